@@ -1,0 +1,167 @@
+//! What can go wrong in a worker, told apart by what the supervisor should do about it.
+//!
+//! A fault that ends the process has an exit code (sysexits in spirit, see the worker's exit codes in
+//! the interface notes); a fault that concerns one job has none and is sent as that job's answer.
+
+use std::path::Path;
+
+/// One failure, with a sentence a person can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A file that the model needs is not there (exit 66).
+    #[error("{file}: {what}")]
+    WeightsMissing {
+        /// File or folder that was looked for.
+        file: String,
+        /// What was expected there.
+        what: String,
+    },
+    /// A file is there but is not what its header says, or cannot be read (exit 66).
+    #[error("{file}: {what}")]
+    WeightsCorrupt {
+        /// The damaged file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Files and configuration do not describe one model (exit 78).
+    #[error("{file}: {tensor}: {what}")]
+    Configuration {
+        /// File that disagrees.
+        file: String,
+        /// Tensor, or configuration key, that disagrees.
+        tensor: String,
+        /// Expected and found.
+        what: String,
+    },
+    /// Host or device memory ran out while weights were loaded (exit 75).
+    #[error("out of memory while loading: {0}")]
+    OutOfMemoryLoading(String),
+    /// Host or device memory ran out while a job ran (exit 80).
+    #[error("out of memory while running: {0}")]
+    OutOfMemoryRunning(String),
+    /// The device's context cannot be used any more; a fresh process is needed (exit 81).
+    #[error("device lost: {0}")]
+    DeviceLost(String),
+    /// A stage of the computation produced NaN or an infinity; never shown as a black picture.
+    #[error("the {stage} produced values that are not finite")]
+    NotFinite {
+        /// `text encoder`, `denoising step 3`, `autoencoder`.
+        stage: String,
+    },
+    /// The job was told to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// The job asks for what this model cannot do.
+    #[error("{field}: {sentence}")]
+    BadRequest {
+        /// `prompt`, `size`, `steps`, `guidance`, `negative` …
+        field: &'static str,
+        /// Why not, and what would do.
+        sentence: String,
+    },
+    /// A computation failed in a way that is a defect of this program.
+    #[error("computation failed: {0}")]
+    Compute(String),
+}
+
+impl Fault {
+    /// Exit code of a worker that ends because of this fault; `None` when only the job is affected.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Fault::WeightsMissing { .. } | Fault::WeightsCorrupt { .. } => Some(66),
+            Fault::OutOfMemoryLoading(_) => Some(75),
+            Fault::Configuration { .. } => Some(78),
+            Fault::OutOfMemoryRunning(_) => Some(80),
+            Fault::DeviceLost(_) => Some(81),
+            Fault::NotFinite { .. }
+            | Fault::Cancelled
+            | Fault::BadRequest { .. }
+            | Fault::Compute(_) => None,
+        }
+    }
+
+    /// The same fault seen during loading: running out of memory there has its own exit code.
+    pub fn while_loading(self) -> Fault {
+        match self {
+            Fault::OutOfMemoryRunning(what) => Fault::OutOfMemoryLoading(what),
+            other => other,
+        }
+    }
+
+    /// A file system error on `path`, told apart into missing and unreadable.
+    pub fn reading(path: &Path, error: &std::io::Error) -> Fault {
+        let file = path.display().to_string();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Fault::WeightsMissing { file, what: "no such file".to_owned() };
+        }
+        Fault::WeightsCorrupt { file, what: error.to_string() }
+    }
+
+    /// Shorthand for [`Fault::Configuration`].
+    pub fn configuration(
+        file: impl Into<String>,
+        tensor: impl Into<String>,
+        what: impl Into<String>,
+    ) -> Fault {
+        Fault::Configuration { file: file.into(), tensor: tensor.into(), what: what.into() }
+    }
+}
+
+/// Marks of an exhausted device or host in the text of an error.
+///
+/// CUDA reports it in three shapes: a driver error, a cuBLAS status, and a boxed `Display` from the
+/// cuDNN path that cannot be downcast. Backtrace and context wrappers may lie around each. Their
+/// debug text holds one of these words in every case, so the text is what is looked at.
+const MEMORY_MARKS: [&str; 4] = [
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "out of memory",
+];
+
+/// Marks of any other device error. They poison the context: illegal address, failed launch, ECC.
+const DEVICE_MARKS: [&str; 5] =
+    ["CUDA_ERROR_", "DriverError(", "CUBLAS_STATUS_", "CUDNN_STATUS_", "CurandError("];
+
+impl From<candle_core::Error> for Fault {
+    fn from(error: candle_core::Error) -> Fault {
+        let text = format!("{error:?}");
+        let said = error.to_string();
+        if MEMORY_MARKS.iter().any(|mark| text.contains(mark) || said.contains(mark)) {
+            Fault::OutOfMemoryRunning(said)
+        } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {
+            Fault::DeviceLost(said)
+        } else {
+            Fault::Compute(said)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candle(text: &str) -> Fault {
+        Fault::from(candle_core::Error::Msg(text.to_owned()).bt())
+    }
+
+    #[test]
+    fn exhausted_memory_is_told_apart_from_a_lost_device() {
+        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        assert_eq!(candle(full).exit_code(), Some(80));
+        assert_eq!(candle(full).while_loading().exit_code(), Some(75));
+        assert_eq!(candle("CublasError(CUBLAS_STATUS_ALLOC_FAILED)").exit_code(), Some(80));
+        assert_eq!(candle("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")").exit_code(), Some(81));
+        assert_eq!(candle("shape mismatch in matmul").exit_code(), None);
+    }
+
+    #[test]
+    fn a_missing_file_and_a_wrong_shape_have_their_own_codes() {
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+        assert_eq!(Fault::reading(Path::new("ae.safetensors"), &gone).exit_code(), Some(66));
+        let wrong = Fault::configuration("ae.safetensors", "decoder.conv_in.weight", "…");
+        assert_eq!(wrong.exit_code(), Some(78));
+        assert!(wrong.to_string().contains("decoder.conv_in.weight"));
+    }
+}

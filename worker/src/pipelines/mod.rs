@@ -1,0 +1,150 @@
+//! From a prompt to a picture, one family of models each.
+//!
+//! ```text
+//!   JobParameters ─▶ Pipeline::start ─▶ Denoising ──step──▶ … ──step──▶ decode ─▶ Rgb8
+//!                      ▲ Checkpoint        │ latents() after each step
+//!                      └───────────────────┘ (another worker goes on from them, bit for bit)
+//! ```
+//!
+//! A pipeline owns weights and no job; a [`Denoising`] owns one job's latents. Whoever drives it owns
+//! the loop, and with it progress, cancelling between steps and publishing the latents.
+
+use crate::device::DeviceWish;
+use crate::fault::Fault;
+use std::path::PathBuf;
+
+/// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobParameters {
+    /// What to draw.
+    pub prompt: String,
+    /// What not to draw; only families with guidance accept one.
+    pub negative: Option<String>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Number of denoising steps, at least 1.
+    pub steps: u32,
+    /// Classifier-free guidance; at most 1 means none.
+    pub guidance: f32,
+    /// Seed of the initial noise: the same seed, size and model give the same picture.
+    pub seed: u64,
+}
+
+/// Latents after a finished step, as bytes that another worker can go on from, bit for bit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Steps that these latents have behind them.
+    pub steps_done: u32,
+    /// f32 values, little endian, [`Pipeline::latents_bytes`] of them.
+    pub bytes: Vec<u8>,
+}
+
+/// An RGB picture, 8 bits a channel, rows of `width * 3` bytes from the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgb8 {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// `width * height * 3` bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A loaded model.
+pub trait Pipeline: Send {
+    /// Encodes the prompt and draws the initial noise, or takes up a checkpoint.
+    ///
+    /// # Errors
+    /// [`Fault::BadRequest`] for what the family cannot do and for a checkpoint of another size;
+    /// [`Fault::NotFinite`] when an encoder overflows; the device's faults.
+    fn start<'a>(
+        &'a mut self,
+        job: &JobParameters,
+        from: Option<Checkpoint>,
+    ) -> Result<Box<dyn Denoising + 'a>, Fault>;
+
+    /// Bytes of the latents of a `width` x `height` picture: the size of a checkpoint.
+    fn latents_bytes(&self, width: u32, height: u32) -> usize;
+}
+
+/// One job between its first noise and its picture.
+pub trait Denoising {
+    /// Steps finished so far, those of the checkpoint included.
+    fn steps_done(&self) -> u32;
+
+    /// Runs one step. `cancel` is asked where a step can stop early.
+    ///
+    /// # Errors
+    /// [`Fault::Cancelled`], [`Fault::NotFinite`], the device's faults.
+    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), Fault>;
+
+    /// The latents after the last finished step: f32 little endian.
+    ///
+    /// # Errors
+    /// The device's faults, when they are copied from it.
+    fn latents(&self) -> Result<Vec<u8>, Fault>;
+
+    /// Whether the prompt had more tokens than the model takes and was cut.
+    fn prompt_was_cut(&self) -> bool;
+
+    /// A cheap picture of what the latents are becoming; `None` when the family has none.
+    ///
+    /// # Errors
+    /// The device's faults.
+    fn preview(&self) -> Result<Option<Rgb8>, Fault>;
+
+    /// Turns the latents into the picture.
+    ///
+    /// # Errors
+    /// [`Fault::NotFinite`] when the autoencoder overflows, the device's faults.
+    fn decode(self: Box<Self>) -> Result<Rgb8, Fault>;
+}
+
+/// A kind of model: one pipeline in code, many sets of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Black Forest Labs' FLUX.1 (schnell).
+    Flux,
+    /// Stability AI's Stable Diffusion 3.5 (Large Turbo).
+    Sd35,
+    /// A pattern from the seed, without weights.
+    Synthetic,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// `pocket-flux`, inside this program.
+    Embedded,
+    /// A folder of weight files, told apart by looking.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The family, where the setting names one.
+        family: Option<Family>,
+    },
+    /// No weights: times and memory as told.
+    Synthetic {
+        /// Milliseconds of a step.
+        step_ms: u32,
+        /// Milliseconds of loading.
+        load_ms: u32,
+        /// MiB of memory really touched.
+        weights_mb: u32,
+    },
+}
+
+/// Loads a model. `progress` hears fractions from 0 to 1.
+///
+/// # Errors
+/// Missing or corrupt files, a configuration that disagrees with the tensors, exhausted memory.
+pub fn load(
+    source: &ModelSource,
+    device: &DeviceWish,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Box<dyn Pipeline>, Fault> {
+    let _ = (device, progress);
+    Err(Fault::configuration(format!("{source:?}"), "family", "not built yet"))
+}
