@@ -1,0 +1,344 @@
+//! The client library: blocking, for programs on the same machine.
+//!
+//! ```no_run
+//! use ipc_protocol::client::{Client, Update};
+//! use ipc_protocol::request::ImageRequest;
+//!
+//! let mut client = Client::connect("/run/imagepool/pool.sock".as_ref())?;
+//! for update in client.generate(&ImageRequest::new("a red circle on a white background"))? {
+//!     if let Update::Picture(picture) = update? {
+//!         println!("{} bytes of RGB8", picture.rgb8.len());
+//!     }
+//! }
+//! # Ok::<(), ipc_protocol::client::ClientError>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use interprocess::local_socket::prelude::*;
+use interprocess::local_socket::{GenericFilePath, Stream};
+
+use crate::connection::{self, ConnectionError};
+use crate::failure::Failure;
+use crate::ids::JobId;
+use crate::messages::client::{Accepted, CHUNK_BYTES_MAX, FromPool, JobReport, ToPool, Verb};
+use crate::request::ImageRequest;
+use crate::status::StatusReport;
+use crate::units::PictureSize;
+use crate::version::{PROTOCOL, mismatch};
+
+/// Why a call did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers at the socket.
+    #[error("no daemon answers at {}: {source}", path.display())]
+    NoDaemon {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The daemon speaks another protocol.
+    #[error("{}", mismatch(*theirs))]
+    OtherVersion {
+        /// Its protocol version.
+        theirs: u32,
+    },
+    /// The request was refused before it became a job.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// The daemon went away or garbled its words.
+    #[error("the conversation with the daemon broke: {0}")]
+    Broken(#[from] ConnectionError),
+    /// The daemon said something that does not belong here.
+    #[error("the daemon said something unexpected: {0}")]
+    Unexpected(String),
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// One connection to a daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: Arc<Stream>,
+    /// The daemon's build version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+}
+
+impl Client {
+    /// Connects to the daemon's socket and greets it.
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let no_daemon = |source| ClientError::NoDaemon {
+            path: path.to_owned(),
+            source,
+        };
+        let name = path
+            .to_fs_name::<GenericFilePath>()
+            .map_err(no_daemon)?;
+        let stream = Stream::connect(name).map_err(no_daemon)?;
+        connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL })?;
+        match connection::read(&mut &stream)? {
+            FromPool::Hello { protocol, .. } if protocol != PROTOCOL => {
+                Err(ClientError::OtherVersion { theirs: protocol })
+            }
+            FromPool::Hello { version, pid, .. } => Ok(Self {
+                stream: Arc::new(stream),
+                version,
+                pid,
+            }),
+            FromPool::Refused(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends a request; the updates say what becomes of it.
+    ///
+    /// # Errors
+    /// `Refused` when the request did not become a job.
+    pub fn generate(&mut self, request: &ImageRequest) -> Result<Drawing<'_>, ClientError> {
+        request.check()?;
+        connection::write(&mut &*self.stream, &ToPool::Generate(request.clone()))?;
+        match connection::read(&mut &*self.stream)? {
+            FromPool::Accepted(accepted) => Ok(Drawing {
+                unanswered: if request.detached { 0 } else { accepted.count },
+                accepted,
+                stream: &self.stream,
+                arriving: BTreeMap::new(),
+            }),
+            FromPool::Refused(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A way to cancel jobs from another thread while this one waits for updates.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.stream))
+    }
+
+    /// Everything the pool tells about itself.
+    pub fn status(&mut self) -> Result<StatusReport, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Status)?;
+        let mut parts = Vec::new();
+        loop {
+            match connection::read(&mut &*self.stream)? {
+                FromPool::Status(crate::status::StatusPart::End) => break,
+                FromPool::Status(part) => parts.push(part),
+                FromPool::Refused(failure) => return Err(failure.into()),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        StatusReport::from_parts(parts)
+            .ok_or_else(|| ClientError::Unexpected("a status without a supervisor".into()))
+    }
+
+    /// Asks for an operator's verb and returns what was done, line by line.
+    pub fn operate(&mut self, verb: Verb) -> Result<Vec<String>, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Operate(verb))?;
+        match connection::read(&mut &*self.stream)? {
+            FromPool::Told { lines } => Ok(lines),
+            FromPool::Refused(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Cancels jobs on a connection that somebody else reads from.
+#[derive(Debug, Clone)]
+pub struct Canceller(Arc<Stream>);
+
+impl Canceller {
+    /// Asks to end a job; its answer arrives with the updates as usual.
+    pub fn cancel(&self, job: JobId) -> Result<(), ClientError> {
+        Ok(connection::write(&mut &*self.0, &ToPool::Cancel { job })?)
+    }
+}
+
+/// What became of a request, as it happens. Ends after each job's one answer.
+#[derive(Debug)]
+pub struct Drawing<'a> {
+    /// The jobs the request became.
+    pub accepted: Accepted,
+    stream: &'a Stream,
+    unanswered: u32,
+    arriving: BTreeMap<JobId, Vec<u8>>,
+}
+
+/// One piece of news about a request.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// A job waits, for this reason.
+    Waiting {
+        /// The job.
+        job: JobId,
+        /// Its place, from 1.
+        position: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A job's model is being loaded.
+    Loading {
+        /// The job.
+        job: JobId,
+        /// 0 to 1.
+        fraction: f32,
+    },
+    /// A job finished a step.
+    Step {
+        /// The job.
+        job: JobId,
+        /// From 1.
+        step: u32,
+        /// In all.
+        steps: u32,
+        /// What it took.
+        elapsed_ms: u32,
+    },
+    /// A job's picture: its one answer.
+    Picture(Picture),
+    /// A job's one answer when there is no picture.
+    Failed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// A finished picture.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// The job that made it.
+    pub job: JobId,
+    /// Which of the request, from 0.
+    pub index: u32,
+    /// Its size.
+    pub size: PictureSize,
+    /// Rows from the top, three bytes a pixel.
+    pub rgb8: Vec<u8>,
+    /// How it came to be.
+    pub report: JobReport,
+}
+
+impl Drawing<'_> {
+    fn next_update(&mut self) -> Result<Update, ClientError> {
+        loop {
+            return Ok(match connection::read(&mut &*self.stream)? {
+                FromPool::Waiting {
+                    job,
+                    position,
+                    reason,
+                } => Update::Waiting {
+                    job,
+                    position,
+                    reason,
+                },
+                FromPool::Loading { job, permille } => Update::Loading {
+                    job,
+                    fraction: f32::from(permille) / 1000.0,
+                },
+                FromPool::Step {
+                    job,
+                    step,
+                    steps,
+                    elapsed_ms,
+                } => Update::Step {
+                    job,
+                    step,
+                    steps,
+                    elapsed_ms,
+                },
+                FromPool::Image {
+                    job,
+                    size,
+                    offset,
+                    len,
+                    ..
+                } => {
+                    self.receive(job, size, offset, len)?;
+                    continue;
+                }
+                FromPool::Finished { job, report } => self.finish(job, report)?,
+                FromPool::Failed { job, failure } => {
+                    self.unanswered -= 1;
+                    Update::Failed { job, failure }
+                }
+                other => return Err(unexpected(&other)),
+            });
+        }
+    }
+
+    /// Takes in the raw bytes behind an `Image` frame, each bound checked against our own request.
+    fn receive(
+        &mut self,
+        job: JobId,
+        size: PictureSize,
+        offset: u64,
+        len: u32,
+    ) -> Result<(), ClientError> {
+        let whole = self.accepted.size.rgb8_bytes();
+        let arriving = self.arriving.entry(job).or_default();
+        let in_place = offset == arriving.len() as u64
+            && len <= CHUNK_BYTES_MAX
+            && offset + u64::from(len) <= whole
+            && size == self.accepted.size;
+        if !in_place {
+            return Err(ClientError::Unexpected(format!(
+                "{len} bytes at {offset} of a {size} picture"
+            )));
+        }
+        let begin = arriving.len();
+        arriving.resize(begin + len as usize, 0);
+        (&mut &*self.stream).read_exact(&mut arriving[begin..])?;
+        Ok(())
+    }
+
+    fn finish(&mut self, job: JobId, report: JobReport) -> Result<Update, ClientError> {
+        let rgb8 = self.arriving.remove(&job).unwrap_or_default();
+        let index = job.0.checked_sub(self.accepted.first.0);
+        let (Some(index), true) = (
+            index.filter(|index| *index < u64::from(self.accepted.count)),
+            rgb8.len() as u64 == self.accepted.size.rgb8_bytes(),
+        ) else {
+            return Err(ClientError::Unexpected(format!(
+                "job {job} finished with {} bytes",
+                rgb8.len()
+            )));
+        };
+        self.unanswered -= 1;
+        Ok(Update::Picture(Picture {
+            job,
+            index: index as u32,
+            size: self.accepted.size,
+            rgb8,
+            report,
+        }))
+    }
+}
+
+impl Iterator for Drawing<'_> {
+    type Item = Result<Update, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.unanswered == 0 {
+            return None;
+        }
+        let update = self.next_update();
+        if update.is_err() {
+            self.unanswered = 0;
+        }
+        Some(update)
+    }
+}
+
+fn unexpected(message: &FromPool) -> ClientError {
+    ClientError::Unexpected(format!("{message:?}"))
+}

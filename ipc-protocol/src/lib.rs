@@ -1,0 +1,27 @@
+//! What clients, the supervisor and its workers say to each other.
+//!
+//! ```text
+//!  client ──ToPool──▶ supervisor ──ToWorker──▶ worker
+//!  client ◀─FromPool─ supervisor ◀─FromWorker─ worker
+//!                         └────── segment ───────┘   (latents, pictures)
+//! ```
+//!
+//! From the words up: [`ids`], [`units`], [`request`], [`failure`] and [`status`] are what is talked
+//! about; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
+//! [`connection`] moves them. [`segment`] is the memory a worker shares with the supervisor, and
+//! [`client`] is the library for programs on the same machine.
+//!
+//! `PROTOCOL.md` beside this crate tells the same for people.
+
+pub mod client;
+pub mod codec;
+pub mod connection;
+pub mod failure;
+pub mod frame;
+pub mod ids;
+pub mod messages;
+pub mod request;
+pub mod segment;
+pub mod status;
+pub mod units;
+pub mod version;

@@ -1,0 +1,228 @@
+//! What a client and the supervisor say to each other.
+//!
+//! ```text
+//!  client                              supervisor
+//!    Hello ─────────────────────────▶
+//!          ◀───────────────────────── Hello
+//!    Generate ──────────────────────▶
+//!          ◀───────────────────────── Accepted | Refused
+//!          ◀───────────────────────── Waiting … Loading … Step …      per job
+//!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end per job
+//! ```
+//! One request at a time on a connection; operators' requests (`Status`, `Operate`) answer with
+//! `Status…` or `Told`, or `Refused`.
+
+use bincode::{Decode, Encode};
+
+use crate::failure::Failure;
+use crate::ids::{JobId, ModelKey, WorkerName};
+use crate::messages::message;
+use crate::request::ImageRequest;
+use crate::status::StatusPart;
+use crate::units::PictureSize;
+
+/// Raw bytes that may follow one `Image` frame.
+pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum ToPool {
+    /// The first frame.
+    Hello {
+        /// Protocol version.
+        protocol: u32,
+    },
+    /// Draw.
+    Generate(ImageRequest),
+    /// End a job; its own client gets the answer.
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// Tell everything.
+    Status,
+    /// An operator's verb.
+    Operate(Verb),
+}
+
+message!(ToPool {
+    Hello = 1, 16;
+    Generate = 2, 64 * 1024;
+    Cancel = 3, 16;
+    Status = 4, 16;
+    Operate = 5, 1024;
+});
+
+/// What operators ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Verb {
+    /// End workers and keep them down.
+    Stop(Target),
+    /// Start what was stopped.
+    Start(Target),
+    /// Stop, then start.
+    Restart(Target),
+    /// Drain and exit.
+    Shutdown,
+}
+
+/// Whom a verb is about.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Target {
+    /// Every model.
+    All,
+    /// Every worker of a model.
+    Model(ModelKey),
+    /// One worker.
+    Worker(WorkerName),
+}
+
+/// What the supervisor says to a client.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum FromPool {
+    /// The first frame.
+    Hello {
+        /// Protocol version.
+        protocol: u32,
+        /// Build version.
+        version: String,
+        /// The daemon's process.
+        pid: u32,
+    },
+    /// The request became jobs with consecutive ids.
+    Accepted(Accepted),
+    /// It did not; nothing follows.
+    Refused(Failure),
+    /// A job waits.
+    Waiting {
+        /// The job.
+        job: JobId,
+        /// Its place, from 1.
+        position: u32,
+        /// Why, with numbers.
+        reason: String,
+    },
+    /// A job's model is being loaded.
+    Loading {
+        /// The job.
+        job: JobId,
+        /// 0 to 1000.
+        permille: u16,
+    },
+    /// A job finished a step.
+    Step {
+        /// The job.
+        job: JobId,
+        /// Steps finished, from 1.
+        step: u32,
+        /// Steps in all.
+        steps: u32,
+        /// Milliseconds this step took.
+        elapsed_ms: u32,
+    },
+    /// A part of a job's picture; `len` raw bytes follow the frame.
+    Image {
+        /// The job.
+        job: JobId,
+        /// Which picture of the request, from 0.
+        index: u32,
+        /// Its size.
+        size: PictureSize,
+        /// A preview, not the answer.
+        preview: bool,
+        /// Where these bytes belong, in bytes from the start.
+        offset: u64,
+        /// How many follow.
+        len: u32,
+    },
+    /// A job's picture was sent whole: its one answer.
+    Finished {
+        /// The job.
+        job: JobId,
+        /// How it came to be.
+        report: JobReport,
+    },
+    /// A job's one answer when there is no picture.
+    Failed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A part of a status report.
+    Status(StatusPart),
+    /// A verb was carried out.
+    Told {
+        /// What happened, a line per thing it happened to.
+        lines: Vec<String>,
+    },
+}
+
+message!(FromPool {
+    Hello = 1, 128;
+    Accepted = 2, 256;
+    Refused = 3, 4 * 1024;
+    Waiting = 4, 4 * 1024;
+    Loading = 5, 32;
+    Step = 6, 64;
+    Image = 7, 64;
+    Finished = 8, 1024;
+    Failed = 9, 4 * 1024;
+    Status = 10, 16 * 1024;
+    Told = 11, 64 * 1024;
+});
+
+/// What the pool made of a request.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Accepted {
+    /// The first job; `count` follow each other.
+    pub first: JobId,
+    /// Pictures, one job each.
+    pub count: u32,
+    /// The model chosen.
+    pub model: ModelKey,
+    /// The size chosen.
+    pub size: PictureSize,
+    /// The steps chosen.
+    pub steps: u32,
+    /// The seed of the first picture.
+    pub seed: u64,
+}
+
+/// How a picture came to be.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct JobReport {
+    /// The worker that finished it.
+    pub worker: WorkerName,
+    /// The seed of this picture.
+    pub seed: u64,
+    /// Placements it took.
+    pub attempts: u32,
+    /// The step the last attempt went on from; 0 from the start.
+    pub resumed_from_step: u32,
+    /// Accepted to placed.
+    pub queue_ms: u64,
+    /// Of that, waiting for a model to load.
+    pub load_ms: u64,
+    /// All steps.
+    pub denoise_ms: u64,
+    /// Latents to pixels.
+    pub decode_ms: u64,
+    /// The prompt was longer than the model's tokens.
+    pub prompt_was_cut: bool,
+    /// What a receipt says beside the request itself.
+    pub receipt: ReceiptFacts,
+}
+
+/// The facts of a receipt that only the pool knows.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct ReceiptFacts {
+    /// Digest of the weights, hexadecimal SHA-256.
+    pub digest: String,
+    /// How the sigmas were chosen.
+    pub sampler: String,
+    /// The arithmetic of the transformer.
+    pub dtype: String,
+    /// The guidance used.
+    pub guidance: f32,
+}

@@ -1,0 +1,233 @@
+//! What the supervisor and a worker say to each other.
+//!
+//! ```text
+//!  supervisor                         worker
+//!     Welcome ───────────────────────▶ moves fd 1 away, checks version, parent and segment
+//!             ◀─────────────────────── Hello, then Loading …, Heartbeat …
+//!             ◀─────────────────────── Ready
+//!     Run ───────────────────────────▶ 
+//!             ◀─────────────────────── Step …            latents are in the slot it names
+//!     (Cancel)                ◀─────── Done | Failed     the picture is in the segment
+//!     Leave ─────────────────────────▶ exits with 0
+//! ```
+
+use bincode::{Decode, Encode};
+
+use crate::failure::Field;
+use crate::ids::{Device, Generation, JobId};
+use crate::messages::message;
+use crate::segment::{Geometry, Slot};
+use crate::units::PictureSize;
+
+/// What the supervisor says.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum ToWorker {
+    /// The first frame: who you are and what you serve.
+    Welcome(Welcome),
+    /// Draw this.
+    Run(Order),
+    /// Stop drawing it between two steps.
+    Cancel {
+        /// The job in work; another id changes nothing.
+        job: JobId,
+    },
+    /// Finish nothing more and exit with 0.
+    Leave,
+}
+
+message!(ToWorker {
+    Welcome = 1, 16 * 1024;
+    Run = 2, 64 * 1024;
+    Cancel = 3, 16;
+    Leave = 4, 16;
+});
+
+/// What a worker says.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum FromWorker {
+    /// The first frame.
+    Hello {
+        /// Protocol version.
+        protocol: u32,
+        /// The process.
+        pid: u32,
+        /// The generation it was greeted with.
+        generation: Generation,
+    },
+    /// How far the weights are.
+    Loading {
+        /// 0 to 1000.
+        permille: u16,
+    },
+    /// Weights are in place; it takes jobs from now on.
+    Ready {
+        /// Most memory the process has held so far, in bytes.
+        peak_bytes: u64,
+    },
+    /// Alive; sent every half second by a thread of its own.
+    Heartbeat {
+        /// Memory the process holds, in bytes.
+        resident_bytes: u64,
+    },
+    /// A step is finished and its latents are in the segment.
+    Step {
+        /// The job.
+        job: JobId,
+        /// Steps finished, counted from 1.
+        step: u32,
+        /// Where the latents are.
+        slot: Slot,
+        /// Bytes of them.
+        bytes: u64,
+        /// A preview of this size is in the preview slot.
+        preview: Option<PictureSize>,
+        /// Milliseconds the step took.
+        elapsed_ms: u32,
+    },
+    /// The picture is in the segment's picture slot.
+    Done {
+        /// The job.
+        job: JobId,
+        /// Its size, which the supervisor compares with the order.
+        size: PictureSize,
+        /// The prompt was longer than the model's tokens.
+        prompt_was_cut: bool,
+        /// Where the time went.
+        timings: Timings,
+        /// Most memory the process has held so far, in bytes.
+        peak_bytes: u64,
+    },
+    /// The job ended otherwise; the worker is ready for the next one unless it exits.
+    Failed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        fault: JobFault,
+    },
+    /// The worker cannot go on and exits after this frame.
+    GivingUp {
+        /// One sentence.
+        message: String,
+    },
+}
+
+message!(FromWorker {
+    Hello = 1, 64;
+    Loading = 2, 16;
+    Ready = 3, 16;
+    Heartbeat = 4, 16;
+    Step = 5, 128;
+    Done = 6, 128;
+    Failed = 7, 4 * 1024;
+    GivingUp = 8, 4 * 1024;
+});
+
+/// Who the worker is and what it serves.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Welcome {
+    /// Protocol version.
+    pub protocol: u32,
+    /// This life of the worker.
+    pub generation: Generation,
+    /// The parent the worker must have; another one means the supervisor is gone.
+    pub supervisor_pid: u32,
+    /// What to load.
+    pub source: ModelSource,
+    /// Where.
+    pub device: Device,
+    /// Threads for the model's arithmetic.
+    pub threads: u32,
+    /// How the segment on descriptor 1 is laid out.
+    pub geometry: Geometry,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum ModelSource {
+    /// Inside the worker's program, under this key.
+    Embedded {
+        /// `pocket-flux`.
+        key: String,
+    },
+    /// A folder of verified files.
+    Folder {
+        /// Its absolute path.
+        path: String,
+        /// `flux` or `sd3`; `None` is found by looking.
+        family: Option<String>,
+    },
+    /// No weights: a pattern from the seed, for tests and measurements.
+    Synthetic {
+        /// Milliseconds a step takes.
+        step_ms: u32,
+        /// Milliseconds a load takes.
+        load_ms: u32,
+        /// MiB of memory it really touches.
+        weights_mb: u32,
+    },
+}
+
+/// One picture to draw, every field resolved and in the model's range.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Order {
+    /// The job.
+    pub job: JobId,
+    /// What to draw.
+    pub prompt: String,
+    /// What not to draw.
+    pub negative: Option<String>,
+    /// Pixels.
+    pub size: PictureSize,
+    /// Denoising steps.
+    pub steps: u32,
+    /// Guidance scale.
+    pub guidance: f32,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Steps already done; their latents are in the resume slot.
+    pub from_step: u32,
+    /// Bytes of those latents.
+    pub resume_bytes: u64,
+    /// Somebody looks at previews.
+    pub previews: bool,
+}
+
+/// Why a job did not end in a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum JobFault {
+    /// A value that only the worker can judge.
+    BadRequest {
+        /// The field.
+        field: Field,
+        /// One sentence.
+        message: String,
+    },
+    /// Memory ran out; the worker exits.
+    OutOfMemory {
+        /// What was being done.
+        message: String,
+    },
+    /// The arithmetic left the finite numbers.
+    NotFinite {
+        /// The stage it was seen in.
+        stage: String,
+    },
+    /// Cancelled as asked.
+    Cancelled,
+    /// Anything else.
+    Other {
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// Where a job's time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Timings {
+    /// Prompt to embeddings.
+    pub encode_ms: u32,
+    /// All steps of this attempt.
+    pub denoise_ms: u32,
+    /// Latents to pixels.
+    pub decode_ms: u32,
+}

@@ -1,0 +1,27 @@
+//! The default back end: a memfd that can neither shrink nor grow, and never has a name.
+
+use std::fs::File;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::{SegmentError, os, reserve};
+
+/// `MFD_NOEXEC_SEAL`, for which nix has no name: the pages can never be made executable.
+const NOEXEC_SEAL: u32 = 8;
+
+pub(super) fn create(label: &str, bytes: u64) -> Result<File, SegmentError> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // Kernels before 6.3 and some sandboxes know no NOEXEC_SEAL and answer EINVAL.
+    let descriptor = match memfd_create(label, flags | MFdFlags::from_bits_retain(NOEXEC_SEAL)) {
+        Err(Errno::EINVAL) => memfd_create(label, flags),
+        other => other,
+    }
+    .map_err(|errno| os("create a memfd")(errno.into()))?;
+    let file = File::from(descriptor);
+    reserve(&file, bytes)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(|errno| os("seal a memfd")(errno.into()))?;
+    Ok(file)
+}
