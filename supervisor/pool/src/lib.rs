@@ -1,0 +1,36 @@
+//! The mind of the image pool: events in, actions out. No clock, no IO, no lock, no randomness.
+//!
+//! ```text
+//!                    what happened                    what to do about it
+//!  driver ── Event ──▶ pool.handle(now, event, &mut actions) ── Action ──▶ driver
+//!     ▲                                                                      │
+//!     └── Event::DeadlineReached at pool.next_deadline() ◀───────────────────┘
+//!
+//!  registry   which models exist, what each allows and needs
+//!  admission  may a request enter, and as which jobs
+//!  queue      who is next: lost work first, then classes, then shares of users
+//!  placement  which idle worker, which new worker, who has to leave for it
+//!  budget     what each device may promise, and to whom it did
+//!  worker     one process from its start to its reaped exit
+//!  restart    when a model that failed may be tried again
+//!  stop       ask, terminate, kill: as data
+//! ```
+
+mod action;
+mod event;
+mod moment;
+mod pool;
+mod registry;
+mod settings;
+
+pub use action::{
+    Accepted, Action, Notice, Outcome, Parameters, PictureFacts, Progress, Run, Start, StartReason,
+    StopReason,
+};
+pub use event::{Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, Target, Ticket};
+pub use moment::Moment;
+pub use pool::{DeviceLimit, Plan, Pool, Snapshot};
+pub use registry::{
+    Activation, CudaResidency, Family, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
+};
+pub use settings::{Patience, Settings};

@@ -1,0 +1,120 @@
+//! What an operator may decide, with the defaults.
+
+use std::time::Duration;
+
+/// Checked settings; `supervisor/config` fills them from TOML.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Key or alias of the model a request without one gets.
+    pub default_model: String,
+    /// Workers a model without any should get at once.
+    pub cold_start_workers: u32,
+    /// Most workers of one model, where its own setting says nothing.
+    pub max_workers_per_model: u32,
+    /// Workers kept per model, where its own setting says nothing.
+    pub min_workers: u32,
+    /// A job waits this long before its busy model gets one more worker.
+    pub grow_after: Duration,
+    /// Once all of a model's workers are idle, one leaves per this.
+    pub idle: Duration,
+    /// Jobs that may wait for one model.
+    pub queue_per_model: usize,
+    /// Jobs that may wait in all.
+    pub queue_total: usize,
+    /// Bytes of text that may wait in all.
+    pub queue_bytes: usize,
+    /// How long accepted jobs may take once the pool winds down.
+    pub drain: Duration,
+    /// Workers one job may lose before it is given up.
+    pub max_attempts: u32,
+    /// Later jobs of resident models that may start before one that needs their room.
+    pub max_overtakes: u32,
+    /// A job that needs others' room waits at most this long for them.
+    pub max_overtake: Duration,
+    /// Strict order of arrival: no affinity, no classes, no shares.
+    pub fifo: bool,
+    /// Longest prompt.
+    pub prompt_bytes: usize,
+    /// Largest picture, whatever the model allows.
+    pub max_pixels: u64,
+    /// Added to what a model was seen to need, in percent.
+    pub margin_percent: u64,
+    /// Failures in a row that open a model's breaker.
+    pub breaker_failures: u32,
+    /// How long it stays open.
+    pub breaker_open: Duration,
+    /// Successes in a row that close it again.
+    pub breaker_probes: u32,
+    /// How long to wait for things that may never come.
+    pub patience: Patience,
+}
+
+/// How long to wait for things that may never come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Patience {
+    /// From the start of a process to its hello.
+    pub hello: Duration,
+    /// Between two signs of life.
+    pub heartbeat: Duration,
+    /// Between two steps of a load.
+    pub load: Duration,
+    /// From `Run` to the first step, and for every step while none was measured.
+    pub first_step: Duration,
+    /// The least between two steps; the bound is ten usual steps where that is more.
+    pub step: Duration,
+    /// From the last step to the picture.
+    pub decode: Duration,
+    /// From asking to SIGTERM.
+    pub ask: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub terminate: Duration,
+    /// Between two SIGKILLs.
+    pub kill: Duration,
+    /// From a reaped exit to the device driver's confirmation.
+    pub settle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            load: Duration::from_secs(300),
+            first_step: Duration::from_secs(120),
+            step: Duration::from_secs(5),
+            decode: Duration::from_secs(120),
+            ask: Duration::from_secs(1),
+            terminate: Duration::from_secs(2),
+            kill: Duration::from_secs(5),
+            settle: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_model: "pocket-flux".into(),
+            cold_start_workers: 2,
+            max_workers_per_model: 4,
+            min_workers: 0,
+            grow_after: Duration::from_secs(2),
+            idle: Duration::from_secs(60),
+            queue_per_model: 20,
+            queue_total: 1000,
+            queue_bytes: 16 << 20,
+            drain: Duration::from_secs(5),
+            max_attempts: 2,
+            max_overtakes: 8,
+            max_overtake: Duration::from_secs(30),
+            fifo: false,
+            prompt_bytes: 16384,
+            max_pixels: 2048 * 2048,
+            margin_percent: 10,
+            breaker_failures: 5,
+            breaker_open: Duration::from_secs(60),
+            breaker_probes: 3,
+            patience: Patience::default(),
+        }
+    }
+}
