@@ -3,3 +3,11 @@
 pub mod device;
 pub mod fault;
 pub mod pipelines;
+pub mod pixels;
+pub mod sampling;
+pub mod weights;
+pub mod cancel;
+pub mod footprint;
+pub mod job;
+pub mod leash;
+pub mod session;

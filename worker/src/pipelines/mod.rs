@@ -9,8 +9,21 @@
 //! A pipeline owns weights and no job; a [`Denoising`] owns one job's latents. Whoever drives it owns
 //! the loop, and with it progress, cancelling between steps and publishing the latents.
 
+pub mod autoencoder;
+pub mod clip;
+pub mod configuration;
+pub mod flux;
+pub mod folder;
+pub mod layers;
+pub mod pocket;
+pub mod sizes;
+pub mod synthetic;
+pub mod t5;
+pub mod tokens;
+
 use crate::device::DeviceWish;
 use crate::fault::Fault;
+use candle_core::DType;
 use std::path::PathBuf;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
@@ -145,6 +158,54 @@ pub fn load(
     device: &DeviceWish,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
-    let _ = (device, progress);
-    Err(Fault::configuration(format!("{source:?}"), "family", "not built yet"))
+    let loaded: Box<dyn Pipeline> = match source {
+        ModelSource::Embedded => flux_model(&pocket::files()?, device, progress)?,
+        ModelSource::Folder { path, family } => match folder::family(path, *family)? {
+            Family::Flux => flux_model(&folder::flux(path)?, device, progress)?,
+            other => {
+                let what = "models of this family are not built yet";
+                let file = path.display().to_string();
+                return Err(Fault::configuration(file, format!("{other:?}"), what));
+            }
+        },
+        ModelSource::Synthetic { step_ms, load_ms, weights_mb } => {
+            Box::new(synthetic::Synthetic::load(*step_ms, *load_ms, *weights_mb, progress))
+        }
+    };
+    progress(1.0);
+    Ok(loaded)
+}
+
+fn flux_model(
+    files: &folder::FluxFiles,
+    device: &DeviceWish,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Box<dyn Pipeline>, Fault> {
+    let device = device.open()?;
+    let flux = flux::Flux::load(files, &device, DType::F32, progress);
+    Ok(Box::new(flux.map_err(Fault::while_loading)?))
+}
+
+/// The values of a checkpoint, if it is one of this job: not beyond its steps, and of its size.
+///
+/// # Errors
+/// [`Fault::BadRequest`] otherwise: it came through shared memory and is not trusted.
+fn checkpoint_values(
+    from: &Checkpoint,
+    job: &JobParameters,
+    count: usize,
+) -> Result<Vec<f32>, Fault> {
+    let refuse = |sentence| Err(Fault::BadRequest { field: "checkpoint", sentence });
+    if from.steps_done > job.steps {
+        return refuse(format!("{} steps of {} are done", from.steps_done, job.steps));
+    }
+    if from.bytes.len() != count * size_of::<f32>() {
+        return refuse(format!("{} bytes instead of {}", from.bytes.len(), count * 4));
+    }
+    let (words, _) = from.bytes.as_chunks::<4>();
+    let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(Fault::NotFinite { stage: "checkpoint".to_owned() });
+    }
+    Ok(values)
 }

@@ -1,0 +1,202 @@
+//! `config.json` and `meta.json` beside the weights: the sizes that tensor shapes cannot tell.
+
+use crate::fault::Fault;
+use crate::pipelines::sizes::{
+    ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
+};
+use serde::Deserialize;
+use std::path::Path;
+
+/// `config.json` as the pocket model has it. A part that is absent keeps the published sizes.
+#[derive(Deserialize)]
+struct Config {
+    image_size: Option<u32>,
+    steps: Option<u32>,
+    latent: Option<LatentSizes>,
+    transformer: Option<FluxSizes>,
+    autoencoder: Option<DecoderSizes>,
+    t5: Option<T5Sizes>,
+    clip: Option<ClipSizes>,
+}
+
+/// `meta.json` as the reference script writes it.
+#[derive(Deserialize)]
+struct Meta {
+    config: Option<Preset>,
+}
+
+#[derive(Deserialize)]
+struct Preset {
+    t5_len: usize,
+    clip_vocab: u32,
+    t5_vocab: usize,
+    clip_l: PresetClip,
+    t5: PresetT5,
+    flux: PresetFlux,
+    vae: PresetDecoder,
+}
+
+#[derive(Deserialize)]
+struct PresetClip {
+    hidden: usize,
+    inter: usize,
+    layers: usize,
+    heads: usize,
+    act: ClipActivation,
+}
+
+#[derive(Deserialize)]
+struct PresetT5 {
+    d_model: usize,
+    d_kv: usize,
+    heads: usize,
+    d_ff: usize,
+    layers: usize,
+}
+
+#[derive(Deserialize)]
+struct PresetFlux {
+    hidden: usize,
+    heads: usize,
+    depth: usize,
+    single: usize,
+    axes: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct PresetDecoder {
+    ch: usize,
+    mult: Vec<usize>,
+    res: usize,
+}
+
+/// What a folder says about itself.
+pub struct Described {
+    /// Sizes of all parts.
+    pub sizes: FluxModelSizes,
+    /// Side of the picture that is drawn when no size is asked for, in pixels.
+    pub image_size: u32,
+    /// Steps that are taken when none are asked for.
+    pub steps: u32,
+}
+
+/// The published model.
+fn published() -> Described {
+    Described { sizes: FluxModelSizes::schnell(), image_size: 1024, steps: 4 }
+}
+
+fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a [u8]) -> Result<T, Fault> {
+    serde_json::from_slice(text)
+        .map_err(|error| Fault::configuration(file, "JSON", error.to_string()))
+}
+
+/// Reads a `config.json`.
+///
+/// # Errors
+/// [`Fault::Configuration`] for text that is no such file and for sizes that no model can have.
+pub fn from_config(file: &str, text: &[u8]) -> Result<Described, Fault> {
+    let config: Config = parse(file, text)?;
+    let mut found = published();
+    let sizes = &mut found.sizes;
+    config.latent.into_iter().for_each(|part| sizes.latent = part);
+    config.transformer.into_iter().for_each(|part| sizes.transformer = part);
+    config.autoencoder.into_iter().for_each(|part| sizes.decoder = part);
+    config.t5.into_iter().for_each(|part| sizes.t5 = part);
+    config.clip.into_iter().for_each(|part| sizes.clip = part);
+    found.image_size = config.image_size.unwrap_or(found.image_size);
+    found.steps = config.steps.unwrap_or(found.steps);
+    found.sizes.check(file)?;
+    Ok(found)
+}
+
+/// Reads a `meta.json`; one without sizes describes the published model.
+///
+/// # Errors
+/// As [`from_config`].
+pub fn from_meta(file: &str, text: &[u8]) -> Result<Described, Fault> {
+    let meta: Meta = parse(file, text)?;
+    let mut found = published();
+    if let Some(preset) = meta.config {
+        apply(preset, &mut found.sizes);
+        found.sizes.check(file)?;
+    }
+    Ok(found)
+}
+
+fn apply(preset: Preset, sizes: &mut FluxModelSizes) {
+    let end = preset.clip_vocab.saturating_sub(1);
+    sizes.transformer = FluxSizes {
+        hidden_size: preset.flux.hidden,
+        num_heads: preset.flux.heads,
+        depth: preset.flux.depth,
+        depth_single_blocks: preset.flux.single,
+        axes_dim: preset.flux.axes,
+        context_in_dim: preset.t5.d_model,
+        vec_in_dim: preset.clip_l.hidden,
+        ..sizes.transformer.clone()
+    };
+    sizes.t5 = T5Sizes {
+        d_model: preset.t5.d_model,
+        d_kv: preset.t5.d_kv,
+        d_ff: preset.t5.d_ff,
+        num_layers: preset.t5.layers,
+        num_heads: preset.t5.heads,
+        vocab_size: preset.t5_vocab,
+        length: preset.t5_len,
+    };
+    sizes.clip = ClipSizes {
+        hidden_size: preset.clip_l.hidden,
+        intermediate_size: preset.clip_l.inter,
+        num_hidden_layers: preset.clip_l.layers,
+        num_attention_heads: preset.clip_l.heads,
+        hidden_act: preset.clip_l.act,
+        eos: end,
+        pad: end,
+        ..sizes.clip.clone()
+    };
+    sizes.decoder = DecoderSizes {
+        ch: preset.vae.ch,
+        ch_mult: preset.vae.mult,
+        num_res_blocks: preset.vae.res,
+        ..sizes.decoder.clone()
+    };
+}
+
+/// What the folder's `config.json` says, else its `meta.json`, else the published model.
+///
+/// # Errors
+/// As [`from_config`]; [`Fault::WeightsCorrupt`] for a file that cannot be read.
+pub fn of_folder(folder: &Path) -> Result<Described, Fault> {
+    type Reader = fn(&str, &[u8]) -> Result<Described, Fault>;
+    let readers: [(&str, Reader); 2] = [("config.json", from_config), ("meta.json", from_meta)];
+    for (name, read) in readers {
+        let path = folder.join(name);
+        if path.is_file() {
+            let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+            return read(&path.display().to_string(), &text);
+        }
+    }
+    Ok(published())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_that_do_not_fill_a_head_are_refused_by_key() {
+        let text = br#"{"transformer": {"in_channels": 64, "hidden_size": 128, "num_heads": 4, "depth": 1,
+            "depth_single_blocks": 1, "axes_dim": [8, 12, 8], "context_in_dim": 8, "vec_in_dim": 8,
+            "mlp_ratio": 4, "theta": 10000}}"#;
+        let fault = from_config("config.json", text).err().map(|f| (f.exit_code(), f.to_string()));
+        let (code, said) = fault.expect("the axes add up to 28, the head is 32");
+        assert!(code == Some(78) && said.contains("axes_dim"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_that_says_nothing_holds_the_published_model() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let found = of_folder(folder.path()).expect("nothing to read");
+        assert_eq!((found.sizes.transformer.depth, found.image_size), (19, 1024));
+    }
+}

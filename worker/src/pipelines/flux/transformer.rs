@@ -1,0 +1,144 @@
+//! The FLUX transformer: noisy latents, a prompt and a time in, a velocity out.
+//!
+//! Source: `src/flux/model.py` in black-forest-labs/flux; its tensor names are the file's.
+
+use super::block::{DoubleBlock, SingleBlock, modulate};
+use super::rope::{Position, Rotation};
+use crate::fault::Fault;
+use crate::pipelines::layers::{LayerNorm, Linear};
+use crate::pipelines::sizes::FluxSizes;
+use crate::weights::Section;
+use candle_core::{D, DType, Device, Tensor};
+
+/// Values of the time's sinusoidal embedding.
+const TIME_WIDTH: usize = 256;
+
+/// Two linear layers with SiLU between them.
+struct Embedder {
+    in_layer: Linear,
+    out_layer: Linear,
+}
+
+impl Embedder {
+    fn load(section: &Section, inputs: usize, width: usize) -> Result<Embedder, Fault> {
+        let in_layer = Linear::load(&section.at("in_layer"), inputs, width)?;
+        Ok(Embedder { in_layer, out_layer: Linear::load(&section.at("out_layer"), width, width)? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        self.out_layer.forward(&self.in_layer.forward(x)?.silu()?)
+    }
+}
+
+/// Cosines, then sines, of `time` (0..1000) at falling frequencies: (1, [`TIME_WIDTH`]).
+///
+/// In f32 as the reference computes it: its roundings are part of what the model is told.
+fn time_embedding(time: f32, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+    let half = TIME_WIDTH / 2;
+    let slope = -(10000f64.ln()) as f32;
+    let angle = |i: usize| (slope * i as f32 / half as f32).exp() * time;
+    let cosines = (0..half).map(|i| angle(i).cos());
+    let values: Vec<f32> = cosines.chain((0..half).map(|i| angle(i).sin())).collect();
+    Ok(Tensor::from_vec(values, (1, TIME_WIDTH), device)?.to_dtype(dtype)?)
+}
+
+/// What stays the same over the steps of a job.
+pub struct Conditioning {
+    text: Tensor,   // (1, s_txt, context_in_dim)
+    pooled: Tensor, // (1, vec_in_dim)
+    rotation: Rotation,
+}
+
+/// The transformer.
+pub struct Transformer {
+    img_in: Linear,
+    txt_in: Linear,
+    time_in: Embedder,
+    vector_in: Embedder,
+    double: Vec<DoubleBlock>,
+    single: Vec<SingleBlock>,
+    final_modulation: Linear,
+    final_norm: LayerNorm,
+    final_linear: Linear,
+    sizes: FluxSizes,
+    dtype: DType,
+    device: Device,
+}
+
+impl Transformer {
+    /// Loads all tensors of the file.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<Transformer, Fault> {
+        if section.has("guidance_in.in_layer.weight") {
+            let what = "belongs to FLUX.1 dev, which this pipeline does not draw; schnell has none";
+            return Err(Fault::configuration("transformer", "guidance_in", what));
+        }
+        let width = sizes.hidden_size;
+        let double = |i| DoubleBlock::load(&section.at("double_blocks").at(i), sizes);
+        let single = |i| SingleBlock::load(&section.at("single_blocks").at(i), sizes);
+        let last = section.at("final_layer");
+        Ok(Transformer {
+            img_in: Linear::load(&section.at("img_in"), sizes.in_channels, width)?,
+            txt_in: Linear::load(&section.at("txt_in"), sizes.context_in_dim, width)?,
+            time_in: Embedder::load(&section.at("time_in"), TIME_WIDTH, width)?,
+            vector_in: Embedder::load(&section.at("vector_in"), sizes.vec_in_dim, width)?,
+            double: (0..sizes.depth).map(double).collect::<Result<_, _>>()?,
+            single: (0..sizes.depth_single_blocks).map(single).collect::<Result<_, _>>()?,
+            final_modulation: Linear::load(&last.at("adaLN_modulation.1"), width, 2 * width)?,
+            final_norm: LayerNorm::plain(width, 1e-6, section.dtype(), section.device())?,
+            final_linear: Linear::load(&last.at("linear"), width, sizes.in_channels)?,
+            sizes: sizes.clone(),
+            dtype: section.dtype(),
+            device: section.device().clone(),
+        })
+    }
+
+    /// Prepares a job: text states (1, s, context_in_dim), pooled (1, vec_in_dim), and the positions of
+    /// text and patches together.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn condition(
+        &self,
+        text: &Tensor,
+        pooled: &Tensor,
+        positions: &[Position],
+    ) -> Result<Conditioning, Fault> {
+        let axes = &self.sizes.axes_dim;
+        let rotation = Rotation::new(positions, axes, self.sizes.theta, &self.device)?;
+        let text = text.to_dtype(self.dtype)?;
+        Ok(Conditioning { text, pooled: pooled.to_dtype(self.dtype)?, rotation })
+    }
+
+    /// Velocity of tokens (1, s, in_channels) at `time` (0..1000): f32, the same shape.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, tokens: &Tensor, time: f32, by: &Conditioning) -> Result<Tensor, Fault> {
+        let time = time_embedding(time, self.dtype, &self.device)?;
+        let vector = (self.time_in.forward(&time)? + self.vector_in.forward(&by.pooled)?)?;
+        let mut image = self.img_in.forward(&tokens.to_dtype(self.dtype)?)?; // (1, s_img, hidden)
+        let mut text = self.txt_in.forward(&by.text)?; // (1, s_txt, hidden)
+        for block in &self.double {
+            (image, text) = block.forward((&image, &text), &vector, &by.rotation)?;
+        }
+        let words = text.dim(1)?;
+        let mut x = Tensor::cat(&[&text, &image], 1)?; // (1, s, hidden)
+        for block in &self.single {
+            x = block.forward(&x, &vector, &by.rotation)?;
+        }
+        self.velocity(&x.narrow(1, words, image.dim(1)?)?, &vector)
+    }
+
+    /// The final layer: shift before scale, as the original files have it.
+    fn velocity(&self, image: &Tensor, vector: &Tensor) -> Result<Tensor, Fault> {
+        let rows = self.final_modulation.forward(&vector.silu()?)?.unsqueeze(1)?; // (1, 1, 2 * hidden)
+        let width = self.sizes.hidden_size;
+        let shift = rows.narrow(D::Minus1, 0, width)?;
+        let scale = rows.narrow(D::Minus1, width, width)?;
+        let h = modulate(&self.final_norm, image, &shift, &scale)?;
+        Ok(self.final_linear.forward(&h)?.to_dtype(DType::F32)?)
+    }
+}

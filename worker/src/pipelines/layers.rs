@@ -1,0 +1,191 @@
+//! The few layers that all parts are made of. Shapes are checked when they are loaded.
+//!
+//! Left-hand sides of products are always contiguous and have no broadcast batch: candle 0.11.1's product
+//! on the processor is silently wrong for a transposed left-hand side with a broadcast right-hand side.
+
+use crate::fault::Fault;
+use crate::weights::Section;
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops;
+
+/// `x W^T + b`, over the last axis.
+pub struct Linear {
+    weight: Tensor, // (out, in)
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Loads `weight` (outputs, inputs) and `bias` (outputs).
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, Fault> {
+        let bias = Some(section.tensor("bias", &[outputs])?);
+        Ok(Linear { bias, ..Linear::without_bias(section, inputs, outputs)? })
+    }
+
+    /// Loads `weight` alone.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn without_bias(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, Fault> {
+        let weight = section.tensor("weight", &[outputs, inputs])?;
+        Ok(Linear { weight, bias: None })
+    }
+
+    /// Applies it to (…, in), giving (…, out).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        let mut shape = x.dims().to_vec();
+        let rows = x.elem_count() / inputs;
+        if let Some(last) = shape.last_mut() {
+            *last = outputs;
+        }
+        let flat = x.contiguous()?.reshape((rows, inputs))?;
+        let product = flat.matmul(&self.weight.t()?)?; // (rows, out)
+        let sum = match &self.bias {
+            Some(bias) => product.broadcast_add(bias)?,
+            None => product,
+        };
+        Ok(sum.reshape(shape)?)
+    }
+}
+
+/// Layer norm over the last axis, with scale and shift.
+pub struct LayerNorm {
+    scale: Tensor,
+    shift: Tensor,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// Loads `weight` and `bias` of `width` values.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, width: usize, epsilon: f32) -> Result<LayerNorm, Fault> {
+        let scale = section.tensor("weight", &[width])?;
+        Ok(LayerNorm { scale, shift: section.tensor("bias", &[width])?, epsilon })
+    }
+
+    /// A norm without learned values, as transformers with modulation use it.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn plain(width: usize, epsilon: f32, dtype: DType, device: &Device) -> Result<Self, Fault> {
+        let scale = Tensor::ones(width, dtype, device)?;
+        Ok(LayerNorm { shift: scale.zeros_like()?, scale, epsilon })
+    }
+
+    /// Normalises (…, width).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        Ok(ops::layer_norm(&x.contiguous()?, &self.scale, &self.shift, self.epsilon)?)
+    }
+}
+
+/// Root-mean-square norm over the last axis, with a scale.
+pub struct RmsNorm {
+    scale: Tensor,
+    epsilon: f32,
+}
+
+impl RmsNorm {
+    /// Loads the scale under `name` (`scale`, `weight`).
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, name: &str, width: usize) -> Result<RmsNorm, Fault> {
+        Ok(RmsNorm { scale: section.tensor(name, &[width])?, epsilon: 1e-6 })
+    }
+
+    /// Normalises (…, width).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        Ok(ops::rms_norm(&x.contiguous()?, &self.scale, self.epsilon)?)
+    }
+}
+
+/// `softmax(q k^T * scale + bias) v` over (b, heads, s, d); the bias broadcasts over what it lacks.
+///
+/// # Errors
+/// The device's faults.
+pub fn attention(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    scale: f64,
+    bias: Option<&Tensor>,
+) -> Result<Tensor, Fault> {
+    let mut scores = q.contiguous()?.matmul(&k.contiguous()?.t()?)?; // (b, heads, s, s)
+    if scale != 1.0 {
+        scores = (scores * scale)?;
+    }
+    if let Some(bias) = bias {
+        scores = scores.broadcast_add(bias)?;
+    }
+    Ok(ops::softmax_last_dim(&scores)?.matmul(&v.contiguous()?)?) // (b, heads, s, d)
+}
+
+/// (b, s, heads * d) to (b, heads, s, d).
+///
+/// # Errors
+/// The device's faults.
+pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, Fault> {
+    let (batch, length, width) = x.dims3()?;
+    Ok(x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
+}
+
+/// (b, heads, s, d) to (b, s, heads * d).
+///
+/// # Errors
+/// The device's faults.
+pub fn join_heads(x: &Tensor) -> Result<Tensor, Fault> {
+    Ok(x.transpose(1, 2)?.flatten_from(D::Minus2)?) // (b, s, heads, d) flattened
+}
+
+/// Keeps f16 away from its infinities, as the references do after each block; other dtypes pass.
+///
+/// # Errors
+/// The device's faults.
+pub fn within_half(x: Tensor) -> Result<Tensor, Fault> {
+    if x.dtype() != DType::F16 {
+        return Ok(x);
+    }
+    const LARGEST: f64 = 65504.0;
+    Ok(x.clamp(-LARGEST, LARGEST)?)
+}
+
+/// Refuses values that are not finite, naming the stage that made them.
+///
+/// # Errors
+/// [`Fault::NotFinite`], the device's faults.
+pub fn finite(x: &Tensor, stage: impl FnOnce() -> String) -> Result<(), Fault> {
+    // A sum of absolute values in f32 could overflow by itself; x - x is 0 for finite values alone.
+    let difference = (x - x)?.abs()?.flatten_all()?.to_dtype(DType::F32)?;
+    if difference.sum_all()?.to_scalar::<f32>()? == 0.0 {
+        return Ok(());
+    }
+    Err(Fault::NotFinite { stage: stage() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_that_is_not_finite_is_found_and_its_stage_named() {
+        let good = Tensor::new(&[f32::MAX, f32::MIN, 0.0], &Device::Cpu).expect("three floats");
+        assert!(finite(&good, String::new).is_ok());
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let x = Tensor::new(&[1.0, bad], &Device::Cpu).expect("two floats");
+            let fault = finite(&x, || "step 3".to_owned()).expect_err("not finite");
+            assert!(fault.to_string().contains("step 3"));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! T5 1.1 encoder: relative positions, gated GELU, scores that are not scaled.
+//!
+//! Source: Raffel et al., arXiv:1910.10683; `modeling_t5.py` in transformers (`T5EncoderModel`), whose
+//! tensor names the files use. Padding is attended, as the image pipelines run it without a mask.
+
+use crate::fault::Fault;
+use crate::pipelines::layers::{Linear, RmsNorm, attention, join_heads, split_heads, within_half};
+use crate::pipelines::sizes::T5Sizes;
+use crate::weights::Section;
+use candle_core::{Device, Tensor};
+
+const BUCKETS: usize = 32;
+const MAX_DISTANCE: f32 = 128.0;
+
+struct Block {
+    norm: RmsNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    mlp_norm: RmsNorm,
+    gate: Linear, // wi_0
+    up: Linear,   // wi_1
+    down: Linear, // wo
+    heads: usize,
+}
+
+impl Block {
+    fn load(section: &Section, sizes: &T5Sizes) -> Result<Block, Fault> {
+        let (width, inner, mlp) = (sizes.d_model, sizes.d_kv * sizes.num_heads, sizes.d_ff);
+        let attention = section.at("layer.0.SelfAttention");
+        let dense = section.at("layer.1.DenseReluDense");
+        Ok(Block {
+            norm: RmsNorm::load(&section.at("layer.0.layer_norm"), "weight", width)?,
+            q: Linear::without_bias(&attention.at("q"), width, inner)?,
+            k: Linear::without_bias(&attention.at("k"), width, inner)?,
+            v: Linear::without_bias(&attention.at("v"), width, inner)?,
+            o: Linear::without_bias(&attention.at("o"), inner, width)?,
+            mlp_norm: RmsNorm::load(&section.at("layer.1.layer_norm"), "weight", width)?,
+            gate: Linear::without_bias(&dense.at("wi_0"), width, mlp)?,
+            up: Linear::without_bias(&dense.at("wi_1"), width, mlp)?,
+            down: Linear::without_bias(&dense.at("wo"), mlp, width)?,
+            heads: sizes.num_heads,
+        })
+    }
+
+    /// x (b, s, d_model), bias (1, heads, s, s).
+    fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, Fault> {
+        let h = self.norm.forward(x)?;
+        let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d_kv)
+        let k = split_heads(&self.k.forward(&h)?, self.heads)?;
+        let v = split_heads(&self.v.forward(&h)?, self.heads)?;
+        let mixed = join_heads(&attention((&q, &k, &v), 1.0, Some(bias))?)?;
+        let x = within_half((x + self.o.forward(&mixed)?)?)?;
+        let h = self.mlp_norm.forward(&x)?;
+        let gated = (self.gate.forward(&h)?.gelu()? * self.up.forward(&h)?)?; // (b, s, d_ff)
+        within_half((&x + self.down.forward(&gated)?)?)
+    }
+}
+
+/// The encoder.
+pub struct T5 {
+    embedding: Tensor,      // (vocabulary, d_model)
+    position_bias: Tensor,  // (BUCKETS, heads)
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+}
+
+impl T5 {
+    /// Loads `shared`, `encoder.block.*` and `encoder.final_layer_norm`.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, sizes: &T5Sizes) -> Result<T5, Fault> {
+        let vocabulary = section.shape("shared.weight").map_or(sizes.vocab_size, |shape| shape[0]);
+        let encoder = section.at("encoder");
+        let block = |i| Block::load(&encoder.at("block").at(i), sizes);
+        let attention = encoder.at("block.0.layer.0.SelfAttention.relative_attention_bias");
+        Ok(T5 {
+            embedding: section.at("shared").tensor("weight", &[vocabulary, sizes.d_model])?,
+            position_bias: attention.tensor("weight", &[BUCKETS, sizes.num_heads])?,
+            blocks: (0..sizes.num_layers).map(block).collect::<Result<_, _>>()?,
+            norm: RmsNorm::load(&encoder.at("final_layer_norm"), "weight", sizes.d_model)?,
+        })
+    }
+
+    /// Encodes ids to (1, s, d_model).
+    ///
+    /// # Errors
+    /// The device's faults; [`Fault::Compute`] for an id beyond the vocabulary.
+    pub fn forward(&self, ids: &[u32]) -> Result<Tensor, Fault> {
+        let device = self.embedding.device();
+        let bias = self.bias(ids.len(), device)?;
+        let ids = Tensor::new(ids, device)?;
+        let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, s, d_model)
+        for block in &self.blocks {
+            x = block.forward(&x, &bias)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// One learned value per head and distance bucket: (1, heads, s, s).
+    fn bias(&self, length: usize, device: &Device) -> Result<Tensor, Fault> {
+        let places = 0..length as i64;
+        let pairs = places.clone().flat_map(|query| places.clone().map(move |key| key - query));
+        let buckets: Vec<u32> = pairs.map(bucket).collect();
+        let rows = self.position_bias.index_select(&Tensor::new(buckets, device)?, 0)?;
+        let heads = rows.dim(1)?;
+        let bias = rows.reshape((length, length, heads))?.permute((2, 0, 1))?; // (heads, s, s)
+        Ok(bias.unsqueeze(0)?.contiguous()?)
+    }
+}
+
+/// Bucket of the distance `key - query`: half of them for each direction, the first half of those exact,
+/// the rest logarithmic up to [`MAX_DISTANCE`], in f32 as the reference computes it.
+fn bucket(distance: i64) -> u32 {
+    const PER_DIRECTION: u32 = BUCKETS as u32 / 2;
+    const EXACT: u32 = PER_DIRECTION / 2;
+    let side = if distance > 0 { PER_DIRECTION } else { 0 };
+    let distance = distance.unsigned_abs() as u32;
+    if distance < EXACT {
+        return side + distance;
+    }
+    let exact = EXACT as f32;
+    let ratio = (distance as f32 / exact).ln() / (MAX_DISTANCE / exact).ln();
+    let far = EXACT + (ratio * (PER_DIRECTION - EXACT) as f32) as u32;
+    side + far.min(PER_DIRECTION - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bucket;
+
+    /// Values of `T5Attention._relative_position_bucket` in transformers.
+    #[test]
+    fn near_distances_are_exact_and_far_ones_share_the_last_bucket() {
+        assert_eq!([0, -1, -7, -8, -16, -128, -255].map(bucket), [0, 1, 7, 8, 10, 15, 15]);
+        assert_eq!([1, 7, 8, 16, 32, 64, 300].map(bucket), [17, 23, 24, 26, 28, 30, 31]);
+    }
+}

@@ -1,0 +1,92 @@
+//! From a prompt to token ids, cut and padded as the references do it.
+
+use crate::fault::Fault;
+use tokenizers::{Tokenizer, TruncationParams};
+
+/// A tokenizer with the length and padding of its encoder.
+pub struct Tokens {
+    tokenizer: Tokenizer,
+    length: usize,
+    pad: u32,
+}
+
+/// Ids of one prompt.
+pub struct Ids {
+    /// Exactly as many as the encoder takes.
+    pub ids: Vec<u32>,
+    /// Whether the prompt had more and was cut, its end token kept.
+    pub cut: bool,
+}
+
+impl Tokens {
+    /// Reads a `tokenizer.json`; its own truncation and padding settings are not used.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsCorrupt`] when `bytes` are no such file.
+    pub fn new(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, Fault> {
+        let corrupt = |error: tokenizers::Error| Fault::WeightsCorrupt {
+            file: file.to_owned(),
+            what: error.to_string(),
+        };
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(corrupt)?;
+        tokenizer.with_padding(None);
+        Ok(Tokens { tokenizer, length, pad })
+    }
+
+    /// Encodes a prompt to this encoder's length.
+    ///
+    /// # Errors
+    /// As [`Tokens::encode_to`].
+    pub fn encode(&self, prompt: &str) -> Result<Ids, Fault> {
+        self.encode_to(prompt, self.length)
+    }
+
+    /// Encodes a prompt to `length` ids. A longer one loses words from its end, not its end token.
+    ///
+    /// # Errors
+    /// [`Fault::BadRequest`] on `prompt` when the tokenizer refuses the text.
+    pub fn encode_to(&self, prompt: &str, length: usize) -> Result<Ids, Fault> {
+        let refused = |error: tokenizers::Error| Fault::BadRequest {
+            field: "prompt",
+            sentence: format!("cannot be tokenized: {error}"),
+        };
+        let mut tokenizer = self.tokenizer.clone();
+        let truncation = TruncationParams { max_length: length, ..TruncationParams::default() };
+        tokenizer.with_truncation(Some(truncation)).map_err(refused)?;
+        let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
+        let cut = !encoding.get_overflowing().is_empty();
+        let mut ids = encoding.get_ids().to_vec();
+        ids.resize(length, self.pad);
+        Ok(Ids { ids, cut })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
+        "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"decoder":null,
+        "post_processor":{"type":"TemplateProcessing",
+            "single":[{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"</s>","type_id":0}}],
+            "pair":[{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"</s>","type_id":0}}],
+            "special_tokens":{"</s>":{"id":"</s>","ids":[1],"tokens":["</s>"]}}},
+        "model":{"type":"WordLevel","vocab":{"<pad>":0,"</s>":1,"<unk>":2,"red":3},"unk_token":"<unk>"}}"#;
+
+    #[test]
+    fn a_short_prompt_is_padded_and_a_long_one_keeps_its_end_token() {
+        let tokens = Tokens::new("t5", WORDS.as_bytes(), 4, 0).expect("a tokenizer");
+        let short = tokens.encode("red").expect("words");
+        assert_eq!((short.ids, short.cut), (vec![3, 1, 0, 0], false));
+        let full = tokens.encode("red red blue").expect("words");
+        assert_eq!((full.ids, full.cut), (vec![3, 3, 2, 1], false));
+        let long = tokens.encode("red red red red").expect("words");
+        assert_eq!((long.ids, long.cut), (vec![3, 3, 3, 1], true));
+    }
+
+    #[test]
+    fn a_damaged_tokenizer_is_corrupt() {
+        let fault = Tokens::new("t5_tokenizer.json", b"{\"model\":", 4, 0).err();
+        assert_eq!(fault.and_then(|f| f.exit_code()), Some(66));
+    }
+}

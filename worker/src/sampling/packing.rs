@@ -1,0 +1,55 @@
+//! Latents as a picture of channels, and as the row of tokens that a transformer sees.
+//!
+//! A token is a patch of 2x2 latents, its values ordered channel, row, column. Source:
+//! `FluxPipeline._pack_latents` in diffusers, `rearrange("b c (h ph) (w pw) -> b (h w) (c ph pw)")` in
+//! black-forest-labs/flux, `src/flux/sampling.py`.
+
+use crate::fault::Fault;
+use candle_core::Tensor;
+
+/// Side of a patch, in latents.
+pub const PATCH: usize = 2;
+
+/// Picture to tokens.
+///
+/// # Errors
+/// The device's faults; a height or width that is not a multiple of [`PATCH`].
+pub fn pack(latents: &Tensor) -> Result<Tensor, Fault> {
+    let (batch, channels, height, width) = latents.dims4()?;
+    let (rows, columns) = (height / PATCH, width / PATCH);
+    let patches = latents.reshape(&[batch, channels, rows, PATCH, columns, PATCH])?;
+    let tokens = patches.permute([0, 2, 4, 1, 3, 5])?; // (b, rows, columns, c, ph, pw)
+    Ok(tokens.reshape((batch, rows * columns, channels * PATCH * PATCH))?) // (b, s, c*4)
+}
+
+/// Tokens to a picture of `height` x `width` latents.
+///
+/// # Errors
+/// The device's faults; a number of tokens that is not that of the size.
+pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Fault> {
+    let (batch, _, values) = tokens.dims3()?;
+    let (rows, columns, channels) = (height / PATCH, width / PATCH, values / (PATCH * PATCH));
+    let patches = tokens.reshape(&[batch, rows, columns, channels, PATCH, PATCH])?;
+    let latents = patches.permute([0, 3, 1, 4, 2, 5])?; // (b, c, rows, ph, columns, pw)
+    Ok(latents.reshape((batch, channels, height, width))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn a_token_is_channel_row_column_and_unpacking_restores_the_picture() {
+        let values: Vec<f32> = (0..2 * 4 * 6).map(|v| v as f32).collect();
+        let latents = Tensor::from_vec(values, (1, 2, 4, 6), &Device::Cpu).expect("the shape fits");
+        let tokens = pack(&latents).expect("even sides");
+        assert_eq!(tokens.dims(), [1, 6, 8]);
+        let rows: Vec<Vec<f32>> = tokens.squeeze(0).and_then(|t| t.to_vec2()).expect("f32");
+        assert_eq!(rows[4], [14.0, 15.0, 20.0, 21.0, 38.0, 39.0, 44.0, 45.0]);
+        let back = unpack(&tokens, 4, 6).expect("the same size");
+        let pair = [back, latents].map(|t| t.flatten_all().and_then(|t| t.to_vec1::<f32>()));
+        let [back, latents] = pair.map(|values| values.expect("f32"));
+        assert_eq!(back, latents);
+    }
+}
