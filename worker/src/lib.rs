@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod fault;
+pub mod golden;
 pub mod pipelines;
 pub mod pixels;
 pub mod sampling;

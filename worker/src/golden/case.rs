@@ -1,0 +1,132 @@
+//! Reading what the reference scripts write: `meta.json` and `golden_CASE.safetensors`.
+
+use crate::fault::Fault;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// `meta.json` of a folder of goldens.
+#[derive(Debug, Deserialize)]
+pub struct Meta {
+    /// Case by name, `flux_base` for example.
+    pub cases: BTreeMap<String, Case>,
+    /// Folder of the model's files, relative to this one; absent when they lie here.
+    pub model: Option<PathBuf>,
+}
+
+/// What a case draws.
+#[derive(Debug, Deserialize)]
+pub struct Case {
+    /// One per image of the batch.
+    pub prompts: Vec<String>,
+    /// In pixels.
+    pub height: u32,
+    /// In pixels.
+    pub width: u32,
+    /// Denoising steps.
+    pub steps: u32,
+    /// T5 tokens.
+    pub t5_len: usize,
+}
+
+impl Meta {
+    /// Reads `meta.json` of `folder`.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsMissing`], [`Fault::Configuration`].
+    pub fn read(folder: &Path) -> Result<Meta, Fault> {
+        let path = folder.join("meta.json");
+        let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+        let refuse = |error: serde_json::Error| {
+            Fault::configuration(path.display().to_string(), "cases", error.to_string())
+        };
+        serde_json::from_slice(&text).map_err(refuse)
+    }
+}
+
+/// The tensors of one case.
+pub struct Goldens {
+    file: String,
+    bytes: Vec<u8>,
+}
+
+impl Goldens {
+    /// Reads `golden_CASE.safetensors` of `folder`.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsMissing`] when it is not there.
+    pub fn read(folder: &Path, case: &str) -> Result<Goldens, Fault> {
+        let path = folder.join(format!("golden_{case}.safetensors"));
+        let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+        Ok(Goldens { file: path.display().to_string(), bytes })
+    }
+
+    fn view(&self, name: &str, dtype: Dtype) -> Result<TensorView<'_>, Fault> {
+        let refuse = |what: String| Fault::configuration(&self.file, name, what);
+        let file = SafeTensors::deserialize(&self.bytes)
+            .map_err(|error| Fault::WeightsCorrupt { file: self.file.clone(), what: error.to_string() })?;
+        let view = file.tensor(name).map_err(|error| refuse(error.to_string()))?;
+        if view.dtype() != dtype || view.shape().is_empty() {
+            return Err(refuse(format!("is {:?} {:?}", view.dtype(), view.shape())));
+        }
+        Ok(view)
+    }
+
+    /// Bytes of a whole tensor and its shape.
+    fn whole(&self, name: &str, dtype: Dtype) -> Result<(&[u8], Vec<usize>), Fault> {
+        let view = self.view(name, dtype)?;
+        Ok((view.data(), view.shape().to_vec()))
+    }
+
+    /// Bytes of one image of the batch, with the shape of a batch of one.
+    fn image(&self, name: &str, dtype: Dtype, image: usize) -> Result<(&[u8], Vec<usize>), Fault> {
+        let (bytes, mut shape) = self.whole(name, dtype)?;
+        let size = bytes.len() / shape[0].max(1);
+        if image >= shape[0] {
+            let what = format!("has {} images, not {}", shape[0], image + 1);
+            return Err(Fault::configuration(&self.file, name, what));
+        }
+        shape[0] = 1;
+        Ok((&bytes[image * size..(image + 1) * size], shape))
+    }
+
+    /// f32 values of one image and their shape, (1, …).
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] when the tensor is absent or of another dtype, as for all readers here.
+    pub fn floats(&self, name: &str, image: usize) -> Result<(Vec<f32>, Vec<usize>), Fault> {
+        let (bytes, shape) = self.image(name, Dtype::F32, image)?;
+        Ok((floats(bytes), shape))
+    }
+
+    /// f32 values of a tensor that all images share.
+    ///
+    /// # Errors
+    /// As [`Goldens::floats`].
+    pub fn shared(&self, name: &str) -> Result<Vec<f32>, Fault> {
+        Ok(floats(self.whole(name, Dtype::F32)?.0))
+    }
+
+    /// Token ids of one image.
+    ///
+    /// # Errors
+    /// As [`Goldens::floats`].
+    pub fn ids(&self, name: &str, image: usize) -> Result<Vec<u32>, Fault> {
+        let (bytes, _) = self.image(name, Dtype::I64, image)?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|id| i64::from_le_bytes(*id) as u32).collect())
+    }
+
+    /// Bytes of one image.
+    ///
+    /// # Errors
+    /// As [`Goldens::floats`].
+    pub fn bytes(&self, name: &str, image: usize) -> Result<&[u8], Fault> {
+        Ok(self.image(name, Dtype::U8, image)?.0)
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
