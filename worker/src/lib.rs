@@ -3,6 +3,7 @@
 pub mod device;
 pub mod fault;
 pub mod golden;
+pub mod manifest;
 pub mod pipelines;
 pub mod pixels;
 pub mod sampling;

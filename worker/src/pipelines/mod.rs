@@ -15,6 +15,7 @@ pub mod configuration;
 pub mod flux;
 pub mod folder;
 pub mod layers;
+pub mod need;
 pub mod pocket;
 pub mod sizes;
 pub mod synthetic;

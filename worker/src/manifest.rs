@@ -1,0 +1,146 @@
+//! What this program knows of the models it can run, for the supervisor's books and tables.
+
+use crate::fault::Fault;
+use crate::pipelines::folder::{self, FluxFiles};
+use crate::pipelines::need::{self, Activation};
+use crate::pipelines::{Family, flux, pocket, synthetic};
+use crate::weights::Weights;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Facts of one model. Sizes are in pixels, memory in whole MiB, rounded up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Manifest {
+    /// Registry key; empty for a folder, whose key is the user's.
+    pub key: String,
+    /// `flux`, `sd3` or `synthetic`.
+    pub family: &'static str,
+    /// SHA-256 over the weight files one after the other: transformer, autoencoder, T5, CLIP-L.
+    pub digest: String,
+    /// Width and height that are drawn when none are asked for.
+    pub default_size: [u32; 2],
+    /// Shortest side.
+    pub min_size: u32,
+    /// Longest side.
+    pub max_size: u32,
+    /// Both sides are multiples of it.
+    pub size_multiple: u32,
+    /// Steps that are taken when none are asked for.
+    pub default_steps: u32,
+    /// Most steps.
+    pub max_steps: u32,
+    /// A loaded worker without a job.
+    pub residency_mb: u64,
+    /// What a job adds, by size.
+    pub activation: Activation,
+    /// What a job adds at the default size.
+    pub activation_mb: u64,
+}
+
+/// Prints the manifests of all built-in models as one JSON array.
+///
+/// # Errors
+/// Those of the embedded files.
+pub fn print_all() -> Result<(), Fault> {
+    let all = [embedded()?, synthetic()];
+    let text = serde_json::to_string_pretty(&all);
+    println!("{}", text.map_err(|error| Fault::Compute(error.to_string()))?);
+    Ok(())
+}
+
+/// `pocket-flux`.
+///
+/// # Errors
+/// Those of the embedded files.
+pub fn embedded() -> Result<Manifest, Fault> {
+    let files = pocket::files()?;
+    let bytes = files.weights().iter().map(|file| file.bytes().len() as u64).sum();
+    let residency_mb = need::flux_residency_mb(&files, bytes);
+    Ok(flux_manifest("pocket-flux", &files, digest(&files.weights()), residency_mb))
+}
+
+/// A folder of the user's. The digest runs over all bytes of its weights when `with_digest` says so: at
+/// tens of gigabytes that takes minutes.
+///
+/// # Errors
+/// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
+pub fn of_folder(path: &Path, family: Option<Family>, with_digest: bool) -> Result<Manifest, Fault> {
+    let family = folder::family(path, family)?;
+    if family != Family::Flux {
+        let what = "models of this family are not built yet";
+        return Err(Fault::configuration(path.display().to_string(), format!("{family:?}"), what));
+    }
+    let files = folder::flux(path)?;
+    let digest = if with_digest { digest(&files.weights()) } else { String::new() };
+    Ok(flux_manifest("", &files, digest, need::flux_residency_mb(&files, 0)))
+}
+
+/// The family without weights, at `weights_mb` 0.
+pub fn synthetic() -> Manifest {
+    let activation = Activation { base_mb: 2, per_megapixel_mb: 16, per_megapixel_squared_mb: 0 };
+    Manifest {
+        key: "synthetic".to_owned(),
+        family: "synthetic",
+        digest: "synthetic".to_owned(),
+        default_size: [256, 256],
+        min_size: 64,
+        max_size: 1024,
+        size_multiple: synthetic::SIZE_MULTIPLE,
+        default_steps: 4,
+        max_steps: 1000,
+        residency_mb: 12,
+        activation,
+        activation_mb: activation.at(256, 256),
+    }
+}
+
+fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64) -> Manifest {
+    let side = files.described.image_size;
+    let activation = need::flux_activation(&files.described.sizes);
+    // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
+    let (min_size, max_size) = if side >= 1024 { (256, 2048) } else { (side / 2, side * 2) };
+    Manifest {
+        key: key.to_owned(),
+        family: "flux",
+        digest,
+        default_size: [side, side],
+        min_size,
+        max_size,
+        size_multiple: flux::SIZE_MULTIPLE,
+        default_steps: files.described.steps,
+        max_steps: if side >= 1024 { 50 } else { 64 },
+        residency_mb,
+        activation,
+        activation_mb: activation.at(side, side),
+    }
+}
+
+fn digest(files: &[&Weights]) -> String {
+    let mut sum = Sha256::new();
+    files.iter().for_each(|file| sum.update(file.bytes()));
+    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pocket_model_is_what_the_interface_notes_say() {
+        let found = embedded().expect("the embedded files");
+        assert_eq!((found.default_size, found.min_size, found.max_size), ([128, 128], 64, 256));
+        assert_eq!((found.size_multiple, found.default_steps, found.max_steps), (16, 4, 64));
+        assert_eq!(found.digest.len(), 64);
+        assert!(found.residency_mb > 0 && found.activation_mb > 0);
+    }
+
+    #[test]
+    fn a_copy_of_the_embedded_folder_has_the_same_digest() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux");
+        let copy = of_folder(&folder, None, true).expect("the asset folder is a model");
+        let embedded = embedded().expect("the embedded files");
+        assert_eq!(copy.digest, embedded.digest);
+        assert_eq!(Manifest { key: copy.key.clone(), residency_mb: copy.residency_mb, ..embedded }, copy);
+    }
+}

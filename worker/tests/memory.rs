@@ -1,0 +1,49 @@
+//! What the manifest promises of memory, against what the kernel counts.
+//!
+//! One test, because the counters are the process's: nobody else may allocate in it.
+
+use worker::device::DeviceWish;
+use worker::pipelines::{JobParameters, ModelSource, Pipeline, load};
+use worker::{footprint, manifest};
+
+fn peak_mb() -> f64 {
+    footprint::measure().peak_bytes as f64 / f64::from(1 << 20)
+}
+
+fn draw(model: &mut dyn Pipeline, side: u32) {
+    let prompt = "a red circle left of a blue square on a white background".to_owned();
+    let job = JobParameters {
+        prompt,
+        negative: None,
+        width: side,
+        height: side,
+        steps: 4,
+        guidance: 0.0,
+        seed: 1,
+    };
+    let mut run = model.start(&job, None).expect("a good job");
+    while run.steps_done() < job.steps {
+        run.step(&|| false).expect("nobody cancels");
+    }
+    run.decode().expect("a picture");
+}
+
+/// Covered, and not far above: memory that is promised to nobody is pictures that are not drawn.
+fn assert_covers(what: &str, promised_mb: u64, measured_mb: f64) {
+    let promised = promised_mb as f64;
+    println!("{what}: {promised} MiB promised, {measured_mb:.1} MiB at the highest");
+    assert!(promised >= measured_mb, "{what}");
+    assert!(promised <= measured_mb * 1.4 + 8.0, "{what}");
+}
+
+#[test]
+fn the_manifest_covers_what_a_process_holds_and_is_not_far_above() {
+    let promised = manifest::embedded().expect("the embedded files");
+    let mut model = load(&ModelSource::Embedded, &DeviceWish::Cpu, &mut |_| {}).expect("weights");
+    assert_covers("loaded", promised.residency_mb, peak_mb());
+    for side in [64, 128, 256] {
+        draw(model.as_mut(), side);
+        let activation = promised.activation.at(side, side);
+        assert_covers(&format!("{side}x{side}"), promised.residency_mb + activation, peak_mb());
+    }
+}
