@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,9 +82,7 @@ impl Client {
             path: path.to_owned(),
             source,
         };
-        let name = path
-            .to_fs_name::<GenericFilePath>()
-            .map_err(no_daemon)?;
+        let name = path.to_fs_name::<GenericFilePath>().map_err(no_daemon)?;
         let stream = Stream::connect(name).map_err(no_daemon)?;
         connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL })?;
         match connection::read(&mut &stream)? {
@@ -148,6 +147,29 @@ impl Client {
             FromPool::Refused(failure) => Err(failure.into()),
             other => Err(unexpected(&other)),
         }
+    }
+}
+
+impl Client {
+    /// Waits until the daemon's process has ended, by a descriptor of that very process where the
+    /// kernel gives one (Linux 6.5), else by the end of the connection.
+    pub fn wait_for_end(self) -> Result<(), ClientError> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
+        let Stream::UdSocket(socket) = &*self.stream;
+        let process = getsockopt(socket, PeerPidfd).ok();
+        loop {
+            match connection::read::<FromPool>(&mut &*self.stream) {
+                Ok(_) => {}
+                Err(ConnectionError::Closed | ConnectionError::Io(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(process) = process {
+            let mut waits = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waits, PollTimeout::NONE).map_err(io::Error::from)?;
+        }
+        Ok(())
     }
 }
 

@@ -80,7 +80,9 @@ impl Header {
             return Err(FrameError::Reserved);
         }
         let kind = u16::from_le_bytes([k0, k1]);
-        let cap = M::cap(kind).ok_or(FrameError::Kind(kind))?.min(BODY_BYTES_MAX);
+        let cap = M::cap(kind)
+            .ok_or(FrameError::Kind(kind))?
+            .min(BODY_BYTES_MAX);
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         if length > cap {
             return Err(FrameError::TooLong { kind, length, cap });
@@ -107,7 +109,9 @@ impl Header {
 /// A message that is larger than its kind may be.
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
     let kind = message.kind();
-    let cap = M::cap(kind).ok_or(FrameError::Kind(kind))?.min(BODY_BYTES_MAX);
+    let cap = M::cap(kind)
+        .ok_or(FrameError::Kind(kind))?
+        .min(BODY_BYTES_MAX);
     let body = codec::encode(message)?;
     if body.len() > cap {
         return Err(FrameError::TooLong {

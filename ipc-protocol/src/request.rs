@@ -118,7 +118,10 @@ impl ImageRequest {
         if !(1..=COUNT_MAX).contains(&self.count) {
             return Err(Failure::bad_value(
                 Field::Count,
-                format!("{} pictures asked for, 1 to {COUNT_MAX} possible", self.count),
+                format!(
+                    "{} pictures asked for, 1 to {COUNT_MAX} possible",
+                    self.count
+                ),
             ));
         }
         if self.guidance.is_some_and(|guidance| !guidance.is_finite()) {

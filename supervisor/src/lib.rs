@@ -1,1 +1,22 @@
-//! Table of contents.
+//! The daemon that owns the models, the memory budget and the worker processes, and its command line.
+//!
+//! ```text
+//!  4  main.rs · bin/imagepool.rs
+//!  3  api/ · cli/ · text_to_image     doors translate and never decide
+//!  2  driver/                         the one loop: event → pool → actions
+//!  1  process/ link frames probe config/ telemetry/ clock      hands; they do not know each other
+//!  0  pool (a package of its own)     the mind
+//! ```
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod driver;
+pub mod frames;
+pub mod link;
+pub mod probe;
+pub mod process;
+pub mod telemetry;
+pub mod text_to_image;

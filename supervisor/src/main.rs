@@ -1,2 +1,102 @@
-//! d
-fn main() {}
+//! The daemon's entry: arguments, settings, doors, and the loop until it is done.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use supervisor::clock::Clock;
+use supervisor::config::{self, Config, models, paths};
+use supervisor::daemon::{self, Daemon};
+use supervisor::telemetry::logging::{self, Format};
+
+/// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
+#[derive(Debug, Parser)]
+#[command(version, name = "supervisor")]
+struct Arguments {
+    /// Settings file; see imagepool.example.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the sockets.
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// Folder of the journal and the obituaries.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// HTTP door, unix:PATH or HOST:PORT.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+    /// error, warn, info, debug, or a filter like supervisor=debug.
+    #[arg(long, value_name = "L", default_value = "info")]
+    log_level: String,
+    /// Write every event to a file that the simulator replays.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Start workers without their sandbox.
+    #[arg(long)]
+    no_sandbox: bool,
+    /// Read the settings, say whether they can be used, and exit.
+    #[arg(long)]
+    check_config: bool,
+    /// Serve one caller: end with the socket on descriptor 0.
+    #[arg(long, hide = true)]
+    leashed: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    for (option, given) in [
+        ("--state-dir", arguments.state_dir.is_some()),
+        ("--http", arguments.http.is_some()),
+        ("--record", arguments.record.is_some()),
+    ] {
+        if given {
+            eprintln!("supervisor: {option}: not built yet");
+            return ExitCode::from(3);
+        }
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("supervisor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let clock = Clock::start();
+    logging::start(arguments.log_format, &arguments.log_level)?;
+    let file = arguments.config.clone().or_else(paths::default_config);
+    let mut config: Config = config::load(file.as_deref())?;
+    if arguments.leashed {
+        // One caller waits for one picture: a second worker would only take its cores.
+        config.pool.cold_start_workers = 1;
+    }
+    let threads = daemon::threads_per_worker(config.pool.cold_start_workers);
+    let (registry, catalogue) = models::build(&config.models, threads, &daemon::inspect)?;
+    if arguments.check_config {
+        println!("The settings can be used: {} models.", catalogue.len());
+        return Ok(());
+    }
+    let runtime_dir = arguments
+        .runtime_dir
+        .clone()
+        .unwrap_or_else(paths::default_runtime_dir);
+    let daemon = Daemon {
+        clock,
+        config,
+        registry,
+        catalogue,
+        runtime_dir,
+        leashed: arguments.leashed,
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(daemon.serve())?;
+    Ok(())
+}

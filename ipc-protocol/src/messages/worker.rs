@@ -5,7 +5,7 @@
 //!     Welcome ───────────────────────▶ moves fd 1 away, checks version, parent and segment
 //!             ◀─────────────────────── Hello, then Loading …, Heartbeat …
 //!             ◀─────────────────────── Ready
-//!     Run ───────────────────────────▶ 
+//!     Run ───────────────────────────▶
 //!             ◀─────────────────────── Step …            latents are in the slot it names
 //!     (Cancel)                ◀─────── Done | Failed     the picture is in the segment
 //!     Leave ─────────────────────────▶ exits with 0

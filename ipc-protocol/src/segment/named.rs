@@ -34,7 +34,9 @@ pub(super) fn create(label: &str, bytes: u64) -> Result<(File, Name), SegmentErr
         .size(bytes as usize)
         .os_id(format!("/{PREFIX}{label}"))
         .create()
-        .map_err(|error| os("create a shared-memory object")(io::Error::other(error.to_string())))?;
+        .map_err(|error| {
+            os("create a shared-memory object")(io::Error::other(error.to_string()))
+        })?;
     let path = Path::new(FOLDER).join(format!("{PREFIX}{label}"));
     object.set_owner(false);
     let name = Name(path.clone());

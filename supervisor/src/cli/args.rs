@@ -1,0 +1,183 @@
+//! The grammar of `imagepool`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Draws pictures from words with the pool of models on this machine.
+#[derive(Debug, Parser)]
+#[command(version, name = "imagepool", disable_help_subcommand = false)]
+pub struct Arguments {
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would become the command's help"
+    )]
+    pub reach: Reach,
+    /// Answers as JSON on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which daemon, and how much to say.
+#[derive(Debug, Clone, Args)]
+pub struct Reach {
+    /// The daemon's socket.
+    #[arg(long, global = true, env = "IMAGEPOOL_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Say nothing but errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say what a private pool does.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw pictures of a prompt.
+    Generate(Box<Generate>),
+    /// Tell how workers and models are.
+    #[command(visible_alias = "ps")]
+    Status {
+        /// Workers (`MODEL:SLOT`) or models; all where none is named.
+        names: Vec<String>,
+    },
+    /// Stop workers, models or all, and keep them stopped.
+    Stop {
+        /// `MODEL:SLOT`, `MODEL` or `all`.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Drain the daemon and end it.
+    Shutdown,
+    /// Print the versions of this program and of the daemon.
+    Version,
+    /// Everything that is planned and not there yet.
+    #[command(external_subcommand)]
+    Later(Vec<String>),
+}
+
+/// Commands of the interface that a later version brings.
+const LATER: [&str; 28] = [
+    "start",
+    "restart",
+    "signal",
+    "pid",
+    "tail",
+    "clear",
+    "avail",
+    "reread",
+    "update",
+    "reload",
+    "wait",
+    "jobs",
+    "cancel",
+    "why",
+    "plan",
+    "pin",
+    "unpin",
+    "scale",
+    "drain",
+    "quarantine",
+    "last-crash",
+    "events",
+    "top",
+    "models",
+    "replay",
+    "doctor",
+    "fg",
+    "shell",
+];
+
+/// The planned command that was asked for, or what to say of one that nobody plans.
+pub fn known_later(words: &[String]) -> &'static str {
+    let word = words.first().map_or("", String::as_str);
+    LATER
+        .into_iter()
+        .find(|later| *later == word)
+        .unwrap_or("this command")
+}
+
+/// Whether a word is a planned command; any other unknown word is a usage error.
+pub fn is_planned(word: &str) -> bool {
+    LATER.contains(&word)
+}
+
+/// What a picture's file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lossless, with a receipt.
+    Png,
+    /// Small.
+    Jpeg,
+    /// Lossless and smaller.
+    Webp,
+}
+
+/// `generate`
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// What to draw; `-` reads it from stdin.
+    pub prompt: String,
+    /// Which model.
+    #[arg(short, long)]
+    pub model: Option<String>,
+    /// Where the picture goes; `-` is stdout. With -n several, `a.png` becomes `a-1.png`, `a-2.png` …
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<String>,
+    /// Overwrite.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Pixels, `WxH`.
+    #[arg(long)]
+    pub size: Option<String>,
+    /// Denoising steps.
+    #[arg(long, allow_hyphen_values = true)]
+    pub steps: Option<String>,
+    /// Guidance scale, where the model has one.
+    #[arg(long, allow_hyphen_values = true)]
+    pub guidance: Option<String>,
+    /// What not to draw, where guidance is above 1.
+    #[arg(long)]
+    pub negative: Option<String>,
+    /// Seed of the first picture; the next ones count up.
+    #[arg(long, allow_hyphen_values = true)]
+    pub seed: Option<String>,
+    /// How many pictures.
+    #[arg(
+        short = 'n',
+        long = "count",
+        default_value = "1",
+        allow_hyphen_values = true
+    )]
+    pub count: String,
+    /// What the file holds; else its name says.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// `auto`, `cpu` or `cuda:N`.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// `high`, `normal` or `low`.
+    #[arg(long)]
+    pub priority: Option<String>,
+    /// Seconds after which the answer is worth nothing.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
+    /// Leave the receipt out of the file.
+    #[arg(long)]
+    pub no_metadata: bool,
+    /// Return at once; `wait` fetches the picture.
+    #[arg(long)]
+    pub detach: bool,
+    /// On whose behalf.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: Option<String>,
+    /// Show the picture in the terminal.
+    #[arg(long)]
+    pub show: bool,
+}

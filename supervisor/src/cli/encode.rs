@@ -1,0 +1,100 @@
+//! A picture as a file: PNG with its receipt, JPEG or WebP.
+
+use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+use ipc_protocol::client::Picture;
+use serde::Serialize;
+
+use super::args::Format;
+
+/// Quality of JPEG files: where most eyes see no difference.
+const JPEG_QUALITY: u8 = 92;
+/// The text chunk a receipt is in.
+const RECEIPT_KEYWORD: &str = "imagepool";
+
+/// Everything a picture depends on, and nothing else: no time, job, worker, count or index, so the same
+/// receipt always has the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Receipt {
+    /// What to draw.
+    pub prompt: String,
+    /// What not to draw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
+    /// The model's key.
+    pub model: String,
+    /// SHA-256 of its weights.
+    pub weights: String,
+    /// Seed of this picture.
+    pub seed: u64,
+    /// Denoising steps.
+    pub steps: u32,
+    /// Guidance scale.
+    pub guidance: f32,
+    /// `WxH`.
+    pub size: String,
+    /// How the sigmas were chosen.
+    pub sampler: String,
+    /// The arithmetic.
+    pub dtype: String,
+    /// The prompt was longer than the model's tokens and was cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub prompt_cut: bool,
+    /// Version of this program.
+    pub version: String,
+}
+
+/// Why a picture is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The PNG encoder.
+    #[error("cannot encode PNG: {0}")]
+    Png(#[from] png::EncodingError),
+    /// The other encoders.
+    #[error("cannot encode: {0}")]
+    Other(#[from] image::ImageError),
+    /// The receipt.
+    #[error("cannot write the receipt: {0}")]
+    Receipt(#[from] serde_json::Error),
+}
+
+/// The bytes of a picture's file. Only PNG carries a receipt.
+pub fn encode(
+    picture: &Picture,
+    format: Format,
+    receipt: Option<&Receipt>,
+) -> Result<Vec<u8>, EncodeError> {
+    let (width, height) = (picture.size.width, picture.size.height);
+    let mut bytes = Vec::new();
+    match format {
+        Format::Png => return encode_png(picture, receipt),
+        Format::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(
+            &picture.rgb8,
+            width,
+            height,
+            ExtendedColorType::Rgb8,
+        )?,
+        Format::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(
+            &picture.rgb8,
+            width,
+            height,
+            ExtendedColorType::Rgb8,
+        )?,
+    }
+    Ok(bytes)
+}
+
+fn encode_png(picture: &Picture, receipt: Option<&Receipt>) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.size.width, picture.size.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    if let Some(receipt) = receipt {
+        let text = serde_json::to_string(receipt)?;
+        encoder.add_itxt_chunk(RECEIPT_KEYWORD.into(), text)?;
+    }
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&picture.rgb8)?;
+    writer.finish()?;
+    Ok(bytes)
+}

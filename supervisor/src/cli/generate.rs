@@ -1,0 +1,254 @@
+//! `imagepool generate`: a prompt in, pictures out.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ipc_protocol::client::{Canceller, Client, Picture, Update};
+use ipc_protocol::failure::{Failure, Field};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::Accepted;
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::version::BUILD;
+
+use super::args::{Format, Generate, Reach};
+use super::encode::{self, Receipt};
+use super::output::{self, Output};
+use super::private::PrivatePool;
+use super::progress::Progress;
+use super::{CommandError, connect, show};
+
+/// Draws; returns the exit code.
+pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, CommandError> {
+    if arguments.detach {
+        return Err(CommandError::NotBuilt("--detach"));
+    }
+    let request = request(&arguments)?;
+    let format = output::format(arguments.format, arguments.output.as_deref());
+    let output = Output::prepare(
+        arguments.output.as_deref(),
+        request.count,
+        arguments.force,
+        format,
+    )?;
+    let (mut client, _private) = client(reach)?;
+    let canceller = client.canceller();
+    let drawing = client.generate(&request)?;
+    let interrupted = cancel_on_interrupt(canceller, &drawing.accepted);
+    let easel = Easel {
+        accepted: drawing.accepted.clone(),
+        progress: Progress::start(&drawing.accepted, reach.quiet),
+        request: &request,
+        arguments: &arguments,
+        output,
+        format,
+        json,
+        quiet: reach.quiet,
+    };
+    let mut failed = None;
+    for update in drawing {
+        if let Err(error) = easel.take(update?) {
+            failed = failed.or(Some(error));
+        }
+    }
+    easel.progress.finish();
+    match failed {
+        Some(_) if interrupted.load(Ordering::Acquire) => Err(CommandError::Interrupted),
+        Some(error) => Err(error),
+        None => Ok(0),
+    }
+}
+
+/// The daemon, or a private pool that lives as long as the second value.
+fn client(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError> {
+    if let Some(client) = connect::daemon_if_any(reach)? {
+        return Ok((client, None));
+    }
+    if !reach.quiet {
+        eprintln!("imagepool: no daemon runs; a private pool draws this and leaves");
+    }
+    let private = PrivatePool::start(reach)?;
+    Ok((private.connect()?, Some(private)))
+}
+
+/// Ctrl-C cancels the jobs, whose answers then end the command; a second one ends it at once.
+fn cancel_on_interrupt(canceller: Canceller, accepted: &Accepted) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let (mark, first, count) = (Arc::clone(&interrupted), accepted.first.0, accepted.count);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        // Without it Ctrl-C ends this program the usual way, and the pool cancels for us.
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if mark.swap(true, Ordering::AcqRel) {
+                    std::process::exit(130);
+                }
+                for job in (first..).take(count as usize) {
+                    // A daemon that is gone has ended the jobs already.
+                    let _ = canceller.cancel(JobId(job));
+                }
+            }
+        });
+    });
+    interrupted
+}
+
+/// Where one request's pictures are finished.
+struct Easel<'a> {
+    accepted: Accepted,
+    progress: Progress,
+    request: &'a ImageRequest,
+    arguments: &'a Generate,
+    output: Output,
+    format: Format,
+    json: bool,
+    quiet: bool,
+}
+
+impl Easel<'_> {
+    fn take(&self, update: Update) -> Result<(), CommandError> {
+        match update {
+            Update::Waiting {
+                position, reason, ..
+            } => self.progress.waiting(position, &reason),
+            Update::Loading { fraction, .. } => self.progress.loading(fraction),
+            Update::Step { .. } => self.progress.stepped(),
+            Update::Picture(picture) => self.finish(&picture)?,
+            Update::Failed { failure, .. } => return Err(failure.into()),
+        }
+        Ok(())
+    }
+
+    fn finish(&self, picture: &Picture) -> Result<(), CommandError> {
+        if picture.report.prompt_was_cut && !self.quiet {
+            self.progress.say(
+                "imagepool: warning: the prompt was longer than the model reads; its end was cut",
+            );
+        }
+        let receipt = (!self.arguments.no_metadata).then(|| self.receipt(picture));
+        let bytes = encode::encode(picture, self.format, receipt.as_ref())
+            .map_err(|error| CommandError::Output(error.to_string()))?;
+        let file = self.output.write(picture.index, picture.job, &bytes)?;
+        if self.arguments.show {
+            // A terminal that takes no picture still has the file.
+            let _ = show::show(picture);
+        }
+        self.tell(picture, &file);
+        Ok(())
+    }
+
+    fn receipt(&self, picture: &Picture) -> Receipt {
+        let facts = &picture.report.receipt;
+        Receipt {
+            prompt: self.request.prompt.clone(),
+            negative: self.request.negative.clone(),
+            model: self.accepted.model.to_string(),
+            weights: facts.digest.clone(),
+            seed: picture.report.seed,
+            steps: self.accepted.steps,
+            guidance: facts.guidance,
+            size: self.accepted.size.to_string(),
+            sampler: facts.sampler.clone(),
+            dtype: facts.dtype.clone(),
+            prompt_cut: picture.report.prompt_was_cut,
+            version: BUILD.to_owned(),
+        }
+    }
+
+    fn tell(&self, picture: &Picture, file: &str) {
+        let report = &picture.report;
+        // A picture on stdout leaves no room for words there.
+        let to_stdout = matches!(self.output, Output::Stdout);
+        let line = if self.json {
+            serde_json::json!({
+                "job": picture.job.0, "index": picture.index, "file": file,
+                "model": self.accepted.model.as_str(), "seed": report.seed,
+                "width": picture.size.width, "height": picture.size.height,
+                "steps": self.accepted.steps, "worker": report.worker.to_string(),
+                "attempts": report.attempts, "resumed_from_step": report.resumed_from_step,
+                "queue_ms": report.queue_ms, "load_ms": report.load_ms,
+                "denoise_ms": report.denoise_ms, "decode_ms": report.decode_ms,
+            })
+            .to_string()
+        } else if self.quiet {
+            return;
+        } else {
+            format!(
+                "{file}: {} by {}, seed {}, {} steps, {:.2} s",
+                picture.size,
+                self.accepted.model,
+                report.seed,
+                self.accepted.steps,
+                (report.denoise_ms + report.decode_ms) as f64 / 1000.0
+            )
+        };
+        match to_stdout {
+            true => self.progress.say(&line),
+            false => println!("{line}"),
+        }
+    }
+}
+
+/// What was typed, as a request; a value that is none names its field.
+fn request(arguments: &Generate) -> Result<ImageRequest, CommandError> {
+    let mut request = ImageRequest::new(prompt(&arguments.prompt)?);
+    request.model = arguments.model.clone();
+    request.size = parse(Field::Size, arguments.size.as_deref())?;
+    request.steps = parse(Field::Steps, arguments.steps.as_deref())?;
+    request.guidance = parse(Field::Guidance, arguments.guidance.as_deref())?;
+    request.negative = arguments.negative.clone();
+    request.seed = parse(Field::Seed, arguments.seed.as_deref())?;
+    request.count = parse(Field::Count, Some(&arguments.count))?.unwrap_or(1);
+    request.device = parse(Field::Device, arguments.device.as_deref())?.unwrap_or_default();
+    request.priority = arguments
+        .priority
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|why: String| Failure::new(ipc_protocol::failure::FailureKind::BadValue, why))?
+        .unwrap_or_default();
+    request.timeout_ms = arguments.timeout.map(timeout_ms).transpose()?;
+    request.user = arguments.user.clone();
+    request.check()?;
+    Ok(request)
+}
+
+fn prompt(argument: &str) -> Result<String, CommandError> {
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| {
+            Failure::bad_value(Field::Prompt, format!("cannot read stdin: {error}"))
+        })?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+fn parse<T>(field: Field, text: Option<&str>) -> Result<Option<T>, Failure>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.map(|text| {
+        text.parse()
+            .map_err(|why| Failure::bad_value(field, format!("{text:?}: {why}")))
+    })
+    .transpose()
+}
+
+fn timeout_ms(seconds: f64) -> Result<u64, Failure> {
+    match std::time::Duration::try_from_secs_f64(seconds) {
+        Ok(timeout) if !timeout.is_zero() => Ok(u64::try_from(timeout.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)),
+        _ => Err(Failure::bad_value(
+            Field::Timeout,
+            format!("{seconds} is no time limit"),
+        )),
+    }
+}

@@ -1,0 +1,113 @@
+//! `imagepool`: one file per command. It reaches the daemon only through `ipc_protocol::client`.
+//!
+//! - [`args`] is the grammar
+//! - [`generate`] draws; [`output`] is where pictures go, [`encode`] what their files hold, [`progress`]
+//!   what a terminal sees meanwhile, [`show`] the picture in the terminal itself
+//! - [`connect`] finds the daemon, or starts a private one ([`private`])
+//! - [`status`] and [`verbs`] are the operator's side
+
+pub mod args;
+pub mod connect;
+pub mod encode;
+pub mod generate;
+pub mod output;
+pub mod private;
+pub mod progress;
+pub mod show;
+pub mod status;
+pub mod verbs;
+
+use std::process::ExitCode;
+
+use ipc_protocol::client::ClientError;
+use ipc_protocol::failure::Failure;
+
+use args::{Arguments, Command};
+
+/// No daemon, or one that speaks another protocol version.
+const NO_DAEMON: u8 = 7;
+
+/// Why a command ended without doing what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The pool, or we on its behalf, said no.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// The conversation with the daemon did not come about or broke.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The picture cannot be written where it should go.
+    #[error("output: {0}")]
+    Output(String),
+    /// The user pressed Ctrl-C; the jobs are cancelled.
+    #[error("interrupted")]
+    Interrupted,
+    /// A private pool could not be had.
+    #[error("cannot start a private pool: {0}")]
+    Private(String),
+    /// The command is not there yet.
+    #[error("{0}: not built yet")]
+    NotBuilt(&'static str),
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(failure) => Self::Failure(failure),
+            other => Self::Client(other),
+        }
+    }
+}
+
+impl CommandError {
+    /// The code the command exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failure(failure) => failure.kind.exit_code(),
+            Self::Client(_) => NO_DAEMON,
+            Self::Output(_) | Self::Private(_) => 1,
+            Self::Interrupted => 130,
+            Self::NotBuilt(_) => 3,
+        }
+    }
+
+    /// `{"error":{"kind","field","message"}}`
+    pub fn json(&self) -> serde_json::Value {
+        let (kind, field, message) = match self {
+            Self::Failure(failure) => (
+                failure.kind.word(),
+                failure.field.map(|field| field.to_string()),
+                failure.message.clone(),
+            ),
+            Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
+            Self::Client(_) => ("no_daemon", None, self.to_string()),
+            Self::Interrupted => ("interrupted", None, self.to_string()),
+            Self::Private(_) => ("no_private_pool", None, self.to_string()),
+            Self::NotBuilt(_) => ("not_built", None, self.to_string()),
+        };
+        serde_json::json!({"error": {"kind": kind, "field": field, "message": message}})
+    }
+}
+
+/// Runs a command; says on stderr, and with `--json` on stdout, why one failed.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let json = arguments.json;
+    let result = match arguments.command {
+        Command::Generate(request) => generate::run(&arguments.reach, *request, json),
+        Command::Status { names } => status::run(&arguments.reach, &names, json),
+        Command::Stop { names } => verbs::stop(&arguments.reach, &names),
+        Command::Shutdown => verbs::shutdown(&arguments.reach),
+        Command::Version => verbs::version(&arguments.reach),
+        Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("imagepool: {error}");
+            if json {
+                println!("{}", error.json());
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

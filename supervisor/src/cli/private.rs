@@ -1,0 +1,58 @@
+//! A pool for one call: started when no daemon runs, leashed to this process, gone with it.
+
+use std::io::Read;
+use std::net::Shutdown;
+use std::path::PathBuf;
+
+use ipc_protocol::client::Client;
+
+use super::CommandError;
+use super::args::Reach;
+use crate::config::paths;
+use crate::daemon::PRIVATE;
+use crate::process::identity::Identity;
+use crate::process::programs;
+use crate::process::spawn::{self, PrivateDaemon};
+
+/// A running private pool; dropping it ends it and waits until it is gone.
+#[derive(Debug)]
+pub struct PrivatePool {
+    daemon: PrivateDaemon,
+    socket: PathBuf,
+}
+
+impl PrivatePool {
+    /// Starts one and waits until it serves.
+    pub fn start(reach: &Reach) -> Result<Self, CommandError> {
+        let failed = |what: &dyn std::fmt::Display| CommandError::Private(what.to_string());
+        let base = paths::default_runtime_dir();
+        paths::prepare(&base).map_err(|error| failed(&error))?;
+        let folder = base.join(PRIVATE).join(Identity::own().to_string());
+        let socket = paths::socket(&folder).map_err(|error| failed(&error))?;
+        let program = programs::find("supervisor").map_err(|error| failed(&error))?;
+        let mut daemon = spawn::spawn_private_daemon(&program, &folder, reach.verbose)
+            .map_err(|error| failed(&error))?;
+        let mut byte = [0];
+        match daemon.leash.read(&mut byte) {
+            Ok(1) => Ok(Self { daemon, socket }),
+            // It closed its end: it has said why on our stderr, and waiting for it reaps it.
+            Ok(_) | Err(_) => {
+                let end = daemon.child.wait().map_err(|error| failed(&error))?;
+                Err(failed(&format!("it ended with {end}")))
+            }
+        }
+    }
+
+    /// Connects to it.
+    pub fn connect(&self) -> Result<Client, CommandError> {
+        Ok(Client::connect(&self.socket)?)
+    }
+}
+
+impl Drop for PrivatePool {
+    fn drop(&mut self) {
+        // Both can only fail when the daemon is gone already, which is what is wanted.
+        let _ = self.daemon.leash.shutdown(Shutdown::Both);
+        let _ = self.daemon.child.wait();
+    }
+}

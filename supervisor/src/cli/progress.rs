@@ -1,0 +1,60 @@
+//! What a terminal sees while pictures are drawn.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ipc_protocol::messages::client::Accepted;
+
+/// A bar on stderr over all steps of a request; nothing where stderr is no terminal.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar for the request, or none.
+    pub fn start(accepted: &Accepted, quiet: bool) -> Self {
+        if quiet || !std::io::stderr().is_terminal() {
+            return Self {
+                bar: ProgressBar::hidden(),
+            };
+        }
+        let steps = u64::from(accepted.steps) * u64::from(accepted.count);
+        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template(
+            "{spinner} {wide_bar:.cyan/blue} step {pos}/{len}  {per_sec}  {eta} left  {msg}",
+        )
+        .expect("the template is a constant that a test renders");
+        bar.set_style(style);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar }
+    }
+
+    /// A job waits.
+    pub fn waiting(&self, position: u32, reason: &str) {
+        self.bar.set_message(format!("place {position}: {reason}"));
+    }
+
+    /// A model loads.
+    pub fn loading(&self, fraction: f32) {
+        self.bar
+            .set_message(format!("loading {:.0} %", fraction * 100.0));
+    }
+
+    /// A step is done.
+    pub fn stepped(&self) {
+        self.bar.set_message("");
+        self.bar.inc(1);
+    }
+
+    /// Says something without breaking the bar.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

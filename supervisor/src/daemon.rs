@@ -1,0 +1,176 @@
+//! One daemon from its lock to its last worker: doors opened, signals heard, leftovers swept.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use ipc_protocol::ids::Device;
+use ipc_protocol::segment::named;
+use ipc_protocol::units::Mebibytes;
+use pool::{DeviceLimit, Pool, Registry};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api::socket;
+use crate::clock::Clock;
+use crate::config::models::{Catalogue, FolderFacts};
+use crate::config::{Config, paths};
+use crate::driver::handle::Handle;
+use crate::driver::{Driver, Setup};
+use crate::probe;
+use crate::process::identity::Identity;
+use crate::process::programs;
+
+/// Private pools' folders, one per caller, in a runtime folder.
+pub const PRIVATE: &str = "private";
+
+/// Everything a daemon starts with.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Its time.
+    pub clock: Clock,
+    /// What an operator decided.
+    pub config: Config,
+    /// The models, for the pool.
+    pub registry: Registry,
+    /// The models, for the hands.
+    pub catalogue: Catalogue,
+    /// Where its sockets are.
+    pub runtime_dir: PathBuf,
+    /// It ends with the socket on descriptor 0.
+    pub leashed: bool,
+}
+
+impl Daemon {
+    /// Serves until it is drained.
+    ///
+    /// # Errors
+    /// The runtime folder, the lock or the socket cannot be had, with the reason.
+    pub async fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
+        paths::prepare(&self.runtime_dir)?;
+        let socket_path = paths::socket(&self.runtime_dir)?;
+        let lock = socket::lock(&self.runtime_dir)?;
+        sweep(&self.runtime_dir);
+        let pool = Pool::new(
+            self.config.pool.clone(),
+            self.registry,
+            vec![host(&self.config)],
+        );
+        let driver = Driver::new(Setup {
+            pool,
+            catalogue: self.catalogue,
+            worker_program: programs::find("worker")?,
+            backing: self.config.backing,
+            clock: self.clock,
+        })?;
+        let listener = socket::open(&socket_path, self.config.socket_mode, &lock)?;
+        let handle = driver.handle();
+        tokio::spawn(socket::serve(listener, handle.clone()));
+        tokio::spawn(heed_signals(handle.clone()));
+        if self.leashed {
+            tokio::spawn(hold_leash(handle)?);
+        } else {
+            tracing::info!(socket = %socket_path.display(), "Serving.");
+        }
+        driver.run().await;
+        // What is left of the door goes with the process; a private folder would stay behind.
+        let cleared = match self.leashed {
+            true => std::fs::remove_dir_all(&self.runtime_dir),
+            false => std::fs::remove_file(&socket_path),
+        };
+        if let Err(error) = cleared
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "Cannot clear the runtime folder.");
+        }
+        Ok(())
+    }
+}
+
+/// What may be promised of the host's memory.
+fn host(config: &Config) -> DeviceLimit {
+    let share = || Mebibytes(probe::host_memory().0 * config.limit_percent / 100);
+    DeviceLimit {
+        device: Device::Host,
+        limit: config.host_limit.unwrap_or_else(share),
+        confirms: false,
+    }
+}
+
+/// Threads of a worker's arithmetic: the cores, shared among the workers of a cold start.
+pub fn threads_per_worker(cold_start_workers: u32) -> u32 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (cores as u32 / cold_start_workers.max(1)).max(1)
+}
+
+/// Lets the worker program look at a folder of weights.
+pub fn inspect(path: &Path, family: Option<&str>) -> Result<FolderFacts, String> {
+    let _ = family;
+    Err(format!(
+        "{}: folders of weights: not built yet",
+        path.display()
+    ))
+}
+
+/// Removes what daemons and private pools of this user left when they were killed.
+fn sweep(runtime_dir: &Path) {
+    let is_alive = |owner: &str| owner.parse::<Identity>().is_ok_and(Identity::is_alive);
+    let segments = named::sweep(is_alive);
+    let mut folders = 0;
+    for base in [runtime_dir.to_owned(), paths::default_runtime_dir()] {
+        for entry in std::fs::read_dir(base.join(PRIVATE))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let dead = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| !is_alive(name));
+            folders += usize::from(dead && std::fs::remove_dir_all(entry.path()).is_ok());
+        }
+        // Only an empty folder goes; another private pool may be about to use it.
+        let _ = std::fs::remove_dir(base.join(PRIVATE));
+    }
+    if segments + folders > 0 {
+        tracing::info!(segments, folders, "Swept what killed daemons had left.");
+    }
+}
+
+/// SIGTERM and SIGINT drain; the second one cancels.
+async fn heed_signals(handle: Handle) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return tracing::error!("Cannot listen for signals.");
+    };
+    let mut cancel = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if handle.drain(cancel).await.is_err() {
+            return; // The loop has ended already.
+        }
+        cancel = true;
+    }
+}
+
+/// Says one byte to the caller on descriptor 0, then waits for it to leave: that ends everything.
+fn hold_leash(handle: Handle) -> io::Result<impl Future<Output = ()>> {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut socket = std::os::unix::net::UnixStream::from(socket);
+    socket.write_all(b"+")?;
+    socket.set_nonblocking(true)?;
+    let mut socket = tokio::net::UnixStream::from_std(socket)?;
+    Ok(async move {
+        let mut byte = [0];
+        // The caller never speaks, so whatever ends this wait is its end.
+        let _ = socket.read(&mut byte).await;
+        let _ = handle.abandon().await; // An error says that the loop ended before.
+    })
+}

@@ -1,0 +1,192 @@
+//! How a door reaches the loop, and waits for what becomes of a request.
+
+use std::sync::Arc;
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::Verb;
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::status::StatusReport;
+use pool::{Accepted, PictureFacts, Progress, Ticket};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Input;
+
+/// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
+const PROGRESS_MAX: usize = 64;
+
+/// The way to the loop. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) inbox: mpsc::Sender<Input>,
+}
+
+/// What a door asks of the loop.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Generate {
+        request: ImageRequest,
+        user: String,
+        accepted: oneshot::Sender<Result<(Ticket, Accepted), Failure>>,
+        updates: mpsc::Sender<Update>,
+    },
+    Cancel {
+        job: JobId,
+        by: String,
+    },
+    Gone(Ticket),
+    Status(oneshot::Sender<StatusReport>),
+    Operate {
+        verb: Verb,
+        told: oneshot::Sender<Result<Vec<String>, Failure>>,
+    },
+    HasWorkers {
+        model: String,
+        answer: oneshot::Sender<bool>,
+    },
+}
+
+/// What becomes of a job. Every job's last update is `Picture` or `Failed`.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// How it goes; a slow door misses some.
+    Progress {
+        /// Which job.
+        job: JobId,
+        /// How it goes.
+        progress: Progress,
+    },
+    /// Its one answer: the picture.
+    Picture(Arc<Picture>),
+    /// Its one answer: why there is none.
+    Failed {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// A finished picture in the supervisor's own memory.
+#[derive(Debug)]
+pub struct Picture {
+    /// The job that made it.
+    pub job: JobId,
+    /// Rows from the top, three bytes a pixel.
+    pub rgb8: Vec<u8>,
+    /// How it came to be.
+    pub facts: PictureFacts,
+    /// The prompt was longer than the model's tokens.
+    pub prompt_was_cut: bool,
+    /// What a receipt says of the model.
+    pub model: ModelFacts,
+}
+
+/// What a receipt says of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// Digest of the weights.
+    pub digest: String,
+    /// How its sigmas are chosen.
+    pub sampler: &'static str,
+    /// Its arithmetic.
+    pub dtype: &'static str,
+}
+
+/// A request that became jobs. Dropping it tells the pool that nobody waits any more.
+#[derive(Debug)]
+pub struct Ongoing {
+    /// The jobs.
+    pub accepted: Accepted,
+    /// What becomes of them.
+    pub updates: mpsc::Receiver<Update>,
+    ticket: Ticket,
+    inbox: mpsc::Sender<Input>,
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        let (inbox, ticket) = (self.inbox.clone(), self.ticket);
+        // Without a runtime the daemon is ending, and so are all jobs.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { inbox.send(Input::Ask(Ask::Gone(ticket))).await });
+        }
+    }
+}
+
+impl Handle {
+    /// Asks for pictures on behalf of `user`.
+    ///
+    /// # Errors
+    /// The pool's refusal.
+    pub async fn generate(&self, request: ImageRequest, user: String) -> Result<Ongoing, Failure> {
+        let (sender, updates) = mpsc::channel(request.count as usize + PROGRESS_MAX);
+        let (accepted, answer) = oneshot::channel();
+        self.send(Ask::Generate {
+            request,
+            user,
+            accepted,
+            updates: sender,
+        })
+        .await?;
+        let (ticket, accepted) = answer.await.map_err(|_| gone())??;
+        Ok(Ongoing {
+            accepted,
+            updates,
+            ticket,
+            inbox: self.inbox.clone(),
+        })
+    }
+
+    /// Ends a job; whoever waits for it gets the answer.
+    pub async fn cancel(&self, job: JobId, by: String) -> Result<(), Failure> {
+        self.send(Ask::Cancel { job, by }).await
+    }
+
+    /// Everything at one moment.
+    pub async fn status(&self) -> Result<StatusReport, Failure> {
+        let (sender, report) = oneshot::channel();
+        self.send(Ask::Status(sender)).await?;
+        report.await.map_err(|_| gone())
+    }
+
+    /// Carries out an operator's verb; returns what happened, line by line.
+    pub async fn operate(&self, verb: Verb) -> Result<Vec<String>, Failure> {
+        let (told, answer) = oneshot::channel();
+        self.send(Ask::Operate { verb, told }).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Whether a model has a live worker.
+    pub async fn has_workers(&self, model: &str) -> Result<bool, Failure> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Ask::HasWorkers {
+            model: model.to_owned(),
+            answer: sender,
+        })
+        .await?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Winds the pool down; `cancel` ends what is accepted instead of finishing it.
+    pub async fn drain(&self, cancel: bool) -> Result<(), Failure> {
+        self.inbox
+            .send(Input::Drain { cancel })
+            .await
+            .map_err(|_| gone())
+    }
+
+    /// Ends every worker at once and the loop with the last of them: nobody is left to work for.
+    pub async fn abandon(&self) -> Result<(), Failure> {
+        self.inbox.send(Input::Abandon).await.map_err(|_| gone())
+    }
+
+    async fn send(&self, ask: Ask) -> Result<(), Failure> {
+        self.inbox.send(Input::Ask(ask)).await.map_err(|_| gone())
+    }
+}
+
+/// The loop has ended, so the daemon is about to.
+fn gone() -> Failure {
+    Failure::new(FailureKind::Draining, "the pool has shut down")
+}

@@ -1,0 +1,238 @@
+//! What the loop holds of workers and jobs beside what the pool knows: sockets, memory, pixels.
+
+use std::os::fd::OwnedFd;
+
+use ipc_protocol::failure::Failure;
+use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::messages::worker::{FromWorker, Timings};
+use ipc_protocol::segment::{Segment, Slot};
+use ipc_protocol::units::PictureSize;
+use nix::sys::signal::Signal;
+use pool::{Accepted, Exit, Ticket};
+use tokio::sync::{mpsc, oneshot};
+
+use super::handle::Update;
+use crate::link::{Deaf, Link};
+use crate::process::stderr::LastLines;
+use crate::process::watch::Signaller;
+
+/// One worker, from its `Start` to its reaped exit.
+#[derive(Debug)]
+pub(super) struct WorkerHand {
+    pub name: WorkerName,
+    pub model: ModelKey,
+    pub device: Device,
+    pub stderr: LastLines,
+    pub running: Option<Running>,
+    /// Its last words, where it said why it cannot go on.
+    pub last_words: Option<String>,
+    /// How it ended, while frames it had sent before are still on their way.
+    pub exit: Option<Exit>,
+    /// Nothing more will be heard of it.
+    pub silent: bool,
+    body: Option<Body>,
+    /// A signal that was wanted before there was a process.
+    owed: Option<Signal>,
+}
+
+/// What exists once the process does.
+#[derive(Debug)]
+struct Body {
+    link: Link,
+    signaller: Signaller,
+    segment: Segment,
+}
+
+/// The order a worker carries out.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub job: JobId,
+    pub size: PictureSize,
+    pub steps: u32,
+    /// Finished steps, those of earlier attempts included.
+    pub step: u32,
+    /// The newest latents that a frame named: where, and how many bytes.
+    pub latents: Option<(Slot, u64)>,
+}
+
+impl WorkerHand {
+    pub fn new(name: WorkerName, model: ModelKey, device: Device) -> Self {
+        Self {
+            name,
+            model,
+            device,
+            stderr: LastLines::default(),
+            running: None,
+            last_words: None,
+            exit: None,
+            silent: false,
+            body: None,
+            owed: None,
+        }
+    }
+
+    /// The process exists.
+    pub fn embody(&mut self, link: Link, signaller: Signaller, segment: Segment) {
+        if let Some(signal) = self.owed.take() {
+            signaller.send(signal);
+        }
+        self.body = Some(Body {
+            link,
+            signaller,
+            segment,
+        });
+    }
+
+    /// Queues a frame; a worker without a socket is as deaf as one that does not read it.
+    pub fn say(&self, message: ipc_protocol::messages::worker::ToWorker) -> Result<(), Deaf> {
+        self.body.as_ref().ok_or(Deaf)?.link.say(message)
+    }
+
+    /// Sends a signal now, or as soon as there is a process.
+    pub fn signal(&mut self, signal: Signal) {
+        match &self.body {
+            Some(body) => body.signaller.send(signal),
+            None => self.owed = Some(signal),
+        }
+    }
+
+    pub fn segment(&self) -> Option<&Segment> {
+        self.body.as_ref().map(|body| &body.segment)
+    }
+
+    /// The worker is up: its segment needs no name any more.
+    pub fn unname_segment(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.segment.unname();
+        }
+    }
+
+    /// Takes a `Step` frame, or says what is wrong with it.
+    pub fn step(&mut self, job: JobId, step: u32, slot: Slot, bytes: u64) -> Result<(), String> {
+        let Some(running) = self.running.as_mut().filter(|running| running.job == job) else {
+            return Err(format!("a step of job {job}, which it does not have"));
+        };
+        if step != running.step + 1 || step > running.steps || slot != Slot::of_step(step) {
+            return Err(format!(
+                "step {step} in {slot:?} after step {} of {}",
+                running.step, running.steps
+            ));
+        }
+        running.step = step;
+        running.latents = Some((slot, bytes));
+        Ok(())
+    }
+
+    /// The pixels of a finished job, copied once, or what is wrong with its `Done`.
+    pub fn picture(&self, job: JobId, size: PictureSize) -> Result<Vec<u8>, String> {
+        let Some(running) = self.running.as_ref().filter(|running| running.job == job) else {
+            return Err(format!("a picture of job {job}, which it does not have"));
+        };
+        if size != running.size {
+            return Err(format!(
+                "a {size} picture where {} was asked for",
+                running.size
+            ));
+        }
+        let segment = self.segment().ok_or("a picture without a segment")?;
+        segment
+            .read(Slot::Picture, size.rgb8_bytes())
+            .map_err(|error| error.to_string())
+    }
+
+    /// The job it ran, with a copy of the newest latents of it where a frame had named any.
+    pub fn salvage(&self) -> Option<(JobId, Option<Checkpoint>)> {
+        let running = self.running.as_ref()?;
+        let checkpoint = running.latents.and_then(|(slot, bytes)| {
+            Some(Checkpoint {
+                step: running.step,
+                latents: self.segment()?.read(slot, bytes).ok()?,
+            })
+        });
+        Some((running.job, checkpoint))
+    }
+}
+
+/// Latents that another worker can go on from.
+#[derive(Debug, Clone)]
+pub(super) struct Checkpoint {
+    pub step: u32,
+    pub latents: Vec<u8>,
+}
+
+/// One accepted job.
+#[derive(Debug)]
+pub(super) struct JobHand {
+    pub ticket: Ticket,
+    pub checkpoint: Option<Checkpoint>,
+    pub drawn: Option<Drawn>,
+}
+
+/// A picture that waits for the pool's `Answer`.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    pub rgb8: Vec<u8>,
+    pub prompt_was_cut: bool,
+    pub model: ModelKey,
+}
+
+/// One conversation with a door.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub accepted: Option<oneshot::Sender<Result<(Ticket, Accepted), Failure>>>,
+    pub updates: mpsc::Sender<Update>,
+    /// Jobs that still owe an answer.
+    pub unanswered: usize,
+}
+
+impl Conversation {
+    /// Tells how a job goes, unless the room left is owed to answers. A door that left misses it.
+    pub fn report(&self, update: Update) {
+        if self.updates.capacity() > self.unanswered {
+            let _ = self.updates.try_send(update);
+        }
+    }
+
+    /// Tells a job's one answer; there is always room for it, and a door that left needs none.
+    pub fn answer(&mut self, update: Update) {
+        self.unanswered -= 1;
+        let _ = self.updates.try_send(update);
+    }
+}
+
+/// What a spawned process brings with it, on its way into the loop.
+#[derive(Debug)]
+pub(super) struct Newborn {
+    pub pid: u32,
+    pub child: tokio::process::Child,
+    pub socket: OwnedFd,
+    pub segment: Segment,
+}
+
+/// Something a worker did.
+#[derive(Debug)]
+pub(super) enum WorkerNews {
+    Born(Box<Newborn>),
+    Stillborn(String),
+    Said(Box<FromWorker>),
+    Garbled(String),
+    Closed,
+    Exited(Exit),
+}
+
+/// A worker's news with the generation it belongs to.
+#[derive(Debug)]
+pub(super) struct FromGeneration {
+    pub worker: Generation,
+    pub news: WorkerNews,
+}
+
+/// The pool's word for a worker's timings.
+pub(super) fn phases(timings: Timings) -> pool::Phases {
+    let ms = |ms: u32| std::time::Duration::from_millis(ms.into());
+    pool::Phases {
+        encode: ms(timings.encode_ms),
+        denoise: ms(timings.denoise_ms),
+        decode: ms(timings.decode_ms),
+    }
+}

@@ -1,0 +1,270 @@
+//! What workers do, turned into events. Nothing a worker says is believed before it was compared with
+//! what we know of it.
+
+use ipc_protocol::ids::Generation;
+use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
+use ipc_protocol::version::{PROTOCOL, mismatch};
+use pool::{Event, Exit, Fault, Footprint};
+use tokio::sync::mpsc;
+
+use ipc_protocol::units::Mebibytes;
+
+use super::hands::{Drawn, FromGeneration, Newborn, WorkerNews, phases};
+use super::{Driver, Input};
+use crate::link::{Heard, Link};
+use crate::process::{stderr, watch};
+
+impl Driver {
+    pub(super) fn hear(&mut self, FromGeneration { worker, news }: FromGeneration) {
+        if !self.workers.contains_key(&worker) {
+            return; // An older life of that slot; its words change nothing.
+        }
+        match news {
+            WorkerNews::Born(newborn) => self.born(worker, *newborn),
+            WorkerNews::Stillborn(message) => {
+                self.workers.remove(&worker);
+                self.happen(Event::WorkerStartFailed { worker, message });
+            }
+            WorkerNews::Said(message) => self.said(worker, *message),
+            WorkerNews::Garbled(what) => {
+                self.fell_silent(worker);
+                self.happen(Event::WorkerBrokeProtocol { worker, what });
+            }
+            WorkerNews::Closed => self.fell_silent(worker),
+            WorkerNews::Exited(exit) => {
+                if let Some(hand) = self.workers.get_mut(&worker) {
+                    hand.exit = Some(exit);
+                }
+                self.bury(worker);
+            }
+        }
+    }
+
+    /// A process exists: watch it, follow its stderr, greet it.
+    fn born(&mut self, worker: Generation, newborn: Newborn) {
+        let Newborn {
+            pid,
+            mut child,
+            socket,
+            segment,
+        } = newborn;
+        let Some(hand) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        if let Some(pipe) = child.stderr.take() {
+            let name = hand.name.to_string();
+            tokio::spawn(stderr::follow(pipe, hand.stderr.clone(), move |line| {
+                tracing::info!(target: "worker", "{name}: {line}");
+            }));
+        }
+        let inbox = self.handle.inbox.clone();
+        let signaller = watch::watch(child, {
+            let inbox = inbox.clone();
+            move |exit| tell_later(inbox, worker, WorkerNews::Exited(exit))
+        });
+        let link = Link::open(socket, move |heard| {
+            let inbox = inbox.clone();
+            async move {
+                let news = match heard {
+                    Heard::Message(message) => WorkerNews::Said(message),
+                    Heard::Garbled(what) => WorkerNews::Garbled(what),
+                    Heard::Closed => WorkerNews::Closed,
+                };
+                // Without a loop the daemon is ending.
+                let _ = inbox
+                    .send(Input::Worker(FromGeneration { worker, news }))
+                    .await;
+            }
+        });
+        let served = &self.catalogue[&hand.model];
+        let welcome = ToWorker::Welcome(Welcome {
+            protocol: PROTOCOL,
+            generation: worker,
+            supervisor_pid: self.identity.pid,
+            source: served.source.clone(),
+            device: hand.device,
+            threads: served.threads,
+            geometry: served.geometry,
+        });
+        match link {
+            Ok(link) => {
+                hand.embody(link, signaller, segment);
+                let greeted = hand.say(welcome);
+                self.happen(Event::WorkerStarted { worker, pid });
+                if greeted.is_err() {
+                    self.broke(worker, "it does not take its first frame".into());
+                }
+            }
+            Err(error) => {
+                // It has no socket to live by, so it ends by itself; its exit is reported as usual.
+                hand.silent = true;
+                hand.last_words = Some(error.to_string());
+                self.happen(Event::WorkerStarted { worker, pid });
+            }
+        }
+    }
+
+    fn said(&mut self, worker: Generation, message: FromWorker) {
+        match message {
+            FromWorker::Hello {
+                protocol,
+                generation,
+                ..
+            } => self.greeted(worker, protocol, generation),
+            FromWorker::Loading { permille } => self.happen(Event::LoadProgressed {
+                worker,
+                permille: permille.min(1000),
+            }),
+            FromWorker::Ready { peak_bytes } => self.happen(Event::WorkerReady {
+                worker,
+                footprint: Some(host_footprint(peak_bytes)),
+            }),
+            FromWorker::Heartbeat { resident_bytes } => {
+                self.happen(Event::FootprintMeasured {
+                    worker,
+                    footprint: host_footprint(resident_bytes),
+                });
+                self.happen(Event::WorkerHeard { worker });
+            }
+            FromWorker::Step {
+                job,
+                step,
+                slot,
+                bytes,
+                ..
+            } => {
+                let Some(hand) = self.workers.get_mut(&worker) else {
+                    return;
+                };
+                match hand.step(job, step, slot, bytes) {
+                    Ok(()) => self.happen(Event::StepFinished { worker, job, step }),
+                    Err(what) => self.broke(worker, what),
+                }
+            }
+            FromWorker::Done {
+                job,
+                size,
+                prompt_was_cut,
+                timings,
+                ..
+            } => {
+                let Some(hand) = self.workers.get_mut(&worker) else {
+                    return;
+                };
+                match hand.picture(job, size) {
+                    Ok(rgb8) => {
+                        hand.running = None;
+                        let model = hand.model.clone();
+                        if let Some(job) = self.jobs.get_mut(&job) {
+                            job.drawn = Some(Drawn {
+                                rgb8,
+                                prompt_was_cut,
+                                model,
+                            });
+                        }
+                        self.happen(Event::JobFinished {
+                            worker,
+                            job,
+                            phases: phases(timings),
+                        });
+                    }
+                    Err(what) => self.broke(worker, what),
+                }
+            }
+            FromWorker::Failed { job, fault } => {
+                if let Some(hand) = self.workers.get_mut(&worker) {
+                    hand.running.take_if(|running| running.job == job);
+                }
+                self.happen(Event::JobFailed {
+                    worker,
+                    job,
+                    fault: fault_of(fault),
+                });
+            }
+            FromWorker::GivingUp { message } => {
+                if let Some(hand) = self.workers.get_mut(&worker) {
+                    hand.last_words = Some(message.clone());
+                }
+                self.happen(Event::LoadFailed { worker, message });
+            }
+        }
+    }
+
+    fn greeted(&mut self, worker: Generation, protocol: u32, generation: Generation) {
+        if protocol != PROTOCOL {
+            return self.broke(worker, mismatch(protocol));
+        }
+        if generation != worker {
+            return self.broke(worker, format!("it calls itself generation {generation}"));
+        }
+        if let Some(hand) = self.workers.get_mut(&worker) {
+            hand.unname_segment();
+        }
+        self.happen(Event::WorkerSaidHello { worker });
+    }
+
+    pub(super) fn broke(&mut self, worker: Generation, what: String) {
+        self.happen(Event::WorkerBrokeProtocol { worker, what });
+    }
+
+    fn fell_silent(&mut self, worker: Generation) {
+        if let Some(hand) = self.workers.get_mut(&worker) {
+            hand.silent = true;
+        }
+        self.bury(worker);
+    }
+
+    /// Reports a death once both are known: how it ended, and everything it had said before.
+    fn bury(&mut self, worker: Generation) {
+        let Some(hand) = self.workers.get(&worker) else {
+            return;
+        };
+        let (Some(exit), true) = (hand.exit, hand.silent) else {
+            return;
+        };
+        let salvaged = hand.salvage();
+        let last_lines = hand.stderr.newest(5);
+        if !last_lines.is_empty() && exit != Exit::Code(0) {
+            tracing::warn!("Last words of {}: {}", hand.name, last_lines.join(" | "));
+        }
+        self.workers.remove(&worker);
+        // A worker that died before its first step leaves what the one before it had left.
+        let salvaged_step = salvaged.and_then(|(job, checkpoint)| {
+            let job = self.jobs.get_mut(&job)?;
+            job.checkpoint = checkpoint.or_else(|| job.checkpoint.take());
+            job.checkpoint.as_ref().map(|checkpoint| checkpoint.step)
+        });
+        self.happen(Event::WorkerExited {
+            worker,
+            exit,
+            salvaged_step,
+        });
+    }
+}
+
+/// Tells the loop from a place that cannot wait.
+pub(super) fn tell_later(inbox: mpsc::Sender<Input>, worker: Generation, news: WorkerNews) {
+    tokio::spawn(async move {
+        // Without a loop the daemon is ending.
+        let _ = inbox
+            .send(Input::Worker(FromGeneration { worker, news }))
+            .await;
+    });
+}
+
+fn host_footprint(bytes: u64) -> Footprint {
+    Footprint {
+        host: Mebibytes::holding(bytes),
+        device: Mebibytes::ZERO,
+    }
+}
+
+fn fault_of(fault: JobFault) -> Fault {
+    match fault {
+        JobFault::BadRequest { field, message } => Fault::BadRequest { field, message },
+        JobFault::OutOfMemory { message } => Fault::OutOfMemory { message },
+        JobFault::NotFinite { stage } => Fault::NotFinite { stage },
+        JobFault::Cancelled => Fault::Cancelled,
+        JobFault::Other { message } => Fault::Other { message },
+    }
+}

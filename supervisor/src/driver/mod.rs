@@ -1,0 +1,283 @@
+//! The one loop: next event, ask the pool, carry out its actions. It owns all state; nothing else
+//! has a lock around any.
+//!
+//! - [`handle`] is how doors get in and how answers get out
+//! - `hear` turns what workers do into events
+//! - `perform` carries out actions, one arm each
+//! - `hands` is what is held of each worker, job and conversation
+
+pub mod handle;
+mod hands;
+mod hear;
+mod perform;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::{Generation, JobId, ModelKey};
+use ipc_protocol::messages::client::{self, Verb};
+use ipc_protocol::segment::Backing;
+use ipc_protocol::status::{StatusReport, SupervisorStatus};
+use ipc_protocol::version::BUILD;
+use nix::sys::signal::Signal;
+use pool::{Action, Drain, Event, Pool, Target, Ticket};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::config::models::Catalogue;
+use crate::process::identity::Identity;
+use crate::process::spawn::Spawner;
+use handle::{Ask, Handle};
+use hands::{Conversation, FromGeneration, JobHand, WorkerHand};
+
+/// Inputs that may wait for the loop; who brings more, waits.
+const INBOX_MAX: usize = 1024;
+
+/// Something for the loop.
+#[derive(Debug)]
+enum Input {
+    Ask(Ask),
+    Worker(FromGeneration),
+    Drain { cancel: bool },
+    Abandon,
+}
+
+/// What the loop needs from outside.
+#[derive(Debug)]
+pub struct Setup {
+    /// The mind.
+    pub pool: Pool,
+    /// How workers of each model are started.
+    pub catalogue: Catalogue,
+    /// The worker program.
+    pub worker_program: PathBuf,
+    /// Back end of the segments.
+    pub backing: Backing,
+    /// The clock that the pool's moments come from.
+    pub clock: Clock,
+}
+
+/// The loop's state.
+#[derive(Debug)]
+pub struct Driver {
+    pool: Pool,
+    catalogue: Catalogue,
+    clock: Clock,
+    spawner: Spawner,
+    identity: Identity,
+    inbox: mpsc::Receiver<Input>,
+    handle: Handle,
+    workers: BTreeMap<Generation, WorkerHand>,
+    jobs: BTreeMap<JobId, JobHand>,
+    conversations: BTreeMap<Ticket, Conversation>,
+    operators: BTreeMap<Ticket, oneshot::Sender<Result<Vec<String>, Failure>>>,
+    tickets: u64,
+    state: State,
+}
+
+/// How far the loop is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Serving,
+    /// Nobody is left to work for: it ends with the last worker.
+    Abandoned,
+    Done,
+}
+
+impl Driver {
+    /// Prepares the loop and the thread that starts workers.
+    ///
+    /// # Errors
+    /// The kernel gives no thread.
+    pub fn new(setup: Setup) -> std::io::Result<Self> {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let runtime = tokio::runtime::Handle::current();
+        Ok(Self {
+            pool: setup.pool,
+            catalogue: setup.catalogue,
+            clock: setup.clock,
+            spawner: Spawner::start(setup.worker_program, setup.backing, runtime)?,
+            identity: Identity::own(),
+            inbox,
+            handle: Handle { inbox: sender },
+            workers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            conversations: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            tickets: 0,
+            state: State::Serving,
+        })
+    }
+
+    /// The way in.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until the pool says that everything is done.
+    pub async fn run(mut self) {
+        // Pinned models and minimum numbers of workers are due before anybody asks.
+        self.happen(Event::DeadlineReached);
+        while !self.is_over() {
+            let deadline = self.pool.next_deadline();
+            tokio::select! {
+                biased;
+                input = self.inbox.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return,
+                },
+                () = self.clock.wait_until(deadline) => self.happen(Event::DeadlineReached),
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.state {
+            State::Serving => false,
+            State::Abandoned => self.workers.is_empty(),
+            State::Done => true,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Ask(ask) => self.asked(ask),
+            Input::Worker(news) => self.hear(news),
+            Input::Drain { cancel } => self.happen(Event::DrainRequested {
+                ticket: None,
+                drain: if cancel { Drain::ExitNow } else { Drain::Exit },
+            }),
+            Input::Abandon => {
+                self.state = State::Abandoned;
+                for worker in self.workers.values_mut() {
+                    worker.signal(Signal::SIGKILL);
+                }
+            }
+        }
+    }
+
+    /// Lets the pool decide about an event, and carries out what it decides.
+    fn happen(&mut self, event: Event) {
+        let now = self.clock.now();
+        tracing::debug!(%now, ?event, "event");
+        let mut actions = Vec::new();
+        self.pool.handle(now, event, &mut actions);
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Generate {
+                request,
+                user,
+                accepted,
+                updates,
+            } => {
+                let ticket = self.next_ticket();
+                let conversation = Conversation {
+                    accepted: Some(accepted),
+                    updates,
+                    unanswered: 0,
+                };
+                self.conversations.insert(ticket, conversation);
+                match entropy() {
+                    Ok(entropy) => self.happen(Event::RequestArrived {
+                        ticket,
+                        request,
+                        user,
+                        entropy,
+                    }),
+                    Err(failure) => self.perform(Action::Refuse { ticket, failure }),
+                }
+            }
+            Ask::Cancel { job, by } => self.happen(Event::RequestCancelled { job, by }),
+            Ask::Gone(ticket) => {
+                if self.conversations.contains_key(&ticket) {
+                    self.happen(Event::ClientGone { ticket });
+                }
+            }
+            // A door that no longer waits for an answer needs none.
+            Ask::Status(report) => {
+                let _ = report.send(self.report());
+            }
+            Ask::HasWorkers { model, answer } => {
+                let _ =
+                    answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
+            }
+            Ask::Operate { verb, told } => self.operate(verb, told),
+        }
+    }
+
+    fn operate(&mut self, verb: Verb, told: oneshot::Sender<Result<Vec<String>, Failure>>) {
+        let ticket = self.next_ticket();
+        self.operators.insert(ticket, told);
+        let event = match verb {
+            Verb::Stop(target) => Event::StopRequested {
+                ticket,
+                target: wanted(target),
+            },
+            Verb::Start(target) => Event::StartRequested {
+                ticket,
+                target: wanted(target),
+            },
+            Verb::Restart(target) => Event::RestartRequested {
+                ticket,
+                target: wanted(target),
+            },
+            Verb::Shutdown => Event::DrainRequested {
+                ticket: Some(ticket),
+                drain: Drain::Exit,
+            },
+        };
+        self.happen(event);
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    fn report(&self) -> StatusReport {
+        let now = self.clock.now();
+        let snapshot = self.pool.snapshot(now);
+        StatusReport {
+            supervisor: SupervisorStatus {
+                pid: std::process::id(),
+                version: BUILD.to_owned(),
+                state: if snapshot.draining {
+                    "draining"
+                } else {
+                    "serving"
+                }
+                .to_owned(),
+                uptime_s: now.since(pool::Moment::START).as_secs_f64(),
+            },
+            memory: snapshot.memory,
+            workers: snapshot.workers,
+            models: snapshot.models,
+            queue: snapshot.queue,
+            counters: snapshot.counters,
+        }
+    }
+}
+
+fn wanted(target: client::Target) -> Target {
+    match target {
+        client::Target::All => Target::All,
+        client::Target::Model(model) => Target::Model(model),
+        client::Target::Worker(name) => Target::Worker(name),
+    }
+}
+
+/// Random bits for a seed.
+fn entropy() -> Result<u64, Failure> {
+    getrandom::u64().map_err(|error| {
+        Failure::new(
+            FailureKind::Internal,
+            format!("the kernel gives no random bits: {error}"),
+        )
+    })
+}

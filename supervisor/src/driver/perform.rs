@@ -1,0 +1,213 @@
+//! Each action of the pool, carried out: one match, one arm each.
+
+use std::sync::Arc;
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::worker::{Order, ToWorker};
+use ipc_protocol::segment::Slot;
+use nix::sys::signal::Signal;
+use pool::{Accepted, Action, Outcome, Run, Start};
+
+use super::handle::{ModelFacts, Picture, Update};
+use super::hands::{FromGeneration, JobHand, Newborn, Running, WorkerHand, WorkerNews};
+use super::{Driver, Input, State};
+use crate::process::spawn;
+use crate::telemetry;
+
+impl Driver {
+    pub(super) fn perform(&mut self, action: Action) {
+        tracing::debug!(?action, "action");
+        match action {
+            Action::Accept(accepted) => self.accept(accepted),
+            Action::Refuse { ticket, failure } => {
+                let conversation = self.conversations.remove(&ticket);
+                if let Some(reply) = conversation.and_then(|conversation| conversation.accepted) {
+                    let _ = reply.send(Err(failure)); // A door that left needs no refusal.
+                } else if let Some(told) = self.operators.remove(&ticket) {
+                    let _ = told.send(Err(failure));
+                }
+            }
+            Action::Acknowledge {
+                ticket,
+                lines,
+                success,
+            } => {
+                if let Some(told) = self.operators.remove(&ticket) {
+                    let _ = told.send(if success {
+                        Ok(lines)
+                    } else {
+                        Err(Failure::new(FailureKind::NoSuchName, lines.join("\n")))
+                    });
+                }
+            }
+            Action::Start(start) => self.start(start),
+            Action::Run(run) => self.run_job(run),
+            Action::Cancel { worker, job } => {
+                if let Some(hand) = self.workers.get(&worker) {
+                    // Deaf or gone: the pool's deadline for a cancelled job sees to it.
+                    let _ = hand.say(ToWorker::Cancel { job });
+                }
+            }
+            Action::AskToLeave { worker } => {
+                if let Some(hand) = self.workers.get(&worker) {
+                    // Deaf or gone: the next step of the stop plan does not ask.
+                    let _ = hand.say(ToWorker::Leave);
+                }
+            }
+            Action::Terminate { worker } => self.signal(worker, Signal::SIGTERM),
+            Action::Kill { worker } => self.signal(worker, Signal::SIGKILL),
+            Action::Report { job, progress } => {
+                if let Some(hand) = self.jobs.get(&job)
+                    && let Some(conversation) = self.conversations.get(&hand.ticket)
+                {
+                    conversation.report(Update::Progress { job, progress });
+                }
+            }
+            Action::Answer { job, outcome } => self.answer(job, outcome),
+            Action::Tell(notice) => telemetry::events::tell(&notice),
+            Action::Exit => self.state = State::Done,
+        }
+    }
+
+    fn accept(&mut self, accepted: Accepted) {
+        let ticket = accepted.ticket;
+        let Some(conversation) = self.conversations.get_mut(&ticket) else {
+            return;
+        };
+        conversation.unanswered = accepted.jobs.len();
+        for job in &accepted.jobs {
+            let hand = JobHand {
+                ticket,
+                checkpoint: None,
+                drawn: None,
+            };
+            self.jobs.insert(*job, hand);
+        }
+        if let Some(reply) = conversation.accepted.take() {
+            // A door that left is told to the pool by the conversation's own end.
+            let _ = reply.send(Ok((ticket, accepted)));
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let worker = start.worker;
+        let geometry = self.catalogue[&start.model].geometry;
+        self.workers.insert(
+            worker,
+            WorkerHand::new(start.name, start.model, start.device),
+        );
+        let order = spawn::Order {
+            generation: worker,
+            label: format!("{}-{worker}", self.identity),
+            geometry,
+        };
+        let inbox = self.handle.inbox.clone();
+        self.spawner.spawn(order, move |spawned| {
+            let news = match spawned {
+                Ok(spawned) => WorkerNews::Born(Box::new(Newborn {
+                    // A child that was not waited for has a pid.
+                    pid: spawned.child.id().unwrap_or_default(),
+                    child: spawned.child,
+                    socket: spawned.socket,
+                    segment: spawned.segment,
+                })),
+                Err(error) => WorkerNews::Stillborn(error.to_string()),
+            };
+            // Without a loop the daemon is ending.
+            let _ = inbox.blocking_send(Input::Worker(FromGeneration { worker, news }));
+        });
+    }
+
+    fn run_job(&mut self, run: Run) {
+        let Some(hand) = self.workers.get_mut(&run.worker) else {
+            return;
+        };
+        let resume = match run.from_step {
+            0 => Ok(0),
+            step => resume(hand, self.jobs.get(&run.job), step),
+        };
+        let parameters = run.parameters;
+        hand.running = Some(Running {
+            job: run.job,
+            size: parameters.size,
+            steps: parameters.steps,
+            step: run.from_step,
+            latents: None,
+        });
+        let order = Order {
+            job: run.job,
+            prompt: parameters.prompt.to_string(),
+            negative: parameters.negative.as_deref().map(str::to_owned),
+            size: parameters.size,
+            steps: parameters.steps,
+            guidance: parameters.guidance,
+            seed: parameters.seed,
+            from_step: run.from_step,
+            resume_bytes: *resume.as_ref().unwrap_or(&0),
+            previews: parameters.previews,
+        };
+        let told = resume.and_then(|_| {
+            hand.say(ToWorker::Run(order))
+                .map_err(|deaf| deaf.to_string())
+        });
+        if let Err(what) = told {
+            self.broke(run.worker, what);
+        }
+    }
+
+    fn signal(&mut self, worker: ipc_protocol::ids::Generation, signal: Signal) {
+        if let Some(hand) = self.workers.get_mut(&worker) {
+            hand.signal(signal);
+        }
+    }
+
+    fn answer(&mut self, job: JobId, outcome: Outcome) {
+        let Some(mut hand) = self.jobs.remove(&job) else {
+            return;
+        };
+        let update = match (outcome, hand.drawn.take()) {
+            (Outcome::Picture(facts), Some(drawn)) => {
+                let served = &self.catalogue[&drawn.model];
+                Update::Picture(Arc::new(Picture {
+                    job,
+                    rgb8: drawn.rgb8,
+                    facts,
+                    prompt_was_cut: drawn.prompt_was_cut,
+                    model: ModelFacts {
+                        digest: served.digest.clone(),
+                        sampler: served.sampler,
+                        dtype: served.dtype,
+                    },
+                }))
+            }
+            (Outcome::Picture(_), None) => Update::Failed {
+                job,
+                failure: Failure::new(
+                    FailureKind::Internal,
+                    format!("job {job} is finished and its picture is not here"),
+                ),
+            },
+            (Outcome::Failure(failure), _) => Update::Failed { job, failure },
+        };
+        if let Some(conversation) = self.conversations.get_mut(&hand.ticket) {
+            conversation.answer(update);
+            if conversation.unanswered == 0 {
+                self.conversations.remove(&hand.ticket);
+            }
+        }
+    }
+}
+
+/// Puts the latents that a job goes on from into its next worker's segment; returns their bytes.
+fn resume(hand: &WorkerHand, job: Option<&JobHand>, step: u32) -> Result<u64, String> {
+    let checkpoint = job
+        .and_then(|job| job.checkpoint.as_ref())
+        .filter(|checkpoint| checkpoint.step == step)
+        .ok_or_else(|| format!("no latents of step {step} are kept"))?;
+    let segment = hand.segment().ok_or("it has no segment")?;
+    segment
+        .write(Slot::Resume, &checkpoint.latents)
+        .map_err(|error| error.to_string())?;
+    Ok(checkpoint.latents.len() as u64)
+}

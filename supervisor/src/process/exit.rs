@@ -1,0 +1,24 @@
+//! How a process ended: code or signal, and whose signal it was.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use pool::{Exit, KilledBy};
+
+/// Reads an exit status. `killed_by_us` says that we sent the signal that ends all; a SIGKILL that we
+/// did not send came from the kernel when it counts one more out-of-memory kill, else from outside.
+pub fn read(status: ExitStatus, killed_by_us: bool, out_of_memory: bool) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal {
+            signal,
+            by: match (killed_by_us, out_of_memory) {
+                (true, _) => KilledBy::Us,
+                (false, true) => KilledBy::KernelOom,
+                (false, false) => KilledBy::Other,
+            },
+        },
+        // Neither exited nor signalled is no end at all by wait(2); the status is kept as a code.
+        (None, None) => Exit::Code(status.into_raw()),
+    }
+}

@@ -1,0 +1,84 @@
+//! A process told from a later one with the same pid, by the moment the kernel started it.
+
+use std::fmt;
+use std::fs;
+use std::str::FromStr;
+
+/// A pid together with its start time in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The process.
+    pub pid: u32,
+    /// When it started.
+    pub start_time: u64,
+}
+
+impl Identity {
+    /// This process.
+    pub fn own() -> Self {
+        let pid = std::process::id();
+        Self {
+            pid,
+            start_time: start_time(pid).unwrap_or(0),
+        }
+    }
+
+    /// Whether that very process still exists.
+    pub fn is_alive(self) -> bool {
+        start_time(self.pid) == Some(self.start_time)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.pid, self.start_time)
+    }
+}
+
+impl FromStr for Identity {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (pid, start_time) = text.split_once('-').ok_or(())?;
+        Ok(Self {
+            pid: pid.parse().map_err(|_| ())?,
+            start_time: start_time.parse().map_err(|_| ())?,
+        })
+    }
+}
+
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses and may hold anything, so count from its
+    // end: the state is field 3, the start time field 22.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_a_former_owner_of_its_pid_is_not() {
+        let own = Identity::own();
+        assert!(own.is_alive());
+        let former = Identity {
+            start_time: own.start_time + 1,
+            ..own
+        };
+        assert!(!former.is_alive());
+    }
+
+    #[test]
+    fn an_identity_survives_its_spelling() {
+        let own = Identity::own();
+        assert_eq!(own.to_string().parse(), Ok(own));
+        assert!("12".parse::<Identity>().is_err());
+        assert!("a-b".parse::<Identity>().is_err());
+    }
+}

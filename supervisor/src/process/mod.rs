@@ -1,0 +1,15 @@
+//! Processes as the kernel sees them: how they start, who they are, how they ended.
+//!
+//! - [`spawn`] starts workers and private daemons, and is the only file that does
+//! - [`watch`] waits for a worker's end and sends it signals while it lives
+//! - [`exit`] says how a process ended
+//! - [`stderr`] keeps the last lines a worker wrote
+//! - [`identity`] tells a process from a later one with the same pid
+//! - [`programs`] finds our other programs
+
+pub mod exit;
+pub mod identity;
+pub mod programs;
+pub mod spawn;
+pub mod stderr;
+pub mod watch;

@@ -1,0 +1,172 @@
+//! Starts workers and private daemons; the only file that starts processes.
+//!
+//! Workers are started from one thread that never ends, because the kernel's parent-death signal fires
+//! when the *thread* that forked is gone. A worker gets its socket on descriptor 0, its segment on 1, a
+//! pipe on 2 and nothing else: everything of ours is close-on-exec.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this file is where processes are started"
+)]
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+
+use ipc_protocol::ids::Generation;
+use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+
+/// Environment that a worker inherits; everything else, tokens above all, stays here.
+const ENVIRONMENT_KEPT: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_CACHE_PATH",
+    "RUST_BACKTRACE",
+    "TMPDIR",
+];
+
+/// A worker to start.
+#[derive(Debug)]
+pub struct Order {
+    /// The life it begins.
+    pub generation: Generation,
+    /// Unique on the machine; names the segment.
+    pub label: String,
+    /// What its segment must hold.
+    pub geometry: Geometry,
+}
+
+/// A worker that was started.
+#[derive(Debug)]
+pub struct Spawned {
+    /// The process, not yet waited for.
+    pub child: Child,
+    /// Our end of its socket, non-blocking.
+    pub socket: OwnedFd,
+    /// Its memory.
+    pub segment: Segment,
+}
+
+/// Why a worker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// No segment for it.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// No process.
+    #[error("cannot start {}: {source}", program.display())]
+    Process {
+        /// What was to run.
+        program: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No socket pair.
+    #[error("cannot make a socket pair: {0}")]
+    Socket(io::Error),
+}
+
+/// Called on the spawn thread with what became of an order.
+type Reply = Box<dyn FnOnce(Result<Spawned, SpawnError>) + Send>;
+
+/// The thread that starts workers. Lives as long as the daemon.
+#[derive(Debug, Clone)]
+pub struct Spawner(mpsc::Sender<(Order, Reply)>);
+
+impl Spawner {
+    /// Starts the thread. `runtime` adopts the children.
+    pub fn start(program: PathBuf, backing: Backing, runtime: Handle) -> io::Result<Self> {
+        let (sender, orders) = mpsc::channel::<(Order, Reply)>();
+        thread::Builder::new()
+            .name("spawner".into())
+            .spawn(move || {
+                let _in_runtime = runtime.enter();
+                for (order, reply) in orders {
+                    reply(spawn_worker(&program, backing, &order));
+                }
+                // Ending would kill every worker; the process ends first.
+                loop {
+                    thread::park();
+                }
+            })?;
+        Ok(Self(sender))
+    }
+
+    /// Starts a worker; `reply` runs on the spawn thread.
+    pub fn spawn(
+        &self,
+        order: Order,
+        reply: impl FnOnce(Result<Spawned, SpawnError>) + Send + 'static,
+    ) {
+        // The thread never ends, so somebody receives.
+        let _ = self.0.send((order, Box::new(reply)));
+    }
+}
+
+fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawned, SpawnError> {
+    let segment = Segment::create(backing, &order.label, order.geometry)?;
+    let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
+    ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
+    let kept = ENVIRONMENT_KEPT
+        .iter()
+        .filter_map(|name| std::env::var_os(name).map(|value| (name, value)));
+    let child = Command::new(program)
+        .env_clear()
+        .envs(kept)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::from(segment.handle()?))
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| SpawnError::Process {
+            program: program.to_owned(),
+            source,
+        })?;
+    Ok(Spawned {
+        child,
+        socket: ours.into(),
+        segment,
+    })
+}
+
+/// A daemon for one call: it serves in `runtime_dir` and leaves when our end of its leash closes.
+#[derive(Debug)]
+pub struct PrivateDaemon {
+    /// The process.
+    pub child: std::process::Child,
+    /// Closing this ends the daemon; it says one byte when it serves.
+    pub leash: UnixStream,
+}
+
+/// Starts a private daemon.
+///
+/// # Errors
+/// No socket pair, no process.
+pub fn spawn_private_daemon(
+    program: &Path,
+    runtime_dir: &Path,
+    verbose: bool,
+) -> io::Result<PrivateDaemon> {
+    let (leash, theirs) = UnixStream::pair()?;
+    let mut command = std::process::Command::new(program);
+    command
+        .arg("--leashed")
+        .arg("--runtime-dir")
+        .arg(runtime_dir)
+        .args(["--log-level", if verbose { "info" } else { "warn" }])
+        .stdin(Stdio::from(OwnedFd::from(theirs)));
+    // A terminal's Ctrl-C is for the command: the daemon leaves when the command does.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let child = command.spawn()?;
+    Ok(PrivateDaemon { child, leash })
+}

@@ -1,0 +1,70 @@
+//! One worker process while it lives: the only task that signals it, and the one that reaps it.
+//!
+//! Signalling and reaping happen in one task, so a signal can never reach another process that got
+//! the pid in between.
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use pool::Exit;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+
+use super::exit;
+
+/// Sends signals to one worker for as long as it exists.
+#[derive(Debug, Clone)]
+pub struct Signaller(mpsc::UnboundedSender<Signal>);
+
+impl Signaller {
+    /// Sends a signal; a process that is gone already needs none.
+    pub fn send(&self, signal: Signal) {
+        let _ = self.0.send(signal);
+    }
+}
+
+/// Watches a child; `ended` is called once, after the kernel has let go of it.
+pub fn watch(mut child: Child, ended: impl FnOnce(Exit) + Send + 'static) -> Signaller {
+    let (sender, mut signals) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut killed_by_us = false;
+        let kills_before = out_of_memory_kills();
+        let exit = loop {
+            tokio::select! {
+                biased;
+                status = child.wait() => match status {
+                    Ok(status) => {
+                        let out_of_memory = out_of_memory_kills() > kills_before;
+                        break exit::read(status, killed_by_us, out_of_memory);
+                    }
+                    // Nobody else waits for our children; should the kernel refuse all the same, the
+                    // worker is beyond our reach and the books must not wait for it.
+                    Err(error) => {
+                        tracing::error!(%error, "cannot wait for a worker");
+                        break Exit::Code(-1);
+                    }
+                },
+                Some(signal) = signals.recv() => {
+                    killed_by_us |= matches!(signal, Signal::SIGKILL | Signal::SIGTERM);
+                    if let Some(pid) = child.id() {
+                        // ESRCH only: the process ended and the next turn of the loop reaps it.
+                        let _ = signal::kill(Pid::from_raw(pid as i32), signal);
+                    }
+                }
+            }
+        };
+        ended(exit);
+    });
+    Signaller(sender)
+}
+
+/// Out-of-memory kills that the kernel has counted on this machine (vmstat's oom_kill).
+fn out_of_memory_kills() -> u64 {
+    std::fs::read_to_string("/proc/vmstat")
+        .ok()
+        .and_then(|text| {
+            text.lines()
+                .find_map(|line| line.strip_prefix("oom_kill "))
+                .and_then(|count| count.trim().parse().ok())
+        })
+        .unwrap_or(0)
+}

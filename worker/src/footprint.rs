@@ -1,0 +1,50 @@
+//! What this process holds of the host's memory, as the kernel counts it.
+
+use std::fs;
+
+/// Memory of this process, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Now.
+    pub resident_bytes: u64,
+    /// At its highest.
+    pub peak_bytes: u64,
+}
+
+/// Reads /proc/self/status; zeros where there is none.
+pub fn measure() -> Footprint {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Footprint {
+        resident_bytes: field_bytes(&status, "VmRSS:"),
+        peak_bytes: field_bytes(&status, "VmHWM:"),
+    }
+}
+
+/// The value of a `Name:  123 kB` line in bytes.
+fn field_bytes(status: &str, name: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_kibibytes_become_bytes() {
+        let status = "Name:\tworker\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!(field_bytes(status, "VmRSS:"), 1 << 20);
+        assert_eq!(field_bytes(status, "VmHWM:"), 2 << 20);
+        assert_eq!(field_bytes(status, "VmSwap:"), 0);
+    }
+
+    #[test]
+    fn this_process_holds_something_and_never_more_than_its_peak() {
+        let footprint = measure();
+        assert!(footprint.resident_bytes > 0);
+        assert!(footprint.resident_bytes <= footprint.peak_bytes);
+    }
+}

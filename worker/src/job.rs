@@ -1,0 +1,183 @@
+//! One job: its steps, its latents after each of them, its picture in the segment.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipc_protocol::failure::Field;
+use ipc_protocol::messages::worker::{FromWorker, JobFault, Order, Timings};
+use ipc_protocol::segment::{Segment, SegmentError, Slot};
+use ipc_protocol::units::PictureSize;
+
+use crate::cancel::CancelMark;
+use crate::fault::Fault;
+use crate::footprint;
+use crate::leash::Voice;
+use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8};
+
+/// What a job needs beside its pipeline.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where latents and pictures go.
+    pub segment: Segment,
+    /// How the supervisor hears of it.
+    pub voice: Arc<Voice>,
+    /// Jobs that are no longer wanted.
+    pub cancel: CancelMark,
+}
+
+impl Desk {
+    /// Carries out an order and answers it. Returns the fault that the whole process should end with.
+    pub fn carry_out(&self, order: &Order, pipeline: &mut dyn Pipeline) -> Option<Fault> {
+        match self.draw(order, pipeline) {
+            Ok(done) => {
+                self.voice.say(&done);
+                None
+            }
+            Err(fault) => {
+                self.voice.say(&FromWorker::Failed {
+                    job: order.job,
+                    fault: answer(&fault),
+                });
+                fault.exit_code().is_some().then_some(fault)
+            }
+        }
+    }
+
+    fn draw(&self, order: &Order, pipeline: &mut dyn Pipeline) -> Result<FromWorker, Fault> {
+        let mut timings = Timings::default();
+        let begin = Instant::now();
+        let resume = self.checkpoint(order)?;
+        let mut denoising = pipeline.start(&parameters(order), resume)?;
+        timings.encode_ms = elapsed_ms(begin);
+        let begin = Instant::now();
+        while denoising.steps_done() < order.steps {
+            if self.cancel.is_set_for(order.job) {
+                return Err(Fault::Cancelled);
+            }
+            self.step(order, denoising.as_mut())?;
+        }
+        timings.denoise_ms = elapsed_ms(begin);
+        let begin = Instant::now();
+        let prompt_was_cut = denoising.prompt_was_cut();
+        let picture = denoising.decode()?;
+        self.write(Slot::Picture, &picture.bytes)?;
+        timings.decode_ms = elapsed_ms(begin);
+        Ok(FromWorker::Done {
+            job: order.job,
+            size: size(&picture),
+            prompt_was_cut,
+            timings,
+            peak_bytes: footprint::measure().peak_bytes,
+        })
+    }
+
+    /// One step, then its latents to the segment, then the word that they are there: in this order,
+    /// because the supervisor believes the word.
+    fn step(&self, order: &Order, denoising: &mut dyn Denoising) -> Result<(), Fault> {
+        let begin = Instant::now();
+        denoising.step(&|| self.cancel.is_set_for(order.job))?;
+        let step = denoising.steps_done();
+        let latents = denoising.latents()?;
+        let slot = Slot::of_step(step);
+        self.write(slot, &latents)?;
+        let preview = if order.previews {
+            denoising.preview()?
+        } else {
+            None
+        };
+        if let Some(picture) = &preview {
+            self.write(Slot::Preview, &picture.bytes)?;
+        }
+        self.voice.say(&FromWorker::Step {
+            job: order.job,
+            step,
+            slot,
+            bytes: latents.len() as u64,
+            preview: preview.as_ref().map(size),
+            elapsed_ms: elapsed_ms(begin),
+        });
+        Ok(())
+    }
+
+    fn checkpoint(&self, order: &Order) -> Result<Option<Checkpoint>, Fault> {
+        if order.from_step == 0 {
+            return Ok(None);
+        }
+        let bytes = self
+            .segment
+            .read(Slot::Resume, order.resume_bytes)
+            .map_err(segment_fault)?;
+        Ok(Some(Checkpoint {
+            steps_done: order.from_step,
+            bytes,
+        }))
+    }
+
+    fn write(&self, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
+        self.segment.write(slot, bytes).map_err(segment_fault)
+    }
+}
+
+fn segment_fault(error: SegmentError) -> Fault {
+    Fault::Compute(error.to_string())
+}
+
+fn parameters(order: &Order) -> JobParameters {
+    JobParameters {
+        prompt: order.prompt.clone(),
+        negative: order.negative.clone(),
+        width: order.size.width,
+        height: order.size.height,
+        steps: order.steps,
+        guidance: order.guidance,
+        seed: order.seed,
+    }
+}
+
+fn size(picture: &Rgb8) -> PictureSize {
+    PictureSize {
+        width: picture.width,
+        height: picture.height,
+    }
+}
+
+fn elapsed_ms(begin: Instant) -> u32 {
+    u32::try_from(begin.elapsed().as_millis()).unwrap_or(u32::MAX)
+}
+
+/// What the supervisor is told about a fault.
+fn answer(fault: &Fault) -> JobFault {
+    match fault {
+        Fault::Cancelled => JobFault::Cancelled,
+        Fault::NotFinite { stage } => JobFault::NotFinite {
+            stage: stage.clone(),
+        },
+        Fault::OutOfMemoryRunning(message) | Fault::OutOfMemoryLoading(message) => {
+            JobFault::OutOfMemory {
+                message: message.clone(),
+            }
+        }
+        Fault::BadRequest { field, sentence } => JobFault::BadRequest {
+            field: field_of(field),
+            message: sentence.clone(),
+        },
+        Fault::WeightsMissing { .. }
+        | Fault::WeightsCorrupt { .. }
+        | Fault::Configuration { .. }
+        | Fault::DeviceLost(_)
+        | Fault::Compute(_) => JobFault::Other {
+            message: fault.to_string(),
+        },
+    }
+}
+
+fn field_of(name: &str) -> Field {
+    match name {
+        "size" => Field::Size,
+        "steps" => Field::Steps,
+        "guidance" => Field::Guidance,
+        "negative" => Field::Negative,
+        "seed" => Field::Seed,
+        _ => Field::Prompt,
+    }
+}

@@ -1,0 +1,92 @@
+//! Descriptor 0: the socket to the supervisor, and what keeps this process from outliving it.
+//!
+//! The reader thread blocks in a read for as long as the supervisor lives; end-of-file ends the process
+//! at once, even in the middle of a step. The kernel's parent-death signal does the same a little
+//! earlier, and covers a supervisor that died before it was armed by comparing the parent's pid.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process;
+use std::sync::Mutex;
+
+use ipc_protocol::connection::{self, ConnectionError};
+use ipc_protocol::messages::worker::{FromWorker, ToWorker};
+use nix::sys::{prctl, signal::Signal};
+use nix::unistd;
+
+/// Exit code of a worker whose supervisor is gone.
+pub const SUPERVISOR_GONE: i32 = 84;
+/// Exit code of a worker that was spoken to in another protocol.
+pub const PROTOCOL_MISMATCH: i32 = 83;
+
+/// The two directions of descriptor 0, without duplicating it.
+struct Socket;
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(unistd::read(io::stdin().as_fd(), buffer)?)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(unistd::write(io::stdin().as_fd(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Asks the kernel to end this process with its parent.
+pub fn arm() {
+    // A kernel that refuses leaves end-of-file on the socket, which says the same.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+}
+
+/// Ends this process when its parent is not `supervisor_pid`: the supervisor died before [`arm`].
+pub fn check_parent(supervisor_pid: u32) {
+    if unistd::getppid().as_raw() as u32 != supervisor_pid {
+        eprintln!("worker: the supervisor is gone");
+        process::exit(SUPERVISOR_GONE);
+    }
+}
+
+/// Takes the segment's handle from descriptor 1 and points 1 at stderr, so that no print writes pixels.
+pub fn take_segment_handle() -> io::Result<OwnedFd> {
+    let handle = io::stdout().as_fd().try_clone_to_owned()?;
+    unistd::dup2_stdout(io::stderr())?;
+    Ok(handle)
+}
+
+/// What the supervisor says next.
+///
+/// Does not return when the supervisor is gone or speaks in riddles: nobody is left to work for.
+pub fn hear() -> ToWorker {
+    match connection::read(&mut Socket) {
+        Ok(message) => message,
+        Err(ConnectionError::Frame(error)) => {
+            eprintln!("worker: the supervisor sent what is not a frame: {error}");
+            process::exit(PROTOCOL_MISMATCH);
+        }
+        Err(ConnectionError::Closed | ConnectionError::Io(_)) => process::exit(SUPERVISOR_GONE),
+    }
+}
+
+/// Speaks to the supervisor from any thread, a frame at a time.
+#[derive(Debug, Default)]
+pub struct Voice(Mutex<()>);
+
+impl Voice {
+    /// Sends one message; a supervisor that no longer listens is gone, and so are we.
+    pub fn say(&self, message: &FromWorker) {
+        // A thread that panicked while it spoke has ended the process already.
+        let Ok(_turn) = self.0.lock() else {
+            process::exit(SUPERVISOR_GONE)
+        };
+        if let Err(error) = connection::write(&mut Socket, message) {
+            eprintln!("worker: the supervisor does not listen: {error}");
+            process::exit(SUPERVISOR_GONE);
+        }
+    }
+}
