@@ -93,9 +93,15 @@ impl Fault {
     pub fn reading(path: &Path, error: &std::io::Error) -> Fault {
         let file = path.display().to_string();
         if error.kind() == std::io::ErrorKind::NotFound {
-            return Fault::WeightsMissing { file, what: "no such file".to_owned() };
+            return Fault::WeightsMissing {
+                file,
+                what: "no such file".to_owned(),
+            };
         }
-        Fault::WeightsCorrupt { file, what: error.to_string() }
+        Fault::WeightsCorrupt {
+            file,
+            what: error.to_string(),
+        }
     }
 
     /// Shorthand for [`Fault::Configuration`].
@@ -104,7 +110,11 @@ impl Fault {
         tensor: impl Into<String>,
         what: impl Into<String>,
     ) -> Fault {
-        Fault::Configuration { file: file.into(), tensor: tensor.into(), what: what.into() }
+        Fault::Configuration {
+            file: file.into(),
+            tensor: tensor.into(),
+            what: what.into(),
+        }
     }
 }
 
@@ -121,14 +131,22 @@ const MEMORY_MARKS: [&str; 4] = [
 ];
 
 /// Marks of any other device error. They poison the context: illegal address, failed launch, ECC.
-const DEVICE_MARKS: [&str; 5] =
-    ["CUDA_ERROR_", "DriverError(", "CUBLAS_STATUS_", "CUDNN_STATUS_", "CurandError("];
+const DEVICE_MARKS: [&str; 5] = [
+    "CUDA_ERROR_",
+    "DriverError(",
+    "CUBLAS_STATUS_",
+    "CUDNN_STATUS_",
+    "CurandError(",
+];
 
 impl From<candle_core::Error> for Fault {
     fn from(error: candle_core::Error) -> Fault {
         let text = format!("{error:?}");
         let said = error.to_string();
-        if MEMORY_MARKS.iter().any(|mark| text.contains(mark) || said.contains(mark)) {
+        if MEMORY_MARKS
+            .iter()
+            .any(|mark| text.contains(mark) || said.contains(mark))
+        {
             Fault::OutOfMemoryRunning(said)
         } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {
             Fault::DeviceLost(said)
@@ -151,15 +169,24 @@ mod tests {
         let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
         assert_eq!(candle(full).exit_code(), Some(80));
         assert_eq!(candle(full).while_loading().exit_code(), Some(75));
-        assert_eq!(candle("CublasError(CUBLAS_STATUS_ALLOC_FAILED)").exit_code(), Some(80));
-        assert_eq!(candle("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")").exit_code(), Some(81));
+        assert_eq!(
+            candle("CublasError(CUBLAS_STATUS_ALLOC_FAILED)").exit_code(),
+            Some(80)
+        );
+        assert_eq!(
+            candle("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")").exit_code(),
+            Some(81)
+        );
         assert_eq!(candle("shape mismatch in matmul").exit_code(), None);
     }
 
     #[test]
     fn a_missing_file_and_a_wrong_shape_have_their_own_codes() {
         let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
-        assert_eq!(Fault::reading(Path::new("ae.safetensors"), &gone).exit_code(), Some(66));
+        assert_eq!(
+            Fault::reading(Path::new("ae.safetensors"), &gone).exit_code(),
+            Some(66)
+        );
         let wrong = Fault::configuration("ae.safetensors", "decoder.conv_in.weight", "…");
         assert_eq!(wrong.exit_code(), Some(78));
         assert!(wrong.to_string().contains("decoder.conv_in.weight"));

@@ -36,6 +36,8 @@ pub struct Manifest {
     pub activation: Activation,
     /// What a job adds at the default size.
     pub activation_mb: u64,
+    /// What a job adds for each thread beyond the second: its tiles of a convolution, its heap.
+    pub per_thread_mb: u64,
 }
 
 /// Prints the manifests of all built-in models as one JSON array.
@@ -45,7 +47,10 @@ pub struct Manifest {
 pub fn print_all() -> Result<(), Fault> {
     let all = [embedded()?, synthetic()];
     let text = serde_json::to_string_pretty(&all);
-    println!("{}", text.map_err(|error| Fault::Compute(error.to_string()))?);
+    println!(
+        "{}",
+        text.map_err(|error| Fault::Compute(error.to_string()))?
+    );
     Ok(())
 }
 
@@ -55,9 +60,18 @@ pub fn print_all() -> Result<(), Fault> {
 /// Those of the embedded files.
 pub fn embedded() -> Result<Manifest, Fault> {
     let files = pocket::files()?;
-    let bytes = files.weights().iter().map(|file| file.bytes().len() as u64).sum();
+    let bytes = files
+        .weights()
+        .iter()
+        .map(|file| file.bytes().len() as u64)
+        .sum();
     let residency_mb = need::flux_residency_mb(&files, bytes);
-    Ok(flux_manifest("pocket-flux", &files, digest(&files.weights()), residency_mb))
+    Ok(flux_manifest(
+        "pocket-flux",
+        &files,
+        digest(&files.weights()),
+        residency_mb,
+    ))
 }
 
 /// A folder of the user's. The digest runs over all bytes of its weights when `with_digest` says so: at
@@ -65,20 +79,41 @@ pub fn embedded() -> Result<Manifest, Fault> {
 ///
 /// # Errors
 /// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
-pub fn of_folder(path: &Path, family: Option<Family>, with_digest: bool) -> Result<Manifest, Fault> {
+pub fn of_folder(
+    path: &Path,
+    family: Option<Family>,
+    with_digest: bool,
+) -> Result<Manifest, Fault> {
     let family = folder::family(path, family)?;
     if family != Family::Flux {
         let what = "models of this family are not built yet";
-        return Err(Fault::configuration(path.display().to_string(), format!("{family:?}"), what));
+        return Err(Fault::configuration(
+            path.display().to_string(),
+            format!("{family:?}"),
+            what,
+        ));
     }
     let files = folder::flux(path)?;
-    let digest = if with_digest { digest(&files.weights()) } else { String::new() };
-    Ok(flux_manifest("", &files, digest, need::flux_residency_mb(&files, 0)))
+    let digest = if with_digest {
+        digest(&files.weights())
+    } else {
+        String::new()
+    };
+    Ok(flux_manifest(
+        "",
+        &files,
+        digest,
+        need::flux_residency_mb(&files, 0),
+    ))
 }
 
 /// The family without weights, at `weights_mb` 0.
 pub fn synthetic() -> Manifest {
-    let activation = Activation { base_mb: 2, per_megapixel_mb: 16, per_megapixel_squared_mb: 0 };
+    let activation = Activation {
+        base_mb: 2,
+        per_megapixel_mb: 16,
+        per_megapixel_squared_mb: 0,
+    };
     Manifest {
         key: "synthetic".to_owned(),
         family: "synthetic",
@@ -92,6 +127,7 @@ pub fn synthetic() -> Manifest {
         residency_mb: 12,
         activation,
         activation_mb: activation.at(256, 256),
+        per_thread_mb: 0,
     }
 }
 
@@ -99,7 +135,11 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64
     let side = files.described.image_size;
     let activation = need::flux_activation(&files.described.sizes);
     // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
-    let (min_size, max_size) = if side >= 1024 { (256, 2048) } else { (side / 2, side * 2) };
+    let (min_size, max_size) = if side >= 1024 {
+        (256, 2048)
+    } else {
+        (side / 2, side * 2)
+    };
     Manifest {
         key: key.to_owned(),
         family: "flux",
@@ -113,13 +153,17 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64
         residency_mb,
         activation,
         activation_mb: activation.at(side, side),
+        per_thread_mb: need::FLUX_PER_THREAD_MB,
     }
 }
 
 fn digest(files: &[&Weights]) -> String {
     let mut sum = Sha256::new();
     files.iter().for_each(|file| sum.update(file.bytes()));
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sum.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -129,8 +173,14 @@ mod tests {
     #[test]
     fn the_pocket_model_is_what_the_interface_notes_say() {
         let found = embedded().expect("the embedded files");
-        assert_eq!((found.default_size, found.min_size, found.max_size), ([128, 128], 64, 256));
-        assert_eq!((found.size_multiple, found.default_steps, found.max_steps), (16, 4, 64));
+        assert_eq!(
+            (found.default_size, found.min_size, found.max_size),
+            ([128, 128], 64, 256)
+        );
+        assert_eq!(
+            (found.size_multiple, found.default_steps, found.max_steps),
+            (16, 4, 64)
+        );
         assert_eq!(found.digest.len(), 64);
         assert!(found.residency_mb > 0 && found.activation_mb > 0);
     }
@@ -141,6 +191,13 @@ mod tests {
         let copy = of_folder(&folder, None, true).expect("the asset folder is a model");
         let embedded = embedded().expect("the embedded files");
         assert_eq!(copy.digest, embedded.digest);
-        assert_eq!(Manifest { key: copy.key.clone(), residency_mb: copy.residency_mb, ..embedded }, copy);
+        assert_eq!(
+            Manifest {
+                key: copy.key.clone(),
+                residency_mb: copy.residency_mb,
+                ..embedded
+            },
+            copy
+        );
     }
 }

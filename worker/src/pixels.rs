@@ -29,7 +29,11 @@ mod tests {
     fn values_beyond_the_range_are_clamped_and_halves_go_to_even() {
         assert_eq!([-7.0, -1.0, 0.0, 1.0, 7.0].map(byte), [0, 0, 128, 255, 255]);
         let halves = [0.5f32, 1.5, 2.5, 3.5].map(|b| (b / 255.0 - 0.5) * 2.0);
-        let close: Vec<bool> = halves.iter().zip([0, 2, 2, 4]).map(|(v, e)| byte(*v).abs_diff(e) <= 1).collect();
+        let close: Vec<bool> = halves
+            .iter()
+            .zip([0, 2, 2, 4])
+            .map(|(v, e)| byte(*v).abs_diff(e) <= 1)
+            .collect();
         assert_eq!(close, [true; 4]);
     }
 
@@ -37,6 +41,9 @@ mod tests {
     fn channels_are_interleaved_row_by_row() {
         let values = vec![-1f32, 1.0, -1.0, 1.0, 1.0, -1.0];
         let picture = Tensor::from_vec(values, (1, 3, 1, 2), &Device::Cpu).expect("the shape fits");
-        assert_eq!(bytes(&picture).expect("f32 on the processor"), [0, 0, 255, 255, 255, 0]);
+        assert_eq!(
+            bytes(&picture).expect("f32 on the processor"),
+            [0, 0, 255, 255, 255, 0]
+        );
     }
 }

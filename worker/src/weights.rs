@@ -6,12 +6,16 @@
 //!
 //! Format: <https://github.com/huggingface/safetensors#format>.
 
+mod section;
+
+pub use section::{Meter, Section};
+
 use crate::fault::Fault;
 use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
@@ -63,9 +67,19 @@ impl Weights {
     }
 
     fn new(file: String, bytes: Bytes) -> Result<Weights, Fault> {
-        let (length, header) = SafeTensors::read_metadata(bytes.as_slice())
-            .map_err(|error| Fault::WeightsCorrupt { file: file.clone(), what: error.to_string() })?;
-        Ok(Weights { file, bytes, header, data: PREFIX + length, read: RefCell::default() })
+        let (length, header) = SafeTensors::read_metadata(bytes.as_slice()).map_err(|error| {
+            Fault::WeightsCorrupt {
+                file: file.clone(),
+                what: error.to_string(),
+            }
+        })?;
+        Ok(Weights {
+            file,
+            bytes,
+            header,
+            data: PREFIX + length,
+            read: RefCell::default(),
+        })
     }
 
     /// The file's name in messages.
@@ -87,7 +101,9 @@ impl Weights {
     pub fn elements(&self, wanted: impl Fn(&str) -> bool) -> u64 {
         let tensors = self.header.tensors();
         let chosen = tensors.iter().filter(|(name, _)| wanted(name));
-        chosen.map(|(_, info)| info.shape.iter().product::<usize>() as u64).sum()
+        chosen
+            .map(|(_, info)| info.shape.iter().product::<usize>() as u64)
+            .sum()
     }
 
     /// Refuses tensors that nobody asked for: they mean another model than the configuration says.
@@ -138,96 +154,6 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
-/// Counts bytes of loaded tensors and tells the fraction of all.
-pub struct Meter<'a> {
-    total: u64,
-    done: Cell<u64>,
-    tell: RefCell<&'a mut dyn FnMut(f32)>,
-}
-
-impl<'a> Meter<'a> {
-    /// A meter over the given files.
-    pub fn new(files: &[&Weights], tell: &'a mut dyn FnMut(f32)) -> Meter<'a> {
-        let total = files.iter().map(|file| file.bytes().len() as u64).sum::<u64>().max(1);
-        Meter { total, done: Cell::new(0), tell: RefCell::new(tell) }
-    }
-
-    fn count(&self, bytes: usize) {
-        self.done.set(self.done.get() + bytes as u64);
-        let fraction = self.done.get() as f64 / self.total as f64;
-        (self.tell.borrow_mut())((fraction as f32).min(1.0));
-    }
-}
-
-/// A prefix of a weight file, with what its tensors should become.
-#[derive(Clone)]
-pub struct Section<'a> {
-    weights: &'a Weights,
-    meter: &'a Meter<'a>,
-    prefix: String,
-    dtype: DType,
-    device: &'a Device,
-}
-
-impl<'a> Section<'a> {
-    /// The whole file, tensors converted to `dtype` on `device`.
-    pub fn new(
-        weights: &'a Weights,
-        meter: &'a Meter<'a>,
-        dtype: DType,
-        device: &'a Device,
-    ) -> Section<'a> {
-        Section { weights, meter, prefix: String::new(), dtype, device }
-    }
-
-    /// The part below `name`, which is joined with a dot.
-    #[must_use]
-    pub fn at(&self, name: impl std::fmt::Display) -> Section<'a> {
-        Section { prefix: self.full(name), ..self.clone() }
-    }
-
-    fn full(&self, name: impl std::fmt::Display) -> String {
-        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
-    }
-
-    /// Dtype that tensors of this section are converted to.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// Device that tensors of this section are put on.
-    pub fn device(&self) -> &'a Device {
-        self.device
-    }
-
-    /// Shape of a tensor, if the section has it.
-    pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
-        self.weights.shape(&self.full(name))
-    }
-
-    /// Whether the section has a tensor of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.shape(name).is_some()
-    }
-
-    /// A tensor of exactly this shape.
-    ///
-    /// # Errors
-    /// [`Fault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Fault> {
-        let name = self.full(name);
-        let info = self.weights.info(&name)?;
-        if info.shape != shape {
-            let what = format!("has shape {:?}, the configuration asks for {shape:?}", info.shape);
-            return Err(Fault::configuration(&self.weights.file, name, what));
-        }
-        let tensor = self.weights.stored(info, &name, self.device)?.to_dtype(self.dtype)?;
-        self.meter.count(info.data_offsets.1 - info.data_offsets.0);
-        self.weights.read.borrow_mut().insert(name);
-        Ok(tensor)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,7 +173,9 @@ mod tests {
     fn a_truncated_file_is_corrupt_and_an_absent_one_missing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for cut in [1, 8, 12, 60] {
-            let found = Weights::open(&file(folder.path(), cut)).err().and_then(|f| f.exit_code());
+            let found = Weights::open(&file(folder.path(), cut))
+                .err()
+                .and_then(|f| f.exit_code());
             assert_eq!(found, Some(66), "cut by {cut}");
         }
         let missing = Weights::open(&folder.path().join("none.safetensors"));
@@ -262,9 +190,18 @@ mod tests {
         let mut tell = |fraction| last = fraction;
         let meter = Meter::new(&[&weights], &mut tell);
         let section = Section::new(&weights, &meter, DType::F32, &Device::Cpu).at("part");
-        let wrong = section.tensor("scale", &[3]).expect_err("the shape differs").to_string();
-        assert!(wrong.contains("part.scale") && wrong.contains("[2]"), "{wrong}");
-        let left = weights.refuse_unread(&[]).expect_err("nothing was read").to_string();
+        let wrong = section
+            .tensor("scale", &[3])
+            .expect_err("the shape differs")
+            .to_string();
+        assert!(
+            wrong.contains("part.scale") && wrong.contains("[2]"),
+            "{wrong}"
+        );
+        let left = weights
+            .refuse_unread(&[])
+            .expect_err("nothing was read")
+            .to_string();
         assert!(left.contains("part.scale"), "{left}");
         section.tensor("scale", &[2]).expect("the right shape");
         weights.refuse_unread(&[]).expect("all was read");

@@ -81,7 +81,12 @@ fn conclude(report: &Report, json: bool) -> ExitCode {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut hear = |line: &Line| print(line, arguments.json);
-    match golden::run(&arguments.folder, &arguments.case, arguments.dtype.into(), &mut hear) {
+    match golden::run(
+        &arguments.folder,
+        &arguments.case,
+        arguments.dtype.into(),
+        &mut hear,
+    ) {
         Ok(report) => conclude(&report, arguments.json),
         Err(fault) => {
             eprintln!("golden: {fault}");

@@ -60,14 +60,22 @@ impl Goldens {
     pub fn read(folder: &Path, case: &str) -> Result<Goldens, Fault> {
         let path = folder.join(format!("golden_{case}.safetensors"));
         let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
-        Ok(Goldens { file: path.display().to_string(), bytes })
+        Ok(Goldens {
+            file: path.display().to_string(),
+            bytes,
+        })
     }
 
     fn view(&self, name: &str, dtype: Dtype) -> Result<TensorView<'_>, Fault> {
         let refuse = |what: String| Fault::configuration(&self.file, name, what);
-        let file = SafeTensors::deserialize(&self.bytes)
-            .map_err(|error| Fault::WeightsCorrupt { file: self.file.clone(), what: error.to_string() })?;
-        let view = file.tensor(name).map_err(|error| refuse(error.to_string()))?;
+        let file =
+            SafeTensors::deserialize(&self.bytes).map_err(|error| Fault::WeightsCorrupt {
+                file: self.file.clone(),
+                what: error.to_string(),
+            })?;
+        let view = file
+            .tensor(name)
+            .map_err(|error| refuse(error.to_string()))?;
         if view.dtype() != dtype || view.shape().is_empty() {
             return Err(refuse(format!("is {:?} {:?}", view.dtype(), view.shape())));
         }
@@ -115,7 +123,12 @@ impl Goldens {
     /// As [`Goldens::floats`].
     pub fn ids(&self, name: &str, image: usize) -> Result<Vec<u32>, Fault> {
         let (bytes, _) = self.image(name, Dtype::I64, image)?;
-        Ok(bytes.as_chunks::<8>().0.iter().map(|id| i64::from_le_bytes(*id) as u32).collect())
+        Ok(bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|id| i64::from_le_bytes(*id) as u32)
+            .collect())
     }
 
     /// Bytes of one image.
@@ -128,5 +141,10 @@ impl Goldens {
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|word| f32::from_le_bytes(*word))
+        .collect()
 }

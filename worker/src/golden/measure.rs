@@ -22,21 +22,39 @@ impl Distance {
         let count = reference.len();
         if ours.len() != count {
             let far = f64::INFINITY;
-            return Distance { max: far, relative: far, off: 1.0, largest: 0.0 };
+            return Distance {
+                max: far,
+                relative: far,
+                off: 1.0,
+                largest: 0.0,
+            };
         }
         let (mut max, mut largest, mut off) = (0f64, 0f64, 0usize);
         let (mut difference, mut length) = (0f64, 0f64);
         for (our, golden) in ours.zip(reference) {
             // A value that is not finite must not hide behind a maximum, which ignores NaN.
-            let apart = if our.is_finite() { (our - golden).abs() } else { f64::INFINITY };
+            let apart = if our.is_finite() {
+                (our - golden).abs()
+            } else {
+                f64::INFINITY
+            };
             max = max.max(apart);
             largest = largest.max(golden.abs());
             off += usize::from(our != golden);
             difference += apart * apart;
             length += golden * golden;
         }
-        let relative = if difference == 0.0 { 0.0 } else { (difference / length).sqrt() };
-        Distance { max, relative, off: off as f64 / count.max(1) as f64, largest }
+        let relative = if difference == 0.0 {
+            0.0
+        } else {
+            (difference / length).sqrt()
+        };
+        Distance {
+            max,
+            relative,
+            off: off as f64 / count.max(1) as f64,
+            largest,
+        }
     }
 }
 
@@ -61,15 +79,27 @@ pub enum Bar {
 
 impl Bar {
     /// f32 parts that are fed the reference's own input.
-    pub const PART: Bar = Bar::Close { relative: 5e-6, max: 1e-5 };
+    pub const PART: Bar = Bar::Close {
+        relative: 5e-6,
+        max: 1e-5,
+    };
     /// f32 latents that run free from the first noise.
-    pub const FREE: Bar = Bar::Close { relative: 1e-5, max: 2e-5 };
+    pub const FREE: Bar = Bar::Close {
+        relative: 1e-5,
+        max: 2e-5,
+    };
     /// Bytes of a picture.
     pub const BYTES: Bar = Bar::Bytes { off: 1e-3 };
     /// Parts in half precision against a reference in f32, on random weights.
-    pub const HALF: Bar = Bar::Close { relative: 5e-2, max: f64::INFINITY };
-    /// Latents in half precision that run free.
-    pub const HALF_FREE: Bar = Bar::Close { relative: 1e-1, max: f64::INFINITY };
+    pub const HALF: Bar = Bar::Close {
+        relative: 2e-2,
+        max: f64::INFINITY,
+    };
+    /// Latents and bytes in half precision that run free.
+    pub const HALF_FREE: Bar = Bar::Close {
+        relative: 4e-2,
+        max: f64::INFINITY,
+    };
 
     /// Whether a distance is within this bar.
     pub fn holds(&self, distance: &Distance) -> bool {

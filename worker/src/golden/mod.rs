@@ -56,7 +56,10 @@ pub fn run(
     hear: &mut dyn FnMut(&Line),
 ) -> Result<Report, Fault> {
     let meta = Meta::read(folder)?;
-    let model_folder = meta.model.as_ref().map_or(folder.to_owned(), |model| folder.join(model));
+    let model_folder = meta
+        .model
+        .as_ref()
+        .map_or(folder.to_owned(), |model| folder.join(model));
     let mut report = Report::default();
     let mut model = None;
     for name in names(&meta, chosen, folder)? {
@@ -77,7 +80,14 @@ pub fn run(
             };
             let case = &meta.cases[&name];
             for image in 0..case.prompts.len() {
-                let one = Image { name: &name, case, goldens: &goldens, flux, image, dtype };
+                let one = Image {
+                    name: &name,
+                    case,
+                    goldens: &goldens,
+                    flux,
+                    image,
+                    dtype,
+                };
                 one.compare(&mut hand)?;
             }
         }
@@ -90,10 +100,16 @@ fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, F
         return Ok(meta.cases.keys().cloned().collect());
     }
     let known = |name: &String| {
-        let name = name.trim_start_matches("golden_").trim_end_matches(".safetensors").to_owned();
+        let name = name
+            .trim_start_matches("golden_")
+            .trim_end_matches(".safetensors")
+            .to_owned();
         let file = folder.join("meta.json").display().to_string();
         let unknown = || Fault::configuration(file, &name, "is no case of this folder");
-        meta.cases.contains_key(&name).then(|| name.clone()).ok_or_else(unknown)
+        meta.cases
+            .contains_key(&name)
+            .then(|| name.clone())
+            .ok_or_else(unknown)
     };
     chosen.iter().map(known).collect()
 }
@@ -139,7 +155,10 @@ impl Image<'_> {
 
     /// Each step from the reference's latents, text and pooled state.
     fn steps(&self, hand: Hand) -> Result<(), Fault> {
-        let by = Encoded { text: self.golden("t5_embeds")?, pooled: self.golden("pooled")? };
+        let by = Encoded {
+            text: self.golden("t5_embeds")?,
+            pooled: self.golden("pooled")?,
+        };
         let (height, width) = (self.case.height as usize, self.case.width as usize);
         let by = self.flux.condition(&by, height, width)?;
         let levels = sigmas::even(self.case.steps);
@@ -173,7 +192,12 @@ impl Image<'_> {
         for (i, pair) in sigmas::even(self.case.steps).windows(2).enumerate() {
             let velocity = self.flux.predict(&tokens, pair[0], &by)?;
             tokens = sigmas::euler(&tokens, &velocity, pair[0], pair[1])?;
-            self.tensor_as(hand, &format!("free.latents.{i}"), &format!("latents.{i}"), &tokens)?;
+            self.tensor_as(
+                hand,
+                &format!("free.latents.{i}"),
+                &format!("latents.{i}"),
+                &tokens,
+            )?;
         }
         let latents = packing::unpack(&tokens, rows, columns)?;
         self.tensor_as(hand, "free.latents_final", "latents_final", &latents)?;
@@ -187,7 +211,11 @@ impl Image<'_> {
     }
 
     fn part(&self) -> Bar {
-        if self.dtype == DType::F32 { Bar::PART } else { Bar::HALF }
+        if self.dtype == DType::F32 {
+            Bar::PART
+        } else {
+            Bar::HALF
+        }
     }
 
     fn golden(&self, name: &str) -> Result<Tensor, Fault> {
@@ -196,7 +224,11 @@ impl Image<'_> {
     }
 
     fn tensor_as(&self, hand: Hand, part: &str, name: &str, ours: &Tensor) -> Result<(), Fault> {
-        let bar = if self.dtype == DType::F32 { Bar::FREE } else { Bar::HALF_FREE };
+        let bar = if self.dtype == DType::F32 {
+            Bar::FREE
+        } else {
+            Bar::HALF_FREE
+        };
         self.hand(hand, part, self.distance(name, ours)?, bar);
         Ok(())
     }
@@ -217,14 +249,27 @@ impl Image<'_> {
         let ours = pixels::bytes(picture)?;
         let golden = self.goldens.bytes("image_u8", self.image)?;
         let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
-        let bar = if self.dtype == DType::F32 { Bar::BYTES } else { Bar::Bytes { off: 1.0 } };
+        let bar = if self.dtype == DType::F32 {
+            Bar::BYTES
+        } else {
+            Bar::HALF_FREE
+        };
         self.hand(hand, part, Distance::between(ours, golden), bar);
         Ok(())
     }
 
     fn hand(&self, hand: Hand, part: &str, distance: Distance, bar: Bar) {
         let of_batch = self.case.prompts.len() > 1;
-        let part = if of_batch { format!("{part}[{}]", self.image) } else { part.to_owned() };
-        hand(Line { case: self.name.to_owned(), part, distance, bar });
+        let part = if of_batch {
+            format!("{part}[{}]", self.image)
+        } else {
+            part.to_owned()
+        };
+        hand(Line {
+            case: self.name.to_owned(),
+            part,
+            distance,
+            bar,
+        });
     }
 }

@@ -20,13 +20,21 @@ struct Conv {
 impl Conv {
     fn load(section: &Section, inputs: usize, outputs: usize, side: usize) -> Result<Conv, Fault> {
         let kernel = section.tensor("weight", &[outputs, inputs, side, side])?;
-        let bias = section.tensor("bias", &[outputs])?.reshape((1, outputs, 1, 1))?;
-        Ok(Conv { kernel, bias, padding: side / 2 })
+        let bias = section
+            .tensor("bias", &[outputs])?
+            .reshape((1, outputs, 1, 1))?;
+        Ok(Conv {
+            kernel,
+            bias,
+            padding: side / 2,
+        })
     }
 
     /// (b, in, h, w) to (b, out, h, w).
     fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        let y = x.contiguous()?.conv2d(&self.kernel, self.padding, 1, 1, 1)?;
+        let y = x
+            .contiguous()?
+            .conv2d(&self.kernel, self.padding, 1, 1, 1)?;
         Ok(y.broadcast_add(&self.bias)?)
     }
 }
@@ -40,9 +48,15 @@ struct GroupNorm {
 impl GroupNorm {
     fn load(section: &Section, channels: usize, groups: usize) -> Result<GroupNorm, Fault> {
         let load = |name| -> Result<Tensor, Fault> {
-            Ok(section.tensor(name, &[channels])?.reshape((1, channels, 1, 1))?)
+            Ok(section
+                .tensor(name, &[channels])?
+                .reshape((1, channels, 1, 1))?)
         };
-        Ok(GroupNorm { scale: load("weight")?, shift: load("bias")?, groups })
+        Ok(GroupNorm {
+            scale: load("weight")?,
+            shift: load("bias")?,
+            groups,
+        })
     }
 
     /// Mean and variance in two passes: the sums run over up to millions of values.
@@ -53,7 +67,9 @@ impl GroupNorm {
         let variance = centred.sqr()?.mean_keepdim(2)?; // (b, groups, 1)
         let normed = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
         let normed = normed.reshape((batch, channels, height, width))?;
-        Ok(normed.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)?)
+        Ok(normed
+            .broadcast_mul(&self.scale)?
+            .broadcast_add(&self.shift)?)
     }
 }
 
@@ -99,19 +115,29 @@ impl Attention {
     fn load(section: &Section, channels: usize, groups: usize) -> Result<Attention, Fault> {
         let square = |name| Conv::load(&section.at(name), channels, channels, 1);
         let norm = GroupNorm::load(&section.at("norm"), channels, groups)?;
-        Ok(Attention { norm, q: square("q")?, k: square("k")?, v: square("v")?, out: square("proj_out")? })
+        Ok(Attention {
+            norm,
+            q: square("q")?,
+            k: square("k")?,
+            v: square("v")?,
+            out: square("proj_out")?,
+        })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
         let (batch, channels, height, width) = x.dims4()?;
         let h = self.norm.forward(x)?;
         let row = |conv: &Conv| -> Result<Tensor, Fault> {
-            let y = conv.forward(&h)?.reshape((batch, 1, channels, height * width))?;
+            let y = conv
+                .forward(&h)?
+                .reshape((batch, 1, channels, height * width))?;
             Ok(y.transpose(2, 3)?.contiguous()?) // (b, 1, h*w, c)
         };
         let (q, k, v) = (row(&self.q)?, row(&self.k)?, row(&self.v)?);
         let mixed = attention((&q, &k, &v), 1.0 / (channels as f64).sqrt(), None)?;
-        let mixed = mixed.transpose(2, 3)?.reshape((batch, channels, height, width))?;
+        let mixed = mixed
+            .transpose(2, 3)?
+            .reshape((batch, channels, height, width))?;
         Ok((x + self.out.forward(&mixed)?)?)
     }
 }
@@ -136,7 +162,11 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &DecoderSizes, latent: LatentSizes) -> Result<Decoder, Fault> {
+    pub fn load(
+        section: &Section,
+        sizes: &DecoderSizes,
+        latent: LatentSizes,
+    ) -> Result<Decoder, Fault> {
         let section = section.at("decoder");
         let widths: Vec<usize> = sizes.ch_mult.iter().map(|m| m * sizes.ch).collect();
         let groups = sizes.norm_groups;

@@ -91,11 +91,17 @@ impl Clip {
         let block = |i| Block::load(&section.at("encoder.layers").at(i), sizes);
         let (width, places) = (sizes.hidden_size, sizes.max_position_embeddings);
         let token_embedding = embeddings.at("token_embedding");
-        let rows = token_embedding.shape("weight").map_or(sizes.eos as usize + 1, |s| s[0]);
+        let rows = token_embedding
+            .shape("weight")
+            .map_or(sizes.eos as usize + 1, |s| s[0]);
         Ok(Clip {
             tokens: token_embedding.tensor("weight", &[rows, width])?,
-            positions: embeddings.at("position_embedding").tensor("weight", &[places, width])?,
-            blocks: (0..sizes.num_hidden_layers).map(block).collect::<Result<_, _>>()?,
+            positions: embeddings
+                .at("position_embedding")
+                .tensor("weight", &[places, width])?,
+            blocks: (0..sizes.num_hidden_layers)
+                .map(block)
+                .collect::<Result<_, _>>()?,
             norm: LayerNorm::load(&section.at("final_layer_norm"), width, EPSILON)?,
             end: sizes.eos,
         })
@@ -108,7 +114,10 @@ impl Clip {
     pub fn forward(&self, ids: &[u32]) -> Result<ClipStates, Fault> {
         let device = self.tokens.device();
         // The first end token and not the last: the rest may be padding with the same id.
-        let end = ids.iter().position(|id| *id == self.end).unwrap_or(ids.len() - 1);
+        let end = ids
+            .iter()
+            .position(|id| *id == self.end)
+            .unwrap_or(ids.len() - 1);
         let places = self.positions.narrow(0, 0, ids.len())?;
         let embedded = self.tokens.index_select(&Tensor::new(ids, device)?, 0)?;
         let mut x = (embedded + places)?.unsqueeze(0)?; // (1, s, width)
@@ -119,7 +128,11 @@ impl Clip {
             x = block.forward(&x, &mask)?;
         }
         let last = self.norm.forward(&x)?;
-        Ok(ClipStates { pooled: last.i((.., end))?, last, penultimate })
+        Ok(ClipStates {
+            pooled: last.i((.., end))?,
+            last,
+            penultimate,
+        })
     }
 }
 

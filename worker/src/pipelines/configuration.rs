@@ -82,7 +82,11 @@ pub struct Described {
 
 /// The published model.
 fn published() -> Described {
-    Described { sizes: FluxModelSizes::schnell(), image_size: 1024, steps: 4 }
+    Described {
+        sizes: FluxModelSizes::schnell(),
+        image_size: 1024,
+        steps: 4,
+    }
 }
 
 fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a [u8]) -> Result<T, Fault> {
@@ -98,9 +102,18 @@ pub fn from_config(file: &str, text: &[u8]) -> Result<Described, Fault> {
     let config: Config = parse(file, text)?;
     let mut found = published();
     let sizes = &mut found.sizes;
-    config.latent.into_iter().for_each(|part| sizes.latent = part);
-    config.transformer.into_iter().for_each(|part| sizes.transformer = part);
-    config.autoencoder.into_iter().for_each(|part| sizes.decoder = part);
+    config
+        .latent
+        .into_iter()
+        .for_each(|part| sizes.latent = part);
+    config
+        .transformer
+        .into_iter()
+        .for_each(|part| sizes.transformer = part);
+    config
+        .autoencoder
+        .into_iter()
+        .for_each(|part| sizes.decoder = part);
     config.t5.into_iter().for_each(|part| sizes.t5 = part);
     config.clip.into_iter().for_each(|part| sizes.clip = part);
     found.image_size = config.image_size.unwrap_or(found.image_size);
@@ -185,10 +198,13 @@ mod tests {
 
     #[test]
     fn axes_that_do_not_fill_a_head_are_refused_by_key() {
-        let text = br#"{"transformer": {"in_channels": 64, "hidden_size": 128, "num_heads": 4, "depth": 1,
+        let text =
+            br#"{"transformer": {"in_channels": 64, "hidden_size": 128, "num_heads": 4, "depth": 1,
             "depth_single_blocks": 1, "axes_dim": [8, 12, 8], "context_in_dim": 8, "vec_in_dim": 8,
             "mlp_ratio": 4, "theta": 10000}}"#;
-        let fault = from_config("config.json", text).err().map(|f| (f.exit_code(), f.to_string()));
+        let fault = from_config("config.json", text)
+            .err()
+            .map(|f| (f.exit_code(), f.to_string()));
         let (code, said) = fault.expect("the axes add up to 28, the head is 32");
         assert!(code == Some(78) && said.contains("axes_dim"), "{said}");
     }
@@ -197,6 +213,9 @@ mod tests {
     fn a_folder_that_says_nothing_holds_the_published_model() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let found = of_folder(folder.path()).expect("nothing to read");
-        assert_eq!((found.sizes.transformer.depth, found.image_size), (19, 1024));
+        assert_eq!(
+            (found.sizes.transformer.depth, found.image_size),
+            (19, 1024)
+        );
     }
 }

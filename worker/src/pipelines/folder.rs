@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 const TRANSFORMER: &str = "flux1-schnell.safetensors";
 const SD35: &str = "sd3.5_large_turbo.safetensors";
 const AUTOENCODER: [&str; 1] = ["ae.safetensors"];
-const CLIP: [&str; 3] =
-    ["clip_l_flux.safetensors", "clip_l.safetensors", "text_encoders/clip_l.safetensors"];
+const CLIP: [&str; 3] = [
+    "clip_l_flux.safetensors",
+    "clip_l.safetensors",
+    "text_encoders/clip_l.safetensors",
+];
 const T5: [&str; 1] = ["t5.safetensors"];
 const T5_START: &str = "t5xxl"; // t5xxl_fp16.safetensors, t5xxl_fp8_e4m3fn.safetensors …
 
@@ -61,7 +64,10 @@ pub fn family(folder: &Path, named: Option<Family>) -> Result<Family, Fault> {
             return Ok(family);
         }
     }
-    Err(missing(folder, format!("neither {TRANSFORMER} nor {SD35} is in this folder")))
+    Err(missing(
+        folder,
+        format!("neither {TRANSFORMER} nor {SD35} is in this folder"),
+    ))
 }
 
 /// Opens the files of a FLUX model.
@@ -82,13 +88,21 @@ pub fn flux(folder: &Path) -> Result<FluxFiles, Fault> {
 }
 
 fn missing(folder: &Path, what: String) -> Fault {
-    Fault::WeightsMissing { file: folder.display().to_string(), what }
+    Fault::WeightsMissing {
+        file: folder.display().to_string(),
+        what,
+    }
 }
 
 fn first(folder: &Path, what: &str, names: &[&str]) -> Result<PathBuf, Fault> {
     let mut paths = names.iter().map(|name| folder.join(name));
     let found = paths.find(|path| path.is_file());
-    found.ok_or_else(|| missing(folder, format!("no {what} ({}) in this folder", names.join(", "))))
+    found.ok_or_else(|| {
+        missing(
+            folder,
+            format!("no {what} ({}) in this folder", names.join(", ")),
+        )
+    })
 }
 
 /// `t5xxl*.safetensors`, the first by name, else `t5.safetensors`.
@@ -106,8 +120,14 @@ fn t5(folder: &Path) -> Result<PathBuf, Fault> {
 }
 
 fn tokenizer(folder: &Path, name: &str) -> Result<Text, Fault> {
-    let (flat, nested) = (format!("{name}_tokenizer.json"), format!("tokenizers/{name}/tokenizer.json"));
+    let (flat, nested) = (
+        format!("{name}_tokenizer.json"),
+        format!("tokenizers/{name}/tokenizer.json"),
+    );
     let path = first(folder, "tokenizer", &[&flat, &nested])?;
     let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
-    Ok(Text { file: path.display().to_string(), bytes: Cow::Owned(bytes) })
+    Ok(Text {
+        file: path.display().to_string(),
+        bytes: Cow::Owned(bytes),
+    })
 }

@@ -20,8 +20,11 @@ impl Linear {
     /// # Errors
     /// As [`Section::tensor`].
     pub fn load(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, Fault> {
-        let bias = Some(section.tensor("bias", &[outputs])?);
-        Ok(Linear { bias, ..Linear::without_bias(section, inputs, outputs)? })
+        let weight = Linear::without_bias(section, inputs, outputs)?.weight;
+        Ok(Linear {
+            weight,
+            bias: Some(section.tensor("bias", &[outputs])?),
+        })
     }
 
     /// Loads `weight` alone.
@@ -68,7 +71,11 @@ impl LayerNorm {
     /// As [`Section::tensor`].
     pub fn load(section: &Section, width: usize, epsilon: f32) -> Result<LayerNorm, Fault> {
         let scale = section.tensor("weight", &[width])?;
-        Ok(LayerNorm { scale, shift: section.tensor("bias", &[width])?, epsilon })
+        Ok(LayerNorm {
+            scale,
+            shift: section.tensor("bias", &[width])?,
+            epsilon,
+        })
     }
 
     /// A norm without learned values, as transformers with modulation use it.
@@ -77,7 +84,11 @@ impl LayerNorm {
     /// The device's faults.
     pub fn plain(width: usize, epsilon: f32, dtype: DType, device: &Device) -> Result<Self, Fault> {
         let scale = Tensor::ones(width, dtype, device)?;
-        Ok(LayerNorm { shift: scale.zeros_like()?, scale, epsilon })
+        Ok(LayerNorm {
+            shift: scale.zeros_like()?,
+            scale,
+            epsilon,
+        })
     }
 
     /// Normalises (…, width).
@@ -85,7 +96,12 @@ impl LayerNorm {
     /// # Errors
     /// The device's faults.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        Ok(ops::layer_norm(&x.contiguous()?, &self.scale, &self.shift, self.epsilon)?)
+        Ok(ops::layer_norm(
+            &x.contiguous()?,
+            &self.scale,
+            &self.shift,
+            self.epsilon,
+        )?)
     }
 }
 
@@ -101,7 +117,10 @@ impl RmsNorm {
     /// # Errors
     /// As [`Section::tensor`].
     pub fn load(section: &Section, name: &str, width: usize) -> Result<RmsNorm, Fault> {
-        Ok(RmsNorm { scale: section.tensor(name, &[width])?, epsilon: 1e-6 })
+        Ok(RmsNorm {
+            scale: section.tensor(name, &[width])?,
+            epsilon: 1e-6,
+        })
     }
 
     /// Normalises (…, width).
@@ -114,6 +133,9 @@ impl RmsNorm {
 }
 
 /// `softmax(q k^T * scale + bias) v` over (b, heads, s, d); the bias broadcasts over what it lacks.
+///
+/// The softmax runs in f32 whatever the dtype, as the references' do: candle's own adds up in the dtype
+/// of its input, and a bf16 sum of a few hundred terms is wrong in the first digits.
 ///
 /// # Errors
 /// The device's faults.
@@ -129,7 +151,8 @@ pub fn attention(
     if let Some(bias) = bias {
         scores = scores.broadcast_add(bias)?;
     }
-    Ok(ops::softmax_last_dim(&scores)?.matmul(&v.contiguous()?)?) // (b, heads, s, d)
+    let weights = ops::softmax_last_dim(&scores.to_dtype(DType::F32)?)?.to_dtype(v.dtype())?;
+    Ok(weights.matmul(&v.contiguous()?)?) // (b, heads, s, d)
 }
 
 /// (b, s, heads * d) to (b, heads, s, d).
@@ -138,7 +161,9 @@ pub fn attention(
 /// The device's faults.
 pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, Fault> {
     let (batch, length, width) = x.dims3()?;
-    Ok(x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
+    Ok(x.reshape((batch, length, heads, width / heads))?
+        .transpose(1, 2)?
+        .contiguous()?)
 }
 
 /// (b, heads, s, d) to (b, s, heads * d).
@@ -166,9 +191,9 @@ pub fn within_half(x: Tensor) -> Result<Tensor, Fault> {
 /// # Errors
 /// [`Fault::NotFinite`], the device's faults.
 pub fn finite(x: &Tensor, stage: impl FnOnce() -> String) -> Result<(), Fault> {
-    // A sum of absolute values in f32 could overflow by itself; x - x is 0 for finite values alone.
-    let difference = (x - x)?.abs()?.flatten_all()?.to_dtype(DType::F32)?;
-    if difference.sum_all()?.to_scalar::<f32>()? == 0.0 {
+    // Zero times a finite value is zero; times anything else it is not, and stays so in a sum.
+    let zeros = (x * 0.0)?.to_dtype(DType::F32)?;
+    if zeros.sum_all()?.to_scalar::<f32>()? == 0.0 {
         return Ok(());
     }
     Err(Fault::NotFinite { stage: stage() })

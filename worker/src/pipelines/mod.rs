@@ -169,9 +169,16 @@ pub fn load(
                 return Err(Fault::configuration(file, format!("{other:?}"), what));
             }
         },
-        ModelSource::Synthetic { step_ms, load_ms, weights_mb } => {
-            Box::new(synthetic::Synthetic::load(*step_ms, *load_ms, *weights_mb, progress))
-        }
+        ModelSource::Synthetic {
+            step_ms,
+            load_ms,
+            weights_mb,
+        } => Box::new(synthetic::Synthetic::load(
+            *step_ms,
+            *load_ms,
+            *weights_mb,
+            progress,
+        )),
     };
     progress(1.0);
     Ok(loaded)
@@ -196,17 +203,31 @@ fn checkpoint_values(
     job: &JobParameters,
     count: usize,
 ) -> Result<Vec<f32>, Fault> {
-    let refuse = |sentence| Err(Fault::BadRequest { field: "checkpoint", sentence });
+    let refuse = |sentence| {
+        Err(Fault::BadRequest {
+            field: "checkpoint",
+            sentence,
+        })
+    };
     if from.steps_done > job.steps {
-        return refuse(format!("{} steps of {} are done", from.steps_done, job.steps));
+        return refuse(format!(
+            "{} steps of {} are done",
+            from.steps_done, job.steps
+        ));
     }
     if from.bytes.len() != count * size_of::<f32>() {
-        return refuse(format!("{} bytes instead of {}", from.bytes.len(), count * 4));
+        return refuse(format!(
+            "{} bytes instead of {}",
+            from.bytes.len(),
+            count * 4
+        ));
     }
     let (words, _) = from.bytes.as_chunks::<4>();
     let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
     if values.iter().any(|value| !value.is_finite()) {
-        return Err(Fault::NotFinite { stage: "checkpoint".to_owned() });
+        return Err(Fault::NotFinite {
+            stage: "checkpoint".to_owned(),
+        });
     }
     Ok(values)
 }

@@ -42,6 +42,9 @@ impl Activation {
     }
 }
 
+/// What each thread beyond the second adds while a FLUX model draws, as measured with 16.
+pub const FLUX_PER_THREAD_MB: u64 = 2;
+
 /// MiB that hold so many bytes.
 pub fn whole_mb(bytes: f64) -> u64 {
     (bytes / MIB as f64).ceil() as u64
@@ -52,7 +55,9 @@ pub fn whole_mb(bytes: f64) -> u64 {
 pub fn flux_residency_mb(files: &FluxFiles, embedded: u64) -> u64 {
     /// A worker without weights, as the kernel counts it.
     const PROCESS: f64 = 14.0 * MIB as f64;
-    let decoder = files.autoencoder.elements(|name| !name.starts_with("encoder."));
+    let decoder = files
+        .autoencoder
+        .elements(|name| !name.starts_with("encoder."));
     let others = [&files.transformer, &files.t5, &files.clip].map(|file| file.elements(|_| true));
     let elements = (decoder + others.iter().sum::<u64>()) as f64;
     whole_mb(PROCESS + elements * F32 + embedded as f64)
@@ -74,7 +79,8 @@ pub fn flux_activation(sizes: &FluxModelSizes) -> Activation {
     let latents = MEGAPIXEL / (LATENT * LATENT);
     let linear = (token_bytes + score_bytes * 2.0 * text) * tokens;
     let square = (score_bytes * tokens * tokens).max(2.0 * F32 * latents * latents);
-    let encoder = (8.0 * sizes.t5.d_ff as f64 + 2.0 * sizes.t5.num_heads as f64 * text) * text * F32;
+    let encoder =
+        (8.0 * sizes.t5.d_ff as f64 + 2.0 * sizes.t5.num_heads as f64 * text) * text * F32;
     let base = (token_bytes * text + score_bytes * text * text).max(encoder);
     Activation {
         base_mb: whole_mb(base) + 8,

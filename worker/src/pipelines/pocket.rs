@@ -26,7 +26,10 @@ pub fn files() -> Result<FluxFiles, Fault> {
         bytes: Cow::Borrowed(bytes),
     };
     Ok(FluxFiles {
-        transformer: weights("flux1-schnell.safetensors", asset!("flux1-schnell.safetensors"))?,
+        transformer: weights(
+            "flux1-schnell.safetensors",
+            asset!("flux1-schnell.safetensors"),
+        )?,
         autoencoder: weights("ae.safetensors", asset!("ae.safetensors"))?,
         t5: weights("t5.safetensors", asset!("t5.safetensors"))?,
         clip: weights("clip_l.safetensors", asset!("clip_l.safetensors"))?,

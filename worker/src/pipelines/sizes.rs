@@ -153,7 +153,10 @@ impl FluxModelSizes {
                 norm_groups: 32,
                 z_channels: 16,
             },
-            latent: LatentSizes { scale_factor: 0.3611, shift_factor: 0.1159 },
+            latent: LatentSizes {
+                scale_factor: 0.3611,
+                shift_factor: 0.1159,
+            },
         }
     }
 
@@ -164,25 +167,37 @@ impl FluxModelSizes {
     pub fn check(&self, file: &str) -> Result<(), Fault> {
         let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
         let t = &self.transformer;
-        if t.num_heads == 0 || t.hidden_size % t.num_heads != 0 {
-            let what = format!("{} does not divide the width {}", t.num_heads, t.hidden_size);
+        if t.num_heads == 0 || !t.hidden_size.is_multiple_of(t.num_heads) {
+            let what = format!(
+                "{} does not divide the width {}",
+                t.num_heads, t.hidden_size
+            );
             return refuse("transformer.num_heads", what);
         }
         let head = t.hidden_size / t.num_heads;
         let even = t.axes_dim.iter().all(|axis| axis % 2 == 0);
         if t.axes_dim.len() != 3 || t.axes_dim.iter().sum::<usize>() != head || !even {
-            let what = format!("{:?} are not three even parts of a head of {head}", t.axes_dim);
+            let what = format!(
+                "{:?} are not three even parts of a head of {head}",
+                t.axes_dim
+            );
             return refuse("transformer.axes_dim", what);
         }
         let c = &self.clip;
-        if c.num_attention_heads == 0 || c.hidden_size % c.num_attention_heads != 0 {
-            let what = format!("{} does not divide {}", c.num_attention_heads, c.hidden_size);
+        if c.num_attention_heads == 0 || !c.hidden_size.is_multiple_of(c.num_attention_heads) {
+            let what = format!(
+                "{} does not divide {}",
+                c.num_attention_heads, c.hidden_size
+            );
             return refuse("clip.num_attention_heads", what);
         }
         let d = &self.decoder;
-        let groups = |m: &usize| d.norm_groups > 0 && (m * d.ch) % d.norm_groups == 0;
+        let groups = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
         if d.ch_mult.is_empty() || !d.ch_mult.iter().all(groups) {
-            let what = format!("{} does not divide {:?} x {}", d.norm_groups, d.ch_mult, d.ch);
+            let what = format!(
+                "{} does not divide {:?} x {}",
+                d.norm_groups, d.ch_mult, d.ch
+            );
             return refuse("autoencoder.norm_groups", what);
         }
         if t.in_channels != d.z_channels * 4 {

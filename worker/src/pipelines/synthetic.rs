@@ -4,6 +4,11 @@
 //! as a function of the latents before and the step's number alone, so that a job taken up from a checkpoint
 //! ends in the same bytes as one that was never disturbed.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "taking time is what this family is for; it decides nothing by it"
+)]
+
 use crate::fault::Fault;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, checkpoint_values};
 use crate::sampling::noise;
@@ -38,13 +43,19 @@ impl Synthetic {
         let (start, whole) = (Instant::now(), Duration::from_millis(u64::from(load_ms)));
         let mut weights = vec![0u8; weights_mb as usize * (1 << 20)];
         // Written page by page with what the compiler cannot foresee: zeros may stay unbacked.
-        weights.iter_mut().step_by(PAGE).for_each(|byte| *byte = std::hint::black_box(1));
+        weights
+            .iter_mut()
+            .step_by(PAGE)
+            .for_each(|byte| *byte = std::hint::black_box(1));
         while start.elapsed() < whole {
             progress(start.elapsed().as_secs_f32() / whole.as_secs_f32());
             std::thread::sleep(SLICE.min(whole.saturating_sub(start.elapsed())));
         }
         progress(1.0);
-        Synthetic { step: Duration::from_millis(u64::from(step_ms)), _weights: weights }
+        Synthetic {
+            step: Duration::from_millis(u64::from(step_ms)),
+            _weights: weights,
+        }
     }
 }
 
@@ -61,14 +72,25 @@ impl Pipeline for Synthetic {
         let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(SIZE_MULTIPLE);
         if !side(job.width) || !side(job.height) {
             let sentence = format!("sides are multiples of {SIZE_MULTIPLE}");
-            return Err(Fault::BadRequest { field: "size", sentence });
+            return Err(Fault::BadRequest {
+                field: "size",
+                sentence,
+            });
         }
         let count = latents_count(job.width, job.height);
         let (done, latents) = match from {
-            Some(checkpoint) => (checkpoint.steps_done, checkpoint_values(&checkpoint, job, count)?),
+            Some(checkpoint) => (
+                checkpoint.steps_done,
+                checkpoint_values(&checkpoint, job, count)?,
+            ),
             None => (0, noise::normal(job.seed, count)),
         };
-        Ok(Box::new(Job { latents, done, size: (job.width, job.height), step: self.step }))
+        Ok(Box::new(Job {
+            latents,
+            done,
+            size: (job.width, job.height),
+            step: self.step,
+        }))
     }
 
     fn latents_bytes(&self, width: u32, height: u32) -> usize {
@@ -128,7 +150,11 @@ impl Denoising for Job {
     }
 
     fn latents(&self) -> Result<Vec<u8>, Fault> {
-        Ok(self.latents.iter().flat_map(|value| value.to_le_bytes()).collect())
+        Ok(self
+            .latents
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect())
     }
 
     fn prompt_was_cut(&self) -> bool {
@@ -146,8 +172,14 @@ impl Denoising for Job {
         let wave = |c: usize| [0, 1, 2].map(|i| self.mean(c * 5 + i) * scale * 6.0 + c as f32);
         let waves = [wave(0), wave(1), wave(2)];
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-        let bytes = pixels.flat_map(|(x, y)| self.colour(&waves, x, y)).collect();
-        Ok(Rgb8 { width, height, bytes })
+        let bytes = pixels
+            .flat_map(|(x, y)| self.colour(&waves, x, y))
+            .collect();
+        Ok(Rgb8 {
+            width,
+            height,
+            bytes,
+        })
     }
 }
 
@@ -157,7 +189,15 @@ mod tests {
 
     fn job(seed: u64) -> JobParameters {
         let prompt = "any".to_owned();
-        JobParameters { prompt, negative: None, width: 64, height: 40, steps: 6, guidance: 0.0, seed }
+        JobParameters {
+            prompt,
+            negative: None,
+            width: 64,
+            height: 40,
+            steps: 6,
+            guidance: 0.0,
+            seed,
+        }
     }
 
     fn run(seed: u64, from: Option<Checkpoint>, stop_at: u32) -> (Vec<u8>, Rgb8) {
@@ -166,7 +206,10 @@ mod tests {
         while run.steps_done() < stop_at {
             run.step(&|| false).expect("nobody cancels");
         }
-        (run.latents().expect("plain memory"), run.decode().expect("plain memory"))
+        (
+            run.latents().expect("plain memory"),
+            run.decode().expect("plain memory"),
+        )
     }
 
     #[test]
@@ -182,8 +225,14 @@ mod tests {
     #[test]
     fn a_checkpoint_of_another_size_is_refused() {
         let mut model = Synthetic::load(0, 0, 0, &mut |_| {});
-        let from = Some(Checkpoint { steps_done: 1, bytes: vec![0; 12] });
-        assert!(matches!(model.start(&job(1), from).err(), Some(Fault::BadRequest { .. })));
+        let from = Some(Checkpoint {
+            steps_done: 1,
+            bytes: vec![0; 12],
+        });
+        assert!(matches!(
+            model.start(&job(1), from).err(),
+            Some(Fault::BadRequest { .. })
+        ));
     }
 
     #[test]

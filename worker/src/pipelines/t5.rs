@@ -60,8 +60,8 @@ impl Block {
 
 /// The encoder.
 pub struct T5 {
-    embedding: Tensor,      // (vocabulary, d_model)
-    position_bias: Tensor,  // (BUCKETS, heads)
+    embedding: Tensor,     // (vocabulary, d_model)
+    position_bias: Tensor, // (BUCKETS, heads)
     blocks: Vec<Block>,
     norm: RmsNorm,
 }
@@ -72,12 +72,16 @@ impl T5 {
     /// # Errors
     /// As [`Section::tensor`].
     pub fn load(section: &Section, sizes: &T5Sizes) -> Result<T5, Fault> {
-        let vocabulary = section.shape("shared.weight").map_or(sizes.vocab_size, |shape| shape[0]);
+        let vocabulary = section
+            .shape("shared.weight")
+            .map_or(sizes.vocab_size, |shape| shape[0]);
         let encoder = section.at("encoder");
         let block = |i| Block::load(&encoder.at("block").at(i), sizes);
         let attention = encoder.at("block.0.layer.0.SelfAttention.relative_attention_bias");
         Ok(T5 {
-            embedding: section.at("shared").tensor("weight", &[vocabulary, sizes.d_model])?,
+            embedding: section
+                .at("shared")
+                .tensor("weight", &[vocabulary, sizes.d_model])?,
             position_bias: attention.tensor("weight", &[BUCKETS, sizes.num_heads])?,
             blocks: (0..sizes.num_layers).map(block).collect::<Result<_, _>>()?,
             norm: RmsNorm::load(&encoder.at("final_layer_norm"), "weight", sizes.d_model)?,
@@ -102,9 +106,13 @@ impl T5 {
     /// One learned value per head and distance bucket: (1, heads, s, s).
     fn bias(&self, length: usize, device: &Device) -> Result<Tensor, Fault> {
         let places = 0..length as i64;
-        let pairs = places.clone().flat_map(|query| places.clone().map(move |key| key - query));
+        let pairs = places
+            .clone()
+            .flat_map(|query| places.clone().map(move |key| key - query));
         let buckets: Vec<u32> = pairs.map(bucket).collect();
-        let rows = self.position_bias.index_select(&Tensor::new(buckets, device)?, 0)?;
+        let rows = self
+            .position_bias
+            .index_select(&Tensor::new(buckets, device)?, 0)?;
         let heads = rows.dim(1)?;
         let bias = rows.reshape((length, length, heads))?.permute((2, 0, 1))?; // (heads, s, s)
         Ok(bias.unsqueeze(0)?.contiguous()?)
@@ -134,7 +142,13 @@ mod tests {
     /// Values of `T5Attention._relative_position_bucket` in transformers.
     #[test]
     fn near_distances_are_exact_and_far_ones_share_the_last_bucket() {
-        assert_eq!([0, -1, -7, -8, -16, -128, -255].map(bucket), [0, 1, 7, 8, 10, 15, 15]);
-        assert_eq!([1, 7, 8, 16, 32, 64, 300].map(bucket), [17, 23, 24, 26, 28, 30, 31]);
+        assert_eq!(
+            [0, -1, -7, -8, -16, -128, -255].map(bucket),
+            [0, 1, 7, 8, 10, 15, 15]
+        );
+        assert_eq!(
+            [1, 7, 8, 16, 32, 64, 300].map(bucket),
+            [17, 23, 24, 26, 28, 30, 31]
+        );
     }
 }

@@ -30,7 +30,11 @@ impl Tokens {
         };
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(corrupt)?;
         tokenizer.with_padding(None);
-        Ok(Tokens { tokenizer, length, pad })
+        Ok(Tokens {
+            tokenizer,
+            length,
+            pad,
+        })
     }
 
     /// Encodes a prompt to this encoder's length.
@@ -51,8 +55,13 @@ impl Tokens {
             sentence: format!("cannot be tokenized: {error}"),
         };
         let mut tokenizer = self.tokenizer.clone();
-        let truncation = TruncationParams { max_length: length, ..TruncationParams::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(refused)?;
+        let truncation = TruncationParams {
+            max_length: length,
+            ..TruncationParams::default()
+        };
+        tokenizer
+            .with_truncation(Some(truncation))
+            .map_err(refused)?;
         let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
         let cut = !encoding.get_overflowing().is_empty();
         let mut ids = encoding.get_ids().to_vec();

@@ -11,7 +11,9 @@ use candle_core::Tensor;
 pub fn even(steps: u32) -> Vec<f32> {
     let count = f64::from(steps);
     let stride = (1.0 / count - 1.0) / (count - 1.0).max(1.0);
-    let mut sigmas: Vec<f32> = (0..steps).map(|i| (1.0 + stride * f64::from(i)) as f32).collect();
+    let mut sigmas: Vec<f32> = (0..steps)
+        .map(|i| (1.0 + stride * f64::from(i)) as f32)
+        .collect();
     if steps > 1
         && let Some(last) = sigmas.last_mut()
     {
@@ -52,7 +54,16 @@ mod tests {
     #[test]
     fn odd_step_counts_round_as_the_reference() {
         assert_eq!(even(3), [1.0, 0.666_666_7, 0.333_333_34, 0.0]);
-        let seven = [1.0, 0.857_142_87, 0.714_285_73, 0.571_428_6, 0.428_571_43, 0.285_714_3, 0.142_857_15, 0.0];
+        let seven = [
+            1.0,
+            0.857_142_87,
+            0.714_285_73,
+            0.571_428_6,
+            0.428_571_43,
+            0.285_714_3,
+            0.142_857_15,
+            0.0,
+        ];
         assert_eq!(even(7), seven);
     }
 
@@ -61,7 +72,10 @@ mod tests {
         for steps in 1..=64 {
             let sigmas = even(steps);
             assert_eq!(sigmas.len(), steps as usize + 1);
-            assert!(sigmas.windows(2).all(|pair| pair[0] > pair[1]), "{sigmas:?}");
+            assert!(
+                sigmas.windows(2).all(|pair| pair[0] > pair[1]),
+                "{sigmas:?}"
+            );
         }
     }
 }

@@ -39,7 +39,10 @@ pub(super) fn modulate(
     shift: &Tensor,
     scale: &Tensor,
 ) -> Result<Tensor, Fault> {
-    Ok(norm.forward(x)?.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(shift)?)
+    Ok(norm
+        .forward(x)?
+        .broadcast_mul(&(scale + 1.0)?)?
+        .broadcast_add(shift)?)
 }
 
 /// `x + gate * update`.
@@ -56,7 +59,10 @@ struct QueryKeyNorm {
 impl QueryKeyNorm {
     fn load(section: &Section, head: usize) -> Result<QueryKeyNorm, Fault> {
         let query = RmsNorm::load(&section.at("query_norm"), "scale", head)?;
-        Ok(QueryKeyNorm { query, key: RmsNorm::load(&section.at("key_norm"), "scale", head)? })
+        Ok(QueryKeyNorm {
+            query,
+            key: RmsNorm::load(&section.at("key_norm"), "scale", head)?,
+        })
     }
 }
 
@@ -73,14 +79,22 @@ impl Heads {
         let width = fused.dim(D::Minus1)? / 3;
         let part = |i| split_heads(&fused.narrow(D::Minus1, i * width, width)?, heads);
         let q = norm.query.forward(&part(0)?)?;
-        Ok(Heads { q, k: norm.key.forward(&part(1)?)?, v: part(2)? })
+        Ok(Heads {
+            q,
+            k: norm.key.forward(&part(1)?)?,
+            v: part(2)?,
+        })
     }
 
     /// Text before picture.
     fn joined(text: &Heads, image: &Heads) -> Result<Heads, Fault> {
         let cat = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 2);
         let (q, k) = (cat(&text.q, &image.q)?, cat(&text.k, &image.k)?);
-        Ok(Heads { q, k, v: cat(&text.v, &image.v)? })
+        Ok(Heads {
+            q,
+            k,
+            v: cat(&text.v, &image.v)?,
+        })
     }
 
     fn attend(&self, rotation: &Rotation) -> Result<Tensor, Fault> {
@@ -147,7 +161,10 @@ impl DoubleBlock {
     /// As [`Section::tensor`].
     pub fn load(section: &Section, sizes: &FluxSizes) -> Result<DoubleBlock, Fault> {
         let image = Stream::load(section, "img", sizes)?;
-        Ok(DoubleBlock { image, text: Stream::load(section, "txt", sizes)? })
+        Ok(DoubleBlock {
+            image,
+            text: Stream::load(section, "txt", sizes)?,
+        })
     }
 
     /// (image, text, vector) to (image, text): (b, s_img, hidden), (b, s_txt, hidden), (b, hidden).
@@ -166,8 +183,12 @@ impl DoubleBlock {
         let text_heads = self.text.heads(text, &text_by[0])?;
         let mixed = Heads::joined(&text_heads, &image_heads)?.attend(rotation)?; // (b, s, hidden)
         let (words, patches) = (text.dim(1)?, image.dim(1)?);
-        let image = self.image.update(image, &mixed.narrow(1, words, patches)?, &image_by)?;
-        let text = self.text.update(text, &mixed.narrow(1, 0, words)?, &text_by)?;
+        let image = self
+            .image
+            .update(image, &mixed.narrow(1, words, patches)?, &image_by)?;
+        let text = self
+            .text
+            .update(text, &mixed.narrow(1, 0, words)?, &text_by)?;
         Ok((image, text))
     }
 }
@@ -206,12 +227,23 @@ impl SingleBlock {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, x: &Tensor, vector: &Tensor, rotation: &Rotation) -> Result<Tensor, Fault> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        vector: &Tensor,
+        rotation: &Rotation,
+    ) -> Result<Tensor, Fault> {
         let by = modulations(&self.modulation, vector)?;
-        let h = self.linear1.forward(&modulate(&self.norm, x, &by[0].shift, &by[0].scale)?)?;
+        let h = self
+            .linear1
+            .forward(&modulate(&self.norm, x, &by[0].shift, &by[0].scale)?)?;
         let fused = 3 * self.width;
         let mlp = h.narrow(D::Minus1, fused, h.dim(D::Minus1)? - fused)?;
-        let heads = Heads::split(&h.narrow(D::Minus1, 0, fused)?, &self.heads_norm, self.heads)?;
+        let heads = Heads::split(
+            &h.narrow(D::Minus1, 0, fused)?,
+            &self.heads_norm,
+            self.heads,
+        )?;
         let mixed = heads.attend(rotation)?;
         let both = Tensor::cat(&[&mixed, &mlp.contiguous()?.gelu()?], 2)?; // (b, s, hidden + mlp)
         within_half(gated(x, &by[0].gate, &self.linear2.forward(&both)?)?)

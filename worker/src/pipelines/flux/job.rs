@@ -30,7 +30,10 @@ impl<'a> Job<'a> {
         let shape = model.latents_shape(job.width, job.height);
         let count = shape.0 * shape.1 * shape.2 * shape.3;
         let (done, latents) = match from {
-            Some(checkpoint) => (checkpoint.steps_done, checkpoint_values(&checkpoint, job, count)?),
+            Some(checkpoint) => (
+                checkpoint.steps_done,
+                checkpoint_values(&checkpoint, job, count)?,
+            ),
             None => (0, noise::normal(job.seed, count)),
         };
         let latents = Tensor::from_vec(latents, shape, model.device())?; // (1, 16, h/8, w/8)
@@ -59,16 +62,25 @@ fn check(job: &JobParameters) -> Result<(), Fault> {
     let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(SIZE_MULTIPLE);
     if !side(job.width) || !side(job.height) {
         let size = format!("{}x{}", job.width, job.height);
-        return refuse("size", format!("{size} is not made of multiples of {SIZE_MULTIPLE}"));
+        return refuse(
+            "size",
+            format!("{size} is not made of multiples of {SIZE_MULTIPLE}"),
+        );
     }
     if job.steps == 0 {
         return refuse("steps", "at least 1 is needed".to_owned());
     }
     if job.guidance > 1.0 {
-        return refuse("guidance", "this model was trained to draw without: leave it at 0".to_owned());
+        return refuse(
+            "guidance",
+            "this model was trained to draw without: leave it at 0".to_owned(),
+        );
     }
     if job.negative.is_some() {
-        return refuse("negative", "this model has no guidance that could use one".to_owned());
+        return refuse(
+            "negative",
+            "this model has no guidance that could use one".to_owned(),
+        );
     }
     Ok(())
 }
@@ -97,7 +109,10 @@ impl Denoising for Job<'_> {
     fn latents(&self) -> Result<Vec<u8>, Fault> {
         let latents = self.unpacked()?.to_device(&Device::Cpu)?;
         let values = latents.flatten_all()?.to_vec1::<f32>()?;
-        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        Ok(values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect())
     }
 
     fn prompt_was_cut(&self) -> bool {
@@ -111,6 +126,10 @@ impl Denoising for Job<'_> {
     fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
         let picture = self.model.decode(&self.unpacked()?)?;
         let (width, height) = self.size;
-        Ok(Rgb8 { width, height, bytes: pixels::bytes(&picture)? })
+        Ok(Rgb8 {
+            width,
+            height,
+            bytes: pixels::bytes(&picture)?,
+        })
     }
 }

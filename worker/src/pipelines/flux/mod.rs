@@ -29,8 +29,11 @@ pub const SIZE_MULTIPLE: u32 = (PIXELS_PER_LATENT * PATCH) as u32;
 
 /// Extras of published files that hold nothing this pipeline needs.
 const T5_EXTRAS: [&str; 2] = ["spiece_model", "encoder.embed_tokens.weight"];
-const CLIP_EXTRAS: [&str; 3] =
-    ["text_model.embeddings.position_ids", "logit_scale", "text_projection.weight"];
+const CLIP_EXTRAS: [&str; 3] = [
+    "text_model.embeddings.position_ids",
+    "logit_scale",
+    "text_projection.weight",
+];
 const AUTOENCODER_EXTRAS: [&str; 1] = ["encoder."];
 
 /// A loaded FLUX model.
@@ -83,7 +86,11 @@ impl Flux {
             t5: T5::load(&part(&files.t5, dtype), &sizes.t5)?,
             clip: Clip::load(&part(&files.clip, dtype), &sizes.clip)?,
             transformer: Transformer::load(&part(&files.transformer, dtype), &sizes.transformer)?,
-            decoder: Decoder::load(&part(&files.autoencoder, DType::F32), &sizes.decoder, sizes.latent)?,
+            decoder: Decoder::load(
+                &part(&files.autoencoder, DType::F32),
+                &sizes.decoder,
+                sizes.latent,
+            )?,
             channels: sizes.decoder.z_channels,
             device: device.clone(),
         };
@@ -108,7 +115,10 @@ impl Flux {
             Some(length) => self.t5_tokens.encode_to(prompt, length)?,
             None => self.t5_tokens.encode(prompt)?,
         };
-        Ok(PromptIds { t5, clip: self.clip_tokens.encode(prompt)? })
+        Ok(PromptIds {
+            t5,
+            clip: self.clip_tokens.encode(prompt)?,
+        })
     }
 
     /// Runs both encoders.
@@ -127,7 +137,12 @@ impl Flux {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn condition(&self, by: &Encoded, height: usize, width: usize) -> Result<Conditioning, Fault> {
+    pub fn condition(
+        &self,
+        by: &Encoded,
+        height: usize,
+        width: usize,
+    ) -> Result<Conditioning, Fault> {
         let patch = PIXELS_PER_LATENT * PATCH;
         let positions = rope::positions(by.text.dim(1)?, height / patch, width / patch);
         self.transformer.condition(&by.text, &by.pooled, &positions)
@@ -138,7 +153,8 @@ impl Flux {
     /// # Errors
     /// The device's faults.
     pub fn predict(&self, tokens: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
-        self.transformer.forward(tokens, crate::sampling::sigmas::timestep(sigma), by)
+        self.transformer
+            .forward(tokens, crate::sampling::sigmas::timestep(sigma), by)
     }
 
     /// Latents (1, 16, h/8, w/8) to a picture (1, 3, h, w) in about -1..1.

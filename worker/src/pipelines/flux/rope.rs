@@ -48,7 +48,10 @@ impl Rotation {
         }
         let shape = (positions.len(), pairs);
         let cos = Tensor::from_vec(cos, shape, device)?;
-        Ok(Rotation { cos, sin: Tensor::from_vec(sin, shape, device)? })
+        Ok(Rotation {
+            cos,
+            sin: Tensor::from_vec(sin, shape, device)?,
+        })
     }
 
     /// Turns neighbouring pairs of values of (b, heads, s, d).
@@ -71,9 +74,18 @@ mod tests {
     fn cosines_and_sines_at_far_positions_are_within_a_millionth() {
         let (axes, theta) = ([16usize, 56, 56], 10000f64);
         for place in [63u32, 127] {
-            let rotation = Rotation::new(&[[0, place, place]], &axes, theta, &Device::Cpu).expect("cpu");
-            let cos: Vec<f32> = rotation.cos.flatten_all().and_then(|t| t.to_vec1()).expect("f32");
-            let sin: Vec<f32> = rotation.sin.flatten_all().and_then(|t| t.to_vec1()).expect("f32");
+            let rotation =
+                Rotation::new(&[[0, place, place]], &axes, theta, &Device::Cpu).expect("cpu");
+            let cos: Vec<f32> = rotation
+                .cos
+                .flatten_all()
+                .and_then(|t| t.to_vec1())
+                .expect("f32");
+            let sin: Vec<f32> = rotation
+                .sin
+                .flatten_all()
+                .and_then(|t| t.to_vec1())
+                .expect("f32");
             for pair in 0..28 {
                 let angle = f64::from(place) * (-(2.0 * pair as f64 / 56.0) * theta.ln()).exp();
                 for start in [8, 36] {
@@ -90,7 +102,11 @@ mod tests {
         let x = Tensor::arange(0f32, 16.0, &Device::Cpu).and_then(|x| x.reshape((1, 1, 1, 16)));
         let x = x.expect("sixteen values");
         let turned = rotation.apply(&x).expect("cpu");
-        let pair = [turned, x].map(|t| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32"));
+        let pair = [turned, x].map(|t| {
+            t.flatten_all()
+                .and_then(|t| t.to_vec1::<f32>())
+                .expect("f32")
+        });
         assert_eq!(pair[0], pair[1]);
     }
 }

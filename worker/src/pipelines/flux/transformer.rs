@@ -22,7 +22,10 @@ struct Embedder {
 impl Embedder {
     fn load(section: &Section, inputs: usize, width: usize) -> Result<Embedder, Fault> {
         let in_layer = Linear::load(&section.at("in_layer"), inputs, width)?;
-        Ok(Embedder { in_layer, out_layer: Linear::load(&section.at("out_layer"), width, width)? })
+        Ok(Embedder {
+            in_layer,
+            out_layer: Linear::load(&section.at("out_layer"), width, width)?,
+        })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
@@ -85,7 +88,9 @@ impl Transformer {
             time_in: Embedder::load(&section.at("time_in"), TIME_WIDTH, width)?,
             vector_in: Embedder::load(&section.at("vector_in"), sizes.vec_in_dim, width)?,
             double: (0..sizes.depth).map(double).collect::<Result<_, _>>()?,
-            single: (0..sizes.depth_single_blocks).map(single).collect::<Result<_, _>>()?,
+            single: (0..sizes.depth_single_blocks)
+                .map(single)
+                .collect::<Result<_, _>>()?,
             final_modulation: Linear::load(&last.at("adaLN_modulation.1"), width, 2 * width)?,
             final_norm: LayerNorm::plain(width, 1e-6, section.dtype(), section.device())?,
             final_linear: Linear::load(&last.at("linear"), width, sizes.in_channels)?,
@@ -109,7 +114,11 @@ impl Transformer {
         let axes = &self.sizes.axes_dim;
         let rotation = Rotation::new(positions, axes, self.sizes.theta, &self.device)?;
         let text = text.to_dtype(self.dtype)?;
-        Ok(Conditioning { text, pooled: pooled.to_dtype(self.dtype)?, rotation })
+        Ok(Conditioning {
+            text,
+            pooled: pooled.to_dtype(self.dtype)?,
+            rotation,
+        })
     }
 
     /// Velocity of tokens (1, s, in_channels) at `time` (0..1000): f32, the same shape.
@@ -134,7 +143,10 @@ impl Transformer {
 
     /// The final layer: shift before scale, as the original files have it.
     fn velocity(&self, image: &Tensor, vector: &Tensor) -> Result<Tensor, Fault> {
-        let rows = self.final_modulation.forward(&vector.silu()?)?.unsqueeze(1)?; // (1, 1, 2 * hidden)
+        let rows = self
+            .final_modulation
+            .forward(&vector.silu()?)?
+            .unsqueeze(1)?; // (1, 1, 2 * hidden)
         let width = self.sizes.hidden_size;
         let shift = rows.narrow(D::Minus1, 0, width)?;
         let scale = rows.narrow(D::Minus1, width, width)?;

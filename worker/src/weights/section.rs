@@ -1,0 +1,123 @@
+//! The part of a weight file below a prefix, and how far loading has come.
+
+use super::Weights;
+use crate::fault::Fault;
+use candle_core::{DType, Device, Tensor};
+use std::cell::{Cell, RefCell};
+
+/// Counts bytes of loaded tensors and tells the fraction of all.
+pub struct Meter<'a> {
+    total: u64,
+    done: Cell<u64>,
+    tell: RefCell<&'a mut dyn FnMut(f32)>,
+}
+
+impl<'a> Meter<'a> {
+    /// A meter over the given files.
+    pub fn new(files: &[&Weights], tell: &'a mut dyn FnMut(f32)) -> Meter<'a> {
+        let total = files
+            .iter()
+            .map(|file| file.bytes().len() as u64)
+            .sum::<u64>()
+            .max(1);
+        Meter {
+            total,
+            done: Cell::new(0),
+            tell: RefCell::new(tell),
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        self.done.set(self.done.get() + bytes as u64);
+        let fraction = self.done.get() as f64 / self.total as f64;
+        (self.tell.borrow_mut())((fraction as f32).min(1.0));
+    }
+}
+
+/// A prefix of a weight file, with what its tensors should become.
+#[derive(Clone)]
+pub struct Section<'a> {
+    weights: &'a Weights,
+    meter: &'a Meter<'a>,
+    prefix: String,
+    dtype: DType,
+    device: &'a Device,
+}
+
+impl<'a> Section<'a> {
+    /// The whole file, tensors converted to `dtype` on `device`.
+    pub fn new(
+        weights: &'a Weights,
+        meter: &'a Meter<'a>,
+        dtype: DType,
+        device: &'a Device,
+    ) -> Section<'a> {
+        Section {
+            weights,
+            meter,
+            prefix: String::new(),
+            dtype,
+            device,
+        }
+    }
+
+    /// The part below `name`, which is joined with a dot.
+    #[must_use]
+    pub fn at(&self, name: impl std::fmt::Display) -> Section<'a> {
+        Section {
+            prefix: self.full(name),
+            ..self.clone()
+        }
+    }
+
+    fn full(&self, name: impl std::fmt::Display) -> String {
+        if self.prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.prefix)
+        }
+    }
+
+    /// Dtype that tensors of this section are converted to.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Device that tensors of this section are put on.
+    pub fn device(&self) -> &'a Device {
+        self.device
+    }
+
+    /// Shape of a tensor, if the section has it.
+    pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.weights.shape(&self.full(name))
+    }
+
+    /// Whether the section has a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+
+    /// A tensor of exactly this shape.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Fault> {
+        let name = self.full(name);
+        let info = self.weights.info(&name)?;
+        if info.shape != shape {
+            let what = format!(
+                "has shape {:?}, the configuration asks for {shape:?}",
+                info.shape
+            );
+            return Err(Fault::configuration(&self.weights.file, name, what));
+        }
+        let tensor = self
+            .weights
+            .stored(info, &name, self.device)?
+            .to_dtype(self.dtype)?;
+        self.meter.count(info.data_offsets.1 - info.data_offsets.0);
+        self.weights.read.borrow_mut().insert(name);
+        Ok(tensor)
+    }
+}
