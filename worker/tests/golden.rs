@@ -1,0 +1,107 @@
+//! Every part of ours against a reference, and proof that the bars can be broken.
+
+mod altered;
+
+use altered::Altered;
+use candle_core::DType;
+use std::path::{Path, PathBuf};
+use worker::golden::{self, Line, Report};
+
+fn goldens(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/goldens")
+        .join(name)
+}
+
+fn run(folder: &Path, case: &str, dtype: DType) -> Report {
+    let chosen: Vec<String> = [case.to_owned()]
+        .into_iter()
+        .filter(|case| !case.is_empty())
+        .collect();
+    golden::run(folder, &chosen, dtype, &mut |_| {}).expect("a folder of goldens")
+}
+
+fn beyond(report: &Report) -> Vec<&Line> {
+    report.lines.iter().filter(|line| !line.within()).collect()
+}
+
+#[test]
+fn every_part_of_the_tiny_model_is_within_its_bar() {
+    let report = run(&goldens("tiny-flux"), "", DType::F32);
+    assert_eq!(report.lines.len(), 38);
+    assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
+}
+
+#[test]
+fn every_part_of_the_pocket_model_is_within_its_bar() {
+    let report = run(&goldens("pocket"), "", DType::F32);
+    assert_eq!(report.lines.len(), 70);
+    assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
+}
+
+#[test]
+fn bf16_is_near_the_f32_reference_and_not_equal_to_it() {
+    let report = run(&goldens("tiny-flux"), "flux_base", DType::BF16);
+    assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
+    let prediction = report
+        .lines
+        .iter()
+        .find(|line| line.part == "pred.0")
+        .expect("a first step");
+    assert!(prediction.distance.relative > 1e-4, "{prediction:?}");
+}
+
+/// One value of one tensor of each part, changed by its last stored bit.
+#[test]
+fn one_bit_of_one_weight_breaks_the_bar_of_its_part_and_no_other() {
+    let part = |file, tensor, parts| (file, tensor, parts);
+    let changes = [
+        part(
+            "t5xxl.safetensors",
+            "encoder.block.0.layer.0.layer_norm.weight",
+            vec!["t5_embeds"],
+        ),
+        part(
+            "clip_l_flux.safetensors",
+            "text_model.final_layer_norm.weight",
+            vec!["pooled"],
+        ),
+        part(
+            "flux1-schnell.safetensors",
+            "double_blocks.1.img_attn.norm.key_norm.scale",
+            vec!["pred", "latents"],
+        ),
+        part(
+            "ae.safetensors",
+            "decoder.norm_out.weight",
+            vec!["vae_out", "image_u8"],
+        ),
+    ];
+    for (file, tensor, parts) in changes {
+        let copy = Altered::copy_of(&goldens("tiny-flux"));
+        copy.tensor(file, tensor, |bytes| bytes[0] ^= 1);
+        let report = run(copy.path(), "flux_base", DType::F32);
+        let fed: Vec<&Line> = beyond(&report)
+            .into_iter()
+            .filter(|line| !line.part.starts_with("free"))
+            .collect();
+        let own = |line: &&Line| parts.iter().any(|part| line.part.starts_with(part));
+        assert!(fed.iter().any(own), "{tensor}: {fed:#?}");
+        assert!(fed.iter().all(own), "{tensor}: {fed:#?}");
+    }
+}
+
+#[test]
+fn a_case_that_the_folder_lacks_is_an_error() {
+    let fault = golden::run(
+        &goldens("pocket"),
+        &["flux_none".to_owned()],
+        DType::F32,
+        &mut |_| {},
+    );
+    assert!(
+        fault
+            .err()
+            .is_some_and(|fault| fault.to_string().contains("flux_none"))
+    );
+}

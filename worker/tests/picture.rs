@@ -1,0 +1,257 @@
+//! What the embedded model draws: its colours, its bytes, what it refuses.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the number of threads is a fact of a whole process, so a test starts some"
+)]
+
+mod altered;
+
+use altered::Altered;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use worker::device::DeviceWish;
+use worker::fault::Fault;
+use worker::pipelines::{Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, load};
+
+const PROMPT: &str = "a red circle left of a blue square on a white background";
+
+/// The ten colours that the model was trained on.
+const COLOURS: [(&str, [u8; 3]); 10] = [
+    ("red", [220, 38, 48]),
+    ("green", [38, 166, 76]),
+    ("blue", [44, 86, 220]),
+    ("yellow", [246, 208, 44]),
+    ("purple", [142, 62, 186]),
+    ("orange", [246, 140, 32]),
+    ("pink", [246, 140, 182]),
+    ("black", [24, 24, 28]),
+    ("white", [250, 250, 250]),
+    ("gray", [140, 144, 150]),
+];
+
+fn assets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux")
+}
+
+fn model(source: &ModelSource) -> Box<dyn Pipeline> {
+    load(source, &DeviceWish::Cpu, &mut |_| {}).expect("a good model")
+}
+
+fn job() -> JobParameters {
+    let prompt = PROMPT.to_owned();
+    JobParameters {
+        prompt,
+        negative: None,
+        width: 128,
+        height: 128,
+        steps: 4,
+        guidance: 0.0,
+        seed: 1,
+    }
+}
+
+fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<Checkpoint>) -> Rgb8 {
+    let mut run = model.start(job, from).expect("a good job");
+    while run.steps_done() < job.steps {
+        run.step(&|| false).expect("nobody cancels");
+    }
+    run.decode().expect("a picture")
+}
+
+fn nearest(pixel: &[u8]) -> &'static str {
+    let distance = |colour: &[u8; 3]| {
+        let squares = colour
+            .iter()
+            .zip(pixel)
+            .map(|(a, b)| (i32::from(*a) - i32::from(*b)).pow(2));
+        squares.sum::<i32>()
+    };
+    let (name, _) = COLOURS
+        .iter()
+        .min_by_key(|(_, colour)| distance(colour))
+        .expect("ten colours");
+    name
+}
+
+/// Share of a colour among the pixels of the columns that `wanted` accepts.
+fn share(picture: &Rgb8, colour: &str, wanted: impl Fn(u32) -> bool) -> f64 {
+    let columns = (0..picture.height).flat_map(|_| 0..picture.width);
+    let (pixels, _) = picture.bytes.as_chunks::<3>();
+    let seen: Vec<&str> = columns
+        .zip(pixels)
+        .filter(|(x, _)| wanted(*x))
+        .map(|(_, pixel)| nearest(pixel))
+        .collect();
+    seen.iter().filter(|name| **name == colour).count() as f64 / seen.len() as f64
+}
+
+fn shows_the_prompt(picture: &Rgb8) -> bool {
+    let middle = picture.width / 2;
+    let (red, blue) = (
+        share(picture, "red", |x| x < middle),
+        share(picture, "blue", |x| x >= middle),
+    );
+    let white = share(picture, "white", |_| true);
+    println!("red {red:.3} of the left, blue {blue:.3} of the right, white {white:.3} of all");
+    red > 0.06 && blue > 0.06 && white > 0.40
+}
+
+#[test]
+fn the_colours_of_the_prompt_are_on_the_sides_it_asks_for() {
+    let picture = draw(model(&ModelSource::Embedded).as_mut(), &job(), None);
+    assert!(shows_the_prompt(&picture));
+}
+
+#[test]
+fn without_its_final_layer_the_transformer_draws_nothing_of_the_prompt() {
+    let copy = Altered::copy_of(&assets());
+    for tensor in [
+        "linear.weight",
+        "linear.bias",
+        "adaLN_modulation.1.weight",
+        "adaLN_modulation.1.bias",
+    ] {
+        let tensor = format!("final_layer.{tensor}");
+        copy.tensor("flux1-schnell.safetensors", &tensor, |bytes| bytes.fill(0));
+    }
+    let source = ModelSource::Folder {
+        path: copy.path().to_owned(),
+        family: None,
+    };
+    assert!(!shows_the_prompt(&draw(
+        model(&source).as_mut(),
+        &job(),
+        None
+    )));
+}
+
+#[test]
+fn a_folder_with_the_embedded_files_draws_the_same_bytes() {
+    let folder = ModelSource::Folder {
+        path: assets(),
+        family: None,
+    };
+    let small = JobParameters {
+        width: 64,
+        height: 96,
+        steps: 2,
+        ..job()
+    };
+    let [embedded, folder] =
+        [ModelSource::Embedded, folder].map(|source| draw(model(&source).as_mut(), &small, None));
+    assert_eq!(embedded, folder);
+}
+
+#[test]
+fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
+    let mut model = model(&ModelSource::Embedded);
+    let job = JobParameters {
+        width: 64,
+        height: 80,
+        steps: 5,
+        ..job()
+    };
+    let whole = draw(model.as_mut(), &job, None);
+    for steps_done in 0..=5 {
+        let mut run = model.start(&job, None).expect("a good job");
+        while run.steps_done() < steps_done {
+            run.step(&|| false).expect("nobody cancels");
+        }
+        let bytes = run.latents().expect("latents in memory");
+        drop(run);
+        assert_eq!(bytes.len(), model.latents_bytes(64, 80));
+        let again = draw(model.as_mut(), &job, Some(Checkpoint { steps_done, bytes }));
+        assert!(again == whole, "taken up after step {steps_done}");
+    }
+}
+
+/// Set for a child of the test below: the file that it writes its picture to.
+const CHILD: &str = "WORKER_TEST_PICTURE";
+
+/// Children, because the number of threads is a fact of a whole process.
+#[test]
+fn one_two_and_four_threads_draw_the_same_bytes() {
+    const NAME: &str = "one_two_and_four_threads_draw_the_same_bytes";
+    if let Ok(path) = std::env::var(CHILD) {
+        let picture = draw(model(&ModelSource::Embedded).as_mut(), &job(), None);
+        return std::fs::write(path, picture.bytes).expect("the parent's folder is writable");
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pictures = [1, 2, 4].map(|threads| {
+        let path = folder.path().join(threads.to_string());
+        let mut child = Command::new(std::env::current_exe().expect("this program has a path"));
+        child.args(["--exact", NAME]).env(CHILD, &path);
+        child.env("RAYON_NUM_THREADS", threads.to_string());
+        assert!(child.output().expect("this program runs").status.success());
+        std::fs::read(path).expect("the child's picture")
+    });
+    assert_eq!(pictures[0].len(), 128 * 128 * 3);
+    assert!(pictures.iter().all(|picture| *picture == pictures[0]));
+}
+
+#[test]
+fn what_the_model_cannot_do_is_refused_by_field() {
+    let mut model = model(&ModelSource::Embedded);
+    let refused = [
+        (
+            JobParameters {
+                width: 120,
+                ..job()
+            },
+            "size",
+        ),
+        (JobParameters { height: 0, ..job() }, "size"),
+        (JobParameters { steps: 0, ..job() }, "steps"),
+        (
+            JobParameters {
+                guidance: 3.5,
+                ..job()
+            },
+            "guidance",
+        ),
+        (
+            JobParameters {
+                negative: Some("blur".to_owned()),
+                ..job()
+            },
+            "negative",
+        ),
+    ];
+    for (job, field) in refused {
+        let fault = model.start(&job, None).err();
+        assert!(
+            matches!(fault, Some(Fault::BadRequest { field: f, .. }) if f == field),
+            "{field}"
+        );
+    }
+    let torn = Some(Checkpoint {
+        steps_done: 1,
+        bytes: vec![0; 7],
+    });
+    assert!(matches!(
+        model.start(&job(), torn).err(),
+        Some(Fault::BadRequest { .. })
+    ));
+}
+
+#[test]
+fn a_prompt_beyond_the_models_tokens_is_cut_and_that_is_said() {
+    let mut model = model(&ModelSource::Embedded);
+    let long = JobParameters {
+        prompt: format!("{PROMPT} and a green star"),
+        ..job()
+    };
+    assert!(
+        model
+            .start(&long, None)
+            .expect("a good job")
+            .prompt_was_cut()
+    );
+    assert!(
+        !model
+            .start(&job(), None)
+            .expect("a good job")
+            .prompt_was_cut()
+    );
+}
