@@ -56,43 +56,47 @@ pub fn run(
     hear: &mut dyn FnMut(&Line),
 ) -> Result<Report, Fault> {
     let meta = Meta::read(folder)?;
-    let model_folder = meta
-        .model
-        .as_ref()
-        .map_or(folder.to_owned(), |model| folder.join(model));
-    let mut report = Report::default();
-    let mut model = None;
-    for name in names(&meta, chosen, folder)? {
-        if !name.starts_with("flux") {
-            report.not_built.push(name);
-            continue;
-        }
-        if model.is_none() {
-            let files = folder::flux(&model_folder)?;
-            model = Some(Flux::load(&files, &Device::Cpu, dtype, &mut |_| {})?);
-        }
-        if let Some(flux) = &model {
-            let goldens = Goldens::read(folder, &name)?;
-            let lines = &mut report.lines;
-            let mut hand = |line: Line| {
-                hear(&line);
-                lines.push(line);
-            };
-            let case = &meta.cases[&name];
-            for image in 0..case.prompts.len() {
-                let one = Image {
-                    name: &name,
-                    case,
-                    goldens: &goldens,
-                    flux,
-                    image,
-                    dtype,
-                };
-                one.compare(&mut hand)?;
-            }
+    let named = names(&meta, chosen, folder)?;
+    let (built, not_built): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|name| name.starts_with("flux"));
+    let mut lines = Vec::new();
+    if !built.is_empty() {
+        let model = meta
+            .model
+            .as_ref()
+            .map_or(folder.to_owned(), |model| folder.join(model));
+        let flux = Flux::load(&folder::flux(&model)?, &Device::Cpu, dtype, &mut |_| {})?;
+        let mut hand = |line: Line| {
+            hear(&line);
+            lines.push(line);
+        };
+        for name in &built {
+            compare_case(folder, name, &meta.cases[name], &flux, dtype, &mut hand)?;
         }
     }
-    Ok(report)
+    Ok(Report { lines, not_built })
+}
+
+fn compare_case(
+    folder: &Path,
+    name: &str,
+    case: &Case,
+    flux: &Flux,
+    dtype: DType,
+    hand: Hand,
+) -> Result<(), Fault> {
+    let goldens = &Goldens::read(folder, name)?;
+    (0..case.prompts.len()).try_for_each(|image| {
+        Image {
+            name,
+            case,
+            goldens,
+            flux,
+            image,
+            dtype,
+        }
+        .compare(hand)
+    })
 }
 
 fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, Fault> {

@@ -165,15 +165,15 @@ impl FluxModelSizes {
     /// # Errors
     /// [`Fault::Configuration`] naming the key.
     pub fn check(&self, file: &str) -> Result<(), Fault> {
-        let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
         let t = &self.transformer;
-        if t.num_heads == 0 || !t.hidden_size.is_multiple_of(t.num_heads) {
-            let what = format!(
-                "{} does not divide the width {}",
-                t.num_heads, t.hidden_size
-            );
-            return refuse("transformer.num_heads", what);
-        }
+        let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
+        heads(file, "transformer.num_heads", t.num_heads, t.hidden_size)?;
+        heads(
+            file,
+            "clip.num_attention_heads",
+            self.clip.num_attention_heads,
+            self.clip.hidden_size,
+        )?;
         let head = t.hidden_size / t.num_heads;
         let even = t.axes_dim.iter().all(|axis| axis % 2 == 0);
         if t.axes_dim.len() != 3 || t.axes_dim.iter().sum::<usize>() != head || !even {
@@ -182,14 +182,6 @@ impl FluxModelSizes {
                 t.axes_dim
             );
             return refuse("transformer.axes_dim", what);
-        }
-        let c = &self.clip;
-        if c.num_attention_heads == 0 || !c.hidden_size.is_multiple_of(c.num_attention_heads) {
-            let what = format!(
-                "{} does not divide {}",
-                c.num_attention_heads, c.hidden_size
-            );
-            return refuse("clip.num_attention_heads", what);
         }
         let d = &self.decoder;
         let groups = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
@@ -206,6 +198,15 @@ impl FluxModelSizes {
         }
         Ok(())
     }
+}
+
+/// Heads share a width evenly.
+fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), Fault> {
+    if heads > 0 && width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    let what = format!("{heads} does not divide the width {width}");
+    Err(Fault::configuration(file, key, what))
 }
 
 /// T5 1.1 XXL's encoder with the 256 tokens that both families give it.
