@@ -124,10 +124,8 @@ pub enum StartReason {
     Replacement,
     /// A job wished for a device without a worker.
     Wish,
-    /// Pinned, `min_workers`, or `scale`.
+    /// Pinned, `min_workers`, `start`ed or `scale`d.
     Floor,
-    /// An operator said so.
-    Operator,
 }
 
 /// A job for a worker. Resolved: nothing in it is a default any more.

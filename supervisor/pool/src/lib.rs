@@ -17,20 +17,45 @@
 //! ```
 
 mod action;
+mod admission;
+mod aftermath;
+mod budget;
+mod cancel;
+mod changes;
+mod deadlines;
+mod drain;
+mod ending;
 mod event;
+mod explain;
+mod growth;
+mod job;
+mod model;
 mod moment;
+mod operator;
+mod placement;
 mod pool;
+mod progress;
+mod quarantine;
+mod queue;
 mod registry;
+mod restart;
+mod room;
 mod settings;
+mod snapshot;
+mod stop;
+mod turn;
+mod worker;
 
 pub use action::{
     Accepted, Action, Notice, Outcome, Parameters, PictureFacts, Progress, Run, Start, StartReason,
     StopReason,
 };
 pub use event::{Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, Target, Ticket};
+pub use explain::Plan;
 pub use moment::Moment;
-pub use pool::{DeviceLimit, Plan, Pool, Snapshot};
+pub use pool::{DeviceLimit, Pool};
 pub use registry::{
     Activation, CudaResidency, Family, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
 pub use settings::{Patience, Settings};
+pub use snapshot::Snapshot;

@@ -1,0 +1,475 @@
+//! May a request enter, and as which jobs.
+//!
+//! First what the request says, field by field, then how the pool is. A refusal names the field or
+//! the state, and says with a number when trying again may help.
+
+use std::time::Duration;
+
+use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::ids::{DeviceWish, JobId};
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::Mebibytes;
+
+use crate::action::{Accepted, Action, Parameters, Progress};
+use crate::aftermath::quarantined;
+use crate::event::Ticket;
+use crate::job::{Job, Stage, cost_of, text_bytes};
+use crate::model::{Model, ModelId};
+use crate::moment::Moment;
+use crate::pool::Pool;
+use crate::quarantine::Fingerprint;
+use crate::queue::Place;
+use crate::registry::{GuidanceRule, ModelSpec};
+use crate::room::Room;
+use crate::settings::Settings;
+use crate::turn::Turn;
+
+impl Pool {
+    pub(crate) fn request_arrived(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        request: ImageRequest,
+        user: &str,
+        entropy: u64,
+    ) {
+        let (model, parameters) = match self.admit(turn.now, &request, entropy) {
+            Ok(admitted) => admitted,
+            Err(failure) => return turn.refuse(ticket, failure),
+        };
+        let jobs: Vec<JobId> = (1..=u64::from(request.count))
+            .map(|nth| JobId(self.job_ids + nth))
+            .collect();
+        self.job_ids += u64::from(request.count);
+        turn.act(Action::Accept(Accepted {
+            ticket,
+            jobs: jobs.clone(),
+            model: self.model(model).spec.key.clone(),
+            size: parameters.size,
+            steps: parameters.steps,
+            guidance: parameters.guidance,
+            seed: parameters.seed,
+        }));
+        let mut parameters = parameters;
+        for &id in &jobs {
+            let next = parameters.seed.wrapping_add(1);
+            self.enter(
+                turn.now,
+                id,
+                model,
+                &request,
+                ticket,
+                user,
+                parameters.clone(),
+            );
+            parameters.seed = next;
+        }
+        self.settle(turn);
+        for id in jobs {
+            self.tell_place(turn, id);
+        }
+    }
+
+    /// What the request became, or why it may not enter.
+    fn admit(
+        &self,
+        now: Moment,
+        request: &ImageRequest,
+        entropy: u64,
+    ) -> Result<(ModelId, Parameters), Failure> {
+        request.check()?;
+        let name = request
+            .model
+            .as_deref()
+            .unwrap_or(&self.settings.default_model);
+        let id = self
+            .find_model(name)
+            .ok_or_else(|| self.unknown_model(name))?;
+        let parameters = resolve(&self.model(id).spec, &self.settings, request, entropy)?;
+        self.check_device(id, request.device)?;
+        self.check_state(now, id, &parameters)?;
+        self.check_room(id, &parameters, request.device)?;
+        self.check_queue(now, id, request, &parameters)?;
+        self.check_deadline(id, request, &parameters)?;
+        Ok((id, parameters))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it is what makes a job")]
+    fn enter(
+        &mut self,
+        now: Moment,
+        id: JobId,
+        model: ModelId,
+        request: &ImageRequest,
+        ticket: Ticket,
+        user: &str,
+        parameters: Parameters,
+    ) {
+        let place = Place {
+            job: id,
+            priority: request.priority,
+            user: user.into(),
+            cost: cost_of(&parameters),
+        };
+        let timeout = request.timeout_ms.map(Duration::from_millis);
+        let deadline = timeout.map(|timeout| now + timeout);
+        if let Some(deadline) = deadline {
+            self.timers.insert((deadline, id));
+        }
+        self.waiting_bytes += text_bytes(&parameters);
+        let waits = &mut self.models[model.0];
+        waits.queue.push(&place);
+        if request.device != DeviceWish::Auto {
+            waits.wishing.insert(id);
+        }
+        let job = Job {
+            model,
+            ticket,
+            detached: request.detached,
+            place,
+            parameters,
+            device: request.device,
+            accepted: now,
+            deadline,
+            stage: Stage::Waiting { since: now },
+            attempts: 0,
+            losses: Vec::new(),
+            salvaged: 0,
+            overtaken: 0,
+            more_room: Mebibytes::ZERO,
+            first_start: None,
+        };
+        self.jobs.insert(id, job);
+    }
+
+    fn tell_place(&self, turn: &mut Turn, id: JobId) {
+        let Some(job) = self
+            .jobs
+            .get(&id)
+            .filter(|job| job.waiting_since().is_some())
+        else {
+            return;
+        };
+        let before = self.model(job.model).queue.before(id).count();
+        let position = u32::try_from(before + 1).unwrap_or(u32::MAX);
+        let reason = self.waiting_reason(turn.now, job);
+        turn.report(id, Progress::Waiting { position, reason });
+    }
+
+    fn unknown_model(&self, name: &str) -> Failure {
+        let offered = self.models.iter().filter(|model| !model.retired);
+        let names = offered.map(|model| model.spec.key.as_str());
+        let nearest = names.min_by_key(|offered| distance(name, offered));
+        let hint = match nearest {
+            Some(nearest) if distance(name, nearest) <= nearest.len() / 2 + 1 => {
+                format!("; the nearest name is {nearest}")
+            }
+            Some(_) | None => String::new(),
+        };
+        let shown: String = name.chars().take(80).collect();
+        Failure {
+            field: Some(Field::Model),
+            ..Failure::new(
+                FailureKind::UnknownModel,
+                format!("there is no model called {shown:?}{hint}"),
+            )
+        }
+    }
+
+    fn check_device(&self, id: ModelId, wish: DeviceWish) -> Result<(), Failure> {
+        let DeviceWish::On(device) = wish else {
+            return Ok(());
+        };
+        let place = device.placement();
+        if !self.budget.devices().any(|known| known == device) {
+            return Err(Failure::bad_value(
+                Field::Device,
+                format!("there is no {place} here"),
+            ));
+        }
+        let spec = &self.model(id).spec;
+        match spec.residency_on(device) {
+            Some(_) => Ok(()),
+            None => Err(Failure::bad_value(
+                Field::Device,
+                format!("{} cannot run on {place}", spec.key),
+            )),
+        }
+    }
+
+    fn check_state(
+        &self,
+        now: Moment,
+        id: ModelId,
+        parameters: &Parameters,
+    ) -> Result<(), Failure> {
+        if self.phase.refuses() {
+            let message = "the pool is draining and takes nothing new";
+            return Err(Failure::new(FailureKind::Draining, message).retry_after_ms(5000));
+        }
+        let model = self.model(id);
+        let broken = |failure: &Failure| match failure.kind {
+            FailureKind::LoadRefused => self.live(model).next().is_none(),
+            _ => true,
+        };
+        if let Some(failure) = self.refusal(id, now).filter(broken) {
+            return Err(failure);
+        }
+        if !self.quarantine.is_empty() {
+            let fingerprint = Fingerprint::of(&model.spec.digest, parameters);
+            if let Some(evidence) = self.quarantine.find(&fingerprint) {
+                return Err(quarantined(
+                    &fingerprint.name(),
+                    &evidence.deaths.join("; "),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses at once what can have no room even with everything else gone that may go.
+    fn check_room(
+        &self,
+        id: ModelId,
+        parameters: &Parameters,
+        wish: DeviceWish,
+    ) -> Result<(), Failure> {
+        let model = self.model(id);
+        if self.live(model).next().is_none() {
+            match self.room_for_worker(id, wish) {
+                Some((_, Room::Never(short))) => return Err(self.memory_exhausted(id, short)),
+                Some((_, Room::Free | Room::Leaving | Room::Evict(_) | Room::Later)) => {}
+                None => {
+                    let message =
+                        format!("no device that is usable now can run {}", model.spec.key);
+                    return Err(Failure::new(FailureKind::MemoryExhausted, message));
+                }
+            }
+        }
+        let size = parameters.size;
+        let mut short = None;
+        for device in self.places(model, wish) {
+            let extra = model.extra_for(device, size, Mebibytes::ZERO).at(device);
+            let Some(base) = model.need_on(device, &self.settings) else {
+                continue;
+            };
+            let need = base.at(device) + extra;
+            let limit = self.budget.limit(device);
+            if need <= limit {
+                return Ok(());
+            }
+            short.get_or_insert(crate::room::Shortage {
+                device,
+                need: extra,
+                available: limit.saturating_sub(base.at(device)),
+            });
+        }
+        short.map_or(Ok(()), |short| Err(self.never_fits(id, size, short)))
+    }
+
+    fn check_queue(
+        &self,
+        now: Moment,
+        id: ModelId,
+        request: &ImageRequest,
+        parameters: &Parameters,
+    ) -> Result<(), Failure> {
+        let model = self.model(id);
+        let wanted = request.count as usize;
+        let idle = match model.queue.is_empty() {
+            true => self.live(model).filter(|worker| worker.is_idle()).count(),
+            false => 0,
+        };
+        let waiting = model.queue.len() + wanted.saturating_sub(idle);
+        let full = |what: String| {
+            let after = self.slot_free_in(model, now);
+            let after_ms = u64::try_from(after.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1000);
+            Failure::new(FailureKind::QueueFull, what).retry_after_ms(after_ms)
+        };
+        let max = self.settings.queue_per_model;
+        if waiting > max {
+            let key = &model.spec.key;
+            let there = model.queue.len();
+            return Err(full(format!(
+                "queue full: {there} of {max} places for {key} are taken, {wanted} wanted"
+            )));
+        }
+        let all: usize = self.models.iter().map(|model| model.queue.len()).sum();
+        let max = self.settings.queue_total;
+        if all + wanted.saturating_sub(idle) > max {
+            return Err(full(format!(
+                "queue full: {all} of {max} places in all are taken, {wanted} wanted"
+            )));
+        }
+        let bytes = self.waiting_bytes + text_bytes(parameters) * wanted;
+        let max = self.settings.queue_bytes;
+        if bytes > max {
+            return Err(full(format!(
+                "queue full: {bytes} bytes of text would wait, {max} may"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot be done in time even if nothing came between.
+    fn check_deadline(
+        &self,
+        id: ModelId,
+        request: &ImageRequest,
+        parameters: &Parameters,
+    ) -> Result<(), Failure> {
+        let Some(timeout) = request.timeout_ms else {
+            return Ok(());
+        };
+        let model = self.model(id);
+        let least = self.least_time(model, parameters);
+        let least_ms = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        if least_ms <= timeout {
+            return Ok(());
+        }
+        let message = format!(
+            "cannot be done within {timeout} ms: {} jobs wait before it and it takes at least {least_ms} ms",
+            model.queue.len()
+        );
+        Err(Failure {
+            field: Some(Field::Timeout),
+            ..Failure::new(FailureKind::DeadlineExceeded, message)
+        })
+    }
+
+    /// The shortest time in which a job of these parameters can be done, as far as is known.
+    fn least_time(&self, model: &Model, parameters: &Parameters) -> Duration {
+        let pixels = parameters.size.pixels();
+        let own = model
+            .pace
+            .picture(pixels, parameters.steps)
+            .unwrap_or_default();
+        if self.live(model).any(|worker| worker.is_resident()) {
+            return own;
+        }
+        own + model.pace.load().unwrap_or_default() / 2
+    }
+
+    /// When a place in a full queue is likely to be free.
+    fn slot_free_in(&self, model: &Model, now: Moment) -> Duration {
+        let usual = model.spec.default_size.pixels();
+        let picture = model.pace.picture(usual, model.spec.default_steps);
+        let rests = self.live(model).filter_map(|worker| {
+            let attempt = worker.attempt()?;
+            Some(picture?.saturating_sub(now.since(attempt.began)))
+        });
+        rests.min().unwrap_or(Duration::from_secs(1))
+    }
+}
+
+/// Fills in what the request leaves open and checks the rest against the model.
+fn resolve(
+    spec: &ModelSpec,
+    settings: &Settings,
+    request: &ImageRequest,
+    entropy: u64,
+) -> Result<Parameters, Failure> {
+    let bad = |field, message: String| Err(Failure::bad_value(field, message));
+    let key = &spec.key;
+    let (bytes, max) = (request.prompt.len(), settings.prompt_bytes);
+    if bytes > max {
+        return bad(
+            Field::Prompt,
+            format!("{bytes} bytes are more than the {max} allowed"),
+        );
+    }
+    if request.prompt.trim().is_empty() && !spec.empty_prompt {
+        return bad(Field::Prompt, "is empty".into());
+    }
+    let size = request.size.unwrap_or(spec.default_size);
+    if let Err(why) = spec.sizes.check(size, settings.max_pixels) {
+        return bad(Field::Size, why);
+    }
+    let steps = request.steps.unwrap_or(spec.default_steps);
+    if !(1..=spec.max_steps).contains(&steps) {
+        let max = spec.max_steps;
+        return bad(
+            Field::Steps,
+            format!("{steps} is not from 1 to {max}, which {key} allows"),
+        );
+    }
+    let guidance = check_guidance(spec, request.guidance)?;
+    let negative = check_negative(spec, settings, request.negative.as_deref(), guidance)?;
+    if request.timeout_ms == Some(0) {
+        return bad(Field::Timeout, "0 ms leave no time to draw".into());
+    }
+    Ok(Parameters {
+        prompt: request.prompt.as_str().into(),
+        negative: negative.map(Into::into),
+        size,
+        steps,
+        guidance,
+        seed: request.seed.unwrap_or(entropy),
+        previews: request.previews,
+    })
+}
+
+fn check_guidance(spec: &ModelSpec, wanted: Option<f32>) -> Result<f32, Failure> {
+    let key = &spec.key;
+    let bad = |message: String| Err(Failure::bad_value(Field::Guidance, message));
+    match (spec.guidance, wanted) {
+        (GuidanceRule::None, None) => Ok(0.0),
+        (GuidanceRule::None, Some(scale)) if (0.0..=1.0).contains(&scale) => Ok(0.0),
+        (GuidanceRule::None, Some(scale)) => bad(format!(
+            "{scale} is not possible: {key} draws without guidance, 0 to 1 mean none"
+        )),
+        (GuidanceRule::Scale { default, .. }, None) => Ok(default),
+        (GuidanceRule::Scale { max, .. }, Some(scale)) if (0.0..=max).contains(&scale) => Ok(scale),
+        (GuidanceRule::Scale { max, .. }, Some(scale)) => bad(format!(
+            "{scale} is not from 0 to {max}, which {key} allows"
+        )),
+    }
+}
+
+fn check_negative<'a>(
+    spec: &ModelSpec,
+    settings: &Settings,
+    negative: Option<&'a str>,
+    guidance: f32,
+) -> Result<Option<&'a str>, Failure> {
+    let Some(text) = negative.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let key = &spec.key;
+    let bad = |message: String| Err(Failure::bad_value(Field::Negative, message));
+    match spec.guidance {
+        GuidanceRule::None => bad(format!(
+            "{key} draws without guidance, so a negative prompt means nothing to it"
+        )),
+        GuidanceRule::Scale { .. } if guidance <= 1.0 => bad(format!(
+            "a negative prompt needs a guidance above 1, not {guidance}"
+        )),
+        GuidanceRule::Scale { .. } if text.len() > settings.prompt_bytes => bad(format!(
+            "{} bytes are more than the {} allowed",
+            text.len(),
+            settings.prompt_bytes
+        )),
+        GuidanceRule::Scale { .. } => Ok(Some(text)),
+    }
+}
+
+/// Letters to change, add or drop to make one word of the other.
+fn distance(one: &str, two: &str) -> usize {
+    let (one, two): (Vec<char>, Vec<char>) = (
+        one.chars().take(80).collect(),
+        two.chars().take(80).collect(),
+    );
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in two.iter().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[two.len()]
+}

@@ -1,0 +1,223 @@
+//! What becomes of jobs when workers or models fail: again, elsewhere, or an answer.
+
+use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::ids::{DeviceWish, JobId};
+use ipc_protocol::units::Mebibytes;
+
+use crate::action::{Action, Notice};
+use crate::ending::Cause;
+use crate::job::{Attempt, Job, Loss, Stage};
+use crate::model::{Model, ModelId, Standing};
+use crate::moment::Moment;
+use crate::pool::Pool;
+use crate::quarantine::Evidence;
+use crate::restart::Verdict;
+use crate::turn::Turn;
+use crate::worker::Lifecycle;
+
+impl Pool {
+    /// Ends a job without a picture, wherever it is. Its one answer leaves here.
+    pub(crate) fn end_job(&mut self, turn: &mut Turn, id: JobId, failure: Failure) {
+        let Some(job) = self.take_job(id) else {
+            return;
+        };
+        turn.fail(id, failure);
+        let Stage::Running { worker } = job.stage else {
+            return;
+        };
+        let Some(mut with) = self.workers.remove(&worker) else {
+            return;
+        };
+        if matches!(with.life, Lifecycle::Busy { .. }) {
+            turn.act(Action::Cancel { worker, job: id });
+            with = with.turned(turn.now, |life| life.unwinding(turn.now));
+        } else if let Lifecycle::Stopping { attempt, .. } = &mut with.life {
+            *attempt = None;
+        }
+        self.workers.insert(worker, with);
+    }
+
+    /// Takes a job out of everything that knows it but its worker.
+    pub(crate) fn take_job(&mut self, id: JobId) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        if let Some(deadline) = job.deadline {
+            self.timers.remove(&(deadline, id));
+        }
+        if job.waiting_since().is_some() {
+            let model = &mut self.models[job.model.0];
+            model.queue.remove(&job.place);
+            model.wishing.remove(&id);
+            self.waiting_bytes -= job.bytes();
+        }
+        Some(job)
+    }
+
+    /// A job lost its worker: it goes first in its queue, or is given up.
+    pub(crate) fn place_again(
+        &mut self,
+        turn: &mut Turn,
+        attempt: &Attempt,
+        cause: Cause,
+        how: String,
+        salvaged_step: Option<u32>,
+    ) {
+        let limit = self.settings.max_attempts.max(1) as usize;
+        let Some(job) = self.jobs.get_mut(&attempt.job) else {
+            return;
+        };
+        match cause {
+            Cause::Wanted => {}
+            Cause::CannotLoad
+            | Cause::OutOfMemoryLoading
+            | Cause::OutOfMemory
+            | Cause::DeviceGone
+            | Cause::Outside
+            | Cause::Fault => {
+                let suspect = matches!(cause, Cause::Fault | Cause::OutOfMemory);
+                job.losses.push(Loss { how, suspect });
+            }
+        }
+        if cause == Cause::OutOfMemory {
+            job.more_room = more_room(&self.models[job.model.0], job.more_room);
+        }
+        // What was salvaged before still holds when this attempt did not get further.
+        let steps = job.parameters.steps;
+        job.salvaged = job.salvaged.max(salvaged_step.unwrap_or(0)).min(steps);
+        if job.losses.len() >= limit {
+            return self.give_up(turn, attempt.job);
+        }
+        self.wait_again(turn, attempt.job);
+    }
+
+    /// Puts a job that ran before at the head of its queue.
+    fn wait_again(&mut self, turn: &mut Turn, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        job.stage = Stage::Waiting { since: turn.now };
+        self.waiting_bytes += job.bytes();
+        let model = &mut self.models[job.model.0];
+        model.queue.push_again(id);
+        if job.device != DeviceWish::Auto {
+            model.wishing.insert(id);
+        }
+        turn.tell(Notice::PlacedAgain {
+            job: id,
+            from_step: job.salvaged,
+            attempt: job.attempts + 1,
+        });
+    }
+
+    /// A job lost as many workers as it may.
+    fn give_up(&mut self, turn: &mut Turn, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let model = job.model;
+        let deaths: Vec<String> = job.losses.iter().map(|loss| loss.how.clone()).collect();
+        let told = deaths.join("; ");
+        if !job.losses.iter().all(|loss| loss.suspect) {
+            let message = format!("lost its worker {} times: {told}", deaths.len());
+            let failure = Failure::new(FailureKind::WorkerLost, message);
+            return self.end_job(turn, id, failure);
+        }
+        let fingerprint = job.fingerprint(&self.model(model).spec.digest);
+        let digest = fingerprint.name();
+        turn.tell(Notice::Quarantined {
+            job: id,
+            digest: digest.clone(),
+            evidence: deaths.clone(),
+        });
+        let since = turn.now;
+        self.quarantine
+            .keep(fingerprint.clone(), Evidence { since, deaths });
+        let alike = |other: &JobId| {
+            let digest = &self.model(model).spec.digest;
+            let other = self.jobs.get(other);
+            other.is_some_and(|other| other.fingerprint(digest) == fingerprint)
+        };
+        let mut ends: Vec<JobId> = self.model(model).queue.iter().filter(alike).collect();
+        ends.push(id);
+        for job in ends {
+            self.end_job(turn, job, quarantined(&digest, &told));
+        }
+    }
+
+    /// Answers what waits for models that cannot serve for now and have no worker that does.
+    pub(crate) fn fail_hopeless(&mut self, turn: &mut Turn) {
+        for id in self.model_ids() {
+            let model = self.model(id);
+            if model.queue.is_empty() || self.live(model).next().is_some() {
+                continue;
+            }
+            let Some(failure) = self.refusal(id, turn.now) else {
+                continue;
+            };
+            for job in self.model(id).queue.iter().collect::<Vec<_>>() {
+                self.end_job(turn, job, failure.clone());
+            }
+        }
+    }
+
+    /// Why a model takes no jobs now, when it has no worker that serves.
+    pub(crate) fn refusal(&self, id: ModelId, now: Moment) -> Option<Failure> {
+        let model = self.model(id);
+        let key = &model.spec.key;
+        let left_ms = |until: Moment| {
+            u64::try_from(until.since(now).as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1)
+        };
+        match model.standing(now) {
+            Standing::Retired => Some(Failure {
+                field: Some(Field::Model),
+                ..Failure::new(
+                    FailureKind::UnknownModel,
+                    format!("{key} is no longer offered"),
+                )
+            }),
+            Standing::Missing(why) => Some(Failure::new(
+                FailureKind::LoadRefused,
+                format!("{key} cannot be loaded: {why}"),
+            )),
+            Standing::Stopped => Some(Failure::new(
+                FailureKind::Stopped,
+                format!("{key} is stopped"),
+            )),
+            Standing::Tried(Verdict::Cool(cooling)) => Some(
+                Failure::new(
+                    FailureKind::LoadRefused,
+                    format!(
+                        "{key} cannot be loaded: {}; next try in {} s",
+                        cooling.message,
+                        left_ms(cooling.until).div_ceil(1000)
+                    ),
+                )
+                .retry_after_ms(left_ms(cooling.until)),
+            ),
+            Standing::Tried(Verdict::Open(until, failures)) => Some(
+                Failure::new(
+                    FailureKind::ModelBroken,
+                    format!(
+                        "{key} failed {failures} times in a row; next try in {} s",
+                        left_ms(until).div_ceil(1000)
+                    ),
+                )
+                .retry_after_ms(left_ms(until)),
+            ),
+            Standing::Tried(Verdict::Go | Verdict::Probe | Verdict::BackOff(_)) => None,
+        }
+    }
+}
+
+/// The answer of a job like one that killed its workers.
+pub(crate) fn quarantined(digest: &str, told: &str) -> Failure {
+    let message =
+        format!("this request killed its workers and is in quarantine as {digest}: {told}");
+    Failure::new(FailureKind::Quarantined, message)
+}
+
+fn more_room(model: &Model, before: Mebibytes) -> Mebibytes {
+    let usual = model.spec.need.activation.at(model.spec.default_size);
+    before + Mebibytes((usual.0 / 2).max(64))
+}

@@ -1,0 +1,99 @@
+//! Winding down: take nothing new, finish what is accepted, leave.
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::{Generation, JobId};
+
+use crate::action::{Action, Notice, StopReason};
+use crate::event::{Drain, Ticket};
+use crate::moment::Moment;
+use crate::pool::Pool;
+use crate::turn::Turn;
+
+/// How far the pool is wound down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not at all.
+    Serving,
+    /// Takes nothing new, stays up.
+    Refusing,
+    /// Finishes what it has by this moment, then leaves.
+    Leaving { until: Moment },
+    /// Said `Exit`.
+    Gone,
+}
+
+impl Phase {
+    pub(crate) fn refuses(self) -> bool {
+        match self {
+            Self::Serving => false,
+            Self::Refusing | Self::Leaving { .. } | Self::Gone => true,
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn drain_requested(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Option<Ticket>,
+        drain: Drain,
+    ) {
+        let jobs = self.jobs.len() as u64;
+        turn.tell(Notice::Draining { jobs });
+        if let Some(ticket) = ticket {
+            let line = format!("Draining: {jobs} jobs to finish");
+            turn.acknowledge(ticket, vec![line], true);
+        }
+        let until = match drain {
+            Drain::Stay => None,
+            Drain::Exit => Some(turn.now + self.settings.drain),
+            Drain::ExitNow => Some(turn.now),
+        };
+        self.phase = match (self.phase, until) {
+            (Phase::Serving | Phase::Refusing, None) => Phase::Refusing,
+            (Phase::Serving | Phase::Refusing, Some(until)) => Phase::Leaving { until },
+            (Phase::Leaving { until: before }, Some(until)) => Phase::Leaving {
+                until: before.min(until),
+            },
+            (before @ (Phase::Leaving { .. } | Phase::Gone), _) => before,
+        };
+        self.drain_overdue(turn);
+    }
+
+    /// When what is left is cancelled.
+    pub(crate) fn drains_at(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Leaving { until } if !self.jobs.is_empty() => Some(until),
+            Phase::Leaving { .. } | Phase::Serving | Phase::Refusing | Phase::Gone => None,
+        }
+    }
+
+    /// Cancels what is left when its time is over.
+    pub(crate) fn drain_overdue(&mut self, turn: &mut Turn) {
+        if self.drains_at().is_none_or(|at| at > turn.now) {
+            return;
+        }
+        for job in self.jobs.keys().copied().collect::<Vec<JobId>>() {
+            let message = "the pool was shut down before it could finish this";
+            self.end_job(turn, job, Failure::new(FailureKind::Draining, message));
+        }
+    }
+
+    /// Ends the workers once no job is left, and leaves once no worker is.
+    pub(crate) fn finish_drain(&mut self, turn: &mut Turn) {
+        let Phase::Leaving { .. } = self.phase else {
+            return;
+        };
+        if !self.jobs.is_empty() {
+            return;
+        }
+        for worker in self.workers.keys().copied().collect::<Vec<Generation>>() {
+            self.end_worker(turn, worker, StopReason::Drain);
+        }
+        if self.workers.is_empty() {
+            self.finish_orders(turn);
+            self.phase = Phase::Gone;
+            turn.act(Action::Exit);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One model in the pool: what is wanted of it, how it does, and who waits for it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipc_protocol::ids::{Device, Generation, JobId};
+use ipc_protocol::status::WorkerState;
+use ipc_protocol::units::{Mebibytes, PictureSize};
+
+use crate::budget::Amount;
+use crate::event::Footprint;
+use crate::job::Attempt;
+use crate::moment::Moment;
+use crate::queue::Queue;
+use crate::registry::ModelSpec;
+use crate::restart::{Record, Verdict};
+use crate::settings::{Patience, Settings};
+
+/// A model's place in the pool; never used for another model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ModelId(pub(crate) usize);
+
+/// A model and everything about it.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) spec: ModelSpec,
+    /// No longer in the registry.
+    pub(crate) retired: bool,
+    /// An operator stopped it.
+    pub(crate) stopped: bool,
+    /// Slots an operator stopped one by one.
+    pub(crate) held_slots: Vec<u32>,
+    pub(crate) pinned: bool,
+    /// Workers an operator wants kept.
+    pub(crate) kept: u32,
+    /// Workers that died and may be replaced without waiting for the growth rule.
+    pub(crate) to_replace: u32,
+    pub(crate) record: Record,
+    pub(crate) queue: Queue,
+    /// Those of its waiting jobs that wish for one device.
+    pub(crate) wishing: BTreeSet<JobId>,
+    /// Workers not reaped, oldest first.
+    pub(crate) workers: Vec<Generation>,
+    pub(crate) pace: Pace,
+    /// Worst seen.
+    pub(crate) worst: Footprint,
+    /// Added after running out of memory while loading, in percent of the need.
+    pub(crate) raised_percent: u64,
+    pub(crate) deaths: u64,
+    /// Since when all its workers are idle.
+    pub(crate) idle_since: Option<Moment>,
+    /// Where it lacks room that others hold, while it does.
+    pub(crate) lacks: Vec<Device>,
+    /// Idle workers of others were told to leave for it.
+    pub(crate) evicting: bool,
+    pub(crate) at_rest: (WorkerState, &'static str),
+}
+
+/// How fast a model is, from what was measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// A usual step and the pixels it was measured at.
+    step: Option<(Duration, u64)>,
+    /// Everything before the first step.
+    encode: Option<Duration>,
+    /// Everything after the last step.
+    decode: Option<Duration>,
+    load: Option<Duration>,
+}
+
+/// Whether a model may serve, and if not why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Standing<'a> {
+    Retired,
+    Missing(&'a str),
+    Stopped,
+    Tried(Verdict<'a>),
+}
+
+impl Model {
+    pub(crate) fn new(spec: ModelSpec) -> Self {
+        Self {
+            pinned: spec.pinned,
+            spec,
+            retired: false,
+            stopped: false,
+            held_slots: Vec::new(),
+            kept: 0,
+            to_replace: 0,
+            record: Record::default(),
+            queue: Queue::default(),
+            wishing: BTreeSet::new(),
+            workers: Vec::new(),
+            pace: Pace::default(),
+            worst: Footprint::default(),
+            raised_percent: 0,
+            deaths: 0,
+            idle_since: None,
+            lacks: Vec::new(),
+            evicting: false,
+            at_rest: (WorkerState::Stopped, "Not started"),
+        }
+    }
+
+    pub(crate) fn standing(&self, now: Moment) -> Standing<'_> {
+        if self.retired {
+            return Standing::Retired;
+        }
+        if let Some(why) = &self.spec.missing {
+            return Standing::Missing(why);
+        }
+        if self.stopped {
+            return Standing::Stopped;
+        }
+        Standing::Tried(self.record.verdict(now))
+    }
+
+    /// Most workers it may have.
+    pub(crate) fn most(&self, settings: &Settings) -> usize {
+        let most = self
+            .spec
+            .max_workers
+            .unwrap_or(settings.max_workers_per_model);
+        most.max(1) as usize
+    }
+
+    /// Workers it keeps whatever the load is.
+    pub(crate) fn floor(&self, settings: &Settings) -> usize {
+        if self.retired || self.stopped || self.spec.missing.is_some() {
+            return 0;
+        }
+        let least = self.spec.min_workers.unwrap_or(settings.min_workers);
+        let floor = least.max(self.kept).max(u32::from(self.pinned));
+        (floor as usize).min(self.most(settings))
+    }
+
+    /// Residency and activation at the default size of a worker on `device`: what its start books.
+    /// The larger of what was predicted and the worst that was measured plus a margin.
+    pub(crate) fn need_on(&self, device: Device, settings: &Settings) -> Option<Amount> {
+        let (host, part) = self.spec.residency_on(device)?;
+        let activation = self.spec.need.activation.at(self.spec.default_size);
+        let predicted = Amount::on(device, host, part + activation);
+        let raised = |part: Mebibytes| Mebibytes(part.0 + part.0 * self.raised_percent / 100);
+        let seen = |part: Mebibytes| Mebibytes(part.0 + part.0 * settings.margin_percent / 100);
+        let host = raised(predicted.host).max(match device {
+            Device::Host => seen(self.worst.host),
+            Device::Cuda(_) => Mebibytes::ZERO,
+        });
+        Some(Amount {
+            host,
+            device: predicted
+                .device
+                .map(|(at, part)| (at, raised(part).max(seen(self.worst.device)))),
+        })
+    }
+
+    /// Room a picture of `size` takes on `device` beyond what the start booked.
+    pub(crate) fn extra_for(&self, device: Device, size: PictureSize, more: Mebibytes) -> Amount {
+        let activation = &self.spec.need.activation;
+        let usual = activation.at(self.spec.default_size);
+        let beyond = activation.at(size).saturating_sub(usual) + more;
+        Amount::on(device, Mebibytes::ZERO, beyond)
+    }
+}
+
+impl Pace {
+    /// The usual step for a picture of so many pixels.
+    pub(crate) fn step(&self, pixels: u64) -> Option<Duration> {
+        let (step, at) = self.step?;
+        let scaled = step.as_micros() * u128::from(pixels.max(at)) / u128::from(at.max(1));
+        Some(Duration::from_micros(
+            u64::try_from(scaled).unwrap_or(u64::MAX),
+        ))
+    }
+
+    /// A whole picture from its first step.
+    pub(crate) fn picture(&self, pixels: u64, steps: u32) -> Option<Duration> {
+        let around = self.encode.unwrap_or_default() + self.decode.unwrap_or_default();
+        Some(self.step(pixels)?.saturating_mul(steps) + around)
+    }
+
+    pub(crate) fn load(&self) -> Option<Duration> {
+        self.load
+    }
+
+    /// How long to wait for the next sign of progress of `attempt`.
+    pub(crate) fn patience(&self, patience: &Patience, attempt: &Attempt) -> Duration {
+        let least = patience.step;
+        let ten_times = |usual: Duration| usual.saturating_mul(10).max(least);
+        let Some(step) = self.step(attempt.pixels) else {
+            return patience.first_step;
+        };
+        if attempt.step >= attempt.steps {
+            return self.decode.map_or(patience.decode, ten_times);
+        }
+        if attempt.step == attempt.from_step {
+            return self
+                .encode
+                .map_or(patience.first_step, |encode| ten_times(encode + step));
+        }
+        ten_times(step)
+    }
+
+    pub(crate) fn saw_step(&mut self, took: Duration, pixels: u64) {
+        self.step = Some((mixed(self.step(pixels), took), pixels));
+    }
+
+    pub(crate) fn saw_picture(&mut self, encode: Duration, decode: Duration) {
+        self.encode = Some(mixed(self.encode, encode));
+        self.decode = Some(mixed(self.decode, decode));
+    }
+
+    pub(crate) fn saw_load(&mut self, took: Duration) {
+        self.load = Some(mixed(self.load, took));
+    }
+}
+
+/// Three parts of what was known, one part of what was seen.
+fn mixed(known: Option<Duration>, seen: Duration) -> Duration {
+    known.map_or(seen, |known| (known * 3 + seen) / 4)
+}

@@ -1,0 +1,312 @@
+//! What operators say: start, stop, restart, pin, scale, quarantine.
+
+use std::collections::BTreeMap;
+
+use ipc_protocol::ids::{DeviceWish, Generation, WorkerName};
+
+use crate::action::StopReason;
+use crate::event::{Target, Ticket};
+use crate::model::ModelId;
+use crate::pool::Pool;
+use crate::room::Room;
+use crate::turn::Turn;
+
+/// A verb that is acknowledged once it is done.
+#[derive(Debug)]
+pub(crate) struct Order {
+    ticket: Ticket,
+    /// Workers that have to be reaped.
+    leaving: BTreeMap<Generation, WorkerName>,
+    /// Models that have to have a resident worker after that.
+    starting: Vec<ModelId>,
+    lines: Vec<String>,
+    success: bool,
+}
+
+/// What a target means here.
+struct Aim {
+    models: Vec<ModelId>,
+    slot: Option<u32>,
+}
+
+impl Order {
+    fn new(ticket: Ticket) -> Self {
+        Self {
+            ticket,
+            leaving: BTreeMap::new(),
+            starting: Vec::new(),
+            lines: Vec::new(),
+            success: true,
+        }
+    }
+
+    fn error(&mut self, name: impl std::fmt::Display, what: &str) {
+        self.lines.push(format!("{name}: ERROR ({what})"));
+        self.success = false;
+    }
+}
+
+impl Pool {
+    pub(crate) fn stop_requested(&mut self, turn: &mut Turn, ticket: Ticket, target: &Target) {
+        let Some(aim) = self.aim(turn, ticket, target) else {
+            return;
+        };
+        let mut order = Order::new(ticket);
+        for &id in &aim.models {
+            let told = self.tell_to_leave(turn, id, aim.slot, &mut order);
+            if told == 0 && *target != Target::All {
+                let slot = aim.slot.unwrap_or(0);
+                let name = format!("{}:{slot}", self.model(id).spec.key);
+                order.error(name, "not running");
+            }
+            let nobody_left = self.live(self.model(id)).next().is_none();
+            let model = self.model_mut(id);
+            model.held_slots.extend(aim.slot);
+            model.stopped |= aim.slot.is_none() || nobody_left;
+            if model.stopped {
+                (model.kept, model.to_replace) = (0, 0);
+            }
+        }
+        self.orders.push(order);
+    }
+
+    pub(crate) fn start_requested(&mut self, turn: &mut Turn, ticket: Ticket, target: &Target) {
+        let Some(aim) = self.aim(turn, ticket, target) else {
+            return;
+        };
+        let mut order = Order::new(ticket);
+        for &id in &aim.models {
+            let running = self.live(self.model(id)).find(|worker| {
+                worker.is_resident() && aim.slot.is_none_or(|slot| worker.name.slot == slot)
+            });
+            match running.map(|worker| worker.name.clone()) {
+                Some(name) if *target != Target::All => order.error(name, "already started"),
+                Some(_) => {}
+                None => {
+                    self.keep_started(id, aim.slot);
+                    order.starting.push(id);
+                }
+            }
+        }
+        self.orders.push(order);
+    }
+
+    pub(crate) fn restart_requested(&mut self, turn: &mut Turn, ticket: Ticket, target: &Target) {
+        let Some(aim) = self.aim(turn, ticket, target) else {
+            return;
+        };
+        let mut order = Order::new(ticket);
+        for &id in &aim.models {
+            let told = self.tell_to_leave(turn, id, aim.slot, &mut order);
+            if told > 0 || *target != Target::All {
+                order.starting.push(id);
+            }
+            let model = self.model_mut(id);
+            model.stopped = false;
+            model.record.forgive();
+        }
+        self.orders.push(order);
+    }
+
+    /// Ends the workers of a model that an operator means, and has the order wait for their exits.
+    fn tell_to_leave(
+        &mut self,
+        turn: &mut Turn,
+        id: ModelId,
+        slot: Option<u32>,
+        order: &mut Order,
+    ) -> usize {
+        let meant: Vec<(Generation, WorkerName)> = self
+            .workers_of(self.model(id))
+            .filter(|worker| slot.is_none_or(|slot| worker.name.slot == slot))
+            .map(|worker| (worker.generation, worker.name.clone()))
+            .collect();
+        for (worker, _) in &meant {
+            self.end_worker(turn, *worker, StopReason::Operator);
+        }
+        let told = meant.len();
+        order.leaving.extend(meant);
+        told
+    }
+
+    /// Wants the model resident from now on, whatever was before.
+    fn keep_started(&mut self, id: ModelId, slot: Option<u32>) {
+        let model = self.model_mut(id);
+        model.stopped = false;
+        model.record.forgive();
+        match slot {
+            Some(slot) => model.held_slots.retain(|&held| held != slot),
+            None => model.held_slots.clear(),
+        }
+        let least = slot.map_or(1, |slot| slot.saturating_add(1));
+        model.kept = model.kept.max(least);
+    }
+
+    fn aim(&self, turn: &mut Turn, ticket: Ticket, target: &Target) -> Option<Aim> {
+        let (name, slot) = match target {
+            Target::All => {
+                let offered = |id: &ModelId| !self.model(*id).retired;
+                let models = self.model_ids().filter(offered).collect();
+                return Some(Aim { models, slot: None });
+            }
+            Target::Model(key) => (key, None),
+            Target::Worker(name) => (&name.model, Some(name.slot)),
+        };
+        let found = self.find_model(name.as_str()).filter(|&id| {
+            slot.is_none_or(|slot| (slot as usize) < self.model(id).most(&self.settings))
+        });
+        let Some(id) = found else {
+            let name = slot.map_or(name.to_string(), |slot| format!("{name}:{slot}"));
+            turn.acknowledge(
+                ticket,
+                vec![format!("{name}: ERROR (no such process)")],
+                false,
+            );
+            return None;
+        };
+        Some(Aim {
+            models: vec![id],
+            slot,
+        })
+    }
+
+    /// Acknowledges the verbs that are done.
+    pub(crate) fn finish_orders(&mut self, turn: &mut Turn) {
+        let mut orders = std::mem::take(&mut self.orders);
+        for order in &mut orders {
+            self.advance(turn, order);
+        }
+        let done = |order: &mut Order| order.leaving.is_empty() && order.starting.is_empty();
+        for order in orders.extract_if(.., done) {
+            turn.acknowledge(order.ticket, order.lines, order.success);
+        }
+        self.orders = orders;
+    }
+
+    fn advance(&mut self, turn: &mut Turn, order: &mut Order) {
+        let gone = |id: &Generation, _: &mut WorkerName| !self.workers.contains_key(id);
+        let gone: Vec<WorkerName> = order.leaving.extract_if(.., gone).map(|(_, n)| n).collect();
+        let had_some = !gone.is_empty();
+        order
+            .lines
+            .extend(gone.iter().map(|name| format!("{name}: stopped")));
+        if !order.leaving.is_empty() {
+            return;
+        }
+        if had_some && !order.starting.is_empty() {
+            for id in order.starting.clone() {
+                self.keep_started(id, None);
+            }
+            self.start_wanted(turn);
+        }
+        let waiting = std::mem::take(&mut order.starting);
+        order.starting = waiting
+            .into_iter()
+            .filter(|&id| !self.is_decided(turn, id, order))
+            .collect();
+    }
+
+    /// Whether a start went well or badly by now; writes the line that says so.
+    fn is_decided(&self, turn: &Turn, id: ModelId, order: &mut Order) -> bool {
+        let model = self.model(id);
+        if let Some(up) = self.live(model).find(|worker| worker.is_resident()) {
+            order.lines.push(format!("{}: started", up.name));
+            return true;
+        }
+        if self.live(model).next().is_some() {
+            return false;
+        }
+        let name = format!("{}:0", model.spec.key);
+        if let Some(failure) = self.refusal(id, turn.now) {
+            order.error(name, &failure.message);
+            return true;
+        }
+        match self.room_for_worker(id, DeviceWish::Auto) {
+            Some((_, Room::Never(short))) => {
+                order.error(name, &self.memory_exhausted(id, short).message);
+                true
+            }
+            None => {
+                order.error(name, "no device that is usable now can run it");
+                true
+            }
+            Some((_, Room::Free)) if model.record.deaths_in_a_row() > 0 => {
+                order.error(name, "spawn error");
+                true
+            }
+            Some((_, Room::Free | Room::Leaving | Room::Evict(_) | Room::Later)) => {
+                // A pool that winds down starts nothing for an operator any more.
+                if self.phase.refuses() {
+                    order.error(name, "draining");
+                }
+                self.phase.refuses()
+            }
+        }
+    }
+
+    pub(crate) fn pin_changed(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        name: &str,
+        pinned: bool,
+    ) {
+        let Some(id) = self.find_model(name) else {
+            return no_such_model(turn, ticket, name);
+        };
+        let model = self.model_mut(id);
+        model.pinned = pinned;
+        let word = if pinned { "pinned" } else { "unpinned" };
+        let line = format!("{}: {word}", model.spec.key);
+        turn.acknowledge(ticket, vec![line], true);
+    }
+
+    pub(crate) fn scaled(&mut self, turn: &mut Turn, ticket: Ticket, name: &str, workers: u32) {
+        let Some(id) = self.find_model(name) else {
+            return no_such_model(turn, ticket, name);
+        };
+        let most = self.model(id).most(&self.settings);
+        let key = self.model(id).spec.key.clone();
+        if workers as usize > most {
+            let line = format!("{key}: ERROR ({workers} workers are more than the {most} allowed)");
+            return turn.acknowledge(ticket, vec![line], false);
+        }
+        let model = self.model_mut(id);
+        model.kept = workers;
+        model.stopped &= workers == 0;
+        let floor = self.model(id).floor(&self.settings);
+        let surplus = self.live(self.model(id)).filter(|worker| worker.is_idle());
+        let surplus: Vec<Generation> = surplus
+            .map(|worker| worker.generation)
+            .skip(floor)
+            .collect();
+        for worker in surplus {
+            self.end_worker(turn, worker, StopReason::Operator);
+        }
+        turn.acknowledge(ticket, vec![format!("{key}: scaled to {workers}")], true);
+    }
+
+    pub(crate) fn quarantine_released(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        digest: Option<&str>,
+    ) {
+        let count = self.quarantine.release(digest);
+        let success = count > 0 || digest.is_none();
+        let line = match (digest, success) {
+            (Some(digest), true) => format!("{digest}: released"),
+            (Some(digest), false) => format!("{digest}: ERROR (not in quarantine)"),
+            (None, _) => format!("{count} dropped"),
+        };
+        turn.acknowledge(ticket, vec![line], success);
+    }
+}
+
+fn no_such_model(turn: &mut Turn, ticket: Ticket, name: &str) {
+    turn.acknowledge(
+        ticket,
+        vec![format!("{name}: ERROR (no such process)")],
+        false,
+    );
+}

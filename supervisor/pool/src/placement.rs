@@ -1,0 +1,310 @@
+//! Which waiting job goes to which idle worker.
+//!
+//! Work goes to workers that have its model. Jobs of a model that lacks the room others hold are
+//! overtaken by that, and each overtaking is counted: at a bound the oldest of them is due, and from
+//! then on no worker that holds what it lacks takes a later job.
+
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId};
+use ipc_protocol::units::Mebibytes;
+
+use crate::action::{Action, Progress, Run};
+use crate::budget::{Amount, Reservation};
+use crate::job::{Attempt, FirstStart, Stage};
+use crate::model::{Model, ModelId, Standing};
+use crate::moment::Moment;
+use crate::pool::Pool;
+use crate::queue::Order;
+use crate::restart::Verdict;
+use crate::room::Room;
+use crate::turn::Turn;
+use crate::worker::Worker;
+
+/// Waiting jobs told about their new place when one before them goes.
+const TOLD_MAX: usize = 4;
+
+/// A due job: others must not take later jobs on the devices it lacks.
+struct Barrier {
+    job: JobId,
+    model: ModelId,
+}
+
+impl Pool {
+    /// Notes for every model whether it lacks room that others hold.
+    pub(crate) fn note_lacks(&mut self, now: Moment) {
+        for id in self.model_ids() {
+            let lacks = self.lacks_of(id, now);
+            self.model_mut(id).lacks = lacks;
+        }
+    }
+
+    fn lacks_of(&self, id: ModelId, now: Moment) -> Vec<Device> {
+        let model = self.model(id);
+        if model.queue.is_empty() {
+            return Vec::new();
+        }
+        let (amount, room) = if let Some(wish) = self.unserved_wish(model, now) {
+            let Some((device, room)) = self.room_for_worker(id, wish) else {
+                return Vec::new();
+            };
+            (model.need_on(device, &self.settings), room)
+        } else {
+            let Some((amount, room)) = self.extra_wanted(id) else {
+                return Vec::new();
+            };
+            (Some(amount), room)
+        };
+        match room {
+            Room::Free | Room::Never(_) => Vec::new(),
+            Room::Leaving | Room::Evict(_) | Room::Later => amount
+                .into_iter()
+                .flat_map(Amount::parts)
+                .filter(|&(at, need)| need > self.budget.free(at))
+                .map(|(at, _)| at)
+                .collect(),
+        }
+    }
+
+    /// The wish of a waiting job that no live worker of its model can serve, where one may start.
+    pub(crate) fn unserved_wish(&self, model: &Model, now: Moment) -> Option<DeviceWish> {
+        match model.standing(now) {
+            Standing::Tried(Verdict::Go | Verdict::Probe) => {}
+            Standing::Tried(Verdict::BackOff(_) | Verdict::Cool(_) | Verdict::Open(..))
+            | Standing::Retired
+            | Standing::Missing(_)
+            | Standing::Stopped => return None,
+        }
+        if model.workers.len() >= model.most(&self.settings) {
+            return None;
+        }
+        if self.live(model).next().is_none() {
+            let oldest = model.queue.oldest()?;
+            return self.jobs.get(&oldest).map(|job| job.device);
+        }
+        let wishing = model.wishing.iter().filter_map(|id| self.jobs.get(id));
+        wishing
+            .map(|job| job.device)
+            .find(|&wish| !self.live(model).any(|worker| serves(worker, wish)))
+    }
+
+    /// The room that the next job of a model takes beyond what its idle worker holds, where it is
+    /// not free.
+    fn extra_wanted(&self, id: ModelId) -> Option<(Amount, Room)> {
+        let model = self.model(id);
+        let worker = self.live(model).find(|worker| worker.is_idle())?;
+        let job = self.jobs.get(&self.next_for(model, worker, &[])?)?;
+        let amount = model.extra_for(worker.device, job.parameters.size, job.more_room);
+        let room = self.room(amount, id, Some(worker.generation));
+        (room != Room::Free).then_some((amount, room))
+    }
+
+    /// Gives waiting jobs to idle workers: first what needs nobody to leave, then what does.
+    pub(crate) fn run_waiting(&mut self, turn: &mut Turn) {
+        let barriers = self.barriers(turn.now);
+        for may_evict in [false, true] {
+            for id in self.model_ids() {
+                for worker in self.offering(id, turn.now) {
+                    self.offer(turn, id, worker, &barriers, may_evict);
+                }
+            }
+        }
+    }
+
+    /// The idle workers of a model that may take a job now, longest idle first.
+    fn offering(&self, id: ModelId, now: Moment) -> Vec<Generation> {
+        let model = self.model(id);
+        if model.queue.is_empty() {
+            return Vec::new();
+        }
+        let most = match model.standing(now) {
+            Standing::Tried(Verdict::Go | Verdict::BackOff(_) | Verdict::Cool(_)) => usize::MAX,
+            // A probe runs alone, so that one failure is one failure.
+            Standing::Tried(Verdict::Probe) => {
+                usize::from(self.live(model).all(|worker| worker.attempt().is_none()))
+            }
+            Standing::Tried(Verdict::Open(..))
+            | Standing::Retired
+            | Standing::Missing(_)
+            | Standing::Stopped => 0,
+        };
+        let idle = self
+            .live(model)
+            .filter(|worker| worker.is_idle() && !worker.outdated);
+        let mut idle: Vec<_> = idle
+            .map(|worker| (worker.since, worker.generation))
+            .collect();
+        idle.sort();
+        idle.into_iter()
+            .map(|(_, worker)| worker)
+            .take(most)
+            .collect()
+    }
+
+    /// Offers the queue of a model to one of its idle workers.
+    fn offer(
+        &mut self,
+        turn: &mut Turn,
+        id: ModelId,
+        worker: Generation,
+        barriers: &[Barrier],
+        may_evict: bool,
+    ) {
+        while let Some(to) = self.workers.get(&worker).filter(|worker| worker.is_idle())
+            && let Some(job) = self.next_for(self.model(id), to, barriers)
+            && let Some(waiting) = self.jobs.get(&job)
+        {
+            let size = waiting.parameters.size;
+            let amount = self.model(id).extra_for(to.device, size, waiting.more_room);
+            match self.room(amount, id, Some(worker)) {
+                Room::Free => {
+                    let extra = self.budget.promise(amount);
+                    return self.run(turn, worker, job, extra);
+                }
+                Room::Evict(victims) if may_evict => return self.evict(turn, id, &victims),
+                Room::Evict(_) | Room::Leaving | Room::Later => return,
+                Room::Never(short) => {
+                    let failure = self.never_fits(id, size, short);
+                    self.end_job(turn, job, failure);
+                }
+            }
+        }
+    }
+
+    /// The next job of a model for one of its workers.
+    fn next_for(&self, model: &Model, worker: &Worker, barriers: &[Barrier]) -> Option<JobId> {
+        let before = barriers
+            .iter()
+            .filter(|barrier| self.competes(worker, barrier.model))
+            .map(|barrier| barrier.job)
+            .min();
+        let fits = |job: JobId| {
+            before.is_none_or(|due| job < due)
+                && self
+                    .jobs
+                    .get(&job)
+                    .is_some_and(|job| serves(worker, job.device))
+        };
+        model.queue.next(self.order(), fits)
+    }
+
+    fn order(&self) -> Order {
+        match self.settings.fifo {
+            true => Order::Arrival,
+            false => Order::Shares(self.settings.max_overtakes),
+        }
+    }
+
+    /// The worker holds room that the other model lacks.
+    fn competes(&self, worker: &Worker, with: ModelId) -> bool {
+        let lacks = &self.model(with).lacks;
+        let holds = |&at: &Device| worker.promised().any(|part| part.at(at) > Mebibytes::ZERO);
+        worker.model != with && lacks.iter().any(holds)
+    }
+
+    /// The oldest job of every model that lacks room and has been overtaken or has waited enough.
+    fn barriers(&self, now: Moment) -> Vec<Barrier> {
+        let due = |id: ModelId| {
+            let model = self.model(id);
+            if model.lacks.is_empty() {
+                return None;
+            }
+            let job = model.queue.oldest()?;
+            self.is_due(job, now).then_some(Barrier { job, model: id })
+        };
+        self.model_ids().filter_map(due).collect()
+    }
+
+    fn is_due(&self, job: JobId, now: Moment) -> bool {
+        let settings = &self.settings;
+        self.jobs.get(&job).is_some_and(|job| {
+            settings.fifo
+                || job.overtaken >= settings.max_overtakes
+                || now >= job.accepted + settings.max_overtake
+        })
+    }
+
+    fn run(&mut self, turn: &mut Turn, worker: Generation, job: JobId, extra: Option<Reservation>) {
+        self.count_overtakes(worker, job);
+        let Some(mut to) = self.workers.remove(&worker) else {
+            return;
+        };
+        let Some(waiting) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        let model = &mut self.models[waiting.model.0];
+        model.queue.take(&waiting.place);
+        model.wishing.remove(&job);
+        self.waiting_bytes -= waiting.bytes();
+        waiting.stage = Stage::Running { worker };
+        waiting.attempts += 1;
+        waiting.first_start.get_or_insert_with(|| {
+            let waited = turn.now.since(waiting.accepted);
+            let ready = to.ready.unwrap_or(turn.now);
+            let load = ready.since(waiting.accepted.max(to.spawned)).min(waited);
+            FirstStart {
+                queue: waited - load,
+                load,
+            }
+        });
+        let attempt = Attempt {
+            job,
+            from_step: waiting.salvaged,
+            step: waiting.salvaged,
+            steps: waiting.parameters.steps,
+            pixels: waiting.parameters.size.pixels(),
+            began: turn.now,
+            progressed: turn.now,
+        };
+        turn.act(Action::Run(Run {
+            worker,
+            job,
+            parameters: waiting.parameters.clone(),
+            from_step: waiting.salvaged,
+            attempt: waiting.attempts,
+        }));
+        turn.report(
+            job,
+            Progress::Started {
+                worker: to.name.clone(),
+                attempt: waiting.attempts,
+                from_step: waiting.salvaged,
+            },
+        );
+        let id = to.model;
+        to = to.turned(turn.now, |life| life.busy(extra, attempt));
+        self.workers.insert(worker, to);
+        self.tell_places(turn, id);
+    }
+
+    /// Counts a start for every earlier job whose model lacks what this worker holds.
+    fn count_overtakes(&mut self, worker: Generation, job: JobId) {
+        let Some(by) = self.workers.get(&worker) else {
+            return;
+        };
+        let competing = self.model_ids().filter(|&id| self.competes(by, id));
+        for id in competing.collect::<Vec<_>>() {
+            for earlier in self.models[id.0].queue.before(job) {
+                if let Some(earlier) = self.jobs.get_mut(&earlier) {
+                    earlier.overtaken += 1;
+                    let most = &mut self.counters.overtakes_max;
+                    *most = (*most).max(u64::from(earlier.overtaken));
+                }
+            }
+        }
+    }
+
+    /// Tells the first few that wait where they stand now.
+    fn tell_places(&self, turn: &mut Turn, id: ModelId) {
+        let model = self.model(id);
+        for (position, job) in (1..).zip(model.queue.iter().take(TOLD_MAX)) {
+            let reason = format!("{} wait for {}", model.queue.len(), model.spec.key);
+            turn.report(job, Progress::Waiting { position, reason });
+        }
+    }
+}
+
+fn serves(worker: &Worker, wish: DeviceWish) -> bool {
+    match wish {
+        DeviceWish::Auto => true,
+        DeviceWish::On(device) => worker.device == device,
+    }
+}

@@ -1,0 +1,98 @@
+//! Requests that killed workers, by what they ask for and not by their seed.
+
+use std::collections::BTreeMap;
+
+use ipc_protocol::units::PictureSize;
+
+use crate::action::Parameters;
+use crate::moment::Moment;
+
+/// Most fingerprints kept; the oldest goes first.
+const KEPT_MAX: usize = 1000;
+
+/// What two requests have in common that would do the same to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fingerprint {
+    digest: String,
+    prompt: String,
+    negative: Option<String>,
+    size: PictureSize,
+    steps: u32,
+    guidance_bits: u32,
+}
+
+/// Why one is in quarantine.
+#[derive(Debug, Clone)]
+pub(crate) struct Evidence {
+    pub(crate) since: Moment,
+    pub(crate) deaths: Vec<String>,
+}
+
+/// Everything in quarantine.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine {
+    kept: BTreeMap<Fingerprint, Evidence>,
+}
+
+impl Fingerprint {
+    pub(crate) fn of(digest: &str, parameters: &Parameters) -> Self {
+        Self {
+            digest: digest.to_owned(),
+            prompt: parameters.prompt.to_string(),
+            negative: parameters.negative.as_ref().map(|text| text.to_string()),
+            size: parameters.size,
+            steps: parameters.steps,
+            guidance_bits: parameters.guidance.to_bits(),
+        }
+    }
+
+    /// A short name for it: 64 bits of FNV-1a over all fields.
+    pub(crate) fn name(&self) -> String {
+        let text = format!("{self:?}");
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
+
+impl Quarantine {
+    pub(crate) fn find(&self, fingerprint: &Fingerprint) -> Option<&Evidence> {
+        self.kept.get(fingerprint)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    pub(crate) fn keep(&mut self, fingerprint: Fingerprint, evidence: Evidence) {
+        self.kept.insert(fingerprint, evidence);
+        if self.kept.len() > KEPT_MAX {
+            let oldest = self.kept.iter().min_by_key(|(_, evidence)| evidence.since);
+            let oldest = oldest.map(|(fingerprint, _)| fingerprint.clone());
+            oldest.and_then(|fingerprint| self.kept.remove(&fingerprint));
+        }
+    }
+
+    /// Lets what is called `name` in again, or everything; says how many that were.
+    pub(crate) fn release(&mut self, name: Option<&str>) -> usize {
+        let before = self.kept.len();
+        self.kept
+            .retain(|fingerprint, _| name.is_some_and(|name| fingerprint.name() != name));
+        before - self.kept.len()
+    }
+
+    /// One line per fingerprint.
+    pub(crate) fn lines(&self, now: Moment) -> Vec<String> {
+        let line = |(fingerprint, evidence): (&Fingerprint, &Evidence)| {
+            let prompt: String = fingerprint.prompt.chars().take(60).collect();
+            format!(
+                "{}   {} s ago   {} steps {}   {prompt:?}   {}",
+                fingerprint.name(),
+                now.since(evidence.since).as_secs(),
+                fingerprint.size,
+                fingerprint.steps,
+                evidence.deaths.join("; ")
+            )
+        };
+        self.kept.iter().map(line).collect()
+    }
+}
