@@ -1,6 +1,7 @@
 //! The default back end: a memfd that can neither shrink nor grow, and never has a name.
 
 use std::fs::File;
+use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -11,7 +12,15 @@ use super::{SegmentError, os, reserve};
 /// `MFD_NOEXEC_SEAL`, for which nix has no name: the pages can never be made executable.
 const NOEXEC_SEAL: u32 = 8;
 
+/// The largest memfd we ask for, many times what the largest picture needs. Unlike /dev/shm, memfds
+/// have no limit of their own: the kernel would go on reserving until it has to kill somebody.
+pub const BYTES_MAX: u64 = 1 << 30;
+
 pub(super) fn create(label: &str, bytes: u64) -> Result<File, SegmentError> {
+    if bytes > BYTES_MAX {
+        let source = io::Error::other("it is more than any segment may have");
+        return Err(SegmentError::NoRoom { bytes, source });
+    }
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     // Kernels before 6.3 and some sandboxes know no NOEXEC_SEAL and answer EINVAL.
     let descriptor = match memfd_create(label, flags | MFdFlags::from_bits_retain(NOEXEC_SEAL)) {
