@@ -1,0 +1,416 @@
+//! One value of every message of both conversations, with a name each.
+
+use ipc_protocol::failure::{Failure, Field};
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::messages::client::{
+    Accepted, FromPool, JobReport, ReceiptFacts, Target, ToPool, Verb,
+};
+use ipc_protocol::messages::worker::{
+    FromWorker, JobFault, ModelSource, Order, Timings, ToWorker, Welcome,
+};
+use ipc_protocol::request::{ImageRequest, Priority};
+use ipc_protocol::segment::{Geometry, Slot};
+use ipc_protocol::status::{
+    Counters, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus, StatusPart, SupervisorStatus,
+    WorkerState, WorkerStatus,
+};
+use ipc_protocol::units::PictureSize;
+
+const JOB: JobId = JobId(300);
+const SIZE: PictureSize = PictureSize {
+    width: 128,
+    height: 64,
+};
+
+fn model() -> ModelKey {
+    ModelKey::new("pocket-flux").expect("a plain key")
+}
+
+fn worker() -> WorkerName {
+    WorkerName {
+        model: model(),
+        slot: 1,
+    }
+}
+
+/// What a client says.
+pub fn to_pool() -> Vec<(&'static str, ToPool)> {
+    let everything = ImageRequest {
+        model: Some("pocket-flux".into()),
+        size: Some(SIZE),
+        steps: Some(4),
+        guidance: Some(0.5),
+        negative: Some("fog".into()),
+        seed: Some(u64::MAX),
+        count: 3,
+        device: DeviceWish::On(Device::Cuda(1)),
+        priority: Priority::Low,
+        timeout_ms: Some(60_000),
+        user: Some("uid:1000".into()),
+        detached: true,
+        previews: true,
+        ..ImageRequest::new("a réd circle")
+    };
+    let plain = ImageRequest::new("a red circle");
+    vec![
+        ("ToPool::Hello", ToPool::Hello { protocol: 1 }),
+        ("ToPool::Generate/plain", ToPool::Generate(plain)),
+        ("ToPool::Generate/everything", ToPool::Generate(everything)),
+        ("ToPool::Cancel", ToPool::Cancel { job: JOB }),
+        ("ToPool::Status", ToPool::Status),
+        ("ToPool::Operate/stop", operate(Verb::Stop(Target::All))),
+        (
+            "ToPool::Operate/start",
+            operate(Verb::Start(Target::Model(model()))),
+        ),
+        (
+            "ToPool::Operate/restart",
+            operate(Verb::Restart(Target::Worker(worker()))),
+        ),
+        ("ToPool::Operate/shutdown", operate(Verb::Shutdown)),
+    ]
+}
+
+fn operate(verb: Verb) -> ToPool {
+    ToPool::Operate(verb)
+}
+
+/// What the supervisor says to a client.
+pub fn from_pool() -> Vec<(&'static str, FromPool)> {
+    let failure = Failure::bad_value(Field::Size, "17x33 is no size").retry_after_ms(1500);
+    let mut samples = vec![
+        ("FromPool::Hello", hello()),
+        ("FromPool::Accepted", FromPool::Accepted(accepted())),
+        ("FromPool::Refused", FromPool::Refused(failure.clone())),
+        ("FromPool::Waiting", waiting()),
+        (
+            "FromPool::Loading",
+            FromPool::Loading {
+                job: JOB,
+                permille: 999,
+            },
+        ),
+        (
+            "FromPool::Step",
+            FromPool::Step {
+                job: JOB,
+                step: 3,
+                steps: 4,
+                elapsed_ms: 70_000,
+            },
+        ),
+        ("FromPool::Image", image()),
+        (
+            "FromPool::Finished",
+            FromPool::Finished {
+                job: JOB,
+                report: job_report(),
+            },
+        ),
+        ("FromPool::Failed", FromPool::Failed { job: JOB, failure }),
+        (
+            "FromPool::Told",
+            FromPool::Told {
+                lines: vec!["pocket-flux:0: stopped".into(), String::new()],
+            },
+        ),
+    ];
+    samples.extend(status_parts().map(|(name, part)| (name, FromPool::Status(part))));
+    samples
+}
+
+fn hello() -> FromPool {
+    FromPool::Hello {
+        protocol: 1,
+        version: "0.1.0".into(),
+        pid: 4711,
+    }
+}
+
+fn waiting() -> FromPool {
+    FromPool::Waiting {
+        job: JOB,
+        position: 2,
+        reason: "1 of 1 workers is busy".into(),
+    }
+}
+
+fn image() -> FromPool {
+    FromPool::Image {
+        job: JOB,
+        index: 2,
+        size: SIZE,
+        preview: false,
+        offset: 1 << 18,
+        len: 1 << 16,
+    }
+}
+
+fn accepted() -> Accepted {
+    Accepted {
+        first: JOB,
+        count: 3,
+        model: model(),
+        size: SIZE,
+        steps: 4,
+        seed: 7,
+    }
+}
+
+fn job_report() -> JobReport {
+    JobReport {
+        worker: worker(),
+        seed: 9,
+        attempts: 2,
+        resumed_from_step: 3,
+        queue_ms: 250,
+        load_ms: 251,
+        denoise_ms: 65_536,
+        decode_ms: 12,
+        prompt_was_cut: true,
+        receipt: ReceiptFacts {
+            digest: "00ff".into(),
+            sampler: "euler".into(),
+            dtype: "f32".into(),
+            guidance: 0.0,
+        },
+    }
+}
+
+fn status_parts() -> impl Iterator<Item = (&'static str, StatusPart)> {
+    [
+        ("FromPool::Status/supervisor", supervisor_part()),
+        ("FromPool::Status/memory", memory_part()),
+        ("FromPool::Status/worker", worker_part()),
+        ("FromPool::Status/model", model_part()),
+        ("FromPool::Status/queued", queued_part()),
+        (
+            "FromPool::Status/counters",
+            StatusPart::Counters(Counters {
+                spawns: 5,
+                exits: 3,
+                evictions: 2,
+                swaps: 1,
+                overtakes_max: 8,
+            }),
+        ),
+        ("FromPool::Status/end", StatusPart::End),
+    ]
+    .into_iter()
+}
+
+fn supervisor_part() -> StatusPart {
+    StatusPart::Supervisor(SupervisorStatus {
+        pid: 4711,
+        version: "0.1.0".into(),
+        state: "serving".into(),
+        uptime_s: 1.5,
+    })
+}
+
+fn memory_part() -> StatusPart {
+    StatusPart::Memory(MemoryStatus {
+        device: "host".into(),
+        limit_mb: 19_000,
+        reserved_mb: 260,
+        measured_mb: Some(120),
+        foreign_mb: None,
+        settling_mb: 0,
+    })
+}
+
+fn worker_part() -> StatusPart {
+    StatusPart::Worker(WorkerStatus {
+        name: worker().to_string(),
+        model: model(),
+        state: WorkerState::Running,
+        pid: Some(4712),
+        device: "cpu".into(),
+        generation: Generation(2),
+        reserved_mb: [("host".to_owned(), 130)].into(),
+        measured_mb: Some(60),
+        job: Some(RunningStatus {
+            id: JOB,
+            step: 3,
+            steps: 4,
+        }),
+        jobs_done: 17,
+        restarts: 1,
+        since_s: 0.25,
+        uptime_s: 90.0,
+        load_progress: Some(0.5),
+    })
+}
+
+fn model_part() -> StatusPart {
+    StatusPart::Model(ModelStatus {
+        key: model(),
+        family: "flux".into(),
+        state: "cold".into(),
+        need_mb: 130,
+        pinned: true,
+        at_rest: Some((WorkerState::Exited, "Idle".into())),
+    })
+}
+
+fn queued_part() -> StatusPart {
+    StatusPart::Queued(QueuedStatus {
+        job: JOB,
+        model: model(),
+        state: "waiting".into(),
+        position: 4,
+        waiting_s: 2.5,
+        reason: "the model is being loaded".into(),
+    })
+}
+
+/// What the supervisor says to a worker.
+pub fn to_worker() -> Vec<(&'static str, ToWorker)> {
+    let embedded = ModelSource::Embedded {
+        key: "pocket-flux".into(),
+    };
+    let folder = ModelSource::Folder {
+        path: "/models/flux".into(),
+        family: Some("flux".into()),
+    };
+    let synthetic = ModelSource::Synthetic {
+        step_ms: 300,
+        load_ms: 50,
+        weights_mb: 16,
+    };
+    vec![
+        ("ToWorker::Welcome/embedded", welcome(embedded)),
+        ("ToWorker::Welcome/folder", welcome(folder)),
+        ("ToWorker::Welcome/synthetic", welcome(synthetic)),
+        ("ToWorker::Run", ToWorker::Run(order())),
+        ("ToWorker::Cancel", ToWorker::Cancel { job: JOB }),
+        ("ToWorker::Leave", ToWorker::Leave),
+    ]
+}
+
+fn welcome(source: ModelSource) -> ToWorker {
+    ToWorker::Welcome(Welcome {
+        protocol: 1,
+        generation: Generation(2),
+        supervisor_pid: 4711,
+        source,
+        device: Device::Host,
+        threads: 2,
+        geometry: Geometry {
+            latents_bytes: 16_384,
+            preview_bytes: 768,
+            picture_bytes: 196_608,
+        },
+    })
+}
+
+fn order() -> Order {
+    Order {
+        job: JOB,
+        prompt: "a red circle".into(),
+        negative: None,
+        size: SIZE,
+        steps: 4,
+        guidance: 0.0,
+        seed: 7,
+        from_step: 2,
+        resume_bytes: 16_384,
+        previews: true,
+    }
+}
+
+/// What a worker says.
+pub fn from_worker() -> Vec<(&'static str, FromWorker)> {
+    vec![
+        (
+            "FromWorker::Hello",
+            FromWorker::Hello {
+                protocol: 1,
+                pid: 4712,
+                generation: Generation(2),
+            },
+        ),
+        (
+            "FromWorker::Loading",
+            FromWorker::Loading { permille: 1000 },
+        ),
+        (
+            "FromWorker::Ready",
+            FromWorker::Ready {
+                peak_bytes: 1 << 33,
+            },
+        ),
+        (
+            "FromWorker::Heartbeat",
+            FromWorker::Heartbeat {
+                resident_bytes: 1 << 26,
+            },
+        ),
+        ("FromWorker::Step", step()),
+        ("FromWorker::Done", done()),
+        (
+            "FromWorker::GivingUp",
+            FromWorker::GivingUp {
+                message: "ae.safetensors is missing".into(),
+            },
+        ),
+        ("FromWorker::Failed/request", failed(bad_request())),
+        ("FromWorker::Failed/memory", failed(out_of_memory())),
+        ("FromWorker::Failed/not finite", failed(not_finite())),
+        ("FromWorker::Failed/cancelled", failed(JobFault::Cancelled)),
+        (
+            "FromWorker::Failed/other",
+            failed(JobFault::Other {
+                message: "matmul".into(),
+            }),
+        ),
+    ]
+}
+
+fn step() -> FromWorker {
+    FromWorker::Step {
+        job: JOB,
+        step: 3,
+        slot: Slot::Latents1,
+        bytes: 16_384,
+        preview: Some(SIZE),
+        elapsed_ms: 251,
+    }
+}
+
+fn done() -> FromWorker {
+    FromWorker::Done {
+        job: JOB,
+        size: SIZE,
+        prompt_was_cut: false,
+        timings: Timings {
+            encode_ms: 1,
+            denoise_ms: 1000,
+            decode_ms: 250,
+        },
+        peak_bytes: 1 << 27,
+    }
+}
+
+fn failed(fault: JobFault) -> FromWorker {
+    FromWorker::Failed { job: JOB, fault }
+}
+
+fn bad_request() -> JobFault {
+    JobFault::BadRequest {
+        field: Field::Steps,
+        message: "at most 64".into(),
+    }
+}
+
+fn out_of_memory() -> JobFault {
+    JobFault::OutOfMemory {
+        message: "attention of 4096 tokens".into(),
+    }
+}
+
+fn not_finite() -> JobFault {
+    JobFault::NotFinite {
+        stage: "step 3".into(),
+    }
+}

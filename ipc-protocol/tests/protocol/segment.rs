@@ -1,0 +1,215 @@
+//! What a segment promises, the same for a sealed memfd and a named object.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError, Slot, named, sealed};
+
+const GEOMETRY: Geometry = Geometry {
+    latents_bytes: 5000,
+    preview_bytes: 300,
+    picture_bytes: 12_288,
+};
+const SLOTS: [Slot; 5] = [
+    Slot::Latents0,
+    Slot::Latents1,
+    Slot::Preview,
+    Slot::Resume,
+    Slot::Picture,
+];
+const BACKINGS: [Backing; 2] = [Backing::Sealed, Backing::Named];
+
+/// A label nobody else has, with an owner that is alive for as long as `OWNER` is what it is.
+fn label() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-9-{next}", std::process::id())
+}
+
+fn path(label: &str) -> PathBuf {
+    PathBuf::from(format!("/dev/shm/imagepool-{label}"))
+}
+
+fn segment(backing: Backing) -> (Segment, String) {
+    let label = label();
+    let segment = Segment::create(backing, &label, GEOMETRY).expect("room for a few pages");
+    (segment, label)
+}
+
+fn capacity(slot: Slot) -> u64 {
+    match slot {
+        Slot::Latents0 | Slot::Latents1 | Slot::Resume => GEOMETRY.latents_bytes,
+        Slot::Preview => GEOMETRY.preview_bytes,
+        Slot::Picture => GEOMETRY.picture_bytes,
+    }
+}
+
+#[test]
+fn slots_filled_to_the_brim_do_not_touch_each_other() {
+    for backing in BACKINGS {
+        let (segment, _) = segment(backing);
+        let content = |slot: Slot| vec![slot as u8 + 1; capacity(slot) as usize];
+        for slot in SLOTS {
+            segment.write(slot, &content(slot)).expect("as large as it");
+        }
+        for slot in SLOTS {
+            let read = segment.read(slot, capacity(slot)).expect("as large as it");
+            assert_eq!(read, content(slot), "{backing:?} {slot:?}");
+        }
+    }
+}
+
+#[test]
+fn one_byte_more_than_a_slot_holds_is_refused_both_ways() {
+    for backing in BACKINGS {
+        let (segment, _) = segment(backing);
+        for slot in SLOTS {
+            let over = capacity(slot) + 1;
+            let written = segment.write(slot, &vec![0; over as usize]);
+            assert!(matches!(written, Err(SegmentError::DoesNotFit { .. })));
+            for bytes in [over, u64::MAX] {
+                let read = segment.read(slot, bytes);
+                assert!(matches!(read, Err(SegmentError::DoesNotFit { .. })));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_handle_writes_the_other_reads() {
+    for backing in BACKINGS {
+        let (ours, _) = segment(backing);
+        let handle = ours.handle().expect("a second descriptor");
+        let theirs = Segment::from_handle(handle, GEOMETRY).expect("the announced size");
+        theirs.write(Slot::Picture, b"pixels").expect("it fits");
+        let read = ours.read(Slot::Picture, 6).expect("it fits");
+        assert_eq!(read, b"pixels", "{backing:?}");
+    }
+}
+
+#[test]
+fn a_handle_of_another_size_is_not_taken_up() {
+    for backing in BACKINGS {
+        let (ours, _) = segment(backing);
+        for picture_bytes in [1, GEOMETRY.picture_bytes + 4096] {
+            let other = Geometry {
+                picture_bytes,
+                ..GEOMETRY
+            };
+            let handle = ours.handle().expect("a second descriptor");
+            let error = Segment::from_handle(handle, other).expect_err("another size");
+            assert!(matches!(error, SegmentError::WrongSize { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn every_page_is_there_before_anybody_writes() {
+    use std::os::unix::fs::MetadataExt;
+    for backing in BACKINGS {
+        let (segment, _) = segment(backing);
+        let file = File::from(segment.handle().expect("a second descriptor"));
+        let found = file.metadata().expect("an open file");
+        assert_eq!(found.len(), GEOMETRY.total_bytes());
+        assert!(found.blocks() * 512 >= found.len(), "{backing:?}");
+    }
+}
+
+/// A little more than `room`, so that only a check of the whole can refuse it at once.
+fn geometry_over(room: u64) -> Geometry {
+    Geometry {
+        picture_bytes: room + 1,
+        ..GEOMETRY
+    }
+}
+
+#[test]
+fn more_than_all_shared_memory_is_refused_at_once_and_leaves_no_name() {
+    let shm = nix::sys::statvfs::statvfs("/dev/shm").expect("Linux has it");
+    let all = shm.blocks() * shm.fragment_size();
+    let label = label();
+    let error = Segment::create(Backing::Named, &label, geometry_over(all)).expect_err("too much");
+    assert!(matches!(error, SegmentError::NoRoom { .. }), "{error}");
+    assert!(!path(&label).exists());
+}
+
+#[test]
+fn a_memfd_that_no_model_can_need_is_refused_before_the_kernel_takes_all_memory() {
+    for bytes in [sealed::BYTES_MAX, 1 << 62] {
+        let error = Segment::create(Backing::Sealed, &label(), geometry_over(bytes))
+            .expect_err("more than a segment may have");
+        assert!(matches!(error, SegmentError::NoRoom { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_sealed_segment_can_neither_shrink_nor_grow() {
+    let (segment, label) = segment(Backing::Sealed);
+    let file = File::from(segment.handle().expect("a second descriptor"));
+    for bytes in [0, GEOMETRY.total_bytes() - 1, GEOMETRY.total_bytes() + 1] {
+        file.set_len(bytes).expect_err("it is sealed");
+    }
+    assert!(!path(&label).exists(), "a memfd has no name");
+}
+
+#[test]
+fn a_named_segment_that_somebody_cut_is_an_error_and_no_crash() {
+    let (segment, label) = segment(Backing::Named);
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path(&label))
+        .expect("it still has its name");
+    file.set_len(4096).expect("a named object is not sealed");
+    let error = segment.read(Slot::Picture, 6).expect_err("cut off");
+    assert!(matches!(error, SegmentError::Os { .. }), "{error}");
+}
+
+#[test]
+fn a_name_is_private_and_goes_when_it_is_not_needed() {
+    use std::os::unix::fs::PermissionsExt;
+    let (mut segment, label) = segment(Backing::Named);
+    let found = fs::metadata(path(&label)).expect("it has a name");
+    assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    segment.unname();
+    assert!(!path(&label).exists());
+    segment
+        .write(Slot::Resume, b"still there")
+        .expect("it fits");
+}
+
+#[test]
+fn a_dropped_segment_takes_its_name_with_it() {
+    let (segment, label) = segment(Backing::Named);
+    drop(segment);
+    assert!(!path(&label).exists());
+}
+
+#[test]
+fn a_name_that_is_taken_is_not_shared() {
+    let (_segment, label) = segment(Backing::Named);
+    Segment::create(Backing::Named, &label, GEOMETRY).expect_err("the name is taken");
+    assert!(path(&label).exists(), "the first owner keeps it");
+}
+
+#[test]
+fn a_sweep_takes_only_what_dead_owners_left() {
+    let (dead, dead_label) = segment(Backing::Named);
+    let (_alive, alive_label) = segment(Backing::Named);
+    let handle: OwnedFd = dead.handle().expect("a second descriptor");
+    std::mem::forget(dead); // As a killed owner does: the name stays.
+    // One generation of this owner is called dead; every other owner is none of our business.
+    let dead_owner = dead_label
+        .rsplit_once('-')
+        .expect("three parts")
+        .0
+        .to_owned();
+    let renamed = format!("{dead_owner}0-1");
+    fs::rename(path(&dead_label), path(&renamed)).expect("ours");
+    let swept = named::sweep(|owner| owner != format!("{dead_owner}0"));
+    assert_eq!(swept, 1);
+    assert!(!path(&renamed).exists());
+    assert!(path(&alive_label).exists());
+    Segment::from_handle(handle, GEOMETRY).expect("a handle outlives the name");
+}
