@@ -17,9 +17,10 @@ use crate::config::models::{Catalogue, FolderFacts};
 use crate::config::{Config, paths};
 use crate::driver::handle::Handle;
 use crate::driver::{Driver, Setup};
+use crate::hub;
 use crate::probe;
 use crate::process::identity::Identity;
-use crate::process::programs;
+use crate::process::{programs, spawn};
 
 /// Private pools' folders, one per caller, in a runtime folder.
 pub const PRIVATE: &str = "private";
@@ -51,11 +52,12 @@ impl Daemon {
         let socket_path = paths::socket(&self.runtime_dir)?;
         let lock = socket::lock(&self.runtime_dir)?;
         sweep(&self.runtime_dir);
-        let pool = Pool::new(
-            self.config.pool.clone(),
-            self.registry,
-            vec![host(&self.config)],
-        );
+        let host = DeviceLimit {
+            device: Device::Host,
+            limit: host_limit(&self.config),
+            confirms: false,
+        };
+        let pool = Pool::new(self.config.pool.clone(), self.registry, vec![host]);
         let driver = Driver::new(Setup {
             pool,
             catalogue: self.catalogue,
@@ -78,6 +80,10 @@ impl Daemon {
             true => std::fs::remove_dir_all(&self.runtime_dir),
             false => std::fs::remove_file(&socket_path),
         };
+        if let (true, Some(private)) = (self.leashed, self.runtime_dir.parent()) {
+            // Other private pools may still be in there; the last one takes the folder away.
+            let _ = std::fs::remove_dir(private);
+        }
         if let Err(error) = cleared
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -87,14 +93,10 @@ impl Daemon {
     }
 }
 
-/// What may be promised of the host's memory.
-fn host(config: &Config) -> DeviceLimit {
+/// What may be promised of the host's memory: as set, else a share of what this daemon may use.
+pub fn host_limit(config: &Config) -> Mebibytes {
     let share = || Mebibytes(probe::host_memory().0 * config.limit_percent / 100);
-    DeviceLimit {
-        device: Device::Host,
-        limit: config.host_limit.unwrap_or_else(share),
-        confirms: false,
-    }
+    config.host_limit.unwrap_or_else(share)
 }
 
 /// Threads of a worker's arithmetic: the cores, shared among the workers of a cold start.
@@ -104,12 +106,13 @@ pub fn threads_per_worker(cold_start_workers: u32) -> u32 {
 }
 
 /// Lets the worker program look at a folder of weights.
+///
+/// # Errors
+/// Its sentence, which names the file.
 pub fn inspect(path: &Path, family: Option<&str>) -> Result<FolderFacts, String> {
-    let _ = family;
-    Err(format!(
-        "{}: folders of weights: not built yet",
-        path.display()
-    ))
+    let worker = programs::find("worker").map_err(|error| error.to_string())?;
+    let said = spawn::inspect(&worker, path, family).map_err(|error| error.to_string())?;
+    hub::read_manifest(&said)
 }
 
 /// Removes what daemons and private pools of this user left when they were killed.

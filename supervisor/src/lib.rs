@@ -15,6 +15,7 @@ pub mod config;
 pub mod daemon;
 pub mod driver;
 pub mod frames;
+pub mod hub;
 pub mod link;
 pub mod probe;
 pub mod process;

@@ -7,6 +7,7 @@ use clap::Parser;
 use supervisor::clock::Clock;
 use supervisor::config::{self, Config, models, paths};
 use supervisor::daemon::{self, Daemon};
+use supervisor::hub;
 use supervisor::telemetry::logging::{self, Format};
 
 /// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
@@ -76,7 +77,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         config.pool.cold_start_workers = 1;
     }
     let threads = daemon::threads_per_worker(config.pool.cold_start_workers);
-    let (registry, catalogue) = models::build(&config.models, threads, &daemon::inspect)?;
+    let facts = models::Facts {
+        built_in: hub::built_in()?,
+        inspect: &daemon::inspect,
+        threads,
+    };
+    let (registry, catalogue) = models::build(&config.models, &facts)?;
     if arguments.check_config {
         println!("The settings can be used: {} models.", catalogue.len());
         return Ok(());

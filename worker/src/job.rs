@@ -1,5 +1,10 @@
 //! One job: its steps, its latents after each of them, its picture in the segment.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a job's phases are timed where they happen; nothing is decided by the time"
+)]
+
 use std::sync::Arc;
 use std::time::Instant;
 

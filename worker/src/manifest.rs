@@ -54,6 +54,28 @@ pub fn print_all() -> Result<(), Fault> {
     Ok(())
 }
 
+/// Prints the manifest of a folder as JSON. Weights of less than 1 GiB are digested as well.
+///
+/// # Errors
+/// Those of [`of_folder`].
+pub fn print_folder(path: &Path, family: Option<&str>) -> Result<(), Fault> {
+    const DIGESTED_BYTES_MAX: u64 = 1 << 30;
+    let family = family.map(Family::named).transpose()?;
+    let bytes: u64 = std::fs::read_dir(path)
+        .map_err(|error| Fault::reading(path, &error))?
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|found| found.len())
+        .sum();
+    let manifest = of_folder(path, family, bytes < DIGESTED_BYTES_MAX)?;
+    let text = serde_json::to_string(&manifest);
+    println!(
+        "{}",
+        text.map_err(|error| Fault::Compute(error.to_string()))?
+    );
+    Ok(())
+}
+
 /// `pocket-flux`.
 ///
 /// # Errors

@@ -138,18 +138,15 @@ fn source(source: &Source) -> Result<ModelSource, Fault> {
     Ok(match source {
         Source::Embedded { key } if key == "pocket-flux" => ModelSource::Embedded,
         Source::Embedded { key } => {
-            return Err(Fault::configuration(key, "key", "no such model is embedded"));
+            return Err(Fault::configuration(
+                key,
+                "key",
+                "no such model is embedded",
+            ));
         }
         Source::Folder { path, family } => ModelSource::Folder {
             path: path.into(),
-            family: match family.as_deref() {
-                None => None,
-                Some("flux") => Some(Family::Flux),
-                Some("sd3") => Some(Family::Sd35),
-                Some(other) => {
-                    return Err(Fault::configuration(path, "family", format!("no family {other:?}")));
-                }
-            },
+            family: family.as_deref().map(Family::named).transpose()?,
         },
         Source::Synthetic {
             step_ms,

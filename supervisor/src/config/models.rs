@@ -46,6 +46,8 @@ pub struct FolderFacts {
     pub residency: Mebibytes,
     /// What drawing takes beside them.
     pub activation: Activation,
+    /// What drawing takes for each thread beyond the second.
+    pub per_thread: Mebibytes,
     /// Digest of the weights.
     pub digest: String,
 }
@@ -53,9 +55,18 @@ pub struct FolderFacts {
 /// Looks at a folder of weights; the error is a sentence that names the file.
 pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>) -> Result<FolderFacts, String>;
 
-/// `pocket-flux` as `worker --manifest` prints it; a test compares the two.
-pub const POCKET_FLUX: &str = "pocket-flux";
-const POCKET_DIGEST: &str = include_str!("pocket-flux.digest");
+/// Where facts about models come from.
+pub struct Facts<'a> {
+    /// Models inside the worker program, by key.
+    pub built_in: BTreeMap<String, FolderFacts>,
+    /// Looks at folders.
+    pub inspect: Inspect<'a>,
+    /// Threads of a worker whose section names no number.
+    pub threads: u32,
+}
+
+/// The models that are always in the registry, in the order of `status`.
+const ALWAYS: [&str; 3] = ["pocket-flux", "flux-schnell", "sd3.5-turbo"];
 
 /// The registry for the pool and the catalogue for the hands.
 ///
@@ -63,32 +74,17 @@ const POCKET_DIGEST: &str = include_str!("pocket-flux.digest");
 /// A sentence that names the section.
 pub fn build(
     sections: &BTreeMap<String, Model>,
-    default_threads: u32,
-    inspect: Inspect<'_>,
+    facts: &Facts<'_>,
 ) -> Result<(Registry, Catalogue), String> {
     let (mut specs, mut catalogue) = (Vec::new(), Catalogue::new());
     let nothing = Model::default();
-    for key in [POCKET_FLUX, "flux-schnell", "sd3.5-turbo"] {
+    for key in ALWAYS {
         let section = sections.get(key).unwrap_or(&nothing);
-        add(
-            key,
-            section,
-            default_threads,
-            inspect,
-            &mut specs,
-            &mut catalogue,
-        )?;
+        add(key, section, facts, &mut specs, &mut catalogue)?;
     }
     for (key, section) in sections {
         if !catalogue.contains_key(&ModelKey::new(key)?) {
-            add(
-                key,
-                section,
-                default_threads,
-                inspect,
-                &mut specs,
-                &mut catalogue,
-            )?;
+            add(key, section, facts, &mut specs, &mut catalogue)?;
         }
     }
     Ok((Registry::new(specs)?, catalogue))
@@ -97,13 +93,12 @@ pub fn build(
 fn add(
     key: &str,
     section: &Model,
-    default_threads: u32,
-    inspect: Inspect<'_>,
+    facts: &Facts<'_>,
     specs: &mut Vec<ModelSpec>,
     catalogue: &mut Catalogue,
 ) -> Result<(), String> {
-    let (mut spec, mut served) =
-        model(key, section, inspect).map_err(|why| format!("[models.{key}]: {why}"))?;
+    let (mut spec, served) =
+        model(key, section, facts).map_err(|why| format!("[models.{key}]: {why}"))?;
     spec.pinned = section.pinned;
     spec.min_workers = section.min_workers;
     spec.max_workers = section.max_workers;
@@ -112,68 +107,58 @@ fn add(
             .parse()
             .map_err(|why| format!("[models.{key}] device: {why}"))?;
     }
-    served.threads = section.threads.unwrap_or(default_threads).max(1);
     catalogue.insert(spec.key.clone(), served);
     specs.push(spec);
     Ok(())
 }
 
-fn model(key: &str, section: &Model, inspect: Inspect<'_>) -> Result<(ModelSpec, Served), String> {
-    let key = ModelKey::new(key)?;
-    match (&section.path, section.family.as_deref()) {
-        (None, Some("synthetic")) => Ok(synthetic(key, section.params.unwrap_or_default())),
-        (Some(path), family) => folder(key, path, family, inspect),
-        (None, None) if key.as_str() == POCKET_FLUX => Ok(pocket_flux(key)),
-        (None, None) if key.as_str() == "flux-schnell" => Ok(absent(key, Family::Flux)),
-        (None, None) if key.as_str() == "sd3.5-turbo" => Ok(absent(key, Family::Sd3)),
-        (None, Some(family @ ("flux" | "sd3"))) => Err(format!("family {family:?} needs a path")),
-        (None, Some(family)) => Err(format!("{family:?} is not one of flux, sd3, synthetic")),
-        (None, None) => Err("a model of one's own needs a family or a path".into()),
-    }
+fn threads(section: &Model, facts: &Facts<'_>) -> u32 {
+    section.threads.unwrap_or(facts.threads).max(1)
 }
 
-fn pocket_flux(key: ModelKey) -> (ModelSpec, Served) {
-    let facts = FolderFacts {
-        family: Family::Flux,
-        default_size: square(128),
-        sizes: SizeRule {
-            multiple: 16,
-            min: 64,
-            max: 256,
+fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Served), String> {
+    let key = ModelKey::new(key)?;
+    let (source, found) = match (&section.path, section.family.as_deref()) {
+        (None, Some("synthetic")) => synthetic(section.params.unwrap_or_default(), facts)?,
+        (Some(path), family) => folder(path, family, facts)?,
+        (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
+            ("flux-schnell", _) => return Ok(absent(key, Family::Flux)),
+            ("sd3.5-turbo", _) => return Ok(absent(key, Family::Sd3)),
+            (_, Some(found)) => (
+                ModelSource::Embedded {
+                    key: key.to_string(),
+                },
+                found.clone(),
+            ),
+            (_, None) => return Err("a model of one's own needs a family or a path".into()),
         },
-        steps: (4, 64),
-        residency: Mebibytes(64),
-        activation: Activation {
-            base: Mebibytes(32),
-            per_megapixel: Mebibytes(1024),
-            per_megapixel_squared: Mebibytes(0),
-        },
-        digest: POCKET_DIGEST.trim().to_owned(),
+        (None, Some(family @ ("flux" | "sd3"))) => {
+            return Err(format!("family {family:?} needs a path"));
+        }
+        (None, Some(family)) => {
+            return Err(format!("{family:?} is not one of flux, sd3, synthetic"));
+        }
     };
-    let source = ModelSource::Embedded {
-        key: key.to_string(),
-    };
-    from_facts(key, source, facts)
+    Ok(from_facts(key, source, found, threads(section, facts)))
 }
 
 fn folder(
-    key: ModelKey,
     path: &Path,
     family: Option<&str>,
-    inspect: Inspect<'_>,
-) -> Result<(ModelSpec, Served), String> {
+    facts: &Facts<'_>,
+) -> Result<(ModelSource, FolderFacts), String> {
     let path = path
         .canonicalize()
         .map_err(|error| format!("path = {}: {error}", path.display()))?;
-    let facts = inspect(&path, family)?;
+    let found = (facts.inspect)(&path, family)?;
     let source = ModelSource::Folder {
         path: path
             .to_str()
             .ok_or_else(|| format!("path = {} is not UTF-8", path.display()))?
             .to_owned(),
-        family: Some(facts.family.word().to_owned()),
+        family: Some(found.family.word().to_owned()),
     };
-    Ok(from_facts(key, source, facts))
+    Ok((source, found))
 }
 
 /// A real model whose files are not here. It keeps its place in the registry, with the reason.
@@ -197,6 +182,7 @@ fn absent(key: ModelKey, family: Family) -> (ModelSpec, Served) {
             per_megapixel: Mebibytes(6 * 1024),
             per_megapixel_squared: Mebibytes(0),
         },
+        per_thread: Mebibytes::ZERO,
         digest: String::new(),
     };
     let source = ModelSource::Folder {
@@ -204,7 +190,7 @@ fn absent(key: ModelKey, family: Family) -> (ModelSpec, Served) {
         family: Some(family.word().to_owned()),
     };
     let why = format!("its files are not on this machine: set path in [models.{key}]");
-    let (spec, served) = from_facts(key, source, facts);
+    let (spec, served) = from_facts(key, source, facts, 1);
     let spec = ModelSpec {
         missing: Some(why),
         ..spec
@@ -212,36 +198,32 @@ fn absent(key: ModelKey, family: Family) -> (ModelSpec, Served) {
     (spec, served)
 }
 
-fn synthetic(key: ModelKey, params: Synthetic) -> (ModelSpec, Served) {
-    let facts = FolderFacts {
-        family: Family::Synthetic,
-        default_size: square(256),
-        sizes: SizeRule {
-            multiple: 8,
-            min: 64,
-            max: 1024,
-        },
-        steps: (4, 1000),
-        // The process around the weights was seen to hold 9 MiB.
-        residency: Mebibytes(12 + u64::from(params.weights_mb)),
-        activation: Activation {
-            base: Mebibytes(2),
-            per_megapixel: Mebibytes(16),
-            per_megapixel_squared: Mebibytes(0),
-        },
-        digest: "synthetic".into(),
-    };
+fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, FolderFacts), String> {
     let source = ModelSource::Synthetic {
         step_ms: params.step_ms,
         load_ms: params.load_ms,
         weights_mb: params.weights_mb,
     };
-    from_facts(key, source, facts)
+    let bare = facts
+        .built_in
+        .get("synthetic")
+        .ok_or("this build has no synthetic family")?;
+    let found = FolderFacts {
+        residency: bare.residency + Mebibytes(params.weights_mb.into()),
+        ..bare.clone()
+    };
+    Ok((source, found))
 }
 
-fn from_facts(key: ModelKey, source: ModelSource, facts: FolderFacts) -> (ModelSpec, Served) {
+fn from_facts(
+    key: ModelKey,
+    source: ModelSource,
+    facts: FolderFacts,
+    threads: u32,
+) -> (ModelSpec, Served) {
     let geometry = geometry(facts.sizes.max);
     let segment = Mebibytes::holding(geometry.total_bytes());
+    let for_threads = Mebibytes(facts.per_thread.0 * u64::from(threads.saturating_sub(2)));
     let spec = ModelSpec {
         aliases: aliases(key.as_str()),
         key,
@@ -249,7 +231,10 @@ fn from_facts(key: ModelKey, source: ModelSource, facts: FolderFacts) -> (ModelS
         need: Need {
             on_cpu: Some(facts.residency + segment),
             on_cuda: None,
-            activation: facts.activation,
+            activation: Activation {
+                base: facts.activation.base + for_threads,
+                ..facts.activation
+            },
         },
         default_size: facts.default_size,
         sizes: facts.sizes,
@@ -274,7 +259,7 @@ fn from_facts(key: ModelKey, source: ModelSource, facts: FolderFacts) -> (ModelS
     let served = Served {
         source,
         geometry,
-        threads: 1,
+        threads,
         digest: facts.digest,
         sampler: match facts.family {
             Family::Flux => "euler, linear sigmas",
@@ -320,9 +305,30 @@ mod tests {
 
     fn built(text: &str) -> Result<(Registry, Catalogue), String> {
         let file = super::super::file::parse(text)?;
-        build(&file.models, 1, &|path, _| {
-            Err(format!("nothing to see in {}", path.display()))
-        })
+        let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
+        let facts = Facts {
+            built_in,
+            inspect: &|path, _| Err(format!("nothing to see in {}", path.display())),
+            threads: 1,
+        };
+        build(&file.models, &facts)
+    }
+
+    fn small() -> FolderFacts {
+        FolderFacts {
+            family: Family::Flux,
+            default_size: square(128),
+            sizes: SizeRule {
+                multiple: 16,
+                min: 64,
+                max: 256,
+            },
+            steps: (4, 64),
+            residency: Mebibytes(30),
+            activation: Activation::default(),
+            per_thread: Mebibytes::ZERO,
+            digest: "d".into(),
+        }
     }
 
     #[test]

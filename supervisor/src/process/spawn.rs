@@ -139,6 +139,24 @@ fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawn
     })
 }
 
+/// Lets the worker program look at a folder of weights; returns what it printed.
+///
+/// # Errors
+/// It could not be started, or its own sentence.
+pub fn inspect(program: &Path, folder: &Path, family: Option<&str>) -> io::Result<String> {
+    let mut command = std::process::Command::new(program);
+    command.arg("--inspect").arg(folder).stdin(Stdio::null());
+    if let Some(family) = family {
+        command.args(["--family", family]);
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        let sentence = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(sentence.trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// A daemon for one call: it serves in `runtime_dir` and leaves when our end of its leash closes.
 #[derive(Debug)]
 pub struct PrivateDaemon {

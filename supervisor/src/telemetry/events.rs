@@ -25,13 +25,13 @@ pub fn tell(notice: &Notice) {
             info!(%name, generation = worker.0, load_ms = ms(*load), "Worker is ready.");
         }
         Notice::Stopping { worker, name, why } if why.is_fault() => {
-            warn!(%name, generation = worker.0, reason = why.word(), "Ending a worker.");
+            warn!(%name, generation = worker.0, reason = %why.word(), "Ending a worker.");
         }
         Notice::Stopping { worker, name, why } => {
-            info!(%name, generation = worker.0, reason = why.word(), "Ending a worker.");
+            info!(%name, generation = worker.0, reason = %why.word(), "Ending a worker.");
         }
         Notice::Left { worker, name, why } => {
-            info!(%name, generation = worker.0, reason = why.word(), "Worker left.");
+            info!(%name, generation = worker.0, reason = %why.word(), "Worker left.");
         }
         Notice::Died {
             worker,
@@ -42,7 +42,7 @@ pub fn tell(notice: &Notice) {
             backoff,
             ..
         } => warn!(
-            %name, generation = worker.0, exit = %how(*exit), doing, in_a_row,
+            %name, generation = worker.0, exit = %how(*exit), %doing, in_a_row,
             backoff_ms = ms(*backoff), "Worker died."
         ),
         Notice::NotReaped {

@@ -127,6 +127,25 @@ pub enum Family {
     Synthetic,
 }
 
+impl Family {
+    /// The family of that name, as settings and the wire spell it.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] for any other word.
+    pub fn named(word: &str) -> Result<Family, Fault> {
+        match word {
+            "flux" => Ok(Family::Flux),
+            "sd3" => Ok(Family::Sd35),
+            "synthetic" => Ok(Family::Synthetic),
+            _ => Err(Fault::configuration(
+                word,
+                "family",
+                "is not one of flux, sd3, synthetic",
+            )),
+        }
+    }
+}
+
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
