@@ -166,14 +166,8 @@ fn out_of_memory_while_loading_is_tried_once_more_with_more_room() {
     });
     exit(&mut desk, first.worker, 75);
     let second = starts(&desk.pass(Duration::from_secs(2))).remove(0);
-    assert!(
-        second
-            .reserved
-            .values()
-            .sum::<ipc_protocol::units::Mebibytes>()
-            .0
-            == 125
-    );
+    let reserved: u64 = second.reserved.values().map(|part| part.0).sum();
+    assert_eq!(reserved, 125);
     let after = exit(&mut desk, second.worker, 75);
     assert_eq!(failures(&after)[0].1.kind, FailureKind::LoadRefused);
 }
