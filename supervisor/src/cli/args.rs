@@ -28,6 +28,9 @@ pub struct Reach {
     /// The daemon's socket.
     #[arg(long, global = true, env = "IMAGEPOOL_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Draw with a pool of one's own for this call, whether a daemon runs or not.
+    #[arg(long, global = true)]
+    pub private: bool,
     /// Say nothing but errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,

@@ -61,6 +61,10 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
 
 /// The daemon, or a private pool that lives as long as the second value.
 fn client(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError> {
+    if reach.private {
+        let private = PrivatePool::start(reach)?;
+        return Ok((private.connect()?, Some(private)));
+    }
     if let Some(client) = connect::daemon_if_any(reach)? {
         return Ok((client, None));
     }

@@ -199,7 +199,7 @@ pub fn parse(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|error| {
         let place = error
             .span()
-            .map(|span| format!("line {}: ", text[..span.start].lines().count().max(1)))
+            .map(|span| format!("line {}: ", text[..span.start].matches('\n').count() + 1))
             .unwrap_or_default();
         format!("{place}{}", with_nearest(error.message()))
     })

@@ -155,6 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn the_example_file_documents_every_setting_at_its_default() {
+        let example = include_str!("../../../imagepool.example.toml");
+        let uncommented: String = example
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") || setting.starts_with("[models.") => {
+                    setting
+                }
+                _ => line,
+            })
+            .filter(|line| !line.starts_with("path = "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        file::parse(example).expect("the example can be loaded");
+        file::parse(&uncommented).expect("what it shows as comments can be loaded too");
+        let config = file::parse(example)
+            .and_then(check)
+            .expect("and every value is allowed");
+        assert_eq!(config.pool, load(None).expect("the defaults").pool);
+    }
+
+    #[test]
     fn a_value_out_of_range_names_its_key() {
         let parsed = file::parse("[memory]\nlimit_percent = 101").expect("valid TOML");
         let error = check(parsed).expect_err("over 100 %");

@@ -65,6 +65,8 @@ impl Driver {
                 }
             }
             Action::Answer { job, outcome } => self.answer(job, outcome),
+            // Nobody is left to tell when the caller is gone and the workers are ended for that.
+            Action::Tell(_) if self.state == State::Abandoned => {}
             Action::Tell(notice) => telemetry::events::tell(&notice),
             Action::Exit => self.state = State::Done,
         }
