@@ -64,6 +64,46 @@ pub enum Verb {
     Restart(Target),
     /// Drain and exit.
     Shutdown,
+    /// Keep a model resident, or no longer.
+    Pin {
+        /// Key or alias.
+        model: String,
+        /// Resident from now on.
+        pinned: bool,
+    },
+    /// Keep this many workers of a model, whatever the load is.
+    Scale {
+        /// Key or alias.
+        model: String,
+        /// How many.
+        workers: u32,
+    },
+    /// Take nothing new, finish what is accepted, stay up.
+    Drain,
+    /// End a job; its own client gets the answer.
+    CancelJob {
+        /// The job.
+        job: JobId,
+    },
+    /// Say why a job waits.
+    Why {
+        /// The job.
+        job: JobId,
+    },
+    /// Print the arithmetic of a picture.
+    Plan {
+        /// Key or alias.
+        model: String,
+        /// Pixels; `None` is the model's default.
+        size: Option<PictureSize>,
+    },
+    /// List what is quarantined.
+    Quarantined,
+    /// Let a quarantined fingerprint in again; `None` is all of them.
+    Release {
+        /// As the list prints it.
+        digest: Option<String>,
+    },
 }
 
 /// Whom a verb is about.

@@ -56,8 +56,70 @@ pub enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Start stopped or idle models, and keep them resident.
+    Start {
+        /// `MODEL:SLOT`, `MODEL` or `all`.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Stop, then start.
+    Restart {
+        /// `MODEL:SLOT`, `MODEL` or `all`.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Print the daemon's process, or those of workers.
+    Pid {
+        /// `MODEL:SLOT`, `MODEL` or `all`; the daemon where none is named.
+        names: Vec<String>,
+    },
     /// Drain the daemon and end it.
     Shutdown,
+    /// Take nothing new, finish what is accepted, stay up.
+    Drain,
+    /// List the jobs without an answer.
+    Jobs,
+    /// End a job; whoever waits for it is told.
+    Cancel {
+        /// The job.
+        job: u64,
+    },
+    /// Say why a job waits, with numbers.
+    Why {
+        /// The job.
+        job: u64,
+    },
+    /// Print what a picture would take, and whether it fits.
+    Plan {
+        /// Key or alias.
+        model: String,
+        /// Pixels, `WxH`; else the model's default.
+        #[arg(long)]
+        size: Option<String>,
+    },
+    /// Keep a model resident.
+    Pin {
+        /// Key or alias.
+        model: String,
+    },
+    /// Let a model go when it is idle.
+    Unpin {
+        /// Key or alias.
+        model: String,
+    },
+    /// Keep this many workers of a model.
+    Scale {
+        /// Key or alias.
+        model: String,
+        /// How many.
+        workers: u32,
+    },
+    /// Requests that ended every worker they were given to.
+    Quarantine {
+        /// What to do with them.
+        #[command(subcommand)]
+        what: Option<Quarantine>,
+    },
     /// Print the versions of this program and of the daemon.
     Version,
     /// Everything that is planned and not there yet.
@@ -65,12 +127,23 @@ pub enum Command {
     Later(Vec<String>),
 }
 
+/// `quarantine`
+#[derive(Debug, Subcommand)]
+pub enum Quarantine {
+    /// Print them, with the evidence.
+    List,
+    /// Let one in again.
+    Release {
+        /// As the list prints it.
+        digest: String,
+    },
+    /// Forget all of them.
+    Drop,
+}
+
 /// Commands of the interface that a later version brings.
-const LATER: [&str; 28] = [
-    "start",
-    "restart",
+const LATER: [&str; 16] = [
     "signal",
-    "pid",
     "tail",
     "clear",
     "avail",
@@ -78,15 +151,6 @@ const LATER: [&str; 28] = [
     "update",
     "reload",
     "wait",
-    "jobs",
-    "cancel",
-    "why",
-    "plan",
-    "pin",
-    "unpin",
-    "scale",
-    "drain",
-    "quarantine",
     "last-crash",
     "events",
     "top",

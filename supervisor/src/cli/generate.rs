@@ -16,7 +16,7 @@ use super::encode::{self, Receipt};
 use super::output::{self, Output};
 use super::private::PrivatePool;
 use super::progress::Progress;
-use super::{CommandError, connect, show};
+use super::{CommandError, connect, say, show};
 
 /// Draws; returns the exit code.
 pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, CommandError> {
@@ -191,7 +191,7 @@ impl Easel<'_> {
         };
         match to_stdout {
             true => self.progress.say(&line),
-            false => println!("{line}"),
+            false => say::line(line),
         }
     }
 }

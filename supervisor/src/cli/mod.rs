@@ -4,7 +4,7 @@
 //! - [`generate`] draws; [`output`] is where pictures go, [`encode`] what their files hold, [`progress`]
 //!   what a terminal sees meanwhile, [`show`] the picture in the terminal itself
 //! - [`connect`] finds the daemon, or starts a private one ([`private`])
-//! - [`status`] and [`verbs`] are the operator's side
+//! - [`say`] prints; [`status`] and [`verbs`] are the operator's side
 
 pub mod args;
 pub mod connect;
@@ -13,6 +13,7 @@ pub mod generate;
 pub mod output;
 pub mod private;
 pub mod progress;
+pub mod say;
 pub mod show;
 pub mod status;
 pub mod verbs;
@@ -21,6 +22,8 @@ use std::process::ExitCode;
 
 use ipc_protocol::client::ClientError;
 use ipc_protocol::failure::Failure;
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::Verb;
 
 use args::{Arguments, Command};
 
@@ -95,8 +98,24 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Generate(request) => generate::run(&arguments.reach, *request, json),
         Command::Status { names } => status::run(&arguments.reach, &names, json),
-        Command::Stop { names } => verbs::stop(&arguments.reach, &names),
+        Command::Stop { names } => verbs::each(&arguments.reach, &names, Verb::Stop),
+        Command::Start { names } => verbs::each(&arguments.reach, &names, Verb::Start),
+        Command::Restart { names } => verbs::each(&arguments.reach, &names, Verb::Restart),
+        Command::Pid { names } => status::pids(&arguments.reach, &names),
+        Command::Jobs => status::jobs(&arguments.reach, json),
         Command::Shutdown => verbs::shutdown(&arguments.reach),
+        Command::Drain => verbs::tell(&arguments.reach, Verb::Drain),
+        Command::Cancel { job } => {
+            verbs::tell(&arguments.reach, Verb::CancelJob { job: JobId(job) })
+        }
+        Command::Why { job } => verbs::tell(&arguments.reach, Verb::Why { job: JobId(job) }),
+        Command::Plan { model, size } => verbs::plan(&arguments.reach, model, size.as_deref()),
+        Command::Pin { model } => verbs::pin(&arguments.reach, model, true),
+        Command::Unpin { model } => verbs::pin(&arguments.reach, model, false),
+        Command::Scale { model, workers } => {
+            verbs::tell(&arguments.reach, Verb::Scale { model, workers })
+        }
+        Command::Quarantine { what } => verbs::quarantine(&arguments.reach, what),
         Command::Version => verbs::version(&arguments.reach),
         Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
     };
@@ -105,7 +124,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(error) => {
             eprintln!("imagepool: {error}");
             if json {
-                println!("{}", error.json());
+                say::line(error.json());
             }
             ExitCode::from(error.exit_code())
         }

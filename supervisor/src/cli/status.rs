@@ -4,7 +4,7 @@ use ipc_protocol::status::{ModelStatus, StatusReport, WorkerState, WorkerStatus}
 use ipc_protocol::units::Mebibytes;
 
 use super::args::Reach;
-use super::{CommandError, connect};
+use super::{CommandError, connect, say};
 
 /// A named or pinned thing is not RUNNING.
 const NOT_RUNNING: u8 = 3;
@@ -16,7 +16,7 @@ pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandErr
     let report = connect::daemon(reach)?.status()?;
     if json {
         let text = serde_json::to_string(&report).expect("a status is numbers and words");
-        println!("{text}");
+        say::line(text);
     }
     let lines = lines(&report);
     let mut code = 0;
@@ -38,10 +38,65 @@ pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandErr
             code = NOT_RUNNING;
         }
         if !json {
-            println!("{:<32} {:<9} {}", line.name, line.state.word(), line.detail);
+            say::line(format_args!(
+                "{:<32} {:<9} {}",
+                line.name,
+                line.state.word(),
+                line.detail
+            ));
         }
     }
     Ok(code)
+}
+
+/// `pid`: the daemon's process, or those of the workers that were named.
+pub fn pids(reach: &Reach, names: &[String]) -> Result<u8, CommandError> {
+    let report = connect::daemon(reach)?.status()?;
+    if names.is_empty() {
+        say::line(report.supervisor.pid);
+        return Ok(0);
+    }
+    let mut code = 0;
+    for name in names {
+        let named = |worker: &&WorkerStatus| {
+            name == "all" || worker.name == *name || worker.model.as_str() == name
+        };
+        let pids: Vec<u32> = report
+            .workers
+            .iter()
+            .filter(named)
+            .filter_map(|worker| worker.pid)
+            .collect();
+        if pids.is_empty() {
+            eprintln!("{name}: ERROR (no such process)");
+            code = UNKNOWN;
+        }
+        for pid in pids {
+            say::line(pid);
+        }
+    }
+    Ok(code)
+}
+
+/// `jobs`: a line per job without an answer.
+pub fn jobs(reach: &Reach, json: bool) -> Result<u8, CommandError> {
+    let report = connect::daemon(reach)?.status()?;
+    if json {
+        let text = serde_json::to_string(&report.queue).expect("jobs are numbers and words");
+        say::line(text);
+        return Ok(0);
+    }
+    for job in &report.queue {
+        say::line(format_args!(
+            "{:<8} {:<24} {:<8} {:>6.1} s  {}",
+            job.job.0,
+            job.model.as_str(),
+            job.state,
+            job.waiting_s,
+            job.reason
+        ));
+    }
+    Ok(0)
 }
 
 /// One line: a worker, or a model without one.

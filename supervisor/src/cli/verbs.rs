@@ -1,23 +1,70 @@
 //! The operator's verbs.
 
 use ipc_protocol::client::Client;
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{ModelKey, WorkerName};
 use ipc_protocol::messages::client::{Target, Verb};
 use ipc_protocol::version::BUILD;
 
-use super::args::Reach;
-use super::{CommandError, connect};
+use super::args::{Quarantine, Reach};
+use super::{CommandError, connect, say};
 
-/// `stop NAME…`: prints a line per worker or model that it stopped.
-pub fn stop(reach: &Reach, names: &[String]) -> Result<u8, CommandError> {
+/// `stop`, `start` and `restart`: prints a line per worker or model that it happened to.
+pub fn each(
+    reach: &Reach,
+    names: &[String],
+    verb: impl Fn(Target) -> Verb,
+) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
+    let mut code = 0;
     for name in names {
-        for line in client.operate(Verb::Stop(target(name)?))? {
-            println!("{line}");
-        }
+        code = code.max(print(client.operate(verb(target(name)?))?));
     }
-    Ok(0)
+    Ok(code)
+}
+
+/// Any verb whose answer is lines.
+pub fn tell(reach: &Reach, verb: Verb) -> Result<u8, CommandError> {
+    Ok(print(connect::daemon(reach)?.operate(verb)?))
+}
+
+/// `pin` and `unpin`.
+pub fn pin(reach: &Reach, model: String, pinned: bool) -> Result<u8, CommandError> {
+    tell(reach, Verb::Pin { model, pinned })
+}
+
+/// `plan MODEL [--size WxH]`.
+pub fn plan(reach: &Reach, model: String, size: Option<&str>) -> Result<u8, CommandError> {
+    let size = size
+        .map(str::parse)
+        .transpose()
+        .map_err(|why: String| Failure::bad_value(Field::Size, why))?;
+    tell(reach, Verb::Plan { model, size })
+}
+
+/// `quarantine [list|release|drop]`.
+pub fn quarantine(reach: &Reach, what: Option<Quarantine>) -> Result<u8, CommandError> {
+    let verb = match what {
+        None | Some(Quarantine::List) => Verb::Quarantined,
+        Some(Quarantine::Release { digest }) => Verb::Release {
+            digest: Some(digest),
+        },
+        Some(Quarantine::Drop) => Verb::Release { digest: None },
+    };
+    tell(reach, verb)
+}
+
+/// Prints lines; the code is supervisorctl's: what was so already is no error, anything else is 1.
+fn print(lines: Vec<String>) -> u8 {
+    let mut code = 0;
+    for line in lines {
+        let settled = line.contains("(not running)") || line.contains("(already started)");
+        if line.contains(": ERROR (") && !settled {
+            code = 1;
+        }
+        say::line(line);
+    }
+    code
 }
 
 /// `shutdown`: drains; `Shut down` is printed when the process is gone.
@@ -25,15 +72,15 @@ pub fn shutdown(reach: &Reach) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
     client.operate(Verb::Shutdown)?;
     client.wait_for_end().map_err(CommandError::Client)?;
-    println!("Shut down");
+    say::line("Shut down");
     Ok(0)
 }
 
 /// `version`: ours, and the daemon's where one answers.
 pub fn version(reach: &Reach) -> Result<u8, CommandError> {
-    println!("imagepool {BUILD}");
+    say::line(format_args!("imagepool {BUILD}"));
     if let Some(Client { version, pid, .. }) = connect::daemon_if_any(reach)? {
-        println!("supervisor {version}, pid {pid}");
+        say::line(format_args!("supervisor {version}, pid {pid}"));
     }
     Ok(0)
 }

@@ -14,11 +14,12 @@ mod perform;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Generation, JobId, ModelKey};
 use ipc_protocol::messages::client::{self, Verb};
 use ipc_protocol::segment::Backing;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
+use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::BUILD;
 use nix::sys::signal::Signal;
 use pool::{Action, Drain, Event, Pool, Target, Ticket};
@@ -213,7 +214,6 @@ impl Driver {
 
     fn operate(&mut self, verb: Verb, told: oneshot::Sender<Result<Vec<String>, Failure>>) {
         let ticket = self.next_ticket();
-        self.operators.insert(ticket, told);
         let event = match verb {
             Verb::Stop(target) => Event::StopRequested {
                 ticket,
@@ -231,8 +231,63 @@ impl Driver {
                 ticket: Some(ticket),
                 drain: Drain::Exit,
             },
+            Verb::Drain => Event::DrainRequested {
+                ticket: Some(ticket),
+                drain: Drain::Stay,
+            },
+            Verb::Pin { model, pinned } => Event::PinChanged {
+                ticket,
+                model,
+                pinned,
+            },
+            Verb::Scale { model, workers } => Event::Scaled {
+                ticket,
+                model,
+                workers,
+            },
+            Verb::Quarantined => Event::QuarantineListed { ticket },
+            Verb::Release { digest } => Event::QuarantineReleased { ticket, digest },
+            Verb::CancelJob { job } => return self.cancel_for_operator(job, told),
+            Verb::Why { job } => return answer_now(told, self.explain(job)),
+            Verb::Plan { model, size } => return answer_now(told, self.plan(&model, size)),
         };
+        self.operators.insert(ticket, told);
         self.happen(event);
+    }
+
+    fn cancel_for_operator(
+        &mut self,
+        job: JobId,
+        told: oneshot::Sender<Result<Vec<String>, Failure>>,
+    ) {
+        if !self.jobs.contains_key(&job) {
+            return answer_now(told, Err(no_such_job(job)));
+        }
+        self.happen(Event::RequestCancelled {
+            job,
+            by: "an operator".into(),
+        });
+        answer_now(told, Ok(vec![format!("{job}: cancelled")]));
+    }
+
+    fn explain(&self, job: JobId) -> Result<Vec<String>, Failure> {
+        let reason = self.pool.explain(self.clock.now(), job);
+        reason
+            .map(|reason| vec![reason])
+            .ok_or_else(|| no_such_job(job))
+    }
+
+    fn plan(&self, model: &str, size: Option<PictureSize>) -> Result<Vec<String>, Failure> {
+        match self.pool.plan(model, size) {
+            Some(plan) => Ok(plan.lines),
+            None => Err(Failure {
+                field: Some(Field::Model),
+                ..Failure::new(
+                    FailureKind::UnknownModel,
+                    format!("there is no model called {model:?}"),
+                )
+            }),
+        }
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -262,6 +317,21 @@ impl Driver {
             counters: snapshot.counters,
         }
     }
+}
+
+/// A door that no longer waits for an answer needs none.
+fn answer_now(
+    told: oneshot::Sender<Result<Vec<String>, Failure>>,
+    answer: Result<Vec<String>, Failure>,
+) {
+    let _ = told.send(answer);
+}
+
+fn no_such_job(job: JobId) -> Failure {
+    Failure::new(
+        FailureKind::NoSuchName,
+        format!("job {job} is answered already, or never was"),
+    )
 }
 
 fn wanted(target: client::Target) -> Target {
