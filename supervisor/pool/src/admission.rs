@@ -16,6 +16,7 @@ use crate::event::Ticket;
 use crate::job::{Job, Stage, cost_of, text_bytes};
 use crate::model::{Model, ModelId};
 use crate::moment::Moment;
+use crate::placement::serves;
 use crate::pool::Pool;
 use crate::quarantine::Fingerprint;
 use crate::queue::Place;
@@ -235,34 +236,41 @@ impl Pool {
         wish: DeviceWish,
     ) -> Result<(), Failure> {
         let model = self.model(id);
-        if self.live(model).next().is_none() {
-            match self.room_for_worker(id, wish) {
-                Some((_, Room::Never(short))) => return Err(self.memory_exhausted(id, short)),
-                Some((_, Room::Free | Room::Leaving | Room::Evict(_) | Room::Later)) => {}
-                None => {
-                    let message =
-                        format!("no device that is usable now can run {}", model.spec.key);
-                    return Err(Failure::new(FailureKind::MemoryExhausted, message));
-                }
+        let size = parameters.size;
+        let extra = |device| model.extra_for(device, size, Mebibytes::ZERO);
+        let never = |room: Room| match room {
+            Room::Never(short) => Some(short),
+            Room::Free | Room::Leaving | Room::Evict(_) | Room::Later => None,
+        };
+        let mut short = None;
+        for worker in self.live(model).filter(|worker| serves(worker, wish)) {
+            let room = self.room(extra(worker.device), id, Some(worker.generation));
+            match never(room) {
+                None => return Ok(()),
+                Some(lacks) => short = Some(lacks),
             }
         }
-        let size = parameters.size;
-        let mut short = None;
+        match self.room_for_worker(id, wish) {
+            None => {
+                let message = format!("no device that is usable now can run {}", model.spec.key);
+                return Err(Failure::new(FailureKind::MemoryExhausted, message));
+            }
+            Some((_, Room::Never(lacks))) if short.is_none() => {
+                return Err(self.memory_exhausted(id, lacks));
+            }
+            Some((
+                _,
+                Room::Never(_) | Room::Free | Room::Leaving | Room::Evict(_) | Room::Later,
+            )) => {}
+        }
         for device in self.places(model, wish) {
-            let extra = model.extra_for(device, size, Mebibytes::ZERO).at(device);
             let Some(base) = model.need_on(device, &self.settings) else {
                 continue;
             };
-            let need = base.at(device) + extra;
-            let limit = self.budget.limit(device);
-            if need <= limit {
-                return Ok(());
+            match never(self.room(base.plus(extra(device)), id, None)) {
+                None => return Ok(()),
+                Some(lacks) => short = Some(lacks),
             }
-            short.get_or_insert(crate::room::Shortage {
-                device,
-                need: extra,
-                available: limit.saturating_sub(base.at(device)),
-            });
         }
         short.map_or(Ok(()), |short| Err(self.never_fits(id, size, short)))
     }
@@ -276,10 +284,7 @@ impl Pool {
     ) -> Result<(), Failure> {
         let model = self.model(id);
         let wanted = request.count as usize;
-        let idle = match model.queue.is_empty() {
-            true => self.live(model).filter(|worker| worker.is_idle()).count(),
-            false => 0,
-        };
+        let idle = self.can_run_at_once(now, id, request, parameters);
         let waiting = model.queue.len() + wanted.saturating_sub(idle);
         let full = |what: String| {
             let after = self.slot_free_in(model, now);
@@ -311,6 +316,24 @@ impl Pool {
             )));
         }
         Ok(())
+    }
+
+    /// Images of a request that need no place in the queue, because idle workers take them.
+    fn can_run_at_once(
+        &self,
+        now: Moment,
+        id: ModelId,
+        request: &ImageRequest,
+        parameters: &Parameters,
+    ) -> usize {
+        let model = self.model(id);
+        let usual = parameters.size.pixels() <= model.spec.default_size.pixels();
+        let anywhere = request.device == DeviceWish::Auto;
+        let nobody_due = self.barriers(now).is_empty();
+        match usual && anywhere && nobody_due && model.queue.is_empty() {
+            true => self.takers(id, now).len(),
+            false => 0,
+        }
     }
 
     /// Refuses what cannot be done in time even if nothing came between.

@@ -85,7 +85,7 @@ impl Amount {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         let device = match (self.device, other.device) {
             (Some((at, one)), Some((_, two))) => Some((at, one + two)),
             (one, two) => one.or(two),

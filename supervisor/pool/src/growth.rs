@@ -50,6 +50,37 @@ impl Pool {
         for want in wants {
             self.fulfil(turn, want);
         }
+        self.make_way_for_wishes(turn);
+    }
+
+    /// Where a model has as many workers as it may and a job wishes for a device without one, an
+    /// idle worker, which has nothing it can do, leaves for one there.
+    fn make_way_for_wishes(&mut self, turn: &mut Turn) {
+        for id in self.model_ids() {
+            let model = self.model(id);
+            let full = model.workers.len() >= model.most(&self.settings);
+            if !full || model.wishing.is_empty() || self.workers_of(model).any(|w| !w.is_live()) {
+                continue;
+            }
+            if self.unserved_wish(model, turn.now).is_some() {
+                let idle = self.live(model).find(|worker| worker.is_idle());
+                if let Some(idle) = idle.map(|worker| worker.generation) {
+                    self.evict(turn, id, &[idle]);
+                }
+            }
+        }
+    }
+
+    /// An older job that is due lacks what one more worker would take there.
+    fn is_claimed(&self, want: Want, device: Device, now: Moment) -> bool {
+        let Some(amount) = self.model(want.model).need_on(device, &self.settings) else {
+            return false;
+        };
+        let claims = self.barriers(now).into_iter().filter(|barrier| {
+            barrier.model != want.model && want.job.is_none_or(|job| barrier.job < job)
+        });
+        let mut lacks = claims.flat_map(|barrier| &self.model(barrier.model).lacks);
+        lacks.any(|&at| amount.at(at) > Mebibytes::ZERO)
     }
 
     fn want(&self, id: ModelId, now: Moment) -> Option<Want> {
@@ -117,6 +148,9 @@ impl Pool {
                 return self.nowhere_to_run(turn, want);
             };
             let first = nth == 0 && want.may_evict();
+            if self.is_claimed(want, device, turn.now) {
+                return;
+            }
             // Second workers and growth take no room that somebody else waits for.
             let others_wait = self
                 .model_ids()

@@ -84,6 +84,7 @@ impl Pool {
                 Some(_) => {}
                 None => {
                     self.keep_started(id, aim.slot);
+                    self.model_mut(id).record.forgive();
                     order.starting.push(id);
                 }
             }
@@ -133,7 +134,6 @@ impl Pool {
     fn keep_started(&mut self, id: ModelId, slot: Option<u32>) {
         let model = self.model_mut(id);
         model.stopped = false;
-        model.record.forgive();
         match slot {
             Some(slot) => model.held_slots.retain(|&held| held != slot),
             None => model.held_slots.clear(),

@@ -22,10 +22,11 @@ use crate::worker::Worker;
 /// Waiting jobs told about their new place when one before them goes.
 const TOLD_MAX: usize = 4;
 
-/// A due job: others must not take later jobs on the devices it lacks.
-struct Barrier {
-    job: JobId,
-    model: ModelId,
+/// A due job: others must take neither later jobs nor more room on the devices it lacks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Barrier {
+    pub(crate) job: JobId,
+    pub(crate) model: ModelId,
 }
 
 impl Pool {
@@ -73,9 +74,6 @@ impl Pool {
             | Standing::Missing(_)
             | Standing::Stopped => return None,
         }
-        if model.workers.len() >= model.most(&self.settings) {
-            return None;
-        }
         if self.live(model).next().is_none() {
             let oldest = model.queue.oldest()?;
             return self.jobs.get(&oldest).map(|job| job.device);
@@ -99,11 +97,10 @@ impl Pool {
 
     /// Gives waiting jobs to idle workers: first what needs nobody to leave, then what does.
     pub(crate) fn run_waiting(&mut self, turn: &mut Turn) {
-        let barriers = self.barriers(turn.now);
         for may_evict in [false, true] {
             for id in self.model_ids() {
                 for worker in self.offering(id, turn.now) {
-                    self.offer(turn, id, worker, &barriers, may_evict);
+                    self.offer(turn, id, worker, may_evict);
                 }
             }
         }
@@ -111,10 +108,15 @@ impl Pool {
 
     /// The idle workers of a model that may take a job now, longest idle first.
     fn offering(&self, id: ModelId, now: Moment) -> Vec<Generation> {
-        let model = self.model(id);
-        if model.queue.is_empty() {
-            return Vec::new();
+        match self.model(id).queue.is_empty() {
+            true => Vec::new(),
+            false => self.takers(id, now),
         }
+    }
+
+    /// The idle workers of a model that would take a job if one waited.
+    pub(crate) fn takers(&self, id: ModelId, now: Moment) -> Vec<Generation> {
+        let model = self.model(id);
         let most = match model.standing(now) {
             Standing::Tried(Verdict::Go | Verdict::BackOff(_) | Verdict::Cool(_)) => usize::MAX,
             // A probe runs alone, so that one failure is one failure.
@@ -140,16 +142,11 @@ impl Pool {
     }
 
     /// Offers the queue of a model to one of its idle workers.
-    fn offer(
-        &mut self,
-        turn: &mut Turn,
-        id: ModelId,
-        worker: Generation,
-        barriers: &[Barrier],
-        may_evict: bool,
-    ) {
+    fn offer(&mut self, turn: &mut Turn, id: ModelId, worker: Generation, may_evict: bool) {
+        // Drawn anew for each worker: the start before this one may have made a job due.
+        let barriers = self.barriers(turn.now);
         while let Some(to) = self.workers.get(&worker).filter(|worker| worker.is_idle())
-            && let Some(job) = self.next_for(self.model(id), to, barriers)
+            && let Some(job) = self.next_for(self.model(id), to, &barriers)
             && let Some(waiting) = self.jobs.get(&job)
         {
             let size = waiting.parameters.size;
@@ -201,7 +198,7 @@ impl Pool {
     }
 
     /// The oldest job of every model that lacks room and has been overtaken or has waited enough.
-    fn barriers(&self, now: Moment) -> Vec<Barrier> {
+    pub(crate) fn barriers(&self, now: Moment) -> Vec<Barrier> {
         let due = |id: ModelId| {
             let model = self.model(id);
             if model.lacks.is_empty() {
@@ -302,7 +299,7 @@ impl Pool {
     }
 }
 
-fn serves(worker: &Worker, wish: DeviceWish) -> bool {
+pub(crate) fn serves(worker: &Worker, wish: DeviceWish) -> bool {
     match wish {
         DeviceWish::Auto => true,
         DeviceWish::On(device) => worker.device == device,

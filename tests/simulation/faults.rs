@@ -1,0 +1,81 @@
+//! What may go wrong. Each world switches a random half of it off, so that one fault cannot hide
+//! another.
+
+use crate::dice::Dice;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// One kind of trouble.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Fault { $($(#[$doc])* $name,)* }
+
+        impl Fault {
+            pub(crate) const ALL: &[(Self, &'static str)] = &[$((Self::$name, $word),)*];
+        }
+    };
+}
+
+faults! {
+    DieBeforeHello = "die-before-hello",
+    DieLoading = "die-loading",
+    DieDrawing = "die-drawing",
+    DieIdle = "die-idle",
+    DieUnwinding = "die-unwinding",
+    KilledFromOutside = "killed-from-outside",
+    KernelOom = "kernel-oom",
+    Hang = "hang",
+    Pause = "pause",
+    Stuck = "stuck",
+    Slow = "slow",
+    SpawnFails = "spawn-fails",
+    CannotLoad = "cannot-load",
+    OutOfMemoryLoading = "oom-loading",
+    OutOfMemory = "oom",
+    NotFinite = "not-finite",
+    Repeats = "repeats",
+    Garbage = "garbage",
+    IgnoresAsk = "ignores-ask",
+    IgnoresCancel = "ignores-cancel",
+    LateMemory = "late-memory",
+    ClientGone = "client-gone",
+    Cancels = "cancels",
+    Deadlines = "deadlines",
+    Poison = "poison",
+    CrashLoop = "crash-loop",
+    Operator = "operator",
+    Registry = "registry",
+    Fat = "fat",
+    DeviceLost = "device-lost",
+}
+
+/// Which kinds a world has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Swarm(pub(crate) u32);
+
+impl Swarm {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let all = (1_u64 << Fault::ALL.len()) - 1;
+        // One world in sixteen has no faults at all: there nothing may fail.
+        let mask = if dice.permille(62) {
+            0
+        } else {
+            dice.next() & all
+        };
+        Self(u32::try_from(mask).unwrap_or(0))
+    }
+
+    pub(crate) fn has(self, fault: Fault) -> bool {
+        self.0 >> (fault as u8) & 1 == 1
+    }
+
+    pub(crate) fn without(self, fault: Fault) -> Self {
+        Self(self.0 & !(1 << (fault as u8)))
+    }
+
+    pub(crate) fn words(self) -> String {
+        let on = Fault::ALL.iter().filter(|(fault, _)| self.has(*fault));
+        let words: Vec<&str> = on.map(|(_, word)| *word).collect();
+        words.join(" ")
+    }
+}

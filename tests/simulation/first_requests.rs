@@ -1,0 +1,109 @@
+//! Ten to five hundred concurrent first requests: never more starts than a cold start makes before
+//! the first worker runs, never more workers than the maximum after it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ipc_protocol::request::ImageRequest;
+use pool::{Action, Event, Moment, Phases, Pool, Settings, Ticket};
+
+use crate::dice::Dice;
+use crate::faults::Swarm;
+use crate::plan::Plan;
+
+/// Checks so many seeds; the error says which one broke it.
+pub(crate) fn check(seeds: u64) -> Result<(), String> {
+    (1..=seeds).try_for_each(|seed| burst(seed).map_err(|what| format!("seed {seed}: {what}")))
+}
+
+fn burst(seed: u64) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let plan = Plan {
+        seed,
+        models: 1,
+        clients: 1,
+        users: 1,
+        devices: 1,
+        swarm: Swarm(0),
+        events: 0,
+        fifo: false,
+    };
+    let settings = Settings {
+        default_model: "m0".into(),
+        queue_per_model: 1000,
+        queue_total: 1000,
+        ..Settings::default()
+    };
+    let mut limits = plan.device_limits(&mut dice);
+    limits[0].limit = ipc_protocol::units::Mebibytes(1_000_000);
+    let mut pool = Pool::new(settings, plan.registry(&mut dice), limits);
+    let (mut now, mut actions) = (Moment::START, Vec::new());
+    for nth in 0..dice.from(10, 500) {
+        now = now + Duration::from_micros(dice.from(0, 300));
+        let request = ImageRequest::new("a fox");
+        let event = Event::RequestArrived {
+            ticket: Ticket(nth),
+            request,
+            user: "uid:1".into(),
+            entropy: nth,
+        };
+        pool.handle(now, event, &mut actions);
+    }
+    let started = starts(&actions);
+    let pinned = 1;
+    if started > 2 && started > pinned {
+        return Err(format!("{started} started before the first ran"));
+    }
+    let mut todo: VecDeque<Action> = actions.drain(..).collect();
+    let mut total = started;
+    while let Some(action) = todo.pop_front() {
+        now = now + Duration::from_millis(dice.from(1, 1500));
+        for event in reaction(&action) {
+            pool.handle(now, event, &mut actions);
+        }
+        if pool.next_deadline().is_some_and(|at| at <= now) {
+            pool.handle(now, Event::DeadlineReached, &mut actions);
+        }
+        total += starts(&actions);
+        todo.extend(actions.drain(..));
+        let alive = pool.snapshot(now).workers.len();
+        if alive > 4 || total > 4 && alive > 4 {
+            return Err(format!("{alive} workers"));
+        }
+    }
+    Ok(())
+}
+
+fn starts(actions: &[Action]) -> usize {
+    actions
+        .iter()
+        .filter(|action| matches!(action, Action::Start(_)))
+        .count()
+}
+
+fn reaction(action: &Action) -> Vec<Event> {
+    match action {
+        Action::Start(start) => {
+            let worker = start.worker;
+            vec![
+                Event::WorkerStarted { worker, pid: 1 },
+                Event::WorkerSaidHello { worker },
+                Event::WorkerReady {
+                    worker,
+                    footprint: None,
+                },
+            ]
+        }
+        Action::Run(run) => vec![Event::JobFinished {
+            worker: run.worker,
+            job: run.job,
+            phases: Phases::default(),
+        }],
+        Action::AskToLeave { worker } => vec![Event::WorkerExited {
+            worker: *worker,
+            exit: pool::Exit::Code(0),
+            salvaged_step: None,
+        }],
+        _ => Vec::new(),
+    }
+}

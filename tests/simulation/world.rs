@@ -1,0 +1,572 @@
+//! One world: a virtual clock, clients, operators and actors around a real pool.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use ipc_protocol::ids::{Device, DeviceWish, JobId, ModelKey};
+use ipc_protocol::request::{ImageRequest, Priority};
+use ipc_protocol::units::{Mebibytes, PictureSize};
+use pool::{Action, Drain, Event, Moment, Pool, Registry, Target, Ticket};
+
+use crate::actors::{Actors, Later};
+use crate::dice::Dice;
+use crate::faults::Fault;
+use crate::plan::Plan;
+use crate::shadow::{Shadow, Verdict};
+
+/// Everything is computed again after so many events.
+const COMPARE_EVERY: u64 = 256;
+/// Everything accepted is answered this long after the last fault.
+const LIVENESS: Duration = Duration::from_secs(3600);
+/// Deadlines that may fire at one moment.
+const SPIN_MAX: u32 = 64;
+
+/// What became of a world.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    pub(crate) events: u64,
+    /// Events that changed the pool: it acted, or a worker or the books moved on.
+    pub(crate) changes: u64,
+    pub(crate) deaths: u64,
+    pub(crate) answers: u64,
+    pub(crate) pictures: u64,
+    pub(crate) swaps: u64,
+    pub(crate) overtakes: u64,
+}
+
+/// Where and how it went wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    pub(crate) event: u64,
+    pub(crate) what: String,
+    /// The last events, one aligned line each.
+    pub(crate) lines: Vec<String>,
+}
+
+pub(crate) struct World {
+    plan: Plan,
+    dice: Dice,
+    now: Moment,
+    pool: Pool,
+    shadow: Shadow,
+    actors: Actors,
+    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    todo: BTreeMap<u64, Todo>,
+    sequence: u64,
+    tickets: BTreeMap<Ticket, Asking>,
+    owners: BTreeMap<JobId, Ticket>,
+    last_ticket: u64,
+    confirms: BTreeSet<Device>,
+    registry: Registry,
+    quiet: bool,
+    actions: Vec<Action>,
+    lines: Option<Vec<String>>,
+    tally: Tally,
+}
+
+#[derive(Debug, Clone)]
+enum Todo {
+    Client(usize),
+    Actor(Later),
+    Trouble,
+    Quiet,
+    Drain,
+}
+
+/// A request whose client waits.
+#[derive(Debug)]
+struct Asking {
+    client: usize,
+    open: u32,
+}
+
+impl World {
+    pub(crate) fn new(plan: &Plan, tracing: bool) -> Self {
+        let mut dice = Dice::new(plan.seed ^ 0xabcd);
+        let settings = plan.settings(&mut dice);
+        let registry = plan.registry(&mut dice);
+        let limits = plan.device_limits(&mut dice);
+        let mut actors = Actors::new(plan.swarm);
+        if plan.swarm.has(Fault::CrashLoop) {
+            actors.cursed = Some(format!("m{}", dice.below(plan.models)));
+        }
+        let confirms = limits
+            .iter()
+            .filter(|limit| limit.confirms)
+            .map(|limit| limit.device);
+        let mut world = Self {
+            plan: plan.clone(),
+            now: Moment::START,
+            shadow: Shadow::new(&settings, &registry, &limits),
+            confirms: confirms.collect(),
+            pool: Pool::new(settings, registry.clone(), limits),
+            registry,
+            actors,
+            heap: BinaryHeap::new(),
+            todo: BTreeMap::new(),
+            sequence: 0,
+            tickets: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            last_ticket: 0,
+            quiet: false,
+            actions: Vec::new(),
+            lines: tracing.then(Vec::new),
+            tally: Tally::default(),
+            dice,
+        };
+        for client in 0..plan.clients {
+            let first = world.dice.from(0, 2_000_000);
+            world.later(first, Todo::Client(client));
+        }
+        world.later(100_000, Todo::Trouble);
+        world
+    }
+
+    /// Lives it to its end.
+    pub(crate) fn live(mut self) -> Result<Tally, Violation> {
+        match self.run() {
+            Ok(()) => {
+                self.tally.deaths = self.actors.deaths;
+                self.tally.answers = self.shadow.answers;
+                self.tally.pictures = self.shadow.pictures;
+                let counters = self.pool.snapshot(self.now).counters;
+                self.tally.swaps = counters.swaps;
+                self.tally.overtakes = counters.overtakes_max;
+                Ok(self.tally)
+            }
+            Err(what) => Err(Violation {
+                event: self.tally.events,
+                what,
+                lines: self.lines.unwrap_or_default(),
+            }),
+        }
+    }
+
+    fn run(&mut self) -> Verdict {
+        while self.tally.events < self.plan.events {
+            self.next()?;
+        }
+        self.calm_down();
+        let until = self.now + LIVENESS;
+        while self.shadow.live_jobs() > 0 {
+            if self.now > until {
+                let text = self
+                    .shadow
+                    .job_of(0)
+                    .map(|job| self.pool.explain(self.now, job));
+                return Err(format!(
+                    "{} jobs are not answered an hour after the last fault: {text:?}",
+                    self.shadow.live_jobs()
+                ));
+            }
+            self.next()?;
+        }
+        if self.plan.swarm.0 == 0 {
+            self.shadow.check_no_failures()?;
+        }
+        self.later(1, Todo::Drain);
+        let until = self.now + LIVENESS;
+        while !self.shadow.has_exited() {
+            if self.now > until {
+                return Err(format!(
+                    "drained and {} workers left",
+                    self.shadow.live_workers()
+                ));
+            }
+            self.next()?;
+        }
+        self.shadow.compare(self.now, &self.pool)?;
+        self.shadow.check_rest(&self.pool)
+    }
+
+    /// Faults stop, what was broken may mend, nobody asks for anything new.
+    fn calm_down(&mut self) {
+        self.quiet = true;
+        self.actors.swarm = self.actors.swarm.without(Fault::CrashLoop);
+        self.actors.swarm.0 = 0;
+        self.actors.cursed = None;
+        self.later(1, Todo::Quiet);
+    }
+
+    fn later(&mut self, in_us: u64, todo: Todo) {
+        self.sequence += 1;
+        self.heap.push(Reverse((self.now.0 + in_us, self.sequence)));
+        self.todo.insert(self.sequence, todo);
+    }
+
+    /// The next thing that happens, whether the pool's own deadline or the world's doing.
+    fn next(&mut self) -> Verdict {
+        let world = self.heap.peek().map(|Reverse((at, _))| *at);
+        let deadline = self.pool.next_deadline().map(|at| at.0.max(self.now.0));
+        match (world, deadline) {
+            (Some(at), Some(due)) if due <= at => self.deadline(due),
+            (None, Some(due)) => self.deadline(due),
+            (Some(at), _) => {
+                self.now = Moment(at);
+                let Some(Reverse((_, id))) = self.heap.pop() else {
+                    return Ok(());
+                };
+                match self.todo.remove(&id) {
+                    Some(todo) => self.happen(todo),
+                    None => Ok(()),
+                }
+            }
+            (None, None) => Err("nothing will ever happen again".into()),
+        }
+    }
+
+    fn deadline(&mut self, due: u64) -> Verdict {
+        self.now = Moment(due);
+        self.feed(Event::DeadlineReached)?;
+        let mut spins = 0;
+        while self.pool.next_deadline().is_some_and(|at| at <= self.now) {
+            spins += 1;
+            if spins > SPIN_MAX {
+                return Err("deadlines without end at one moment".into());
+            }
+            self.feed(Event::DeadlineReached)?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, todo: Todo) -> Verdict {
+        match todo {
+            Todo::Client(client) => self.client_acts(client),
+            Todo::Actor(later) => self.actor_acts(later),
+            Todo::Trouble => self.trouble(),
+            Todo::Quiet => self.quieten(),
+            Todo::Drain => self.feed(Event::DrainRequested {
+                ticket: None,
+                drain: Drain::Exit,
+            }),
+        }
+    }
+
+    fn actor_acts(&mut self, later: Later) -> Verdict {
+        let (event, next) = self.actors.act(later, &mut self.dice);
+        for later in next {
+            self.later(later.in_us, Todo::Actor(later));
+        }
+        match event {
+            Some(event) => self.feed(event),
+            None => Ok(()),
+        }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        !self.quiet && self.plan.swarm.has(fault)
+    }
+
+    fn client_acts(&mut self, client: usize) -> Verdict {
+        if self.quiet {
+            return Ok(());
+        }
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        let request = self.request();
+        let open = request.count;
+        self.tickets.insert(ticket, Asking { client, open });
+        let user = format!("uid:{}", client % self.plan.users);
+        let entropy = self.dice.next();
+        self.feed(Event::RequestArrived {
+            ticket,
+            request,
+            user,
+            entropy,
+        })
+    }
+
+    fn request(&mut self) -> ImageRequest {
+        let dice = &mut self.dice;
+        let poison = self.plan.swarm.has(Fault::Poison) && dice.permille(40);
+        let prompt = if poison { "a poison fox" } else { "a fox" };
+        let number = dice.from(0, 50);
+        let mut request = ImageRequest::new(format!("{prompt} {number}"));
+        request.model = Some(format!("m{}", dice.below(self.plan.models)));
+        request.steps = Some(dice.from(1, 6) as u32);
+        request.seed = dice.permille(500).then(|| dice.next());
+        request.count = if dice.permille(100) {
+            dice.from(2, 4) as u32
+        } else {
+            1
+        };
+        if dice.permille(150) {
+            let side = 16 * dice.from(4, 96) as u32;
+            request.size = Some(PictureSize {
+                width: side,
+                height: side,
+            });
+        }
+        if self.plan.models > 1 && dice.permille(20) {
+            request.device = DeviceWish::On(Device::Host);
+        }
+        request.priority = match dice.from(0, 9) {
+            0 => Priority::High,
+            1 => Priority::Low,
+            _ => Priority::Normal,
+        };
+        if self.plan.swarm.has(Fault::Deadlines) && dice.permille(200) {
+            request.timeout_ms = Some(dice.from(1, 20_000));
+        }
+        request.detached = dice.permille(100);
+        request
+    }
+
+    /// What is nobody's turn: clients that leave, operators, kills, lost devices.
+    fn trouble(&mut self) -> Verdict {
+        if self.quiet {
+            return Ok(());
+        }
+        let next = self.dice.from(10_000, 600_000);
+        self.later(next, Todo::Trouble);
+        match self.dice.from(0, 7) {
+            0 if self.has(Fault::ClientGone) => self.client_leaves(),
+            1 | 2 if self.has(Fault::Cancels) => self.somebody_cancels(),
+            3 if self.has(Fault::KilledFromOutside) || self.has(Fault::KernelOom) => {
+                for later in self.actors.kill_one(&mut self.dice) {
+                    self.later(later.in_us, Todo::Actor(later));
+                }
+                Ok(())
+            }
+            4 if self.has(Fault::Repeats) => match self.actors.echo(&mut self.dice) {
+                Some(event) => self.feed(event),
+                None => Ok(()),
+            },
+            5 if self.has(Fault::Operator) && self.dice.permille(300) => self.operator(),
+            6 if self.has(Fault::Registry) && self.dice.permille(200) => self.registry_changes(),
+            7 => self.measure(),
+            _ => Ok(()),
+        }
+    }
+
+    fn client_leaves(&mut self) -> Verdict {
+        let nth = self.dice.below(self.tickets.len());
+        let Some((&ticket, asking)) = self.tickets.iter().nth(nth) else {
+            return Ok(());
+        };
+        let client = asking.client;
+        self.tickets.remove(&ticket);
+        self.later(500_000, Todo::Client(client));
+        self.feed(Event::ClientGone { ticket })
+    }
+
+    fn somebody_cancels(&mut self) -> Verdict {
+        let nth = self.dice.below(200);
+        let job = match self.dice.permille(900) {
+            true => self.shadow.job_of(nth),
+            false => Some(JobId(self.dice.from(0, 100_000))),
+        };
+        let by = "uid:0".to_string();
+        match job {
+            Some(job) => self.feed(Event::RequestCancelled { job, by }),
+            None => Ok(()),
+        }
+    }
+
+    fn operator(&mut self) -> Verdict {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        let model = format!("m{}", self.dice.below(self.plan.models));
+        let key = ModelKey::new(&model).expect("a plain key");
+        let target = match self.dice.from(0, 5) {
+            0 => Target::All,
+            1 => Target::Worker(ipc_protocol::ids::WorkerName {
+                model: key,
+                slot: self.dice.from(0, 4) as u32,
+            }),
+            _ => Target::Model(key),
+        };
+        let event = match self.dice.from(0, 6) {
+            0 => Event::StopRequested { ticket, target },
+            1 | 2 => Event::StartRequested { ticket, target },
+            3 => Event::RestartRequested { ticket, target },
+            4 => {
+                let pinned = self.dice.permille(300);
+                Event::PinChanged {
+                    ticket,
+                    model,
+                    pinned,
+                }
+            }
+            5 => {
+                let workers = self.dice.from(0, 2) as u32;
+                Event::Scaled {
+                    ticket,
+                    model,
+                    workers,
+                }
+            }
+            _ => Event::QuarantineReleased {
+                ticket,
+                digest: None,
+            },
+        };
+        self.feed(event)
+    }
+
+    fn registry_changes(&mut self) -> Verdict {
+        let mut specs: Vec<_> = self.registry.iter().cloned().collect();
+        let nth = self.dice.below(specs.len());
+        match self.dice.permille(300) && specs.len() > 1 {
+            true => {
+                specs.remove(nth);
+            }
+            false => specs[nth].digest = format!("digest-{}", self.dice.next()),
+        }
+        let changed = Registry::new(specs).expect("it was sound before");
+        let back = Box::new(self.registry.clone());
+        self.feed(Event::ModelsChanged {
+            registry: Box::new(changed),
+        })?;
+        match self.dice.permille(700) {
+            true => self.feed(Event::ModelsChanged { registry: back }),
+            false => Ok(()),
+        }
+    }
+
+    fn measure(&mut self) -> Verdict {
+        let device = match self.plan.devices {
+            1 => Device::Host,
+            some => Device::Cuda(self.dice.below(some - 1) as u32),
+        };
+        self.feed(Event::MemoryMeasured {
+            device,
+            total: None,
+            measured: Mebibytes(0),
+            foreign: Mebibytes(0),
+        })
+    }
+
+    /// The world is mended: registry, devices and stops.
+    fn quieten(&mut self) -> Verdict {
+        let registry = Box::new(self.registry.clone());
+        self.feed(Event::ModelsChanged { registry })?;
+        for ordinal in 1..self.plan.devices {
+            self.feed(Event::MemoryMeasured {
+                device: Device::Cuda(ordinal as u32 - 1),
+                total: None,
+                measured: Mebibytes(0),
+                foreign: Mebibytes(0),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives one event to the pool, carries its actions out, and checks everything.
+    fn feed(&mut self, event: Event) -> Verdict {
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.clear();
+        self.shadow.before(&event);
+        self.pool.handle(self.now, event.clone(), &mut actions);
+        self.tally.events += 1;
+        self.tally.changes += u64::from(changes(&event, &actions));
+        if let Some(lines) = &mut self.lines {
+            lines.push(line(self.now, self.tally.events, &event, &actions));
+        }
+        let verdict = self.shadow.after(self.now, &event, &actions);
+        for action in &actions {
+            self.carry_out(action);
+        }
+        let admitted = matches!(event, Event::RequestArrived { .. });
+        self.actions = actions;
+        verdict?;
+        if admitted {
+            self.shadow.check_queues()?;
+        }
+        match self.tally.events.is_multiple_of(COMPARE_EVERY) {
+            true => self.shadow.compare(self.now, &self.pool),
+            false => Ok(()),
+        }
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        let dice = &mut self.dice;
+        let next = match action {
+            Action::Start(start) => {
+                let confirms = self.confirms.contains(&start.device);
+                self.actors.start(start, confirms, dice)
+            }
+            Action::Run(run) => self.actors.run(run, dice),
+            Action::Cancel { worker, .. } => self.actors.cancel(*worker, dice),
+            Action::AskToLeave { worker } => self.actors.asked(*worker, dice),
+            Action::Terminate { worker } => self.actors.terminated(*worker, dice),
+            Action::Kill { worker } => self.actors.killed(*worker, dice),
+            Action::Accept(accepted) => {
+                for &job in &accepted.jobs {
+                    self.owners.insert(job, accepted.ticket);
+                }
+                Vec::new()
+            }
+            Action::Refuse { ticket, .. } => {
+                if let Some(asking) = self.tickets.remove(ticket) {
+                    let pause = dice.from(500_000, 10_000_000);
+                    self.later(pause, Todo::Client(asking.client));
+                }
+                Vec::new()
+            }
+            Action::Answer { job, .. } => {
+                self.answered(*job);
+                Vec::new()
+            }
+            Action::Acknowledge { .. } | Action::Report { .. } | Action::Tell(_) | Action::Exit => {
+                Vec::new()
+            }
+        };
+        for later in next {
+            self.later(later.in_us, Todo::Actor(later));
+        }
+    }
+
+    fn answered(&mut self, job: JobId) {
+        let Some(ticket) = self.owners.remove(&job) else {
+            return;
+        };
+        let Some(asking) = self.tickets.get_mut(&ticket) else {
+            return;
+        };
+        asking.open -= 1;
+        if asking.open == 0 {
+            let client = asking.client;
+            self.tickets.remove(&ticket);
+            let pause = self.dice.from(1, 1_000_000);
+            self.later(pause, Todo::Client(client));
+        }
+    }
+}
+
+/// The event changed the pool: heartbeats and echoes do not.
+fn changes(event: &Event, actions: &[Action]) -> bool {
+    match event {
+        Event::WorkerHeard { .. } => false,
+        Event::WorkerSaidHello { .. }
+        | Event::LoadProgressed { .. }
+        | Event::WorkerReady { .. }
+        | Event::MemoryReturned { .. } => true,
+        _ => actions
+            .iter()
+            .any(|action| !matches!(action, Action::Refuse { .. } | Action::Acknowledge { .. })),
+    }
+}
+
+/// Time, number, event, actions, in columns.
+fn line(now: Moment, number: u64, event: &Event, actions: &[Action]) -> String {
+    let event = shortened(&format!("{event:?}"), 110);
+    let said: Vec<String> = actions
+        .iter()
+        .filter(|action| !matches!(action, Action::Report { .. }))
+        .map(|action| shortened(&format!("{action:?}"), 150))
+        .collect();
+    format!(
+        "{:>14} {number:>6}  {event:<110} | {}",
+        now.to_string(),
+        said.join(" · ")
+    )
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
