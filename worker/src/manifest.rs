@@ -4,10 +4,10 @@ use crate::fault::Fault;
 use crate::pipelines::folder::{self, FluxFiles};
 use crate::pipelines::need::{self, Activation};
 use crate::pipelines::{Family, flux, pocket, synthetic};
-use crate::weights::Weights;
+use crate::weights::{WeightFile, Weights, digest};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Facts of one model. Sizes are in pixels, memory in whole MiB, rounded up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,13 +85,14 @@ pub fn embedded() -> Result<Manifest, Fault> {
     let bytes = files
         .weights()
         .iter()
+        .flat_map(|part| part.files())
         .map(|file| file.bytes().len() as u64)
         .sum();
     let residency_mb = need::flux_residency_mb(&files, bytes);
     Ok(flux_manifest(
         "pocket-flux",
         &files,
-        digest(&files.weights()),
+        digest_of(&files.weights()),
         residency_mb,
     ))
 }
@@ -117,7 +118,7 @@ pub fn of_folder(
     }
     let files = folder::flux(path)?;
     let digest = if with_digest {
-        digest(&files.weights())
+        digest_of(&files.weights())
     } else {
         String::new()
     };
@@ -179,13 +180,15 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64
     }
 }
 
-fn digest(files: &[&Weights]) -> String {
-    let mut sum = Sha256::new();
-    files.iter().for_each(|file| sum.update(file.bytes()));
-    sum.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+fn digest_of(files: &[&Weights]) -> String {
+    let mut parts: Vec<&Arc<WeightFile>> = Vec::new();
+    for file in files.iter().flat_map(|part| part.files()) {
+        // A file that holds several parts counts once.
+        if !parts.iter().any(|known| Arc::ptr_eq(known, file)) {
+            parts.push(file);
+        }
+    }
+    digest::of_bytes(parts.iter().map(|file| file.bytes()))
 }
 
 #[cfg(test)]

@@ -1,108 +1,134 @@
-//! Weight files: safetensors, mapped from disk or inside this program.
+//! Weight files: safetensors and GGUF, mapped from disk or inside this program.
 //!
-//! A [`Weights`] is one file with its header checked; a [`Section`] is the part of it below a prefix,
-//! together with the device and dtype that its tensors are wanted in. Every tensor is asked for by name
-//! **and shape**, so that a file that does not fit its configuration is found while loading, by name.
+//! ```text
+//!   WeightFile   one file, its header checked          file · header (safetensors) · gguf
+//!   Weights      one part's tensors by ORIGINAL name   recipe ◀ naming (whatever the files call them)
+//!   Section      a prefix of it, device, dtype         section ▸ Tensor, or Matrix where blocks stay packed
+//! ```
 //!
-//! Format: <https://github.com/huggingface/safetensors#format>.
+//! A pipeline asks for a tensor by the name it has in the model's first published file **and by shape**;
+//! shards, prefixes, other projects' names, scales and dtypes are dealt with here, tensor by tensor. A
+//! file that does not fit its configuration is found while loading, by name.
 
+pub mod digest;
+mod file;
+mod gguf;
+mod header;
+mod kind;
+mod matrix;
+mod naming;
+mod recipe;
 mod section;
 
+pub use file::WeightFile;
+pub use matrix::{Matrix, Products};
+pub use naming::Part;
 pub use section::{Meter, Section};
 
 use crate::fault::Fault;
-use candle_core::{DType, Device, Tensor};
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
+use memmap2::{Mmap, UncheckedAdvice};
+use recipe::Recipe;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Bytes of a file's length prefix.
-const PREFIX: usize = 8;
-
-enum Bytes {
-    Mapped(Mmap),
-    Embedded(&'static [u8]),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Embedded(bytes) => bytes,
-        }
-    }
-}
-
-/// One weight file whose header has been read and checked.
+/// The tensors of one part of a model, by original name, whatever files hold them.
 pub struct Weights {
-    file: String,
-    bytes: Bytes,
-    header: Metadata,
-    data: usize, // offset of the first tensor's bytes
+    files: Vec<Arc<WeightFile>>,
+    recipes: BTreeMap<String, Recipe>,
+    products: Products,
     read: RefCell<BTreeSet<String>>,
 }
 
 impl Weights {
-    /// Maps a file.
+    /// All tensors of one file under the names that they have there.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when it is not there, [`Fault::WeightsCorrupt`] when its header
-    /// is cut, overlaps, points outside the file or is no safetensors header at all.
+    /// As [`WeightFile::open`].
     pub fn open(path: &Path) -> Result<Weights, Fault> {
-        let file = File::open(path).map_err(|error| Fault::reading(path, &error))?;
-        let map = map(&file).map_err(|error| Fault::reading(path, &error))?;
-        Weights::new(path.display().to_string(), Bytes::Mapped(map))
+        Ok(Weights::whole(Arc::new(WeightFile::open(path)?)))
     }
 
-    /// Takes a file that is part of this program; `file` names it in messages.
+    /// All tensors of a file that is part of this program; `file` names it in messages.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`], as [`Weights::open`].
+    /// As [`WeightFile::embedded`].
     pub fn embedded(file: &str, bytes: &'static [u8]) -> Result<Weights, Fault> {
-        Weights::new(file.to_owned(), Bytes::Embedded(bytes))
+        Ok(Weights::whole(Arc::new(WeightFile::embedded(file, bytes)?)))
     }
 
-    fn new(file: String, bytes: Bytes) -> Result<Weights, Fault> {
-        let (length, header) = SafeTensors::read_metadata(bytes.as_slice()).map_err(|error| {
-            Fault::WeightsCorrupt {
-                file: file.clone(),
-                what: error.to_string(),
-            }
-        })?;
-        Ok(Weights {
-            file,
-            bytes,
-            header,
-            data: PREFIX + length,
+    fn whole(file: Arc<WeightFile>) -> Weights {
+        let recipes = recipe::as_stored(&file);
+        Weights::new(vec![file], recipes)
+    }
+
+    /// The tensors of `part` among those of `files` whose names start with `prefix`.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] for a tensor that two files hold, that lacks one of its pieces or whose
+    /// scale cannot be read.
+    pub fn of_part(
+        part: Part,
+        files: Vec<Arc<WeightFile>>,
+        prefix: &str,
+    ) -> Result<Weights, Fault> {
+        let recipes = recipe::of_part(part, &files, prefix)?;
+        Ok(Weights::new(files, recipes))
+    }
+
+    fn new(files: Vec<Arc<WeightFile>>, recipes: BTreeMap<String, Recipe>) -> Weights {
+        Weights {
+            files,
+            recipes,
+            products: Products::default(),
             read: RefCell::default(),
-        })
+        }
     }
 
-    /// The file's name in messages.
+    /// The same tensors, packed ones multiplied as `products` says.
+    #[must_use]
+    pub fn with_products(self, products: Products) -> Weights {
+        Weights { products, ..self }
+    }
+
+    /// The first file's name in messages.
     pub fn file(&self) -> &str {
-        &self.file
+        self.files.first().map_or("", |file| file.name())
     }
 
-    /// The whole file.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.as_slice()
+    /// The files that hold these tensors, and perhaps those of other parts.
+    pub fn files(&self) -> &[Arc<WeightFile>] {
+        &self.files
     }
 
-    /// Shape of a tensor, if the file has it.
+    /// Bytes of these tensors as stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.recipes.values().map(Recipe::stored_bytes).sum()
+    }
+
+    /// Shape of a tensor, if there is one of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.header.info(name).map(|info| info.shape.as_slice())
+        self.recipes.get(name).map(|recipe| recipe.shape.as_slice())
     }
 
     /// Elements of all tensors whose name `wanted` accepts.
     pub fn elements(&self, wanted: impl Fn(&str) -> bool) -> u64 {
-        let tensors = self.header.tensors();
-        let chosen = tensors.iter().filter(|(name, _)| wanted(name));
+        let chosen = self.recipes.iter().filter(|(name, _)| wanted(name));
+        chosen.map(|(_, recipe)| recipe.elements()).sum()
+    }
+
+    /// Bytes of the tensors that `wanted` accepts once loaded: `width` each element, packed matrices as
+    /// they are stored.
+    pub fn held_bytes(&self, width: usize, wanted: impl Fn(&str) -> bool) -> u64 {
+        let chosen = self.recipes.iter().filter(|(name, _)| wanted(name));
         chosen
-            .map(|(_, info)| info.shape.iter().product::<usize>() as u64)
+            .map(|(name, recipe)| match recipe.packed() {
+                // An embedding is looked up and not multiplied: it is widened.
+                Some(_) if !name.contains("shared.") => recipe.stored_bytes(),
+                _ => recipe.elements() * width as u64,
+            })
             .sum()
     }
 
@@ -113,35 +139,20 @@ impl Weights {
     /// `ignored` prefixes.
     pub fn refuse_unread(&self, ignored: &[&str]) -> Result<(), Fault> {
         let read = self.read.borrow();
-        let mut names = self.header.offset_keys();
-        names.retain(|name| !read.contains(name) && !ignored.iter().any(|i| name.starts_with(i)));
-        match names.first() {
-            None => Ok(()),
-            Some(name) => {
-                let what = "is in the file, but the configuration has no place for it";
-                Err(Fault::configuration(&self.file, name, what))
-            }
-        }
-    }
-
-    fn info(&self, name: &str) -> Result<&TensorInfo, Fault> {
-        let info = self.header.info(name);
-        info.ok_or_else(|| Fault::configuration(&self.file, name, "is not in the file"))
-    }
-
-    fn stored(&self, info: &TensorInfo, name: &str, device: &Device) -> Result<Tensor, Fault> {
-        let dtype = match info.dtype {
-            Stored::F32 => DType::F32,
-            Stored::F16 => DType::F16,
-            Stored::BF16 => DType::BF16,
-            other => {
-                let what = format!("is stored as {other:?}; F32, F16 and BF16 are read");
-                return Err(Fault::configuration(&self.file, name, what));
-            }
+        let unread = |name: &&String| {
+            !read.contains(*name) && !ignored.iter().any(|start| name.starts_with(start))
         };
-        let (start, end) = info.data_offsets;
-        let bytes = &self.bytes()[self.data + start..self.data + end];
-        Ok(Tensor::from_raw_buffer(bytes, dtype, &info.shape, device)?)
+        let Some(name) = self.recipes.keys().find(unread) else {
+            return Ok(());
+        };
+        let (file, stored) = self.recipes[name].origin();
+        let what = "is in the file, but the configuration has no place for it";
+        Err(Fault::configuration(file, stored, what))
+    }
+
+    fn recipe(&self, name: &str) -> Result<&Recipe, Fault> {
+        let found = self.recipes.get(name);
+        found.ok_or_else(|| Fault::configuration(self.file(), name, "is not in the file"))
     }
 }
 
@@ -154,10 +165,21 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
+/// Gives the pages of a range back, so that a loaded tensor is not held a second time as the file's.
+#[allow(unsafe_code)]
+fn release(map: &Mmap, start: usize, length: usize) {
+    // SAFETY: JUSTIFICATION: the map is shared with its file and never written, so a page that is dropped is
+    // read from the file again when somebody touches it: no value changes under any reference.
+    let given = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) };
+    // A kernel that will not is no fault: the pages are reclaimed under pressure.
+    drop(given);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use safetensors::tensor::TensorView;
+    use candle_core::{DType, Device};
+    use safetensors::tensor::{Dtype as Stored, TensorView};
 
     fn file(folder: &Path, cut: usize) -> std::path::PathBuf {
         let data: Vec<u8> = [1f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();

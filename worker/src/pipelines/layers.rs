@@ -4,13 +4,13 @@
 //! on the processor is silently wrong for a transposed left-hand side with a broadcast right-hand side.
 
 use crate::fault::Fault;
-use crate::weights::Section;
+use crate::weights::{Matrix, Section};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops;
 
 /// `x W^T + b`, over the last axis.
 pub struct Linear {
-    weight: Tensor, // (out, in)
+    weight: Matrix, // (out, in)
     bias: Option<Tensor>,
 }
 
@@ -32,7 +32,7 @@ impl Linear {
     /// # Errors
     /// As [`Section::tensor`].
     pub fn without_bias(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, Fault> {
-        let weight = section.tensor("weight", &[outputs, inputs])?;
+        let weight = section.matrix("weight", (outputs, inputs))?;
         Ok(Linear { weight, bias: None })
     }
 
@@ -41,19 +41,19 @@ impl Linear {
     /// # Errors
     /// The device's faults.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        let (outputs, inputs) = self.weight.dims2()?;
+        let (outputs, inputs) = self.weight.dims()?;
         let mut shape = x.dims().to_vec();
         let rows = x.elem_count() / inputs;
         if let Some(last) = shape.last_mut() {
             *last = outputs;
         }
-        let flat = x.contiguous()?.reshape((rows, inputs))?;
-        let product = flat.matmul(&self.weight.t()?)?; // (rows, out)
+        let flat = computed(&x.contiguous()?.reshape((rows, inputs))?)?;
+        let product = self.weight.product(&flat)?; // (rows, out)
         let sum = match &self.bias {
-            Some(bias) => product.broadcast_add(bias)?,
+            Some(bias) => product.broadcast_add(&computed(bias)?)?,
             None => product,
         };
-        Ok(sum.reshape(shape)?)
+        Ok(sum.to_dtype(x.dtype())?.reshape(shape)?)
     }
 }
 
@@ -132,6 +132,17 @@ impl RmsNorm {
     }
 }
 
+/// What a product is computed from: f32 on the processor, the stored dtype elsewhere.
+///
+/// The processor's product of halves widens both sides anyway; done here, what follows the product (a
+/// bias, a softmax) sees values that are not rounded yet, as in the references' fused kernels.
+fn computed(x: &Tensor) -> Result<Tensor, Fault> {
+    match x.device() {
+        Device::Cpu => Ok(x.to_dtype(DType::F32)?),
+        _ => Ok(x.clone()),
+    }
+}
+
 /// `softmax(q k^T * scale + bias) v` over (b, heads, s, d); the bias broadcasts over what it lacks.
 ///
 /// The softmax runs in f32 whatever the dtype, as the references' do: candle's own adds up in the dtype
@@ -144,15 +155,18 @@ pub fn attention(
     scale: f64,
     bias: Option<&Tensor>,
 ) -> Result<Tensor, Fault> {
-    let mut scores = q.contiguous()?.matmul(&k.contiguous()?.t()?)?; // (b, heads, s, s)
+    let dtype = v.dtype();
+    let (q, k) = (computed(&q.contiguous()?)?, computed(&k.contiguous()?)?);
+    let v = computed(&v.contiguous()?)?;
+    let mut scores = q.matmul(&k.t()?)?; // (b, heads, s, s)
     if scale != 1.0 {
         scores = (scores * scale)?;
     }
     if let Some(bias) = bias {
-        scores = scores.broadcast_add(bias)?;
+        scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
     }
     let weights = ops::softmax_last_dim(&scores.to_dtype(DType::F32)?)?.to_dtype(v.dtype())?;
-    Ok(weights.matmul(&v.contiguous()?)?) // (b, heads, s, d)
+    Ok(weights.matmul(&v)?.to_dtype(dtype)?) // (b, heads, s, d)
 }
 
 /// (b, s, heads * d) to (b, heads, s, d).

@@ -1,9 +1,11 @@
 //! The part of a weight file below a prefix, and how far loading has come.
 
-use super::Weights;
+use super::recipe::Recipe;
+use super::{Matrix, Weights};
 use crate::fault::Fault;
 use candle_core::{DType, Device, Tensor};
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 /// Counts bytes of loaded tensors and tells the fraction of all.
 pub struct Meter<'a> {
@@ -17,7 +19,7 @@ impl<'a> Meter<'a> {
     pub fn new(files: &[&Weights], tell: &'a mut dyn FnMut(f32)) -> Meter<'a> {
         let total = files
             .iter()
-            .map(|file| file.bytes().len() as u64)
+            .map(|file| file.stored_bytes())
             .sum::<u64>()
             .max(1);
         Meter {
@@ -27,8 +29,8 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn count(&self, bytes: usize) {
-        self.done.set(self.done.get() + bytes as u64);
+    fn count(&self, bytes: u64) {
+        self.done.set(self.done.get() + bytes);
         let fraction = self.done.get() as f64 / self.total as f64;
         (self.tell.borrow_mut())((fraction as f32).min(1.0));
     }
@@ -103,21 +105,39 @@ impl<'a> Section<'a> {
     /// # Errors
     /// [`Fault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Fault> {
-        let name = self.full(name);
-        let info = self.weights.info(&name)?;
-        if info.shape != shape {
-            let what = format!(
-                "has shape {:?}, the configuration asks for {shape:?}",
-                info.shape
-            );
-            return Err(Fault::configuration(&self.weights.file, name, what));
-        }
-        let tensor = self
-            .weights
-            .stored(info, &name, self.device)?
-            .to_dtype(self.dtype)?;
-        self.meter.count(info.data_offsets.1 - info.data_offsets.0);
-        self.weights.read.borrow_mut().insert(name);
+        let (name, recipe) = self.recipe(name, shape)?;
+        let tensor = recipe.tensor(self.dtype, self.device)?;
+        self.count(name, recipe);
         Ok(tensor)
+    }
+
+    /// A matrix (out, in) of exactly this shape, packed when its file has it so.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn matrix(&self, name: &str, shape: (usize, usize)) -> Result<Matrix, Fault> {
+        let (full, recipe) = self.recipe(name, &[shape.0, shape.1])?;
+        let Some(blocks) = recipe.blocks(self.device)? else {
+            return Ok(Matrix::Dense(self.tensor(name, &[shape.0, shape.1])?));
+        };
+        self.count(full, recipe);
+        Ok(Matrix::Packed(Arc::new(blocks), self.weights.products))
+    }
+
+    fn recipe(&self, name: &str, shape: &[usize]) -> Result<(String, &'a Recipe), Fault> {
+        let name = self.full(name);
+        let recipe = self.weights.recipe(&name)?;
+        if recipe.shape == shape {
+            return Ok((name, recipe));
+        }
+        let found = &recipe.shape;
+        let what = format!("has shape {found:?}, the configuration asks for {shape:?}");
+        let (file, stored) = recipe.origin();
+        Err(Fault::configuration(file, stored, what))
+    }
+
+    fn count(&self, name: String, recipe: &Recipe) {
+        self.meter.count(recipe.stored_bytes());
+        self.weights.read.borrow_mut().insert(name);
     }
 }

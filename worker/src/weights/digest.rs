@@ -1,0 +1,83 @@
+//! SHA-256 of weight files, and whether they are what they were.
+
+use crate::fault::Fault;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path};
+
+/// File of digests in a model's folder: lines of `HEX  PATH`, as sha256sum writes them.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// Bytes read at once.
+const CHUNK: usize = 1 << 20;
+
+/// Hexadecimal SHA-256 of bytes in memory, one slice after the other.
+pub fn of_bytes<'b>(slices: impl IntoIterator<Item = &'b [u8]>) -> String {
+    let mut sum = Sha256::new();
+    slices.into_iter().for_each(|slice| sum.update(slice));
+    hex(sum)
+}
+
+/// Hexadecimal SHA-256 of a file.
+///
+/// # Errors
+/// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`] when it cannot be read.
+pub fn of_file(path: &Path) -> Result<String, Fault> {
+    let unread = |error| Fault::reading(path, &error);
+    let mut file = File::open(path).map_err(unread)?;
+    let (mut sum, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
+    loop {
+        let count = file.read(&mut chunk).map_err(unread)?;
+        if count == 0 {
+            return Ok(hex(sum));
+        }
+        sum.update(&chunk[..count]);
+    }
+}
+
+fn hex(sum: Sha256) -> String {
+    let bytes = sum.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares the files of a folder with its [`SUMS`]; gives the names that were compared.
+///
+/// # Errors
+/// [`Fault::WeightsMissing`] without such a list or for a file of it that is gone;
+/// [`Fault::WeightsCorrupt`] naming the first file that is not what it was.
+pub fn verify(folder: &Path) -> Result<Vec<String>, Fault> {
+    let list = folder.join(SUMS);
+    let text = std::fs::read_to_string(&list).map_err(|error| Fault::reading(&list, &error))?;
+    let damaged = |line: &str| Fault::WeightsCorrupt {
+        file: list.display().to_string(),
+        what: format!("{line:?} is not a digest and a name"),
+    };
+    let mut compared = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let pair = line.split_once(' ').ok_or_else(|| damaged(line))?;
+        let (digest, name) = (pair.0, pair.1.trim_start_matches([' ', '*']));
+        let inside = |part| matches!(part, Component::Normal(_));
+        if digest.len() != 64 || !Path::new(name).components().all(inside) {
+            return Err(damaged(line));
+        }
+        let path = folder.join(name);
+        expect(&path.display().to_string(), &of_file(&path)?, digest)?;
+        compared.push(name.to_owned());
+    }
+    Ok(compared)
+}
+
+/// Compares a digest with the one that was promised.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] naming `file` when they differ.
+pub fn expect(file: &str, found: &str, promised: &str) -> Result<(), Fault> {
+    if found.eq_ignore_ascii_case(promised) {
+        return Ok(());
+    }
+    Err(Fault::WeightsCorrupt {
+        file: file.to_owned(),
+        what: format!("has SHA-256 {found}, not {promised}: its bytes are not what they were"),
+    })
+}

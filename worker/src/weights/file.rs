@@ -1,0 +1,132 @@
+//! One weight file: its bytes, and where in them each tensor lies.
+
+use super::kind::Kind;
+use super::{gguf, header, map, release};
+use crate::fault::Fault;
+use memmap2::Mmap;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+/// A tensor as its file's header describes it; the range was checked against the file's length.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) shape: Vec<usize>,
+    pub(super) range: Range<usize>,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+/// One weight file whose header has been read and checked.
+pub struct WeightFile {
+    name: String,
+    bytes: Bytes,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl WeightFile {
+    /// Maps a file: safetensors, or GGUF, told apart by their first bytes.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is a pickle, or
+    /// its header is cut, overlaps, points outside the file or is no header at all;
+    /// [`Fault::Configuration`] for a dtype that nobody knows.
+    pub fn open(path: &Path) -> Result<WeightFile, Fault> {
+        let file = File::open(path).map_err(|error| Fault::reading(path, &error))?;
+        let map = map(&file).map_err(|error| Fault::reading(path, &error))?;
+        WeightFile::new(path.display().to_string(), Bytes::Mapped(map))
+    }
+
+    /// Takes a file that is part of this program; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`WeightFile::open`].
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<WeightFile, Fault> {
+        WeightFile::new(name.to_owned(), Bytes::Embedded(bytes))
+    }
+
+    fn new(name: String, bytes: Bytes) -> Result<WeightFile, Fault> {
+        let content: &[u8] = match &bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        };
+        if is_pickle(content) {
+            let what = "is a pickle, which can run any program when it is opened; only safetensors and \
+                        GGUF are read";
+            return Err(corrupt(&name, what));
+        }
+        let entries = if content.starts_with(gguf::MAGIC) {
+            gguf::entries(&name, content)?
+        } else {
+            header::entries(&name, content)?
+        };
+        Ok(WeightFile {
+            name,
+            bytes,
+            entries,
+        })
+    }
+
+    /// The file's name in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+
+    /// Names of its tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Whether it holds a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Shape of a tensor as stored, if the file has it.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    pub(super) fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    /// Bytes of a tensor.
+    pub(super) fn data(&self, entry: &Entry) -> &[u8] {
+        &self.bytes()[entry.range.clone()]
+    }
+
+    /// Says that a tensor's bytes are not needed again soon.
+    pub(super) fn release(&self, entry: &Entry) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            release(map, entry.range.start, entry.range.len());
+        }
+    }
+}
+
+/// A zip archive (what torch saves), or the first opcode of a pickle of protocol 2 or later.
+fn is_pickle(bytes: &[u8]) -> bool {
+    // A safetensors file starts with its header's length and a brace, which looks like neither.
+    let safetensors = bytes.get(8) == Some(&b'{');
+    !safetensors && (bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]))
+}
+
+pub(super) fn corrupt(file: &str, what: impl Into<String>) -> Fault {
+    Fault::WeightsCorrupt {
+        file: file.to_owned(),
+        what: what.into(),
+    }
+}

@@ -1,0 +1,238 @@
+//! The header of a GGUF file, read with bounds on everything it may claim.
+//!
+//! Format: `docs/gguf.md` in ggml-org/ggml, versions 2 and 3, little endian. What the file says about itself
+//! is stepped over and never collected: only tensors and the alignment are kept.
+
+use super::file::{Entry, corrupt};
+use super::kind::Kind;
+use crate::fault::Fault;
+use std::collections::BTreeMap;
+
+/// First bytes of the file.
+pub(super) const MAGIC: &[u8] = b"GGUF";
+
+/// Most tensors, and most key-value pairs, of one file.
+const COUNT_MAX: u64 = 1 << 16;
+/// Longest name of a tensor or key.
+const NAME_MAX: usize = 1 << 10;
+/// Most dimensions, as the format says.
+const DIMENSIONS_MAX: u32 = 4;
+const ALIGNMENT: usize = 32;
+const ALIGNMENT_MAX: u32 = 1 << 16;
+
+/// Numbers of the value types.
+const UINT32: u32 = 4;
+const STRING: u32 = 8;
+const ARRAY: u32 = 9;
+
+/// Where the reading has come to; every step is checked against the file's end.
+struct Cursor<'a> {
+    file: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn fail(&self, what: impl std::fmt::Display) -> Fault {
+        corrupt(
+            self.file,
+            format!("its header is damaged at byte {}: {what}", self.at),
+        )
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
+        let rest = &self.bytes[self.at..];
+        if count > rest.len() {
+            return Err(self.fail(format!(
+                "{count} more bytes are claimed, {} left",
+                rest.len()
+            )));
+        }
+        self.at += count;
+        Ok(&rest[..count])
+    }
+
+    fn word(&mut self) -> Result<u32, Fault> {
+        let bytes = self.take(4)?;
+        Ok(bytes
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u32::from(*byte)))
+    }
+
+    fn long(&mut self) -> Result<u64, Fault> {
+        let low = u64::from(self.word()?);
+        Ok(low | u64::from(self.word()?) << 32)
+    }
+
+    fn length(&mut self) -> Result<usize, Fault> {
+        let long = self.long()?;
+        usize::try_from(long).map_err(|_| self.fail(format!("a length of {long}")))
+    }
+
+    fn count(&mut self, of: &str) -> Result<u64, Fault> {
+        let count = self.long()?;
+        if count > COUNT_MAX {
+            return Err(self.fail(format!("{count} {of}; {COUNT_MAX} are the most")));
+        }
+        Ok(count)
+    }
+
+    fn name(&mut self) -> Result<&'a str, Fault> {
+        let length = self.length()?;
+        if length > NAME_MAX {
+            return Err(self.fail(format!("a name of {length} bytes")));
+        }
+        let bytes = self.take(length)?;
+        std::str::from_utf8(bytes).map_err(|_| self.fail("a name that is not text"))
+    }
+
+    /// Steps over a value. Arrays hold no arrays, as no writer makes them.
+    fn skip(&mut self, kind: u32) -> Result<(), Fault> {
+        if kind != ARRAY {
+            return self.skip_many(kind, 1);
+        }
+        let (kind, count) = (self.word()?, self.length()?);
+        self.skip_many(kind, count)
+    }
+
+    fn skip_many(&mut self, kind: u32, count: usize) -> Result<(), Fault> {
+        let width = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            10..=12 => 8,
+            STRING => {
+                // Each string takes at least its length, so that the count cannot outlast the file.
+                for _ in 0..count {
+                    let length = self.length()?;
+                    self.take(length)?;
+                }
+                return Ok(());
+            }
+            _ => return Err(self.fail(format!("the unknown value type {kind}"))),
+        };
+        let all = count.checked_mul(width);
+        let all = all.ok_or_else(|| self.fail(format!("an array of {count}")))?;
+        self.take(all).map(|_| ())
+    }
+}
+
+/// Where each tensor of the file lies.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] for a header that is cut, claims too much, or whose tensors overlap or lie
+/// outside the file; [`Fault::Configuration`] for a type that nobody knows.
+pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, Fault> {
+    let mut cursor = Cursor {
+        file,
+        bytes,
+        at: MAGIC.len(),
+    };
+    let version = cursor.word()?;
+    if !(2..=3).contains(&version) {
+        return Err(cursor.fail(format!("GGUF version {version}; 2 and 3 are read")));
+    }
+    let tensors = cursor.count("tensors")?;
+    let alignment = alignment(&mut cursor)?;
+    let mut listed = Vec::new();
+    for _ in 0..tensors {
+        listed.push(tensor(&mut cursor)?);
+    }
+    let start = cursor.at.next_multiple_of(alignment);
+    let mut entries = BTreeMap::new();
+    for (name, mut entry) in listed {
+        let place = |offset: usize| offset.checked_add(start);
+        let (Some(from), Some(to)) = (place(entry.range.start), place(entry.range.end)) else {
+            return Err(corrupt(file, format!("{name} lies beyond any file")));
+        };
+        if to > bytes.len() || !entry.range.start.is_multiple_of(alignment) {
+            let what = format!("{name} lies at {from}..{to} of {} bytes", bytes.len());
+            return Err(corrupt(file, what));
+        }
+        entry.range = from..to;
+        if entries.insert(name.clone(), entry).is_some() {
+            return Err(corrupt(file, format!("{name} is in its header twice")));
+        }
+    }
+    check_cover(file, &entries, start, alignment, bytes.len())?;
+    Ok(entries)
+}
+
+/// Steps over the key-value pairs, keeping the alignment.
+fn alignment(cursor: &mut Cursor) -> Result<usize, Fault> {
+    let mut alignment = ALIGNMENT;
+    for _ in 0..cursor.count("key-value pairs")? {
+        let (key, kind) = (cursor.name()?, cursor.word()?);
+        if key != "general.alignment" || kind != UINT32 {
+            cursor.skip(kind)?;
+            continue;
+        }
+        let value = cursor.word()?;
+        if !value.is_power_of_two() || value > ALIGNMENT_MAX {
+            return Err(cursor.fail(format!("an alignment of {value}")));
+        }
+        alignment = value as usize;
+    }
+    Ok(alignment)
+}
+
+/// One tensor, its range still counted from the start of the data.
+fn tensor(cursor: &mut Cursor) -> Result<(String, Entry), Fault> {
+    let name = cursor.name()?.to_owned();
+    let dimensions = cursor.word()?;
+    if dimensions > DIMENSIONS_MAX {
+        return Err(cursor.fail(format!("{name} has {dimensions} dimensions")));
+    }
+    let mut shape = Vec::new();
+    for _ in 0..dimensions {
+        shape.push(cursor.length()?);
+    }
+    shape.reverse(); // the file has the innermost first
+    let number = cursor.word()?;
+    let kind = Kind::of_ggml(number).ok_or_else(|| {
+        let what = format!("has the unknown type {number}");
+        Fault::configuration(cursor.file, &name, what)
+    })?;
+    let offset = cursor.length()?;
+    let end = kind
+        .bytes(&shape)
+        .and_then(|bytes| offset.checked_add(bytes));
+    let end = end.ok_or_else(|| cursor.fail(format!("{name} cannot be {kind} {shape:?}")))?;
+    let entry = Entry {
+        kind,
+        shape,
+        range: offset..end,
+    };
+    Ok((name, entry))
+}
+
+/// Tensors lie one after the other, each at the next aligned place, and nothing lies behind the last.
+fn check_cover(
+    file: &str,
+    entries: &BTreeMap<String, Entry>,
+    start: usize,
+    alignment: usize,
+    length: usize,
+) -> Result<(), Fault> {
+    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
+    order.sort_by_key(|(_, entry)| (entry.range.start, entry.range.end));
+    let mut reached = start;
+    for (name, entry) in order {
+        if entry.range.start != reached {
+            let word = if entry.range.start < reached {
+                "overlaps"
+            } else {
+                "leaves a gap behind"
+            };
+            return Err(corrupt(file, format!("{name} {word} what lies before it")));
+        }
+        reached = entry.range.end.next_multiple_of(alignment);
+    }
+    // The last tensor need not be padded.
+    if length > reached {
+        let what = format!("{} bytes at its end belong to no tensor", length - reached);
+        return Err(corrupt(file, what));
+    }
+    Ok(())
+}

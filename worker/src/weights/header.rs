@@ -1,0 +1,174 @@
+//! The header of a safetensors file.
+//!
+//! Format: <https://github.com/huggingface/safetensors#format>. Read here and not by the format's own crate
+//! so that every fault names its tensor, a name that occurs twice is one of them, and the number of
+//! tensors is bounded while they are read.
+
+use super::file::{Entry, corrupt};
+use super::kind::Kind;
+use crate::fault::Fault;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Bytes of a file's length prefix.
+const PREFIX: usize = 8;
+/// Longest header, as the format says.
+const HEADER_MAX: usize = 100_000_000;
+/// Most tensors of one file; the largest published model has about 2000.
+const TENSORS_MAX: usize = 1 << 16;
+/// Most dimensions of a tensor.
+const DIMENSIONS_MAX: usize = 8;
+
+#[derive(Deserialize)]
+struct Described {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+/// Tensors in the order of the header, those of one name both.
+struct Listed(Vec<(String, Described)>);
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Listed, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Listed;
+
+            fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
+                out.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+                let mut all = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if all.len() == TENSORS_MAX {
+                        return Err(de::Error::custom(format!(
+                            "more than {TENSORS_MAX} tensors"
+                        )));
+                    } else {
+                        let described = map.next_value();
+                        let named = |error| de::Error::custom(format!("{name}: {error}"));
+                        all.push((name.clone(), described.map_err(named)?));
+                    }
+                }
+                Ok(Listed(all))
+            }
+        }
+        from.deserialize_map(Names)
+    }
+}
+
+/// Where each tensor of the file lies.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] for a header that is cut or does not account for every byte of the file
+/// once; [`Fault::Configuration`] for a dtype that nobody knows.
+pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, Fault> {
+    let start = data_start(file, bytes)?;
+    let listed: Listed = serde_json::from_slice(&bytes[PREFIX..start])
+        .map_err(|error| corrupt(file, format!("its header is damaged: {error}")))?;
+    let mut entries = BTreeMap::new();
+    for (name, described) in listed.0 {
+        let entry = entry(file, &name, described, start, bytes.len())?;
+        if entries.insert(name.clone(), entry).is_some() {
+            return Err(corrupt(file, format!("{name} is in its header twice")));
+        }
+    }
+    check_cover(file, &entries, start, bytes.len())?;
+    Ok(entries)
+}
+
+/// Where the tensors' bytes start.
+fn data_start(file: &str, bytes: &[u8]) -> Result<usize, Fault> {
+    let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
+        return Err(corrupt(file, format!("has only {} bytes", bytes.len())));
+    };
+    let length = u64::from_le_bytes(*prefix);
+    let start = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= HEADER_MAX)
+        .map(|length| length + PREFIX);
+    match start {
+        Some(start) if start <= bytes.len() => Ok(start),
+        Some(_) => Err(corrupt(
+            file,
+            format!(
+                "is cut: its header has {length} bytes, the file {}",
+                bytes.len()
+            ),
+        )),
+        None => Err(corrupt(
+            file,
+            format!("is neither safetensors nor GGUF: a header of {length} bytes"),
+        )),
+    }
+}
+
+fn entry(
+    file: &str,
+    name: &str,
+    described: Described,
+    start: usize,
+    length: usize,
+) -> Result<Entry, Fault> {
+    let kind = Kind::of_safetensors(&described.dtype).ok_or_else(|| {
+        let what = format!("has the unknown dtype {:?}", described.dtype);
+        Fault::configuration(file, name, what)
+    })?;
+    let shape = described.shape;
+    if shape.len() > DIMENSIONS_MAX {
+        let what = format!("{name} has {} dimensions", shape.len());
+        return Err(corrupt(file, what));
+    }
+    let (from, to) = described.data_offsets;
+    if from > to || to > length - start {
+        let data = length - start;
+        let what = format!("{name} lies at {from}..{to} of {data} bytes of data");
+        return Err(corrupt(file, what));
+    }
+    if kind.bytes(&shape) != Some(to - from) {
+        let what = format!(
+            "{name} has {} bytes, not those of {kind} {shape:?}",
+            to - from
+        );
+        return Err(corrupt(file, what));
+    }
+    Ok(Entry {
+        kind,
+        shape,
+        range: start + from..start + to,
+    })
+}
+
+/// Every byte of the data belongs to exactly one tensor, as the format demands.
+fn check_cover(
+    file: &str,
+    entries: &BTreeMap<String, Entry>,
+    start: usize,
+    length: usize,
+) -> Result<(), Fault> {
+    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
+    order.sort_by_key(|(_, entry)| (entry.range.start, entry.range.end));
+    let mut reached = start;
+    for (name, entry) in order {
+        if entry.range.start != reached {
+            let word = if entry.range.start < reached {
+                "overlaps"
+            } else {
+                "leaves a gap behind"
+            };
+            return Err(corrupt(file, format!("{name} {word} the tensor before it")));
+        }
+        reached = entry.range.end;
+    }
+    if reached != length {
+        let what = format!("{} bytes at its end belong to no tensor", length - reached);
+        return Err(corrupt(file, what));
+    }
+    Ok(())
+}

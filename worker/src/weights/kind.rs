@@ -1,0 +1,224 @@
+//! How the elements of a stored tensor are encoded, and how they are widened.
+
+use crate::fault::Fault;
+use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
+use candle_core::{DType, Device, Tensor};
+use std::fmt;
+use std::sync::LazyLock;
+
+/// Encoding of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// One number each: f32, f16, bf16.
+    Plain(DType),
+    /// 8 bits: sign, 4 of exponent with bias 7, 3 of fraction; no infinities (e4m3fn).
+    Float8,
+    /// GGML's blocks.
+    Blocks(GgmlDType),
+    /// Known by name and size, but not read.
+    Other {
+        name: &'static str,
+        block: usize,
+        bytes: usize,
+    },
+}
+
+/// Encodings of safetensors that no weight that we read may have.
+const SAFETENSORS_OTHERS: [(&str, usize); 12] = [
+    ("BOOL", 1),
+    ("U8", 1),
+    ("I8", 1),
+    ("F8_E5M2", 1),
+    ("F8_E8M0", 1),
+    ("I16", 2),
+    ("U16", 2),
+    ("I32", 4),
+    ("U32", 4),
+    ("I64", 8),
+    ("U64", 8),
+    ("F64", 8),
+];
+
+/// (number, name, elements and bytes of a block) of the types that candle has no blocks for.
+/// Source: `GGML_QUANT_SIZES` in ggml's `gguf-py/gguf/constants.py`.
+const GGML_OTHERS: [(u32, &str, usize, usize); 18] = [
+    (9, "Q8_1", 32, 40),
+    (15, "Q8_K", 256, 292),
+    (16, "IQ2_XXS", 256, 66),
+    (17, "IQ2_XS", 256, 74),
+    (18, "IQ3_XXS", 256, 98),
+    (19, "IQ1_S", 256, 50),
+    (20, "IQ4_NL", 32, 18),
+    (21, "IQ3_S", 256, 110),
+    (22, "IQ2_S", 256, 82),
+    (23, "IQ4_XS", 256, 136),
+    (24, "I8", 1, 1),
+    (25, "I16", 1, 2),
+    (26, "I32", 1, 4),
+    (27, "I64", 1, 8),
+    (28, "F64", 1, 8),
+    (29, "IQ1_M", 256, 56),
+    (34, "TQ1_0", 256, 54),
+    (35, "TQ2_0", 256, 66),
+];
+
+impl Kind {
+    pub(super) fn of_safetensors(name: &str) -> Option<Kind> {
+        Some(match name {
+            "F32" => Kind::Plain(DType::F32),
+            "F16" => Kind::Plain(DType::F16),
+            "BF16" => Kind::Plain(DType::BF16),
+            "F8_E4M3" => Kind::Float8,
+            _ => {
+                let (name, bytes) = *SAFETENSORS_OTHERS.iter().find(|other| other.0 == name)?;
+                Kind::Other {
+                    name,
+                    block: 1,
+                    bytes,
+                }
+            }
+        })
+    }
+
+    pub(super) fn of_ggml(number: u32) -> Option<Kind> {
+        Some(match number {
+            0 => Kind::Plain(DType::F32),
+            1 => Kind::Plain(DType::F16),
+            30 => Kind::Plain(DType::BF16),
+            2 => Kind::Blocks(GgmlDType::Q4_0),
+            3 => Kind::Blocks(GgmlDType::Q4_1),
+            6 => Kind::Blocks(GgmlDType::Q5_0),
+            7 => Kind::Blocks(GgmlDType::Q5_1),
+            8 => Kind::Blocks(GgmlDType::Q8_0),
+            10 => Kind::Blocks(GgmlDType::Q2K),
+            11 => Kind::Blocks(GgmlDType::Q3K),
+            12 => Kind::Blocks(GgmlDType::Q4K),
+            13 => Kind::Blocks(GgmlDType::Q5K),
+            14 => Kind::Blocks(GgmlDType::Q6K),
+            _ => {
+                let other = GGML_OTHERS.iter().find(|other| other.0 == number)?;
+                let (_, name, block, bytes) = *other;
+                Kind::Other { name, block, bytes }
+            }
+        })
+    }
+
+    /// Elements and bytes of a block; a row is made of whole blocks.
+    fn block(self) -> (usize, usize) {
+        match self {
+            Kind::Plain(dtype) => (1, dtype.size_in_bytes()),
+            Kind::Float8 => (1, 1),
+            Kind::Blocks(ggml) => (ggml.block_size(), ggml.type_size()),
+            Kind::Other { block, bytes, .. } => (block, bytes),
+        }
+    }
+
+    /// Bytes of a tensor of this shape; `None` when there is no such number or rows are no whole blocks.
+    pub(super) fn bytes(self, shape: &[usize]) -> Option<usize> {
+        let (elements, bytes) = self.block();
+        let row = shape.last().copied().unwrap_or(1);
+        if !row.is_multiple_of(elements) {
+            return None;
+        }
+        let count = shape
+            .iter()
+            .try_fold(1usize, |all, side| all.checked_mul(*side))?;
+        (count / elements).checked_mul(bytes)
+    }
+
+    /// Whether its matrices can be multiplied as they are stored.
+    pub(super) fn is_packed(self) -> bool {
+        matches!(self, Kind::Blocks(_))
+    }
+
+    /// The stored values on `device`, in f32 unless they are plain.
+    ///
+    /// # Errors
+    /// The sentence that says which encoding cannot be read; the device's faults.
+    pub(super) fn tensor(
+        self,
+        bytes: &[u8],
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Result<Tensor, String>, Fault> {
+        Ok(Ok(match self {
+            Kind::Plain(dtype) => Tensor::from_raw_buffer(bytes, dtype, shape, device)?,
+            Kind::Float8 => {
+                let wide = bytes.iter().map(|byte| FLOAT8[usize::from(*byte)]);
+                Tensor::from_vec(wide.collect::<Vec<f32>>(), shape, device)?
+            }
+            Kind::Blocks(_) => self.blocks(bytes, shape, device)?.dequantize(device)?,
+            Kind::Other { .. } => {
+                let read = "F32, F16, BF16, F8_E4M3 and the Q4_0 to Q6_K blocks are read";
+                return Ok(Err(format!("is stored as {self}; {read}")));
+            }
+        }))
+    }
+
+    /// The blocks as they are; only for [`Kind::Blocks`].
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub(super) fn blocks(
+        self,
+        bytes: &[u8],
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<QTensor, Fault> {
+        let Kind::Blocks(ggml) = self else {
+            return Err(Fault::Compute(format!("{self} has no blocks")));
+        };
+        Ok(ggml_file::qtensor_from_ggml(
+            ggml,
+            bytes,
+            shape.to_vec(),
+            device,
+        )?)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Kind::Plain(dtype) => write!(out, "{}", dtype.as_str().to_uppercase()),
+            Kind::Float8 => out.write_str("F8_E4M3"),
+            Kind::Blocks(ggml) => write!(out, "{ggml:?}"),
+            Kind::Other { name, .. } => out.write_str(name),
+        }
+    }
+}
+
+/// Value of each e4m3fn byte. Source: Micikevicius et al., arXiv:2209.05433, table 1.
+static FLOAT8: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| float8(byte as u8)));
+
+fn float8(byte: u8) -> f32 {
+    let (exponent, fraction) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    let size = match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => fraction / 8.0 * 2f32.powi(-6),
+        _ => (1.0 + fraction / 8.0) * 2f32.powi(exponent - 7),
+    };
+    if byte & 0x80 == 0 { size } else { -size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn float8_has_its_published_extremes() {
+        assert_eq!(float8(0x7e), 448.0);
+        assert_eq!(float8(0x08), 2f32.powi(-6));
+        assert_eq!(float8(0x81), -(2f32.powi(-9)));
+        assert!(float8(0x7f).is_nan() && float8(0xff).is_nan());
+    }
+
+    #[test]
+    fn a_row_that_is_no_whole_number_of_blocks_has_no_size() {
+        let blocks = Kind::Blocks(GgmlDType::Q4K);
+        assert_eq!(blocks.bytes(&[3, 256]), Some(3 * 144));
+        assert_eq!(blocks.bytes(&[256, 320]), None);
+        assert_eq!(Kind::Float8.bytes(&[usize::MAX, 2]), None);
+    }
+}

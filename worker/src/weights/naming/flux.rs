@@ -1,0 +1,109 @@
+//! diffusers' `FluxTransformer2DModel` in the names of black-forest-labs/flux.
+
+use super::{Place, indexed, look_up, split_end};
+
+const OUTSIDE: [(&str, &str); 8] = [
+    ("x_embedder", "img_in"),
+    ("context_embedder", "txt_in"),
+    (
+        "time_text_embed.timestep_embedder.linear_1",
+        "time_in.in_layer",
+    ),
+    (
+        "time_text_embed.timestep_embedder.linear_2",
+        "time_in.out_layer",
+    ),
+    (
+        "time_text_embed.text_embedder.linear_1",
+        "vector_in.in_layer",
+    ),
+    (
+        "time_text_embed.text_embedder.linear_2",
+        "vector_in.out_layer",
+    ),
+    (
+        "time_text_embed.guidance_embedder.linear_1",
+        "guidance_in.in_layer",
+    ),
+    (
+        "time_text_embed.guidance_embedder.linear_2",
+        "guidance_in.out_layer",
+    ),
+];
+
+const DOUBLE: [(&str, &str); 8] = [
+    ("norm1.linear", "img_mod.lin"),
+    ("norm1_context.linear", "txt_mod.lin"),
+    ("attn.to_out.0", "img_attn.proj"),
+    ("attn.to_add_out", "txt_attn.proj"),
+    ("ff.net.0.proj", "img_mlp.0"),
+    ("ff.net.2", "img_mlp.2"),
+    ("ff_context.net.0.proj", "txt_mlp.0"),
+    ("ff_context.net.2", "txt_mlp.2"),
+];
+
+/// Norms of heads: a `weight` there, a `scale` in the original.
+const DOUBLE_NORMS: [(&str, &str); 4] = [
+    ("attn.norm_q", "img_attn.norm.query_norm"),
+    ("attn.norm_k", "img_attn.norm.key_norm"),
+    ("attn.norm_added_q", "txt_attn.norm.query_norm"),
+    ("attn.norm_added_k", "txt_attn.norm.key_norm"),
+];
+
+/// In the order of the rows of `qkv`.
+const IMAGE_HEADS: [&str; 3] = ["attn.to_q", "attn.to_k", "attn.to_v"];
+const TEXT_HEADS: [&str; 3] = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"];
+/// In the order of the rows of `linear1`.
+const SINGLE_ROWS: [&str; 4] = ["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"];
+
+pub(super) fn place(name: &str) -> Option<Place> {
+    if let Some((block, rest)) = indexed(name, "transformer_blocks.") {
+        return double(block, rest);
+    }
+    if let Some((block, rest)) = indexed(name, "single_transformer_blocks.") {
+        return single(block, rest);
+    }
+    let (layer, end) = split_end(name)?;
+    match layer {
+        "norm_out.linear" => Some(Place::swapped(format!(
+            "final_layer.adaLN_modulation.1.{end}"
+        ))),
+        "proj_out" => Some(Place::whole(format!("final_layer.linear.{end}"))),
+        _ => Some(Place::whole(format!("{}.{end}", look_up(&OUTSIDE, layer)?))),
+    }
+}
+
+fn double(block: usize, rest: &str) -> Option<Place> {
+    let (layer, end) = split_end(rest)?;
+    let full = |name: &str| format!("double_blocks.{block}.{name}");
+    for (heads, stream) in [(IMAGE_HEADS, "img"), (TEXT_HEADS, "txt")] {
+        if let Some(slot) = heads.iter().position(|head| *head == layer) {
+            return Some(Place::piece(
+                full(&format!("{stream}_attn.qkv.{end}")),
+                slot,
+                3,
+            ));
+        }
+    }
+    if let Some(norm) = look_up(&DOUBLE_NORMS, layer) {
+        return Some(Place::whole(full(&format!("{norm}.scale"))));
+    }
+    let layer = look_up(&DOUBLE, layer)?;
+    Some(Place::whole(full(&format!("{layer}.{end}"))))
+}
+
+fn single(block: usize, rest: &str) -> Option<Place> {
+    let (layer, end) = split_end(rest)?;
+    let full = |name: String| format!("single_blocks.{block}.{name}");
+    if let Some(slot) = SINGLE_ROWS.iter().position(|row| *row == layer) {
+        return Some(Place::piece(full(format!("linear1.{end}")), slot, 4));
+    }
+    let name = match layer {
+        "norm.linear" => format!("modulation.lin.{end}"),
+        "proj_out" => format!("linear2.{end}"),
+        "attn.norm_q" => "norm.query_norm.scale".to_owned(),
+        "attn.norm_k" => "norm.key_norm.scale".to_owned(),
+        _ => return None,
+    };
+    Some(Place::whole(full(name)))
+}

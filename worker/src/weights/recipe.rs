@@ -1,0 +1,277 @@
+//! How a tensor is put together from what the files hold: pieces, scales, halves that change places.
+
+use super::file::{Entry, WeightFile};
+use super::kind::Kind;
+use super::naming::{Part, Place, Renaming};
+use crate::fault::Fault;
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A stored tensor, and what its values are multiplied with.
+pub(super) struct Piece {
+    file: Arc<WeightFile>,
+    name: String,
+    entry: Entry,
+    scale: Option<Tensor>, // (1) or (rows, 1), f32
+}
+
+impl Piece {
+    fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault::configuration(self.file.name(), &self.name, what)
+    }
+
+    /// The widened values in `dtype` on `device`.
+    fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+        let (kind, shape) = (self.entry.kind, &self.entry.shape);
+        let stored = kind.tensor(self.file.data(&self.entry), shape, device)?;
+        self.file.release(&self.entry);
+        let stored = stored.map_err(|what| self.fault(what))?;
+        let Some(scale) = &self.scale else {
+            return Ok(stored.to_dtype(dtype)?);
+        };
+        let wide = stored.to_dtype(DType::F32)?;
+        Ok(wide
+            .broadcast_mul(&scale.to_device(device)?)?
+            .to_dtype(dtype)?)
+    }
+}
+
+/// A tensor by its original name.
+pub(super) struct Recipe {
+    /// As a pipeline asks for it.
+    pub(super) shape: Vec<usize>,
+    pieces: Vec<Piece>, // joined along the first axis
+    swapped: bool,      // the halves along the first axis change places
+}
+
+impl Recipe {
+    pub(super) fn elements(&self) -> u64 {
+        self.shape.iter().map(|side| *side as u64).product()
+    }
+
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let lengths = self
+            .pieces
+            .iter()
+            .map(|piece| piece.entry.range.len() as u64);
+        lengths.sum()
+    }
+
+    /// File and name of the first piece, for messages.
+    pub(super) fn origin(&self) -> (&str, &str) {
+        let first = self.pieces.first();
+        first.map_or(("", ""), |piece| (piece.file.name(), piece.name.as_str()))
+    }
+
+    /// The one piece that can be multiplied as it is stored.
+    pub(super) fn packed(&self) -> Option<&Piece> {
+        let [piece] = self.pieces.as_slice() else {
+            return None;
+        };
+        let whole = !self.swapped && piece.scale.is_none() && self.shape.len() == 2;
+        (whole && piece.entry.kind.is_packed()).then_some(piece)
+    }
+
+    /// The blocks of [`Recipe::packed`].
+    pub(super) fn blocks(&self, device: &Device) -> Result<Option<QTensor>, Fault> {
+        let Some(piece) = self.packed() else {
+            return Ok(None);
+        };
+        let bytes = piece.file.data(&piece.entry);
+        let blocks = piece.entry.kind.blocks(bytes, &piece.entry.shape, device)?;
+        piece.file.release(&piece.entry);
+        Ok(Some(blocks))
+    }
+
+    /// The widened tensor.
+    pub(super) fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+        let load = |piece: &Piece| piece.tensor(dtype, device);
+        let loaded: Vec<Tensor> = self.pieces.iter().map(load).collect::<Result<_, _>>()?;
+        let [first, rest @ ..] = loaded.as_slice() else {
+            return Err(Fault::Compute("a tensor without pieces".to_owned()));
+        };
+        let joined = if rest.is_empty() {
+            first.clone()
+        } else {
+            Tensor::cat(&loaded, 0)?
+        };
+        let joined = if self.swapped {
+            let half = joined.dim(0)? / 2;
+            let halves = [joined.narrow(0, half, half)?, joined.narrow(0, 0, half)?];
+            Tensor::cat(&halves, 0)?
+        } else {
+            joined
+        };
+        Ok(joined.reshape(self.shape.as_slice())?)
+    }
+}
+
+/// Every tensor of a file under its own name.
+pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
+    let recipe = |(name, entry): (&String, &Entry)| {
+        let piece = Piece {
+            file: Arc::clone(file),
+            name: name.clone(),
+            entry: entry.clone(),
+            scale: None,
+        };
+        let recipe = Recipe {
+            shape: entry.shape.clone(),
+            pieces: vec![piece],
+            swapped: false,
+        };
+        (name.clone(), recipe)
+    };
+    file.entries().iter().map(recipe).collect()
+}
+
+/// The tensors of a part by original name. See [`super::Weights::of_part`].
+pub(super) fn of_part(
+    part: Part,
+    files: &[Arc<WeightFile>],
+    prefix: &str,
+) -> Result<BTreeMap<String, Recipe>, Fault> {
+    let stored = files.iter().flat_map(|file| file.names());
+    let names: Vec<&str> = stored
+        .filter_map(|name| name.strip_prefix(prefix))
+        .collect();
+    let renaming = Renaming::new(part, &names);
+    let mut placed: BTreeMap<String, Vec<(Place, Piece)>> = BTreeMap::new();
+    for file in files {
+        for (stored, entry) in file.entries() {
+            let Some(name) = stored.strip_prefix(prefix) else {
+                continue;
+            };
+            if is_companion(file, stored, name)? {
+                continue;
+            }
+            let piece = Piece {
+                file: Arc::clone(file),
+                name: stored.clone(),
+                entry: entry.clone(),
+                scale: scale(file, stored)?,
+            };
+            let place = renaming.place(name);
+            let known = placed.entry(place.name.clone()).or_default();
+            known.push((place, piece));
+        }
+    }
+    let built = placed.into_iter().map(|(name, pieces)| {
+        let recipe = join(&name, pieces)?;
+        Ok((name, recipe))
+    });
+    built.collect()
+}
+
+/// One recipe from its pieces in whatever order the files had them.
+fn join(name: &str, mut placed: Vec<(Place, Piece)>) -> Result<Recipe, Fault> {
+    placed.sort_by_key(|(place, _)| place.slot);
+    let (first, piece) = &placed[0];
+    let (of, swapped, square) = (first.of, first.swapped, first.square);
+    if let Some(pair) = placed
+        .windows(2)
+        .find(|pair| pair[0].0.slot == pair[1].0.slot)
+    {
+        let what = format!("is in the files twice, as {} too", pair[0].1.name);
+        return Err(pair[1].1.fault(what));
+    }
+    if placed.len() != of {
+        let what = format!(
+            "makes {name} with {} others, of which {} are there",
+            of - 1,
+            placed.len() - 1
+        );
+        return Err(piece.fault(what));
+    }
+    let mut shape = piece.entry.shape.clone();
+    for (_, other) in &placed[1..] {
+        if other.entry.shape.is_empty() || other.entry.shape[1..] != piece.entry.shape[1..] {
+            let what = format!(
+                "has shape {:?} beside {:?}",
+                other.entry.shape, piece.entry.shape
+            );
+            return Err(other.fault(what));
+        }
+        shape[0] += other.entry.shape[0];
+    }
+    if swapped && !shape.first().is_some_and(|rows| rows.is_multiple_of(2)) {
+        return Err(piece.fault(format!("has shape {shape:?}, which has no halves")));
+    }
+    if square && shape.len() == 2 {
+        shape.extend([1, 1]);
+    }
+    Ok(Recipe {
+        shape,
+        pieces: placed.into_iter().map(|(_, piece)| piece).collect(),
+        swapped,
+    })
+}
+
+/// Ends of names that stand for the scale of a weight, then of those that say nothing about its values.
+const SCALES: [&str; 2] = [".scale_weight", ".weight_scale"];
+const INPUTS: [&str; 2] = [".scale_input", ".input_scale"];
+const FORMAT: &str = ".comfy_quant";
+/// Marks a whole file as scaled.
+const MARKER: &str = "scaled_fp8";
+
+/// Whether a tensor only says something about another one.
+fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Fault> {
+    if name == MARKER {
+        return Ok(true);
+    }
+    let ends = SCALES.iter().chain(&INPUTS).chain([&FORMAT]);
+    let Some(layer) = ends.filter_map(|end| stored.strip_suffix(end)).next() else {
+        return Ok(false);
+    };
+    if !file.has(&format!("{layer}.weight")) {
+        return Ok(false); // nobody will ask for it, and then it is refused by name
+    }
+    if stored.ends_with(FORMAT) {
+        check_format(file, stored)?;
+    }
+    Ok(true)
+}
+
+/// `{"format": "float8_e4m3fn"}` in bytes; another format would need another reading of the weight.
+fn check_format(file: &WeightFile, stored: &str) -> Result<(), Fault> {
+    let entry = &file.entries()[stored];
+    let said = String::from_utf8_lossy(file.data(entry));
+    if said.contains("\"float8_e4m3fn\"") {
+        return Ok(());
+    }
+    let said: String = said.chars().take(200).collect();
+    let what = format!("says {said}; only float8_e4m3fn is read");
+    Err(Fault::configuration(file.name(), stored, what))
+}
+
+/// The scale beside a weight: one number, or one for each row.
+fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, Fault> {
+    let Some(layer) = stored.strip_suffix(".weight") else {
+        return Ok(None);
+    };
+    let names = SCALES.iter().map(|end| format!("{layer}{end}"));
+    let Some(name) = names.into_iter().find(|name| file.has(name)) else {
+        return Ok(None);
+    };
+    let (entry, weight) = (&file.entries()[&name], &file.entries()[stored]);
+    let rows = weight.shape.first().copied().unwrap_or(1);
+    let count: usize = entry.shape.iter().product();
+    let refuse = |what: String| Fault::configuration(file.name(), &name, what);
+    let plain = matches!(entry.kind, Kind::Plain(_));
+    if !plain || (count != 1 && count != rows) {
+        let what = format!(
+            "is {} {:?}, no scale of {rows} rows",
+            entry.kind, entry.shape
+        );
+        return Err(refuse(what));
+    }
+    let values = entry
+        .kind
+        .tensor(file.data(entry), &entry.shape, &Device::Cpu)?;
+    let values = values.map_err(refuse)?.to_dtype(DType::F32)?;
+    let mut shape = vec![1; weight.shape.len().max(1)];
+    shape[0] = count;
+    Ok(Some(values.reshape(shape)?))
+}
