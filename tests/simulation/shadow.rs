@@ -40,6 +40,8 @@ pub(crate) struct Shadow {
     exited: bool,
     forgiving: bool,
     crowded_out: bool,
+    for_its_own: bool,
+    first_failure: Option<String>,
     pub(crate) answers: u64,
     pub(crate) pictures: u64,
 }
@@ -84,7 +86,6 @@ struct Accepted {
     steps: u32,
     user: String,
     priority: ipc_protocol::request::Priority,
-    wish: bool,
     /// First of its user for this model: others may go first once each.
     newcomer: bool,
     went_first: BTreeMap<String, u32>,
@@ -131,6 +132,8 @@ impl Shadow {
             exited: false,
             forgiving: false,
             crowded_out: false,
+            for_its_own: false,
+            first_failure: None,
             answers: 0,
             pictures: 0,
         };
@@ -386,7 +389,6 @@ impl Shadow {
                 steps: accepted.steps,
                 user: asked.user.clone(),
                 priority: asked.priority,
-                wish: asked.wish,
                 newcomer: newcomer && nth == 0,
                 went_first: BTreeMap::new(),
                 since: now,
@@ -718,6 +720,12 @@ impl Shadow {
                 account.no_start_before = account.no_start_before.max(now + *for_long);
                 Ok(())
             }
+            Notice::Evicted {
+                name, for_model, ..
+            } => {
+                self.for_its_own = name.model == *for_model;
+                Ok(())
+            }
             Notice::Left {
                 name,
                 why: StopReason::Operator,
@@ -770,9 +778,9 @@ impl Shadow {
                 let least = spec.and_then(|spec| spec.min_workers).unwrap_or(0);
                 let pinned = self.pinned.get(&model).copied().unwrap_or(false);
                 let floor = least.max(u32::from(pinned)) as usize;
-                // It may leave for one of its own model on the device a job wishes for.
-                let wishes = self.jobs.values().any(|job| job.model == model && job.wish);
-                match wishes || stay >= floor.min(self.most(&model)) {
+                // It may leave for one of its own model on the device a job needs.
+                match std::mem::take(&mut self.for_its_own) || stay >= floor.min(self.most(&model))
+                {
                     true => Ok(()),
                     false => Err(format!("{model} keeps {stay} workers, {floor} should stay")),
                 }
@@ -936,9 +944,10 @@ impl Shadow {
         match self.crowded_out || self.answers == self.pictures {
             true => Ok(()),
             false => Err(format!(
-                "{} of {} jobs failed in a world without faults",
+                "{} of {} jobs failed in a world without faults: {:?}",
                 self.answers - self.pictures,
-                self.answers
+                self.answers,
+                self.first_failure
             )),
         }
     }

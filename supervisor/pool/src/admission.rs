@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{DeviceWish, JobId};
+use ipc_protocol::ids::{Device, DeviceWish, JobId};
 use ipc_protocol::request::ImageRequest;
-use ipc_protocol::units::Mebibytes;
+use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::action::{Accepted, Action, Parameters, Progress};
 use crate::aftermath::quarantined;
@@ -16,12 +16,11 @@ use crate::event::Ticket;
 use crate::job::{Job, Stage, cost_of, text_bytes};
 use crate::model::{Model, ModelId};
 use crate::moment::Moment;
-use crate::placement::serves;
 use crate::pool::Pool;
 use crate::quarantine::Fingerprint;
 use crate::queue::Place;
 use crate::registry::{GuidanceRule, ModelSpec};
-use crate::room::Room;
+use crate::room::{Room, Shortage};
 use crate::settings::Settings;
 use crate::turn::Turn;
 
@@ -34,7 +33,7 @@ impl Pool {
         user: &str,
         entropy: u64,
     ) {
-        let (model, parameters) = match self.admit(turn.now, &request, entropy) {
+        let (model, parameters, wish) = match self.admit(turn.now, &request, entropy) {
             Ok(admitted) => admitted,
             Err(failure) => return turn.refuse(ticket, failure),
         };
@@ -62,6 +61,7 @@ impl Pool {
                 ticket,
                 user,
                 parameters.clone(),
+                wish,
             );
             parameters.seed = next;
         }
@@ -77,7 +77,7 @@ impl Pool {
         now: Moment,
         request: &ImageRequest,
         entropy: u64,
-    ) -> Result<(ModelId, Parameters), Failure> {
+    ) -> Result<(ModelId, Parameters, DeviceWish), Failure> {
         request.check()?;
         let name = request
             .model
@@ -89,10 +89,10 @@ impl Pool {
         let parameters = resolve(&self.model(id).spec, &self.settings, request, entropy)?;
         self.check_device(id, request.device)?;
         self.check_state(now, id, &parameters)?;
-        self.check_room(id, &parameters, request.device)?;
-        self.check_queue(now, id, request, &parameters)?;
+        let wish = self.check_room(id, &parameters, request.device)?;
+        self.check_queue(now, id, request, &parameters, wish)?;
         self.check_deadline(id, request, &parameters)?;
-        Ok((id, parameters))
+        Ok((id, parameters, wish))
     }
 
     #[expect(clippy::too_many_arguments, reason = "all of it is what makes a job")]
@@ -105,6 +105,7 @@ impl Pool {
         ticket: Ticket,
         user: &str,
         parameters: Parameters,
+        wish: DeviceWish,
     ) {
         let place = Place {
             job: id,
@@ -120,7 +121,7 @@ impl Pool {
         self.waiting_bytes += text_bytes(&parameters);
         let waits = &mut self.models[model.0];
         waits.queue.push(&place);
-        if request.device != DeviceWish::Auto {
+        if wish != DeviceWish::Auto {
             waits.wishing.insert(id);
         }
         let job = Job {
@@ -129,7 +130,7 @@ impl Pool {
             detached: request.detached,
             place,
             parameters,
-            device: request.device,
+            device: wish,
             accepted: now,
             deadline,
             stage: Stage::Waiting { since: now },
@@ -228,51 +229,64 @@ impl Pool {
         Ok(())
     }
 
-    /// Refuses at once what can have no room even with everything else gone that may go.
+    /// Refuses at once what can have no room even with everything else gone that may go. Where only
+    /// some devices have that much, the job is for the best of them.
     fn check_room(
         &self,
         id: ModelId,
         parameters: &Parameters,
         wish: DeviceWish,
-    ) -> Result<(), Failure> {
+    ) -> Result<DeviceWish, Failure> {
         let model = self.model(id);
         let size = parameters.size;
-        let extra = |device| model.extra_for(device, size, Mebibytes::ZERO);
-        let never = |room: Room| match room {
+        let places = self.places(model, wish);
+        if places.is_empty() {
+            let message = format!("no device that is usable now can run {}", model.spec.key);
+            return Err(Failure::new(FailureKind::MemoryExhausted, message));
+        }
+        let rooms = places
+            .iter()
+            .map(|&device| (device, self.room_at_best(id, device, size)));
+        let (able, unable): (Vec<_>, Vec<_>) = rooms.partition(|(_, short)| short.is_none());
+        match (able.first(), unable.first()) {
+            (Some(_), None) => Ok(wish),
+            (Some(&(device, _)), Some(_)) => Ok(DeviceWish::On(device)),
+            (None, _) => Err(self.cannot_fit(id, size, wish, unable.into_iter().find_map(|u| u.1))),
+        }
+    }
+
+    /// Where a picture of `size` could not be drawn on `device`: by a worker that is there, or by
+    /// one more.
+    fn room_at_best(&self, id: ModelId, device: Device, size: PictureSize) -> Option<Shortage> {
+        let model = self.model(id);
+        let extra = model.extra_for(device, size, Mebibytes::ZERO);
+        let short = |room: Room| match room {
             Room::Never(short) => Some(short),
             Room::Free | Room::Leaving | Room::Evict(_) | Room::Later => None,
         };
-        let mut short = None;
-        for worker in self.live(model).filter(|worker| serves(worker, wish)) {
-            let room = self.room(extra(worker.device), id, Some(worker.generation));
-            match never(room) {
-                None => return Ok(()),
-                Some(lacks) => short = Some(lacks),
-            }
+        let there = self.live(model).filter(|worker| worker.device == device);
+        let by_one_there = there.map(|w| short(self.room(extra, id, Some(w.generation))));
+        if by_one_there.into_iter().any(|short| short.is_none()) {
+            return None;
         }
-        match self.room_for_worker(id, wish) {
-            None => {
-                let message = format!("no device that is usable now can run {}", model.spec.key);
-                return Err(Failure::new(FailureKind::MemoryExhausted, message));
+        let base = model.need_on(device, &self.settings)?;
+        short(self.room(base.plus(extra), id, None))
+    }
+
+    fn cannot_fit(
+        &self,
+        id: ModelId,
+        size: PictureSize,
+        wish: DeviceWish,
+        short: Option<Shortage>,
+    ) -> Failure {
+        match (self.room_for_worker(id, wish), short) {
+            (Some((_, Room::Never(base))), _) if self.live(self.model(id)).next().is_none() => {
+                self.memory_exhausted(id, base)
             }
-            Some((_, Room::Never(lacks))) if short.is_none() => {
-                return Err(self.memory_exhausted(id, lacks));
-            }
-            Some((
-                _,
-                Room::Never(_) | Room::Free | Room::Leaving | Room::Evict(_) | Room::Later,
-            )) => {}
+            (_, Some(short)) => self.never_fits(id, size, short),
+            (_, None) => Failure::new(FailureKind::NeverFits, format!("{size} never fits")),
         }
-        for device in self.places(model, wish) {
-            let Some(base) = model.need_on(device, &self.settings) else {
-                continue;
-            };
-            match never(self.room(base.plus(extra(device)), id, None)) {
-                None => return Ok(()),
-                Some(lacks) => short = Some(lacks),
-            }
-        }
-        short.map_or(Ok(()), |short| Err(self.never_fits(id, size, short)))
     }
 
     fn check_queue(
@@ -281,10 +295,11 @@ impl Pool {
         id: ModelId,
         request: &ImageRequest,
         parameters: &Parameters,
+        wish: DeviceWish,
     ) -> Result<(), Failure> {
         let model = self.model(id);
         let wanted = request.count as usize;
-        let idle = self.can_run_at_once(now, id, request, parameters);
+        let idle = self.can_run_at_once(now, id, parameters, wish);
         let waiting = model.queue.len() + wanted.saturating_sub(idle);
         let full = |what: String| {
             let after = self.slot_free_in(model, now);
@@ -323,14 +338,14 @@ impl Pool {
         &self,
         now: Moment,
         id: ModelId,
-        request: &ImageRequest,
         parameters: &Parameters,
+        wish: DeviceWish,
     ) -> usize {
         let model = self.model(id);
         let usual = parameters.size.pixels() <= model.spec.default_size.pixels();
-        let anywhere = request.device == DeviceWish::Auto;
-        let nobody_due = self.barriers(now).is_empty();
-        match usual && anywhere && nobody_due && model.queue.is_empty() {
+        let anywhere = wish == DeviceWish::Auto;
+        let nobody_lacks = self.models.iter().all(|model| model.lacks.is_empty());
+        match usual && anywhere && nobody_lacks && model.queue.is_empty() {
             true => self.takers(id, now).len(),
             false => 0,
         }

@@ -204,8 +204,9 @@ impl Pool {
             if model.lacks.is_empty() {
                 return None;
             }
-            let job = model.queue.oldest()?;
-            self.is_due(job, now).then_some(Barrier { job, model: id })
+            // Not always the oldest: a job that lost its worker was not overtaken while it ran.
+            let job = model.queue.iter().find(|&job| self.is_due(job, now))?;
+            Some(Barrier { job, model: id })
         };
         self.model_ids().filter_map(due).collect()
     }
@@ -299,7 +300,7 @@ impl Pool {
     }
 }
 
-pub(crate) fn serves(worker: &Worker, wish: DeviceWish) -> bool {
+fn serves(worker: &Worker, wish: DeviceWish) -> bool {
     match wish {
         DeviceWish::Auto => true,
         DeviceWish::On(device) => worker.device == device,

@@ -20,6 +20,10 @@ use crate::settings::Settings;
 use crate::turn::Turn;
 use crate::worker::Worker;
 
+/// Rounds of placing after one event. What one round did can let the next do more; each round that
+/// does anything starts or ends something, so two or three are the rule.
+const ROUNDS_MAX: u32 = 16;
+
 /// A device and what may be promised on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceLimit {
@@ -167,10 +171,16 @@ impl Pool {
     /// Places what can be placed now and finishes what is done. Every event that may have changed
     /// who can run ends here; there is no other place that decides it.
     pub(crate) fn settle(&mut self, turn: &mut Turn) {
-        self.fail_hopeless(turn);
-        self.note_lacks(turn.now);
-        self.run_waiting(turn);
-        self.start_wanted(turn);
+        for _ in 0..ROUNDS_MAX {
+            let before = turn.actions.len();
+            self.fail_hopeless(turn);
+            self.note_lacks(turn.now);
+            self.run_waiting(turn);
+            self.start_wanted(turn);
+            if turn.actions.len() == before {
+                break;
+            }
+        }
         self.note_idle(turn.now);
         self.finish_orders(turn);
         self.finish_drain(turn);
