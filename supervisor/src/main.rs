@@ -8,6 +8,7 @@ use supervisor::clock::Clock;
 use supervisor::config::{self, Config, models, paths};
 use supervisor::daemon::{self, Daemon};
 use supervisor::hub;
+use supervisor::process::descriptors;
 use supervisor::telemetry::logging::{self, Format};
 
 /// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
@@ -47,6 +48,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    descriptors::close_inherited();
     let arguments = Arguments::parse();
     for (option, given) in [
         ("--state-dir", arguments.state_dir.is_some()),

@@ -6,7 +6,9 @@
 //! - [`stderr`] keeps the last lines a worker wrote
 //! - [`identity`] tells a process from a later one with the same pid
 //! - [`programs`] finds our other programs
+//! - [`descriptors`] closes what our own starter had left open
 
+pub mod descriptors;
 pub mod exit;
 pub mod identity;
 pub mod programs;
