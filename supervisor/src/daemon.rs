@@ -18,6 +18,7 @@ use crate::config::{Config, paths};
 use crate::driver::handle::Handle;
 use crate::driver::{Driver, Setup};
 use crate::hub;
+use crate::journal::recorder::Recorder;
 use crate::probe;
 use crate::process::identity::Identity;
 use crate::process::{programs, spawn};
@@ -38,6 +39,8 @@ pub struct Daemon {
     pub catalogue: Catalogue,
     /// Where its sockets are.
     pub runtime_dir: PathBuf,
+    /// Where every event is written down, if anywhere.
+    pub recorder: Option<Recorder>,
     /// It ends with the socket on descriptor 0.
     pub leashed: bool,
 }
@@ -64,6 +67,7 @@ impl Daemon {
             worker_program: programs::find("worker")?,
             backing: self.config.backing,
             clock: self.clock,
+            recorder: self.recorder,
         })?;
         let listener = socket::open(&socket_path, self.config.socket_mode, &lock)?;
         let handle = driver.handle();

@@ -4,7 +4,7 @@
 //!  4  main.rs · bin/imagepool.rs
 //!  3  api/ · cli/ · text_to_image     doors translate and never decide
 //!  2  driver/                         the one loop: event → pool → actions
-//!  1  process/ link frames probe config/ telemetry/ clock      hands; they do not know each other
+//!  1  process/ journal/ link frames probe hub config/ telemetry/ clock      hands; they do not know each other
 //!  0  pool (a package of its own)     the mind
 //! ```
 
@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod driver;
 pub mod frames;
 pub mod hub;
+pub mod journal;
 pub mod link;
 pub mod probe;
 pub mod process;

@@ -8,6 +8,7 @@ use supervisor::clock::Clock;
 use supervisor::config::{self, Config, models, paths};
 use supervisor::daemon::{self, Daemon};
 use supervisor::hub;
+use supervisor::journal::recorder::{Beginning, Recorder};
 use supervisor::process::descriptors;
 use supervisor::telemetry::logging::{self, Format};
 
@@ -53,7 +54,6 @@ fn main() -> ExitCode {
     for (option, given) in [
         ("--state-dir", arguments.state_dir.is_some()),
         ("--http", arguments.http.is_some()),
-        ("--record", arguments.record.is_some()),
     ] {
         if given {
             eprintln!("supervisor: {option}: not built yet");
@@ -93,7 +93,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         .runtime_dir
         .clone()
         .unwrap_or_else(paths::default_runtime_dir);
+    let beginning = Beginning {
+        settings: config.text.clone(),
+        host_limit_mb: daemon::host_limit(&config).0,
+        threads,
+    };
+    let recorder = arguments
+        .record
+        .as_deref()
+        .map(|path| Recorder::begin(path, &beginning))
+        .transpose()?;
     let daemon = Daemon {
+        recorder,
         clock,
         config,
         registry,

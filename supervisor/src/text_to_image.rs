@@ -129,6 +129,7 @@ pub fn text_to_image_pool(
         worker_program,
         backing: config.backing,
         clock: Clock::start(),
+        recorder: None,
     })
     .map_err(|error| failed(error.to_string()))?;
     let handle = driver.handle();

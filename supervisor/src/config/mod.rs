@@ -29,6 +29,8 @@ pub struct Config {
     pub limit_percent: u64,
     /// Host memory that may be promised, where it is said outright.
     pub host_limit: Option<Mebibytes>,
+    /// The settings file as it was read; empty where there is none.
+    pub text: String,
     /// The `[models.KEY]` sections.
     pub models: std::collections::BTreeMap<String, file::Model>,
 }
@@ -66,12 +68,19 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    file::parse(&text)
-        .and_then(check)
-        .map_err(|what| ConfigError::Invalid {
-            path: path.to_owned(),
-            what,
-        })
+    parse(&text).map_err(|what| ConfigError::Invalid {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// Settings from their text; the error is a sentence with the line or the key.
+pub fn parse(text: &str) -> Result<Config, String> {
+    let config = file::parse(text).and_then(check)?;
+    Ok(Config {
+        text: text.to_owned(),
+        ..config
+    })
 }
 
 /// Turns what was written into what holds; the error names the key.
@@ -127,6 +136,7 @@ fn check(file: File) -> Result<Config, String> {
         socket_mode: mode(&file.socket.mode)?,
         limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
+        text: String::new(),
         models: file.models,
     })
 }

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::models::Catalogue;
+use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use handle::{Ask, Handle};
@@ -57,6 +58,8 @@ pub struct Setup {
     pub backing: Backing,
     /// The clock that the pool's moments come from.
     pub clock: Clock,
+    /// Where every event is written down, if anywhere.
+    pub recorder: Option<Recorder>,
 }
 
 /// The loop's state.
@@ -74,6 +77,7 @@ pub struct Driver {
     conversations: BTreeMap<Ticket, Conversation>,
     operators: BTreeMap<Ticket, oneshot::Sender<Result<Vec<String>, Failure>>>,
     tickets: u64,
+    recorder: Option<Recorder>,
     state: State,
 }
 
@@ -107,6 +111,7 @@ impl Driver {
             conversations: BTreeMap::new(),
             operators: BTreeMap::new(),
             tickets: 0,
+            recorder: setup.recorder,
             state: State::Serving,
         })
     }
@@ -162,6 +167,12 @@ impl Driver {
     fn happen(&mut self, event: Event) {
         let now = self.clock.now();
         tracing::debug!(%now, ?event, "event");
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.record(now, &event)
+        {
+            tracing::error!(%error, "The record ends here.");
+            self.recorder = None;
+        }
         let mut actions = Vec::new();
         self.pool.handle(now, event, &mut actions);
         for action in actions {

@@ -1,0 +1,214 @@
+//! The pool's events as JSON lines: what a daemon records, a simulator replays.
+//!
+//! - [`write`] turns an event into a line, [`read`] a line into an event
+//! - [`recorder`] is the file that a daemon's events go to
+//!
+//! The first line holds what the pool was made of, so that a replay begins with the same pool. `t_ms` is
+//! milliseconds since the daemon started, with microseconds as decimals: moments survive the spelling.
+
+pub mod read;
+pub mod recorder;
+pub mod write;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ipc_protocol::failure::Field;
+    use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+    use ipc_protocol::request::{ImageRequest, Priority};
+    use ipc_protocol::units::{Mebibytes, PictureSize};
+    use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Target, Ticket};
+
+    use super::{read, write};
+
+    fn request() -> ImageRequest {
+        ImageRequest {
+            model: Some("m".into()),
+            size: Some(PictureSize {
+                width: 64,
+                height: 96,
+            }),
+            steps: Some(3),
+            guidance: Some(0.5),
+            negative: Some("n".into()),
+            seed: Some(u64::MAX),
+            count: 2,
+            device: DeviceWish::On(Device::Cuda(1)),
+            priority: Priority::Low,
+            timeout_ms: Some(5),
+            user: Some("u".into()),
+            detached: true,
+            previews: true,
+            ..ImageRequest::new("a \"quoted\" prompt")
+        }
+    }
+
+    fn key() -> ModelKey {
+        ModelKey::new("m").expect("a key")
+    }
+
+    fn of_workers() -> Vec<Event> {
+        let (worker, job) = (Generation(7), JobId(9));
+        let text = || "why".to_owned();
+        let footprint = Footprint {
+            host: Mebibytes(3),
+            device: Mebibytes(4),
+        };
+        let failed = |fault| Event::JobFailed { worker, job, fault };
+        let exited = |exit, salvaged_step| Event::WorkerExited {
+            worker,
+            exit,
+            salvaged_step,
+        };
+        let signal = |by| Exit::Signal { signal: 9, by };
+        vec![
+            Event::WorkerStarted { worker, pid: 1 },
+            Event::WorkerStartFailed {
+                worker,
+                message: text(),
+            },
+            Event::WorkerSaidHello { worker },
+            Event::LoadProgressed {
+                worker,
+                permille: 999,
+            },
+            Event::LoadFailed {
+                worker,
+                message: text(),
+            },
+            Event::WorkerReady {
+                worker,
+                footprint: Some(footprint),
+            },
+            Event::WorkerReady {
+                worker,
+                footprint: None,
+            },
+            Event::WorkerHeard { worker },
+            Event::StepFinished {
+                worker,
+                job,
+                step: 2,
+            },
+            Event::JobFinished {
+                worker,
+                job,
+                phases: Phases {
+                    encode: Duration::from_micros(1),
+                    denoise: Duration::from_millis(2),
+                    decode: Duration::ZERO,
+                },
+            },
+            failed(Fault::BadRequest {
+                field: Field::Size,
+                message: text(),
+            }),
+            failed(Fault::OutOfMemory { message: text() }),
+            failed(Fault::NotFinite { stage: text() }),
+            failed(Fault::Cancelled),
+            failed(Fault::Other { message: text() }),
+            Event::WorkerBrokeProtocol {
+                worker,
+                what: text(),
+            },
+            exited(Exit::Code(66), None),
+            exited(signal(KilledBy::Us), Some(3)),
+            exited(signal(KilledBy::KernelOom), Some(3)),
+            exited(signal(KilledBy::Other), Some(3)),
+            Event::MemoryReturned { worker },
+            Event::MemoryMeasured {
+                device: Device::Cuda(2),
+                total: Some(Mebibytes(9)),
+                measured: Mebibytes(1),
+                foreign: Mebibytes(2),
+            },
+            Event::FootprintMeasured { worker, footprint },
+        ]
+    }
+
+    fn of_people() -> Vec<Event> {
+        let ticket = Ticket(5);
+        let name = WorkerName {
+            model: key(),
+            slot: 3,
+        };
+        vec![
+            Event::RequestArrived {
+                ticket,
+                request: request(),
+                user: "uid:0".into(),
+                entropy: u64::MAX - 1,
+            },
+            Event::RequestArrived {
+                ticket,
+                request: ImageRequest::new("plain"),
+                user: "uid:0".into(),
+                entropy: 0,
+            },
+            Event::RequestCancelled {
+                job: JobId(1),
+                by: "x".into(),
+            },
+            Event::ClientGone { ticket },
+            Event::StartRequested {
+                ticket,
+                target: Target::All,
+            },
+            Event::StopRequested {
+                ticket,
+                target: Target::Model(key()),
+            },
+            Event::RestartRequested {
+                ticket,
+                target: Target::Worker(name),
+            },
+            Event::PinChanged {
+                ticket,
+                model: "m".into(),
+                pinned: true,
+            },
+            Event::Scaled {
+                ticket,
+                model: "m".into(),
+                workers: 2,
+            },
+            Event::DrainRequested {
+                ticket: None,
+                drain: Drain::ExitNow,
+            },
+            Event::DrainRequested {
+                ticket: Some(ticket),
+                drain: Drain::Stay,
+            },
+            Event::QuarantineListed { ticket },
+            Event::QuarantineReleased {
+                ticket,
+                digest: Some("d".into()),
+            },
+            Event::DeadlineReached,
+        ]
+    }
+
+    #[test]
+    fn every_recorded_event_comes_back_as_it_was() {
+        for (number, event) in of_workers().into_iter().chain(of_people()).enumerate() {
+            let moment = Moment(1_234_567 + number as u64);
+            let line = write::line(moment, &event).expect("every one of these is recorded");
+            let back = read::event(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
+            assert_eq!(back, (moment, event), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_says_why() {
+        for line in [
+            "",
+            "{}",
+            r#"{"t_ms":1,"event":"nonsense"}"#,
+            r#"{"t_ms":1,"event":"worker_heard"}"#,
+        ] {
+            assert!(read::event(line).is_err(), "{line}");
+        }
+    }
+}

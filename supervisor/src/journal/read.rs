@@ -1,0 +1,330 @@
+//! A JSON line as an event.
+
+use std::time::Duration;
+
+use ipc_protocol::failure::Field;
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::Mebibytes;
+use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Target, Ticket};
+use serde_json::Value;
+
+/// The event of a line and when it happened.
+///
+/// # Errors
+/// A sentence that names the field.
+pub fn event(line: &str) -> Result<(Moment, Event), String> {
+    let value: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
+    let facts = Facts(&value);
+    let ms = facts.get("t_ms")?.as_f64().ok_or("t_ms is no number")?;
+    let moment = Moment((ms * 1000.0).round() as u64);
+    let name = facts.text("event")?;
+    let event = match of_people(&name, &facts)? {
+        Some(event) => event,
+        None => of_worker(&name, &facts)?,
+    };
+    Ok((moment, event))
+}
+
+/// One object of a line.
+struct Facts<'a>(&'a Value);
+
+impl<'a> Facts<'a> {
+    fn get(&self, key: &str) -> Result<&'a Value, String> {
+        self.0.get(key).ok_or_else(|| format!("{key} is missing"))
+    }
+
+    fn within(&self, key: &str) -> Result<Facts<'a>, String> {
+        self.get(key).map(Facts)
+    }
+
+    fn text(&self, key: &str) -> Result<String, String> {
+        let text = self.get(key)?.as_str();
+        text.map(str::to_owned)
+            .ok_or_else(|| format!("{key} is no text"))
+    }
+
+    fn number<T: TryFrom<u64>>(&self, key: &str) -> Result<T, String> {
+        let number = self.get(key)?.as_u64();
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("{key} is no such number"))
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, String> {
+        let flag = self.get(key)?.as_bool();
+        flag.ok_or_else(|| format!("{key} is neither true nor false"))
+    }
+
+    /// What `read` makes of the field, or nothing where it is null.
+    fn optional<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&Self, &str) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        match self.get(key)? {
+            Value::Null => Ok(None),
+            _ => read(self, key).map(Some),
+        }
+    }
+
+    fn worker(&self) -> Result<Generation, String> {
+        self.number("worker").map(Generation)
+    }
+
+    fn job(&self) -> Result<JobId, String> {
+        self.number("job").map(JobId)
+    }
+
+    fn ticket(&self) -> Result<Ticket, String> {
+        self.number("ticket").map(Ticket)
+    }
+
+    fn micros(&self, key: &str) -> Result<Duration, String> {
+        self.number(key).map(Duration::from_micros)
+    }
+
+    fn mebibytes(&self, key: &str) -> Result<Mebibytes, String> {
+        self.number(key).map(Mebibytes)
+    }
+}
+
+fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
+    Ok(Some(match name {
+        "request_arrived" => Event::RequestArrived {
+            ticket: facts.ticket()?,
+            request: request(&facts.within("request")?)?,
+            user: facts.text("user")?,
+            entropy: facts.number("entropy")?,
+        },
+        "request_cancelled" => Event::RequestCancelled {
+            job: facts.job()?,
+            by: facts.text("by")?,
+        },
+        "client_gone" => Event::ClientGone {
+            ticket: facts.ticket()?,
+        },
+        "start_requested" => Event::StartRequested {
+            ticket: facts.ticket()?,
+            target: target(facts.get("target")?)?,
+        },
+        "stop_requested" => Event::StopRequested {
+            ticket: facts.ticket()?,
+            target: target(facts.get("target")?)?,
+        },
+        "restart_requested" => Event::RestartRequested {
+            ticket: facts.ticket()?,
+            target: target(facts.get("target")?)?,
+        },
+        "pin_changed" => Event::PinChanged {
+            ticket: facts.ticket()?,
+            model: facts.text("model")?,
+            pinned: facts.flag("pinned")?,
+        },
+        "scaled" => Event::Scaled {
+            ticket: facts.ticket()?,
+            model: facts.text("model")?,
+            workers: facts.number("workers")?,
+        },
+        "drain_requested" => Event::DrainRequested {
+            ticket: facts.optional("ticket", |facts, _| facts.ticket())?,
+            drain: match facts.text("drain")?.as_str() {
+                "stay" => Drain::Stay,
+                "exit" => Drain::Exit,
+                "exit_now" => Drain::ExitNow,
+                other => return Err(format!("no drain {other:?}")),
+            },
+        },
+        "quarantine_listed" => Event::QuarantineListed {
+            ticket: facts.ticket()?,
+        },
+        "quarantine_released" => Event::QuarantineReleased {
+            ticket: facts.ticket()?,
+            digest: facts.optional("digest", Facts::text)?,
+        },
+        "deadline_reached" => Event::DeadlineReached,
+        _ => return Ok(None),
+    }))
+}
+
+fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
+    if name == "memory_measured" {
+        return Ok(Event::MemoryMeasured {
+            device: device(&facts.text("device")?)?,
+            total: facts.optional("total_mb", Facts::mebibytes)?,
+            measured: facts.mebibytes("measured_mb")?,
+            foreign: facts.mebibytes("foreign_mb")?,
+        });
+    }
+    let worker = facts.worker()?;
+    Ok(match name {
+        "worker_started" => Event::WorkerStarted {
+            worker,
+            pid: facts.number("pid")?,
+        },
+        "worker_start_failed" => Event::WorkerStartFailed {
+            worker,
+            message: facts.text("message")?,
+        },
+        "worker_said_hello" => Event::WorkerSaidHello { worker },
+        "load_progressed" => Event::LoadProgressed {
+            worker,
+            permille: facts.number("permille")?,
+        },
+        "load_failed" => Event::LoadFailed {
+            worker,
+            message: facts.text("message")?,
+        },
+        "worker_ready" => Event::WorkerReady {
+            worker,
+            footprint: facts.optional("footprint", footprint)?,
+        },
+        "worker_heard" => Event::WorkerHeard { worker },
+        "step_finished" => Event::StepFinished {
+            worker,
+            job: facts.job()?,
+            step: facts.number("step")?,
+        },
+        "job_finished" => Event::JobFinished {
+            worker,
+            job: facts.job()?,
+            phases: Phases {
+                encode: facts.micros("encode_us")?,
+                denoise: facts.micros("denoise_us")?,
+                decode: facts.micros("decode_us")?,
+            },
+        },
+        "job_failed" => Event::JobFailed {
+            worker,
+            job: facts.job()?,
+            fault: fault(&facts.within("fault")?)?,
+        },
+        "worker_broke_protocol" => Event::WorkerBrokeProtocol {
+            worker,
+            what: facts.text("what")?,
+        },
+        "worker_exited" => Event::WorkerExited {
+            worker,
+            exit: exit(&facts.within("exit")?)?,
+            salvaged_step: facts.optional("salvaged_step", Facts::number)?,
+        },
+        "memory_returned" => Event::MemoryReturned { worker },
+        "footprint_measured" => Event::FootprintMeasured {
+            worker,
+            footprint: footprint(facts, "footprint")?,
+        },
+        other => return Err(format!("no event is called {other:?}")),
+    })
+}
+
+fn request(facts: &Facts<'_>) -> Result<ImageRequest, String> {
+    let parsed = |key: &str| facts.text(key);
+    Ok(ImageRequest {
+        prompt: parsed("prompt")?,
+        model: facts.optional("model", Facts::text)?,
+        size: facts.optional("size", |facts, key| facts.text(key)?.parse())?,
+        steps: facts.optional("steps", Facts::number)?,
+        guidance: facts.optional("guidance", |facts, key| {
+            let number = facts.get(key)?.as_f64();
+            number
+                .map(|number| number as f32)
+                .ok_or_else(|| format!("{key} is no number"))
+        })?,
+        negative: facts.optional("negative", Facts::text)?,
+        seed: facts.optional("seed", Facts::number)?,
+        count: facts.number("count")?,
+        device: parsed("device")?.parse()?,
+        priority: parsed("priority")?.parse()?,
+        timeout_ms: facts.optional("timeout_ms", Facts::number)?,
+        user: facts.optional("user", Facts::text)?,
+        detached: facts.flag("detached")?,
+        previews: facts.flag("previews")?,
+    })
+}
+
+fn target(value: &Value) -> Result<Target, String> {
+    if value.as_str() == Some("all") {
+        return Ok(Target::All);
+    }
+    let facts = Facts(value);
+    let model = ModelKey::new(&facts.text("model")?)?;
+    Ok(match value.get("slot") {
+        None => Target::Model(model),
+        Some(_) => Target::Worker(WorkerName {
+            model,
+            slot: facts.number("slot")?,
+        }),
+    })
+}
+
+fn footprint(facts: &Facts<'_>, key: &str) -> Result<Footprint, String> {
+    let held = facts.within(key)?;
+    Ok(Footprint {
+        host: held.mebibytes("host_mb")?,
+        device: held.mebibytes("device_mb")?,
+    })
+}
+
+fn fault(facts: &Facts<'_>) -> Result<Fault, String> {
+    let message = || facts.text("message");
+    Ok(match facts.text("kind")?.as_str() {
+        "bad_request" => Fault::BadRequest {
+            field: field(&facts.text("field")?)?,
+            message: message()?,
+        },
+        "out_of_memory" => Fault::OutOfMemory {
+            message: message()?,
+        },
+        "not_finite" => Fault::NotFinite {
+            stage: facts.text("stage")?,
+        },
+        "cancelled" => Fault::Cancelled,
+        "other" => Fault::Other {
+            message: message()?,
+        },
+        other => return Err(format!("no fault {other:?}")),
+    })
+}
+
+fn field(word: &str) -> Result<Field, String> {
+    [
+        Field::Prompt,
+        Field::Size,
+        Field::Steps,
+        Field::Model,
+        Field::Seed,
+        Field::Guidance,
+        Field::Negative,
+        Field::Output,
+        Field::Count,
+        Field::Device,
+        Field::User,
+        Field::Timeout,
+    ]
+    .into_iter()
+    .find(|field| field.to_string() == word)
+    .ok_or_else(|| format!("no field {word:?}"))
+}
+
+fn exit(facts: &Facts<'_>) -> Result<Exit, String> {
+    if let Some(code) = facts.0.get("code") {
+        let code = code.as_i64().and_then(|code| i32::try_from(code).ok());
+        return code.map(Exit::Code).ok_or("code is no number".into());
+    }
+    Ok(Exit::Signal {
+        signal: facts.number("signal")?,
+        by: match facts.text("by")?.as_str() {
+            "us" => KilledBy::Us,
+            "kernel_oom" => KilledBy::KernelOom,
+            "other" => KilledBy::Other,
+            other => return Err(format!("nobody is called {other:?}")),
+        },
+    })
+}
+
+fn device(word: &str) -> Result<Device, String> {
+    match word.parse()? {
+        DeviceWish::On(device) => Ok(device),
+        DeviceWish::Auto => Err("auto is no device".into()),
+    }
+}

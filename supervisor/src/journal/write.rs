@@ -1,0 +1,204 @@
+//! An event as a JSON line.
+
+use ipc_protocol::ids::Device;
+use ipc_protocol::request::ImageRequest;
+use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Target};
+use serde_json::{Value, json};
+
+/// The line of an event; `None` for the two that carry a whole new configuration.
+pub fn line(now: Moment, event: &Event) -> Option<String> {
+    let (name, mut facts) = facts(event)?;
+    let object = facts.as_object_mut()?;
+    object.insert("t_ms".into(), json!(now.0 as f64 / 1000.0));
+    object.insert("event".into(), json!(name));
+    Some(facts.to_string())
+}
+
+fn facts(event: &Event) -> Option<(&'static str, Value)> {
+    Some(match event {
+        Event::RequestArrived {
+            ticket,
+            request,
+            user,
+            entropy,
+        } => (
+            "request_arrived",
+            json!({"ticket": ticket.0, "request": asked(request), "user": user, "entropy": entropy}),
+        ),
+        Event::RequestCancelled { job, by } => {
+            ("request_cancelled", json!({"job": job.0, "by": by}))
+        }
+        Event::ClientGone { ticket } => ("client_gone", json!({"ticket": ticket.0})),
+        Event::StartRequested { ticket, target } => (
+            "start_requested",
+            json!({"ticket": ticket.0, "target": aim(target)}),
+        ),
+        Event::StopRequested { ticket, target } => (
+            "stop_requested",
+            json!({"ticket": ticket.0, "target": aim(target)}),
+        ),
+        Event::RestartRequested { ticket, target } => (
+            "restart_requested",
+            json!({"ticket": ticket.0, "target": aim(target)}),
+        ),
+        Event::PinChanged {
+            ticket,
+            model,
+            pinned,
+        } => (
+            "pin_changed",
+            json!({"ticket": ticket.0, "model": model, "pinned": pinned}),
+        ),
+        Event::Scaled {
+            ticket,
+            model,
+            workers,
+        } => (
+            "scaled",
+            json!({"ticket": ticket.0, "model": model, "workers": workers}),
+        ),
+        Event::DrainRequested { ticket, drain } => (
+            "drain_requested",
+            json!({"ticket": ticket.map(|ticket| ticket.0), "drain": wind_down(*drain)}),
+        ),
+        Event::QuarantineListed { ticket } => ("quarantine_listed", json!({"ticket": ticket.0})),
+        Event::QuarantineReleased { ticket, digest } => (
+            "quarantine_released",
+            json!({"ticket": ticket.0, "digest": digest}),
+        ),
+        Event::SettingsChanged { .. } | Event::ModelsChanged { .. } => return None,
+        Event::DeadlineReached => ("deadline_reached", json!({})),
+        other => return of_worker(other),
+    })
+}
+
+/// Events about one worker, or about memory.
+fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
+    Some(match event {
+        Event::WorkerStarted { worker, pid } => {
+            ("worker_started", json!({"worker": worker.0, "pid": pid}))
+        }
+        Event::WorkerStartFailed { worker, message } => (
+            "worker_start_failed",
+            json!({"worker": worker.0, "message": message}),
+        ),
+        Event::WorkerSaidHello { worker } => ("worker_said_hello", json!({"worker": worker.0})),
+        Event::LoadProgressed { worker, permille } => (
+            "load_progressed",
+            json!({"worker": worker.0, "permille": permille}),
+        ),
+        Event::LoadFailed { worker, message } => (
+            "load_failed",
+            json!({"worker": worker.0, "message": message}),
+        ),
+        Event::WorkerReady { worker, footprint } => (
+            "worker_ready",
+            json!({"worker": worker.0, "footprint": footprint.as_ref().map(held)}),
+        ),
+        Event::WorkerHeard { worker } => ("worker_heard", json!({"worker": worker.0})),
+        Event::StepFinished { worker, job, step } => (
+            "step_finished",
+            json!({"worker": worker.0, "job": job.0, "step": step}),
+        ),
+        Event::JobFinished {
+            worker,
+            job,
+            phases,
+        } => (
+            "job_finished",
+            json!({"worker": worker.0, "job": job.0, "encode_us": phases.encode.as_micros() as u64,
+                   "denoise_us": phases.denoise.as_micros() as u64,
+                   "decode_us": phases.decode.as_micros() as u64}),
+        ),
+        Event::JobFailed { worker, job, fault } => (
+            "job_failed",
+            json!({"worker": worker.0, "job": job.0, "fault": gave_up(fault)}),
+        ),
+        Event::WorkerBrokeProtocol { worker, what } => (
+            "worker_broke_protocol",
+            json!({"worker": worker.0, "what": what}),
+        ),
+        Event::WorkerExited {
+            worker,
+            exit,
+            salvaged_step,
+        } => (
+            "worker_exited",
+            json!({"worker": worker.0, "exit": ended(*exit), "salvaged_step": salvaged_step}),
+        ),
+        Event::MemoryReturned { worker } => ("memory_returned", json!({"worker": worker.0})),
+        Event::MemoryMeasured {
+            device,
+            total,
+            measured,
+            foreign,
+        } => (
+            "memory_measured",
+            json!({"device": device_name(*device), "total_mb": total.map(|total| total.0),
+                   "measured_mb": measured.0, "foreign_mb": foreign.0}),
+        ),
+        Event::FootprintMeasured { worker, footprint } => (
+            "footprint_measured",
+            json!({"worker": worker.0, "footprint": held(footprint)}),
+        ),
+        _ => return None,
+    })
+}
+
+fn asked(request: &ImageRequest) -> Value {
+    json!({
+        "prompt": request.prompt, "model": request.model,
+        "size": request.size.map(|size| size.to_string()), "steps": request.steps,
+        "guidance": request.guidance, "negative": request.negative, "seed": request.seed,
+        "count": request.count, "device": request.device.to_string(),
+        "priority": request.priority.to_string(), "timeout_ms": request.timeout_ms,
+        "user": request.user, "detached": request.detached, "previews": request.previews,
+    })
+}
+
+fn aim(target: &Target) -> Value {
+    match target {
+        Target::All => json!("all"),
+        Target::Model(model) => json!({"model": model.as_str()}),
+        Target::Worker(name) => json!({"model": name.model.as_str(), "slot": name.slot}),
+    }
+}
+
+fn wind_down(drain: Drain) -> &'static str {
+    match drain {
+        Drain::Stay => "stay",
+        Drain::Exit => "exit",
+        Drain::ExitNow => "exit_now",
+    }
+}
+
+fn held(footprint: &Footprint) -> Value {
+    json!({"host_mb": footprint.host.0, "device_mb": footprint.device.0})
+}
+
+fn gave_up(fault: &Fault) -> Value {
+    match fault {
+        Fault::BadRequest { field, message } => {
+            json!({"kind": "bad_request", "field": field.to_string(), "message": message})
+        }
+        Fault::OutOfMemory { message } => json!({"kind": "out_of_memory", "message": message}),
+        Fault::NotFinite { stage } => json!({"kind": "not_finite", "stage": stage}),
+        Fault::Cancelled => json!({"kind": "cancelled"}),
+        Fault::Other { message } => json!({"kind": "other", "message": message}),
+    }
+}
+
+fn ended(exit: Exit) -> Value {
+    match exit {
+        Exit::Code(code) => json!({"code": code}),
+        Exit::Signal { signal, by } => json!({"signal": signal, "by": match by {
+            KilledBy::Us => "us",
+            KilledBy::KernelOom => "kernel_oom",
+            KilledBy::Other => "other",
+        }}),
+    }
+}
+
+fn device_name(device: Device) -> String {
+    device.placement()
+}
