@@ -1,1 +1,24 @@
-//! harness
+//! What tests of real processes stand on.
+//!
+//! - [`world`] is a temporary home with a runtime folder and settings; nothing leaves it
+//! - [`daemon`] is a supervisor in it, [`imagepool`] the command, [`program`] how both are started
+//! - [`lines`] is a stderr that can be waited for, [`wait`] the one place that looks again and again
+//! - [`processes`] and [`census`] count what is there, and what is left
+//! - [`job`] draws through the client library, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
+//!   say where and how often to strike
+//! - [`binaries`] finds the programs under test, [`turn`] keeps heavy tests from each other
+
+pub mod binaries;
+pub mod census;
+pub mod chance;
+pub mod daemon;
+pub mod imagepool;
+pub mod job;
+pub mod lines;
+pub mod pixels;
+pub mod processes;
+pub mod program;
+pub mod rounds;
+pub mod turn;
+pub mod wait;
+pub mod world;

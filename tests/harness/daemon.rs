@@ -1,0 +1,127 @@
+//! A supervisor in a world of its own.
+
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_protocol::client::Client;
+use ipc_protocol::status::StatusReport;
+use nix::sys::signal::Signal;
+
+use crate::lines::Lines;
+use crate::program::{self, Call, Output, PATIENCE, Running};
+use crate::wait;
+use crate::world::World;
+
+/// A running daemon. Dropping it kills it, and checks that its workers go with it.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where it runs.
+    pub world: Arc<World>,
+    /// What it says.
+    pub stderr: Lines,
+    running: Running,
+}
+
+impl Daemon {
+    /// Starts a daemon with these settings and waits until it serves.
+    pub fn start(settings: &str) -> Self {
+        Self::start_in(World::new(settings))
+    }
+
+    /// Starts a daemon in `world` and waits until it serves.
+    pub fn start_in(world: impl Into<Arc<World>>) -> Self {
+        let daemon = Self::start_unready(world);
+        daemon.stderr.wait_for("Serving.", 1, PATIENCE);
+        daemon
+    }
+
+    /// Starts a daemon in `world`, and waits for nothing.
+    pub fn start_unready(world: impl Into<Arc<World>>) -> Self {
+        let world = world.into();
+        let mut command = program::command(&world.binaries().supervisor(), &world);
+        command
+            .arg("--config")
+            .arg(world.settings())
+            .arg("--runtime-dir")
+            .arg(world.runtime_dir());
+        let mut child = command.spawn().expect("the supervisor starts");
+        let stderr = Lines::follow(child.stderr.take().expect("it is piped"));
+        Self {
+            world,
+            stderr,
+            running: Running::watch(child),
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// A conversation with it.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.world.socket()).expect("the daemon serves")
+    }
+
+    /// Everything it tells about itself.
+    pub fn status(&self) -> StatusReport {
+        self.client().status().expect("the daemon serves")
+    }
+
+    /// The pids of its workers, in order.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        let mut pids: Vec<u32> = self
+            .status()
+            .workers
+            .iter()
+            .filter_map(|worker| worker.pid)
+            .collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// Runs `imagepool` against it and waits for its end.
+    pub fn imagepool(&self, arguments: &[&str]) -> Output {
+        self.world.imagepool(arguments)
+    }
+
+    /// Starts `imagepool` against it.
+    pub fn imagepool_begun(&self, arguments: &[&str]) -> Call {
+        self.world.imagepool_begun(arguments)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.running.wait(PATIENCE)
+    }
+
+    /// Kills it with SIGKILL and gives its world back. Fails the test when anything it had started
+    /// outlives it by more than `patience`.
+    pub fn kill(mut self, patience: Duration) -> Arc<World> {
+        self.end(patience);
+        Arc::clone(&self.world)
+    }
+
+    fn end(&mut self, patience: Duration) {
+        self.running.signal(Signal::SIGKILL);
+        self.running.wait(PATIENCE);
+        let gone = wait::until(patience, || self.world.servants().is_empty());
+        assert!(
+            gone || std::thread::panicking(),
+            "{patience:?} after the supervisor there are {:?}",
+            self.world.servants()
+        );
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.end(PATIENCE);
+    }
+}

@@ -1,0 +1,45 @@
+//! The command, and its answers as JSON.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::program::{self, Output};
+use crate::world::World;
+
+/// `imagepool` with arguments, not started yet.
+pub fn command(world: &World, arguments: &[&str]) -> Command {
+    let mut command = program::command(&world.binaries().imagepool(), world);
+    command.args(arguments);
+    command
+}
+
+impl Output {
+    /// The JSON objects on stdout, one a line.
+    pub fn json(&self) -> Vec<Value> {
+        String::from_utf8_lossy(&self.stdout)
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("{error} in {line:?}, stderr {:?}", self.stderr))
+            })
+            .collect()
+    }
+
+    /// Fails the test unless the program ended with 0.
+    pub fn succeeded(self) -> Self {
+        self.ended_with(0)
+    }
+
+    /// Fails the test unless the program ended with `code`.
+    pub fn ended_with(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            code,
+            "stderr: {}\nstdout: {}",
+            self.stderr,
+            String::from_utf8_lossy(&self.stdout)
+        );
+        self
+    }
+}

@@ -1,0 +1,61 @@
+//! Drawing through the client library, with a look at every step.
+
+use ipc_protocol::client::{Client, ClientError, Picture, Update};
+use ipc_protocol::failure::Failure;
+use ipc_protocol::ids::JobId;
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::status::WorkerStatus;
+
+use crate::daemon::Daemon;
+
+/// A request for one picture of `model`.
+pub fn request(model: &str, steps: u32, seed: u64) -> ImageRequest {
+    ImageRequest {
+        model: Some(model.to_owned()),
+        steps: Some(steps),
+        seed: Some(seed),
+        ..ImageRequest::new("a red circle left of a blue square")
+    }
+}
+
+/// Asks for one picture and waits for its one answer; `at_step` is called after each step.
+///
+/// # Errors
+/// The job's failure, or the request's refusal.
+pub fn draw(
+    client: &mut Client,
+    request: &ImageRequest,
+    mut at_step: impl FnMut(JobId, u32),
+) -> Result<Picture, Failure> {
+    let drawing = match client.generate(request) {
+        Ok(drawing) => drawing,
+        Err(ClientError::Refused(failure)) => return Err(failure),
+        Err(error) => panic!("the daemon broke off: {error}"),
+    };
+    let mut answers = Vec::new();
+    for update in drawing {
+        match update.expect("the daemon stays") {
+            Update::Step { job, step, .. } => at_step(job, step),
+            Update::Picture(picture) => answers.push(Ok(picture)),
+            Update::Failed { failure, .. } => answers.push(Err(failure)),
+            Update::Waiting { .. } | Update::Loading { .. } => {}
+        }
+    }
+    assert_eq!(answers.len(), 1, "one job, one answer");
+    answers.pop().expect("it was counted")
+}
+
+impl Daemon {
+    /// Draws and waits; see [`draw`].
+    pub fn draw(&self, request: &ImageRequest) -> Result<Picture, Failure> {
+        draw(&mut self.client(), request, |_, _| {})
+    }
+
+    /// The worker that runs a job now.
+    pub fn worker_of(&self, job: JobId) -> Option<WorkerStatus> {
+        self.status()
+            .workers
+            .into_iter()
+            .find(|worker| worker.job.as_ref().is_some_and(|running| running.id == job))
+    }
+}

@@ -1,0 +1,161 @@
+//! How tests start programs: in a world of their own, with a deadline for their end.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this file is where tests start processes"
+)]
+
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::world::World;
+
+/// No test waits longer than this for a program to end.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A program with its environment emptied down to what `world` says; its output is piped.
+pub fn command(program: &Path, world: &World) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(world.environment())
+        .current_dir(world.pictures())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A program that runs; its exit is awaited by a thread, so that waiting can have a deadline.
+#[derive(Debug)]
+pub struct Running {
+    pid: u32,
+    ended: Mutex<Receiver<io::Result<ExitStatus>>>,
+    status: Option<ExitStatus>,
+}
+
+impl Running {
+    /// Watches a child. Whoever wants its output has taken the pipes.
+    pub fn watch(mut child: Child) -> Self {
+        let pid = child.id();
+        let (sender, ended) = mpsc::channel();
+        thread::spawn(move || sender.send(child.wait()));
+        Self {
+            pid,
+            ended: Mutex::new(ended),
+            status: None,
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        self.status = self.status.or_else(|| {
+            let ended = self.ended.get_mut().ok()?.try_recv().ok()?;
+            Some(ended.expect("our own child can be waited for"))
+        });
+        if self.status.is_none() {
+            // ESRCH: it ended this instant, which is what signals are for here.
+            let _ = signal::kill(Pid::from_raw(self.pid as i32), signal);
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+        if let Some(status) = self.status {
+            return status;
+        }
+        let status = self
+            .ended
+            .get_mut()
+            .expect("no holder of this lock can panic")
+            .recv_timeout(patience)
+            .unwrap_or_else(|_| panic!("process {} has not ended after {patience:?}", self.pid))
+            .expect("our own child can be waited for");
+        self.status = Some(status);
+        status
+    }
+}
+
+/// What a program that ended has left.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit code; a signal is 128 and its number, as shells say.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// What it said.
+    pub stderr: String,
+}
+
+/// A program whose output is collected.
+#[derive(Debug)]
+pub struct Call {
+    running: Running,
+    stdout: Receiver<Vec<u8>>,
+    stderr: Receiver<Vec<u8>>,
+}
+
+impl Call {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program under test starts");
+        let stdout = collect(child.stdout.take().expect("it is piped"));
+        let stderr = collect(child.stderr.take().expect("it is piped"));
+        Self {
+            running: Running::watch(child),
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// Waits for its end and its output's.
+    pub fn output(mut self) -> Output {
+        let status = self.running.wait(PATIENCE);
+        let all = |pipe: Receiver<Vec<u8>>| {
+            pipe.recv_timeout(PATIENCE)
+                .expect("nobody holds the pipe of a program that ended")
+        };
+        Output {
+            code: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: all(self.stdout),
+            stderr: String::from_utf8_lossy(&all(self.stderr)).into_owned(),
+        }
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, bytes) = mpsc::channel();
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        // A pipe that breaks has given what it had.
+        let _ = pipe.read_to_end(&mut all);
+        sender.send(all)
+    });
+    bytes
+}

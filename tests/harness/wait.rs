@@ -1,0 +1,39 @@
+//! Waiting for what the kernel does not announce: the only place in the tests that looks again.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "/proc tells no one when it changes, so it is looked at again until a deadline"
+)]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Looks until `look` finds something, at most `patience` long.
+pub fn until_found<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if begin.elapsed() >= patience {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Looks until `holds`, at most `patience` long; says whether it came to hold.
+pub fn until(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    until_found(patience, || holds().then_some(())).is_some()
+}
+
+/// What an action took.
+pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    (action(), begin.elapsed())
+}
+
+/// Lets time pass, where a test strikes at a moment of chance and not at an event.
+pub fn moments_of_chance(duration: Duration) {
+    thread::sleep(duration);
+}

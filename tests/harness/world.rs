@@ -1,0 +1,99 @@
+//! A temporary home for daemons and commands: what is started here stays here and can be found again.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::binaries::Binaries;
+use crate::imagepool;
+use crate::program::{Call, Output};
+
+/// A home, a runtime folder, a folder for pictures, and settings.
+#[derive(Debug)]
+pub struct World {
+    folder: TempDir,
+    binaries: Binaries,
+}
+
+impl World {
+    /// A world with the programs as built, and these settings.
+    pub fn new(settings: &str) -> Self {
+        Self::furnish(settings, |_| Binaries::built())
+    }
+
+    /// A world whose workers misbehave.
+    pub fn with_hostile_worker(settings: &str, misbehaviour: &str) -> Self {
+        Self::furnish(settings, |folder| {
+            Binaries::with_hostile_worker(folder, misbehaviour)
+        })
+    }
+
+    fn furnish(settings: &str, binaries: impl FnOnce(&Path) -> Binaries) -> Self {
+        // Beside the programs, so that they can be linked; short, because sockets' paths are bounded.
+        let folder = tempfile::Builder::new()
+            .prefix("imagepool-test-")
+            .tempdir()
+            .expect("a temporary folder");
+        for name in ["home", "run", "pictures", "bin"] {
+            fs::create_dir(folder.path().join(name)).expect("our own folder");
+        }
+        fs::write(folder.path().join("settings.toml"), settings).expect("our own folder");
+        let binaries = binaries(&folder.path().join("bin"));
+        Self { folder, binaries }
+    }
+
+    /// The programs of this world.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// The whole environment of everything that is started here. `HOME` is nobody else's, and workers
+    /// inherit it: that is how processes of this world are found.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("HOME", self.home().into()),
+            ("XDG_RUNTIME_DIR", self.folder.path().join("run").into()),
+            ("IMAGEPOOL_CONFIG", self.settings().into()),
+            ("PATH", "/usr/bin:/bin".into()),
+            // What a service's environment may hold and no worker may see.
+            ("HF_TOKEN", "hf_secret".into()),
+        ]
+    }
+
+    /// What `HOME` is here.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The settings file.
+    pub fn settings(&self) -> PathBuf {
+        self.folder.path().join("settings.toml")
+    }
+
+    /// The runtime folder that daemons and private pools here use.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.folder.path().join("run/imagepool")
+    }
+
+    /// The socket of a daemon here.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime_dir().join("pool.sock")
+    }
+
+    /// Where commands run and write.
+    pub fn pictures(&self) -> PathBuf {
+        self.folder.path().join("pictures")
+    }
+
+    /// Runs `imagepool` here and waits for its end.
+    pub fn imagepool(&self, arguments: &[&str]) -> Output {
+        self.imagepool_begun(arguments).output()
+    }
+
+    /// Starts `imagepool` here.
+    pub fn imagepool_begun(&self, arguments: &[&str]) -> Call {
+        Call::start(imagepool::command(self, arguments))
+    }
+}

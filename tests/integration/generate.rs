@@ -1,0 +1,113 @@
+//! A prompt in, a file and a line of JSON out.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use tests::daemon::Daemon;
+use tests::pixels::Pixels;
+
+const KEYS: [&str; 15] = [
+    "job",
+    "index",
+    "file",
+    "model",
+    "seed",
+    "width",
+    "height",
+    "steps",
+    "worker",
+    "attempts",
+    "resumed_from_step",
+    "queue_ms",
+    "load_ms",
+    "denoise_ms",
+    "decode_ms",
+];
+
+#[test]
+fn a_picture_comes_with_every_fact_the_interface_names() {
+    let daemon = Daemon::start("");
+    let output = daemon
+        .imagepool(&[
+            "generate",
+            "a red circle",
+            "-o",
+            "a.png",
+            "--seed",
+            "7",
+            "--json",
+        ])
+        .succeeded();
+    let lines = output.json();
+    assert_eq!(lines.len(), 1);
+    let object = lines[0].as_object().expect("an object");
+    let keys: BTreeSet<&str> = object.keys().map(String::as_str).collect();
+    assert_eq!(keys, BTreeSet::from(KEYS));
+    assert_eq!(object["file"], "a.png");
+    assert_eq!(object["model"], "pocket-flux");
+    assert_eq!(object["seed"], 7);
+    assert_eq!(object["attempts"], 1);
+    let worker = object["worker"].as_str().expect("a name");
+    assert!(worker.starts_with("pocket-flux:"), "{worker}");
+    let picture = Pixels::read(&daemon.world.pictures().join("a.png"));
+    assert_eq!((picture.width, picture.height), (128, 128));
+}
+
+#[test]
+fn several_pictures_equal_as_many_single_runs_with_the_seeds_they_report() {
+    let daemon = Daemon::start("");
+    let prompt = "a green star on a black background";
+    let folder = daemon.world.pictures();
+    let together = daemon
+        .imagepool(&[
+            "generate", prompt, "-n", "3", "--seed", "7", "-o", "all.png", "--json",
+        ])
+        .succeeded();
+    for line in together.json() {
+        let seed = line["seed"].to_string();
+        let file = line["file"].as_str().expect("a file name");
+        let index = line["index"].as_u64().expect("a number");
+        assert_eq!(file, format!("all-{}.png", index + 1));
+        assert_eq!(seed, (7 + index).to_string());
+        let alone = format!("alone-{seed}.png");
+        daemon
+            .imagepool(&["generate", prompt, "--seed", &seed, "-o", &alone])
+            .succeeded();
+        let read = |name: &str| fs::read(folder.join(name)).expect("it was written");
+        assert!(read(file) == read(&alone), "{file} and {alone} differ");
+    }
+    assert_eq!(together.json().len(), 3);
+}
+
+#[test]
+fn a_picture_goes_to_stdout_with_the_same_bytes_and_no_words_between() {
+    let daemon = Daemon::start("");
+    let ask = |output| ["generate", "a blue ring", "--seed", "3", "-o", output];
+    daemon.imagepool(&ask("a.png")).succeeded();
+    let output = daemon.imagepool(&ask("-")).succeeded();
+    let file = fs::read(daemon.world.pictures().join("a.png")).expect("it was written");
+    assert!(output.stdout == file);
+}
+
+#[test]
+fn a_seed_that_nobody_named_is_drawn_and_reported() {
+    let daemon = Daemon::start("");
+    let seeds: BTreeSet<String> = (0..3)
+        .map(|_| {
+            let output = daemon
+                .imagepool(&["generate", "a heart", "-f", "-o", "a.png", "--json"])
+                .succeeded();
+            output.json()[0]["seed"].to_string()
+        })
+        .collect();
+    assert_eq!(seeds.len(), 3, "{seeds:?}");
+}
+
+#[test]
+fn a_socket_that_does_not_answer_is_exit_7() {
+    let world = tests::world::World::new("");
+    let output = world
+        .imagepool(&["--socket", "nobody.sock", "generate", "a heart"])
+        .ended_with(7);
+    assert!(output.stderr.contains("nobody.sock"), "{}", output.stderr);
+}

@@ -1,0 +1,177 @@
+//! `status`, `stop` and `shutdown`: what they print, and the codes they end with.
+
+use serde_json::Value;
+use tests::daemon::Daemon;
+use tests::world::World;
+
+/// A model that loads in no time.
+const QUICK: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
+
+#[test]
+fn status_as_json_has_every_part_and_sums_that_hold() {
+    let daemon = Daemon::start(QUICK);
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+    daemon
+        .stderr
+        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+    let status = daemon
+        .imagepool(&["status", "--json"])
+        .succeeded()
+        .json()
+        .remove(0);
+    for part in [
+        "supervisor",
+        "memory",
+        "workers",
+        "models",
+        "queue",
+        "counters",
+    ] {
+        assert!(status.get(part).is_some(), "{part} is missing in {status}");
+    }
+    assert_eq!(status["supervisor"]["pid"], daemon.pid());
+    assert_eq!(status["supervisor"]["state"], "serving");
+    let number = |value: &Value| value.as_u64().expect("a whole number");
+    let workers = status["workers"].as_array().expect("a list");
+    let promised: u64 = workers
+        .iter()
+        .map(|worker| number(&worker["reserved_mb"]["host"]))
+        .sum();
+    assert_eq!(number(&status["memory"][0]["reserved_mb"]), promised);
+    assert_eq!(number(&status["counters"]["spawns"]), 2);
+    let named: Vec<_> = workers
+        .iter()
+        .map(|worker| worker["name"].clone())
+        .collect();
+    assert_eq!(named, ["syn:0", "syn:1"]);
+    assert!(
+        workers
+            .iter()
+            .all(|worker| worker["state"] == "RUNNING" && worker["job"].is_null())
+    );
+}
+
+#[test]
+fn status_in_lines_is_supervisorctls() {
+    let daemon = Daemon::start(QUICK);
+    let lines = |output: tests::program::Output| String::from_utf8(output.stdout).expect("text");
+    let before = lines(daemon.imagepool(&["status"]).succeeded());
+    assert!(
+        before
+            .lines()
+            .any(|line| line.starts_with("syn:0 ") && line.contains("STOPPED   Not started")),
+        "{before}"
+    );
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+    let after = lines(daemon.imagepool(&["status"]).succeeded());
+    assert!(
+        after
+            .lines()
+            .any(|line| line.starts_with("syn:0 ") && line.contains("RUNNING   pid ")),
+        "{after}"
+    );
+}
+
+#[test]
+fn status_of_something_that_does_not_run_is_3_and_of_nothing_known_4() {
+    let daemon = Daemon::start(QUICK);
+    daemon.imagepool(&["status"]).ended_with(0);
+    daemon.imagepool(&["status", "syn"]).ended_with(3);
+    daemon.imagepool(&["status", "nobody"]).ended_with(4);
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+    daemon
+        .stderr
+        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+    daemon.imagepool(&["status", "syn"]).ended_with(0);
+    daemon.imagepool(&["status", "syn:0"]).ended_with(0);
+}
+
+#[test]
+fn stop_ends_the_workers_and_the_model_answers_stopped() {
+    let daemon = Daemon::start(QUICK);
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+    daemon
+        .stderr
+        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+    let output = daemon.imagepool(&["stop", "syn"]).succeeded();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("syn:0: stopped") && text.contains("syn:1: stopped"),
+        "{text}"
+    );
+    assert!(daemon.world.workers().is_empty());
+    let memory = &daemon.status().memory[0];
+    assert_eq!(memory.reserved_mb, 0);
+    let refused = daemon
+        .imagepool(&["generate", "a", "-o", "b.png"])
+        .ended_with(75);
+    assert!(refused.stderr.contains("stopped"), "{}", refused.stderr);
+    let unknown = daemon.imagepool(&["stop", "nobody"]).ended_with(1);
+    assert_eq!(
+        String::from_utf8_lossy(&unknown.stdout),
+        "nobody: ERROR (no such process)\n"
+    );
+}
+
+#[test]
+fn shutdown_is_told_when_the_process_is_gone() {
+    let mut daemon = Daemon::start(QUICK);
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+    let output = daemon.imagepool(&["shutdown"]).succeeded();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Shut down\n");
+    assert!(
+        daemon.world.servants().is_empty(),
+        "{:?}",
+        daemon.world.servants()
+    );
+    assert_eq!(daemon.wait().code(), Some(0));
+    let left = daemon.world.census(&[daemon.pid()]);
+    assert_eq!(left.runtime, ["lock".to_owned()].into());
+}
+
+#[test]
+fn shutdown_finishes_what_was_accepted() {
+    let slow = QUICK.replace("step_ms = 1,", "step_ms = 100,");
+    let daemon = Daemon::start(&slow);
+    let begun = daemon.imagepool_begun(&["generate", "a", "--steps", "10", "-o", "a.png"]);
+    daemon
+        .stderr
+        .wait_for("Worker is ready.", 1, tests::program::PATIENCE);
+    daemon.imagepool(&["shutdown"]).succeeded();
+    begun.output().succeeded();
+}
+
+#[test]
+fn no_daemon_is_exit_7_for_every_verb() {
+    let world = World::new("");
+    for verb in [&["status"][..], &["stop", "all"], &["shutdown"]] {
+        world.imagepool(verb).ended_with(7);
+    }
+    world.imagepool(&["version"]).succeeded();
+}
+
+#[test]
+fn a_second_daemon_in_the_same_folder_is_refused_and_the_first_serves_on() {
+    let daemon = Daemon::start(QUICK);
+    let mut second = Daemon::start_unready(daemon.world.clone());
+    assert_eq!(second.wait().code(), Some(1));
+    assert!(
+        !second.stderr.with("serves in").is_empty(),
+        "{:?}",
+        second.stderr.all()
+    );
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+    std::mem::forget(second); // Its end would look for the first one's workers.
+}

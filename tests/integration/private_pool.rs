@@ -1,0 +1,54 @@
+//! Without a daemon `generate` brings its own pool, and leaves nothing of it.
+
+use std::fs;
+
+use tests::census::segments_of;
+use tests::daemon::Daemon;
+use tests::world::World;
+
+const ASK: [&str; 6] = ["generate", "a yellow diamond", "--seed", "4", "-o", "a.png"];
+
+#[test]
+fn a_private_pool_draws_and_nothing_of_it_stays() {
+    for segment in ["sealed", "named"] {
+        let world = World::new(&format!("segment = \"{segment}\""));
+        let output = world.imagepool(&ASK).succeeded();
+        assert!(output.stderr.contains("private pool"), "{}", output.stderr);
+        assert!(world.processes().is_empty(), "{:?}", world.processes());
+        let left = world.census(&[]).runtime;
+        assert!(
+            left.iter().all(|path| path == "private" || path == "lock"),
+            "{left:?}"
+        );
+    }
+}
+
+#[test]
+fn a_private_pool_draws_the_bytes_that_a_daemon_draws() {
+    let world = World::new("");
+    world.imagepool(&ASK).succeeded();
+    let alone = fs::read(world.pictures().join("a.png")).expect("it was written");
+    let daemon = Daemon::start("");
+    daemon.imagepool(&ASK).succeeded();
+    let served = fs::read(daemon.world.pictures().join("a.png")).expect("it was written");
+    assert!(alone == served);
+    assert!(
+        segments_of(&[daemon.pid()]).is_empty(),
+        "a memfd has no name"
+    );
+}
+
+#[test]
+fn a_private_pool_is_asked_to_wait_for_nothing_when_the_request_is_refused() {
+    let world = World::new("");
+    let output = world
+        .imagepool(&["generate", "a", "--size", "17x33", "-o", "a.png"])
+        .ended_with(2);
+    assert!(
+        output
+            .stderr
+            .lines()
+            .any(|line| line.starts_with("imagepool: size: "))
+    );
+    assert!(world.processes().is_empty());
+}

@@ -1,0 +1,1 @@
+//! Real processes, one file per promise.
