@@ -6,7 +6,8 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
-use crate::frame::BODY_BYTES_MAX;
+/// No message is larger, whatever its kind.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>> =
     bincode::config::standard().with_limit::<BODY_BYTES_MAX>();

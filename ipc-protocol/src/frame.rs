@@ -7,12 +7,11 @@
 //! All numbers little-endian. The length is compared with the cap of its kind before a byte of the
 //! body is read or a byte for it is allocated.
 
+pub use crate::codec::BODY_BYTES_MAX;
 use crate::codec::{self, CodecError};
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 12;
-/// No body is larger, whatever its kind.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 const MAGIC: [u8; 4] = *b"IMGP";
 

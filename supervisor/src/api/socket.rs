@@ -1,36 +1,18 @@
-//! The native door: frames of `ipc_protocol` on a Unix socket that only its own user may open.
+//! The native door: a Unix socket that only its own user may open, and the lock that decides who opens it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
+use interprocess::local_socket::tokio::{Listener, prelude::*};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
-use ipc_protocol::connection::ConnectionError;
-use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{
-    Accepted, CHUNK_BYTES_MAX, FromPool, JobReport, ReceiptFacts, ToPool,
-};
-use ipc_protocol::request::ImageRequest;
-use ipc_protocol::version::{BUILD, PROTOCOL};
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::Uid;
-use pool::Progress;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 
-use crate::driver::handle::{Handle, Ongoing, Picture, Update};
-use crate::frames;
-
-/// A client that takes longer than this to read what it asked for has left.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// A client that connects and says nothing has left.
-const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+use super::conversation;
+use crate::driver::handle::Handle;
 
 /// The right to serve in a runtime folder; it is given up when the process ends.
 #[derive(Debug)]
@@ -71,7 +53,7 @@ pub async fn serve(listener: Listener, handle: Handle) {
     loop {
         match listener.accept().await {
             Ok(stream) => {
-                tokio::spawn(converse(stream, handle.clone()));
+                tokio::spawn(conversation::converse(stream, handle.clone()));
             }
             Err(error) => {
                 // Most often out of descriptors; running jobs free some.
@@ -79,259 +61,5 @@ pub async fn serve(listener: Listener, handle: Handle) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    }
-}
-
-/// One client's side of the door.
-struct Client {
-    stream: Arc<Stream>,
-    handle: Handle,
-    /// `uid:N`, as the kernel says.
-    user: String,
-    /// It may speak for others.
-    trusted: bool,
-    words: mpsc::Receiver<ToPool>,
-}
-
-async fn converse(stream: Stream, handle: Handle) {
-    let uid = match stream.peer_creds() {
-        Ok(creds) => creds.euid(),
-        Err(error) => return tracing::warn!(%error, "Cannot tell who a client is."),
-    };
-    let Some(uid) = uid else {
-        return tracing::warn!("The kernel does not tell who a client is.");
-    };
-    let stream = Arc::new(stream);
-    let (sender, words) = mpsc::channel(4);
-    let reader = tokio::spawn(listen(Arc::clone(&stream), sender));
-    let mut client = Client {
-        stream,
-        handle,
-        user: format!("uid:{uid}"),
-        trusted: uid == 0 || uid == Uid::effective().as_raw(),
-        words,
-    };
-    // How a conversation ends is the client's business; its jobs are seen to by what they leave.
-    if let Err(error) = client.serve().await {
-        tracing::debug!(%error, "A client's conversation ended.");
-    }
-    reader.abort();
-}
-
-/// Reads frames in a task of its own, because a read that is given up half-way loses what it had.
-async fn listen(stream: Arc<Stream>, words: mpsc::Sender<ToPool>) {
-    loop {
-        match frames::read(&mut &*stream).await {
-            Ok(word) => {
-                if words.send(word).await.is_err() {
-                    return;
-                }
-            }
-            Err(ConnectionError::Frame(error)) => {
-                tracing::debug!(%error, "A client sent what is not a frame.");
-                return;
-            }
-            Err(ConnectionError::Closed | ConnectionError::Io(_)) => return,
-        }
-    }
-}
-
-impl Client {
-    async fn serve(&mut self) -> Result<(), ConnectionError> {
-        let Ok(Some(ToPool::Hello { .. })) = timeout(HELLO_PATIENCE, self.words.recv()).await
-        else {
-            return Ok(());
-        };
-        // A client of another version reads ours from the answer and says so itself.
-        self.say(&FromPool::Hello {
-            protocol: PROTOCOL,
-            version: BUILD.to_owned(),
-            pid: std::process::id(),
-        })
-        .await?;
-        while let Some(word) = self.words.recv().await {
-            match word {
-                ToPool::Generate(request) => self.generate(request).await?,
-                ToPool::Status => match self.handle.status().await {
-                    Ok(report) => {
-                        for part in report.into_parts() {
-                            self.say(&FromPool::Status(part)).await?;
-                        }
-                    }
-                    Err(failure) => self.say(&FromPool::Refused(failure)).await?,
-                },
-                ToPool::Operate(verb) => {
-                    let answer = match self.handle.operate(verb).await {
-                        Ok(lines) => FromPool::Told { lines },
-                        Err(failure) => FromPool::Refused(failure),
-                    };
-                    self.say(&answer).await?;
-                }
-                ToPool::Cancel { job } => self.cancel(job).await,
-                ToPool::Hello { .. } => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    async fn generate(&mut self, mut request: ImageRequest) -> Result<(), ConnectionError> {
-        let user = match request.user.take() {
-            None => self.user.clone(),
-            Some(user) if self.trusted => user,
-            Some(_) => {
-                let message = "only the daemon's own user and root may ask for somebody else";
-                let failure = Failure {
-                    field: Some(Field::User),
-                    ..Failure::new(FailureKind::NotPermitted, message)
-                };
-                return self.say(&FromPool::Refused(failure)).await;
-            }
-        };
-        if let Err(failure) = request.check() {
-            return self.say(&FromPool::Refused(failure)).await;
-        }
-        let mut ongoing = match self.handle.generate(request, user).await {
-            Ok(ongoing) => ongoing,
-            Err(failure) => return self.say(&FromPool::Refused(failure)).await,
-        };
-        self.say(&FromPool::Accepted(accepted(&ongoing))).await?;
-        let mut unanswered = ongoing.accepted.jobs.len();
-        while unanswered > 0 {
-            tokio::select! {
-                update = ongoing.updates.recv() => match update {
-                    Some(update) => unanswered -= usize::from(self.pass_on(&ongoing, update).await?),
-                    None => return Ok(()),
-                },
-                word = self.words.recv() => match word {
-                    Some(ToPool::Cancel { job }) => self.cancel(job).await,
-                    // Anything else while an answer is owed is no conversation; leaving tells the pool.
-                    Some(_) | None => return Ok(()),
-                },
-            }
-        }
-        Ok(())
-    }
-
-    async fn cancel(&self, job: JobId) {
-        // Nobody to cancel for when the pool has ended: the jobs' answers say so.
-        let _ = self.handle.cancel(job, self.user.clone()).await;
-    }
-
-    /// Passes one update on; says whether it was a job's answer.
-    async fn pass_on(&self, ongoing: &Ongoing, update: Update) -> Result<bool, ConnectionError> {
-        match update {
-            Update::Progress { job, progress } => {
-                if let Some(message) = progress_message(job, progress) {
-                    self.say(&message).await?;
-                }
-                Ok(false)
-            }
-            Update::Failed { job, failure } => {
-                self.say(&FromPool::Failed { job, failure }).await?;
-                Ok(true)
-            }
-            Update::Picture(picture) => {
-                self.send_picture(ongoing, &picture).await?;
-                Ok(true)
-            }
-        }
-    }
-
-    async fn send_picture(
-        &self,
-        ongoing: &Ongoing,
-        picture: &Picture,
-    ) -> Result<(), ConnectionError> {
-        let index = picture.job.0 - ongoing.accepted.jobs[0].0;
-        let mut offset = 0;
-        for chunk in picture.rgb8.chunks(CHUNK_BYTES_MAX as usize) {
-            let message = FromPool::Image {
-                job: picture.job,
-                index: index as u32,
-                size: picture.facts.size,
-                preview: false,
-                offset,
-                len: chunk.len() as u32,
-            };
-            self.say_with(&message, chunk).await?;
-            offset += chunk.len() as u64;
-        }
-        self.say(&FromPool::Finished {
-            job: picture.job,
-            report: report(picture, ongoing.accepted.guidance),
-        })
-        .await
-    }
-
-    async fn say(&self, message: &FromPool) -> Result<(), ConnectionError> {
-        self.say_with(message, &[]).await
-    }
-
-    async fn say_with(&self, message: &FromPool, raw: &[u8]) -> Result<(), ConnectionError> {
-        match timeout(
-            WRITE_PATIENCE,
-            frames::write_with(&mut &*self.stream, message, raw),
-        )
-        .await
-        {
-            Ok(sent) => sent,
-            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-        }
-    }
-}
-
-fn accepted(ongoing: &Ongoing) -> Accepted {
-    let accepted = &ongoing.accepted;
-    Accepted {
-        first: accepted.jobs[0],
-        count: accepted.jobs.len() as u32,
-        model: accepted.model.clone(),
-        size: accepted.size,
-        steps: accepted.steps,
-        seed: accepted.seed,
-    }
-}
-
-fn progress_message(job: JobId, progress: Progress) -> Option<FromPool> {
-    Some(match progress {
-        Progress::Waiting { position, reason } => FromPool::Waiting {
-            job,
-            position,
-            reason,
-        },
-        Progress::Loading { permille } => FromPool::Loading { job, permille },
-        Progress::Started { .. } => return None,
-        Progress::Step {
-            index,
-            total,
-            elapsed,
-        } => FromPool::Step {
-            job,
-            step: index,
-            steps: total,
-            elapsed_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
-        },
-    })
-}
-
-fn report(picture: &Picture, guidance: f32) -> JobReport {
-    let facts = &picture.facts;
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    JobReport {
-        worker: facts.worker.clone(),
-        seed: facts.seed,
-        attempts: facts.attempts,
-        resumed_from_step: facts.resumed_from_step,
-        queue_ms: ms(facts.queue),
-        load_ms: ms(facts.load),
-        denoise_ms: ms(facts.denoise),
-        decode_ms: ms(facts.decode),
-        prompt_was_cut: picture.prompt_was_cut,
-        receipt: ReceiptFacts {
-            digest: picture.model.digest.clone(),
-            sampler: picture.model.sampler.to_owned(),
-            dtype: picture.model.dtype.to_owned(),
-            guidance,
-        },
     }
 }

@@ -1,0 +1,109 @@
+//! Operators' verbs: turned into events, or answered at once where nothing has to happen.
+
+use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::{self, Verb};
+use ipc_protocol::units::PictureSize;
+use pool::{Drain, Event, Target};
+use tokio::sync::oneshot;
+
+use super::Driver;
+
+/// Where an operator waits for lines.
+type Told = oneshot::Sender<Result<Vec<String>, Failure>>;
+
+impl Driver {
+    pub(super) fn operate(&mut self, verb: Verb, told: Told) {
+        let ticket = self.next_ticket();
+        let event = match verb {
+            Verb::Stop(target) => Event::StopRequested {
+                ticket,
+                target: wanted(target),
+            },
+            Verb::Start(target) => Event::StartRequested {
+                ticket,
+                target: wanted(target),
+            },
+            Verb::Restart(target) => Event::RestartRequested {
+                ticket,
+                target: wanted(target),
+            },
+            Verb::Shutdown => Event::DrainRequested {
+                ticket: Some(ticket),
+                drain: Drain::Exit,
+            },
+            Verb::Drain => Event::DrainRequested {
+                ticket: Some(ticket),
+                drain: Drain::Stay,
+            },
+            Verb::Pin { model, pinned } => Event::PinChanged {
+                ticket,
+                model,
+                pinned,
+            },
+            Verb::Scale { model, workers } => Event::Scaled {
+                ticket,
+                model,
+                workers,
+            },
+            Verb::Quarantined => Event::QuarantineListed { ticket },
+            Verb::Release { digest } => Event::QuarantineReleased { ticket, digest },
+            Verb::CancelJob { job } => return self.cancel_for_operator(job, told),
+            Verb::Why { job } => return answer_now(told, self.explain(job)),
+            Verb::Plan { model, size } => return answer_now(told, self.plan(&model, size)),
+        };
+        self.operators.insert(ticket, told);
+        self.happen(event);
+    }
+
+    fn cancel_for_operator(&mut self, job: JobId, told: Told) {
+        if !self.jobs.contains_key(&job) {
+            return answer_now(told, Err(no_such_job(job)));
+        }
+        self.happen(Event::RequestCancelled {
+            job,
+            by: "an operator".into(),
+        });
+        answer_now(told, Ok(vec![format!("{job}: cancelled")]));
+    }
+
+    fn explain(&self, job: JobId) -> Result<Vec<String>, Failure> {
+        let reason = self.pool.explain(self.clock.now(), job);
+        reason
+            .map(|reason| vec![reason])
+            .ok_or_else(|| no_such_job(job))
+    }
+
+    fn plan(&self, model: &str, size: Option<PictureSize>) -> Result<Vec<String>, Failure> {
+        match self.pool.plan(model, size) {
+            Some(plan) => Ok(plan.lines),
+            None => Err(Failure {
+                field: Some(Field::Model),
+                ..Failure::new(
+                    FailureKind::UnknownModel,
+                    format!("there is no model called {model:?}"),
+                )
+            }),
+        }
+    }
+}
+
+/// A door that no longer waits for an answer needs none.
+fn answer_now(told: Told, answer: Result<Vec<String>, Failure>) {
+    let _ = told.send(answer);
+}
+
+fn no_such_job(job: JobId) -> Failure {
+    Failure::new(
+        FailureKind::NoSuchName,
+        format!("job {job} is answered already, or never was"),
+    )
+}
+
+fn wanted(target: client::Target) -> Target {
+    match target {
+        client::Target::All => Target::All,
+        client::Target::Model(model) => Target::Model(model),
+        client::Target::Worker(name) => Target::Worker(name),
+    }
+}
