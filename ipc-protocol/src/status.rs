@@ -196,7 +196,7 @@ pub struct ModelStatus {
     pub key: ModelKey,
     /// `flux`, `sd3` or `synthetic`.
     pub family: String,
-    /// `ready`, `cold`, `cooling`, `broken`, `missing` or `stopped`.
+    /// `ready`, `cold`, `cooling`, `broken` or `missing`.
     pub state: String,
     /// What a worker of it needs, residency and activation at its default size.
     pub need_mb: u64,

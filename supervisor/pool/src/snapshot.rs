@@ -102,7 +102,8 @@ impl Pool {
     fn model_word(&self, model: &Model, now: Moment) -> &'static str {
         match model.standing(now) {
             Standing::Retired | Standing::Missing(_) => "missing",
-            Standing::Stopped => "stopped",
+            // The line of `status` says that an operator stopped it; nothing of it is in memory.
+            Standing::Stopped => "cold",
             Standing::Tried(Verdict::Open(..)) => "broken",
             Standing::Tried(Verdict::Cool(_)) => "cooling",
             Standing::Tried(Verdict::Go | Verdict::Probe | Verdict::BackOff(_)) => {
@@ -163,7 +164,7 @@ fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
     };
     match model.standing(now) {
         Standing::Retired => (WorkerState::Exited, "No longer offered".into()),
-        Standing::Missing(why) => (WorkerState::Fatal, why.into()),
+        Standing::Missing(why) => (WorkerState::Stopped, format!("Not started: {why}")),
         Standing::Stopped => (WorkerState::Stopped, "Stopped by operator".into()),
         Standing::Tried(Verdict::Open(until, failures)) => {
             let left = seconds(until);
