@@ -22,6 +22,7 @@ const ACTIONS_MAX: usize = 400;
 pub(crate) struct Shadow {
     settings: Settings,
     specs: BTreeMap<String, ModelSpec>,
+    offered: BTreeSet<String>,
     pinned: BTreeMap<String, bool>,
     kept: BTreeMap<String, u32>,
     limits: BTreeMap<Device, Mebibytes>,
@@ -111,6 +112,7 @@ impl Shadow {
         let mut shadow = Self {
             settings: settings.clone(),
             specs: BTreeMap::new(),
+            offered: BTreeSet::new(),
             pinned: BTreeMap::new(),
             kept: BTreeMap::new(),
             limits: limits.iter().map(|l| (l.device, l.limit)).collect(),
@@ -142,9 +144,11 @@ impl Shadow {
     }
 
     fn learn(&mut self, registry: &Registry) {
+        self.offered = registry.iter().map(|spec| spec.key.to_string()).collect();
         for spec in registry.iter() {
             let key = spec.key.to_string();
-            self.pinned.insert(key.clone(), spec.pinned);
+            // What an operator said stays until the registry says something else.
+            self.pinned.entry(key.clone()).or_insert(spec.pinned);
             self.specs.insert(key, spec.clone());
         }
     }
@@ -777,7 +781,10 @@ impl Shadow {
                 let spec = self.specs.get(&model);
                 let least = spec.and_then(|spec| spec.min_workers).unwrap_or(0);
                 let pinned = self.pinned.get(&model).copied().unwrap_or(false);
-                let floor = least.max(u32::from(pinned)) as usize;
+                let floor = match self.offered.contains(&model) {
+                    true => least.max(u32::from(pinned)) as usize,
+                    false => 0,
+                };
                 // It may leave for one of its own model on the device a job needs.
                 match std::mem::take(&mut self.for_its_own) || stay >= floor.min(self.most(&model))
                 {

@@ -53,12 +53,13 @@ impl Pool {
         self.make_way_for_wishes(turn);
     }
 
-    /// Where a model has as many workers as it may and a job wishes for a device without one, an
+    /// Where a model has as many workers as it may now and a job wishes for a device without one, an
     /// idle worker, which has nothing it can do, leaves for one there.
     fn make_way_for_wishes(&mut self, turn: &mut Turn) {
         for id in self.model_ids() {
             let model = self.model(id);
-            let full = model.workers.len() >= model.most(&self.settings);
+            let probing = model.standing(turn.now) == Standing::Tried(Verdict::Probe);
+            let full = probing || model.workers.len() >= model.most(&self.settings);
             if !full || model.wishing.is_empty() || self.workers_of(model).any(|w| !w.is_live()) {
                 continue;
             }
