@@ -4,6 +4,7 @@
 //! tensor names the files use.
 
 use crate::fault::Fault;
+use crate::pipelines::activation;
 use crate::pipelines::layers::{LayerNorm, Linear, attention, join_heads, split_heads};
 use crate::pipelines::sizes::{ClipActivation, ClipSizes};
 use crate::weights::Section;
@@ -54,8 +55,9 @@ impl Block {
         let x = (x + self.out.forward(&mixed)?)?;
         let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
         let h = match self.activation {
-            ClipActivation::QuickGelu => (&h * candle_nn::ops::sigmoid(&(&h * 1.702)?)?)?,
-            ClipActivation::Gelu => h.gelu_erf()?,
+            ClipActivation::QuickGelu => activation::quick_gelu(&h)?,
+            ClipActivation::Gelu => activation::gelu_erf(&h)?,
+            ClipActivation::GeluTanh => activation::gelu_tanh(&h)?,
         };
         Ok((x + self.fc2.forward(&h)?)?)
     }

@@ -9,12 +9,16 @@
 //! A pipeline owns weights and no job; a [`Denoising`] owns one job's latents. Whoever drives it owns
 //! the loop, and with it progress, cancelling between steps and publishing the latents.
 
+pub mod activation;
 pub mod autoencoder;
 pub mod clip;
 pub mod configuration;
+pub mod embedding;
 pub mod flux;
 pub mod folder;
+pub mod heads;
 pub mod layers;
+pub mod modulation;
 pub mod need;
 pub mod pocket;
 pub mod sizes;

@@ -60,6 +60,9 @@ pub enum ClipActivation {
     QuickGelu,
     /// The exact GELU, by the error function: CLIP-G.
     Gelu,
+    /// GELU by a hyperbolic tangent, as substituted encoders have it.
+    #[serde(rename = "gelu_pytorch_tanh")]
+    GeluTanh,
 }
 
 /// A CLIP text encoder.

@@ -4,6 +4,7 @@
 //! tensor names the files use. Padding is attended, as the image pipelines run it without a mask.
 
 use crate::fault::Fault;
+use crate::pipelines::activation::gelu_tanh;
 use crate::pipelines::layers::{Linear, RmsNorm, attention, join_heads, split_heads, within_half};
 use crate::pipelines::sizes::T5Sizes;
 use crate::weights::Section;
@@ -53,7 +54,7 @@ impl Block {
         let mixed = join_heads(&attention((&q, &k, &v), 1.0, Some(bias))?)?;
         let x = within_half((x + self.o.forward(&mixed)?)?)?;
         let h = self.mlp_norm.forward(&x)?;
-        let gated = (self.gate.forward(&h)?.gelu()? * self.up.forward(&h)?)?; // (b, s, d_ff)
+        let gated = (gelu_tanh(&self.gate.forward(&h)?)? * self.up.forward(&h)?)?; // (b, s, d_ff)
         within_half((&x + self.down.forward(&gated)?)?)
     }
 }

@@ -4,104 +4,26 @@
 
 use super::rope::Rotation;
 use crate::fault::Fault;
-use crate::pipelines::layers::{
-    LayerNorm, Linear, RmsNorm, attention, join_heads, split_heads, within_half,
-};
+use crate::pipelines::activation::gelu_tanh;
+use crate::pipelines::heads::{Heads, QueryKeyNorm};
+use crate::pipelines::layers::{LayerNorm, Linear, RmsNorm, within_half};
+use crate::pipelines::modulation::{Modulation, gated, modulate, modulations};
 use crate::pipelines::sizes::FluxSizes;
 use crate::weights::Section;
 use candle_core::{D, Tensor};
 
-/// Shift, scale and gate of one half of a block, each (b, 1, hidden).
-struct Modulation {
-    shift: Tensor,
-    scale: Tensor,
-    gate: Tensor,
+fn head_norms(section: &Section, head: usize) -> Result<QueryKeyNorm, Fault> {
+    let query = RmsNorm::load(&section.at("query_norm"), "scale", head)?;
+    Ok(QueryKeyNorm {
+        query,
+        key: RmsNorm::load(&section.at("key_norm"), "scale", head)?,
+    })
 }
 
-/// Reads modulations, three rows of `hidden` each, off a linear layer over the activated vector.
-fn modulations(linear: &Linear, vector: &Tensor) -> Result<Vec<Modulation>, Fault> {
-    let rows = linear.forward(&vector.silu()?)?.unsqueeze(1)?; // (b, 1, 3n * hidden)
-    let width = vector.dim(D::Minus1)?;
-    let part = |i: usize| rows.narrow(D::Minus1, i * width, width);
-    let count = rows.dim(D::Minus1)? / (3 * width);
-    (0..count)
-        .map(|i| {
-            let (shift, scale, gate) = (part(3 * i)?, part(3 * i + 1)?, part(3 * i + 2)?);
-            Ok(Modulation { shift, scale, gate })
-        })
-        .collect()
-}
-
-/// `norm(x) * (1 + scale) + shift`.
-pub(super) fn modulate(
-    norm: &LayerNorm,
-    x: &Tensor,
-    shift: &Tensor,
-    scale: &Tensor,
-) -> Result<Tensor, Fault> {
-    Ok(norm
-        .forward(x)?
-        .broadcast_mul(&(scale + 1.0)?)?
-        .broadcast_add(shift)?)
-}
-
-/// `x + gate * update`.
-fn gated(x: &Tensor, gate: &Tensor, update: &Tensor) -> Result<Tensor, Fault> {
-    Ok((x + update.broadcast_mul(gate)?)?)
-}
-
-/// Norms of queries and keys, each over a head.
-struct QueryKeyNorm {
-    query: RmsNorm,
-    key: RmsNorm,
-}
-
-impl QueryKeyNorm {
-    fn load(section: &Section, head: usize) -> Result<QueryKeyNorm, Fault> {
-        let query = RmsNorm::load(&section.at("query_norm"), "scale", head)?;
-        Ok(QueryKeyNorm {
-            query,
-            key: RmsNorm::load(&section.at("key_norm"), "scale", head)?,
-        })
-    }
-}
-
-/// Queries, keys and values, each (b, heads, s, d).
-struct Heads {
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-}
-
-impl Heads {
-    /// Splits (b, s, 3 * hidden), ordered query, key, value, and norms queries and keys.
-    fn split(fused: &Tensor, norm: &QueryKeyNorm, heads: usize) -> Result<Heads, Fault> {
-        let width = fused.dim(D::Minus1)? / 3;
-        let part = |i| split_heads(&fused.narrow(D::Minus1, i * width, width)?, heads);
-        let q = norm.query.forward(&part(0)?)?;
-        Ok(Heads {
-            q,
-            k: norm.key.forward(&part(1)?)?,
-            v: part(2)?,
-        })
-    }
-
-    /// Text before picture.
-    fn joined(text: &Heads, image: &Heads) -> Result<Heads, Fault> {
-        let cat = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 2);
-        let (q, k) = (cat(&text.q, &image.q)?, cat(&text.k, &image.k)?);
-        Ok(Heads {
-            q,
-            k,
-            v: cat(&text.v, &image.v)?,
-        })
-    }
-
-    fn attend(&self, rotation: &Rotation) -> Result<Tensor, Fault> {
-        let (q, k) = (rotation.apply(&self.q)?, rotation.apply(&self.k)?);
-        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-        join_heads(&attention((&q, &k, &self.v), scale, None)?) // (b, s, hidden)
-    }
+/// Turns queries and keys by their positions, then attends: (b, s, hidden).
+fn attend(heads: Heads, rotation: &Rotation) -> Result<Tensor, Fault> {
+    let (q, k) = (rotation.apply(&heads.q)?, rotation.apply(&heads.k)?);
+    Heads { q, k, v: heads.v }.attend()
 }
 
 /// One stream of a [`DoubleBlock`].
@@ -124,7 +46,7 @@ impl Stream {
             modulation: Linear::load(&at("mod.lin"), width, 6 * width)?,
             norm: LayerNorm::plain(width, 1e-6, section.dtype(), section.device())?,
             qkv: Linear::load(&at("attn.qkv"), width, 3 * width)?,
-            heads_norm: QueryKeyNorm::load(&at("attn.norm"), head)?,
+            heads_norm: head_norms(&at("attn.norm"), head)?,
             proj: Linear::load(&at("attn.proj"), width, width)?,
             mlp: (
                 Linear::load(&at("mlp.0"), width, mlp)?,
@@ -143,7 +65,7 @@ impl Stream {
     fn update(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, Fault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
         let h = modulate(&self.norm, &x, &by[1].shift, &by[1].scale)?;
-        let h = self.mlp.1.forward(&self.mlp.0.forward(&h)?.gelu()?)?;
+        let h = self.mlp.1.forward(&gelu_tanh(&self.mlp.0.forward(&h)?)?)?;
         within_half(gated(&x, &by[1].gate, &h)?)
     }
 }
@@ -181,7 +103,7 @@ impl DoubleBlock {
         let text_by = modulations(&self.text.modulation, vector)?;
         let image_heads = self.image.heads(image, &image_by[0])?;
         let text_heads = self.text.heads(text, &text_by[0])?;
-        let mixed = Heads::joined(&text_heads, &image_heads)?.attend(rotation)?; // (b, s, hidden)
+        let mixed = attend(Heads::joined(&text_heads, &image_heads)?, rotation)?; // (b, s, hidden)
         let (words, patches) = (text.dim(1)?, image.dim(1)?);
         let image = self
             .image
@@ -216,7 +138,7 @@ impl SingleBlock {
             modulation: Linear::load(&section.at("modulation.lin"), width, 3 * width)?,
             norm: LayerNorm::plain(width, 1e-6, section.dtype(), section.device())?,
             linear1: Linear::load(&section.at("linear1"), width, 3 * width + mlp)?,
-            heads_norm: QueryKeyNorm::load(&section.at("norm"), head)?,
+            heads_norm: head_norms(&section.at("norm"), head)?,
             linear2: Linear::load(&section.at("linear2"), width + mlp, width)?,
             heads: sizes.num_heads,
             width,
@@ -244,8 +166,8 @@ impl SingleBlock {
             &self.heads_norm,
             self.heads,
         )?;
-        let mixed = heads.attend(rotation)?;
-        let both = Tensor::cat(&[&mixed, &mlp.contiguous()?.gelu()?], 2)?; // (b, s, hidden + mlp)
+        let mixed = attend(heads, rotation)?;
+        let both = Tensor::cat(&[&mixed, &gelu_tanh(&mlp.contiguous()?)?], 2)?; // (b, s, hidden + mlp)
         within_half(gated(x, &by[0].gate, &self.linear2.forward(&both)?)?)
     }
 }

@@ -2,48 +2,18 @@
 //!
 //! Source: `src/flux/model.py` in black-forest-labs/flux; its tensor names are the file's.
 
-use super::block::{DoubleBlock, SingleBlock, modulate};
+use super::block::{DoubleBlock, SingleBlock};
 use super::rope::{Position, Rotation};
 use crate::fault::Fault;
+use crate::pipelines::embedding::{self, Embedder, TIME_WIDTH};
 use crate::pipelines::layers::{LayerNorm, Linear};
+use crate::pipelines::modulation::modulate_last;
 use crate::pipelines::sizes::FluxSizes;
 use crate::weights::Section;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-/// Values of the time's sinusoidal embedding.
-const TIME_WIDTH: usize = 256;
-
-/// Two linear layers with SiLU between them.
-struct Embedder {
-    in_layer: Linear,
-    out_layer: Linear,
-}
-
-impl Embedder {
-    fn load(section: &Section, inputs: usize, width: usize) -> Result<Embedder, Fault> {
-        let in_layer = Linear::load(&section.at("in_layer"), inputs, width)?;
-        Ok(Embedder {
-            in_layer,
-            out_layer: Linear::load(&section.at("out_layer"), width, width)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        self.out_layer.forward(&self.in_layer.forward(x)?.silu()?)
-    }
-}
-
-/// Cosines, then sines, of `time` (0..1000) at falling frequencies: (1, [`TIME_WIDTH`]).
-///
-/// In f32 as the reference computes it: its roundings are part of what the model is told.
-fn time_embedding(time: f32, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
-    let half = TIME_WIDTH / 2;
-    let slope = -(10000f64.ln()) as f32;
-    let angle = |i: usize| (slope * i as f32 / half as f32).exp() * time;
-    let cosines = (0..half).map(|i| angle(i).cos());
-    let values: Vec<f32> = cosines.chain((0..half).map(|i| angle(i).sin())).collect();
-    Ok(Tensor::from_vec(values, (1, TIME_WIDTH), device)?.to_dtype(dtype)?)
-}
+/// Names of an embedder's two layers.
+const LAYERS: (&str, &str) = ("in_layer", "out_layer");
 
 /// What stays the same over the steps of a job.
 pub struct Conditioning {
@@ -85,8 +55,8 @@ impl Transformer {
         Ok(Transformer {
             img_in: Linear::load(&section.at("img_in"), sizes.in_channels, width)?,
             txt_in: Linear::load(&section.at("txt_in"), sizes.context_in_dim, width)?,
-            time_in: Embedder::load(&section.at("time_in"), TIME_WIDTH, width)?,
-            vector_in: Embedder::load(&section.at("vector_in"), sizes.vec_in_dim, width)?,
+            time_in: Embedder::load(&section.at("time_in"), LAYERS, TIME_WIDTH, width)?,
+            vector_in: Embedder::load(&section.at("vector_in"), LAYERS, sizes.vec_in_dim, width)?,
             double: (0..sizes.depth).map(double).collect::<Result<_, _>>()?,
             single: (0..sizes.depth_single_blocks)
                 .map(single)
@@ -126,7 +96,7 @@ impl Transformer {
     /// # Errors
     /// The device's faults.
     pub fn forward(&self, tokens: &Tensor, time: f32, by: &Conditioning) -> Result<Tensor, Fault> {
-        let time = time_embedding(time, self.dtype, &self.device)?;
+        let time = embedding::of_time(time, self.dtype, &self.device)?;
         let vector = (self.time_in.forward(&time)? + self.vector_in.forward(&by.pooled)?)?;
         let mut image = self.img_in.forward(&tokens.to_dtype(self.dtype)?)?; // (1, s_img, hidden)
         let mut text = self.txt_in.forward(&by.text)?; // (1, s_txt, hidden)
@@ -143,14 +113,7 @@ impl Transformer {
 
     /// The final layer: shift before scale, as the original files have it.
     fn velocity(&self, image: &Tensor, vector: &Tensor) -> Result<Tensor, Fault> {
-        let rows = self
-            .final_modulation
-            .forward(&vector.silu()?)?
-            .unsqueeze(1)?; // (1, 1, 2 * hidden)
-        let width = self.sizes.hidden_size;
-        let shift = rows.narrow(D::Minus1, 0, width)?;
-        let scale = rows.narrow(D::Minus1, width, width)?;
-        let h = modulate(&self.final_norm, image, &shift, &scale)?;
+        let h = modulate_last(&self.final_norm, image, &self.final_modulation, vector)?;
         Ok(self.final_linear.forward(&h)?.to_dtype(DType::F32)?)
     }
 }

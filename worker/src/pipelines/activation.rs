@@ -1,0 +1,65 @@
+//! Activations, in f32 whatever the dtype of what they are given, rounded once at the end.
+//!
+//! candle computes them in the dtype of their input: a GELU in bf16 rounds after each of its seven
+//! operations, where the references round once.
+
+use crate::fault::Fault;
+use candle_core::{DType, Tensor};
+
+/// `x * sigmoid(x)`.
+///
+/// # Errors
+/// The device's faults, as for all activations.
+pub fn silu(x: &Tensor) -> Result<Tensor, Fault> {
+    in_f32(x, Tensor::silu)
+}
+
+/// GELU by its usual approximation with a hyperbolic tangent.
+///
+/// # Errors
+/// As [`silu`].
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, Fault> {
+    in_f32(x, Tensor::gelu)
+}
+
+/// GELU by the error function.
+///
+/// # Errors
+/// As [`silu`].
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor, Fault> {
+    in_f32(x, Tensor::gelu_erf)
+}
+
+/// `x * sigmoid(1.702 x)`.
+///
+/// # Errors
+/// As [`silu`].
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor, Fault> {
+    in_f32(x, |x| x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)
+}
+
+fn in_f32(
+    x: &Tensor,
+    activation: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+) -> Result<Tensor, Fault> {
+    Ok(activation(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn in_bf16_the_only_rounding_is_the_last() {
+        let x = Tensor::arange(-4f32, 4.0, &Device::Cpu).expect("eight values");
+        let half = |t: &Tensor| t.to_dtype(DType::BF16).expect("a cast");
+        for activation in [silu, gelu_tanh, gelu_erf, quick_gelu] {
+            let exact = half(&activation(&x).expect("f32"));
+            let ours = activation(&half(&x)).expect("bf16");
+            let pair = [exact, ours].map(|t| t.to_dtype(DType::F32).and_then(|t| t.to_vec1()));
+            let [exact, ours]: [Vec<f32>; 2] = pair.map(|values| values.expect("eight values"));
+            assert_eq!(exact, ours);
+        }
+    }
+}
