@@ -84,6 +84,11 @@ impl Pool {
     }
 
     pub(crate) fn worker_start_failed(&mut self, turn: &mut Turn, id: Generation, message: String) {
+        // Where there is a process, only its reaped exit ends it.
+        let never_was = |worker: &Worker| worker.pid.is_none() && !worker.has_said_hello();
+        if !self.workers.get(&id).is_some_and(never_was) {
+            return;
+        }
         let Some(worker) = self.forget_worker(id) else {
             return;
         };

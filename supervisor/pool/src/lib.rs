@@ -42,6 +42,8 @@ mod restart;
 mod room;
 mod settings;
 mod snapshot;
+#[cfg(test)]
+mod states;
 mod stop;
 mod turn;
 mod worker;

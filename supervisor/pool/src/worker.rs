@@ -106,6 +106,18 @@ impl Worker {
         )
     }
 
+    /// There was a process: it spoke.
+    pub(crate) fn has_said_hello(&self) -> bool {
+        match self.life {
+            Lifecycle::Starting { .. } => false,
+            Lifecycle::Stopping { .. } => self.pid.is_some(),
+            Lifecycle::Loading { .. }
+            | Lifecycle::Idle { .. }
+            | Lifecycle::Busy { .. }
+            | Lifecycle::Unwinding { .. } => true,
+        }
+    }
+
     pub(crate) fn is_resident(&self) -> bool {
         self.is_live() && !self.is_coming()
     }

@@ -1,0 +1,281 @@
+//! Walks every state of a worker through every event about it and compares the table with
+//! `STATES.md`, which ARCHITECTURE.md shows. `POOL_STATES=write` writes the file anew.
+
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::{Mebibytes, PictureSize};
+
+use crate::worker::Lifecycle;
+use crate::{
+    Action, Activation, DeviceLimit, Event, Exit, Family, Fault, GuidanceRule, ModelSpec, Need,
+    Phases, Pool, Registry, Settings, SizeRule, Ticket,
+};
+
+const STATES: [&str; 6] = [
+    "Starting",
+    "Loading",
+    "Idle",
+    "Busy",
+    "Unwinding",
+    "Stopping",
+];
+const WORKER: Generation = Generation(1);
+const JOB: JobId = JobId(1);
+
+fn spec() -> ModelSpec {
+    let size = PictureSize {
+        width: 64,
+        height: 64,
+    };
+    ModelSpec {
+        key: ModelKey::new("m").expect("a plain key"),
+        aliases: Vec::new(),
+        family: Family::Synthetic,
+        need: Need {
+            on_cpu: Some(Mebibytes(10)),
+            on_cuda: None,
+            activation: Activation::default(),
+        },
+        default_size: size,
+        sizes: SizeRule {
+            multiple: 16,
+            min: 64,
+            max: 64,
+        },
+        default_steps: 4,
+        max_steps: 4,
+        guidance: GuidanceRule::None,
+        empty_prompt: true,
+        digest: String::new(),
+        pinned: false,
+        min_workers: None,
+        max_workers: Some(1),
+        device: DeviceWish::Auto,
+        params: String::new(),
+        missing: None,
+    }
+}
+
+fn tell(pool: &mut Pool, event: Event) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let now = pool.now;
+    pool.handle(now, event, &mut actions);
+    actions
+}
+
+/// A pool whose one worker is in the given state.
+fn pool_in(state: &str) -> Pool {
+    let settings = Settings {
+        default_model: "m".into(),
+        ..Settings::default()
+    };
+    let registry = Registry::new(vec![spec()]).expect("a sound registry");
+    let host = DeviceLimit {
+        device: Device::Host,
+        limit: Mebibytes(15),
+        confirms: false,
+    };
+    let mut pool = Pool::new(settings, registry, vec![host]);
+    let arrived = Event::RequestArrived {
+        ticket: Ticket(1),
+        request: ImageRequest::new("a fox"),
+        user: "uid:1".into(),
+        entropy: 1,
+    };
+    let worker = WORKER;
+    let path: &[Event] = &[
+        arrived,
+        Event::WorkerSaidHello { worker },
+        Event::WorkerReady {
+            worker,
+            footprint: None,
+        },
+    ];
+    let done = Event::JobFinished {
+        worker,
+        job: JOB,
+        phases: Phases::default(),
+    };
+    let cancelled = Event::RequestCancelled {
+        job: JOB,
+        by: "the client".into(),
+    };
+    let what = "garbage".to_string();
+    let broke = Event::WorkerBrokeProtocol { worker, what };
+    let (steps, more) = match state {
+        "Starting" => (1, None),
+        "Loading" => (2, None),
+        "Idle" => (3, Some(done)),
+        "Unwinding" => (3, Some(cancelled)),
+        "Stopping" => (3, Some(broke)),
+        _ => (3, None),
+    };
+    for event in path[..steps].iter().cloned().chain(more) {
+        tell(&mut pool, event);
+    }
+    assert_eq!(name_of(&pool), state);
+    pool
+}
+
+fn name_of(pool: &Pool) -> &'static str {
+    match pool.workers.get(&WORKER).map(|worker| &worker.life) {
+        Some(Lifecycle::Starting { .. }) => "Starting",
+        Some(Lifecycle::Loading { .. }) => "Loading",
+        Some(Lifecycle::Idle { .. }) => "Idle",
+        Some(Lifecycle::Busy { .. }) => "Busy",
+        Some(Lifecycle::Unwinding { .. }) => "Unwinding",
+        Some(Lifecycle::Stopping { .. }) => "Stopping",
+        None => "gone",
+    }
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let (worker, job) = (WORKER, JOB);
+    let cancelled = Event::RequestCancelled {
+        job,
+        by: "the client".into(),
+    };
+    let phases = Phases::default();
+    let fault = Fault::Cancelled;
+    vec![
+        (
+            "WorkerStartFailed",
+            Event::WorkerStartFailed {
+                worker,
+                message: "no process".into(),
+            },
+        ),
+        ("WorkerSaidHello", Event::WorkerSaidHello { worker }),
+        (
+            "LoadProgressed",
+            Event::LoadProgressed {
+                worker,
+                permille: 500,
+            },
+        ),
+        (
+            "LoadFailed",
+            Event::LoadFailed {
+                worker,
+                message: "torn".into(),
+            },
+        ),
+        (
+            "WorkerReady",
+            Event::WorkerReady {
+                worker,
+                footprint: None,
+            },
+        ),
+        ("WorkerHeard", Event::WorkerHeard { worker }),
+        (
+            "StepFinished",
+            Event::StepFinished {
+                worker,
+                job,
+                step: 1,
+            },
+        ),
+        (
+            "JobFinished",
+            Event::JobFinished {
+                worker,
+                job,
+                phases,
+            },
+        ),
+        ("JobFailed", Event::JobFailed { worker, job, fault }),
+        ("RequestCancelled", cancelled),
+        (
+            "WorkerBrokeProtocol",
+            Event::WorkerBrokeProtocol {
+                worker,
+                what: "garbage".into(),
+            },
+        ),
+        ("DeadlineReached, overdue", Event::DeadlineReached),
+        (
+            "WorkerExited",
+            Event::WorkerExited {
+                worker,
+                exit: Exit::Code(85),
+                salvaged_step: None,
+            },
+        ),
+    ]
+}
+
+fn cell(state: &str, event: &Event) -> String {
+    let mut pool = pool_in(state);
+    let mut actions = tell(&mut pool, event.clone());
+    // Deadlines of others, such as growth, may come before the worker's own.
+    for _ in 0..5 {
+        if *event == Event::DeadlineReached && actions.is_empty() {
+            let due = pool.next_deadline().expect("every state has a deadline");
+            pool.now = due.max(pool.now);
+            actions = tell(&mut pool, event.clone());
+        }
+    }
+    let after = name_of(&pool);
+    let word = |action: &Action| match action {
+        Action::Run(_) => Some("Run"),
+        Action::Cancel { .. } => Some("Cancel"),
+        Action::AskToLeave { .. } => Some("AskToLeave"),
+        Action::Terminate { .. } => Some("Terminate"),
+        Action::Kill { .. } => Some("Kill"),
+        Action::Answer { .. } => Some("Answer"),
+        Action::Start(_) => Some("Start"),
+        Action::Accept(_)
+        | Action::Refuse { .. }
+        | Action::Acknowledge { .. }
+        | Action::Report { .. }
+        | Action::Tell(_)
+        | Action::Exit => None,
+    };
+    let said: Vec<&str> = actions.iter().filter_map(word).collect();
+    match (after == state, said.is_empty()) {
+        (true, true) => "·".into(),
+        (true, false) => said.join(", "),
+        (false, true) => format!("▸ {after}"),
+        (false, false) => format!("▸ {after}: {}", said.join(", ")),
+    }
+}
+
+fn table() -> String {
+    let mut lines = vec![
+        "# A worker's states and what each event makes of them".to_string(),
+        String::new(),
+        "One worker, whose model has one job. `·` changes no state; `▸` leads to another; words after the".into(),
+        "colon are the actions. Written by the test in `src/states.rs`.".into(),
+        String::new(),
+        format!("| event | {} |", STATES.join(" | ")),
+        format!("|---|{}", "---|".repeat(STATES.len())),
+    ];
+    for (name, event) in events() {
+        let cells: Vec<String> = STATES.iter().map(|state| cell(state, &event)).collect();
+        lines.push(format!("| {name} | {} |", cells.join(" | ")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+#[test]
+fn the_table_of_states_is_what_the_code_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/STATES.md");
+    let table = table();
+    if std::env::var("POOL_STATES").as_deref() == Ok("write") {
+        std::fs::write(path, &table).expect("the folder of the package can be written");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        written, table,
+        "POOL_STATES=write cargo test -p pool writes it anew"
+    );
+}
+
+#[test]
+fn every_state_has_a_deadline() {
+    for state in STATES {
+        assert!(pool_in(state).next_deadline().is_some(), "{state}");
+    }
+}
