@@ -1,6 +1,8 @@
 //! `config.json` and `meta.json` beside the weights: the sizes that tensor shapes cannot tell.
 
 use crate::fault::Fault;
+use crate::pipelines::diffusers;
+use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{
     ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
 };
@@ -175,7 +177,8 @@ fn apply(preset: Preset, sizes: &mut FluxModelSizes) {
     };
 }
 
-/// What the folder's `config.json` says, else its `meta.json`, else the published model.
+/// What the folder's `config.json` says, else its `meta.json`, else its components', else the published
+/// model.
 ///
 /// # Errors
 /// As [`from_config`]; [`Fault::WeightsCorrupt`] for a file that cannot be read.
@@ -189,7 +192,11 @@ pub fn of_folder(folder: &Path) -> Result<Described, Fault> {
             return read(&path.display().to_string(), &text);
         }
     }
-    Ok(published())
+    let mut found = published();
+    if folder.join(MODEL_INDEX).is_file() {
+        diffusers::apply_flux(folder, &mut found.sizes)?;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -1,24 +1,19 @@
-//! Finding a model's files in a folder, by looking.
+//! Everything that a model is made of, found in a folder by looking.
 
 use crate::fault::Fault;
 use crate::pipelines::Family;
 use crate::pipelines::configuration::{self, Described};
-use crate::weights::Weights;
+use crate::pipelines::shelf::{self, MODEL_INDEX, Shelf};
+use crate::pipelines::vocabulary::Vocabulary;
+use crate::weights::{Part, Products, Weights};
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const TRANSFORMER: &str = "flux1-schnell.safetensors";
 const SD35: &str = "sd3.5_large_turbo.safetensors";
-const AUTOENCODER: [&str; 1] = ["ae.safetensors"];
-const CLIP: [&str; 3] = [
-    "clip_l_flux.safetensors",
-    "clip_l.safetensors",
-    "text_encoders/clip_l.safetensors",
-];
-const T5: [&str; 1] = ["t5.safetensors"];
-const T5_START: &str = "t5xxl"; // t5xxl_fp16.safetensors, t5xxl_fp8_e4m3fn.safetensors …
 
 /// A small file that is read whole, with its name for messages.
+#[derive(Debug)]
 pub struct Text {
     /// Name in messages.
     pub file: String,
@@ -49,12 +44,22 @@ impl FluxFiles {
     pub fn weights(&self) -> [&Weights; 4] {
         [&self.transformer, &self.autoencoder, &self.t5, &self.clip]
     }
+
+    /// The same files, packed matrices multiplied as `products` says.
+    #[must_use]
+    pub fn with_products(self, products: Products) -> FluxFiles {
+        FluxFiles {
+            transformer: self.transformer.with_products(products),
+            t5: self.t5.with_products(products),
+            ..self
+        }
+    }
 }
 
 /// The family of a folder: the one that was named, else that of the first transformer that is there.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`] when there is none.
+/// [`Fault::WeightsMissing`] when there is none, and the faults of looking into files for one.
 pub fn family(folder: &Path, named: Option<Family>) -> Result<Family, Fault> {
     if let Some(family) = named {
         return Ok(family);
@@ -64,9 +69,20 @@ pub fn family(folder: &Path, named: Option<Family>) -> Result<Family, Fault> {
             return Ok(family);
         }
     }
+    if !folder.is_dir() {
+        return Err(missing(folder, "no such folder".to_owned()));
+    }
+    let shelf = Shelf::new(folder);
+    for (part, family) in [(Part::Flux, Family::Flux), (Part::Mmdit, Family::Sd35)] {
+        if shelf.find(part)?.is_some() {
+            return Ok(family);
+        }
+    }
+    shelf.refuse_pickles()?;
+    let names = format!("{TRANSFORMER}, {SD35}, {MODEL_INDEX} nor another file with a transformer");
     Err(missing(
         folder,
-        format!("neither {TRANSFORMER} nor {SD35} is in this folder"),
+        format!("neither {names} is in this folder"),
     ))
 }
 
@@ -75,16 +91,34 @@ pub fn family(folder: &Path, named: Option<Family>) -> Result<Family, Fault> {
 /// # Errors
 /// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`], [`Fault::Configuration`], each naming its file.
 pub fn flux(folder: &Path) -> Result<FluxFiles, Fault> {
+    let shelf = Shelf::new(folder);
     let described = configuration::of_folder(folder)?;
+    let transformer = shelf.part(Part::Flux)?;
+    let (t5, clip) = (shelf.part(Part::T5)?, shelf.part(Part::ClipL)?);
+    shelf::refuse_strays(&transformer)?;
     Ok(FluxFiles {
-        transformer: Weights::open(&first(folder, "transformer", &[TRANSFORMER])?)?,
-        autoencoder: Weights::open(&first(folder, "autoencoder", &AUTOENCODER)?)?,
-        t5: Weights::open(&t5(folder)?)?,
-        clip: Weights::open(&first(folder, "CLIP-L encoder", &CLIP)?)?,
-        t5_tokenizer: tokenizer(folder, "t5")?,
-        clip_tokenizer: tokenizer(folder, "clip")?,
+        autoencoder: shelf.part(Part::Autoencoder)?,
+        t5_tokenizer: Vocabulary::T5.for_encoder(folder, rows(&t5, T5_EMBEDDING))?,
+        clip_tokenizer: Vocabulary::Clip.for_encoder(folder, rows(&clip, CLIP_EMBEDDING))?,
+        transformer,
+        t5,
+        clip,
         described,
     })
+}
+
+/// Names of the tensors that have a row for each token.
+pub const T5_EMBEDDING: &str = "shared.weight";
+/// As [`T5_EMBEDDING`], for both CLIP encoders.
+pub const CLIP_EMBEDDING: &str = "text_model.embeddings.token_embedding.weight";
+
+/// Rows of a tensor; as many as there can be when it is not there, which loading will say.
+pub fn rows(weights: &Weights, name: &str) -> usize {
+    let shape = weights.shape(name);
+    shape
+        .and_then(|shape| shape.first())
+        .copied()
+        .unwrap_or(usize::MAX)
 }
 
 fn missing(folder: &Path, what: String) -> Fault {
@@ -92,42 +126,4 @@ fn missing(folder: &Path, what: String) -> Fault {
         file: folder.display().to_string(),
         what,
     }
-}
-
-fn first(folder: &Path, what: &str, names: &[&str]) -> Result<PathBuf, Fault> {
-    let mut paths = names.iter().map(|name| folder.join(name));
-    let found = paths.find(|path| path.is_file());
-    found.ok_or_else(|| {
-        missing(
-            folder,
-            format!("no {what} ({}) in this folder", names.join(", ")),
-        )
-    })
-}
-
-/// `t5xxl*.safetensors`, the first by name, else `t5.safetensors`.
-fn t5(folder: &Path) -> Result<PathBuf, Fault> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Fault::reading(folder, &error))?;
-    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let wanted = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(T5_START) && name.ends_with(".safetensors")
-    };
-    match paths.filter(wanted).min() {
-        Some(path) => Ok(path),
-        None => first(folder, "T5 encoder: t5xxl*.safetensors", &T5),
-    }
-}
-
-fn tokenizer(folder: &Path, name: &str) -> Result<Text, Fault> {
-    let (flat, nested) = (
-        format!("{name}_tokenizer.json"),
-        format!("tokenizers/{name}/tokenizer.json"),
-    );
-    let path = first(folder, "tokenizer", &[&flat, &nested])?;
-    let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
-    Ok(Text {
-        file: path.display().to_string(),
-        bytes: Cow::Owned(bytes),
-    })
 }
