@@ -278,7 +278,7 @@ impl Actors {
             && self.swarm.has(Fault::Repeats)
         {
             if dice.permille(50) {
-                next.push(later(worker, 0, dice.from(0, 50 * MS), Act::Repeat));
+                next.push(later(worker, 0, dice.from(0, 800 * MS), Act::Repeat));
             }
             if let Some(actor) = self.actors.get_mut(&worker) {
                 actor.said = Some(event.clone());
