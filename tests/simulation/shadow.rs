@@ -212,7 +212,7 @@ impl Shadow {
                 self.forgiving = true;
                 self.learn(registry);
             }
-            Event::PinChanged { model, pinned, .. } => {
+            Event::PinChanged { model, pinned, .. } if self.offered.contains(model) => {
                 self.pinned.insert(model.clone(), *pinned);
             }
             Event::Scaled { model, workers, .. } => {
