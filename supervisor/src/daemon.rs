@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use ipc_protocol::ids::Device;
 use ipc_protocol::segment::named;
@@ -10,6 +11,7 @@ use ipc_protocol::units::Mebibytes;
 use pool::{DeviceLimit, Pool, Registry};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::api::socket;
 use crate::clock::Clock;
@@ -25,6 +27,9 @@ use crate::process::{programs, spawn};
 
 /// Private pools' folders, one per caller, in a runtime folder.
 pub const PRIVATE: &str = "private";
+
+/// How long clients may take to read their last answers once the loop has ended.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Everything a daemon starts with.
 #[derive(Debug)]
@@ -71,7 +76,7 @@ impl Daemon {
         })?;
         let listener = socket::open(&socket_path, self.config.socket_mode, &lock)?;
         let handle = driver.handle();
-        tokio::spawn(socket::serve(listener, handle.clone()));
+        let door = tokio::spawn(socket::serve(listener, handle.clone()));
         tokio::spawn(heed_signals(handle.clone()));
         if self.leashed {
             tokio::spawn(hold_leash(handle)?);
@@ -79,6 +84,8 @@ impl Daemon {
             tracing::info!(socket = %socket_path.display(), "Serving.");
         }
         driver.run().await;
+        // A client that does not read its last answer within this does without.
+        let _ = timeout(GOODBYE, door).await;
         // What is left of the door goes with the process; a private folder would stay behind.
         let cleared = match self.leashed {
             true => std::fs::remove_dir_all(&self.runtime_dir),

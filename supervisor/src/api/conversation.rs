@@ -94,7 +94,7 @@ impl Client {
             pid: std::process::id(),
         })
         .await?;
-        while let Some(word) = self.words.recv().await {
+        while let Some(word) = self.next_word().await {
             match word {
                 ToPool::Generate(request) => self.generate(request).await?,
                 ToPool::Status => match self.handle.status().await {
@@ -117,6 +117,14 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// What the client asks next; nothing once it has left or there is no loop to ask.
+    async fn next_word(&mut self) -> Option<ToPool> {
+        tokio::select! {
+            word = self.words.recv() => word,
+            () = self.handle.ended() => None,
+        }
     }
 
     async fn generate(&mut self, mut request: ImageRequest) -> Result<(), ConnectionError> {

@@ -10,6 +10,7 @@ use interprocess::local_socket::tokio::{Listener, prelude::*};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use nix::fcntl::{Flock, FlockArg};
+use tokio::task::JoinSet;
 
 use super::conversation;
 use crate::driver::handle::Handle;
@@ -48,18 +49,25 @@ pub fn open(path: &Path, mode: u32, _lock: &Lock) -> io::Result<Listener> {
         .create_tokio()
 }
 
-/// Lets clients in until the runtime ends.
+/// Lets clients in until the loop ends, and returns when each of them has read what it was owed.
 pub async fn serve(listener: Listener, handle: Handle) {
+    let mut conversations = JoinSet::new();
     loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                tokio::spawn(conversation::converse(stream, handle.clone()));
-            }
-            Err(error) => {
-                // Most often out of descriptors; running jobs free some.
-                tracing::warn!(%error, "Cannot let a client in.");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::select! {
+            () = handle.ended() => break,
+            Some(_) = conversations.join_next() => {}
+            arrived = listener.accept() => match arrived {
+                Ok(stream) => {
+                    conversations.spawn(conversation::converse(stream, handle.clone()));
+                }
+                Err(error) => {
+                    // Most often out of descriptors; running jobs free some.
+                    tracing::warn!(%error, "Cannot let a client in.");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
     }
+    drop(listener);
+    while conversations.join_next().await.is_some() {}
 }

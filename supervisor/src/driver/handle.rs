@@ -181,6 +181,11 @@ impl Handle {
         self.inbox.send(Input::Abandon).await.map_err(|_| gone())
     }
 
+    /// Waits until the loop has ended: whatever it had to say is said.
+    pub async fn ended(&self) {
+        self.inbox.closed().await;
+    }
+
     async fn send(&self, ask: Ask) -> Result<(), Failure> {
         self.inbox.send(Input::Ask(ask)).await.map_err(|_| gone())
     }

@@ -134,6 +134,12 @@ impl WorkerHand {
                 running.size
             ));
         }
+        if running.step != running.steps {
+            return Err(format!(
+                "a picture after step {} of {}",
+                running.step, running.steps
+            ));
+        }
         let segment = self.segment().ok_or("a picture without a segment")?;
         segment
             .read(Slot::Picture, size.rgb8_bytes())
