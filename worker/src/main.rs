@@ -1,12 +1,14 @@
 //! The worker's entry: one model, one process, never started by hand.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use worker::fault::Fault;
 use worker::manifest;
+use worker::pipelines::pocket;
+use worker::weights::digest;
 
 /// One image model in one process. The supervisor starts it; by hand it only tells about itself.
 #[derive(Debug, Parser)]
@@ -18,6 +20,10 @@ struct Arguments {
     /// Look at a folder of weights, print what it holds as JSON, and exit.
     #[arg(long, value_name = "DIR")]
     inspect: Option<PathBuf>,
+    /// Compare weights with their digests: those of a folder with its SHA256SUMS, else those inside this
+    /// program, and exit.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    verify: Option<Option<PathBuf>>,
     /// Take the folder for this family instead of finding out.
     #[arg(long, value_name = "FAMILY", requires = "inspect")]
     family: Option<String>,
@@ -31,11 +37,24 @@ fn main() -> ExitCode {
     if let Some(folder) = &arguments.inspect {
         return told(manifest::print_folder(folder, arguments.family.as_deref()));
     }
+    if let Some(folder) = &arguments.verify {
+        return told(verify(folder.as_deref()));
+    }
     if std::io::stdin().is_terminal() {
         eprintln!("worker: started by the supervisor, not by hand; try `imagepool generate`");
         return ExitCode::from(2);
     }
     worker::session::serve()
+}
+
+/// Prints the name of each file that is what it was.
+fn verify(folder: Option<&Path>) -> Result<(), Fault> {
+    let names = match folder {
+        Some(folder) => digest::verify(folder)?,
+        None => pocket::verify()?,
+    };
+    names.iter().for_each(|name| println!("{name}: OK"));
+    Ok(())
 }
 
 /// Success, or a sentence on stderr and the fault's exit code.

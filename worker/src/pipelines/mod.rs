@@ -186,7 +186,10 @@ pub fn load(
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
     let loaded: Box<dyn Pipeline> = match source {
-        ModelSource::Embedded => flux_model(&pocket::files()?, device, progress)?,
+        ModelSource::Embedded => {
+            pocket::verify()?;
+            flux_model(&pocket::files()?, device, progress)?
+        }
         ModelSource::Folder { path, family } => match folder::family(path, *family)? {
             Family::Flux => flux_model(&folder::flux(path)?, device, progress)?,
             other => {

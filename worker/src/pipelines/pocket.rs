@@ -3,7 +3,7 @@
 use crate::fault::Fault;
 use crate::pipelines::configuration;
 use crate::pipelines::folder::{FluxFiles, Text};
-use crate::weights::Weights;
+use crate::weights::{Weights, digest};
 use std::borrow::Cow;
 
 /// Names the embedded files in messages.
@@ -13,6 +13,28 @@ macro_rules! asset {
     ($name:literal) => {
         include_bytes!(concat!("../../assets/pocket-flux/", $name))
     };
+}
+
+/// Digests of the embedded files, as they lie in the repository.
+const SUMS: &str = include_str!("../../assets/pocket-flux/SHA256SUMS");
+
+/// Compares the embedded weights with the digests that they were published with.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] naming the file: this program itself was damaged, or built from damaged files.
+pub fn verify() -> Result<Vec<String>, Fault> {
+    let files = files()?;
+    let mut compared = Vec::new();
+    for file in files.weights().iter().flat_map(|part| part.files()) {
+        let name = file.name().trim_start_matches("pocket-flux/");
+        let promised = SUMS
+            .lines()
+            .find_map(|line| line.strip_suffix(name)?.strip_suffix("  "));
+        let found = digest::of_bytes([file.bytes()]);
+        digest::expect(file.name(), &found, promised.unwrap_or("in SHA256SUMS"))?;
+        compared.push(file.name().to_owned());
+    }
+    Ok(compared)
 }
 
 /// The embedded files, checked like any folder's.
@@ -37,4 +59,14 @@ pub fn files() -> Result<FluxFiles, Fault> {
         clip_tokenizer: text("clip_tokenizer.json", asset!("clip_tokenizer.json")),
         described: configuration::from_config("pocket-flux/config.json", asset!("config.json"))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_weights_are_those_of_the_list() {
+        assert_eq!(verify().expect("good files").len(), 4);
+    }
 }

@@ -4,8 +4,11 @@
 //! or shards by their index; then every other weight file, in which it may lie below a prefix beside
 //! other parts. Files are opened once, however many parts they hold.
 
+mod places;
+
 use crate::fault::Fault;
 use crate::weights::{Part, WeightFile, Weights};
+use places::{components, fits, noun, prefix_of, published};
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,78 +223,6 @@ impl Shelf {
         pickles
             .into_iter()
             .try_for_each(|path| WeightFile::open(path).map(|_| ()))
-    }
-}
-
-/// The prefix under which a file holds a part.
-fn prefix_of(part: Part, file: &WeightFile) -> Option<&'static str> {
-    let prefixes = [""].into_iter().chain(part.prefixes().iter().copied());
-    prefixes
-        .into_iter()
-        .find(|prefix| part.is_in(|name| file.has(&format!("{prefix}{name}"))))
-}
-
-/// Two encoders have the same names: a bare one is CLIP-G when its width is, or its file's name says so.
-fn fits(part: Part, file: &WeightFile, prefix: &str) -> bool {
-    const CLIP_G_WIDTH: usize = 1280;
-    let wanted = match part {
-        Part::ClipL => false,
-        Part::ClipG => true,
-        _ => return true,
-    };
-    if !prefix.is_empty() {
-        return true;
-    }
-    let norms = [
-        "text_model.final_layer_norm.weight",
-        "final_layer_norm.weight",
-    ];
-    let width = norms
-        .iter()
-        .find_map(|name| file.shape(name)?.first().copied());
-    let named = file_name(Path::new(file.name())).contains("clip_g");
-    (named || width == Some(CLIP_G_WIDTH)) == wanted
-}
-
-/// File names that are looked for first, below the model's folder.
-fn published(part: Part) -> &'static [&'static str] {
-    match part {
-        Part::Flux => &["flux1-schnell.safetensors"],
-        Part::Mmdit => &["sd3.5_large_turbo.safetensors"],
-        Part::Autoencoder => &["ae.safetensors"],
-        Part::T5 => &[
-            "t5xxl*",
-            "text_encoders/t5xxl_fp16.safetensors",
-            "t5.safetensors",
-        ],
-        Part::ClipL => &[
-            "clip_l_flux.safetensors",
-            "clip_l.safetensors",
-            "text_encoders/clip_l.safetensors",
-        ],
-        Part::ClipG => &["text_encoders/clip_g.safetensors", "clip_g.safetensors"],
-    }
-}
-
-/// Folders of a diffusers pipeline that may hold a part; SD3 has T5 third, FLUX second.
-fn components(part: Part) -> &'static [&'static str] {
-    match part {
-        Part::Flux | Part::Mmdit => &["transformer"],
-        Part::Autoencoder => &["vae"],
-        Part::T5 => &["text_encoder_3", "text_encoder_2"],
-        Part::ClipL => &["text_encoder"],
-        Part::ClipG => &["text_encoder_2"],
-    }
-}
-
-fn noun(part: Part) -> &'static str {
-    match part {
-        Part::Flux => "FLUX transformer",
-        Part::Mmdit => "SD3 transformer",
-        Part::Autoencoder => "autoencoder",
-        Part::T5 => "T5 encoder",
-        Part::ClipL => "CLIP-L encoder",
-        Part::ClipG => "CLIP-G encoder",
     }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the folders beside this file: one tiny FLUX model in the layouts that people have on disk, and
-what the reference classes compute from it.
+"""Writes the folders beside this file: tiny models in the layouts that people have on disk, and what the
+reference classes compute from them.
 
   make_layouts.py --reference make_reference.py --tokenizers DIR --tiny DIR
 
@@ -9,16 +9,19 @@ Needs torch, diffusers, transformers, safetensors and gguf. Quantised values are
 and by the package gguf (blocks), written as plain f32 safetensors, and only those are given to the
 reference. K-quants, which the package only reads, are random blocks with sane factors.
 """
-import argparse, importlib.util, json, os, shutil, sys, tempfile, types, zlib
+import argparse, hashlib, importlib.util, json, os, shutil, sys, tempfile, types, zlib
 import gguf, numpy as np, torch
 from gguf import GGMLQuantizationType as Q, quants
 from safetensors.torch import load_file, save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEPT = ["clip_ids", "t5_ids", "t5_embeds", "pooled", "latents_init", "latents_packed", "latents_final",
-        "sigmas", "vae_out", "image_u8"]
-TRANSFORMER, T5 = "flux1-schnell.safetensors", "t5xxl.safetensors"
+        "sigmas", "vae_out", "image_u8", "clip_l_ids", "clip_g_ids", "clip_l", "clip_g", "context"]
+TRANSFORMER, T5, SD3 = "flux1-schnell.safetensors", "t5xxl.safetensors", "sd3.5_large_turbo.safetensors"
+MMDIT = "model.diffusion_model."
+CLIPS = ("text_encoders/clip_l.safetensors", "text_encoders/clip_g.safetensors")
 PLAIN_LAYERS = ("img_in", "txt_in", "time_in", "vector_in", "final_layer")
+PLAIN_SD3 = ("x_embedder", "context_embedder", "t_embedder", "y_embedder", "final_layer", "pos_embed")
 T5_NAMES = {"SelfAttention.q": "attn_q", "SelfAttention.k": "attn_k", "SelfAttention.v": "attn_v",
             "SelfAttention.o": "attn_o", "SelfAttention.relative_attention_bias": "attn_rel_b",
             "DenseReluDense.wi_0": "ffn_gate", "DenseReluDense.wi_1": "ffn_up", "DenseReluDense.wo": "ffn_down"}
@@ -132,10 +135,21 @@ def golden(reference, config, folder, wide_transformer, wide_t5, tiny):
         pipe, _, _ = reference.build(config, out, torch.float32, "cpu")
         prompt, (height, width) = reference.PROMPTS["base"], config["size"]
         found = reference.run_flux(pipe, [prompt], height, width, 2, 256, 42, "cpu", torch.float32)
-        kept = {k: v for k, v in found.items() if k in KEPT or k.split(".")[0] in ("pred", "latents")}
-        reference.dump(kept, os.path.join(folder, "golden_flux_base.safetensors"))
-        case = dict(prompts=[prompt], height=height, width=width, steps=2, t5_len=256)
-        json.dump(dict(config=config, cases=dict(flux_base=case)), open(os.path.join(folder, "meta.json"), "w"), indent=1)
+        record(reference, config, folder, "flux", found)
+
+
+def record(reference, config, folder, family, found):
+    kept = {k: v for k, v in found.items() if k in KEPT or k.split(".")[0] in KEPT + ["pred", "latents"]}
+    reference.dump(kept, os.path.join(folder, f"golden_{family}_base.safetensors"))
+    height, width = config["size"]
+    case = dict(prompts=[reference.PROMPTS["base"]], height=height, width=width, steps=2, t5_len=256)
+    json.dump(dict(config=config, cases={f"{family}_base": case}), open(os.path.join(folder, "meta.json"), "w"), indent=1)
+
+
+def digests(folder, sd):
+    """SHA-256 of each tensor's f32 bytes, by original name."""
+    of = lambda tensor: hashlib.sha256(tensor.float().contiguous().numpy().tobytes()).hexdigest()
+    json.dump({k: of(v) for k, v in sorted(sd.items())}, open(os.path.join(folder, "digests.json"), "w"), indent=0)
 
 
 def folder(name):
@@ -178,6 +192,39 @@ def make_diffusers(reference, tiny):
     save_file({k: v for k, v in load_file(path).items() if k.startswith("decoder.")}, path)
 
 
+def build_sd3(reference, config, tiny, mmdit):
+    """The reference's pipeline with this transformer and the tiny model's other parts."""
+    reference.ARGS.family = "sd3"
+    with tempfile.TemporaryDirectory() as out:
+        os.makedirs(os.path.join(out, "text_encoders"))
+        for name in (*CLIPS, T5): shutil.copy(os.path.join(tiny, name), os.path.join(out, name))
+        vae = {k: v for k, v in load_file(os.path.join(tiny, SD3)).items() if not k.startswith(MMDIT)}
+        save_file({MMDIT + k: v for k, v in mmdit.items()} | vae, os.path.join(out, SD3))
+        return reference.build(config, out, torch.float32, "cpu")[1]
+
+
+def make_sd3(reference, tiny):
+    """The tiny SD3 as diffusers saves it (transformer and CLIPs), and one of width 320 in GGUF."""
+    mmdit = {k[len(MMDIT):]: v for k, v in load_file(os.path.join(tiny, SD3)).items() if k.startswith(MMDIT)}
+    to = folder("diffusers-sd3")
+    pipe = build_sd3(reference, reference.P["tiny"], tiny, mmdit)
+    pipe.transformer.to(torch.bfloat16).save_pretrained(f"{to}/transformer", max_shard_size="300KB")
+    pipe.text_encoder.to(torch.float16).save_pretrained(f"{to}/text_encoder")
+    pipe.text_encoder_2.to(torch.float16).save_pretrained(f"{to}/text_encoder_2")
+    pipe.save_config(to)
+    clips = {f"{i}.{k}": v for i, name in enumerate(CLIPS) for k, v in load_file(os.path.join(tiny, name)).items()}
+    digests(to, mmdit | clips)
+    wide = dict(reference.P["tiny"], mmdit=dict(depth=2, head=160, pos=8))
+    to = folder("gguf-sd3")
+    mmdit = reference.make_mmdit(wide, 2, torch.bfloat16, "cpu", prefix="")
+    widened = write_gguf(os.path.join(to, "sd3.5_large_turbo-mixed.gguf"), "sd3", mmdit, lambda n: n,
+                         [Q.Q4_K, Q.Q4_0, Q.Q4_1, Q.Q5_0], lambda n: n.startswith(PLAIN_SD3))
+    digests(to, widened)
+    pipe = build_sd3(reference, wide, tiny, widened)
+    found = reference.run_sd3(pipe, [reference.PROMPTS["base"]], *wide["size"], 2, 256, 42, "cpu", torch.float32)
+    record(reference, wide, to, "sd3", found)
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--reference", "--tokenizers", "--tiny"): parser.add_argument(name, required=True)
@@ -194,6 +241,7 @@ def main():
     half, bf16 = torch.float16, torch.bfloat16
     make_gguf(reference, "gguf-k", wide, given.tiny, reference.make_flux(wide, 1, bf16, "cpu"), reference.make_t5(wide, 7, half, "cpu"),
               [Q.Q2_K, Q.Q3_K, Q.Q4_K, Q.Q5_K, Q.Q6_K])
+    make_sd3(reference, given.tiny)
 
 
 if __name__ == "__main__":
