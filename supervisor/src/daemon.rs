@@ -2,31 +2,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
-use ipc_protocol::ids::Device;
 use ipc_protocol::segment::named;
-use ipc_protocol::units::Mebibytes;
-use pool::{DeviceLimit, Pool, Registry};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::api::socket;
-use crate::clock::Clock;
-use crate::config::models::{Catalogue, FolderFacts};
-use crate::config::{Config, paths};
+use crate::config::paths;
+use crate::driver::Driver;
 use crate::driver::handle::Handle;
-use crate::driver::{Driver, Setup};
-use crate::hub;
-use crate::journal::recorder::Recorder;
-use crate::probe;
+use crate::driver::setup::Setup;
 use crate::process::identity::Identity;
-use crate::process::{programs, spawn};
-
-/// Private pools' folders, one per caller, in a runtime folder.
-pub const PRIVATE: &str = "private";
 
 /// How long clients may take to read their last answers once the loop has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -34,18 +22,12 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Everything a daemon starts with.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Its time.
-    pub clock: Clock,
-    /// What an operator decided.
-    pub config: Config,
-    /// The models, for the pool.
-    pub registry: Registry,
-    /// The models, for the hands.
-    pub catalogue: Catalogue,
+    /// What its loop is made of.
+    pub setup: Setup,
     /// Where its sockets are.
     pub runtime_dir: PathBuf,
-    /// Where every event is written down, if anywhere.
-    pub recorder: Option<Recorder>,
+    /// Permissions of the native door's socket.
+    pub socket_mode: u32,
     /// It ends with the socket on descriptor 0.
     pub leashed: bool,
 }
@@ -60,21 +42,8 @@ impl Daemon {
         let socket_path = paths::socket(&self.runtime_dir)?;
         let lock = socket::lock(&self.runtime_dir)?;
         sweep(&self.runtime_dir);
-        let host = DeviceLimit {
-            device: Device::Host,
-            limit: host_limit(&self.config),
-            confirms: false,
-        };
-        let pool = Pool::new(self.config.pool.clone(), self.registry, vec![host]);
-        let driver = Driver::new(Setup {
-            pool,
-            catalogue: self.catalogue,
-            worker_program: programs::find("worker")?,
-            backing: self.config.backing,
-            clock: self.clock,
-            recorder: self.recorder,
-        })?;
-        let listener = socket::open(&socket_path, self.config.socket_mode, &lock)?;
+        let driver = Driver::new(self.setup)?;
+        let listener = socket::open(&socket_path, self.socket_mode, &lock)?;
         let handle = driver.handle();
         let door = tokio::spawn(socket::serve(listener, handle.clone()));
         tokio::spawn(heed_signals(handle.clone()));
@@ -104,35 +73,13 @@ impl Daemon {
     }
 }
 
-/// What may be promised of the host's memory: as set, else a share of what this daemon may use.
-pub fn host_limit(config: &Config) -> Mebibytes {
-    let share = || Mebibytes(probe::host_memory().0 * config.limit_percent / 100);
-    config.host_limit.unwrap_or_else(share)
-}
-
-/// Threads of a worker's arithmetic: the cores, shared among the workers of a cold start.
-pub fn threads_per_worker(cold_start_workers: u32) -> u32 {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    (cores as u32 / cold_start_workers.max(1)).max(1)
-}
-
-/// Lets the worker program look at a folder of weights.
-///
-/// # Errors
-/// Its sentence, which names the file.
-pub fn inspect(path: &Path, family: Option<&str>) -> Result<FolderFacts, String> {
-    let worker = programs::find("worker").map_err(|error| error.to_string())?;
-    let said = spawn::inspect(&worker, path, family).map_err(|error| error.to_string())?;
-    hub::read_manifest(&said)
-}
-
 /// Removes what daemons and private pools of this user left when they were killed.
 fn sweep(runtime_dir: &Path) {
     let is_alive = |owner: &str| owner.parse::<Identity>().is_ok_and(Identity::is_alive);
     let segments = named::sweep(is_alive);
     let mut folders = 0;
     for base in [runtime_dir.to_owned(), paths::default_runtime_dir()] {
-        for entry in std::fs::read_dir(base.join(PRIVATE))
+        for entry in std::fs::read_dir(base.join(paths::PRIVATE))
             .into_iter()
             .flatten()
             .flatten()
@@ -144,7 +91,7 @@ fn sweep(runtime_dir: &Path) {
             folders += usize::from(dead && std::fs::remove_dir_all(entry.path()).is_ok());
         }
         // Only an empty folder goes; another private pool may be about to use it.
-        let _ = std::fs::remove_dir(base.join(PRIVATE));
+        let _ = std::fs::remove_dir(base.join(paths::PRIVATE));
     }
     if segments + folders > 0 {
         tracing::info!(segments, folders, "Swept what killed daemons had left.");

@@ -1,11 +1,11 @@
 //! The daemon that owns the models, the memory budget and the worker processes, and its command line.
 //!
 //! ```text
-//!  4  main.rs · bin/imagepool.rs
-//!  3  api/ · cli/ · text_to_image     doors translate and never decide
+//!  4  main.rs · bin/imagepool.rs · daemon · text_to_image
+//!  3  api/ · cli/                     doors translate and never decide
 //!  2  driver/                         the one loop: event → pool → actions
-//!  1  process/ journal/ link frames probe hub config/ telemetry/ clock      hands; they do not know each other
-//!  0  pool (a package of its own)     the mind
+//!  1  process/ journal/ link probe hub/ config/ telemetry/ clock      hands; they do not know each other
+//!  0  frames · pool (a package of its own)     the mind
 //! ```
 
 pub mod api;
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod driver;
+pub mod fetcher;
 pub mod frames;
 pub mod hub;
 pub mod journal;

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use supervisor::clock::Clock;
-use supervisor::config::{self, Config, models, paths};
-use supervisor::daemon::{self, Daemon};
-use supervisor::hub;
-use supervisor::journal::recorder::{Beginning, Recorder};
-use supervisor::process::descriptors;
+use supervisor::config::{self, Config, paths};
+use supervisor::daemon::Daemon;
+use supervisor::driver::setup::Setup;
+use supervisor::fetcher::{self, Wish};
+use supervisor::process::{descriptors, programs};
 use supervisor::telemetry::logging::{self, Format};
 
 /// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
@@ -46,6 +46,16 @@ struct Arguments {
     /// Serve one caller: end with the socket on descriptor 0.
     #[arg(long, hide = true)]
     leashed: bool,
+    #[command(subcommand)]
+    errand: Option<Errand>,
+}
+
+/// What this program does in a process of its own, for others.
+#[derive(Debug, Subcommand)]
+enum Errand {
+    /// Fetch one model and end.
+    #[command(hide = true)]
+    Fetch(Wish),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +69,10 @@ fn main() -> ExitCode {
             eprintln!("supervisor: {option}: not built yet");
             return ExitCode::from(3);
         }
+    }
+    if let Some(Errand::Fetch(wish)) = &arguments.errand {
+        let file = arguments.config.clone().or_else(paths::default_config);
+        return fetcher::run(file.as_deref(), wish);
     }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,38 +92,24 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         // One caller waits for one picture: a second worker would only take its cores.
         config.pool.cold_start_workers = 1;
     }
-    let threads = daemon::threads_per_worker(config.pool.cold_start_workers);
-    let facts = models::Facts {
-        built_in: hub::built_in()?,
-        inspect: &daemon::inspect,
-        threads,
-    };
-    let (registry, catalogue) = models::build(&config.models, &facts)?;
+    let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {
-        println!("The settings can be used: {} models.", catalogue.len());
+        println!(
+            "The settings can be used: {} models.",
+            setup.catalogue.len()
+        );
         return Ok(());
     }
-    let runtime_dir = arguments
-        .runtime_dir
-        .clone()
-        .unwrap_or_else(paths::default_runtime_dir);
-    let beginning = Beginning {
-        settings: config.text.clone(),
-        host_limit_mb: daemon::host_limit(&config).0,
-        threads,
-    };
-    let recorder = arguments
-        .record
-        .as_deref()
-        .map(|path| Recorder::begin(path, &beginning))
-        .transpose()?;
+    if let Some(path) = &arguments.record {
+        setup = setup.recorded(path, &config)?;
+    }
     let daemon = Daemon {
-        recorder,
-        clock,
-        config,
-        registry,
-        catalogue,
-        runtime_dir,
+        setup,
+        runtime_dir: arguments
+            .runtime_dir
+            .clone()
+            .unwrap_or_else(paths::default_runtime_dir),
+        socket_mode: config.socket_mode,
         leashed: arguments.leashed,
     };
     tokio::runtime::Builder::new_multi_thread()

@@ -9,18 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::client::{Target, Verb};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{DeviceLimit, Pool, Progress};
+use pool::Progress;
 
 use crate::clock::Clock;
-use crate::config::{Config, models};
-use crate::daemon;
+use crate::config::Config;
+use crate::driver::Driver;
 use crate::driver::handle::{Handle, Ongoing, Picture, Update};
-use crate::driver::{Driver, Setup};
-use crate::hub;
+use crate::driver::setup::Setup;
 
 /// What a pool error is to a caller of the library: a value in the stream, never a panic.
 pub type PoolError = Failure;
@@ -112,26 +111,8 @@ pub fn text_to_image_pool(
     worker_program: PathBuf,
 ) -> Result<TextToImagePool, PoolError> {
     let failed = |why: String| Failure::new(FailureKind::Internal, why);
-    let facts = models::Facts {
-        built_in: hub::built_in().map_err(failed)?,
-        inspect: &daemon::inspect,
-        threads: daemon::threads_per_worker(config.pool.cold_start_workers),
-    };
-    let (registry, catalogue) = models::build(&config.models, &facts).map_err(failed)?;
-    let host = DeviceLimit {
-        device: Device::Host,
-        limit: daemon::host_limit(config),
-        confirms: false,
-    };
-    let driver = Driver::new(Setup {
-        pool: Pool::new(config.pool.clone(), registry, vec![host]),
-        catalogue,
-        worker_program,
-        backing: config.backing,
-        clock: Clock::start(),
-        recorder: None,
-    })
-    .map_err(|error| failed(error.to_string()))?;
+    let setup = Setup::assemble(config, worker_program, Clock::start()).map_err(failed)?;
+    let driver = Driver::new(setup).map_err(|error| failed(error.to_string()))?;
     let handle = driver.handle();
     tokio::spawn(driver.run());
     Ok(TextToImagePool { handle })

@@ -120,11 +120,50 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<Quarantine>,
     },
+    /// Models on this machine and on the hub: their files, licences and digests.
+    Models {
+        /// What to do with them.
+        #[command(subcommand)]
+        what: Option<Models>,
+    },
     /// Print the versions of this program and of the daemon.
     Version,
     /// Everything that is planned and not there yet.
     #[command(external_subcommand)]
     Later(Vec<String>),
+}
+
+/// `models`
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// Print every model: whether its files are here, how large they are, their licence.
+    List,
+    /// Print one model's files and digests, its licence, and the memory it takes.
+    Show {
+        /// Key.
+        model: String,
+    },
+    /// Bring a model's files to this machine; goes on where an earlier fetch stopped.
+    Fetch {
+        /// Key.
+        model: String,
+        /// Which of its files, as `show` lists the choices.
+        #[arg(long)]
+        variant: Option<String>,
+        /// A branch, a tag or a commit.
+        #[arg(long)]
+        revision: Option<String>,
+    },
+    /// Read the fetched files again and compare them with their digests.
+    Verify {
+        /// Key; all fetched models where none is named.
+        model: Option<String>,
+    },
+    /// Delete the fetched files of a model.
+    Rm {
+        /// Key.
+        model: String,
+    },
 }
 
 /// `quarantine`
@@ -142,7 +181,7 @@ pub enum Quarantine {
 }
 
 /// Commands of the interface that a later version brings.
-const LATER: [&str; 16] = [
+const LATER: [&str; 15] = [
     "signal",
     "tail",
     "clear",
@@ -154,7 +193,6 @@ const LATER: [&str; 16] = [
     "last-crash",
     "events",
     "top",
-    "models",
     "replay",
     "doctor",
     "fg",

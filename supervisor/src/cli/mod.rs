@@ -9,7 +9,9 @@
 pub mod args;
 pub mod connect;
 pub mod encode;
+pub mod fetch;
 pub mod generate;
+pub mod models;
 pub mod output;
 pub mod private;
 pub mod progress;
@@ -48,6 +50,14 @@ pub enum CommandError {
     /// A private pool could not be had.
     #[error("cannot start a private pool: {0}")]
     Private(String),
+    /// A model's files could not be had, or are not what they should be.
+    #[error("{message}")]
+    Models {
+        /// A word for programs.
+        kind: String,
+        /// What happened, whose fault it is, what to do.
+        message: String,
+    },
     /// The command is not there yet.
     #[error("{0}: not built yet")]
     NotBuilt(&'static str),
@@ -69,6 +79,7 @@ impl CommandError {
             Self::Failure(failure) => failure.kind.exit_code(),
             Self::Client(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
+            Self::Models { kind, .. } => models::exit_code(kind),
             Self::Interrupted => 130,
             Self::NotBuilt(_) => 3,
         }
@@ -84,6 +95,7 @@ impl CommandError {
             ),
             Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
             Self::Client(_) => ("no_daemon", None, self.to_string()),
+            Self::Models { kind, message } => (kind.as_str(), None, message.clone()),
             Self::Interrupted => ("interrupted", None, self.to_string()),
             Self::Private(_) => ("no_private_pool", None, self.to_string()),
             Self::NotBuilt(_) => ("not_built", None, self.to_string()),
@@ -116,6 +128,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             verbs::tell(&arguments.reach, Verb::Scale { model, workers })
         }
         Command::Quarantine { what } => verbs::quarantine(&arguments.reach, what),
+        Command::Models { what } => models::run(what, arguments.reach.quiet, json),
         Command::Version => verbs::version(&arguments.reach),
         Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
     };

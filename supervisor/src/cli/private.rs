@@ -9,7 +9,6 @@ use ipc_protocol::client::Client;
 use super::CommandError;
 use super::args::Reach;
 use crate::config::paths;
-use crate::daemon::PRIVATE;
 use crate::process::identity::Identity;
 use crate::process::programs;
 use crate::process::spawn::{self, PrivateDaemon};
@@ -27,7 +26,7 @@ impl PrivatePool {
         let failed = |what: &dyn std::fmt::Display| CommandError::Private(what.to_string());
         let base = paths::default_runtime_dir();
         paths::prepare(&base).map_err(|error| failed(&error))?;
-        let folder = base.join(PRIVATE).join(Identity::own().to_string());
+        let folder = base.join(paths::PRIVATE).join(Identity::own().to_string());
         let socket = paths::socket(&folder).map_err(|error| failed(&error))?;
         let program = programs::find("supervisor").map_err(|error| failed(&error))?;
         let mut daemon = spawn::spawn_private_daemon(&program, &folder, reach.verbose)

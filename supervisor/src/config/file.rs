@@ -21,6 +21,8 @@ pub struct File {
     pub pool: Pool,
     /// What a request may ask for.
     pub limits: Limits,
+    /// Where models are fetched from.
+    pub hub: Hub,
     /// Changes to built-in models, and models of one's own.
     pub models: BTreeMap<String, Model>,
 }
@@ -34,6 +36,7 @@ impl Default for File {
             memory: Memory::default(),
             pool: Pool::default(),
             limits: Limits::default(),
+            hub: Hub::default(),
             models: BTreeMap::new(),
         }
     }
@@ -150,6 +153,31 @@ impl Default for Limits {
     }
 }
 
+/// `[hub]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hub {
+    /// Never use the network.
+    pub offline: bool,
+    /// A mirror instead of the default hub.
+    pub endpoint: Option<String>,
+    /// Where fetched models are kept.
+    pub folder: Option<PathBuf>,
+    /// Longest silence of the hub that is borne.
+    pub patience_seconds: f64,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            offline: false,
+            endpoint: None,
+            folder: None,
+            patience_seconds: 60.0,
+        }
+    }
+}
+
 /// `[models.KEY]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -158,6 +186,10 @@ pub struct Model {
     pub family: Option<String>,
     /// A folder of weights.
     pub path: Option<PathBuf>,
+    /// Which files are fetched, where there is a choice.
+    pub variant: Option<String>,
+    /// A branch, a tag or a commit of the hub's repository.
+    pub revision: Option<String>,
     /// Keep one worker resident.
     pub pinned: bool,
     /// Workers kept.

@@ -31,8 +31,23 @@ pub struct Config {
     pub host_limit: Option<Mebibytes>,
     /// The settings file as it was read; empty where there is none.
     pub text: String,
+    /// Where models are fetched from.
+    pub hub: Hub,
     /// The `[models.KEY]` sections.
     pub models: std::collections::BTreeMap<String, file::Model>,
+}
+
+/// `[hub]`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// Never use the network.
+    pub offline: bool,
+    /// A mirror instead of the default hub; an http or https URL.
+    pub endpoint: Option<String>,
+    /// Where fetched models are kept, where it is said.
+    pub folder: Option<PathBuf>,
+    /// Longest silence of the hub that is borne.
+    pub patience: Duration,
 }
 
 /// Why settings cannot be used; each names the file.
@@ -137,7 +152,31 @@ fn check(file: File) -> Result<Config, String> {
         limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         text: String::new(),
+        hub: hub(file.hub)?,
         models: file.models,
+    })
+}
+
+/// A hub that can be asked.
+fn hub(hub: file::Hub) -> Result<Hub, String> {
+    if let Some(endpoint) = &hub.endpoint {
+        let rest = endpoint
+            .strip_prefix("https://")
+            .or_else(|| endpoint.strip_prefix("http://"));
+        // A name or a password in it would end up in messages; the token has a place of its own.
+        if rest.is_none_or(|rest| rest.is_empty() || rest.contains('@')) {
+            return Err("hub.endpoint must be a plain http:// or https:// address".into());
+        }
+    }
+    let patience = Duration::try_from_secs_f64(hub.patience_seconds)
+        .ok()
+        .filter(|patience| !patience.is_zero())
+        .ok_or("hub.patience_seconds must be above 0")?;
+    Ok(Hub {
+        offline: hub.offline,
+        endpoint: hub.endpoint,
+        folder: hub.folder,
+        patience,
     })
 }
 
@@ -184,6 +223,21 @@ mod tests {
             .and_then(check)
             .expect("and every value is allowed");
         assert_eq!(config.pool, load(None).expect("the defaults").pool);
+    }
+
+    #[test]
+    fn a_hub_is_asked_at_a_plain_address_only() {
+        let checked = |text: &str| file::parse(text).and_then(check);
+        let config = checked("[hub]\noffline = true\nendpoint = \"http://127.0.0.1:8080\"")
+            .expect("a mirror");
+        assert!(config.hub.offline);
+        for endpoint in ["ftp://a", "https://", "https://name:word@mirror", "mirror"] {
+            let error = checked(&format!("[hub]\nendpoint = \"{endpoint}\"")).expect_err(endpoint);
+            assert!(error.contains("hub.endpoint"), "{error}");
+            assert!(!error.contains("word"), "{error}");
+        }
+        let error = checked("[hub]\npatience_seconds = 0").expect_err("no patience");
+        assert!(error.contains("hub.patience_seconds"), "{error}");
     }
 
     #[test]

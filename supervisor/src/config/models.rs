@@ -1,7 +1,7 @@
 //! The models a daemon offers: the built-in ones, and what `[models.KEY]` sections make of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::worker::ModelSource;
@@ -55,18 +55,30 @@ pub struct FolderFacts {
 /// Looks at a folder of weights; the error is a sentence that names the file.
 pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>) -> Result<FolderFacts, String>;
 
+/// The folder a model was fetched to, if it was; the error is a sentence about its section.
+pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<PathBuf>, String>;
+
 /// Where facts about models come from.
 pub struct Facts<'a> {
     /// Models inside the worker program, by key.
     pub built_in: BTreeMap<String, FolderFacts>,
     /// Looks at folders.
     pub inspect: Inspect<'a>,
+    /// Knows what was fetched.
+    pub fetched: Fetched<'a>,
     /// Threads of a worker whose section names no number.
     pub threads: u32,
 }
 
 /// The models that are always in the registry, in the order of `status`.
 const ALWAYS: [&str; 3] = ["pocket-flux", "flux-schnell", "sd3.5-turbo"];
+
+/// The keys of all models, in the order of `status`.
+pub fn keys(sections: &BTreeMap<String, Model>) -> Vec<String> {
+    let own = sections.keys().map(String::as_str);
+    let own = own.filter(|key| !ALWAYS.contains(key));
+    ALWAYS.into_iter().chain(own).map(str::to_owned).collect()
+}
 
 /// The registry for the pool and the catalogue for the hands.
 ///
@@ -122,8 +134,14 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
         (None, Some("synthetic")) => synthetic(section.params.unwrap_or_default(), facts)?,
         (Some(path), family) => folder(path, family, facts)?,
         (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
-            ("flux-schnell", _) => return Ok(absent(key, Family::Flux)),
-            ("sd3.5-turbo", _) => return Ok(absent(key, Family::Sd3)),
+            ("flux-schnell", _) => match (facts.fetched)(key.as_str(), section)? {
+                Some(path) => folder(&path, Some("flux"), facts)?,
+                None => return Ok(absent(key, Family::Flux)),
+            },
+            ("sd3.5-turbo", _) => match (facts.fetched)(key.as_str(), section)? {
+                Some(path) => folder(&path, Some("sd3"), facts)?,
+                None => return Ok(absent(key, Family::Sd3)),
+            },
             (_, Some(found)) => (
                 ModelSource::Embedded {
                     key: key.to_string(),
@@ -189,7 +207,9 @@ fn absent(key: ModelKey, family: Family) -> (ModelSpec, Served) {
         path: String::new(),
         family: Some(family.word().to_owned()),
     };
-    let why = format!("its files are not on this machine: set path in [models.{key}]");
+    let why = format!(
+        "its files are not on this machine: `imagepool models fetch {key}` fetches them, or set path in [models.{key}]"
+    );
     let (spec, served) = from_facts(key, source, facts, 1);
     let spec = ModelSpec {
         missing: Some(why),
@@ -309,6 +329,7 @@ mod tests {
         let facts = Facts {
             built_in,
             inspect: &|path, _| Err(format!("nothing to see in {}", path.display())),
+            fetched: &|_, _| Ok(None),
             threads: 1,
         };
         build(&file.models, &facts)
@@ -339,6 +360,36 @@ mod tests {
         }
         assert!(registry.find("black-forest-labs/FLUX.1-schnell").is_some());
         assert_eq!(catalogue.len(), 3);
+    }
+
+    #[test]
+    fn a_fetched_model_is_one_of_the_folder_it_was_fetched_to() {
+        let file = super::super::file::parse("").expect("no settings");
+        let here = tempfile::tempdir().expect("a temporary folder");
+        let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
+        let facts = Facts {
+            built_in,
+            inspect: &|_, family| {
+                assert_eq!(family, Some("flux"));
+                Ok(small())
+            },
+            fetched: &|key, _| Ok((key == "flux-schnell").then(|| here.path().to_owned())),
+            threads: 1,
+        };
+        let (registry, catalogue) = build(&file.models, &facts).expect("its folder is there");
+        let key = ModelKey::new("flux-schnell").expect("a key");
+        assert!(
+            matches!(&catalogue[&key].source, ModelSource::Folder { path, .. } if !path.is_empty())
+        );
+        assert!(
+            registry
+                .find("flux-schnell")
+                .is_some_and(|spec| spec.missing.is_none())
+        );
+        let missing = registry
+            .find("sd3.5-turbo")
+            .and_then(|spec| spec.missing.clone());
+        assert!(missing.is_some_and(|why| why.contains("imagepool models fetch sd3.5-turbo")));
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The native door in a runtime folder.
 pub const SOCKET: &str = "pool.sock";
 
+/// Private pools' folders in a runtime folder, one per caller.
+pub const PRIVATE: &str = "private";
+
 /// Why a runtime folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {

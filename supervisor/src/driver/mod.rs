@@ -1,6 +1,7 @@
 //! The one loop: next event, ask the pool, carry out its actions. It owns all state; nothing else
 //! has a lock around any.
 //!
+//! - [`setup`] is what it is made of
 //! - [`handle`] is how doors get in and how answers get out
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
@@ -12,13 +13,12 @@ mod hands;
 mod hear;
 mod operate;
 mod perform;
+pub mod setup;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId, ModelKey};
-use ipc_protocol::segment::Backing;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
 use nix::sys::signal::Signal;
@@ -32,6 +32,7 @@ use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use handle::{Ask, Handle};
 use hands::{Conversation, FromGeneration, JobHand, WorkerHand};
+use setup::Setup;
 
 /// Inputs that may wait for the loop; who brings more, waits.
 const INBOX_MAX: usize = 1024;
@@ -43,23 +44,6 @@ enum Input {
     Worker(FromGeneration),
     Drain { cancel: bool },
     Abandon,
-}
-
-/// What the loop needs from outside.
-#[derive(Debug)]
-pub struct Setup {
-    /// The mind.
-    pub pool: Pool,
-    /// How workers of each model are started.
-    pub catalogue: Catalogue,
-    /// The worker program.
-    pub worker_program: PathBuf,
-    /// Back end of the segments.
-    pub backing: Backing,
-    /// The clock that the pool's moments come from.
-    pub clock: Clock,
-    /// Where every event is written down, if anywhere.
-    pub recorder: Option<Recorder>,
 }
 
 /// The loop's state.

@@ -1,0 +1,131 @@
+//! What the loop is made of: the pool with its registry and books, and what its hands need.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use ipc_protocol::ids::Device;
+use ipc_protocol::segment::Backing;
+use ipc_protocol::units::Mebibytes;
+use pool::{DeviceLimit, Pool, Registry};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::models::{self, Catalogue, FolderFacts};
+use crate::hub;
+use crate::hub::fetch;
+use crate::hub::store::Store;
+use crate::journal::recorder::{Beginning, Recorder};
+use crate::probe;
+use crate::process::spawn;
+
+/// What the loop needs from outside.
+#[derive(Debug)]
+pub struct Setup {
+    /// The mind.
+    pub pool: Pool,
+    /// How workers of each model are started.
+    pub catalogue: Catalogue,
+    /// The worker program.
+    pub worker_program: PathBuf,
+    /// Back end of the segments.
+    pub backing: Backing,
+    /// The clock that the pool's moments come from.
+    pub clock: Clock,
+    /// Where every event is written down, if anywhere.
+    pub recorder: Option<Recorder>,
+}
+
+impl Setup {
+    /// A pool as the settings want it, on this machine.
+    ///
+    /// # Errors
+    /// A sentence that names the section of a model that cannot be offered.
+    pub fn assemble(
+        config: &Config,
+        worker_program: PathBuf,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let (registry, catalogue) = models(config, &worker_program)?;
+        let host = DeviceLimit {
+            device: Device::Host,
+            limit: host_limit(config),
+            confirms: false,
+        };
+        Ok(Self {
+            pool: Pool::new(config.pool.clone(), registry, vec![host]),
+            catalogue,
+            worker_program,
+            backing: config.backing,
+            clock,
+            recorder: None,
+        })
+    }
+
+    /// The same, with every event written to a file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn recorded(self, path: &Path, config: &Config) -> io::Result<Self> {
+        let beginning = Beginning {
+            settings: config.text.clone(),
+            host_limit_mb: host_limit(config).0,
+            threads: threads_per_worker(config),
+        };
+        Ok(Self {
+            recorder: Some(Recorder::begin(path, &beginning)?),
+            ..self
+        })
+    }
+}
+
+/// The models of these settings: for the pool, and for the hands.
+///
+/// # Errors
+/// A sentence that names the section of a model that cannot be offered.
+pub fn models(config: &Config, worker_program: &Path) -> Result<(Registry, Catalogue), String> {
+    let store = Store::at(hub_settings(config).folder);
+    let facts = models::Facts {
+        built_in: hub::built_in()?,
+        inspect: &|path, family| inspect(worker_program, path, family),
+        fetched: &|key, section| {
+            let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
+            let found = store.wanted(key, variant, revision)?;
+            Ok(found.map(|found| found.folder))
+        },
+        threads: threads_per_worker(config),
+    };
+    models::build(&config.models, &facts)
+}
+
+/// How the hub may be used, and where what was fetched is.
+pub fn hub_settings(config: &Config) -> fetch::Settings {
+    fetch::Settings {
+        offline: config.hub.offline,
+        endpoint: config.hub.endpoint.clone(),
+        folder: config
+            .hub
+            .folder
+            .clone()
+            .unwrap_or_else(Store::default_root),
+        patience: config.hub.patience,
+    }
+}
+
+/// What may be promised of the host's memory: as set, else a share of what this daemon may use.
+fn host_limit(config: &Config) -> Mebibytes {
+    let share = || Mebibytes(probe::host_memory().0 * config.limit_percent / 100);
+    config.host_limit.unwrap_or_else(share)
+}
+
+/// Threads of a worker's arithmetic: the cores, shared among the workers of a cold start.
+fn threads_per_worker(config: &Config) -> u32 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (cores as u32 / config.pool.cold_start_workers.max(1)).max(1)
+}
+
+/// Lets the worker program look at a folder of weights; its own sentence names the file.
+fn inspect(worker: &Path, folder: &Path, family: Option<&str>) -> Result<FolderFacts, String> {
+    let said = spawn::inspect(worker, folder, family).map_err(|error| error.to_string())?;
+    hub::read_manifest(&said)
+}
