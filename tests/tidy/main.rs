@@ -1,1 +1,11 @@
-//! Real processes, one file per promise.
+//! The code keeps its own rules: floors, absences, names, the map. Facts, not taste.
+//!
+//! Every check is a function over sources that gives the violations, so that each can be shown to find
+//! one in a planted text.
+
+mod absences;
+mod code_map;
+mod crates;
+mod floors;
+mod names;
+mod sources;

@@ -1,0 +1,170 @@
+//! What is in one place only, and what is nowhere.
+
+use crate::sources::{self, Source};
+
+/// A text that product code may hold only where `allowed` begins a path (`except` narrows the search).
+struct Absence {
+    text: &'static str,
+    within: &'static str,
+    allowed: &'static [&'static str],
+    why: &'static str,
+}
+
+const ABSENCES: [Absence; 17] = [
+    only("candle", "", &["worker/"], "inference is in the worker"),
+    only(
+        "hf_hub",
+        "",
+        &["supervisor/src/hub/"],
+        "the hub is spoken to in one folder",
+    ),
+    only(
+        "serde_json",
+        "supervisor/",
+        JSON,
+        "JSON is for people and files",
+    ),
+    only(
+        "Instant::now",
+        "supervisor/",
+        &["supervisor/src/clock.rs"],
+        "one clock",
+    ),
+    only(
+        "SystemTime::now",
+        "supervisor/",
+        &[],
+        "decisions use the clock's moments",
+    ),
+    only(
+        "Command::new",
+        "supervisor/",
+        &["supervisor/src/process/spawn.rs"],
+        "one spawner",
+    ),
+    only("Command::new", "worker/", &[], "workers start nothing"),
+    only(
+        "encode_to_vec",
+        "",
+        &["ipc-protocol/src/codec.rs"],
+        "one codec (its derives may stand anywhere)",
+    ),
+    only(
+        "decode_from_slice",
+        "",
+        &["ipc-protocol/src/codec.rs"],
+        "one codec",
+    ),
+    only(
+        "shared_memory::",
+        "",
+        &["ipc-protocol/src/segment/named.rs"],
+        "one back end with names",
+    ),
+    only(".unwrap()", "", &[], "an expect states its invariant"),
+    only(
+        "unsafe {",
+        "",
+        &["worker/src/weights"],
+        "the map of weight files",
+    ),
+    only("unsafe fn", "", &[], "no unsafe interfaces"),
+    only(
+        "worker::",
+        "supervisor/src",
+        &["supervisor/src/driver/", "supervisor/src/config/models.rs"],
+        "the supervisor knows the worker's messages, not its code",
+    ),
+    only(
+        "supervisor::",
+        "worker/",
+        &[],
+        "the worker does not know the supervisor",
+    ),
+    only("tokio", "worker/", &[], "the worker is plain threads"),
+    only("tokio", "ipc-protocol/", &[], "the ground has no runtime"),
+];
+
+const JSON: &[&str] = &[
+    "supervisor/src/api/",
+    "supervisor/src/cli/",
+    "supervisor/src/telemetry/",
+    "supervisor/src/hub/",
+    "supervisor/src/journal/",
+];
+
+const fn only(
+    text: &'static str,
+    within: &'static str,
+    allowed: &'static [&'static str],
+    why: &'static str,
+) -> Absence {
+    Absence {
+        text,
+        within,
+        allowed,
+        why,
+    }
+}
+
+fn violations(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| source.is_product()) {
+        for rule in ABSENCES.iter().filter(|rule| rule.concerns(source)) {
+            for (number, line) in source.product_lines() {
+                if line.contains(rule.text) {
+                    let Absence { text, why, .. } = rule;
+                    found.push(format!("{}:{number}: {text}: {why}", source.path));
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Absence {
+    fn concerns(&self, source: &Source) -> bool {
+        let allowed = |place: &&str| source.path.starts_with(place);
+        source.path.starts_with(self.within) && !self.allowed.iter().any(allowed)
+    }
+}
+
+#[test]
+fn what_is_said_to_be_absent_is_absent() {
+    let found = violations(&sources::rust());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn unsafe_stands_in_at_most_two_files() {
+    let all = sources::rust();
+    let with_unsafe: Vec<&str> = all
+        .iter()
+        .filter(|source| {
+            source
+                .product_lines()
+                .any(|(_, line)| line.contains("unsafe {"))
+        })
+        .map(|source| source.path.as_str())
+        .collect();
+    assert!(with_unsafe.len() <= 2, "{with_unsafe:?}");
+}
+
+#[test]
+fn each_absence_is_found_where_it_is_broken() {
+    for rule in &ABSENCES {
+        let folder = match rule.within {
+            "" => "supervisor/pool/src/",
+            folder => folder,
+        };
+        let path = format!("{}/planted.rs", folder.trim_end_matches('/'));
+        let planted = Source::planted(&path, &format!("let x = {};\n", rule.text));
+        assert!(
+            !violations(&[planted]).is_empty(),
+            "{} in {path}",
+            rule.text
+        );
+    }
+    let comment = Source::planted("supervisor/pool/src/x.rs", "// no .unwrap() here\n");
+    assert!(violations(&[comment]).is_empty());
+}

@@ -1,0 +1,84 @@
+//! The project's own files, as text.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file of the project.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// From the project's root, with `/` between folders.
+    pub path: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl Source {
+    /// A text that a test planted.
+    pub fn planted(path: &str, text: &str) -> Self {
+        Self {
+            path: path.into(),
+            text: text.into(),
+        }
+    }
+
+    /// The product part as numbered lines: without comments, and without the tests at the end.
+    pub fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        let end = self
+            .text
+            .find("#[cfg(test)]\nmod ")
+            .unwrap_or(self.text.len());
+        (1..)
+            .zip(self.text[..end].lines())
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    /// Whether it is part of a program or library that people get.
+    pub fn is_product(&self) -> bool {
+        let folder = |name: &str| self.path.contains(name);
+        self.path.ends_with(".rs")
+            && !self.path.starts_with("tests/")
+            && !folder("/tests/")
+            && !folder("/benches/")
+    }
+}
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests
+        .parent()
+        .expect("this package lies in the project")
+        .to_owned()
+}
+
+/// Every Rust file of the project.
+pub fn rust() -> Vec<Source> {
+    let mut found = Vec::new();
+    for folder in ["ipc-protocol", "supervisor", "worker", "tests"] {
+        walk(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 100, "the walk found {} files", found.len());
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// One file of the project.
+pub fn read(path: &str) -> Source {
+    let text = fs::read_to_string(root().join(path));
+    Source {
+        path: path.into(),
+        text: text.unwrap_or_else(|error| panic!("{path}: {error}")),
+    }
+}
+
+fn walk(folder: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).expect("a folder of the project") {
+        let path = entry.expect("an entry of it").path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let inside = path.strip_prefix(root()).expect("below the root");
+            found.push(read(&inside.to_string_lossy()));
+        }
+    }
+}
