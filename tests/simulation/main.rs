@@ -224,7 +224,10 @@ fn add(sum: &mut Tally, tally: &Tally) {
 }
 
 /// The simulator's own stopwatch; the worlds have none.
-#[expect(clippy::disallowed_methods, reason = "how long the worlds took is printed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long the worlds took is printed"
+)]
 fn now() -> Instant {
     Instant::now()
 }

@@ -236,10 +236,13 @@ impl World {
             Todo::Actor(later) => self.actor_acts(later),
             Todo::Trouble => self.trouble(),
             Todo::Quiet => self.quieten(),
-            Todo::Drain => self.feed(Event::DrainRequested {
-                ticket: None,
-                drain: Drain::Exit,
-            }),
+            Todo::Drain => {
+                self.feed(Event::DrainRequested {
+                    ticket: None,
+                    drain: Drain::Exit,
+                })?;
+                self.ask(0)
+            }
         }
     }
 
@@ -259,9 +262,13 @@ impl World {
     }
 
     fn client_acts(&mut self, client: usize) -> Verdict {
-        if self.quiet {
-            return Ok(());
+        match self.quiet {
+            true => Ok(()),
+            false => self.ask(client),
         }
+    }
+
+    fn ask(&mut self, client: usize) -> Verdict {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         let request = self.request();
