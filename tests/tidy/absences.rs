@@ -70,13 +70,13 @@ const ABSENCES: [Absence; 17] = [
     ),
     only("unsafe fn", "", &[], "no unsafe interfaces"),
     only(
-        "worker::",
-        "supervisor/src",
-        &["supervisor/src/driver/", "supervisor/src/config/models.rs"],
+        "use worker::",
+        "supervisor/",
+        &[],
         "the supervisor knows the worker's messages, not its code",
     ),
     only(
-        "supervisor::",
+        "use supervisor::",
         "worker/",
         &[],
         "the worker does not know the supervisor",

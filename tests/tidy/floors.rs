@@ -6,6 +6,7 @@ use crate::sources::{self, Source};
 const SUPERVISOR: &[(&str, u8)] = &[
     ("daemon", 4),
     ("text_to_image", 4),
+    ("fetcher", 4),
     ("api", 3),
     ("cli", 3),
     ("driver", 2),
@@ -21,7 +22,7 @@ const SUPERVISOR: &[(&str, u8)] = &[
 ];
 
 const WORKER: &[(&str, u8)] = &[
-    ("session", 2),
+    ("session", 3),
     ("job", 2),
     ("golden", 2),
     ("manifest", 2),

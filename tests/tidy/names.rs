@@ -33,7 +33,11 @@ fn empty_names(sources: &[Source]) -> Vec<String> {
                     })
                 })
             };
-            for (number, line) in source.product_lines().filter(|(_, line)| declared(line)) {
+            let own = source.path == "tests/tidy/names.rs"; // It plants one to find.
+            let lines = source
+                .product_lines()
+                .filter(|(_, line)| !own && declared(line));
+            for (number, line) in lines {
                 found.push(format!("{}:{number}: {}", source.path, line.trim()));
             }
         }
