@@ -106,7 +106,9 @@ fn git_pointer(sha256: &str, size: u64) -> String {
     let pointer =
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n");
     let prefix = format!("blob {}\0", pointer.len());
-    hex(&Sha1::new_with_prefix(prefix).chain_update(pointer).finalize())
+    hex(&Sha1::new_with_prefix(prefix)
+        .chain_update(pointer)
+        .finalize())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -52,6 +52,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// As a line, without its end.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("words and numbers are always JSON")
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// A sentence: it is none of ours.
+    pub fn read(line: &str) -> Result<Self, String> {
+        serde_json::from_str(line).map_err(|error| format!("the fetcher said {line:?}: {error}"))
+    }
+}
+
 /// A file of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedFile {

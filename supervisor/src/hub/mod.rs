@@ -1,7 +1,30 @@
-//! Where models come from, and what is known of their files.
+//! Where models come from: a hub or a mirror of one, looked up, transferred, checked and kept.
+//!
+//! ```text
+//!  source     which files of which repositories make a model, and under which licence
+//!    │ fetch  one model at a time (lock), in a process of its own, with the token
+//!    ├─ lookup    revision → commit, and each file's size and digest
+//!    ├─ transfer  bytes into NAME.part, from where they stopped; digest checked, or deleted
+//!    └─ store     published in one rename, with a record of every file
+//!  verify     reads a published model again
+//! ```
 //!
 //! - [`manifest`] reads what the worker program says of files
+//! - [`event`] is what a fetch tells, a line each; [`trouble`] why one ended
+//! - [`digest`], [`name`] and [`token`] are the three things that are never taken on trust
 
+pub mod digest;
+pub mod event;
+pub mod fetch;
+pub mod lock;
+mod lookup;
 pub mod manifest;
+pub mod name;
+pub mod source;
+pub mod store;
+pub mod token;
+mod transfer;
+pub mod trouble;
+pub mod verify;
 
 pub use manifest::{BUILT_IN, built_in, read_manifest};

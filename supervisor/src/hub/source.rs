@@ -100,7 +100,11 @@ impl Release {
             .find(|variant| variant.name == name)
             .ok_or_else(|| {
                 let names: Vec<_> = variants.iter().map(|variant| variant.name).collect();
-                format!("{} has no variant {name:?}; it has {}", self.key, names.join(", "))
+                format!(
+                    "{} has no variant {name:?}; it has {}",
+                    self.key,
+                    names.join(", ")
+                )
             })
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::name::FileName;
+use super::source::Release;
 use super::trouble::FetchError;
 
 /// The record's name in a published folder.
@@ -120,6 +121,30 @@ impl Store {
         })
     }
 
+    /// The published model that a section of the settings means.
+    ///
+    /// # Errors
+    /// A sentence with the variants there are, when it names another.
+    pub fn wanted(
+        &self,
+        key: &str,
+        variant: Option<&str>,
+        revision: Option<&str>,
+    ) -> Result<Option<Fetched>, String> {
+        let Some(release) = Release::find(key) else {
+            return Ok(None);
+        };
+        let names: Vec<&str> = match variant {
+            Some(name) => vec![release.variant(Some(name))?.name],
+            None => release
+                .variants
+                .iter()
+                .map(|variant| variant.name)
+                .collect(),
+        };
+        Ok(self.find(key, &names, revision))
+    }
+
     /// Every published commit of a variant.
     pub fn all(&self, key: &str, variant: &str) -> Vec<Fetched> {
         let entries = fs::read_dir(self.model(key).join(variant));
@@ -179,7 +204,10 @@ impl Store {
         let model = self.model(key);
         let mut bytes = 0;
         let entries = fs::read_dir(&model).into_iter().flatten().flatten();
-        for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        for path in entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+        {
             bytes += bytes_in(&path);
             fs::remove_dir_all(&path).map_err(FetchError::at(&path))?;
         }
@@ -255,7 +283,10 @@ mod tests {
         assert_eq!(store.find("k", &["v"], None), None);
         let folder = published(&store, COMMIT);
         let found = store.find("k", &["w", "v"], None).expect("published");
-        assert_eq!((found.folder, found.record), (folder.clone(), record(COMMIT)));
+        assert_eq!(
+            (found.folder, found.record),
+            (folder.clone(), record(COMMIT))
+        );
         assert!(store.find("k", &["v"], Some("main")).is_some());
         assert!(store.find("k", &["v"], Some(COMMIT)).is_some());
         assert!(store.find("k", &["v"], Some("other")).is_none());

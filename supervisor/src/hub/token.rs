@@ -62,7 +62,10 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary folder");
         let token = found(&[("HF_TOKEN", "hf_abc")], home.path()).expect("given");
         assert!(!format!("{token:?} {:?}", Some(&token)).contains("hf_abc"));
-        assert_eq!(token.conceal("Bearer hf_abc is bad"), "Bearer [token] is bad");
+        assert_eq!(
+            token.conceal("Bearer hf_abc is bad"),
+            "Bearer [token] is bad"
+        );
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub enum FetchError {
         what: String,
     },
     /// The hub said something that is no answer.
-    #[error("the hub answered {status} for {what}{said}; that is its own trouble: try again later, or another hub.endpoint")]
+    #[error(
+        "the hub answered {status} for {what}{said}; that is its own trouble: try again later, or another hub.endpoint"
+    )]
     Answer {
         /// The status, in numbers or words.
         status: String,
@@ -34,7 +36,9 @@ pub enum FetchError {
         said: String,
     },
     /// No conversation came about, or it broke more often than is worth trying.
-    #[error("{what} could not be transferred: {why}; what came is kept, and the next fetch goes on from there")]
+    #[error(
+        "{what} could not be transferred: {why}; what came is kept, and the next fetch goes on from there"
+    )]
     Network {
         /// What was asked for.
         what: String,
@@ -52,7 +56,9 @@ pub enum FetchError {
         found: String,
     },
     /// The hub states no digest, so nothing could be checked.
-    #[error("the hub states no SHA-256 of {file}, so it cannot be checked and is not fetched; use a hub.endpoint that does")]
+    #[error(
+        "the hub states no SHA-256 of {file}, so it cannot be checked and is not fetched; use a hub.endpoint that does"
+    )]
     Unstated {
         /// The file.
         file: String,

@@ -53,7 +53,9 @@ mod tests {
         let mut changed = [7; 1000];
         changed[999] ^= 1;
         std::fs::write(&path, changed).expect("ours");
-        assert!(matches!(look(&path, bytes, &sha256), Verdict::Bad(why) if why.contains("SHA-256")));
+        assert!(
+            matches!(look(&path, bytes, &sha256), Verdict::Bad(why) if why.contains("SHA-256"))
+        );
         std::fs::write(&path, &changed[..999]).expect("ours");
         assert!(matches!(look(&path, bytes, &sha256), Verdict::Bad(why) if why.contains("999")));
     }

@@ -1,6 +1,6 @@
 //! Processes as the kernel sees them: how they start, who they are, how they ended.
 //!
-//! - [`spawn`] starts workers and private daemons, and is the only file that does
+//! - [`spawn`] starts workers, private daemons and fetchers, and is the only file that does
 //! - [`watch`] waits for a worker's end and sends it signals while it lives
 //! - [`exit`] says how a process ended
 //! - [`stderr`] keeps the last lines a worker wrote

@@ -1,4 +1,4 @@
-//! Starts workers and private daemons; the only file that starts processes.
+//! Starts workers, private daemons and fetchers; the only file that starts processes.
 //!
 //! Workers are started from one thread that never ends, because the kernel's parent-death signal fires
 //! when the *thread* that forked is gone. A worker gets its socket on descriptor 0, its segment on 1, a
@@ -187,4 +187,17 @@ pub fn spawn_private_daemon(
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = command.spawn()?;
     Ok(PrivateDaemon { child, leash })
+}
+
+/// The process that fetches a model; its stdout tells what happens, a line each.
+///
+/// # Errors
+/// No process.
+pub fn spawn_fetcher(program: &Path, arguments: &[&str]) -> io::Result<std::process::Child> {
+    std::process::Command::new(program)
+        .arg("fetch")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
 }

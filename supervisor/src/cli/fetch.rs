@@ -1,0 +1,178 @@
+//! `models fetch`: starts the process that fetches, and shows what it tells.
+
+use std::io::{BufRead, BufReader, IsTerminal};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::models::{licence, megabytes, trouble};
+use super::{CommandError, say};
+use crate::config::Config;
+use crate::hub::event::{Event, PlannedFile};
+use crate::hub::fetch::Order;
+use crate::hub::trouble::FetchError;
+use crate::process::{programs, spawn};
+
+/// What is to be fetched; what is not said is as the settings say.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// Model.
+    pub key: &'a str,
+    /// Choice of files.
+    pub variant: Option<&'a str>,
+    /// Branch, tag or commit.
+    pub revision: Option<&'a str>,
+}
+
+/// Fetches a model; ends when its files are here and checked, or it is clear why not.
+pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<u8, CommandError> {
+    let refused = |error: &FetchError| trouble(error.kind(), error.to_string());
+    let section = config.models.get(wish.key).cloned().unwrap_or_default();
+    let variant = wish.variant.or(section.variant.as_deref());
+    let order = Order::new(wish.key, variant, wish.revision).map_err(|error| refused(&error))?;
+    // Before any process is started: nothing that could open a socket even exists then.
+    if config.hub.offline {
+        return Err(refused(&FetchError::Offline(wish.key.to_owned())));
+    }
+    if !quiet {
+        eprintln!("{} ({})", licence(order.release), order.variant.name);
+    }
+    let mut shown = Shown::new(quiet || json);
+    let mut last = None;
+    watch(wish, |event| {
+        if json {
+            say::line(event.line());
+        }
+        shown.tell(&event);
+        last = Some(event);
+    })?;
+    shown.clear();
+    match last {
+        Some(Event::Done {
+            folder,
+            transferred_bytes,
+            ..
+        }) => {
+            if !json {
+                let came = megabytes(transferred_bytes);
+                say::line(format!("{}: {folder} ({came} transferred)", wish.key));
+            }
+            Ok(0)
+        }
+        Some(Event::Failed { kind, message }) => Err(trouble(&kind, message)),
+        _ => Err(trouble(
+            "fetcher",
+            "the process that fetches ended without a word; what came is kept, so fetch again",
+        )),
+    }
+}
+
+/// Runs the fetcher to its end and hands over what it tells.
+fn watch(wish: &Wish<'_>, mut tell: impl FnMut(Event)) -> Result<(), CommandError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        trouble(
+            "fetcher",
+            format!("cannot run the process that fetches: {error}"),
+        )
+    };
+    let mut arguments = vec![wish.key];
+    for (option, value) in [("--variant", wish.variant), ("--revision", wish.revision)] {
+        arguments.extend(value.into_iter().flat_map(|value| [option, value]));
+    }
+    let program = programs::find("supervisor").map_err(|error| failed(&error))?;
+    let mut child = spawn::spawn_fetcher(&program, &arguments).map_err(|error| failed(&error))?;
+    let stdout = child.stdout.take().expect("it is piped");
+    for line in BufReader::new(stdout).lines() {
+        let line = line.map_err(|error| failed(&error))?;
+        tell(Event::read(&line).map_err(|error| failed(&error))?);
+    }
+    child.wait().map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// Bars on stderr: one per file and one for all; plain lines where stderr is no terminal.
+struct Shown {
+    bars: MultiProgress,
+    total: Option<ProgressBar>,
+    files: Vec<(PlannedFile, ProgressBar)>,
+    silent: bool,
+}
+
+impl Shown {
+    fn new(silent: bool) -> Self {
+        let target = match !silent && std::io::stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        Self {
+            bars: MultiProgress::with_draw_target(target),
+            total: None,
+            files: Vec::new(),
+            silent,
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Waiting => self.say("Another process fetches this model; waiting for it."),
+            Event::Planned { files, .. } => self.plan(files),
+            Event::Progress { file, bytes } => self.reach(*file, *bytes),
+            Event::Retried { file, why } => {
+                let name = self.files.get(*file).map(|(file, _)| file.name.clone());
+                self.say(&format!("{}: {why}; going on", name.unwrap_or_default()));
+            }
+            Event::Checked { file } => {
+                if let Some((file, bar)) = self.files.get(*file) {
+                    bar.finish();
+                    if self.bars.is_hidden() {
+                        self.say(&format!(
+                            "{}: {}, checked",
+                            file.name,
+                            megabytes(file.bytes)
+                        ));
+                    }
+                }
+            }
+            Event::Done { .. } | Event::Failed { .. } => {}
+        }
+    }
+
+    fn plan(&mut self, files: &[PlannedFile]) {
+        let style = ProgressStyle::with_template(
+            "{prefix:32!} {wide_bar:.cyan/blue} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+        )
+        .expect("the template is a constant");
+        let bar = |name: &str, bytes: u64| {
+            let bar = self.bars.add(ProgressBar::new(bytes));
+            bar.set_style(style.clone());
+            bar.set_prefix(name.to_owned());
+            bar
+        };
+        let bars = files
+            .iter()
+            .map(|file| (file.clone(), bar(&file.name, file.bytes)))
+            .collect();
+        self.total = Some(bar("total", files.iter().map(|file| file.bytes).sum()));
+        self.files = bars;
+    }
+
+    fn reach(&self, file: usize, bytes: u64) {
+        let Some((_, bar)) = self.files.get(file) else {
+            return;
+        };
+        bar.set_position(bytes);
+        if let Some(total) = &self.total {
+            total.set_position(self.files.iter().map(|(_, bar)| bar.position()).sum());
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if !self.silent {
+            self.bars.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    fn clear(&self) {
+        // The bars are for whoever looks now; a terminal that is gone needs none cleared.
+        let _ = self.bars.clear();
+    }
+}

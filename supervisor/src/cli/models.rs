@@ -1,0 +1,281 @@
+//! `models`: what is here, what could be, and what it may be used for.
+
+use ipc_protocol::units::Mebibytes;
+use serde_json::json;
+
+use super::args::Models;
+use super::{CommandError, fetch, say};
+use crate::config::file::Model;
+use crate::config::{self, Config, paths};
+use crate::driver::setup;
+use crate::hub::source::Release;
+use crate::hub::store::{Fetched, Store};
+use crate::hub::verify::{self, Verdict};
+use crate::process::programs;
+
+/// Runs one of the commands.
+pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandError> {
+    let config = config::load(paths::default_config().as_deref())
+        .map_err(|error| trouble("usage", error.to_string()))?;
+    match what.unwrap_or(Models::List) {
+        Models::List => list(&config, json),
+        Models::Show { model } => show(&config, &model, json),
+        Models::Fetch {
+            model,
+            variant,
+            revision,
+        } => {
+            let wish = fetch::Wish {
+                key: &model,
+                variant: variant.as_deref(),
+                revision: revision.as_deref(),
+            };
+            fetch::run(&config, &wish, quiet, json)
+        }
+        Models::Verify { model } => check(&config, model.as_deref(), json),
+        Models::Rm { model } => remove(&config, &model),
+    }
+}
+
+/// The code for a fetch that failed, by its kind.
+pub fn exit_code(kind: &str) -> u8 {
+    match kind {
+        "usage" | "offline" | "name" => 2,
+        "gated" => 4,
+        "hub" | "network" => 75,
+        _ => 1,
+    }
+}
+
+pub(super) fn trouble(kind: &str, message: impl Into<String>) -> CommandError {
+    CommandError::Models {
+        kind: kind.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// Where a model's files are.
+enum Place {
+    /// It has none.
+    Synthetic,
+    /// In the worker program.
+    Embedded,
+    /// In a folder of the user's.
+    Folder(String),
+    /// In the store.
+    Fetched(Fetched),
+    /// Nowhere; so many bytes of a fetch that did not end are.
+    Missing(u64),
+}
+
+impl Place {
+    fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
+        let section = config.models.get(key).cloned().unwrap_or_default();
+        if let Some(path) = &section.path {
+            return Ok(Self::Folder(path.display().to_string()));
+        }
+        if section.family.as_deref() == Some("synthetic") {
+            return Ok(Self::Synthetic);
+        }
+        if Release::find(key).is_none() {
+            return Ok(Self::Embedded);
+        }
+        let store = store(config);
+        let found = wanted(&store, key, &section)?;
+        Ok(found.map_or_else(|| Self::Missing(store.unfinished_bytes(key)), Self::Fetched))
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Synthetic => "synthetic",
+            Self::Embedded => "embedded",
+            Self::Folder(_) => "folder",
+            Self::Fetched(_) => "fetched",
+            Self::Missing(_) => "missing",
+        }
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Fetched(fetched) => Some(fetched.record.bytes()),
+            Self::Missing(bytes) if *bytes > 0 => Some(*bytes),
+            Self::Missing(_) | Self::Synthetic | Self::Embedded | Self::Folder(_) => None,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Folder(path) => path.clone(),
+            Self::Fetched(fetched) => {
+                let record = &fetched.record;
+                format!("{} at {}", record.variant, short(&record.commit))
+            }
+            Self::Missing(0) => "`imagepool models fetch` brings it".into(),
+            Self::Missing(_) => "a fetch stopped; the next one goes on".into(),
+            Self::Synthetic | Self::Embedded => String::new(),
+        }
+    }
+}
+
+fn store(config: &Config) -> Store {
+    Store::at(setup::hub_settings(config).folder)
+}
+
+fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<Fetched>, CommandError> {
+    store
+        .wanted(key, section.variant.as_deref(), section.revision.as_deref())
+        .map_err(|why| trouble("usage", format!("[models.{key}]: {why}")))
+}
+
+fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
+    for key in config::models::keys(&config.models) {
+        let place = Place::of(config, &key)?;
+        let licence = Release::find(&key).map_or("", |release| release.licence.name);
+        if json {
+            say::line(json!({
+                "key": key,
+                "state": place.word(),
+                "bytes": place.bytes(),
+                "licence": licence,
+                "detail": place.detail(),
+            }));
+            continue;
+        }
+        let size = place.bytes().map(megabytes).unwrap_or_default();
+        let row = format!(
+            "{key:<14} {:<9} {size:>10}  {licence:<32} {}",
+            place.word(),
+            place.detail()
+        );
+        say::line(row.trim_end());
+    }
+    Ok(0)
+}
+
+fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
+    if !config::models::keys(&config.models).contains(&key.to_owned()) {
+        return Err(trouble("usage", format!("there is no model {key:?}")));
+    }
+    let place = Place::of(config, key)?;
+    let need = need(config, key);
+    let release = Release::find(key);
+    let record = match &place {
+        Place::Fetched(fetched) => Some(fetched),
+        Place::Synthetic | Place::Embedded | Place::Folder(_) | Place::Missing(_) => None,
+    };
+    if json {
+        say::line(json!({
+            "key": key,
+            "state": place.word(),
+            "bytes": place.bytes(),
+            "licence": release.map(|release| json!({"name": release.licence.name, "url": release.licence.url})),
+            "need_mb": need.as_ref().ok().map(|need| need.0),
+            "folder": record.map(|fetched| fetched.folder.display().to_string()),
+            "files": record.map(|fetched| &fetched.record.files),
+        }));
+        return Ok(0);
+    }
+    say::line(format!("{key}: {} {}", place.word(), place.detail()).trim_end());
+    match need {
+        Ok(need) => say::line(format!("need: {need} of memory at its default size")),
+        Err(why) => say::line(format!("need: unknown: {why}")),
+    }
+    if let Some(release) = release {
+        say::line(licence(release));
+        for variant in release.variants {
+            say::line(format!("variant {}: {}", variant.name, variant.about));
+        }
+    }
+    if let Some(fetched) = record {
+        say::line(format!("folder: {}", fetched.folder.display()));
+        for file in &fetched.record.files {
+            let (bytes, from) = (megabytes(file.bytes), &file.repository);
+            say::line(format!(
+                "  {} {bytes} sha256 {} from {from}",
+                file.name, file.sha256
+            ));
+        }
+    }
+    Ok(0)
+}
+
+/// The licence in one line, before anything is fetched under it.
+pub(super) fn licence(release: &Release) -> String {
+    let licence = &release.licence;
+    format!(
+        "licence: {} ({}), {}",
+        licence.name, licence.url, licence.note
+    )
+}
+
+/// What a picture of the default size takes; a sentence where that cannot be known.
+fn need(config: &Config, key: &str) -> Result<Mebibytes, String> {
+    let mut only = config.clone();
+    only.models.retain(|name, _| name == key);
+    let worker = programs::find("worker").map_err(|error| error.to_string())?;
+    let (registry, _) = setup::models(&only, &worker)?;
+    let spec = registry
+        .find(key)
+        .ok_or_else(|| format!("there is no model {key:?}"))?;
+    let residency = spec.need.on_cpu.unwrap_or(Mebibytes::ZERO);
+    Ok(residency + spec.need.activation.at(spec.default_size))
+}
+
+fn check(config: &Config, key: Option<&str>, json: bool) -> Result<u8, CommandError> {
+    let (mut bad, mut seen) = (0, 0);
+    for release in Release::all() {
+        if key.is_some_and(|key| key != release.key) {
+            continue;
+        }
+        for variant in release.variants {
+            for fetched in store(config).all(release.key, variant.name) {
+                seen += 1;
+                bad += verify::run(&fetched, |name, verdict| {
+                    tell(release.key, name, verdict, json);
+                });
+            }
+        }
+    }
+    match (bad, seen, key) {
+        (0, 0, Some(key)) => Err(trouble(
+            "absent",
+            format!("no files of {key:?} were fetched"),
+        )),
+        (0, _, _) => Ok(0),
+        (bad, _, _) => Err(trouble(
+            "wrong_bytes",
+            format!("{bad} files are damaged; `imagepool models rm` and `fetch` bring them again"),
+        )),
+    }
+}
+
+fn tell(key: &str, name: &str, verdict: &Verdict, json: bool) {
+    let (good, why) = match verdict {
+        Verdict::Good => (true, "good"),
+        Verdict::Bad(why) => (false, why.as_str()),
+    };
+    if json {
+        say::line(json!({"key": key, "file": name, "good": good, "why": why}));
+    } else {
+        say::line(format!("{key} {name}: {why}"));
+    }
+}
+
+fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {
+    let release = Release::find(key)
+        .ok_or_else(|| trouble("usage", format!("{key:?} has no files that were fetched")))?;
+    let bytes = store(config)
+        .remove(release.key)
+        .map_err(|error| trouble(error.kind(), error.to_string()))?;
+    say::line(format!("{key}: removed {}", megabytes(bytes)));
+    Ok(0)
+}
+
+/// Whole megabytes of a million bytes, as hubs count, rounded up.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}

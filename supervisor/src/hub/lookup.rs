@@ -1,0 +1,403 @@
+//! The hub as it is asked: which commit a revision is, which files it has, how large they are and what
+//! their digests are. The only file that speaks to the hub's client, with `transfer` for the bytes.
+//!
+//! A hub answers `api/models/…/revision/…` and `…/tree/…`; a plain mirror of files answers only HEAD and
+//! GET of the files, with `ETag` and `X-Repo-Commit`. Both will do.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use hf_hub::repository::RepoTreeEntry;
+use hf_hub::repository::download::HFByteStream;
+use hf_hub::{HFClient, HFError, HFRepository, split_id};
+
+use super::digest::Stated;
+use super::name::{FileName, is_commit};
+use super::source::{Part, Want};
+use super::token::Token;
+use super::trouble::FetchError;
+
+/// Tries of one request that met a trouble that passes, as the client counts them.
+const REQUEST_TRIES: usize = 2;
+/// Most letters of a hub's own words that are repeated.
+const SAID_LETTERS_MAX: usize = 200;
+
+/// The hub, or a mirror of it.
+pub(super) struct Hub {
+    client: HFClient,
+    patience: Duration,
+    with_token: bool,
+}
+
+/// A file that is to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remote {
+    /// `owner/name`
+    pub repository: &'static str,
+    /// The commit it is taken at.
+    pub commit: String,
+    /// Its name there.
+    pub name: FileName,
+    /// Its name here.
+    pub to: FileName,
+    /// Its size.
+    pub bytes: u64,
+    /// What is stated of its content.
+    pub stated: Stated,
+}
+
+type Repository = HFRepository<hf_hub::repository::RepoTypeModel>;
+
+impl Hub {
+    /// A client of the hub at `endpoint`, or of the default one. `patience` bounds every silence.
+    ///
+    /// # Errors
+    /// An endpoint that is no URL.
+    pub fn new(
+        endpoint: Option<&str>,
+        token: Option<&Token>,
+        patience: Duration,
+    ) -> Result<Self, FetchError> {
+        let mut builder = HFClient::builder()
+            .cache_enabled(false)
+            .retry_max_attempts(REQUEST_TRIES)
+            .user_agent(concat!("imagepool/", env!("CARGO_PKG_VERSION")));
+        if let Some(endpoint) = endpoint {
+            builder = builder.endpoint(endpoint);
+        }
+        if let Some(token) = token {
+            builder = builder.token(token.expose());
+        }
+        let client = builder
+            .build()
+            .map_err(|error| FetchError::Usage(format!("hub.endpoint: {error}")))?;
+        Ok(Self {
+            client,
+            patience,
+            with_token: token.is_some(),
+        })
+    }
+
+    /// The files of a part at a revision, each with its size and digest.
+    ///
+    /// # Errors
+    /// The hub says no or nothing, lacks a file, or states no digest of one.
+    pub async fn files(&self, part: &Part, revision: &str) -> Result<Vec<Remote>, FetchError> {
+        let repository = self.repository(part.repository);
+        let commit = match is_commit(revision) {
+            true => Ok(Some(revision.to_owned())),
+            false => self.commit(&repository, part.repository, revision).await,
+        };
+        let listed = match commit? {
+            Some(commit) => self.listed(&repository, part, &commit).await?,
+            None => None,
+        };
+        match listed {
+            Some(files) => Ok(files),
+            None => self.headed(&repository, part, revision).await,
+        }
+    }
+
+    /// The bytes of a file from `begin` on.
+    pub async fn bytes(&self, file: &Remote, begin: u64) -> Result<HFByteStream, FetchError> {
+        let repository = self.repository(file.repository);
+        let range = (begin > 0).then_some(begin..file.bytes);
+        let stream = repository
+            .download_file_stream()
+            .filename(file.name.as_str())
+            .revision(file.commit.as_str())
+            .maybe_range(range)
+            .send();
+        let what = format!("{} of {}", file.name, file.repository);
+        let (_, stream) = self.answer(&what, file.repository, stream).await?;
+        Ok(stream)
+    }
+
+    /// The longest silence that is borne.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn repository(&self, id: &str) -> Repository {
+        let (owner, name) = split_id(id);
+        self.client.model(owner, name)
+    }
+
+    /// The commit of a revision; none where the mirror has no such answers.
+    async fn commit(
+        &self,
+        repository: &Repository,
+        id: &str,
+        revision: &str,
+    ) -> Result<Option<String>, FetchError> {
+        let what = format!("revision {revision} of {id}");
+        let info = repository.info().revision(revision).send();
+        match self.answer(&what, id, info).await {
+            Ok(info) => match info.sha {
+                Some(sha) if is_commit(&sha) => Ok(Some(sha)),
+                other => Err(FetchError::Answer {
+                    status: "with no commit".into(),
+                    what,
+                    said: format!(": {other:?}"),
+                }),
+            },
+            Err(FetchError::Absent { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The wanted files from the repository's listing; none where the mirror has no listings.
+    async fn listed(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        commit: &str,
+    ) -> Result<Option<Vec<Remote>>, FetchError> {
+        let what = format!("the listing of {}", part.repository);
+        let listing = async {
+            let stream = repository
+                .list_tree()
+                .revision(commit)
+                .recursive(true)
+                .send()?;
+            futures::pin_mut!(stream);
+            let mut entries = Vec::new();
+            while let Some(entry) = stream.next().await {
+                entries.push(entry?);
+            }
+            Ok(entries)
+        };
+        let entries = match self.answer(&what, part.repository, listing).await {
+            Ok(entries) => entries,
+            Err(FetchError::Absent { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        choose(part, commit, &entries).map(Some)
+    }
+
+    /// The wanted files asked for one by one.
+    async fn headed(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        revision: &str,
+    ) -> Result<Vec<Remote>, FetchError> {
+        let mut files = Vec::new();
+        for want in part.wants {
+            let Want::File { from, to } = want else {
+                return Err(FetchError::Usage(format!(
+                    "this mirror lists no files of {}, and this variant needs the listing; choose another variant",
+                    part.repository
+                )));
+            };
+            let what = format!("{from} at {revision} of {}", part.repository);
+            let asked = repository
+                .get_file_metadata()
+                .filepath(*from)
+                .revision(revision)
+                .send();
+            let found = self.answer(&what, part.repository, asked).await?;
+            if !is_commit(&found.commit_hash) {
+                return Err(FetchError::Answer {
+                    status: "with no commit".into(),
+                    what,
+                    said: String::new(),
+                });
+            }
+            files.push(Remote {
+                repository: part.repository,
+                commit: found.commit_hash,
+                name: FileName::new(from).map_err(FetchError::Name)?,
+                to: FileName::new(to).map_err(FetchError::Name)?,
+                bytes: found.file_size,
+                stated: Stated::from_etag(&found.etag)
+                    .ok_or_else(|| FetchError::Unstated { file: what.clone() })?,
+            });
+        }
+        Ok(files)
+    }
+
+    /// Waits for an answer no longer than the patience, and says in our words why there is none.
+    async fn answer<T>(
+        &self,
+        what: &str,
+        repository: &str,
+        asked: impl Future<Output = Result<T, HFError>>,
+    ) -> Result<T, FetchError> {
+        match tokio::time::timeout(self.patience, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.said(what, repository, &error)),
+            Err(_) => Err(FetchError::Network {
+                what: what.to_owned(),
+                why: format!("no answer for {} s", self.patience.as_secs_f64()),
+            }),
+        }
+    }
+
+    fn said(&self, what: &str, repository: &str, error: &HFError) -> FetchError {
+        let what = what.to_owned();
+        match error {
+            HFError::AuthRequired { .. } => self.gated(repository, 401),
+            HFError::Forbidden { .. } => self.gated(repository, 403),
+            HFError::RepoNotFound { .. }
+            | HFError::RevisionNotFound { .. }
+            | HFError::EntryNotFound { .. } => FetchError::Absent { what },
+            HFError::Http { context } if context.status.as_u16() == 404 => {
+                FetchError::Absent { what }
+            }
+            HFError::Http { context }
+            | HFError::Conflict { context }
+            | HFError::RateLimited { context, .. } => FetchError::Answer {
+                status: context.status.to_string(),
+                what,
+                said: context
+                    .server_message
+                    .as_deref()
+                    .map(|message| format!(": {}", shortened(message)))
+                    .unwrap_or_default(),
+            },
+            HFError::MalformedResponse { what: missing, .. } => FetchError::Answer {
+                status: "incompletely".into(),
+                what,
+                said: format!(": {}", shortened(missing)),
+            },
+            other => FetchError::Network {
+                what,
+                why: reasons(other),
+            },
+        }
+    }
+
+    fn gated(&self, repository: &str, status: u16) -> FetchError {
+        let page = format!("{}/{repository}", self.client.endpoint());
+        let token = match self.with_token {
+            true => "the token that was sent does not open it: its owner has to accept the licence",
+            false => "no token was sent: accept the licence",
+        };
+        FetchError::Gated(format!(
+            "{repository} is gated (the hub answered {status}) and {token} at {page} and set HF_TOKEN to a token \
+             of the same account; or fetch the copy that needs none: --variant ungated"
+        ))
+    }
+}
+
+/// The wanted entries of a listing, in the order of the wants.
+fn choose(part: &Part, commit: &str, entries: &[RepoTreeEntry]) -> Result<Vec<Remote>, FetchError> {
+    let mut files = Vec::new();
+    for want in part.wants {
+        let before = files.len();
+        for entry in entries {
+            let RepoTreeEntry::File {
+                oid,
+                size,
+                path,
+                lfs,
+                ..
+            } = entry
+            else {
+                continue;
+            };
+            let Some(to) = want.takes(path) else { continue };
+            let stated = match lfs {
+                // Our client's version leaves the SHA-256 of a listing out; the id of the pointer proves it too.
+                Some(lfs) => lfs
+                    .sha256
+                    .as_deref()
+                    .and_then(Stated::from_etag)
+                    .or_else(|| of_git(oid, Stated::GitPointer)),
+                None => of_git(oid, Stated::GitBlob),
+            };
+            files.push(Remote {
+                repository: part.repository,
+                commit: commit.to_owned(),
+                name: FileName::new(path).map_err(FetchError::Name)?,
+                to: FileName::new(&to).map_err(FetchError::Name)?,
+                bytes: lfs.as_ref().and_then(|lfs| lfs.size).unwrap_or(*size),
+                stated: stated.ok_or_else(|| FetchError::Unstated { file: path.clone() })?,
+            });
+        }
+        if files.len() == before {
+            let name = match want {
+                Want::File { from, .. } => from,
+                Want::Folder(folder) => folder,
+            };
+            return Err(FetchError::Absent {
+                what: format!("{name} at {commit} of {}", part.repository),
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn of_git(oid: &str, stated: impl FnOnce(String) -> Stated) -> Option<Stated> {
+    is_commit(oid).then(|| stated(oid.to_owned()))
+}
+
+/// An error with everything below it, once each.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        below = error.source();
+    }
+    shortened(&text)
+}
+
+fn shortened(text: &str) -> String {
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(SAID_LETTERS_MAX).map(plain).collect()
+}
+
+/// Why a stream of bytes broke.
+pub(super) fn broke(error: &HFError) -> String {
+    reasons(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(text: &str) -> Vec<RepoTreeEntry> {
+        serde_json::from_str(text).expect("as a hub answers")
+    }
+
+    const PART: Part = Part {
+        repository: "o/n",
+        wants: &[Want::Folder("vae")],
+    };
+    const OID: &str = "ce013625030ba8dba906f756967f9e9ca394464a";
+
+    #[test]
+    fn a_listing_gives_sizes_and_digests_of_small_and_large_files() {
+        let entries = listing(&format!(
+            r#"[{{"type":"directory","oid":"{OID}","path":"vae"}},
+                {{"type":"file","oid":"{OID}","size":6,"path":"vae/config.json"}},
+                {{"type":"file","oid":"{OID}","size":9,"path":"vae/a.safetensors",
+                  "lfs":{{"oid":"x","size":9,"pointerSize":134}}}}]"#
+        ));
+        let files = choose(&PART, OID, &entries).expect("two files");
+        assert_eq!(files.len(), 2);
+        assert_eq!(files[0].stated, Stated::GitBlob(OID.into()));
+        assert_eq!(files[1].stated, Stated::GitPointer(OID.into()));
+        assert_eq!(files[1].bytes, 9);
+    }
+
+    #[test]
+    fn a_listed_name_that_leads_elsewhere_is_refused() {
+        let entries = listing(&format!(
+            r#"[{{"type":"file","oid":"{OID}","size":6,"path":"vae/..\\..\\escape.json"}}]"#
+        ));
+        let error = choose(&PART, OID, &entries).expect_err("a bad name");
+        assert_eq!(error.kind(), "name");
+    }
+
+    #[test]
+    fn a_file_that_is_not_listed_is_named() {
+        let error = choose(&PART, OID, &[]).expect_err("nothing there");
+        assert!(error.to_string().contains("vae"), "{error}");
+    }
+}
