@@ -137,6 +137,9 @@ impl FailureKind {
     }
 }
 
+/// The longest message that is sent.
+const MESSAGE_BYTES_MAX: usize = 3 * 1024;
+
 /// The one answer of a job or request that did not end in a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Failure {
@@ -167,6 +170,13 @@ impl Failure {
             field: Some(field),
             ..Self::new(FailureKind::BadValue, message)
         }
+    }
+
+    /// The same failure with a message that fits its frame; a worker's words may be longer.
+    pub fn fitting(mut self) -> Self {
+        let end = self.message.floor_char_boundary(MESSAGE_BYTES_MAX);
+        self.message.truncate(end);
+        self
     }
 
     /// The same failure, worth trying again after `ms` milliseconds.

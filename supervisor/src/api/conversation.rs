@@ -103,12 +103,12 @@ impl Client {
                             self.say(&FromPool::Status(part)).await?;
                         }
                     }
-                    Err(failure) => self.say(&FromPool::Refused(failure)).await?,
+                    Err(failure) => self.refuse(failure).await?,
                 },
                 ToPool::Operate(verb) => {
                     let answer = match self.handle.operate(verb).await {
                         Ok(lines) => FromPool::Told { lines },
-                        Err(failure) => FromPool::Refused(failure),
+                        Err(failure) => FromPool::Refused(failure.fitting()),
                     };
                     self.say(&answer).await?;
                 }
@@ -137,15 +137,15 @@ impl Client {
                     field: Some(Field::User),
                     ..Failure::new(FailureKind::NotPermitted, message)
                 };
-                return self.say(&FromPool::Refused(failure)).await;
+                return self.refuse(failure).await;
             }
         };
         if let Err(failure) = request.check() {
-            return self.say(&FromPool::Refused(failure)).await;
+            return self.refuse(failure).await;
         }
         let mut ongoing = match self.handle.generate(request, user).await {
             Ok(ongoing) => ongoing,
-            Err(failure) => return self.say(&FromPool::Refused(failure)).await,
+            Err(failure) => return self.refuse(failure).await,
         };
         self.say(&FromPool::Accepted(accepted(&ongoing))).await?;
         let mut unanswered = ongoing.accepted.jobs.len();
@@ -180,7 +180,11 @@ impl Client {
                 Ok(false)
             }
             Update::Failed { job, failure } => {
-                self.say(&FromPool::Failed { job, failure }).await?;
+                self.say(&FromPool::Failed {
+                    job,
+                    failure: failure.fitting(),
+                })
+                .await?;
                 Ok(true)
             }
             Update::Picture(picture) => {
@@ -214,6 +218,10 @@ impl Client {
             report: report(picture, ongoing.accepted.guidance),
         })
         .await
+    }
+
+    async fn refuse(&self, failure: Failure) -> Result<(), ConnectionError> {
+        self.say(&FromPool::Refused(failure.fitting())).await
     }
 
     async fn say(&self, message: &FromPool) -> Result<(), ConnectionError> {
