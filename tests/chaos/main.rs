@@ -1,1 +1,9 @@
-//! Real processes, one file per promise.
+//! Processes that die, freeze and lie, at moments of chance. Counts are small by default;
+//! `IMAGEPOOL_CHAOS_ROUNDS` sets them, `IMAGEPOOL_SEED` repeats a run.
+
+mod clients;
+mod freeze;
+mod hostile;
+mod kill_private_pool;
+mod kill_supervisor;
+mod kill_worker;

@@ -33,9 +33,8 @@ impl Binaries {
         binaries
     }
 
-    /// An installation in `folder` whose workers are the hostile ones; they read their misbehaviour
-    /// from a file beside themselves.
-    pub fn with_hostile_worker(folder: &Path, misbehaviour: &str) -> Self {
+    /// An installation in `folder` whose workers are the hostile ones, with the honest one beside them.
+    pub fn with_hostile_worker(folder: &Path) -> Self {
         let built = Self::built();
         let hostile = built.folder.join("hostile-worker");
         assert!(
@@ -56,7 +55,6 @@ impl Binaries {
                 std::fs::copy(&from, &to).expect("a copy of a program");
             }
         }
-        std::fs::write(folder.join("misbehaviour"), misbehaviour).expect("our own folder");
         Self {
             folder: folder.to_owned(),
         }

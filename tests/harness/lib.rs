@@ -6,6 +6,7 @@
 //! - [`processes`] and [`census`] count what is there, and what is left
 //! - [`job`] draws through the client library, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
+//! - [`misbehaviours`] are what the hostile worker can be told to do
 //! - [`binaries`] finds the programs under test, [`turn`] keeps heavy tests from each other
 
 pub mod binaries;
@@ -15,6 +16,7 @@ pub mod daemon;
 pub mod imagepool;
 pub mod job;
 pub mod lines;
+pub mod misbehaviours;
 pub mod pixels;
 pub mod processes;
 pub mod program;

@@ -23,11 +23,9 @@ impl World {
         Self::furnish(settings, |_| Binaries::built())
     }
 
-    /// A world whose workers misbehave.
-    pub fn with_hostile_worker(settings: &str, misbehaviour: &str) -> Self {
-        Self::furnish(settings, |folder| {
-            Binaries::with_hostile_worker(folder, misbehaviour)
-        })
+    /// A world whose workers misbehave where their model tells them to.
+    pub fn with_hostile_worker(settings: &str) -> Self {
+        Self::furnish(settings, Binaries::with_hostile_worker)
     }
 
     fn furnish(settings: &str, binaries: impl FnOnce(&Path) -> Binaries) -> Self {

@@ -1,2 +1,63 @@
-//! A worker that misbehaves.
-fn main() {}
+//! A worker that does what no worker should, for tests that the supervisor survives it.
+//!
+//! The supervisor starts it like any worker. The greeting says what it is to do: a synthetic model with
+//! steps of [`STEP_MS`] misbehaves as its `load_ms` says, in every life or, with
+//! `weights_mb` of [`ONCE_MB`], only in its first. For everything else it becomes the
+//! honest worker beside it.
+
+mod misbehaviour;
+mod voice;
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use ipc_protocol::messages::worker::{ModelSource, Welcome};
+use nix::sys::{prctl, signal::Signal};
+use tests::misbehaviours::{MISBEHAVIOURS, ONCE_MB, STEP_MS};
+
+use crate::voice::Socket;
+
+fn main() -> ExitCode {
+    // Misbehaving is one thing, outliving a test another.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    let socket = Socket::take();
+    let welcome = socket.peek_welcome();
+    match chosen(&welcome) {
+        Some(name) => misbehaviour::act(name, socket, &welcome),
+        None => become_honest(),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What the greeting asks for, if anything.
+fn chosen(welcome: &Welcome) -> Option<&'static str> {
+    let ModelSource::Synthetic {
+        step_ms: STEP_MS,
+        load_ms,
+        weights_mb,
+    } = welcome.source
+    else {
+        return None;
+    };
+    let name = MISBEHAVIOURS.get(load_ms as usize)?;
+    (weights_mb != ONCE_MB || first_life(name)).then_some(name)
+}
+
+/// Whether no life before this one has misbehaved so. A file in the world's home remembers.
+fn first_life(name: &str) -> bool {
+    let home = std::env::var_os("HOME").expect("workers inherit it");
+    std::fs::File::create_new(std::path::Path::new(&home).join(name)).is_ok()
+}
+
+/// Goes on as the honest worker, with the same pid, name and descriptors, the greeting still unread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this process becomes another program, it starts none"
+)]
+fn become_honest() {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let error = std::process::Command::new(own.with_file_name("honest-worker"))
+        .arg0(&own)
+        .exec();
+    panic!("the honest worker cannot be started: {error}");
+}

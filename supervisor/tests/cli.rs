@@ -1,0 +1,69 @@
+//! The programs answer by themselves, without a daemon. Having this file also makes `cargo test
+//! --workspace` build them for the tests of real processes.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests of programs start the programs"
+)]
+
+use std::process::{Command, Output, Stdio};
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("Cargo has built it")
+}
+
+fn imagepool(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(env!("CARGO_BIN_EXE_imagepool"), arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr)
+}
+
+#[test]
+fn every_program_tells_its_version() {
+    for program in [
+        env!("CARGO_BIN_EXE_imagepool"),
+        env!("CARGO_BIN_EXE_supervisor"),
+    ] {
+        let output = run(program, &["--version"]);
+        assert_eq!(output.status.code(), Some(0), "{program}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+    }
+}
+
+#[test]
+fn a_command_that_nobody_plans_is_a_usage_error() {
+    let (code, stderr) = imagepool(&["frobnicate"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("frobnicate"), "{stderr}");
+    assert_eq!(imagepool(&[]).0, Some(2));
+    assert_eq!(imagepool(&["generate"]).0, Some(2));
+}
+
+#[test]
+fn a_planned_command_says_that_it_is_not_built_yet() {
+    let (code, stderr) = imagepool(&["doctor"]);
+    assert_eq!(code, Some(3));
+    assert_eq!(stderr, "imagepool: doctor: not built yet\n");
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_refused_with_their_place() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("settings.toml");
+    std::fs::write(&file, "[pool]\nqueue_per_modle = 3\n").expect("our own folder");
+    let file = file.display().to_string();
+    let output = run(
+        env!("CARGO_BIN_EXE_supervisor"),
+        &["--config", &file, "--check-config"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("line 2"), "{stderr}");
+    assert!(stderr.contains("queue_per_model"), "{stderr}");
+}

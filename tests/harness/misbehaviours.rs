@@ -1,0 +1,61 @@
+//! What the hostile worker can be told to do, and the settings that tell it.
+
+/// Milliseconds a step of a misbehaving model takes, by which the hostile worker knows it.
+pub const STEP_MS: u32 = 13;
+/// The `weights_mb` of models that misbehave in their first life only.
+pub const ONCE_MB: u32 = 2;
+
+/// Every misbehaviour; a model's `load_ms` is an index into this.
+pub const MISBEHAVIOURS: [&str; 31] = [
+    // In place of a greeting.
+    "garbled-hello",
+    "other-protocol",
+    "other-generation",
+    "exit-0-at-once",
+    "abort-at-once",
+    "closed-socket-alive",
+    "half-a-header",
+    // While it loads.
+    "giving-up",
+    "garbage-while-loading",
+    "ready-twice",
+    "loading-backwards",
+    // With a job.
+    "garbage-mid-job",
+    "length-of-4-gib",
+    "body-cut-short",
+    "trailing-bytes",
+    "the-other-sides-frame",
+    "step-3-first",
+    "step-0",
+    "step-in-the-wrong-slot",
+    "step-of-another-job",
+    "step-of-endless-bytes",
+    "steps-without-end",
+    "done-without-steps",
+    "done-of-a-vast-size",
+    "done-of-another-job",
+    "failed-for-another-job",
+    "abort-mid-job",
+    "exit-0-mid-job",
+    "flood-of-heartbeats",
+    "flood-of-stderr",
+    "silence-after-a-step",
+];
+
+/// Settings of a model `bad-N` per misbehaviour, each with one worker; `weights_mb` says how often.
+pub fn settings(weights_mb: u32) -> String {
+    (0..MISBEHAVIOURS.len())
+        .map(|index| {
+            format!(
+                "[models.bad-{index}]\nfamily = \"synthetic\"\nparams = {{ step_ms = {STEP_MS}, load_ms = {index}, weights_mb = {weights_mb} }}\n"
+            )
+        })
+        .collect()
+}
+
+/// The model that misbehaves so.
+pub fn model(name: &str) -> String {
+    let index = MISBEHAVIOURS.iter().position(|known| *known == name);
+    format!("bad-{}", index.expect("a name of the list"))
+}

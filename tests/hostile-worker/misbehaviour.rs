@@ -1,0 +1,202 @@
+//! Every misbehaviour, one arm each.
+
+use std::io::Write;
+
+use ipc_protocol::frame;
+use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::messages::client::ToPool;
+use ipc_protocol::messages::worker::{FromWorker, Order, Timings, Welcome};
+use ipc_protocol::segment::Slot;
+use ipc_protocol::units::PictureSize;
+use ipc_protocol::version::PROTOCOL;
+
+use crate::voice::Socket;
+
+const GARBAGE: [u8; 64] = [0xa5; 64];
+
+/// Does it. Whatever returns ends the process with 0.
+pub fn act(name: &str, socket: Socket, welcome: &Welcome) {
+    match name {
+        "garbled-hello" => socket.say_bytes(&GARBAGE),
+        "other-protocol" => socket.say(&hello(PROTOCOL + 1, welcome.generation)),
+        "other-generation" => socket.say(&hello(PROTOCOL, Generation(u64::MAX))),
+        "exit-0-at-once" => return,
+        "abort-at-once" => std::process::abort(),
+        "closed-socket-alive" => {
+            socket.close();
+            wait_for_the_end();
+        }
+        "half-a-header" => {
+            socket.say_bytes(b"IMGP\x01");
+            return socket.close();
+        }
+        _ => after_hello(name, &socket, welcome),
+    }
+    socket.ignore()
+}
+
+/// Lives until the supervisor ends it.
+fn wait_for_the_end() -> ! {
+    loop {
+        nix::unistd::pause();
+    }
+}
+
+fn hello(protocol: u32, generation: Generation) -> FromWorker {
+    FromWorker::Hello {
+        protocol,
+        pid: std::process::id(),
+        generation,
+    }
+}
+
+fn after_hello(name: &str, socket: &Socket, welcome: &Welcome) {
+    let greet = || socket.say(&hello(PROTOCOL, welcome.generation));
+    match name {
+        "giving-up" => {
+            greet();
+            let message = "x".repeat(4090);
+            socket.say(&FromWorker::GivingUp { message });
+            std::process::exit(66);
+        }
+        "garbage-while-loading" => {
+            greet();
+            socket.say(&FromWorker::Loading { permille: 500 });
+            socket.say_bytes(&GARBAGE);
+        }
+        "ready-twice" => {
+            let order = socket.behave(welcome);
+            socket.say(&FromWorker::Ready {
+                peak_bytes: u64::MAX,
+            });
+            socket.say(&hello(PROTOCOL, welcome.generation));
+            drop(order);
+            std::process::abort();
+        }
+        "loading-backwards" => {
+            greet();
+            for permille in [u16::MAX, 999, 0] {
+                socket.say(&FromWorker::Loading { permille });
+            }
+            std::process::abort();
+        }
+        _ => {
+            let order = socket.behave(welcome);
+            bytes_with_job(name, socket, &order);
+        }
+    }
+}
+
+/// What is wrong as bytes.
+fn bytes_with_job(name: &str, socket: &Socket, order: &Order) {
+    match name {
+        "garbage-mid-job" => socket.say_bytes(&GARBAGE),
+        "length-of-4-gib" => socket.say_bytes(b"IMGP\x05\x00\x00\x00\xff\xff\xff\xff"),
+        "body-cut-short" => {
+            socket.say_bytes(b"IMGP\x05\x00\x00\x00\x40\x00\x00\x00\x04");
+            socket.close();
+        }
+        "trailing-bytes" => {
+            let mut bytes = frame::encode(&step(order, 1, Slot::Latents1)).expect("a frame");
+            bytes[8] += 1;
+            bytes.push(7);
+            socket.say_bytes(&bytes);
+        }
+        "the-other-sides-frame" => {
+            socket.say_bytes(&frame::encode(&ToPool::Hello { protocol: 1 }).expect("a frame"));
+            socket.say_bytes(b"IMGP\x63\x00\x00\x00\x00\x00\x00\x00");
+        }
+        _ => lies_with_job(name, socket, order),
+    }
+}
+
+fn step(order: &Order, step: u32, slot: Slot) -> FromWorker {
+    FromWorker::Step {
+        job: order.job,
+        step,
+        slot,
+        bytes: 16,
+        preview: None,
+        elapsed_ms: 1,
+    }
+}
+
+fn done(job: JobId, size: PictureSize) -> FromWorker {
+    FromWorker::Done {
+        job,
+        size,
+        prompt_was_cut: false,
+        timings: Timings::default(),
+        peak_bytes: u64::MAX,
+    }
+}
+
+/// What is wrong as a message.
+fn lies_with_job(name: &str, socket: &Socket, order: &Order) {
+    let other = JobId(order.job.0 + 1000);
+    let vast = PictureSize {
+        width: u32::MAX,
+        height: u32::MAX,
+    };
+    match name {
+        "step-3-first" => socket.say(&step(order, 3, Slot::Latents1)),
+        "step-0" => socket.say(&step(order, 0, Slot::Latents0)),
+        "step-in-the-wrong-slot" => socket.say(&step(order, 1, Slot::Picture)),
+        "step-of-another-job" => socket.say(&FromWorker::Step {
+            job: other,
+            step: 1,
+            slot: Slot::Latents1,
+            bytes: 16,
+            preview: None,
+            elapsed_ms: 1,
+        }),
+        "step-of-endless-bytes" => {
+            socket.say(&FromWorker::Step {
+                job: order.job,
+                step: 1,
+                slot: Slot::Latents1,
+                bytes: u64::MAX,
+                preview: Some(vast),
+                elapsed_ms: u32::MAX,
+            });
+            std::process::abort();
+        }
+        "steps-without-end" => {
+            for number in 1..=order.steps + 1 {
+                socket.say(&step(order, number, Slot::of_step(number)));
+            }
+        }
+        "done-without-steps" => socket.say(&done(order.job, order.size)),
+        "done-of-a-vast-size" => socket.say(&done(order.job, vast)),
+        "done-of-another-job" => socket.say(&done(other, order.size)),
+        "failed-for-another-job" => {
+            socket.fail(other);
+            std::process::abort();
+        }
+        _ => dies_with_job(name, socket, order),
+    }
+}
+
+/// What is wrong with the process.
+fn dies_with_job(name: &str, socket: &Socket, order: &Order) {
+    match name {
+        "abort-mid-job" => std::process::abort(),
+        "exit-0-mid-job" => std::process::exit(0),
+        "flood-of-heartbeats" => {
+            for resident_bytes in 0..200_000 {
+                socket.say(&FromWorker::Heartbeat { resident_bytes });
+            }
+            std::process::abort();
+        }
+        "flood-of-stderr" => {
+            let line = [&[0x1b; 1][..], &[b'x'; 9000], b"\n"].concat();
+            for _ in 0..500 {
+                // A supervisor that does not read is what this tests.
+                let _ = std::io::stderr().write_all(&line);
+            }
+            std::process::abort();
+        }
+        "silence-after-a-step" => socket.say(&step(order, 1, Slot::Latents1)),
+        other => panic!("{other} is no misbehaviour"),
+    }
+}

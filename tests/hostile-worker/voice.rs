@@ -1,0 +1,106 @@
+//! The socket on descriptor 0, for decent frames and for the other kind.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+
+use ipc_protocol::connection;
+use ipc_protocol::frame::{HEADER_BYTES, Header};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::worker::{FromWorker, Order, ToWorker, Welcome};
+use ipc_protocol::version::PROTOCOL;
+use nix::sys::socket::{MsgFlags, recv};
+
+/// Our end of the conversation.
+#[derive(Debug)]
+pub struct Socket(UnixStream);
+
+impl Socket {
+    /// Takes up descriptor 0.
+    pub fn take() -> Self {
+        let socket = io::stdin().as_fd().try_clone_to_owned();
+        Self(socket.expect("the supervisor gave us one").into())
+    }
+
+    /// The greeting, left where it is for whoever reads next.
+    pub fn peek_welcome(&self) -> Welcome {
+        let mut bytes = [0; HEADER_BYTES + 16 * 1024];
+        loop {
+            let seen = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)
+                .expect("the supervisor speaks first");
+            assert_ne!(seen, 0, "the supervisor is gone");
+            let Some((head, rest)) = bytes[..seen].split_first_chunk::<HEADER_BYTES>() else {
+                continue;
+            };
+            let header = Header::parse::<ToWorker>(head).expect("a frame of the supervisor's");
+            let Some(body) = rest.get(..header.length) else {
+                continue;
+            };
+            match header.decode(body).expect("a frame of the supervisor's") {
+                ToWorker::Welcome(welcome) => return welcome,
+                other => panic!("a greeting comes first, not {other:?}"),
+            }
+        }
+    }
+
+    /// Says a decent frame. A supervisor that no longer listens has had enough of us.
+    pub fn say(&self, message: &FromWorker) {
+        if connection::write(&mut &self.0, message).is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// Says bytes.
+    pub fn say_bytes(&self, bytes: &[u8]) {
+        if (&self.0).write_all(bytes).is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// Greets and gets ready as a decent worker would; returns the first order.
+    pub fn behave(&self, welcome: &Welcome) -> Order {
+        self.say(&FromWorker::Hello {
+            protocol: PROTOCOL,
+            pid: std::process::id(),
+            generation: welcome.generation,
+        });
+        self.say(&FromWorker::Ready {
+            peak_bytes: 1 << 20,
+        });
+        loop {
+            match self.hear() {
+                ToWorker::Run(order) => return order,
+                ToWorker::Leave => std::process::exit(0),
+                ToWorker::Welcome(_) | ToWorker::Cancel { .. } => {}
+            }
+        }
+    }
+
+    /// Hears one frame; ends with the supervisor.
+    pub fn hear(&self) -> ToWorker {
+        connection::read(&mut &self.0).unwrap_or_else(|_| std::process::exit(0))
+    }
+
+    /// Hears and does nothing about it, until the supervisor is gone.
+    pub fn ignore(&self) -> ! {
+        loop {
+            self.hear();
+        }
+    }
+
+    /// Closes our end in both directions.
+    pub fn close(&self) {
+        self.0
+            .shutdown(std::net::Shutdown::Both)
+            .expect("it was open");
+    }
+
+    /// A job's failure that is nobody's fault.
+    pub fn fail(&self, job: JobId) {
+        let message = "out of sorts".to_owned();
+        self.say(&FromWorker::Failed {
+            job,
+            fault: ipc_protocol::messages::worker::JobFault::Other { message },
+        });
+    }
+}
