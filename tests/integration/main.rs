@@ -5,6 +5,8 @@ mod cold_start;
 mod demo;
 mod generate;
 mod isolation;
+mod library;
+mod manifest;
 mod memory;
 mod operators;
 mod private_pool;
