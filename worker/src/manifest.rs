@@ -3,7 +3,8 @@
 use crate::fault::Fault;
 use crate::pipelines::folder::{self, FluxFiles};
 use crate::pipelines::need::{self, Activation};
-use crate::pipelines::{Family, flux, pocket, synthetic};
+use crate::pipelines::sd3::files::Sd3Files;
+use crate::pipelines::{Family, drawing, pocket, synthetic};
 use crate::weights::{WeightFile, Weights, digest};
 use serde::Serialize;
 use std::path::Path;
@@ -107,27 +108,31 @@ pub fn of_folder(
     family: Option<Family>,
     with_digest: bool,
 ) -> Result<Manifest, Fault> {
-    let family = folder::family(path, family)?;
-    if family != Family::Flux {
-        let what = "models of this family are not built yet";
-        return Err(Fault::configuration(
-            path.display().to_string(),
-            format!("{family:?}"),
-            what,
-        ));
-    }
-    let files = folder::flux(path)?;
-    let digest = if with_digest {
-        digest_of(&files.weights())
-    } else {
-        String::new()
+    let digest = |parts: &[&Weights]| {
+        if with_digest {
+            digest_of(parts)
+        } else {
+            String::new()
+        }
     };
-    Ok(flux_manifest(
-        "",
-        &files,
-        digest,
-        need::flux_residency_mb(&files, 0),
-    ))
+    match folder::family(path, family)? {
+        Family::Flux => {
+            let files = folder::flux(path)?;
+            let residency_mb = need::flux_residency_mb(&files, 0);
+            let digest = digest(&files.weights());
+            Ok(flux_manifest("", &files, digest, residency_mb))
+        }
+        Family::Sd35 => {
+            let files = Sd3Files::open(path)?;
+            let digest = digest(&files.weights());
+            Ok(sd3_manifest(&files, digest))
+        }
+        Family::Synthetic => {
+            let what = "has no weights, so a folder cannot hold one";
+            let file = path.display().to_string();
+            Err(Fault::configuration(file, "synthetic", what))
+        }
+    }
 }
 
 /// The family without weights, at `weights_mb` 0.
@@ -170,10 +175,38 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64
         default_size: [side, side],
         min_size,
         max_size,
-        size_multiple: flux::SIZE_MULTIPLE,
+        size_multiple: drawing::SIZE_MULTIPLE,
         default_steps: files.described.steps,
         max_steps: if side >= 1024 { 50 } else { 64 },
         residency_mb,
+        activation,
+        activation_mb: activation.at(side, side),
+        per_thread_mb: need::FLUX_PER_THREAD_MB,
+    }
+}
+
+fn sd3_manifest(files: &Sd3Files, digest: String) -> Manifest {
+    let described = &files.described;
+    let side = described.image_size;
+    let activation = need::sd3_activation(&described.sizes);
+    // Beyond the published 1536 the table of positions ends; smaller models end where theirs does.
+    let table = described.sizes.transformer.pos_embed_max_size as u32 * drawing::SIZE_MULTIPLE;
+    let (min_size, max_size) = if side >= 1024 {
+        (256, 1536.min(table))
+    } else {
+        (side / 2, (side * 2).min(table))
+    };
+    Manifest {
+        key: String::new(),
+        family: "sd3",
+        digest,
+        default_size: [side, side],
+        min_size,
+        max_size,
+        size_multiple: drawing::SIZE_MULTIPLE,
+        default_steps: described.steps,
+        max_steps: 50,
+        residency_mb: need::sd3_residency_mb(files),
         activation,
         activation_mb: activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,

@@ -21,6 +21,9 @@ fn run(folder: &Path, case: &str, dtype: DType) -> Report {
     golden::run(folder, &chosen, dtype, &mut |_| {}).expect("a folder of goldens")
 }
 
+/// Parts of the two cases, one of them with guidance.
+const LINES_OF_SD3: usize = 60;
+
 fn beyond(report: &Report) -> Vec<&Line> {
     report.lines.iter().filter(|line| !line.within()).collect()
 }
@@ -36,6 +39,13 @@ fn every_part_of_the_tiny_model_is_within_its_bar() {
 fn every_part_of_the_pocket_model_is_within_its_bar() {
     let report = run(&goldens("pocket"), "", DType::F32);
     assert_eq!(report.lines.len(), 70);
+    assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
+}
+
+#[test]
+fn every_part_of_the_tiny_sd3_model_is_within_its_bar() {
+    let report = run(&goldens("tiny-sd3"), "", DType::F32);
+    assert_eq!(report.lines.len(), LINES_OF_SD3);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
 }
 

@@ -3,7 +3,7 @@
 mod altered;
 
 use altered::Altered;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use worker::device::DeviceWish;
 use worker::golden::case::Goldens;
 use worker::golden::measure::{Bar, Distance};
 use worker::pipelines::flux::{Encoded, Flux};
-use worker::pipelines::{JobParameters, ModelSource, folder, load};
+use worker::pipelines::{JobParameters, ModelSource, Settings, folder, load};
 use worker::sampling::sigmas;
 use worker::weights::Products;
 
@@ -144,7 +144,8 @@ fn measure(layout: &str, products: Products) -> Vec<Measured> {
     let files = folder::flux(copy.path())
         .expect("a good folder")
         .with_products(products);
-    let flux = Flux::load(&files, &Device::Cpu, DType::F32, &mut |_| {}).expect("good files");
+    let flux =
+        Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {}).expect("good files");
     let goldens = Goldens::read(copy.path(), "flux_base").expect("a golden");
     let floats = |name: &str| goldens.floats(name, 0).expect("a tensor of the golden");
     let tensor = |name: &str| {

@@ -4,7 +4,8 @@ use candle_core::DType;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use worker::golden::{self, Line, Report};
+use worker::golden::measure::Bar;
+use worker::golden::{self, Line, Measure, Report};
 
 /// Runs every part of ours on the files and cases of a folder of goldens.
 ///
@@ -20,6 +21,10 @@ struct Arguments {
     /// What encoders and transformer compute in.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
+    /// Folder of the same weights and cases, computed by the reference in that half precision: our error
+    /// is held to 1.25 times its own.
+    #[arg(long, value_name = "DIR")]
+    reference_half: Option<PathBuf>,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
@@ -44,21 +49,27 @@ impl From<Precision> for DType {
 
 fn print(line: &Line, json: bool) {
     let (d, within) = (&line.distance, line.within());
+    let theirs = match line.bar {
+        Bar::Beside { theirs } => Some(theirs),
+        _ => None,
+    };
     if json {
         let object = serde_json::json!({
             "case": line.case, "part": line.part, "max_abs": d.max, "relative": d.relative,
-            "off": d.off, "largest": d.largest, "within": within,
+            "off": d.off, "largest": d.largest, "within": within, "reference": theirs,
         });
         println!("{object}");
     } else {
         let verdict = if within { "ok" } else { "BEYOND ITS BAR" };
+        let beside = theirs.map(|r| format!("the reference {r:9.3e}  "));
         println!(
-            "{:<14} {:<22} max {:9.3e}  rel {:9.3e}  off {:7.4} %  {verdict}",
+            "{:<14} {:<22} max {:9.3e}  rel {:9.3e}  off {:7.4} %  {}{verdict}",
             line.case,
             line.part,
             d.max,
             d.relative,
             d.off * 100.0,
+            beside.unwrap_or_default(),
         );
     }
 }
@@ -81,12 +92,11 @@ fn conclude(report: &Report, json: bool) -> ExitCode {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut hear = |line: &Line| print(line, arguments.json);
-    match golden::run(
-        &arguments.folder,
-        &arguments.case,
-        arguments.dtype.into(),
-        &mut hear,
-    ) {
+    let measure = Measure {
+        dtype: arguments.dtype.into(),
+        half: arguments.reference_half.as_deref(),
+    };
+    match golden::run_beside(&arguments.folder, &arguments.case, measure, &mut hear) {
         Ok(report) => conclude(&report, arguments.json),
         Err(fault) => {
             eprintln!("golden: {fault}");

@@ -29,6 +29,10 @@ pub struct Case {
     pub steps: u32,
     /// T5 tokens.
     pub t5_len: usize,
+    /// What each image is led away from.
+    pub negative: Option<Vec<String>>,
+    /// How far, where it is.
+    pub cfg: Option<f64>,
 }
 
 impl Meta {

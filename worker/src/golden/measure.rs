@@ -70,6 +70,11 @@ pub enum Bar {
         /// Bound of [`Distance::max`], over the largest value if that is above 1.
         max: f64,
     },
+    /// Relative distance at most a quarter more than the reference's own in the same precision.
+    Beside {
+        /// The reference's own relative distance.
+        theirs: f64,
+    },
     /// Bytes at most 1 apart, on at most this share.
     Bytes {
         /// Bound of [`Distance::off`].
@@ -101,6 +106,18 @@ impl Bar {
         max: f64::INFINITY,
     };
 
+    /// The same bar, that many times as wide where it is about closeness.
+    #[must_use]
+    pub fn times(self, wider: f64) -> Bar {
+        match self {
+            Bar::Close { relative, max } => Bar::Close {
+                relative: relative * wider,
+                max: max * wider,
+            },
+            other => other,
+        }
+    }
+
     /// Whether a distance is within this bar.
     pub fn holds(&self, distance: &Distance) -> bool {
         match *self {
@@ -108,6 +125,7 @@ impl Bar {
             Bar::Close { relative, max } => {
                 distance.relative <= relative && distance.max <= max * distance.largest.max(1.0)
             }
+            Bar::Beside { theirs } => distance.relative <= 1.25 * theirs,
             Bar::Bytes { off } => distance.max <= 1.0 && distance.off <= off,
         }
     }

@@ -4,16 +4,18 @@
 //! lines named `free` run from the first noise to the last byte on our own values.
 
 pub mod case;
+mod flux;
 pub mod measure;
+#[cfg(test)]
+mod mutations;
+mod sd3;
+mod sheet;
 
 use crate::fault::Fault;
-use crate::pipelines::flux::{Encoded, Flux};
-use crate::pipelines::folder;
-use crate::pixels;
-use crate::sampling::{packing, sigmas};
-use candle_core::{DType, Device, Tensor};
-use case::{Case, Goldens, Meta};
+use candle_core::DType;
+use case::Meta;
 use measure::{Bar, Distance};
+use sheet::Sheet;
 use std::path::Path;
 
 /// One part of one case.
@@ -45,6 +47,15 @@ pub struct Report {
     pub not_built: Vec<String>,
 }
 
+/// What to compute in, and what to hold it to.
+#[derive(Debug, Clone, Copy)]
+pub struct Measure<'a> {
+    /// What encoders and transformer compute in.
+    pub dtype: DType,
+    /// A folder of the same weights and cases whose reference computed in the same half precision.
+    pub half: Option<&'a Path>,
+}
+
 /// Runs the chosen cases of a folder, all of them when none is named.
 ///
 /// # Errors
@@ -55,48 +66,47 @@ pub fn run(
     dtype: DType,
     hear: &mut dyn FnMut(&Line),
 ) -> Result<Report, Fault> {
-    let meta = Meta::read(folder)?;
-    let named = names(&meta, chosen, folder)?;
-    let (built, not_built): (Vec<_>, Vec<_>) =
-        named.into_iter().partition(|name| name.starts_with("flux"));
-    let mut lines = Vec::new();
-    if !built.is_empty() {
-        let model = meta
-            .model
-            .as_ref()
-            .map_or(folder.to_owned(), |model| folder.join(model));
-        let flux = Flux::load(&folder::flux(&model)?, &Device::Cpu, dtype, &mut |_| {})?;
-        let mut hand = |line: Line| {
-            hear(&line);
-            lines.push(line);
-        };
-        for name in &built {
-            compare_case(folder, name, &meta.cases[name], &flux, dtype, &mut hand)?;
-        }
-    }
-    Ok(Report { lines, not_built })
+    run_beside(folder, chosen, Measure { dtype, half: None }, hear)
 }
 
-fn compare_case(
+/// As [`run`], in half precision beside a reference's.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_beside(
     folder: &Path,
-    name: &str,
-    case: &Case,
-    flux: &Flux,
-    dtype: DType,
-    hand: Hand,
-) -> Result<(), Fault> {
-    let goldens = &Goldens::read(folder, name)?;
-    (0..case.prompts.len()).try_for_each(|image| {
-        Image {
-            name,
-            case,
-            goldens,
-            flux,
-            image,
-            dtype,
-        }
-        .compare(hand)
-    })
+    chosen: &[String],
+    measure: Measure,
+    hear: &mut dyn FnMut(&Line),
+) -> Result<Report, Fault> {
+    let meta = Meta::read(folder)?;
+    let named = names(&meta, chosen, folder)?;
+    let model = meta.model.as_ref();
+    let model = model.map_or(folder.to_owned(), |model| folder.join(model));
+    let mut report = Report::default();
+    let mut hand = |line: Line| {
+        hear(&line);
+        report.lines.push(line);
+    };
+    let cases = |family| -> Vec<Sheet> {
+        let of_family = named
+            .iter()
+            .filter(|name: &&String| name.starts_with(family));
+        of_family
+            .map(|name| Sheet::new(folder, name, &meta.cases[name], measure))
+            .collect()
+    };
+    let flux = cases("flux");
+    if !flux.is_empty() {
+        flux::compare(&model, &flux, &mut hand)?;
+    }
+    let sd3 = cases("sd3");
+    if !sd3.is_empty() {
+        sd3::compare(&model, &sd3, &mut hand)?;
+    }
+    let known = |name: &&String| !name.starts_with("flux") && !name.starts_with("sd3");
+    report.not_built = named.iter().filter(known).cloned().collect();
+    Ok(report)
 }
 
 fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, Fault> {
@@ -116,164 +126,4 @@ fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, F
             .ok_or_else(unknown)
     };
     chosen.iter().map(known).collect()
-}
-
-/// One image of a case.
-struct Image<'a> {
-    name: &'a str,
-    case: &'a Case,
-    goldens: &'a Goldens,
-    flux: &'a Flux,
-    image: usize,
-    dtype: DType,
-}
-
-type Hand<'h> = &'h mut dyn FnMut(Line);
-
-impl Image<'_> {
-    fn compare(&self, hand: Hand) -> Result<(), Fault> {
-        self.tokens(hand)?;
-        self.encoders(hand)?;
-        self.steps(hand)?;
-        self.free(hand)?;
-        self.decoder(hand)
-    }
-
-    fn tokens(&self, hand: Hand) -> Result<(), Fault> {
-        let prompt = &self.case.prompts[self.image];
-        let ids = self.flux.ids(prompt, Some(self.case.t5_len))?;
-        for (part, ours) in [("t5_ids", &ids.t5.ids), ("clip_ids", &ids.clip.ids)] {
-            let golden = self.goldens.ids(part, self.image)?;
-            let [ours, golden] = [ours, &golden].map(|ids| ids.iter().map(|id| f64::from(*id)));
-            self.hand(hand, part, Distance::between(ours, golden), Bar::Equal);
-        }
-        Ok(())
-    }
-
-    fn encoders(&self, hand: Hand) -> Result<(), Fault> {
-        let ids = |name| self.goldens.ids(name, self.image);
-        let ours = self.flux.encode(&ids("t5_ids")?, &ids("clip_ids")?)?;
-        self.tensor(hand, "t5_embeds", &ours.text, self.part())?;
-        self.tensor(hand, "pooled", &ours.pooled, self.part())
-    }
-
-    /// Each step from the reference's latents, text and pooled state.
-    fn steps(&self, hand: Hand) -> Result<(), Fault> {
-        let by = Encoded {
-            text: self.golden("t5_embeds")?,
-            pooled: self.golden("pooled")?,
-        };
-        let (height, width) = (self.case.height as usize, self.case.width as usize);
-        let by = self.flux.condition(&by, height, width)?;
-        let levels = sigmas::even(self.case.steps);
-        let [ours, golden] = [levels.clone(), self.goldens.shared("sigmas")?];
-        let [ours, golden] = [&ours, &golden].map(|v| v.iter().map(|s| f64::from(*s)));
-        self.hand(hand, "sigmas", Distance::between(ours, golden), Bar::Equal);
-        let packed = packing::pack(&self.golden("latents_init")?)?;
-        self.tensor(hand, "latents_packed", &packed, Bar::Equal)?;
-        let mut before = self.golden("latents_packed")?;
-        for (i, pair) in levels.windows(2).enumerate() {
-            let velocity = self.flux.predict(&before, pair[0], &by)?;
-            self.tensor(hand, &format!("pred.{i}"), &velocity, self.part())?;
-            let after = sigmas::euler(&before, &velocity, pair[0], pair[1])?;
-            let name = format!("latents.{i}");
-            self.tensor(hand, &name, &after, self.part())?;
-            before = self.golden(&name)?;
-        }
-        Ok(())
-    }
-
-    /// From the prompt and the first noise to the bytes, on our own values alone.
-    fn free(&self, hand: Hand) -> Result<(), Fault> {
-        let prompt = &self.case.prompts[self.image];
-        let ids = self.flux.ids(prompt, Some(self.case.t5_len))?;
-        let encoded = self.flux.encode(&ids.t5.ids, &ids.clip.ids)?;
-        let (height, width) = (self.case.height as usize, self.case.width as usize);
-        let by = self.flux.condition(&encoded, height, width)?;
-        let start = self.golden("latents_init")?;
-        let (_, _, rows, columns) = start.dims4()?;
-        let mut tokens = packing::pack(&start)?;
-        for (i, pair) in sigmas::even(self.case.steps).windows(2).enumerate() {
-            let velocity = self.flux.predict(&tokens, pair[0], &by)?;
-            tokens = sigmas::euler(&tokens, &velocity, pair[0], pair[1])?;
-            self.tensor_as(
-                hand,
-                &format!("free.latents.{i}"),
-                &format!("latents.{i}"),
-                &tokens,
-            )?;
-        }
-        let latents = packing::unpack(&tokens, rows, columns)?;
-        self.tensor_as(hand, "free.latents_final", "latents_final", &latents)?;
-        self.picture(hand, "free.image_u8", &self.flux.decode(&latents)?)
-    }
-
-    fn decoder(&self, hand: Hand) -> Result<(), Fault> {
-        let picture = self.flux.decode(&self.golden("latents_final")?)?;
-        self.tensor(hand, "vae_out", &picture, self.part())?;
-        self.picture(hand, "image_u8", &picture)
-    }
-
-    fn part(&self) -> Bar {
-        if self.dtype == DType::F32 {
-            Bar::PART
-        } else {
-            Bar::HALF
-        }
-    }
-
-    fn golden(&self, name: &str) -> Result<Tensor, Fault> {
-        let (values, shape) = self.goldens.floats(name, self.image)?;
-        Ok(Tensor::from_vec(values, shape, self.flux.device())?)
-    }
-
-    fn tensor_as(&self, hand: Hand, part: &str, name: &str, ours: &Tensor) -> Result<(), Fault> {
-        let bar = if self.dtype == DType::F32 {
-            Bar::FREE
-        } else {
-            Bar::HALF_FREE
-        };
-        self.hand(hand, part, self.distance(name, ours)?, bar);
-        Ok(())
-    }
-
-    fn tensor(&self, hand: Hand, name: &str, ours: &Tensor, bar: Bar) -> Result<(), Fault> {
-        self.hand(hand, name, self.distance(name, ours)?, bar);
-        Ok(())
-    }
-
-    fn distance(&self, name: &str, ours: &Tensor) -> Result<Distance, Fault> {
-        let (golden, _) = self.goldens.floats(name, self.image)?;
-        let ours = ours.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let [ours, golden] = [&ours, &golden].map(|v| v.iter().map(|value| f64::from(*value)));
-        Ok(Distance::between(ours, golden))
-    }
-
-    fn picture(&self, hand: Hand, part: &str, picture: &Tensor) -> Result<(), Fault> {
-        let ours = pixels::bytes(picture)?;
-        let golden = self.goldens.bytes("image_u8", self.image)?;
-        let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
-        let bar = if self.dtype == DType::F32 {
-            Bar::BYTES
-        } else {
-            Bar::HALF_FREE
-        };
-        self.hand(hand, part, Distance::between(ours, golden), bar);
-        Ok(())
-    }
-
-    fn hand(&self, hand: Hand, part: &str, distance: Distance, bar: Bar) {
-        let of_batch = self.case.prompts.len() > 1;
-        let part = if of_batch {
-            format!("{part}[{}]", self.image)
-        } else {
-            part.to_owned()
-        };
-        hand(Line {
-            case: self.name.to_owned(),
-            part,
-            distance,
-            bar,
-        });
-    }
 }

@@ -23,47 +23,51 @@ struct Block {
     fc2: Linear,
     heads: usize,
     activation: ClipActivation,
+    dtype: DType,
 }
 
 impl Block {
     fn load(section: &Section, sizes: &ClipSizes) -> Result<Block, Fault> {
         let (width, mlp) = (sizes.hidden_size, sizes.intermediate_size);
         let attention = section.at("self_attn");
+        let norm = |name| section.at(name).as_dtype(DType::F32);
         let square = |name| Linear::load(&attention.at(name), width, width);
         Ok(Block {
-            norm1: LayerNorm::load(&section.at("layer_norm1"), width, EPSILON)?,
+            norm1: LayerNorm::load(&norm("layer_norm1"), width, EPSILON)?,
             q: square("q_proj")?,
             k: square("k_proj")?,
             v: square("v_proj")?,
             out: square("out_proj")?,
-            norm2: LayerNorm::load(&section.at("layer_norm2"), width, EPSILON)?,
+            norm2: LayerNorm::load(&norm("layer_norm2"), width, EPSILON)?,
             fc1: Linear::load(&section.at("mlp.fc1"), width, mlp)?,
             fc2: Linear::load(&section.at("mlp.fc2"), mlp, width)?,
             heads: sizes.num_attention_heads,
             activation: sizes.hidden_act,
+            dtype: section.dtype(),
         })
     }
 
-    /// x (b, s, width), mask (s, s).
+    /// x (b, s, width) f32, mask (s, s).
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor, Fault> {
-        let h = self.norm1.forward(x)?;
+        let h = self.norm1.forward(x)?.to_dtype(self.dtype)?;
         let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d)
         let k = split_heads(&self.k.forward(&h)?, self.heads)?;
         let v = split_heads(&self.v.forward(&h)?, self.heads)?;
         let scale = 1.0 / (q.dim(3)? as f64).sqrt();
         let mixed = join_heads(&attention((&q, &k, &v), scale, Some(mask))?)?;
-        let x = (x + self.out.forward(&mixed)?)?;
-        let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
+        let x = (x + self.out.forward_as(&mixed, DType::F32)?)?;
+        let h = self.norm2.forward(&x)?.to_dtype(self.dtype)?;
+        let h = self.fc1.forward(&h)?;
         let h = match self.activation {
             ClipActivation::QuickGelu => activation::quick_gelu(&h)?,
             ClipActivation::Gelu => activation::gelu_erf(&h)?,
             ClipActivation::GeluTanh => activation::gelu_tanh(&h)?,
         };
-        Ok((x + self.fc2.forward(&h)?)?)
+        Ok((x + self.fc2.forward_as(&h, DType::F32)?)?)
     }
 }
 
-/// What the encoder makes of a prompt.
+/// What the encoder makes of a prompt, f32: the stream between the blocks is f32 whatever they compute in.
 pub struct ClipStates {
     /// Last hidden states after the final norm, (1, s, width).
     pub last: Tensor,
@@ -92,6 +96,7 @@ impl Clip {
         let embeddings = section.at("embeddings");
         let block = |i| Block::load(&section.at("encoder.layers").at(i), sizes);
         let (width, places) = (sizes.hidden_size, sizes.max_position_embeddings);
+        let norm = section.at("final_layer_norm").as_dtype(DType::F32);
         let token_embedding = embeddings.at("token_embedding");
         let rows = token_embedding
             .shape("weight")
@@ -104,9 +109,17 @@ impl Clip {
             blocks: (0..sizes.num_hidden_layers)
                 .map(block)
                 .collect::<Result<_, _>>()?,
-            norm: LayerNorm::load(&section.at("final_layer_norm"), width, EPSILON)?,
+            norm: LayerNorm::load(&norm, width, EPSILON)?,
             end: sizes.eos,
         })
+    }
+
+    /// What the MLPs are made of, for a test that spoils it.
+    #[cfg(test)]
+    pub(crate) fn set_activation(&mut self, activation: ClipActivation) {
+        for block in &mut self.blocks {
+            block.activation = activation;
+        }
     }
 
     /// Encodes ids, at most as many as there are positions.
@@ -122,7 +135,8 @@ impl Clip {
             .unwrap_or(ids.len() - 1);
         let places = self.positions.narrow(0, 0, ids.len())?;
         let embedded = self.tokens.index_select(&Tensor::new(ids, device)?, 0)?;
-        let mut x = (embedded + places)?.unsqueeze(0)?; // (1, s, width)
+        let places = places.to_dtype(DType::F32)?;
+        let mut x = (embedded.to_dtype(DType::F32)? + places)?.unsqueeze(0)?; // (1, s, width)
         let mask = causal(ids.len(), x.dtype(), device)?;
         let mut penultimate = x.clone();
         for block in &self.blocks {

@@ -2,9 +2,11 @@
 
 use crate::fault::Fault;
 use crate::pipelines::diffusers;
+use crate::pipelines::preset::Preset;
+use crate::pipelines::preview::{self, Colours};
 use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{
-    ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
+    ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
 };
 use serde::Deserialize;
 use std::path::Path;
@@ -19,57 +21,13 @@ struct Config {
     autoencoder: Option<DecoderSizes>,
     t5: Option<T5Sizes>,
     clip: Option<ClipSizes>,
+    preview: Option<Colours>,
 }
 
 /// `meta.json` as the reference script writes it.
 #[derive(Deserialize)]
 struct Meta {
     config: Option<Preset>,
-}
-
-#[derive(Deserialize)]
-struct Preset {
-    t5_len: usize,
-    clip_vocab: u32,
-    t5_vocab: usize,
-    clip_l: PresetClip,
-    t5: PresetT5,
-    flux: PresetFlux,
-    vae: PresetDecoder,
-}
-
-#[derive(Deserialize)]
-struct PresetClip {
-    hidden: usize,
-    inter: usize,
-    layers: usize,
-    heads: usize,
-    act: ClipActivation,
-}
-
-#[derive(Deserialize)]
-struct PresetT5 {
-    d_model: usize,
-    d_kv: usize,
-    heads: usize,
-    d_ff: usize,
-    layers: usize,
-}
-
-#[derive(Deserialize)]
-struct PresetFlux {
-    hidden: usize,
-    heads: usize,
-    depth: usize,
-    single: usize,
-    axes: Vec<usize>,
-}
-
-#[derive(Deserialize)]
-struct PresetDecoder {
-    ch: usize,
-    mult: Vec<usize>,
-    res: usize,
 }
 
 /// What a folder says about itself.
@@ -80,6 +38,8 @@ pub struct Described {
     pub image_size: u32,
     /// Steps that are taken when none are asked for.
     pub steps: u32,
+    /// What latents look like, where that is known.
+    pub colours: Option<Colours>,
 }
 
 /// The published model.
@@ -88,10 +48,15 @@ fn published() -> Described {
         sizes: FluxModelSizes::schnell(),
         image_size: 1024,
         steps: 4,
+        colours: Some(preview::FLUX),
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a [u8]) -> Result<T, Fault> {
+/// Reads JSON.
+///
+/// # Errors
+/// [`Fault::Configuration`] for text that is none or lacks a key.
+pub(super) fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a [u8]) -> Result<T, Fault> {
     serde_json::from_slice(text)
         .map_err(|error| Fault::configuration(file, "JSON", error.to_string()))
 }
@@ -119,6 +84,7 @@ pub fn from_config(file: &str, text: &[u8]) -> Result<Described, Fault> {
     config.t5.into_iter().for_each(|part| sizes.t5 = part);
     config.clip.into_iter().for_each(|part| sizes.clip = part);
     found.image_size = config.image_size.unwrap_or(found.image_size);
+    found.colours = config.preview;
     found.steps = config.steps.unwrap_or(found.steps);
     found.sizes.check(file)?;
     Ok(found)
@@ -132,48 +98,28 @@ pub fn from_meta(file: &str, text: &[u8]) -> Result<Described, Fault> {
     let meta: Meta = parse(file, text)?;
     let mut found = published();
     if let Some(preset) = meta.config {
-        apply(preset, &mut found.sizes);
+        apply(&preset, &mut found.sizes);
         found.sizes.check(file)?;
     }
     Ok(found)
 }
 
-fn apply(preset: Preset, sizes: &mut FluxModelSizes) {
-    let end = preset.clip_vocab.saturating_sub(1);
+fn apply(preset: &Preset, sizes: &mut FluxModelSizes) {
+    let Some(flux) = preset.flux() else {
+        return; // the file describes another family; the shapes will tell
+    };
+    sizes.t5 = preset.t5();
+    sizes.clip = preset.clip_l();
+    sizes.decoder = preset.decoder();
     sizes.transformer = FluxSizes {
-        hidden_size: preset.flux.hidden,
-        num_heads: preset.flux.heads,
-        depth: preset.flux.depth,
-        depth_single_blocks: preset.flux.single,
-        axes_dim: preset.flux.axes,
-        context_in_dim: preset.t5.d_model,
-        vec_in_dim: preset.clip_l.hidden,
+        hidden_size: flux.hidden,
+        num_heads: flux.heads,
+        depth: flux.depth,
+        depth_single_blocks: flux.single,
+        axes_dim: flux.axes.clone(),
+        context_in_dim: sizes.t5.d_model,
+        vec_in_dim: sizes.clip.hidden_size,
         ..sizes.transformer.clone()
-    };
-    sizes.t5 = T5Sizes {
-        d_model: preset.t5.d_model,
-        d_kv: preset.t5.d_kv,
-        d_ff: preset.t5.d_ff,
-        num_layers: preset.t5.layers,
-        num_heads: preset.t5.heads,
-        vocab_size: preset.t5_vocab,
-        length: preset.t5_len,
-    };
-    sizes.clip = ClipSizes {
-        hidden_size: preset.clip_l.hidden,
-        intermediate_size: preset.clip_l.inter,
-        num_hidden_layers: preset.clip_l.layers,
-        num_attention_heads: preset.clip_l.heads,
-        hidden_act: preset.clip_l.act,
-        eos: end,
-        pad: end,
-        ..sizes.clip.clone()
-    };
-    sizes.decoder = DecoderSizes {
-        ch: preset.vae.ch,
-        ch_mult: preset.vae.mult,
-        num_res_blocks: preset.vae.res,
-        ..sizes.decoder.clone()
     };
 }
 

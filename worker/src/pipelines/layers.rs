@@ -36,11 +36,36 @@ impl Linear {
         Ok(Linear { weight, bias: None })
     }
 
+    /// Loads a convolution (outputs, channels, side, side) whose stride is its side, with its bias: a
+    /// product with patches whose values are ordered channel, row, column.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn of_patches(
+        section: &Section,
+        (channels, side): (usize, usize),
+        outputs: usize,
+    ) -> Result<Linear, Fault> {
+        let kernel = section.tensor("weight", &[outputs, channels, side, side])?;
+        Ok(Linear {
+            weight: Matrix::Dense(kernel.reshape((outputs, channels * side * side))?),
+            bias: Some(section.tensor("bias", &[outputs])?),
+        })
+    }
+
     /// Applies it to (…, in), giving (…, out).
     ///
     /// # Errors
     /// The device's faults.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        self.forward_as(x, x.dtype())
+    }
+
+    /// As [`Linear::forward`], rounded to `dtype` instead of that of `x`.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward_as(&self, x: &Tensor, dtype: DType) -> Result<Tensor, Fault> {
         let (outputs, inputs) = self.weight.dims()?;
         let mut shape = x.dims().to_vec();
         let rows = x.elem_count() / inputs;
@@ -53,7 +78,7 @@ impl Linear {
             Some(bias) => product.broadcast_add(&computed(bias)?)?,
             None => product,
         };
-        Ok(sum.to_dtype(x.dtype())?.reshape(shape)?)
+        Ok(sum.to_dtype(dtype)?.reshape(shape)?)
     }
 }
 
@@ -112,6 +137,16 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// One that changes nothing, for a test that leaves a norm out: `x * s / sqrt(mean + s^2)` is `x` in f32.
+    #[cfg(test)]
+    pub(crate) fn nothing(like: &RmsNorm) -> Result<RmsNorm, Fault> {
+        const SCALE: f64 = 1e6;
+        Ok(RmsNorm {
+            scale: (like.scale.ones_like()? * SCALE)?,
+            epsilon: (SCALE * SCALE) as f32,
+        })
+    }
+
     /// Loads the scale under `name` (`scale`, `weight`).
     ///
     /// # Errors

@@ -14,7 +14,9 @@ pub mod autoencoder;
 pub mod clip;
 pub mod configuration;
 pub mod diffusers;
+pub mod drawing;
 pub mod embedding;
+pub mod encoders;
 pub mod flux;
 pub mod folder;
 pub mod heads;
@@ -22,6 +24,9 @@ pub mod layers;
 pub mod modulation;
 pub mod need;
 pub mod pocket;
+mod preset;
+pub mod preview;
+pub mod sd3;
 pub mod shelf;
 pub mod sizes;
 pub mod synthetic;
@@ -32,6 +37,7 @@ pub mod vocabulary;
 use crate::device::DeviceWish;
 use crate::fault::Fault;
 use candle_core::DType;
+use encoders::Encoders;
 use std::path::PathBuf;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
@@ -176,26 +182,62 @@ pub enum ModelSource {
     },
 }
 
-/// Loads a model. `progress` hears fractions from 0 to 1.
+/// How a model computes, and where its encoders live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What encoders and transformer compute in: f32, bf16 or f16.
+    pub dtype: DType,
+    /// What becomes of the encoders between two prompts.
+    pub encoders: Encoders,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            dtype: DType::F32,
+            encoders: Encoders::Keep,
+        }
+    }
+}
+
+/// Loads a model with the default settings. `progress` hears fractions from 0 to 1.
 ///
 /// # Errors
-/// Missing or corrupt files, a configuration that disagrees with the tensors, exhausted memory.
+/// As [`load_with`].
 pub fn load(
     source: &ModelSource,
     device: &DeviceWish,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
+    load_with(source, device, Settings::default(), progress)
+}
+
+/// Loads a model. `progress` hears fractions from 0 to 1.
+///
+/// # Errors
+/// Missing or corrupt files, a configuration that disagrees with the tensors, exhausted memory.
+pub fn load_with(
+    source: &ModelSource,
+    device: &DeviceWish,
+    settings: Settings,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Box<dyn Pipeline>, Fault> {
     let loaded: Box<dyn Pipeline> = match source {
         ModelSource::Embedded => {
             pocket::verify()?;
-            flux_model(&pocket::files()?, device, progress)?
+            flux_model(pocket::files()?, device, settings, progress)?
         }
         ModelSource::Folder { path, family } => match folder::family(path, *family)? {
-            Family::Flux => flux_model(&folder::flux(path)?, device, progress)?,
-            other => {
-                let what = "models of this family are not built yet";
+            Family::Flux => flux_model(folder::flux(path)?, device, settings, progress)?,
+            Family::Sd35 => {
+                let (files, device) = (sd3::files::Sd3Files::open(path)?, device.open()?);
+                let sd3 = sd3::Sd3::load(files, &device, settings, progress);
+                Box::new(sd3.map_err(Fault::while_loading)?)
+            }
+            Family::Synthetic => {
                 let file = path.display().to_string();
-                return Err(Fault::configuration(file, format!("{other:?}"), what));
+                let what = "has no weights, so a folder cannot hold one";
+                return Err(Fault::configuration(file, "synthetic", what));
             }
         },
         ModelSource::Synthetic {
@@ -214,12 +256,13 @@ pub fn load(
 }
 
 fn flux_model(
-    files: &folder::FluxFiles,
+    files: folder::FluxFiles,
     device: &DeviceWish,
+    settings: Settings,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
     let device = device.open()?;
-    let flux = flux::Flux::load(files, &device, DType::F32, progress);
+    let flux = flux::Flux::load(files, &device, settings, progress);
     Ok(Box::new(flux.map_err(Fault::while_loading)?))
 }
 

@@ -5,7 +5,9 @@
 //! number of pixels, and each coefficient here is the larger of theirs.
 
 use crate::pipelines::folder::FluxFiles;
-use crate::pipelines::sizes::FluxModelSizes;
+use crate::pipelines::sd3::files::Sd3Files;
+use crate::pipelines::sd3::sizes::Sd3ModelSizes;
+use crate::pipelines::sizes::{DecoderSizes, FluxModelSizes, T5Sizes};
 use serde::Serialize;
 
 const MIB: u64 = 1 << 20;
@@ -18,6 +20,9 @@ const TOKEN: f64 = 16.0;
 const LATENT: f64 = 8.0;
 
 const F32: f64 = 4.0;
+
+/// A worker without weights, as the kernel counts it.
+const PROCESS: f64 = 14.0 * MIB as f64;
 
 /// Memory for drawing, whole MiB: `base + per_megapixel * p + per_megapixel_squared * p * p` for a
 /// picture of `p * 2^20` pixels, each term rounded up.
@@ -53,8 +58,6 @@ pub fn whole_mb(bytes: f64) -> u64 {
 /// MiB of a worker that has loaded a FLUX model: weights widened to f32, the program's own pages with
 /// `embedded` bytes of weight files among them, and the widest tensor once more as it is stored.
 pub fn flux_residency_mb(files: &FluxFiles, embedded: u64) -> u64 {
-    /// A worker without weights, as the kernel counts it.
-    const PROCESS: f64 = 14.0 * MIB as f64;
     let decoder = files
         .autoencoder
         .elements(|name| !name.starts_with("encoder."));
@@ -63,25 +66,67 @@ pub fn flux_residency_mb(files: &FluxFiles, embedded: u64) -> u64 {
     whole_mb(PROCESS + elements * F32 + embedded as f64)
 }
 
+/// MiB of a worker that has loaded a Stable Diffusion 3.5 model, as [`flux_residency_mb`].
+pub fn sd3_residency_mb(files: &Sd3Files) -> u64 {
+    let decoder = files
+        .autoencoder
+        .elements(|name| !name.starts_with("encoder."));
+    let others = [&files.transformer, &files.t5, &files.clip_l, &files.clip_g];
+    let others: u64 = others.iter().map(|part| part.elements(|_| true)).sum();
+    whole_mb(PROCESS + (decoder + others) as f64 * F32)
+}
+
+/// What drawing with a Stable Diffusion 3.5 model takes, guidance included: a batch of two.
+pub fn sd3_activation(sizes: &Sd3ModelSizes) -> Activation {
+    let t = &sizes.transformer;
+    let (hidden, heads) = (t.hidden_size() as f64, t.depth as f64);
+    let text = (sizes.t5.length + sizes.clip_l.max_position_embeddings) as f64;
+    // A joint block holds both streams, queries, keys, values, what was attended and its MLP.
+    let tokens = Tokens {
+        bytes: 2.0 * TOKEN_WIDTHS * hidden * F32,
+        scores: 2.0 * 2.0 * heads * F32,
+        text,
+    };
+    activation(&tokens, &sizes.decoder, &sizes.t5)
+}
+
+/// Widths of a stream that a token of a joint block takes at the same time.
+const TOKEN_WIDTHS: f64 = 20.0;
+
+/// What a token takes in a transformer's widest block, what a pair of them does, and how many are words.
+struct Tokens {
+    bytes: f64,
+    scores: f64,
+    text: f64,
+}
+
 /// What drawing with a FLUX model takes.
 pub fn flux_activation(sizes: &FluxModelSizes) -> Activation {
-    let (t, d) = (&sizes.transformer, &sizes.decoder);
+    let t = &sizes.transformer;
     let (hidden, heads) = (t.hidden_size as f64, t.num_heads as f64);
-    let text = sizes.t5.length as f64;
-    let tokens = MEGAPIXEL / (TOKEN * TOKEN); // of a megapixel
     // A single block holds its input, linear1's output, queries, keys, values, the MLP and their row.
-    let token_bytes = (4.0 * t.mlp_ratio as f64 + 12.0) * hidden * F32;
-    // Scores and their softmax, of every head: heads * (text + n)^2, expanded.
-    let score_bytes = 2.0 * heads * F32;
-    let widest = d.ch_mult.iter().take(2).max().map_or(0, |m| m * d.ch) as f64;
+    let tokens = Tokens {
+        bytes: (4.0 * t.mlp_ratio as f64 + 12.0) * hidden * F32,
+        scores: 2.0 * heads * F32, // and their softmax
+        text: sizes.t5.length as f64,
+    };
+    activation(&tokens, &sizes.decoder, &sizes.t5)
+}
+
+/// The larger of transformer and decoder, coefficient by coefficient.
+fn activation(tokens: &Tokens, decoder: &DecoderSizes, t5: &T5Sizes) -> Activation {
+    let (text, count) = (tokens.text, MEGAPIXEL / (TOKEN * TOKEN)); // of a megapixel
+    let widest = decoder.ch_mult.iter().take(2).max();
+    let widest = widest.map_or(0, |m| m * decoder.ch) as f64;
     // A residual block keeps its input, a convolution its input twice and its output.
     let decoder_bytes = 6.0 * widest * F32 * MEGAPIXEL;
     let latents = MEGAPIXEL / (LATENT * LATENT);
-    let linear = (token_bytes + score_bytes * 2.0 * text) * tokens;
-    let square = (score_bytes * tokens * tokens).max(2.0 * F32 * latents * latents);
-    let encoder =
-        (8.0 * sizes.t5.d_ff as f64 + 2.0 * sizes.t5.num_heads as f64 * text) * text * F32;
-    let base = (token_bytes * text + score_bytes * text * text).max(encoder);
+    // Scores of every pair of tokens: (text + n)^2, expanded.
+    let linear = (tokens.bytes + tokens.scores * 2.0 * text) * count;
+    let square = (tokens.scores * count * count).max(2.0 * F32 * latents * latents);
+    let words = t5.length as f64;
+    let encoder = (8.0 * t5.d_ff as f64 + 2.0 * t5.num_heads as f64 * words) * words * F32;
+    let base = (tokens.bytes * text + tokens.scores * text * text).max(encoder);
     Activation {
         base_mb: whole_mb(base) + 8,
         per_megapixel_mb: whole_mb(linear.max(decoder_bytes)),

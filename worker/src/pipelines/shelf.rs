@@ -70,6 +70,26 @@ impl Shelf {
         })
     }
 
+    /// A part that is looked for first in the files of another one, then under `names`, then as
+    /// [`Shelf::part`] does it: a folder may hold two families, whose parts have names in common.
+    ///
+    /// # Errors
+    /// As [`Shelf::part`].
+    pub fn part_near(&self, part: Part, near: &Weights, names: &[&str]) -> Result<Weights, Fault> {
+        for file in near.files() {
+            if let Some(prefix) = prefix_of(part, file).filter(|at| fits(part, file, at)) {
+                return Weights::of_part(part, vec![Arc::clone(file)], prefix);
+            }
+        }
+        let mut paths = names.iter().map(|name| self.folder.join(name));
+        if let Some(path) = paths.find(|path| path.is_file()) {
+            let file = self.open(&path)?;
+            let prefix = prefix_of(part, &file).unwrap_or("");
+            return Weights::of_part(part, vec![file], prefix);
+        }
+        self.part(part)
+    }
+
     /// As [`Shelf::part`], `None` when no file holds it.
     ///
     /// # Errors

@@ -187,14 +187,7 @@ impl FluxModelSizes {
             return refuse("transformer.axes_dim", what);
         }
         let d = &self.decoder;
-        let groups = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
-        if d.ch_mult.is_empty() || !d.ch_mult.iter().all(groups) {
-            let what = format!(
-                "{} does not divide {:?} x {}",
-                d.norm_groups, d.ch_mult, d.ch
-            );
-            return refuse("autoencoder.norm_groups", what);
-        }
+        norm_groups(file, d)?;
         if t.in_channels != d.z_channels * 4 {
             let what = format!("{} is not 4 x z_channels {}", t.in_channels, d.z_channels);
             return refuse("transformer.in_channels", what);
@@ -203,8 +196,21 @@ impl FluxModelSizes {
     }
 }
 
+/// Groups share the channels of each level evenly.
+pub(super) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), Fault> {
+    let even = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
+    if !d.ch_mult.is_empty() && d.ch_mult.iter().all(even) {
+        return Ok(());
+    }
+    let what = format!(
+        "{} does not divide {:?} x {}",
+        d.norm_groups, d.ch_mult, d.ch
+    );
+    Err(Fault::configuration(file, "autoencoder.norm_groups", what))
+}
+
 /// Heads share a width evenly.
-fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), Fault> {
+pub(super) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), Fault> {
     if heads > 0 && width.is_multiple_of(heads) {
         return Ok(());
     }

@@ -5,10 +5,10 @@
 
 use crate::fault::Fault;
 use crate::pipelines::activation::gelu_tanh;
-use crate::pipelines::layers::{Linear, RmsNorm, attention, join_heads, split_heads, within_half};
+use crate::pipelines::layers::{Linear, RmsNorm, attention, join_heads, split_heads};
 use crate::pipelines::sizes::T5Sizes;
 use crate::weights::Section;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 const BUCKETS: usize = 32;
 const MAX_DISTANCE: f32 = 128.0;
@@ -24,6 +24,7 @@ struct Block {
     up: Linear,   // wi_1
     down: Linear, // wo
     heads: usize,
+    dtype: DType,
 }
 
 impl Block {
@@ -31,31 +32,45 @@ impl Block {
         let (width, inner, mlp) = (sizes.d_model, sizes.d_kv * sizes.num_heads, sizes.d_ff);
         let attention = section.at("layer.0.SelfAttention");
         let dense = section.at("layer.1.DenseReluDense");
+        let wo = dense.at("wo").as_dtype(down_dtype(section.dtype()));
+        let norm = |name| RmsNorm::load(&section.at(name).as_dtype(DType::F32), "weight", width);
         Ok(Block {
-            norm: RmsNorm::load(&section.at("layer.0.layer_norm"), "weight", width)?,
+            norm: norm("layer.0.layer_norm")?,
             q: Linear::without_bias(&attention.at("q"), width, inner)?,
             k: Linear::without_bias(&attention.at("k"), width, inner)?,
             v: Linear::without_bias(&attention.at("v"), width, inner)?,
             o: Linear::without_bias(&attention.at("o"), inner, width)?,
-            mlp_norm: RmsNorm::load(&section.at("layer.1.layer_norm"), "weight", width)?,
+            mlp_norm: norm("layer.1.layer_norm")?,
             gate: Linear::without_bias(&dense.at("wi_0"), width, mlp)?,
             up: Linear::without_bias(&dense.at("wi_1"), width, mlp)?,
-            down: Linear::without_bias(&dense.at("wo"), mlp, width)?,
+            down: Linear::without_bias(&wo, mlp, width)?,
             heads: sizes.num_heads,
+            dtype: section.dtype(),
         })
     }
 
-    /// x (b, s, d_model), bias (1, heads, s, s).
+    /// x (b, s, d_model) f32, bias (1, heads, s, s).
     fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, Fault> {
-        let h = self.norm.forward(x)?;
+        let h = self.norm.forward(x)?.to_dtype(self.dtype)?;
         let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d_kv)
         let k = split_heads(&self.k.forward(&h)?, self.heads)?;
         let v = split_heads(&self.v.forward(&h)?, self.heads)?;
         let mixed = join_heads(&attention((&q, &k, &v), 1.0, Some(bias))?)?;
-        let x = within_half((x + self.o.forward(&mixed)?)?)?;
-        let h = self.mlp_norm.forward(&x)?;
-        let gated = (gelu_tanh(&self.gate.forward(&h)?)? * self.up.forward(&h)?)?; // (b, s, d_ff)
-        within_half((&x + self.down.forward(&gated)?)?)
+        let x = (x + self.o.forward_as(&mixed, DType::F32)?)?;
+        let h = self.mlp_norm.forward(&x)?.to_dtype(self.dtype)?;
+        let gate = gelu_tanh(&self.gate.forward_as(&h, DType::F32)?)?;
+        let gated = (gate * self.up.forward_as(&h, DType::F32)?)?; // (b, s, d_ff)
+        let gated = gated.to_dtype(down_dtype(self.dtype))?;
+        Ok((&x + self.down.forward_as(&gated, DType::F32)?)?)
+    }
+}
+
+/// What the product that leads back into the stream runs in: what goes into it and what comes out pass
+/// f16's largest value with the published weights.
+fn down_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 => DType::F32,
+        other => other,
     }
 }
 
@@ -78,6 +93,7 @@ impl T5 {
             .map_or(sizes.vocab_size, |shape| shape[0]);
         let encoder = section.at("encoder");
         let block = |i| Block::load(&encoder.at("block").at(i), sizes);
+        let norm = encoder.at("final_layer_norm").as_dtype(DType::F32);
         let attention = encoder.at("block.0.layer.0.SelfAttention.relative_attention_bias");
         Ok(T5 {
             embedding: section
@@ -85,11 +101,11 @@ impl T5 {
                 .tensor("weight", &[vocabulary, sizes.d_model])?,
             position_bias: attention.tensor("weight", &[BUCKETS, sizes.num_heads])?,
             blocks: (0..sizes.num_layers).map(block).collect::<Result<_, _>>()?,
-            norm: RmsNorm::load(&encoder.at("final_layer_norm"), "weight", sizes.d_model)?,
+            norm: RmsNorm::load(&norm, "weight", sizes.d_model)?,
         })
     }
 
-    /// Encodes ids to (1, s, d_model).
+    /// Encodes ids to (1, s, d_model), f32: the stream between the blocks is f32 whatever they compute in.
     ///
     /// # Errors
     /// The device's faults; [`Fault::Compute`] for an id beyond the vocabulary.
@@ -97,7 +113,8 @@ impl T5 {
         let device = self.embedding.device();
         let bias = self.bias(ids.len(), device)?;
         let ids = Tensor::new(ids, device)?;
-        let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, s, d_model)
+        let embedded = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, s, d_model)
+        let mut x = embedded.to_dtype(DType::F32)?;
         for block in &self.blocks {
             x = block.forward(&x, &bias)?;
         }

@@ -34,6 +34,18 @@ pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Fa
     Ok(latents.reshape((batch, channels, height, width))?)
 }
 
+/// As [`unpack`], of tokens whose values are ordered row, column, channel: the MMDiT's final layer.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_channels_last(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Fault> {
+    let (batch, _, values) = tokens.dims3()?;
+    let (rows, columns, channels) = (height / PATCH, width / PATCH, values / (PATCH * PATCH));
+    let patches = tokens.reshape(&[batch, rows, columns, PATCH, PATCH, channels])?;
+    let latents = patches.permute([0, 5, 1, 3, 2, 4])?; // (b, c, rows, ph, columns, pw)
+    Ok(latents.reshape((batch, channels, height, width))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

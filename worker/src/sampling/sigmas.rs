@@ -23,7 +23,46 @@ pub fn even(steps: u32) -> Vec<f32> {
     sigmas
 }
 
-/// What a transformer is told as time, 0..1000, rounded as the reference rounds it.
+/// Stable Diffusion 3.5 Large Turbo: `steps` levels from 1, spaced between ends that are shifted already and
+/// shifted again, then 0.
+///
+/// The ends are those of the training's 1000 levels behind their shift, and what lies between them is
+/// shifted a second time: `FlowMatchEulerDiscreteScheduler` does so, and the published pipeline draws with
+/// it. Four steps are 1, .8577, .6022, .0089.
+pub fn shifted_twice(steps: u32) -> Vec<f32> {
+    const LEVELS: f32 = 1000.0;
+    let lowest = 1.0 / LEVELS;
+    let lowest = SHIFT as f32 * lowest / (1.0 + (SHIFT as f32 - 1.0) * lowest); // rounded as there
+    let last = f64::from(lowest) * f64::from(LEVELS);
+    let count = f64::from(steps);
+    let stride = (last - f64::from(LEVELS)) / (count - 1.0).max(1.0);
+    let mut times: Vec<f64> = (0..steps)
+        .map(|i| f64::from(i) * stride + f64::from(LEVELS))
+        .collect();
+    if steps > 1
+        && let Some(end) = times.last_mut()
+    {
+        *end = last; // linspace sets its end point exactly
+    }
+    let levels = times
+        .into_iter()
+        .map(|time| shifted(time / f64::from(LEVELS)) as f32);
+    levels.chain([0.0]).collect()
+}
+
+/// How far the levels are shifted towards noise.
+const SHIFT: f64 = 3.0;
+
+fn shifted(level: f64) -> f64 {
+    SHIFT * level / (1.0 + (SHIFT - 1.0) * level)
+}
+
+/// What the MMDiT is told as time, 0..1000: the reference's own record of it.
+pub fn record(sigma: f32) -> f32 {
+    sigma * 1000.0
+}
+
+/// What the FLUX transformer is told as time, 0..1000, rounded as the reference rounds it.
 ///
 /// The reference multiplies by 1000 for its own record, divides for the call and multiplies
 /// again inside, each time in f32. At 1000 the last bit is 6e-5, and the embedding's first frequency
@@ -67,14 +106,22 @@ mod tests {
         assert_eq!(even(7), seven);
     }
 
+    /// Recorded by the reference for 1, 2 and 4 steps.
+    #[test]
+    fn turbo_levels_are_shifted_twice_the_last_too() {
+        assert_eq!(shifted_twice(1), [1.0, 0.0]);
+        assert_eq!(shifted_twice(2), [1.0, 0.008_928_572, 0.0]);
+        let four = [1.0, 0.857_692_3, 0.602_150_56, 0.008_928_572, 0.0];
+        assert_eq!(shifted_twice(4), four);
+    }
+
     #[test]
     fn sigmas_fall_for_every_step_count() {
-        for steps in 1..=64 {
-            let sigmas = even(steps);
-            assert_eq!(sigmas.len(), steps as usize + 1);
+        for (steps, levels) in (1..=64).flat_map(|n| [(n, even(n)), (n, shifted_twice(n))]) {
+            assert_eq!(levels.len(), steps as usize + 1);
             assert!(
-                sigmas.windows(2).all(|pair| pair[0] > pair[1]),
-                "{sigmas:?}"
+                levels.windows(2).all(|pair| pair[0] > pair[1]),
+                "{levels:?}"
             );
         }
     }

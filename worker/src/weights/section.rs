@@ -80,6 +80,15 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The same part, its tensors converted to another dtype.
+    #[must_use]
+    pub fn as_dtype(&self, dtype: DType) -> Section<'a> {
+        Section {
+            dtype,
+            ..self.clone()
+        }
+    }
+
     /// Dtype that tensors of this section are converted to.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -4,106 +4,97 @@
 //! input; [`Flux`] as a [`Pipeline`] only puts them in a row.
 
 pub mod block;
-mod job;
+pub mod encoders;
 pub mod rope;
 pub mod transformer;
 
 use crate::fault::Fault;
 use crate::pipelines::autoencoder::Decoder;
-use crate::pipelines::clip::Clip;
+use crate::pipelines::drawing::{self, Drawing, Painter};
+pub use crate::pipelines::drawing::{PIXELS_PER_LATENT, SIZE_MULTIPLE};
+pub use crate::pipelines::encoders::Encoded;
+use crate::pipelines::encoders::{Bench, Encoders};
 use crate::pipelines::folder::FluxFiles;
 use crate::pipelines::layers::finite;
-use crate::pipelines::t5::T5;
-use crate::pipelines::tokens::{Ids, Tokens};
-use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline};
-use crate::sampling::packing::PATCH;
+use crate::pipelines::preview::Colours;
+use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
+use crate::sampling::packing::{self, PATCH};
+use crate::sampling::sigmas;
 use crate::weights::{Meter, Section};
 use candle_core::{DType, Device, Tensor};
+use encoders::{FluxEncoders, FluxTokens, PromptIds};
 use transformer::{Conditioning, Transformer};
 
-/// Pixels of a latent's side.
-pub const PIXELS_PER_LATENT: usize = 8;
-
-/// Sides of a picture are multiples of this many pixels: a patch of latents.
-pub const SIZE_MULTIPLE: u32 = (PIXELS_PER_LATENT * PATCH) as u32;
-
-/// Extras of published files that hold nothing this pipeline needs.
-const T5_EXTRAS: [&str; 2] = ["spiece_model", "encoder.embed_tokens.weight"];
-const CLIP_EXTRAS: [&str; 3] = [
-    "text_model.embeddings.position_ids",
-    "logit_scale",
-    "text_projection.weight",
-];
+/// An encoder that may be there and is not read.
 const AUTOENCODER_EXTRAS: [&str; 1] = ["encoder."];
 
 /// A loaded FLUX model.
 pub struct Flux {
-    t5_tokens: Tokens,
-    clip_tokens: Tokens,
-    t5: T5,
-    clip: Clip,
+    tokens: FluxTokens,
+    encoders: Bench<FluxEncoders>,
+    files: Option<FluxFiles>, // kept where the encoders are not
+    core: Core,
+}
+
+/// What draws once a prompt is encoded.
+struct Core {
     transformer: Transformer,
     decoder: Decoder,
     channels: usize,
+    colours: Option<Colours>,
+    dtype: DType,
     device: Device,
 }
 
-/// Token ids of a prompt for both encoders.
-pub struct PromptIds {
-    /// For T5.
-    pub t5: Ids,
-    /// For CLIP.
-    pub clip: Ids,
-}
-
-/// What the encoders make of a prompt.
-pub struct Encoded {
-    /// T5's last states, (1, s, d_model).
-    pub text: Tensor,
-    /// CLIP's pooled state, (1, width).
-    pub pooled: Tensor,
-}
-
 impl Flux {
-    /// Loads all parts; encoders and transformer compute in `dtype`, the autoencoder in f32.
+    /// Loads all parts; encoders and transformer compute in the settings' dtype, the autoencoder in f32.
     ///
     /// # Errors
     /// [`Fault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
     pub fn load(
-        files: &FluxFiles,
+        files: FluxFiles,
         device: &Device,
-        dtype: DType,
+        settings: Settings,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Flux, Fault> {
         let sizes = &files.described.sizes;
         let meter = Meter::new(&files.weights(), progress);
         let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-        let (t5, clip) = (&files.t5_tokenizer, &files.clip_tokenizer);
-        let places = sizes.clip.max_position_embeddings;
-        let flux = Flux {
-            t5_tokens: Tokens::new(&t5.file, &t5.bytes, sizes.t5.length, 0)?,
-            clip_tokens: Tokens::new(&clip.file, &clip.bytes, places, sizes.clip.pad)?,
-            t5: T5::load(&part(&files.t5, dtype), &sizes.t5)?,
-            clip: Clip::load(&part(&files.clip, dtype), &sizes.clip)?,
-            transformer: Transformer::load(&part(&files.transformer, dtype), &sizes.transformer)?,
+        let place = settings.encoders.device(device);
+        // Encoders first: where they are dropped again, what follows finds their memory free.
+        let encoders = FluxEncoders::load(&files, &meter, settings.dtype, &place)?;
+        let encoders = Bench::new(encoders, settings.encoders);
+        let transformer = part(&files.transformer, settings.dtype);
+        let core = Core {
+            transformer: Transformer::load(&transformer, &sizes.transformer)?,
             decoder: Decoder::load(
                 &part(&files.autoencoder, DType::F32),
                 &sizes.decoder,
                 sizes.latent,
             )?,
             channels: sizes.decoder.z_channels,
+            colours: files.described.colours,
+            dtype: settings.dtype,
             device: device.clone(),
         };
         files.transformer.refuse_unread(&[])?;
         files.autoencoder.refuse_unread(&AUTOENCODER_EXTRAS)?;
-        files.t5.refuse_unread(&T5_EXTRAS)?;
-        files.clip.refuse_unread(&CLIP_EXTRAS)?;
-        Ok(flux)
+        Ok(Flux {
+            tokens: FluxTokens::load(&files)?,
+            files: (settings.encoders == Encoders::Drop).then_some(files),
+            encoders,
+            core,
+        })
     }
 
     /// The device that this model computes on.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.core.device
+    }
+
+    /// The encoders and how often they ran.
+    pub fn encoders(&self) -> &Bench<FluxEncoders> {
+        &self.encoders
     }
 
     /// Tokenizes a prompt; `t5_length` overrides the model's number of T5 tokens.
@@ -111,26 +102,15 @@ impl Flux {
     /// # Errors
     /// [`Fault::BadRequest`] for text that a tokenizer refuses.
     pub fn ids(&self, prompt: &str, t5_length: Option<usize>) -> Result<PromptIds, Fault> {
-        let t5 = match t5_length {
-            Some(length) => self.t5_tokens.encode_to(prompt, length)?,
-            None => self.t5_tokens.encode(prompt)?,
-        };
-        Ok(PromptIds {
-            t5,
-            clip: self.clip_tokens.encode(prompt)?,
-        })
+        self.tokens.ids(prompt, t5_length)
     }
 
-    /// Runs both encoders.
+    /// Runs both encoders, which must be held.
     ///
     /// # Errors
     /// [`Fault::NotFinite`] when one overflows; the device's faults.
     pub fn encode(&self, t5_ids: &[u32], clip_ids: &[u32]) -> Result<Encoded, Fault> {
-        let text = self.t5.forward(t5_ids)?;
-        finite(&text, || "T5 encoder".to_owned())?;
-        let pooled = self.clip.forward(clip_ids)?.pooled;
-        finite(&pooled, || "CLIP encoder".to_owned())?;
-        Ok(Encoded { text, pooled })
+        self.encoders.held()?.encode(t5_ids, clip_ids)
     }
 
     /// Prepares the transformer for a picture of `height` x `width` pixels.
@@ -145,7 +125,8 @@ impl Flux {
     ) -> Result<Conditioning, Fault> {
         let patch = PIXELS_PER_LATENT * PATCH;
         let positions = rope::positions(by.text.dim(1)?, height / patch, width / patch);
-        self.transformer.condition(&by.text, &by.pooled, &positions)
+        let transformer = &self.core.transformer;
+        transformer.condition(&by.text, &by.pooled, &positions)
     }
 
     /// Velocity of packed latents (1, s, 64) at noise level `sigma`, f32.
@@ -153,8 +134,7 @@ impl Flux {
     /// # Errors
     /// The device's faults.
     pub fn predict(&self, tokens: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
-        self.transformer
-            .forward(tokens, crate::sampling::sigmas::timestep(sigma), by)
+        self.core.predict(tokens, sigma, by)
     }
 
     /// Latents (1, 16, h/8, w/8) to a picture (1, 3, h, w) in about -1..1.
@@ -162,16 +142,75 @@ impl Flux {
     /// # Errors
     /// [`Fault::NotFinite`] when the autoencoder overflows; the device's faults.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor, Fault> {
+        self.core.picture(latents)
+    }
+
+    /// The transformer, for a test that spoils what it is told.
+    #[cfg(test)]
+    pub(crate) fn transformer(&self) -> &Transformer {
+        &self.core.transformer
+    }
+
+    /// Encodes a prompt and says whether it was cut.
+    fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, bool), Fault> {
+        let ids = self.tokens.ids(prompt, None)?;
+        let device = self.encoders.place().device(&self.core.device);
+        let (files, dtype) = (&self.files, self.core.dtype);
+        let load = || {
+            let absent = || Fault::Compute("the encoders' files are not kept".to_owned());
+            let files = files.as_ref().ok_or_else(absent)?;
+            let mut untold = |_| {};
+            let meter = Meter::new(&files.weights(), &mut untold);
+            FluxEncoders::load(files, &meter, dtype, &device)
+        };
+        let run = |encoders: &FluxEncoders| encoders.encode(&ids.t5.ids, &ids.clip.ids);
+        let encoded = self.encoders.encode(prompt, &self.core.device, load, run)?;
+        Ok((encoded, ids.t5.cut))
+    }
+}
+
+impl Core {
+    fn predict(&self, tokens: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
+        self.transformer
+            .forward(tokens, sigmas::timestep(sigma), by)
+    }
+}
+
+impl Painter for Core {
+    type By = Conditioning;
+
+    fn velocity(&self, latents: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
+        let (_, _, rows, columns) = latents.dims4()?;
+        let tokens = self.predict(&packing::pack(latents)?, sigma, by)?;
+        packing::unpack(&tokens, rows, columns)
+    }
+
+    fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault> {
         let picture = self.decoder.forward(latents)?;
         finite(&picture, || "autoencoder".to_owned())?;
         Ok(picture)
     }
 
-    /// Shape of the latents of a picture: (1, 16, h/8, w/8).
-    pub fn latents_shape(&self, width: u32, height: u32) -> (usize, usize, usize, usize) {
-        let side = |pixels: u32| pixels as usize / PIXELS_PER_LATENT;
-        (1, self.channels, side(height), side(width))
+    fn colours(&self) -> Option<&Colours> {
+        self.colours.as_ref()
     }
+}
+
+/// What this family cannot do is refused and never ignored.
+fn check(job: &JobParameters) -> Result<(), Fault> {
+    drawing::check(job)?;
+    let refuse = |field, sentence: &str| {
+        let sentence = sentence.to_owned();
+        Err(Fault::BadRequest { field, sentence })
+    };
+    if job.guidance > 1.0 {
+        let sentence = "this model was trained to draw without: leave it at 0";
+        return refuse("guidance", sentence);
+    }
+    if job.negative.is_some() {
+        return refuse("negative", "this model has no guidance that could use one");
+    }
+    Ok(())
 }
 
 impl Pipeline for Flux {
@@ -180,11 +219,17 @@ impl Pipeline for Flux {
         job: &JobParameters,
         from: Option<Checkpoint>,
     ) -> Result<Box<dyn Denoising + 'a>, Fault> {
-        Ok(Box::new(job::Job::start(self, job, from)?))
+        check(job)?;
+        let start = drawing::begin(job, from, self.core.channels, &self.core.device)?;
+        let (prompt, cut) = self.encode_prompt(&job.prompt)?;
+        let by = self.condition(&prompt, job.height as usize, job.width as usize)?;
+        let levels = sigmas::even(job.steps);
+        Ok(Box::new(Drawing::new(
+            &self.core, by, levels, start, job, cut,
+        )))
     }
 
     fn latents_bytes(&self, width: u32, height: u32) -> usize {
-        let (_, channels, rows, columns) = self.latents_shape(width, height);
-        channels * rows * columns * size_of::<f32>()
+        drawing::latents_bytes(self.core.channels, width, height)
     }
 }

@@ -54,6 +54,32 @@ impl Rotation {
         })
     }
 
+    /// The same with angles rounded to bf16, for a test that shows that it can be seen.
+    #[cfg(test)]
+    pub(crate) fn in_bf16(
+        positions: &[Position],
+        axes: &[usize],
+        theta: f64,
+        device: &Device,
+    ) -> Result<Rotation, Fault> {
+        let exact = Rotation::new(positions, axes, theta, device)?;
+        let mut angles = Vec::new();
+        for position in positions {
+            for (place, width) in position.iter().zip(axes) {
+                for pair in 0..width / 2 {
+                    let frequency = 1.0 / theta.powf((2 * pair) as f64 / *width as f64);
+                    angles.push((f64::from(*place) * frequency) as f32);
+                }
+            }
+        }
+        let angles = Tensor::from_vec(angles, exact.cos.shape(), device)?;
+        let angles = angles.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        Ok(Rotation {
+            cos: angles.cos()?,
+            sin: angles.sin()?,
+        })
+    }
+
     /// Turns neighbouring pairs of values of (b, heads, s, d).
     ///
     /// # Errors

@@ -91,6 +91,18 @@ impl Transformer {
         })
     }
 
+    /// A job whose positions went through bf16, as one does that casts ids to the compute dtype.
+    #[cfg(test)]
+    pub(crate) fn positions_in_bf16(
+        &self,
+        by: Conditioning,
+        positions: &[Position],
+    ) -> Result<Conditioning, Fault> {
+        let axes = &self.sizes.axes_dim;
+        let rotation = Rotation::in_bf16(positions, axes, self.sizes.theta, &self.device)?;
+        Ok(Conditioning { rotation, ..by })
+    }
+
     /// Velocity of tokens (1, s, in_channels) at `time` (0..1000): f32, the same shape.
     ///
     /// # Errors

@@ -1,0 +1,125 @@
+//! Mistakes that other implementations make, made on purpose: each breaks a bar.
+//!
+//! The models are loaded as they are and then spoiled through methods that exist in tests alone.
+
+use super::case::{Goldens, Meta};
+use super::measure::{Bar, Distance};
+use super::sheet::{Sheet, distance};
+use super::{Line, Measure, sd3};
+use crate::pipelines::encoders::Encoded;
+use crate::pipelines::flux::{Flux, rope};
+use crate::pipelines::layers::RmsNorm;
+use crate::pipelines::sd3::Sd3;
+use crate::pipelines::sd3::files::Sd3Files;
+use crate::pipelines::sizes::ClipActivation;
+use crate::pipelines::{Settings, folder};
+use crate::sampling::sigmas;
+use candle_core::{DType, Device, Tensor};
+use std::path::PathBuf;
+
+fn goldens(name: &str) -> PathBuf {
+    let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    goldens.join(name)
+}
+
+fn sd3_model() -> Sd3 {
+    sd3::load(&goldens("tiny-sd3"), Settings::default()).expect("a good folder")
+}
+
+/// Parts of the base case that are beyond their bar.
+fn broken(model: &Sd3) -> Vec<String> {
+    let folder = goldens("tiny-sd3");
+    let meta = Meta::read(&folder).expect("a folder of goldens");
+    let measure = Measure {
+        dtype: DType::F32,
+        half: None,
+    };
+    let case = Sheet::new(&folder, "sd3_base", &meta.cases["sd3_base"], measure);
+    let mut beyond = Vec::new();
+    let mut hand = |line: Line| {
+        if !line.within() {
+            beyond.push(line.part);
+        }
+    };
+    sd3::measure(&case, model, None, &mut hand).expect("goldens of every part");
+    beyond
+}
+
+#[track_caller]
+fn assert_broken(model: &Sd3, parts: &[&str]) {
+    let broken = broken(model);
+    let seen = |part: &&str| broken.iter().any(|found| found == *part);
+    assert!(parts.iter().all(seen), "{broken:?}");
+}
+
+#[test]
+fn the_unspoiled_model_breaks_none() {
+    assert_eq!(broken(&sd3_model()), Vec::<String>::new());
+}
+
+#[test]
+fn leaving_out_the_norm_of_the_last_blocks_prompt_keys_is_seen() {
+    let mut model = sd3_model();
+    let norm = model.transformer_mut().last_prompt_norm().expect("blocks");
+    norm.key = RmsNorm::nothing(&norm.key).expect("a norm");
+    assert_broken(&model, &["pred.0", "pred.3", "free.latents.3"]);
+}
+
+#[test]
+fn a_gelu_by_tanh_in_clip_l_is_seen() {
+    let mut model = sd3_model();
+    let encoders = model.encoders_mut().expect("held encoders");
+    encoders
+        .clip_l_mut()
+        .set_activation(ClipActivation::GeluTanh);
+    assert_broken(&model, &["clip_l.penultimate", "clip_l.pooled", "context"]);
+}
+
+#[test]
+fn filling_clip_l_up_with_0_is_seen() {
+    let mut files = Sd3Files::open(&goldens("tiny-sd3")).expect("a good folder");
+    files.described.sizes.clip_l.pad = 0;
+    let model = Sd3::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
+    assert_broken(&model.expect("good files"), &["clip_l_ids", "context"]);
+}
+
+#[test]
+fn shifting_the_last_sigma_once_is_seen() {
+    let golden = Goldens::read(&goldens("tiny-sd3"), "sd3_base").expect("a golden");
+    let golden = golden.shared("sigmas").expect("sigmas");
+    let mut ours = sigmas::shifted_twice(4);
+    let apart = |ours: &[f32]| {
+        let [ours, golden] = [ours, &golden].map(|v| v.iter().map(|s| f64::from(*s)));
+        Distance::between(ours, golden)
+    };
+    assert!(Bar::Equal.holds(&apart(&ours)));
+    ours[3] = 3.0 * 0.001 / (1.0 + 2.0 * 0.001); // 1 of 1000, shifted once
+    assert!(!Bar::Equal.holds(&apart(&ours)));
+    assert!(!Bar::FREE.holds(&apart(&ours)));
+}
+
+#[test]
+fn positions_in_bf16_are_seen() {
+    let at = goldens("tiny-flux");
+    let files = folder::flux(&at).expect("a good folder");
+    let model = Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
+    let model = model.expect("good files");
+    let golden = Goldens::read(&at, "flux_base").expect("a golden");
+    let tensor = |name: &str| {
+        let (values, shape) = golden.floats(name, 0).expect("a tensor of the golden");
+        Tensor::from_vec(values, shape, &Device::Cpu).expect("its shape")
+    };
+    let by = Encoded {
+        text: tensor("t5_embeds"),
+        pooled: tensor("pooled"),
+    };
+    let by = model.condition(&by, 64, 64).expect("a condition");
+    let apart = |by: &_| {
+        let ours = model.predict(&tensor("latents_packed"), 1.0, by);
+        distance(&ours.expect("a step"), &tensor("pred.0")).expect("one length")
+    };
+    assert!(Bar::PART.holds(&apart(&by)));
+    let positions = rope::positions(256, 4, 4);
+    let spoiled = model.transformer().positions_in_bf16(by, &positions);
+    assert!(!Bar::PART.holds(&apart(&spoiled.expect("a condition"))));
+}

@@ -1,0 +1,219 @@
+//! One case being measured: its goldens, and the lines that come of them.
+
+use super::case::{Case, Goldens};
+use super::measure::{Bar, Distance};
+use super::{Line, Measure};
+use crate::fault::Fault;
+use crate::pipelines::Settings;
+use crate::pixels;
+use candle_core::{DType, Device, Tensor};
+use std::path::{Path, PathBuf};
+
+/// Who takes the lines.
+pub(super) type Hand<'h> = &'h mut dyn FnMut(Line);
+
+/// A case of a folder.
+pub(super) struct Sheet<'a> {
+    folder: &'a Path,
+    name: &'a str,
+    pub(super) case: &'a Case,
+    measure: Measure<'a>,
+}
+
+impl<'a> Sheet<'a> {
+    pub(super) fn new(
+        folder: &'a Path,
+        name: &'a str,
+        case: &'a Case,
+        measure: Measure<'a>,
+    ) -> Sheet<'a> {
+        Sheet {
+            folder,
+            name,
+            case,
+            measure,
+        }
+    }
+
+    /// Settings of the model that is measured.
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            dtype: self.measure.dtype,
+            ..Settings::default()
+        }
+    }
+
+    /// The folder of a reference in half precision, where one was given.
+    pub(super) fn half(&self) -> Option<PathBuf> {
+        self.measure.half.map(Path::to_owned)
+    }
+
+    /// Each image of the batch.
+    pub(super) fn images(&'a self) -> Result<Vec<Image<'a>>, Fault> {
+        let image = |index: usize| -> Result<Image<'a>, Fault> {
+            let half = self.measure.half;
+            Ok(Image {
+                sheet: self,
+                goldens: Goldens::read(self.folder, self.name)?,
+                half: half.map(|at| Goldens::read(at, self.name)).transpose()?,
+                index,
+            })
+        };
+        (0..self.case.prompts.len()).map(image).collect()
+    }
+}
+
+/// One image of a case.
+pub(super) struct Image<'a> {
+    pub(super) sheet: &'a Sheet<'a>,
+    pub(super) goldens: Goldens,
+    half: Option<Goldens>,
+    pub(super) index: usize,
+}
+
+impl Image<'_> {
+    pub(super) fn prompt(&self) -> &str {
+        &self.sheet.case.prompts[self.index]
+    }
+
+    /// What a part that is fed the golden's input may differ by.
+    pub(super) fn part(&self) -> Bar {
+        match self.sheet.measure.dtype {
+            DType::F32 => Bar::PART,
+            _ => Bar::HALF,
+        }
+    }
+
+    /// What latents running free may differ by, under a guidance that stretches differences.
+    pub(super) fn free(&self) -> Bar {
+        let stretch = self
+            .sheet
+            .case
+            .cfg
+            .map_or(1.0, |g| (2.0 * g - 1.0).max(1.0));
+        match self.sheet.measure.dtype {
+            DType::F32 => Bar::FREE.times(stretch),
+            _ => Bar::HALF_FREE.times(stretch),
+        }
+    }
+
+    pub(super) fn golden(&self, name: &str) -> Result<Tensor, Fault> {
+        self.golden_at(name, self.index)
+    }
+
+    /// A tensor of another row of the batch: under guidance the rows without the prompt come first.
+    pub(super) fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, Fault> {
+        let (values, shape) = self.goldens.floats(name, row)?;
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// A tensor of the reference in half precision, if there is one.
+    pub(super) fn half(&self, name: &str) -> Result<Option<Tensor>, Fault> {
+        let Some(half) = &self.half else {
+            return Ok(None);
+        };
+        let (values, shape) = half.floats(name, self.index)?;
+        Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
+    }
+
+    pub(super) fn ids(&self, hand: Hand, part: &str, ours: &[u32]) -> Result<(), Fault> {
+        let golden = self.goldens.ids(part, self.index)?;
+        let [ours, golden] = [ours, &golden].map(|ids| ids.iter().map(|id| f64::from(*id)));
+        self.hand(hand, part, Distance::between(ours, golden), Bar::Equal);
+        Ok(())
+    }
+
+    pub(super) fn levels(&self, hand: Hand, ours: &[f32]) -> Result<(), Fault> {
+        let golden = self.goldens.shared("sigmas")?;
+        let [ours, golden] = [ours, &golden].map(|v| v.iter().map(|s| f64::from(*s)));
+        self.hand(hand, "sigmas", Distance::between(ours, golden), Bar::Equal);
+        Ok(())
+    }
+
+    /// Measures `ours` against the golden `name`.
+    pub(super) fn tensor(
+        &self,
+        hand: Hand,
+        (part, name): (&str, &str),
+        ours: &Tensor,
+        bar: Bar,
+    ) -> Result<(), Fault> {
+        let distance = distance(ours, &self.golden(name)?)?;
+        self.hand(hand, part, distance, bar);
+        Ok(())
+    }
+
+    /// Measures `ours` against a tensor, as a part that was fed the golden's input.
+    pub(super) fn line(
+        &self,
+        hand: Hand,
+        part: &str,
+        ours: &Tensor,
+        golden: &Tensor,
+    ) -> Result<(), Fault> {
+        self.hand(hand, part, distance(ours, golden)?, self.part());
+        Ok(())
+    }
+
+    /// An encoder's output; beside a reference in half precision, which was fed the same ids.
+    pub(super) fn encoded(&self, hand: Hand, name: &str, ours: &Tensor) -> Result<(), Fault> {
+        let golden = self.golden(name)?;
+        self.tensor(hand, (name, name), ours, self.part())?;
+        let Some(theirs) = self.half(name)? else {
+            return Ok(());
+        };
+        self.beside(hand, name, (ours, &theirs), &golden)
+    }
+
+    /// Holds our error to the reference's own in the same precision.
+    pub(super) fn beside(
+        &self,
+        hand: Hand,
+        part: &str,
+        (ours, theirs): (&Tensor, &Tensor),
+        truth: &Tensor,
+    ) -> Result<(), Fault> {
+        let bar = Bar::Beside {
+            theirs: distance(theirs, truth)?.relative,
+        };
+        self.hand(hand, &format!("half.{part}"), distance(ours, truth)?, bar);
+        Ok(())
+    }
+
+    pub(super) fn picture(&self, hand: Hand, part: &str, picture: &Tensor) -> Result<(), Fault> {
+        let ours = pixels::bytes(picture)?;
+        let golden = self.goldens.bytes("image_u8", self.index)?;
+        let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
+        let bar = match self.sheet.measure.dtype {
+            DType::F32 => Bar::BYTES,
+            _ => self.free(),
+        };
+        self.hand(hand, part, Distance::between(ours, golden), bar);
+        Ok(())
+    }
+
+    fn hand(&self, hand: Hand, part: &str, distance: Distance, bar: Bar) {
+        let of_batch = self.sheet.case.prompts.len() > 1;
+        let part = if of_batch {
+            format!("{part}[{}]", self.index)
+        } else {
+            part.to_owned()
+        };
+        hand(Line {
+            case: self.sheet.name.to_owned(),
+            part,
+            distance,
+            bar,
+        });
+    }
+}
+
+/// Distance of two tensors of any shapes, value by value.
+pub(super) fn distance(ours: &Tensor, reference: &Tensor) -> Result<Distance, Fault> {
+    let values = |t: &Tensor| -> Result<Vec<f32>, Fault> {
+        Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+    };
+    let [ours, reference] = [values(ours)?, values(reference)?];
+    let [ours, reference] = [&ours, &reference].map(|v| v.iter().map(|value| f64::from(*value)));
+    Ok(Distance::between(ours, reference))
+}

@@ -1,0 +1,174 @@
+//! One picture on its way from noise to bytes, the same for every family.
+
+use crate::fault::Fault;
+use crate::pipelines::layers::finite;
+use crate::pipelines::preview::Colours;
+use crate::pipelines::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
+use crate::pixels;
+use crate::sampling::{noise, sigmas};
+use candle_core::{Device, Tensor};
+
+/// Pixels of a latent's side.
+pub const PIXELS_PER_LATENT: usize = 8;
+
+/// Sides of a picture are multiples of this many pixels: a patch of latents.
+pub const SIZE_MULTIPLE: u32 = 16;
+
+/// What differs between families: what predicts, and what decodes.
+pub(super) trait Painter {
+    /// What stays the same over the steps of a job.
+    type By;
+
+    /// Velocity of latents (1, c, h, w) at noise level `sigma`: f32, the same shape.
+    fn velocity(&self, latents: &Tensor, sigma: f32, by: &Self::By) -> Result<Tensor, Fault>;
+
+    /// Latents (1, c, h, w) to a picture (1, 3, 8h, 8w) in about -1..1, finite.
+    fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault>;
+
+    /// What latents look like, where that is known.
+    fn colours(&self) -> Option<&Colours>;
+}
+
+/// Latents of one picture between its noise and its decoding.
+pub(super) struct Drawing<'a, P: Painter> {
+    painter: &'a P,
+    by: P::By,
+    sigmas: Vec<f32>,
+    latents: Tensor,          // (1, c, h, w) f32
+    velocity: Option<Tensor>, // of the last step, the same shape
+    size: (u32, u32),
+    done: u32,
+    cut: bool,
+}
+
+/// Shape of the latents of a picture: (1, channels, h/8, w/8).
+pub fn latents_shape(channels: usize, width: u32, height: u32) -> (usize, usize, usize, usize) {
+    let side = |pixels: u32| pixels as usize / PIXELS_PER_LATENT;
+    (1, channels, side(height), side(width))
+}
+
+/// Bytes of the latents of a picture.
+pub fn latents_bytes(channels: usize, width: u32, height: u32) -> usize {
+    let (_, channels, rows, columns) = latents_shape(channels, width, height);
+    channels * rows * columns * size_of::<f32>()
+}
+
+/// The noise of a job, or what its checkpoint holds: latents and the steps behind them.
+///
+/// # Errors
+/// Those of a checkpoint that is not this job's.
+pub(super) fn begin(
+    job: &JobParameters,
+    from: Option<Checkpoint>,
+    channels: usize,
+    device: &Device,
+) -> Result<(Tensor, u32), Fault> {
+    let shape = latents_shape(channels, job.width, job.height);
+    let count = shape.0 * shape.1 * shape.2 * shape.3;
+    let (done, values) = match from {
+        Some(checkpoint) => (
+            checkpoint.steps_done,
+            checkpoint_values(&checkpoint, job, count)?,
+        ),
+        None => (0, noise::normal(job.seed, count)),
+    };
+    Ok((Tensor::from_vec(values, shape, device)?, done))
+}
+
+/// Refuses sizes and steps that no family draws.
+///
+/// # Errors
+/// [`Fault::BadRequest`] naming the field.
+pub(super) fn check(job: &JobParameters) -> Result<(), Fault> {
+    let refuse = |field, sentence: String| Err(Fault::BadRequest { field, sentence });
+    let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(SIZE_MULTIPLE);
+    if !side(job.width) || !side(job.height) {
+        let size = format!("{}x{}", job.width, job.height);
+        return refuse(
+            "size",
+            format!("{size} is not made of multiples of {SIZE_MULTIPLE}"),
+        );
+    }
+    if job.steps == 0 {
+        return refuse("steps", "at least 1 is needed".to_owned());
+    }
+    Ok(())
+}
+
+impl<'a, P: Painter> Drawing<'a, P> {
+    pub(super) fn new(
+        painter: &'a P,
+        by: P::By,
+        sigmas: Vec<f32>,
+        (latents, done): (Tensor, u32),
+        job: &JobParameters,
+        cut: bool,
+    ) -> Drawing<'a, P> {
+        Drawing {
+            painter,
+            by,
+            sigmas,
+            latents,
+            velocity: None,
+            size: (job.width, job.height),
+            done,
+            cut,
+        }
+    }
+
+    fn level(&self, step: u32) -> Result<f32, Fault> {
+        let level = self.sigmas.get(step as usize).copied();
+        level.ok_or_else(|| Fault::Compute(format!("there is no step {step}")))
+    }
+}
+
+impl<P: Painter> Denoising for Drawing<'_, P> {
+    fn steps_done(&self) -> u32 {
+        self.done
+    }
+
+    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), Fault> {
+        if cancel() {
+            return Err(Fault::Cancelled);
+        }
+        let (now, next) = (self.level(self.done)?, self.level(self.done + 1)?);
+        let velocity = self.painter.velocity(&self.latents, now, &self.by)?;
+        let latents = sigmas::euler(&self.latents, &velocity, now, next)?;
+        finite(&latents, || format!("denoising step {}", self.done + 1))?;
+        (self.latents, self.done) = (latents, self.done + 1);
+        self.velocity = Some(velocity);
+        Ok(())
+    }
+
+    fn latents(&self) -> Result<Vec<u8>, Fault> {
+        let latents = self.latents.to_device(&Device::Cpu)?;
+        let values = latents.flatten_all()?.to_vec1::<f32>()?;
+        Ok(values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect())
+    }
+
+    fn prompt_was_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Where the velocity of the last step leads in a straight line: `x - sigma * v`.
+    fn preview(&self) -> Result<Option<Rgb8>, Fault> {
+        let (Some(velocity), Some(colours)) = (&self.velocity, self.painter.colours()) else {
+            return Ok(None);
+        };
+        let rest = (velocity * f64::from(self.level(self.done)?))?;
+        Ok(Some(colours.of(&(&self.latents - rest)?)?))
+    }
+
+    fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
+        let picture = self.painter.picture(&self.latents)?;
+        let (width, height) = self.size;
+        Ok(Rgb8 {
+            width,
+            height,
+            bytes: pixels::bytes(&picture)?,
+        })
+    }
+}
