@@ -51,13 +51,9 @@ fn fetched(settings: Option<&Path>, wish: &Wish) -> Result<bool, (&'static str, 
         wish.revision.as_deref().or(section.revision.as_deref()),
     )
     .map_err(|error| (error.kind(), error.to_string()))?;
-    Ok(fetch::run(
-        &order,
-        &setup::hub_settings(&config),
-        |event| {
-            tell(&event);
-        },
-    ))
+    Ok(fetch::run(&order, &setup::hub_settings(&config), |event| {
+        tell(&event);
+    }))
 }
 
 fn tell(event: &Event) {

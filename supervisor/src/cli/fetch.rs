@@ -34,7 +34,8 @@ pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<
         return Err(refused(&FetchError::Offline(wish.key.to_owned())));
     }
     if !quiet {
-        eprintln!("{} ({})", licence(order.release), order.variant.name);
+        eprintln!("{}", licence(order.release));
+        eprintln!("variant {}: {}", order.variant.name, order.variant.about);
     }
     let mut shown = Shown::new(quiet || json);
     let mut last = None;

@@ -110,7 +110,7 @@ impl Place {
                 let record = &fetched.record;
                 format!("{} at {}", record.variant, short(&record.commit))
             }
-            Self::Missing(0) => "`imagepool models fetch` brings it".into(),
+            Self::Missing(0) => "`imagepool models fetch` brings its files".into(),
             Self::Missing(_) => "a fetch stopped; the next one goes on".into(),
             Self::Synthetic | Self::Embedded => String::new(),
         }
@@ -177,7 +177,9 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     }
     say::line(format!("{key}: {} {}", place.word(), place.detail()).trim_end());
     match need {
-        Ok(need) => say::line(format!("need: {need} of memory at its default size")),
+        Ok(need) => say::line(format!(
+            "need: {need} of memory for its default size on a CPU"
+        )),
         Err(why) => say::line(format!("need: unknown: {why}")),
     }
     if let Some(release) = release {

@@ -134,13 +134,13 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
         (None, Some("synthetic")) => synthetic(section.params.unwrap_or_default(), facts)?,
         (Some(path), family) => folder(path, family, facts)?,
         (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
-            ("flux-schnell", _) => match (facts.fetched)(key.as_str(), section)? {
-                Some(path) => folder(&path, Some("flux"), facts)?,
-                None => return Ok(absent(key, Family::Flux)),
+            ("flux-schnell", _) => match fetched(&key, section, Family::Flux, facts)? {
+                Ok(found) => found,
+                Err(why) => return Ok(absent(key, Family::Flux, why)),
             },
-            ("sd3.5-turbo", _) => match (facts.fetched)(key.as_str(), section)? {
-                Some(path) => folder(&path, Some("sd3"), facts)?,
-                None => return Ok(absent(key, Family::Sd3)),
+            ("sd3.5-turbo", _) => match fetched(&key, section, Family::Sd3, facts)? {
+                Ok(found) => found,
+                Err(why) => return Ok(absent(key, Family::Sd3, why)),
             },
             (_, Some(found)) => (
                 ModelSource::Embedded {
@@ -158,6 +158,25 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
         }
     };
     Ok(from_facts(key, source, found, threads(section, facts)))
+}
+
+/// What a fetch has brought, or why it cannot be used. Nobody wrote that folder into the settings, so
+/// what is wrong with it is no reason to refuse them.
+fn fetched(
+    key: &ModelKey,
+    section: &Model,
+    family: Family,
+    facts: &Facts<'_>,
+) -> Result<Result<(ModelSource, FolderFacts), String>, String> {
+    Ok(match (facts.fetched)(key.as_str(), section)? {
+        Some(path) => folder(&path, Some(family.word()), facts).map_err(|why| {
+            format!("its fetched files cannot be used: {why}; `imagepool models verify {key}` checks them")
+        }),
+        None => Err(format!(
+            "its files are not on this machine: `imagepool models fetch {key}` fetches them, or set path in \
+             [models.{key}]"
+        )),
+    })
 }
 
 fn folder(
@@ -179,8 +198,8 @@ fn folder(
     Ok((source, found))
 }
 
-/// A real model whose files are not here. It keeps its place in the registry, with the reason.
-fn absent(key: ModelKey, family: Family) -> (ModelSpec, Served) {
+/// A real model whose files are not here, or are no use. It keeps its place in the registry, with the reason.
+fn absent(key: ModelKey, family: Family, why: String) -> (ModelSpec, Served) {
     let facts = FolderFacts {
         family,
         default_size: square(1024),
@@ -207,9 +226,6 @@ fn absent(key: ModelKey, family: Family) -> (ModelSpec, Served) {
         path: String::new(),
         family: Some(family.word().to_owned()),
     };
-    let why = format!(
-        "its files are not on this machine: `imagepool models fetch {key}` fetches them, or set path in [models.{key}]"
-    );
     let (spec, served) = from_facts(key, source, facts, 1);
     let spec = ModelSpec {
         missing: Some(why),
@@ -390,6 +406,22 @@ mod tests {
             .find("sd3.5-turbo")
             .and_then(|spec| spec.missing.clone());
         assert!(missing.is_some_and(|why| why.contains("imagepool models fetch sd3.5-turbo")));
+    }
+
+    #[test]
+    fn a_fetched_model_that_cannot_be_read_is_missing_and_the_others_are_offered() {
+        let file = super::super::file::parse("").expect("no settings");
+        let here = tempfile::tempdir().expect("a temporary folder");
+        let facts = Facts {
+            built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
+            inspect: &|_, _| Err("ae.safetensors is cut short".into()),
+            fetched: &|_, _| Ok(Some(here.path().to_owned())),
+            threads: 1,
+        };
+        let (registry, _) = build(&file.models, &facts).expect("the settings are good");
+        let missing = |key| registry.find(key).and_then(|spec| spec.missing.clone());
+        assert!(missing("sd3.5-turbo").is_some_and(|why| why.contains("ae.safetensors")));
+        assert_eq!(missing("pocket-flux"), None);
     }
 
     #[test]
