@@ -4,6 +4,7 @@
 //! published sizes.
 
 use crate::fault::Fault;
+use crate::pipelines::sd3::sizes::{MmditSizes, Sd3ModelSizes};
 use crate::pipelines::sizes::{
     ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
 };
@@ -87,6 +88,36 @@ pub fn apply_flux(folder: &Path, sizes: &mut FluxModelSizes) -> Result<(), Fault
     (sizes.decoder, sizes.latent) = autoencoder(folder, "vae", &sizes.decoder, sizes.latent)?;
     sizes.t5 = t5(folder, "text_encoder_2", &sizes.t5)?;
     sizes.clip = clip(folder, "text_encoder", &sizes.clip)?;
+    sizes.check(&folder.display().to_string())
+}
+
+#[derive(Deserialize)]
+struct MmditTransformer {
+    in_channels: usize,
+    num_layers: usize,
+    attention_head_dim: usize,
+    joint_attention_dim: usize,
+    pos_embed_max_size: usize,
+}
+
+/// Overrides the sizes of a Stable Diffusion 3.5 model with what its components say.
+///
+/// # Errors
+/// As [`apply_flux`].
+pub fn apply_sd3(folder: &Path, sizes: &mut Sd3ModelSizes) -> Result<(), Fault> {
+    if let Some(found) = read::<MmditTransformer>(folder, "transformer")? {
+        sizes.transformer = MmditSizes {
+            depth: found.num_layers,
+            head_size: found.attention_head_dim,
+            pos_embed_max_size: found.pos_embed_max_size,
+            in_channels: found.in_channels,
+            context_in_dim: found.joint_attention_dim,
+        };
+    }
+    (sizes.decoder, sizes.latent) = autoencoder(folder, "vae", &sizes.decoder, sizes.latent)?;
+    sizes.t5 = t5(folder, "text_encoder_3", &sizes.t5)?;
+    sizes.clip_l = clip(folder, "text_encoder", &sizes.clip_l)?;
+    sizes.clip_g = clip(folder, "text_encoder_2", &sizes.clip_g)?;
     sizes.check(&folder.display().to_string())
 }
 

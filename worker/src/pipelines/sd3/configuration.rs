@@ -3,7 +3,9 @@
 use super::sizes::{MmditSizes, Sd3ModelSizes};
 use crate::fault::Fault;
 use crate::pipelines::configuration::parse;
+use crate::pipelines::diffusers;
 use crate::pipelines::preset::Preset;
+use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{ClipSizes, DecoderSizes, LatentSizes, T5Sizes};
 use serde::Deserialize;
 use std::path::Path;
@@ -85,7 +87,8 @@ fn from_meta(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
     Ok(found)
 }
 
-/// What the folder's `config.json` says, else its `meta.json`, else the published model.
+/// What the folder's `config.json` says, else its `meta.json`, else its components', else the published
+/// model.
 ///
 /// # Errors
 /// [`Fault::Configuration`] for text that is no such file and for sizes that no model can have;
@@ -103,5 +106,9 @@ pub fn of_folder(folder: &Path) -> Result<Sd3Described, Fault> {
             return Ok(found);
         }
     }
-    Ok(published())
+    let mut found = published();
+    if folder.join(MODEL_INDEX).is_file() {
+        diffusers::apply_sd3(folder, &mut found.sizes)?;
+    }
+    Ok(found)
 }

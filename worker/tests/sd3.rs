@@ -1,0 +1,225 @@
+//! Stable Diffusion 3.5 as a pipeline: what it refuses, where its encoders live, what f16 must survive.
+
+mod altered;
+
+use altered::Altered;
+use candle_core::{DType, Device};
+use std::path::{Path, PathBuf};
+use worker::device::DeviceWish;
+use worker::fault::Fault;
+use worker::pipelines::encoders::Encoders;
+use worker::pipelines::sd3::Sd3;
+use worker::pipelines::sd3::files::Sd3Files;
+use worker::pipelines::{
+    Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, Settings, load_with,
+};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tiny-sd3")
+}
+
+fn job() -> JobParameters {
+    JobParameters {
+        prompt: "a red circle left of a blue square".to_owned(),
+        negative: None,
+        width: 64,
+        height: 80,
+        steps: 3,
+        guidance: 0.0,
+        seed: 7,
+    }
+}
+
+fn model(encoders: Encoders) -> Box<dyn Pipeline> {
+    let settings = Settings {
+        encoders,
+        ..Settings::default()
+    };
+    let source = ModelSource::Folder {
+        path: folder(),
+        family: None,
+    };
+    load_with(&source, &DeviceWish::Cpu, settings, &mut |_| {}).expect("a good folder")
+}
+
+fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<Checkpoint>) -> Rgb8 {
+    let mut run = model.start(job, from).expect("a good job");
+    while run.steps_done() < job.steps {
+        run.step(&|| false).expect("nobody cancels");
+    }
+    run.decode().expect("a picture")
+}
+
+#[test]
+fn a_negative_prompt_without_guidance_is_refused_and_with_it_changes_the_picture() {
+    let mut model = model(Encoders::Keep);
+    let negative = Some("a green star".to_owned());
+    for guidance in [0.0, 1.0] {
+        let job = JobParameters {
+            negative: negative.clone(),
+            guidance,
+            ..job()
+        };
+        let fault = model.start(&job, None).err().expect("nothing would use it");
+        let said = fault.to_string();
+        assert!(
+            said.starts_with("negative") && said.contains("set guidance above 1"),
+            "{said}"
+        );
+    }
+    let guided = JobParameters {
+        guidance: 4.0,
+        ..job()
+    };
+    let away = JobParameters {
+        negative,
+        ..guided.clone()
+    };
+    let pictures = [job(), guided, away].map(|job| draw(model.as_mut(), &job, None));
+    assert!(pictures[0] != pictures[1] && pictures[1] != pictures[2]);
+}
+
+#[test]
+fn guidance_up_to_1_is_one_evaluation_and_the_same_picture() {
+    let mut model = model(Encoders::Keep);
+    let whole = JobParameters {
+        guidance: 1.0,
+        ..job()
+    };
+    let [none, whole] = [job(), whole].map(|job| draw(model.as_mut(), &job, None));
+    assert_eq!(none, whole);
+}
+
+#[test]
+fn what_the_model_cannot_do_is_refused_by_field() {
+    let mut model = model(Encoders::Keep);
+    let change = |change: fn(&mut JobParameters)| {
+        let mut job = job();
+        change(&mut job);
+        job
+    };
+    let refused = [
+        (change(|job| job.width = 72), "size"),
+        (change(|job| job.width = 16 * 25), "size"), // 24 patches are the table's side
+        (change(|job| job.steps = 0), "steps"),
+        (change(|job| job.guidance = 10.5), "guidance"),
+        (change(|job| job.guidance = f32::NAN), "guidance"),
+        (change(|job| job.guidance = -1.0), "guidance"),
+    ];
+    for (job, field) in refused {
+        let fault = model.start(&job, None).map(|mut run| run.step(&|| false));
+        let fault = fault.and_then(|step| step).err();
+        let named = matches!(fault, Some(Fault::BadRequest { field: f, .. }) if f == field);
+        assert!(named, "{field}: {fault:?}");
+    }
+}
+
+#[test]
+fn kept_dropped_and_hosted_encoders_draw_the_same_bytes() {
+    let pictures = [Encoders::Keep, Encoders::Drop, Encoders::Cpu]
+        .map(|encoders| draw(model(encoders).as_mut(), &job(), None));
+    assert!(pictures.iter().all(|picture| *picture == pictures[0]));
+}
+
+#[test]
+fn the_second_drawing_of_a_prompt_does_not_run_the_encoders() {
+    for encoders in [Encoders::Keep, Encoders::Drop] {
+        let settings = Settings {
+            encoders,
+            ..Settings::default()
+        };
+        let files = Sd3Files::open(&folder()).expect("a good folder");
+        let model = Sd3::load(files, &Device::Cpu, settings, &mut |_| {});
+        let mut model = model.expect("good files");
+        let first = draw(&mut model, &job(), None);
+        assert_eq!(model.encoders().runs(), 1);
+        assert_eq!(draw(&mut model, &job(), None), first);
+        assert_eq!(model.encoders().runs(), 1);
+    }
+}
+
+#[test]
+fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
+    let mut model = model(Encoders::Keep);
+    let job = JobParameters {
+        guidance: 2.5,
+        ..job()
+    };
+    let whole = draw(model.as_mut(), &job, None);
+    for steps_done in 0..=job.steps {
+        let mut run = model.start(&job, None).expect("a good job");
+        while run.steps_done() < steps_done {
+            run.step(&|| false).expect("nobody cancels");
+        }
+        let bytes = run.latents().expect("latents in memory");
+        drop(run);
+        assert_eq!(bytes.len(), model.latents_bytes(job.width, job.height));
+        let again = draw(model.as_mut(), &job, Some(Checkpoint { steps_done, bytes }));
+        assert!(again == whole, "taken up after step {steps_done}");
+    }
+}
+
+#[test]
+fn a_preview_has_a_pixel_for_each_latent_once_a_step_is_done() {
+    let mut model = model(Encoders::Keep);
+    let mut run = model.start(&job(), None).expect("a good job");
+    assert_eq!(run.preview().expect("nothing to compute"), None);
+    run.step(&|| false).expect("nobody cancels");
+    let preview = run
+        .preview()
+        .expect("latents in memory")
+        .expect("a step is done");
+    assert_eq!((preview.width, preview.height), (8, 10));
+    assert_eq!(preview.bytes.len(), 8 * 10 * 3);
+}
+
+#[test]
+fn a_prompt_beyond_256_t5_tokens_is_cut_and_that_is_said() {
+    let mut model = model(Encoders::Keep);
+    for (words, cut) in [(4, false), (400, true)] {
+        let job = JobParameters {
+            prompt: "red ".repeat(words),
+            ..job()
+        };
+        let run = model.start(&job, None).expect("a good job");
+        assert_eq!(run.prompt_was_cut(), cut);
+    }
+}
+
+/// What is added to a half's exponent to make it 1024 times as large.
+const TIMES_1024: u16 = 10 << 10;
+
+/// T5's last product of the first block, scaled until its output passes 65504, as published weights do.
+#[test]
+fn t5_in_f16_survives_a_stream_beyond_the_largest_half() {
+    let copy = Altered::copy_of(&folder());
+    for part in ["wi_1", "wo"] {
+        let tensor = format!("encoder.block.0.layer.1.DenseReluDense.{part}.weight");
+        copy.tensor("t5xxl.safetensors", &tensor, |bytes| {
+            for word in bytes.as_chunks_mut::<2>().0 {
+                *word = (u16::from_le_bytes(*word) + TIMES_1024).to_le_bytes();
+            }
+        });
+    }
+    let encode = |dtype| {
+        let settings = Settings {
+            dtype,
+            ..Settings::default()
+        };
+        let files = Sd3Files::open(copy.path()).expect("a good folder");
+        let model = Sd3::load(files, &Device::Cpu, settings, &mut |_| {}).expect("good files");
+        let ids = model.tokens().ids(&job().prompt, None).expect("words");
+        let states = model
+            .encoders()
+            .held()
+            .and_then(|held| held.t5(&ids.t5.ids));
+        let states = states.expect("states").flatten_all();
+        states.and_then(|s| s.to_dtype(DType::F32)?.to_vec1::<f32>())
+    };
+    let [wide, half] = [DType::F32, DType::F16].map(|dtype| encode(dtype).expect("f32 values"));
+    assert!(half.iter().all(|value| value.is_finite()));
+    let square = |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x).powi(2)).sum::<f64>();
+    let apart = square(&mut wide.iter().zip(&half).map(|(a, b)| a - b));
+    let relative = (apart / square(&mut wide.iter().copied())).sqrt();
+    assert!(relative < 1e-2, "{relative}");
+}
