@@ -1,0 +1,117 @@
+"""The autoencoder: first on crops, then on whole pictures, whose norms see other statistics."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+import keeping
+import models
+import painter
+import recipe as recipes
+from studio import say
+
+NOISE = 0.1  # added to latents: the decoder must bear what a transformer gets slightly wrong
+WHOLE = 0.75  # share of the budget after which whole pictures are shown
+
+
+def _edges(x):
+    """Differences to the right and down: flat areas stay flat, edges stay sharp."""
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def loss(model, x):
+    """Absolute, squared and edge errors, and a pull of the latents towards zero."""
+    mean = model.encode(x).latent_dist.mean
+    back = model.decode(mean + NOISE * torch.randn_like(mean)).sample.float()
+    sharp = sum((a - b).abs().mean() for a, b in zip(_edges(back), _edges(x)))
+    plain = (back - x).abs().mean()
+    return plain + 0.5 * F.mse_loss(back, x) + 0.5 * sharp + 2e-3 * (mean.float() ** 2).mean(), plain.item()
+
+
+def _pictures(studio, rows, whole):
+    """A batch of crops of any family's size, or of whole pictures."""
+    sizes = sorted({studio.recipe[f]["size"] for f in recipes.FAMILIES})
+    size = sizes[torch.randint(len(sizes), (1,)).item()]
+    count = studio.recipe["batch"]["autoencoder"]
+    if whole:
+        return studio.painter(size).paint(studio.pick(rows, max(2, count // 3)))
+    x, crop = studio.painter(size).paint(studio.pick(rows, count)), min(size, studio.recipe["crop"])
+    y0, x0 = (8 * torch.randint(0, (size - crop) // 8 + 1, (2,))).tolist()
+    return x[:, :, y0:y0 + crop, x0:x0 + crop]
+
+
+@torch.no_grad()
+def measure(studio, model, rows):
+    """Shift and scale that make latents of mean 0 and deviation 1, and the error of the round trip."""
+    latents, error, count = [], 0.0, 0
+    for _ in range(8):
+        x = studio.painter(studio.largest).paint(studio.pick(rows, 32 if studio.device.type == "cuda" else 8))
+        mean = model.encode(x).latent_dist.mean
+        back = model.decode(mean).sample.clamp(-1, 1)
+        latents.append(mean)
+        error, count = error + F.mse_loss(back, x).item(), count + 1
+    z = torch.cat(latents)
+    return dict(shift=z.mean().item(), scale=1 / z.std().item(), psnr=10 * math.log10(4 / (error / count)))
+
+
+def load(studio):
+    """The trained autoencoder and its latents' shift and scale."""
+    state = keeping.read(studio.path("autoencoder.pt"), studio.device)
+    assert state and state["facts"], "train the autoencoder first"
+    model = models.autoencoder(studio.recipe["autoencoder"]).to(studio.device)
+    model.load_state_dict(state["model"])
+    return model.eval().requires_grad_(False), state["facts"]
+
+
+@torch.no_grad()
+def encode(model, facts, pictures):
+    """Pictures to latents of mean 0 and deviation 1."""
+    return (model.encode(pictures).latent_dist.mean.float() - facts["shift"]) * facts["scale"]
+
+
+@torch.no_grad()
+def decode(model, facts, latents):
+    """Latents to pictures."""
+    return model.decode(latents / facts["scale"] + facts["shift"]).sample.float().clamp(-1, 1)
+
+
+def run(studio, _family, minutes):
+    """Trains until the budget is spent; then measures."""
+    path, rows = studio.path("autoencoder.pt"), studio.bank(min(studio.recipe["bank"], 100_000), salt=1)
+    model = models.autoencoder(studio.recipe["autoencoder"]).to(studio.device)
+    if studio.device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.95), weight_decay=1e-4)
+    state = keeping.read(path, studio.device) or dict(step=0, spent=0.0, facts=None)
+    if "model" in state:
+        model.load_state_dict(state["model"])
+        if state["optimiser"]:
+            optimiser.load_state_dict(state["optimiser"])
+        say(f"goes on at step {state['step']}, {state['spent'] / 60:.1f} minutes in")
+    budget, step, first = keeping.Budget(minutes, state["spent"]), state["step"], state["step"]
+
+    def save(facts=None):
+        keeping.write(path, dict(model=model.state_dict(), optimiser=optimiser.state_dict(), step=step,
+                                 spent=budget.spent, facts=facts))
+
+    while budget.left():
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * budget.rate(step - first)
+        x = _pictures(studio, rows, budget.share > WHOLE)
+        with studio.half():
+            cost, plain = loss(model, x)
+        optimiser.zero_grad()
+        cost.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        if step % 50 == 0:
+            say(f"autoencoder {step}: mean error {plain:.4f}, {budget.share:.0%} of the budget")
+        if budget.due():
+            save()
+    facts = measure(studio, model.eval(), rows)
+    save(facts)
+    x = studio.painter(studio.largest).paint(studio.pick(rows, 8))
+    painter.save_sheet(torch.cat([x, decode(model, facts, encode(model, facts, x))]), studio.path("autoencoder.png"))
+    say(f"autoencoder {'done' if budget.share >= 1 else 'paused'} at step {step}: {facts}")
