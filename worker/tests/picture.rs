@@ -166,6 +166,50 @@ fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
     }
 }
 
+/// Root mean square of a preview's pixels from the means of a picture's 8x8 blocks, in 0..255.
+fn apart(preview: &Rgb8, picture: &Rgb8) -> f64 {
+    let (columns, rows) = (preview.width as usize, preview.height as usize);
+    let mut squares = 0.0;
+    for (i, value) in preview.bytes.iter().enumerate() {
+        let (x, y, channel) = (i / 3 % columns, i / 3 / columns, i % 3);
+        let places = (0..8).flat_map(|row| (0..8).map(move |column| (row, column)));
+        let at = |(row, column)| ((y * 8 + row) * columns * 8 + x * 8 + column) * 3 + channel;
+        let sum: f64 = places.map(|p| f64::from(picture.bytes[at(p)])).sum();
+        squares += (f64::from(*value) - sum / 64.0).powi(2);
+    }
+    (squares / (columns * rows * 3) as f64).sqrt()
+}
+
+/// Colours of the ground and little more: this autoencoder puts shapes where no linear map finds them.
+#[test]
+fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
+    let mut model = model(&ModelSource::Embedded);
+    let grounds = ["white", "black", "blue", "yellow"];
+    let drawn = grounds.map(|ground| {
+        let job = JobParameters {
+            prompt: format!("a red circle left of a green square on a {ground} background"),
+            width: 64,
+            height: 64,
+            seed: 1001,
+            ..job()
+        };
+        let mut run = model.start(&job, None).expect("a good job");
+        while run.steps_done() < job.steps {
+            run.step(&|| false).expect("nobody cancels");
+        }
+        let preview = run.preview().expect("latents in memory");
+        let preview = preview.expect("a step is done");
+        assert_eq!((preview.width, preview.height), (8, 8));
+        (preview, run.decode().expect("a picture"))
+    });
+    for (i, (preview, _)) in drawn.iter().enumerate() {
+        let far = |j: &usize| apart(preview, &drawn[*j].1);
+        let nearest = (0..drawn.len()).min_by(|a, b| far(a).total_cmp(&far(b)));
+        println!("{}: {:.1} of 255", grounds[i], far(&i));
+        assert_eq!(nearest, Some(i), "{}", grounds[i]);
+    }
+}
+
 /// Set for a child of the test below: the file that it writes its picture to.
 const CHILD: &str = "WORKER_TEST_PICTURE";
 
