@@ -2,7 +2,7 @@
 //!
 //! The object is made by the `shared_memory` crate (mode 0600), opened a second time through
 //! /dev/shm for positioned IO, and disowned, because the crate's own handle is not `Send` and its
-//! unlinking happens only when a process ends in an orderly way. From then on a [`Name`] unlinks it.
+//! unlinking happens only when a process ends in an orderly way. From then on a `Name` unlinks it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

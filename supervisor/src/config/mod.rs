@@ -1,6 +1,6 @@
 //! From a file to checked settings.
 //!
-//! - [`file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
+//! - [`mod@file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
 //! - [`models`] are the built-in models and how a `[models.KEY]` section changes or adds one
 //! - [`paths`] are the folders a daemon works in
 

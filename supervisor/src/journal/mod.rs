@@ -1,6 +1,6 @@
 //! The pool's events as JSON lines: what a daemon records, a simulator replays.
 //!
-//! - [`write`] turns an event into a line, [`read`] a line into an event
+//! - [`mod@write`] turns an event into a line, [`read`] a line into an event
 //! - [`recorder`] is the file that a daemon's events go to
 //!
 //! The first line holds what the pool was made of, so that a replay begins with the same pool. `t_ms` is
