@@ -28,6 +28,7 @@ import words
 from studio import Studio, say
 
 SEED = 20_000
+COLUMNS = ("object", "background", "nothing_else", "prompt")
 
 
 def heldout_prompts(book, count, seed=SEED):
@@ -117,6 +118,20 @@ def line(name, found):
     say(f"{name:24}", "  ".join(cells))
 
 
+SCORE = "\n## Score\n"
+
+
+def into_readme(path, report):
+    """Puts the figures at the end of the model's README, in place of earlier ones."""
+    rows = [(name, found) for name, found in report.items() if isinstance(found, dict)]
+    flat = [(n, f) for n, f in rows if "prompt" in f] + [(f"{n}, {b}", f[b]) for n, f in rows if "prompt" not in f for b in f]
+    lines = [f"| {n.replace('_', ' ')} | " + " | ".join(
+        f"{f[k]['share']:.3f} ({f[k]['low']:.3f} to {f[k]['high']:.3f})" if k in f else "" for k in COLUMNS) + " |" for n, f in flat]
+    head = f"\n{report['prompts']} prompts with something that training never saw; in brackets 95 % intervals.\n\n"
+    head += "| | object | background | nothing else | prompt |\n|---|---|---|---|---|\n"
+    path.write_text(path.read_text().split(SCORE)[0].rstrip() + "\n" + SCORE + head + "\n".join(lines) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", choices=recipes.RECIPES, required=True)
@@ -148,6 +163,8 @@ def main():
                 line(f"{name}, its grammar {by}", report[f"grammar_1 {name}"][by])
     to = (args.to or args.folder or Path(args.out)) / "evaluation.json"
     to.write_text(json.dumps(report, indent=1))
+    if folder:
+        into_readme(args.folder / "README.md", report)
     say(f"written: {to}")
 
 

@@ -23,18 +23,25 @@ def read(path, device="cpu"):
     return torch.load(path, map_location=device, weights_only=True) if Path(path).exists() else None
 
 
+def processor_clock(threads):
+    """Seconds that this process had a processor, by thread: on a busy machine a budget is worth as much as on an idle one."""
+    return lambda: time.process_time() / max(1, threads)
+
+
 class Budget:
     """Minutes of a phase, counted over all its runs; and the step size that follows from the share that is spent."""
 
-    pause = 1e12  # seconds of one run after which it stops, to go on later
+    clock = staticmethod(time.monotonic)
+    pause = 1e12  # seconds of one run, by any clock on the wall, after which it stops, to go on later
 
     def __init__(self, minutes, spent=0.0):
-        self.total, self.before, self.start, self.saved = minutes * 60, spent, time.monotonic(), time.monotonic()
+        self.total, self.before, self.start = minutes * 60, spent, self.clock()
+        self.saved = self.begun = time.monotonic()
 
     @property
     def spent(self):
         """Seconds so far."""
-        return self.before + time.monotonic() - self.start
+        return self.before + self.clock() - self.start
 
     @property
     def share(self):
@@ -43,7 +50,7 @@ class Budget:
 
     def left(self):
         """Whether there is any left, and this run may still use it."""
-        return self.share < 1 and time.monotonic() - self.start < self.pause
+        return self.share < 1 and time.monotonic() - self.begun < self.pause
 
     def due(self):
         """Whether a checkpoint is due; saying so counts as having written it."""

@@ -106,4 +106,4 @@ def by_colour(pictures, drawn):
         grounds.append(corner == scene.background)
         colours += found
         whole.append(all(found))
-    return dict(background=share(grounds), object_colour=share(colours), prompt=share(whole))
+    return dict(object=share(colours), background=share(grounds), prompt=share(whole))

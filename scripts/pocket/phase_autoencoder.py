@@ -89,7 +89,7 @@ def run(studio, _family, minutes):
         if state["optimiser"]:
             optimiser.load_state_dict(state["optimiser"])
         say(f"goes on at step {state['step']}, {state['spent'] / 60:.1f} minutes in")
-    budget, step, first = keeping.Budget(minutes, state["spent"]), state["step"], state["step"]
+    budget, step, first, mean = keeping.Budget(minutes, state["spent"]), state["step"], state["step"], None
 
     def save(facts=None):
         keeping.write(path, dict(model=model.state_dict(), optimiser=optimiser.state_dict(), step=step,
@@ -105,9 +105,9 @@ def run(studio, _family, minutes):
         cost.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step += 1
+        step, mean = step + 1, plain if mean is None else 0.97 * mean + 0.03 * plain
         if step % 50 == 0:
-            say(f"autoencoder {step}: mean error {plain:.4f}, {budget.share:.0%} of the budget")
+            say(f"autoencoder {step}: mean error {mean:.4f}, {budget.share:.0%} of the budget")
         if budget.due():
             save()
     facts = measure(studio, model.eval(), rows)

@@ -10,6 +10,7 @@ import torch
 import atlas
 import bank
 import concepts
+import keeping
 import painter
 import recipe as recipes
 
@@ -29,6 +30,8 @@ class Studio:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if threads:
             torch.set_num_threads(threads)
+        if self.device.type == "cpu":
+            keeping.Budget.clock = staticmethod(keeping.processor_clock(torch.get_num_threads()))
         torch.manual_seed(seed)
         if self.recipe["tf32"] and self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
