@@ -88,9 +88,11 @@ def loss(studio, model, data, noise, ids, t):
 
 
 def compiled(studio, model):
-    """Compiles the repeated blocks, once a kind."""
+    """Compiles the blocks; those of one kind share what was compiled. Not every class of diffusers does so itself."""
     if studio.recipe["compile"] and studio.device.type == "cuda":
-        model.net.compile_repeated_blocks(dynamic=False)
+        for name, block in model.net.named_modules():
+            if name.rpartition(".")[0] in ("transformer_blocks", "single_transformer_blocks"):
+                block.compile(dynamic=False)
     return model
 
 
