@@ -49,8 +49,11 @@ fn kill_again_and_again(segment: &str, seed: u64) {
     for round in 0..rounds {
         let daemon = Daemon::start_in(Arc::clone(&world));
         let pid = daemon.pid();
+        // By its socket: a command that comes too late for this daemon must not start a pool of its own.
+        let socket = world.socket().display().to_string();
         let calls = ["a", "b", "c"].map(|model| {
-            daemon.imagepool_begun(&["generate", "any", "-m", model, "--steps", "1000", "-o", "-"])
+            let arguments = ["generate", "any", "-m", model, "--steps", "1000", "-o", "-"];
+            daemon.imagepool_begun(&[&["--socket", &socket], &arguments[..]].concat())
         });
         // Every other time in the middle of the spawns, else at any moment of their lives.
         if round % 2 == 0 {

@@ -316,15 +316,22 @@ fn aliases(key: &str) -> Vec<String> {
     }
 }
 
-/// Room for the largest square: latents are 16 channels of f32 at an eighth of each side, a preview
-/// has a pixel per latent.
+/// Bytes of the latents of a picture: 16 channels of f32 at an eighth of each side, in every family.
+pub fn latents_bytes(size: PictureSize) -> u64 {
+    latent_pixels(size) * 16 * 4
+}
+
+fn latent_pixels(size: PictureSize) -> u64 {
+    u64::from(size.width.div_ceil(8)) * u64::from(size.height.div_ceil(8))
+}
+
+/// Room for the largest square; a preview has a pixel per latent.
 fn geometry(side_max: u32) -> Geometry {
-    let side = u64::from(side_max);
-    let latent_pixels = side.div_ceil(8) * side.div_ceil(8);
+    let largest = square(side_max);
     Geometry {
-        latents_bytes: latent_pixels * 16 * 4,
-        preview_bytes: latent_pixels * 3,
-        picture_bytes: side * side * 3,
+        latents_bytes: latents_bytes(largest),
+        preview_bytes: latent_pixels(largest) * 3,
+        picture_bytes: largest.rgb8_bytes(),
     }
 }
 

@@ -12,6 +12,7 @@ use pool::{Accepted, Exit, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::Update;
+use crate::config::models::latents_bytes;
 use crate::link::{Deaf, Link};
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
@@ -96,6 +97,13 @@ impl WorkerHand {
         }
     }
 
+    /// Sees that a worker without a socket does not linger.
+    pub fn finish(&self) {
+        if let Some(body) = &self.body {
+            body.signaller.finish();
+        }
+    }
+
     pub fn segment(&self) -> Option<&Segment> {
         self.body.as_ref().map(|body| &body.segment)
     }
@@ -117,6 +125,11 @@ impl WorkerHand {
                 "step {step} in {slot:?} after step {} of {}",
                 running.step, running.steps
             ));
+        }
+        // Every family publishes the same latents, so another worker could not go on from fewer.
+        let expected = latents_bytes(running.size);
+        if bytes != expected {
+            return Err(format!("{bytes} bytes of latents, where {expected} belong"));
         }
         running.step = step;
         running.latents = Some((slot, bytes));

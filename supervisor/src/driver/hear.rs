@@ -30,7 +30,12 @@ impl Driver {
                 self.fell_silent(worker);
                 self.happen(Event::WorkerBrokeProtocol { worker, what });
             }
-            WorkerNews::Closed => self.fell_silent(worker),
+            WorkerNews::Closed => {
+                if let Some(hand) = self.workers.get(&worker) {
+                    hand.finish();
+                }
+                self.fell_silent(worker);
+            }
             WorkerNews::Exited(exit) => {
                 if let Some(hand) = self.workers.get_mut(&worker) {
                     hand.exit = Some(exit);

@@ -13,12 +13,28 @@ use super::exit;
 
 /// Sends signals to one worker for as long as it exists.
 #[derive(Debug, Clone)]
-pub struct Signaller(mpsc::UnboundedSender<Signal>);
+pub struct Signaller(mpsc::UnboundedSender<Wish>);
+
+/// What the watching task is asked to do.
+#[derive(Debug, Clone, Copy)]
+enum Wish {
+    /// Send a signal, which is then ours.
+    Signal(Signal),
+    /// See that it does not linger: it has closed its socket, so it is ending or of no use any more.
+    Finish,
+}
 
 impl Signaller {
     /// Sends a signal; a process that is gone already needs none.
     pub fn send(&self, signal: Signal) {
-        let _ = self.0.send(signal);
+        let _ = self.0.send(Wish::Signal(signal));
+    }
+
+    /// Ends a process that has closed its socket. Most often it is in the middle of its own exit, whose
+    /// status the kernel has settled before it closes a socket: a SIGKILL changes nothing about that,
+    /// and is not counted as ours.
+    pub fn finish(&self) {
+        let _ = self.0.send(Wish::Finish); // Gone already is what is wanted.
     }
 }
 
@@ -43,8 +59,14 @@ pub fn watch(mut child: Child, ended: impl FnOnce(Exit) + Send + 'static) -> Sig
                         break Exit::Code(-1);
                     }
                 },
-                Some(signal) = signals.recv() => {
-                    killed_by_us |= matches!(signal, Signal::SIGKILL | Signal::SIGTERM);
+                Some(wish) = signals.recv() => {
+                    let signal = match wish {
+                        Wish::Signal(signal) => {
+                            killed_by_us |= matches!(signal, Signal::SIGKILL | Signal::SIGTERM);
+                            signal
+                        }
+                        Wish::Finish => Signal::SIGKILL,
+                    };
                     if let Some(pid) = child.id() {
                         // ESRCH only: the process ended and the next turn of the loop reaps it.
                         let _ = signal::kill(Pid::from_raw(pid as i32), signal);
