@@ -40,7 +40,7 @@ pub const MISBEHAVIOURS: [&str; 31] = [
     "exit-0-mid-job",
     "flood-of-heartbeats",
     "flood-of-stderr",
-    "silence-after-a-step",
+    "silence-with-a-job",
 ];
 
 /// Settings of a model `bad-N` per misbehaviour, each with one worker; `weights_mb` says how often.

@@ -6,7 +6,7 @@ use ipc_protocol::frame;
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::client::ToPool;
 use ipc_protocol::messages::worker::{FromWorker, Order, Timings, Welcome};
-use ipc_protocol::segment::Slot;
+use ipc_protocol::segment::{Slot, latents_bytes};
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
 
@@ -115,7 +115,7 @@ fn step(order: &Order, step: u32, slot: Slot) -> FromWorker {
         job: order.job,
         step,
         slot,
-        bytes: 16,
+        bytes: latents_bytes(order.size),
         preview: None,
         elapsed_ms: 1,
     }
@@ -146,7 +146,7 @@ fn lies_with_job(name: &str, socket: &Socket, order: &Order) {
             job: other,
             step: 1,
             slot: Slot::Latents1,
-            bytes: 16,
+            bytes: latents_bytes(order.size),
             preview: None,
             elapsed_ms: 1,
         }),
@@ -173,12 +173,12 @@ fn lies_with_job(name: &str, socket: &Socket, order: &Order) {
             socket.fail(other);
             std::process::abort();
         }
-        _ => dies_with_job(name, socket, order),
+        _ => dies_with_job(name, socket),
     }
 }
 
 /// What is wrong with the process.
-fn dies_with_job(name: &str, socket: &Socket, order: &Order) {
+fn dies_with_job(name: &str, socket: &Socket) {
     match name {
         "abort-mid-job" => std::process::abort(),
         "exit-0-mid-job" => std::process::exit(0),
@@ -196,7 +196,8 @@ fn dies_with_job(name: &str, socket: &Socket, order: &Order) {
             }
             std::process::abort();
         }
-        "silence-after-a-step" => socket.say(&step(order, 1, Slot::Latents1)),
+        // Its caller ignores everything from here on, the heartbeat that is due included.
+        "silence-with-a-job" => {}
         other => panic!("{other} is no misbehaviour"),
     }
 }

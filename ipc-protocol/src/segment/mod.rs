@@ -19,6 +19,8 @@ use std::os::unix::fs::FileExt;
 
 use bincode::{Decode, Encode};
 
+use crate::units::PictureSize;
+
 const PAGE_BYTES: u64 = 4096;
 
 /// A place in a segment.
@@ -58,6 +60,15 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Room for pictures up to this size; a preview has a pixel per latent.
+    pub fn for_pictures_up_to(largest: PictureSize) -> Self {
+        Self {
+            latents_bytes: latents_bytes(largest),
+            preview_bytes: latent_pixels(largest) * 3,
+            picture_bytes: largest.rgb8_bytes(),
+        }
+    }
+
     /// Where a slot begins and how much it holds.
     fn place(self, slot: Slot) -> (u64, u64) {
         let latents = pages(self.latents_bytes);
@@ -75,6 +86,15 @@ impl Geometry {
     pub fn total_bytes(self) -> u64 {
         3 * pages(self.latents_bytes) + pages(self.preview_bytes) + pages(self.picture_bytes)
     }
+}
+
+/// Bytes of the latents of a picture: 16 channels of f32 at an eighth of each side, in every family.
+pub fn latents_bytes(size: PictureSize) -> u64 {
+    latent_pixels(size) * 16 * 4
+}
+
+fn latent_pixels(size: PictureSize) -> u64 {
+    u64::from(size.width.div_ceil(8)) * u64::from(size.height.div_ceil(8))
 }
 
 fn pages(bytes: u64) -> u64 {

@@ -257,7 +257,7 @@ fn from_facts(
     facts: FolderFacts,
     threads: u32,
 ) -> (ModelSpec, Served) {
-    let geometry = geometry(facts.sizes.max);
+    let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max));
     let segment = Mebibytes::holding(geometry.total_bytes());
     let for_threads = Mebibytes(facts.per_thread.0 * u64::from(threads.saturating_sub(2)));
     let spec = ModelSpec {
@@ -313,25 +313,6 @@ fn aliases(key: &str) -> Vec<String> {
         "flux-schnell" => vec!["black-forest-labs/FLUX.1-schnell".into()],
         "sd3.5-turbo" => vec!["stabilityai/stable-diffusion-3.5-large-turbo".into()],
         _ => Vec::new(),
-    }
-}
-
-/// Bytes of the latents of a picture: 16 channels of f32 at an eighth of each side, in every family.
-pub fn latents_bytes(size: PictureSize) -> u64 {
-    latent_pixels(size) * 16 * 4
-}
-
-fn latent_pixels(size: PictureSize) -> u64 {
-    u64::from(size.width.div_ceil(8)) * u64::from(size.height.div_ceil(8))
-}
-
-/// Room for the largest square; a preview has a pixel per latent.
-fn geometry(side_max: u32) -> Geometry {
-    let largest = square(side_max);
-    Geometry {
-        latents_bytes: latents_bytes(largest),
-        preview_bytes: latent_pixels(largest) * 3,
-        picture_bytes: largest.rgb8_bytes(),
     }
 }
 

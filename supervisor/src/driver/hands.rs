@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::worker::{FromWorker, Timings};
-use ipc_protocol::segment::{Segment, Slot};
+use ipc_protocol::segment::{Segment, Slot, latents_bytes};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
 use pool::{Accepted, Exit, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::Update;
-use crate::config::models::latents_bytes;
 use crate::link::{Deaf, Link};
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
@@ -134,6 +133,13 @@ impl WorkerHand {
         running.step = step;
         running.latents = Some((slot, bytes));
         Ok(())
+    }
+
+    /// What it published of its job is not to be gone on from.
+    pub fn forget_latents(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.latents = None;
+        }
     }
 
     /// The pixels of a finished job, copied once, or what is wrong with its `Done`.

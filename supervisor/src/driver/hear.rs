@@ -27,8 +27,8 @@ impl Driver {
             }
             WorkerNews::Said(message) => self.said(worker, *message),
             WorkerNews::Garbled(what) => {
+                self.broke(worker, what);
                 self.fell_silent(worker);
-                self.happen(Event::WorkerBrokeProtocol { worker, what });
             }
             WorkerNews::Closed => {
                 if let Some(hand) = self.workers.get(&worker) {
@@ -208,7 +208,12 @@ impl Driver {
         self.happen(Event::WorkerSaidHello { worker });
     }
 
+    /// A worker said what cannot be. The latents it named before may be as wrong, so no attempt goes on
+    /// from them.
     pub(super) fn broke(&mut self, worker: Generation, what: String) {
+        if let Some(hand) = self.workers.get_mut(&worker) {
+            hand.forget_latents();
+        }
         self.happen(Event::WorkerBrokeProtocol { worker, what });
     }
 

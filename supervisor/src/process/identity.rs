@@ -1,10 +1,11 @@
 //! A process told from a later one with the same pid, by the moment the kernel started it.
 
 use std::fmt;
-use std::fs;
 use std::str::FromStr;
 
-/// A pid together with its start time in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)).
+use super::stat::Stat;
+
+/// A pid together with its start time in clock ticks since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The process.
@@ -48,15 +49,8 @@ impl FromStr for Identity {
 }
 
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything, so count from its
-    // end: the state is field 3, the start time field 22.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace();
-    match fields.next()? {
-        "Z" | "X" => None,
-        _ => fields.nth(18)?.parse().ok(),
-    }
+    let stat = Stat::of(pid).filter(|stat| !stat.is_dead)?;
+    Some(stat.start_time)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! - [`exit`] says how a process ended
 //! - [`stderr`] keeps the last lines a worker wrote
 //! - [`identity`] tells a process from a later one with the same pid
+//! - [`stat`] reads what the kernel says of a process that runs
 //! - [`programs`] finds our other programs
 //! - [`descriptors`] closes what our own starter had left open
 
@@ -13,5 +14,6 @@ pub mod exit;
 pub mod identity;
 pub mod programs;
 pub mod spawn;
+pub mod stat;
 pub mod stderr;
 pub mod watch;

@@ -10,6 +10,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use super::exit;
+use super::stat::Stat;
 
 /// Sends signals to one worker for as long as it exists.
 #[derive(Debug, Clone)]
@@ -30,9 +31,8 @@ impl Signaller {
         let _ = self.0.send(Wish::Signal(signal));
     }
 
-    /// Ends a process that has closed its socket. Most often it is in the middle of its own exit, whose
-    /// status the kernel has settled before it closes a socket: a SIGKILL changes nothing about that,
-    /// and is not counted as ours.
+    /// Ends a process that has closed its socket. Most often it is in the middle of its own exit, and
+    /// then it keeps the status of that; one that lives on without a socket is killed, by us.
     pub fn finish(&self) {
         let _ = self.0.send(Wish::Finish); // Gone already is what is wanted.
     }
@@ -60,17 +60,16 @@ pub fn watch(mut child: Child, ended: impl FnOnce(Exit) + Send + 'static) -> Sig
                     }
                 },
                 Some(wish) = signals.recv() => {
+                    let Some(pid) = child.id() else { continue };
                     let signal = match wish {
-                        Wish::Signal(signal) => {
-                            killed_by_us |= matches!(signal, Signal::SIGKILL | Signal::SIGTERM);
-                            signal
-                        }
+                        Wish::Signal(signal) => signal,
+                        // Its end is its own, and settled.
+                        Wish::Finish if Stat::of(pid).is_none_or(|stat| stat.is_ending) => continue,
                         Wish::Finish => Signal::SIGKILL,
                     };
-                    if let Some(pid) = child.id() {
-                        // ESRCH only: the process ended and the next turn of the loop reaps it.
-                        let _ = signal::kill(Pid::from_raw(pid as i32), signal);
-                    }
+                    killed_by_us |= matches!(signal, Signal::SIGKILL | Signal::SIGTERM);
+                    // ESRCH only: the process ended and the next turn of the loop reaps it.
+                    let _ = signal::kill(Pid::from_raw(pid as i32), signal);
                 }
             }
         };
