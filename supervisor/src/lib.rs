@@ -5,7 +5,7 @@
 //!  3  api/ · cli/                     doors translate and never decide
 //!  2  driver/                         the one loop: event → pool → actions
 //!  1  process/ journal/ link probe hub/ config/ telemetry/ clock      hands; they do not know each other
-//!  0  frames · pool (a package of its own)     the mind
+//!  0  frames · facts · pool (a package of its own)     the mind
 //! ```
 
 pub mod api;
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod driver;
+pub mod facts;
 pub mod fetcher;
 pub mod frames;
 pub mod hub;

@@ -19,6 +19,7 @@ const SUPERVISOR: &[(&str, u8)] = &[
     ("telemetry", 1),
     ("clock", 1),
     ("frames", 0),
+    ("facts", 0),
 ];
 
 const WORKER: &[(&str, u8)] = &[

@@ -10,6 +10,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, GuidanceRule, ModelSpec, Need, Registry, SizeRule};
 
 use super::file::{Model, Synthetic};
+use crate::facts::FolderFacts;
 
 /// What only the hands need to know of a model: how a worker of it is started.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,27 +31,6 @@ pub struct Served {
 
 /// Every model by key, as the hands know them.
 pub type Catalogue = BTreeMap<ModelKey, Served>;
-
-/// What a folder of weights turned out to hold; the worker program looks, because only it knows files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderFacts {
-    /// The code that runs it.
-    pub family: Family,
-    /// Size where a request says nothing.
-    pub default_size: PictureSize,
-    /// Sizes it can draw.
-    pub sizes: SizeRule,
-    /// Steps where a request says nothing, and most.
-    pub steps: (u32, u32),
-    /// Weights as held and the process around them.
-    pub residency: Mebibytes,
-    /// What drawing takes beside them.
-    pub activation: Activation,
-    /// What drawing takes for each thread beyond the second.
-    pub per_thread: Mebibytes,
-    /// Digest of the weights.
-    pub digest: String,
-}
 
 /// Looks at a folder of weights; the error is a sentence that names the file.
 pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>) -> Result<FolderFacts, String>;

@@ -11,7 +11,8 @@ use pool::{DeviceLimit, Pool, Registry};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::models::{self, Catalogue, FolderFacts};
+use crate::config::models::{self, Catalogue};
+use crate::facts::FolderFacts;
 use crate::hub;
 use crate::hub::fetch;
 use crate::hub::store::Store;

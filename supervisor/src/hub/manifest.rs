@@ -7,7 +7,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::config::models::FolderFacts;
+use crate::facts::FolderFacts;
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]

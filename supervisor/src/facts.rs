@@ -1,0 +1,25 @@
+//! What is known of a model's files before a worker loads them.
+
+use ipc_protocol::units::{Mebibytes, PictureSize};
+use pool::{Activation, Family, SizeRule};
+
+/// What a folder of weights turned out to hold; the worker program looks, because only it knows files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderFacts {
+    /// The code that runs it.
+    pub family: Family,
+    /// Size where a request says nothing.
+    pub default_size: PictureSize,
+    /// Sizes it can draw.
+    pub sizes: SizeRule,
+    /// Steps where a request says nothing, and most.
+    pub steps: (u32, u32),
+    /// Weights as held and the process around them.
+    pub residency: Mebibytes,
+    /// What drawing takes beside them.
+    pub activation: Activation,
+    /// What drawing takes for each thread beyond the second.
+    pub per_thread: Mebibytes,
+    /// Digest of the weights; empty where taking it would have taken minutes.
+    pub digest: String,
+}
