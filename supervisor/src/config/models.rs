@@ -226,9 +226,22 @@ fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, Folde
         .ok_or("this build has no synthetic family")?;
     let found = FolderFacts {
         residency: bare.residency + Mebibytes(params.weights_mb.into()),
+        digest: synthetic_digest(&bare.digest, params),
         ..bare.clone()
     };
     Ok((source, found))
+}
+
+/// What stands for the digest of weights that there are none of. Memory and loading stand for the files,
+/// so models that differ there are two; a step's time stands for the machine, and a model on a slower
+/// machine is the same model and draws the same picture.
+fn synthetic_digest(family: &str, params: Synthetic) -> String {
+    let Synthetic {
+        step_ms: _,
+        load_ms,
+        weights_mb,
+    } = params;
+    format!("{family}:weights_mb={weights_mb},load_ms={load_ms}")
 }
 
 fn from_facts(
@@ -239,6 +252,7 @@ fn from_facts(
 ) -> (ModelSpec, Served) {
     let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max));
     let segment = Mebibytes::holding(geometry.total_bytes());
+    let digest = identity(&source, &facts.digest);
     let for_threads = Mebibytes(facts.per_thread.0 * u64::from(threads.saturating_sub(2)));
     let spec = ModelSpec {
         aliases: aliases(key.as_str()),
@@ -264,7 +278,7 @@ fn from_facts(
             },
         },
         empty_prompt: true,
-        digest: facts.digest.clone(),
+        digest,
         pinned: false,
         min_workers: None,
         max_workers: None,
@@ -285,6 +299,17 @@ fn from_facts(
         dtype: "f32",
     };
     (spec, served)
+}
+
+/// What tells a model's requests from those of another one: the digest of its weights, else the folder
+/// that they are in. It stays in the pool; a receipt says nothing where no digest is known.
+fn identity(source: &ModelSource, digest: &str) -> String {
+    match source {
+        ModelSource::Folder { path, .. } if digest.is_empty() => format!("folder {path}"),
+        ModelSource::Folder { .. }
+        | ModelSource::Embedded { .. }
+        | ModelSource::Synthetic { .. } => digest.to_owned(),
+    }
 }
 
 /// The hub's names for the real models are aliases of their keys.
@@ -309,7 +334,15 @@ mod tests {
 
     fn built(text: &str) -> Result<(Registry, Catalogue), String> {
         let file = super::super::file::parse(text)?;
-        let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
+        let synthetic = FolderFacts {
+            family: Family::Synthetic,
+            digest: "synthetic".into(),
+            ..small()
+        };
+        let built_in = BTreeMap::from([
+            ("pocket-flux".to_owned(), small()),
+            ("synthetic".to_owned(), synthetic),
+        ]);
         let facts = Facts {
             built_in,
             inspect: &|path, _| Err(format!("nothing to see in {}", path.display())),
@@ -390,6 +423,60 @@ mod tests {
         let missing = |key| registry.find(key).and_then(|spec| spec.missing.clone());
         assert!(missing("sd3.5-turbo").is_some_and(|why| why.contains("ae.safetensors")));
         assert_eq!(missing("pocket-flux"), None);
+    }
+
+    /// The digests by which the pool knows synthetic models with these `params`, in order.
+    fn known_by(params: [&str; 2]) -> [String; 2] {
+        let [first, second] = params;
+        let text = format!(
+            "[models.first]\nfamily = \"synthetic\"\nparams = {{ {first} }}\n\
+             [models.second]\nfamily = \"synthetic\"\nparams = {{ {second} }}\n"
+        );
+        let (registry, catalogue) = built(&text).expect("two models");
+        ["first", "second"].map(|name| {
+            let spec = registry.find(name).expect("it was added");
+            assert_eq!(spec.digest, catalogue[&spec.key].digest);
+            spec.digest.clone()
+        })
+    }
+
+    #[test]
+    fn synthetic_models_are_told_apart_by_what_they_load_and_not_by_their_pace() {
+        let base = "step_ms = 10, load_ms = 5, weights_mb = 8";
+        for other in [
+            "step_ms = 10, load_ms = 6, weights_mb = 8",
+            "step_ms = 10, load_ms = 5, weights_mb = 9",
+        ] {
+            let [first, second] = known_by([base, other]);
+            assert_ne!(first, second, "{other}");
+        }
+        let [first, second] = known_by([base, "step_ms = 900, load_ms = 5, weights_mb = 8"]);
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn folders_whose_weights_are_not_digested_are_two_models_and_no_receipt_names_them() {
+        let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
+        let (one, two) = (one.expect("a folder"), two.expect("a folder"));
+        let section = |key: &str, path: &Path| format!("[models.{key}]\npath = {path:?}\n");
+        let text = section("a", one.path()) + &section("b", two.path()) + &section("c", two.path());
+        let file = super::super::file::parse(&text).expect("three folders");
+        let facts = Facts {
+            built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
+            inspect: &|_, _| {
+                Ok(FolderFacts {
+                    digest: String::new(),
+                    ..small()
+                })
+            },
+            fetched: &|_, _| Ok(None),
+            threads: 1,
+        };
+        let (registry, catalogue) = build(&file.models, &facts).expect("three models");
+        let spec = |key| registry.find(key).expect("it was added");
+        assert_ne!(spec("a").digest, spec("b").digest);
+        assert_eq!(spec("b").digest, spec("c").digest);
+        assert_eq!(catalogue[&spec("a").key].digest, "");
     }
 
     #[test]
