@@ -12,3 +12,4 @@ mod operators;
 mod private_pool;
 mod refusals;
 mod threads;
+mod verify;

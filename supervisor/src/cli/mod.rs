@@ -19,6 +19,7 @@ pub mod say;
 pub mod show;
 pub mod status;
 pub mod verbs;
+pub mod verify;
 
 use std::process::ExitCode;
 

@@ -1,16 +1,17 @@
 //! `models`: what is here, what could be, and what it may be used for.
 
+use std::path::PathBuf;
+
 use ipc_protocol::units::Mebibytes;
 use serde_json::json;
 
 use super::args::Models;
-use super::{CommandError, fetch, say};
+use super::{CommandError, fetch, say, verify};
 use crate::config::file::Model;
 use crate::config::{self, Config, paths};
 use crate::driver::setup;
 use crate::hub::source::Release;
 use crate::hub::store::{Fetched, Store};
-use crate::hub::verify::{self, Verdict};
 use crate::process::programs;
 
 /// Runs one of the commands.
@@ -32,7 +33,7 @@ pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandE
             };
             fetch::run(&config, &wish, quiet, json)
         }
-        Models::Verify { model } => check(&config, model.as_deref(), json),
+        Models::Verify { model } => verify::run(&config, model.as_deref(), json),
         Models::Rm { model } => remove(&config, &model),
     }
 }
@@ -55,13 +56,13 @@ pub(super) fn trouble(kind: &str, message: impl Into<String>) -> CommandError {
 }
 
 /// Where a model's files are.
-enum Place {
+pub(super) enum Place {
     /// It has none.
     Synthetic,
     /// In the worker program.
     Embedded,
     /// In a folder of the user's.
-    Folder(String),
+    Folder(PathBuf),
     /// In the store.
     Fetched(Fetched),
     /// Nowhere; so many bytes of a fetch that did not end are.
@@ -69,10 +70,14 @@ enum Place {
 }
 
 impl Place {
-    fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
+    /// Of a model; one that the settings do not know is a usage error.
+    pub(super) fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
+        if !config::models::keys(&config.models).contains(&key.to_owned()) {
+            return Err(trouble("usage", format!("there is no model {key:?}")));
+        }
         let section = config.models.get(key).cloned().unwrap_or_default();
         if let Some(path) = &section.path {
-            return Ok(Self::Folder(path.display().to_string()));
+            return Ok(Self::Folder(path.clone()));
         }
         if section.family.as_deref() == Some("synthetic") {
             return Ok(Self::Synthetic);
@@ -105,7 +110,7 @@ impl Place {
 
     fn detail(&self) -> String {
         match self {
-            Self::Folder(path) => path.clone(),
+            Self::Folder(path) => path.display().to_string(),
             Self::Fetched(fetched) => {
                 let record = &fetched.record;
                 format!("{} at {}", record.variant, short(&record.commit))
@@ -117,7 +122,7 @@ impl Place {
     }
 }
 
-fn store(config: &Config) -> Store {
+pub(super) fn store(config: &Config) -> Store {
     Store::at(setup::hub_settings(config).folder)
 }
 
@@ -153,9 +158,6 @@ fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
 }
 
 fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
-    if !config::models::keys(&config.models).contains(&key.to_owned()) {
-        return Err(trouble("usage", format!("there is no model {key:?}")));
-    }
     let place = Place::of(config, key)?;
     let need = need(config, key);
     let release = Release::find(key);
@@ -221,46 +223,6 @@ fn need(config: &Config, key: &str) -> Result<Mebibytes, String> {
         .ok_or_else(|| format!("there is no model {key:?}"))?;
     let residency = spec.need.on_cpu.unwrap_or(Mebibytes::ZERO);
     Ok(residency + spec.need.activation.at(spec.default_size))
-}
-
-fn check(config: &Config, key: Option<&str>, json: bool) -> Result<u8, CommandError> {
-    let (mut bad, mut seen) = (0, 0);
-    for release in Release::all() {
-        if key.is_some_and(|key| key != release.key) {
-            continue;
-        }
-        for variant in release.variants {
-            for fetched in store(config).all(release.key, variant.name) {
-                seen += 1;
-                bad += verify::run(&fetched, |name, verdict| {
-                    tell(release.key, name, verdict, json);
-                });
-            }
-        }
-    }
-    match (bad, seen, key) {
-        (0, 0, Some(key)) => Err(trouble(
-            "absent",
-            format!("no files of {key:?} were fetched"),
-        )),
-        (0, _, _) => Ok(0),
-        (bad, _, _) => Err(trouble(
-            "wrong_bytes",
-            format!("{bad} files are damaged; `imagepool models rm` and `fetch` bring them again"),
-        )),
-    }
-}
-
-fn tell(key: &str, name: &str, verdict: &Verdict, json: bool) {
-    let (good, why) = match verdict {
-        Verdict::Good => (true, "good"),
-        Verdict::Bad(why) => (false, why.as_str()),
-    };
-    if json {
-        say::line(json!({"key": key, "file": name, "good": good, "why": why}));
-    } else {
-        say::line(format!("{key} {name}: {why}"));
-    }
 }
 
 fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {

@@ -127,6 +127,6 @@ fn threads_per_worker(config: &Config) -> u32 {
 
 /// Lets the worker program look at a folder of weights; its own sentence names the file.
 fn inspect(worker: &Path, folder: &Path, family: Option<&str>) -> Result<FolderFacts, String> {
-    let said = spawn::inspect(worker, folder, family).map_err(|error| error.to_string())?;
+    let said = spawn::inspect(worker, folder, family).map_err(|error| error.to_string())??;
     hub::read_manifest(&said)
 }

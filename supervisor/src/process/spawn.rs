@@ -139,22 +139,42 @@ fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawn
     })
 }
 
-/// Lets the worker program look at a folder of weights; returns what it printed.
+/// Lets the worker program look at a folder of weights; gives what it printed, or its own sentence.
 ///
 /// # Errors
-/// It could not be started, or its own sentence.
-pub fn inspect(program: &Path, folder: &Path, family: Option<&str>) -> io::Result<String> {
+/// It could not be started.
+pub fn inspect(
+    program: &Path,
+    folder: &Path,
+    family: Option<&str>,
+) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
-    command.arg("--inspect").arg(folder).stdin(Stdio::null());
+    command.arg("--inspect").arg(folder);
     if let Some(family) = family {
         command.args(["--family", family]);
     }
-    let output = command.output()?;
-    if !output.status.success() {
-        let sentence = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(sentence.trim().to_owned()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    answer(command)
+}
+
+/// Lets the worker program compare weights with their digests: those of a folder, or its own. Gives a
+/// line per file, or its own sentence about the first that is not what it was.
+///
+/// # Errors
+/// It could not be started.
+pub fn verify(program: &Path, folder: Option<&Path>) -> io::Result<Result<String, String>> {
+    let mut command = std::process::Command::new(program);
+    command.arg("--verify").args(folder);
+    answer(command)
+}
+
+/// What a program prints that ends by itself; its sentence on stderr where it does not end well.
+fn answer(mut command: std::process::Command) -> io::Result<Result<String, String>> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr).trim().to_owned()),
+    })
 }
 
 /// A daemon for one call: it serves in `runtime_dir` and leaves when our end of its leash closes.

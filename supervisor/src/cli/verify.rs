@@ -1,0 +1,172 @@
+//! `models verify`: reads what is here again, and says for each file whether it is what it should be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::models::{Place, store, trouble};
+use super::{CommandError, say};
+use crate::config::Config;
+use crate::hub;
+use crate::hub::source::Release;
+use crate::hub::verify::{self, Verdict};
+use crate::process::{programs, spawn};
+
+/// File of digests in a folder; the worker program compares with it.
+const SUMS: &str = "SHA256SUMS";
+
+/// Verifies one model wherever its files are, or everything that was fetched.
+pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, CommandError> {
+    let mut report = Report { json, bad: 0 };
+    let Some(key) = key else {
+        for release in Release::all() {
+            fetched(config, release, &mut report);
+        }
+        return report.end(MEND_FETCHED);
+    };
+    match Place::of(config, key)? {
+        Place::Synthetic => Err(trouble(
+            "usage",
+            format!("{key} is synthetic: it has no files"),
+        )),
+        Place::Embedded => {
+            embedded(key, &mut report)?;
+            report.end("this program is damaged; install it again")
+        }
+        Place::Folder(path) => {
+            let family = config
+                .models
+                .get(key)
+                .and_then(|model| model.family.as_deref());
+            folder(key, &path, family, &mut report)?;
+            report.end("bring them again from where they came")
+        }
+        Place::Fetched(_) | Place::Missing(_) => {
+            let release =
+                Release::find(key).expect("only a model of the hub is fetched or missing");
+            match fetched(config, release, &mut report) {
+                0 => Err(trouble(
+                    "absent",
+                    format!("no files of {key:?} were fetched"),
+                )),
+                _ => report.end(MEND_FETCHED),
+            }
+        }
+    }
+}
+
+const MEND_FETCHED: &str = "`imagepool models rm` and `fetch` bring them again";
+
+/// Every variant and revision of a model that was fetched; returns how many these are.
+fn fetched(config: &Config, release: &Release, report: &mut Report) -> usize {
+    let mut seen = 0;
+    for variant in release.variants {
+        for fetched in store(config).all(release.key, variant.name) {
+            seen += 1;
+            verify::run(&fetched, |name, verdict| {
+                report.tell(release.key, name, verdict, "good");
+            });
+        }
+    }
+    seen
+}
+
+/// The weights inside the worker program, which knows their digests.
+fn embedded(key: &str, report: &mut Report) -> Result<(), CommandError> {
+    let built_in = hub::built_in().map_err(|why| trouble("worker", why))?;
+    if !built_in.contains_key(key) {
+        let why = format!("[models.{key}]: a model of one's own needs a family or a path");
+        return Err(trouble("usage", why));
+    }
+    let said = spawn::verify(&worker()?, None).map_err(unasked)?;
+    report.files(key, "the worker program", said);
+    Ok(())
+}
+
+/// A folder of the user's. That its parts are there and their headers whole can always be said; their
+/// bytes can be compared only with digests that lie beside them.
+fn folder(
+    key: &str,
+    path: &Path,
+    family: Option<&str>,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let worker = worker()?;
+    let name = path.display().to_string();
+    let structure = match spawn::inspect(&worker, path, family).map_err(unasked)? {
+        Ok(_) => Verdict::Good,
+        Err(why) => Verdict::Bad(why),
+    };
+    report.tell(
+        key,
+        &name,
+        &structure,
+        "every part is there, and its header is whole",
+    );
+    if path.join(SUMS).is_file() {
+        let said = spawn::verify(&worker, Some(path)).map_err(unasked)?;
+        report.files(key, &name, said);
+    } else {
+        report.unknown(key, &name);
+    }
+    Ok(())
+}
+
+fn worker() -> Result<PathBuf, CommandError> {
+    programs::find("worker").map_err(|error| trouble("worker", error.to_string()))
+}
+
+fn unasked(error: io::Error) -> CommandError {
+    trouble("worker", format!("cannot ask the worker program: {error}"))
+}
+
+/// What is told, and how much of it is bad.
+struct Report {
+    json: bool,
+    bad: usize,
+}
+
+impl Report {
+    /// What the worker program compared: the names of good files a line each, or a sentence on a bad one.
+    fn files(&mut self, key: &str, place: &str, said: Result<String, String>) {
+        match said {
+            Ok(names) => {
+                for name in names.lines().filter_map(|line| line.strip_suffix(": OK")) {
+                    self.tell(key, name, &Verdict::Good, "good");
+                }
+            }
+            Err(why) => self.tell(key, place, &Verdict::Bad(why), ""),
+        }
+    }
+
+    fn tell(&mut self, key: &str, name: &str, verdict: &Verdict, good: &str) {
+        let (is_good, why) = match verdict {
+            Verdict::Good => (true, good),
+            Verdict::Bad(why) => (false, why.as_str()),
+        };
+        self.bad += usize::from(!is_good);
+        self.line(key, name, Some(is_good), why);
+    }
+
+    /// Bytes that there is nothing to compare with are neither good nor bad.
+    fn unknown(&self, key: &str, name: &str) {
+        let why = format!("no digests are known: a {SUMS} in it would be compared with");
+        self.line(key, name, None, &why);
+    }
+
+    fn line(&self, key: &str, name: &str, good: Option<bool>, why: &str) {
+        if self.json {
+            say::line(json!({"key": key, "file": name, "good": good, "why": why}));
+        } else {
+            say::line(format!("{key} {name}: {why}"));
+        }
+    }
+
+    fn end(self, mend: &str) -> Result<u8, CommandError> {
+        match self.bad {
+            0 => Ok(0),
+            bad => Err(trouble("wrong_bytes", format!("{bad} damaged: {mend}"))),
+        }
+    }
+}
