@@ -11,5 +11,6 @@ mod memory;
 mod operators;
 mod private_pool;
 mod refusals;
+mod replay;
 mod threads;
 mod verify;

@@ -257,7 +257,7 @@ pub struct JobReport {
 /// The facts of a receipt that only the pool knows.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct ReceiptFacts {
-    /// Digest of the weights, hexadecimal SHA-256.
+    /// Digest of the weights, hexadecimal SHA-256; empty where it is not known.
     pub digest: String,
     /// How the sigmas were chosen.
     pub sampler: String,

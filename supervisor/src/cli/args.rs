@@ -126,6 +126,11 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<Models>,
     },
+    /// Draw the picture of a file again, as its receipt says, and compare.
+    Replay {
+        /// A PNG that `generate` wrote.
+        file: PathBuf,
+    },
     /// Print the versions of this program and of the daemon.
     Version,
     /// Everything that is planned and not there yet.
@@ -154,7 +159,7 @@ pub enum Models {
         #[arg(long)]
         revision: Option<String>,
     },
-    /// Read the fetched files again and compare them with their digests.
+    /// Read a model's files again and compare them with their digests, where these are known.
     Verify {
         /// Key; all fetched models where none is named.
         model: Option<String>,
@@ -181,7 +186,7 @@ pub enum Quarantine {
 }
 
 /// Commands of the interface that a later version brings.
-const LATER: [&str; 15] = [
+const LATER: [&str; 14] = [
     "signal",
     "tail",
     "clear",
@@ -193,7 +198,6 @@ const LATER: [&str; 15] = [
     "last-crash",
     "events",
     "top",
-    "replay",
     "doctor",
     "fg",
     "shell",

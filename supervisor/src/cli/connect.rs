@@ -6,6 +6,7 @@ use ipc_protocol::client::{Client, ClientError};
 
 use super::CommandError;
 use super::args::Reach;
+use super::private::PrivatePool;
 use crate::config::paths;
 
 /// The daemon at the socket that was named, else the first that answers where daemons serve.
@@ -36,4 +37,20 @@ pub fn daemon_if_any(reach: &Reach) -> Result<Option<Client>, CommandError> {
         Err(ClientError::NoDaemon { .. }) if reach.socket.is_none() => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What draws: the daemon, or a private pool that lives as long as the second value.
+pub fn pool(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError> {
+    if reach.private {
+        let private = PrivatePool::start(reach)?;
+        return Ok((private.connect()?, Some(private)));
+    }
+    if let Some(client) = daemon_if_any(reach)? {
+        return Ok((client, None));
+    }
+    if !reach.quiet {
+        eprintln!("imagepool: no daemon runs; a private pool draws this and leaves");
+    }
+    let private = PrivatePool::start(reach)?;
+    Ok((private.connect()?, Some(private)))
 }

@@ -3,46 +3,12 @@
 use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use ipc_protocol::client::Picture;
-use serde::Serialize;
 
 use super::args::Format;
+use super::receipt::{self, Receipt};
 
 /// Quality of JPEG files: where most eyes see no difference.
 const JPEG_QUALITY: u8 = 92;
-/// The text chunk a receipt is in.
-const RECEIPT_KEYWORD: &str = "imagepool";
-
-/// Everything a picture depends on, and nothing else: no time, job, worker, count or index, so the same
-/// receipt always has the same bytes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Receipt {
-    /// What to draw.
-    pub prompt: String,
-    /// What not to draw.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub negative: Option<String>,
-    /// The model's key.
-    pub model: String,
-    /// SHA-256 of its weights.
-    pub weights: String,
-    /// Seed of this picture.
-    pub seed: u64,
-    /// Denoising steps.
-    pub steps: u32,
-    /// Guidance scale.
-    pub guidance: f32,
-    /// `WxH`.
-    pub size: String,
-    /// How the sigmas were chosen.
-    pub sampler: String,
-    /// The arithmetic.
-    pub dtype: String,
-    /// The prompt was longer than the model's tokens and was cut.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub prompt_cut: bool,
-    /// Version of this program.
-    pub version: String,
-}
 
 /// Why a picture is no file.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +57,7 @@ fn encode_png(picture: &Picture, receipt: Option<&Receipt>) -> Result<Vec<u8>, E
     encoder.set_depth(png::BitDepth::Eight);
     if let Some(receipt) = receipt {
         let text = serde_json::to_string(receipt)?;
-        encoder.add_itxt_chunk(RECEIPT_KEYWORD.into(), text)?;
+        encoder.add_itxt_chunk(receipt::KEYWORD.into(), text)?;
     }
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&picture.rgb8)?;

@@ -1,22 +1,18 @@
 //! `imagepool generate`: a prompt in, pictures out.
 
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use ipc_protocol::client::{Canceller, Client, Picture, Update};
+use ipc_protocol::client::{Picture, Update};
 use ipc_protocol::failure::{Failure, Field};
-use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Accepted;
 use ipc_protocol::request::ImageRequest;
-use ipc_protocol::version::BUILD;
 
 use super::args::{Format, Generate, Reach};
-use super::encode::{self, Receipt};
 use super::output::{self, Output};
-use super::private::PrivatePool;
 use super::progress::Progress;
-use super::{CommandError, connect, say, show};
+use super::receipt::Receipt;
+use super::{CommandError, connect, encode, interrupt, say, show};
 
 /// Draws; returns the exit code.
 pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, CommandError> {
@@ -31,10 +27,10 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         arguments.force,
         format,
     )?;
-    let (mut client, _private) = client(reach)?;
+    let (mut client, _private) = connect::pool(reach)?;
     let canceller = client.canceller();
     let drawing = client.generate(&request)?;
-    let interrupted = cancel_on_interrupt(canceller, &drawing.accepted);
+    let interrupted = interrupt::cancels(canceller, &drawing.accepted);
     let easel = Easel {
         accepted: drawing.accepted.clone(),
         progress: Progress::start(&drawing.accepted, reach.quiet),
@@ -57,47 +53,6 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         Some(error) => Err(error),
         None => Ok(0),
     }
-}
-
-/// The daemon, or a private pool that lives as long as the second value.
-fn client(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError> {
-    if reach.private {
-        let private = PrivatePool::start(reach)?;
-        return Ok((private.connect()?, Some(private)));
-    }
-    if let Some(client) = connect::daemon_if_any(reach)? {
-        return Ok((client, None));
-    }
-    if !reach.quiet {
-        eprintln!("imagepool: no daemon runs; a private pool draws this and leaves");
-    }
-    let private = PrivatePool::start(reach)?;
-    Ok((private.connect()?, Some(private)))
-}
-
-/// Ctrl-C cancels the jobs, whose answers then end the command; a second one ends it at once.
-fn cancel_on_interrupt(canceller: Canceller, accepted: &Accepted) -> Arc<AtomicBool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let (mark, first, count) = (Arc::clone(&interrupted), accepted.first.0, accepted.count);
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        // Without it Ctrl-C ends this program the usual way, and the pool cancels for us.
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if mark.swap(true, Ordering::AcqRel) {
-                    std::process::exit(130);
-                }
-                for job in (first..).take(count as usize) {
-                    // A daemon that is gone has ended the jobs already.
-                    let _ = canceller.cancel(JobId(job));
-                }
-            }
-        });
-    });
-    interrupted
 }
 
 /// Where one request's pictures are finished.
@@ -132,7 +87,8 @@ impl Easel<'_> {
                 "imagepool: warning: the prompt was longer than the model reads; its end was cut",
             );
         }
-        let receipt = (!self.arguments.no_metadata).then(|| self.receipt(picture));
+        let receipt = (!self.arguments.no_metadata)
+            .then(|| Receipt::of(self.request, &self.accepted, picture));
         let bytes = encode::encode(picture, self.format, receipt.as_ref())
             .map_err(|error| CommandError::Output(error.to_string()))?;
         let file = self.output.write(picture.index, picture.job, &bytes)?;
@@ -142,24 +98,6 @@ impl Easel<'_> {
         }
         self.tell(picture, &file);
         Ok(())
-    }
-
-    fn receipt(&self, picture: &Picture) -> Receipt {
-        let facts = &picture.report.receipt;
-        Receipt {
-            prompt: self.request.prompt.clone(),
-            negative: self.request.negative.clone(),
-            model: self.accepted.model.to_string(),
-            weights: facts.digest.clone(),
-            seed: picture.report.seed,
-            steps: self.accepted.steps,
-            guidance: facts.guidance,
-            size: self.accepted.size.to_string(),
-            sampler: facts.sampler.clone(),
-            dtype: facts.dtype.clone(),
-            prompt_cut: picture.report.prompt_was_cut,
-            version: BUILD.to_owned(),
-        }
     }
 
     fn tell(&self, picture: &Picture, file: &str) {

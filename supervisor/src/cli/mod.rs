@@ -2,19 +2,28 @@
 //!
 //! - [`args`] is the grammar
 //! - [`generate`] draws; [`output`] is where pictures go, [`encode`] what their files hold, [`progress`]
-//!   what a terminal sees meanwhile, [`show`] the picture in the terminal itself
+//!   what a terminal sees meanwhile, [`show`] the picture in the terminal itself, [`interrupt`] what
+//!   Ctrl-C does
+//! - [`receipt`] is what a picture depends on; [`replay`] draws it again: [`decode`] reads the file,
+//!   [`compare`] says how far two pictures are apart
 //! - [`connect`] finds the daemon, or starts a private one ([`private`])
+//! - [`models`] is the hub plane, with [`mod@fetch`] and [`verify`]
 //! - [`say`] prints; [`status`] and [`verbs`] are the operator's side
 
 pub mod args;
+pub mod compare;
 pub mod connect;
+pub mod decode;
 pub mod encode;
 pub mod fetch;
 pub mod generate;
+pub mod interrupt;
 pub mod models;
 pub mod output;
 pub mod private;
 pub mod progress;
+pub mod receipt;
+pub mod replay;
 pub mod say;
 pub mod show;
 pub mod status;
@@ -59,6 +68,9 @@ pub enum CommandError {
         /// What happened, whose fault it is, what to do.
         message: String,
     },
+    /// A file's receipt cannot be followed.
+    #[error(transparent)]
+    Receipt(#[from] receipt::Refusal),
     /// The command is not there yet.
     #[error("{0}: not built yet")]
     NotBuilt(&'static str),
@@ -81,6 +93,7 @@ impl CommandError {
             Self::Client(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
             Self::Models { kind, .. } => models::exit_code(kind),
+            Self::Receipt(_) => 2,
             Self::Interrupted => 130,
             Self::NotBuilt(_) => 3,
         }
@@ -97,6 +110,7 @@ impl CommandError {
             Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
             Self::Client(_) => ("no_daemon", None, self.to_string()),
             Self::Models { kind, message } => (kind.as_str(), None, message.clone()),
+            Self::Receipt(refusal) => ("receipt", refusal.field.clone(), refusal.message.clone()),
             Self::Interrupted => ("interrupted", None, self.to_string()),
             Self::Private(_) => ("no_private_pool", None, self.to_string()),
             Self::NotBuilt(_) => ("not_built", None, self.to_string()),
@@ -130,6 +144,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }
         Command::Quarantine { what } => verbs::quarantine(&arguments.reach, what),
         Command::Models { what } => models::run(what, arguments.reach.quiet, json),
+        Command::Replay { file } => replay::run(&arguments.reach, &file, json),
         Command::Version => verbs::version(&arguments.reach),
         Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
     };

@@ -1,0 +1,144 @@
+//! `imagepool replay`: draws a receipt again and compares.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use ipc_protocol::client::{Picture, Update};
+use serde_json::{Map, Value, json};
+
+use super::args::Reach;
+use super::compare::{self, Change, Distance};
+use super::decode::{self, Drawn};
+use super::progress::Progress;
+use super::receipt::Receipt;
+use super::{CommandError, connect, interrupt, say};
+
+/// The picture came out the same.
+const SAME: u8 = 0;
+/// It did not, or not from what its receipt says.
+const OTHER: u8 = 1;
+
+/// Draws the picture of `file` again; returns the exit code.
+pub fn run(reach: &Reach, file: &Path, json: bool) -> Result<u8, CommandError> {
+    let drawn = decode::read(file)?;
+    let (picture, now) = draw(reach, &drawn.receipt)?;
+    let finding = Finding {
+        distance: (picture.size == drawn.size)
+            .then(|| Distance::between(&drawn.rgb8, &picture.rgb8))
+            .flatten(),
+        changes: changes(&drawn, &picture, &now),
+    };
+    if json {
+        say::line(finding.json(file, &drawn.receipt));
+    } else if !reach.quiet {
+        finding.lines(file, &drawn).iter().for_each(say::line);
+    }
+    Ok(if finding.is_same() { SAME } else { OTHER })
+}
+
+/// Asks the pool that `generate` would ask; gives the picture, and the receipt that it has now.
+fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandError> {
+    let request = receipt.request()?;
+    let (mut client, _private) = connect::pool(reach)?;
+    let canceller = client.canceller();
+    let drawing = client.generate(&request)?;
+    let accepted = drawing.accepted.clone();
+    let interrupted = interrupt::cancels(canceller, &accepted);
+    let progress = Progress::start(&accepted, reach.quiet);
+    let mut answer = None;
+    for update in drawing {
+        match update? {
+            Update::Waiting {
+                position, reason, ..
+            } => progress.waiting(position, &reason),
+            Update::Loading { fraction, .. } => progress.loading(fraction),
+            Update::Step { .. } => progress.stepped(),
+            Update::Picture(picture) => answer = Some(Ok(picture)),
+            Update::Failed { failure, .. } => answer = Some(Err(failure)),
+        }
+    }
+    progress.finish();
+    let picture = match answer.expect("the updates end after the one answer of the one job") {
+        Err(_) if interrupted.load(Ordering::Acquire) => return Err(CommandError::Interrupted),
+        answer => answer?,
+    };
+    let now = Receipt::of(&request, &accepted, &picture);
+    Ok((picture, now))
+}
+
+/// What beside the bytes is not what it was. A file whose size is not that of its receipt was cut or
+/// scaled since it was drawn.
+fn changes(drawn: &Drawn, picture: &Picture, now: &Receipt) -> Vec<Change> {
+    let mut changes = compare::changes(&drawn.receipt, now);
+    if picture.size != drawn.size {
+        let size = Change {
+            field: "size",
+            then: drawn.size.to_string(),
+            now: picture.size.to_string(),
+        };
+        changes.insert(0, size);
+    }
+    changes
+}
+
+/// What the comparison showed.
+struct Finding {
+    /// Of the pixels; `None` where the sizes differ.
+    distance: Option<Distance>,
+    changes: Vec<Change>,
+}
+
+impl Finding {
+    fn pixels_are_same(&self) -> bool {
+        self.distance
+            .is_some_and(|distance| distance.different == 0)
+    }
+
+    /// The same bytes from what the receipt names: with other weights it only looks the same.
+    fn is_same(&self) -> bool {
+        self.pixels_are_same() && !self.changes.iter().any(Change::matters)
+    }
+
+    fn lines(&self, file: &Path, drawn: &Drawn) -> Vec<String> {
+        let file = file.display();
+        let head = match (self.distance, self.is_same()) {
+            (Some(distance), true) => format!(
+                "{file}: identical: all {} bytes of its {} pixels came out again",
+                distance.bytes, drawn.size
+            ),
+            (Some(distance), false) if distance.different == 0 => {
+                format!("{file}: its pixels came out again, but not from what its receipt names")
+            }
+            (Some(distance), false) => format!("{file}: different: {distance}"),
+            (None, _) => format!("{file}: different: it is not of the size that was drawn"),
+        };
+        let changed = self.changes.iter().map(|change| {
+            let Change { field, then, now } = change;
+            format!("  {field}: {then:?} in the file, {now:?} now")
+        });
+        [head].into_iter().chain(changed).collect()
+    }
+
+    fn json(&self, file: &Path, receipt: &Receipt) -> Value {
+        let changed: Map<String, Value> = self
+            .changes
+            .iter()
+            .map(|change| {
+                let values = json!({"file": change.then, "now": change.now});
+                (change.field.to_owned(), values)
+            })
+            .collect();
+        json!({
+            "file": file.display().to_string(),
+            "model": receipt.model,
+            "seed": receipt.seed,
+            "same": self.is_same(),
+            "identical": self.pixels_are_same(),
+            "bytes": self.distance.map(|distance| distance.bytes),
+            "different": self.distance.map(|distance| distance.different),
+            "share": self.distance.map(Distance::share),
+            "largest": self.distance.map(|distance| distance.largest),
+            "changed": changed,
+        })
+    }
+}
