@@ -11,6 +11,7 @@
 //! file that does not fit its configuration is found while loading, by name.
 
 pub mod digest;
+mod entry;
 mod file;
 mod gguf;
 mod header;

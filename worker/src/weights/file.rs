@@ -1,21 +1,11 @@
 //! One weight file: its bytes, and where in them each tensor lies.
 
-use super::kind::Kind;
+use super::entry::{Entries, Entry, corrupt};
 use super::{gguf, header, map, release};
 use crate::fault::Fault;
 use memmap2::Mmap;
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
-
-/// A tensor as its file's header describes it; the range was checked against the file's length.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
-    pub(super) shape: Vec<usize>,
-    pub(super) range: Range<usize>,
-}
 
 enum Bytes {
     Mapped(Mmap),
@@ -26,7 +16,7 @@ enum Bytes {
 pub struct WeightFile {
     name: String,
     bytes: Bytes,
-    entries: BTreeMap<String, Entry>,
+    entries: Entries,
 }
 
 impl WeightFile {
@@ -100,7 +90,7 @@ impl WeightFile {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    pub(super) fn entries(&self) -> &BTreeMap<String, Entry> {
+    pub(super) fn entries(&self) -> &Entries {
         &self.entries
     }
 
@@ -122,11 +112,4 @@ fn is_pickle(bytes: &[u8]) -> bool {
     // A safetensors file starts with its header's length and a brace, which looks like neither.
     let safetensors = bytes.get(8) == Some(&b'{');
     !safetensors && (bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]))
-}
-
-pub(super) fn corrupt(file: &str, what: impl Into<String>) -> Fault {
-    Fault::WeightsCorrupt {
-        file: file.to_owned(),
-        what: what.into(),
-    }
 }

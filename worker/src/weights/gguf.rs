@@ -3,10 +3,9 @@
 //! Format: `docs/gguf.md` in ggml-org/ggml, versions 2 and 3, little endian. What the file says about itself
 //! is stepped over and never collected: only tensors and the alignment are kept.
 
-use super::file::{Entry, corrupt};
+use super::entry::{self, Entries, Entry, corrupt};
 use super::kind::Kind;
 use crate::fault::Fault;
-use std::collections::BTreeMap;
 
 /// First bytes of the file.
 pub(super) const MAGIC: &[u8] = b"GGUF";
@@ -123,7 +122,7 @@ impl<'a> Cursor<'a> {
 /// # Errors
 /// [`Fault::WeightsCorrupt`] for a header that is cut, claims too much, or whose tensors overlap or lie
 /// outside the file; [`Fault::Configuration`] for a type that nobody knows.
-pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, Fault> {
+pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, Fault> {
     let mut cursor = Cursor {
         file,
         bytes,
@@ -140,8 +139,7 @@ pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry
         listed.push(tensor(&mut cursor)?);
     }
     let start = cursor.at.next_multiple_of(alignment);
-    let mut entries = BTreeMap::new();
-    for (name, mut entry) in listed {
+    for (name, entry) in &mut listed {
         let place = |offset: usize| offset.checked_add(start);
         let (Some(from), Some(to)) = (place(entry.range.start), place(entry.range.end)) else {
             return Err(corrupt(file, format!("{name} lies beyond any file")));
@@ -151,12 +149,8 @@ pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry
             return Err(corrupt(file, what));
         }
         entry.range = from..to;
-        if entries.insert(name.clone(), entry).is_some() {
-            return Err(corrupt(file, format!("{name} is in its header twice")));
-        }
     }
-    check_cover(file, &entries, start, alignment, bytes.len())?;
-    Ok(entries)
+    entry::checked(file, listed, start, alignment, bytes.len())
 }
 
 /// Steps over the key-value pairs, keeping the alignment.
@@ -205,34 +199,4 @@ fn tensor(cursor: &mut Cursor) -> Result<(String, Entry), Fault> {
         range: offset..end,
     };
     Ok((name, entry))
-}
-
-/// Tensors lie one after the other, each at the next aligned place, and nothing lies behind the last.
-fn check_cover(
-    file: &str,
-    entries: &BTreeMap<String, Entry>,
-    start: usize,
-    alignment: usize,
-    length: usize,
-) -> Result<(), Fault> {
-    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
-    order.sort_by_key(|(_, entry)| (entry.range.start, entry.range.end));
-    let mut reached = start;
-    for (name, entry) in order {
-        if entry.range.start != reached {
-            let word = if entry.range.start < reached {
-                "overlaps"
-            } else {
-                "leaves a gap behind"
-            };
-            return Err(corrupt(file, format!("{name} {word} what lies before it")));
-        }
-        reached = entry.range.end.next_multiple_of(alignment);
-    }
-    // The last tensor need not be padded.
-    if length > reached {
-        let what = format!("{} bytes at its end belong to no tensor", length - reached);
-        return Err(corrupt(file, what));
-    }
-    Ok(())
 }

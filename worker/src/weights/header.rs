@@ -4,12 +4,11 @@
 //! so that every fault names its tensor, a name that occurs twice is one of them, and the number of
 //! tensors is bounded while they are read.
 
-use super::file::{Entry, corrupt};
+use super::entry::{self, Entries, Entry, corrupt};
 use super::kind::Kind;
 use crate::fault::Fault;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Bytes of a file's length prefix.
@@ -68,19 +67,16 @@ impl<'de> Deserialize<'de> for Listed {
 /// # Errors
 /// [`Fault::WeightsCorrupt`] for a header that is cut or does not account for every byte of the file
 /// once; [`Fault::Configuration`] for a dtype that nobody knows.
-pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, Fault> {
+pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, Fault> {
     let start = data_start(file, bytes)?;
     let listed: Listed = serde_json::from_slice(&bytes[PREFIX..start])
         .map_err(|error| corrupt(file, format!("its header is damaged: {error}")))?;
-    let mut entries = BTreeMap::new();
-    for (name, described) in listed.0 {
-        let entry = entry(file, &name, described, start, bytes.len())?;
-        if entries.insert(name.clone(), entry).is_some() {
-            return Err(corrupt(file, format!("{name} is in its header twice")));
-        }
-    }
-    check_cover(file, &entries, start, bytes.len())?;
-    Ok(entries)
+    let listed = listed.0.into_iter().map(|(name, described)| {
+        let entry = tensor(file, &name, described, start, bytes.len())?;
+        Ok((name, entry))
+    });
+    let listed = listed.collect::<Result<Vec<_>, Fault>>()?;
+    entry::checked(file, listed, start, 1, bytes.len())
 }
 
 /// Where the tensors' bytes start.
@@ -109,7 +105,8 @@ fn data_start(file: &str, bytes: &[u8]) -> Result<usize, Fault> {
     }
 }
 
-fn entry(
+/// One tensor, held against the data it claims.
+fn tensor(
     file: &str,
     name: &str,
     described: Described,
@@ -143,32 +140,4 @@ fn entry(
         shape,
         range: start + from..start + to,
     })
-}
-
-/// Every byte of the data belongs to exactly one tensor, as the format demands.
-fn check_cover(
-    file: &str,
-    entries: &BTreeMap<String, Entry>,
-    start: usize,
-    length: usize,
-) -> Result<(), Fault> {
-    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
-    order.sort_by_key(|(_, entry)| (entry.range.start, entry.range.end));
-    let mut reached = start;
-    for (name, entry) in order {
-        if entry.range.start != reached {
-            let word = if entry.range.start < reached {
-                "overlaps"
-            } else {
-                "leaves a gap behind"
-            };
-            return Err(corrupt(file, format!("{name} {word} the tensor before it")));
-        }
-        reached = entry.range.end;
-    }
-    if reached != length {
-        let what = format!("{} bytes at its end belong to no tensor", length - reached);
-        return Err(corrupt(file, what));
-    }
-    Ok(())
 }

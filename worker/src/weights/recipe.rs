@@ -1,6 +1,7 @@
 //! How a tensor is put together from what the files hold: pieces, scales, halves that change places.
 
-use super::file::{Entry, WeightFile};
+use super::entry::Entry;
+use super::file::WeightFile;
 use super::kind::Kind;
 use super::naming::{Part, Place, Renaming};
 use crate::fault::Fault;

@@ -1,0 +1,66 @@
+//! Where in its file each tensor lies, and that the tensors account for the whole file.
+
+use super::kind::Kind;
+use crate::fault::Fault;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A tensor as its file's header describes it; the range was checked against the file's length.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) shape: Vec<usize>,
+    pub(super) range: Range<usize>,
+}
+
+/// The tensors of a file by name.
+pub(super) type Entries = BTreeMap<String, Entry>;
+
+/// Entries by name, where every name occurs once and every byte from `start` to the end of the file
+/// belongs to one tensor: they lie one after the other, each at the next multiple of `alignment`.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] that names the tensor.
+pub(super) fn checked(
+    file: &str,
+    listed: Vec<(String, Entry)>,
+    start: usize,
+    alignment: usize,
+    length: usize,
+) -> Result<Entries, Fault> {
+    let mut entries = Entries::new();
+    for (name, entry) in listed {
+        if entries.contains_key(&name) {
+            return Err(corrupt(file, format!("{name} is in its header twice")));
+        }
+        entries.insert(name, entry);
+    }
+    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
+    order.sort_by_key(|(_, entry)| (entry.range.start, entry.range.end));
+    let mut reached = start;
+    for (name, entry) in order {
+        if entry.range.start != reached {
+            let word = if entry.range.start < reached {
+                "overlaps"
+            } else {
+                "leaves a gap behind"
+            };
+            return Err(corrupt(file, format!("{name} {word} what lies before it")));
+        }
+        reached = entry.range.end.next_multiple_of(alignment);
+    }
+    // The last tensor need not be padded.
+    if length > reached {
+        let what = format!("{} bytes at its end belong to no tensor", length - reached);
+        return Err(corrupt(file, what));
+    }
+    Ok(entries)
+}
+
+/// A file that is not what its format says.
+pub(super) fn corrupt(file: &str, what: impl Into<String>) -> Fault {
+    Fault::WeightsCorrupt {
+        file: file.to_owned(),
+        what: what.into(),
+    }
+}
