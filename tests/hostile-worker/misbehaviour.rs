@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::frame;
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::client::ToPool;
@@ -68,6 +69,8 @@ fn after_hello(name: &str, socket: &Socket, welcome: &Welcome) {
             let order = socket.behave(welcome);
             socket.say(&FromWorker::Ready {
                 peak_bytes: u64::MAX,
+                dtype: Dtype::F32,
+                because: None,
             });
             socket.say(&hello(PROTOCOL, welcome.generation));
             drop(order);

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
+use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::connection;
 use ipc_protocol::frame::{HEADER_BYTES, Header};
 use ipc_protocol::ids::JobId;
@@ -66,6 +67,8 @@ impl Socket {
         });
         self.say(&FromWorker::Ready {
             peak_bytes: 1 << 20,
+            dtype: Dtype::F32,
+            because: None,
         });
         loop {
             match self.hear() {

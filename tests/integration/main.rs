@@ -1,5 +1,6 @@
 //! Real processes, one file per promise.
 
+mod arithmetic;
 mod cancel;
 mod cold_start;
 mod demo;

@@ -115,6 +115,7 @@ fn spec(nth: usize, dice: &mut Dice) -> ModelSpec {
                 base: Mebibytes(dice.from(0, 20)),
                 per_megapixel: Mebibytes(dice.from(0, 40)),
                 per_megapixel_squared: Mebibytes(0),
+                least: Mebibytes(0),
             },
         },
         default_size: PictureSize {

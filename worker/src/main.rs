@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::ids::Device;
 use worker::fault::Fault;
 use worker::manifest;
-use worker::pipelines::pocket;
+use worker::pipelines::{Settings, pocket};
 use worker::weights::digest;
 
 /// One image model in one process. The supervisor starts it; by hand it only tells about itself.
@@ -27,6 +29,12 @@ struct Arguments {
     /// Take the folder for this family instead of finding out.
     #[arg(long, value_name = "FAMILY", requires = "inspect")]
     family: Option<String>,
+    /// What the inspected model is to be computed in: f32, bf16 or f16.
+    #[arg(long, default_value_t)]
+    dtype: Dtype,
+    /// Where its encoders are between two prompts: keep, drop or cpu.
+    #[arg(long, default_value_t)]
+    encoders: Encoders,
 }
 
 fn main() -> ExitCode {
@@ -35,7 +43,14 @@ fn main() -> ExitCode {
         return told(manifest::print_all());
     }
     if let Some(folder) = &arguments.inspect {
-        return told(manifest::print_folder(folder, arguments.family.as_deref()));
+        let wished = Arithmetic {
+            dtype: arguments.dtype,
+            encoders: arguments.encoders,
+        };
+        // The need is the host's, so it is that of what a processor makes of the wish.
+        let settings = Settings::on(Device::Host, wished);
+        let family = arguments.family.as_deref();
+        return told(manifest::print_folder(folder, family, settings));
     }
     if let Some(folder) = &arguments.verify {
         return told(verify(folder.as_deref()));

@@ -2,9 +2,9 @@
 
 use crate::fault::Fault;
 use crate::pipelines::folder::{self, FluxFiles};
-use crate::pipelines::need::{self, Activation};
+use crate::pipelines::need::{self, Activation, Need};
 use crate::pipelines::sd3::files::Sd3Files;
-use crate::pipelines::{Family, drawing, pocket, synthetic};
+use crate::pipelines::{Family, Settings, drawing, pocket, synthetic};
 use crate::weights::{WeightFile, Weights, digest};
 use serde::Serialize;
 use std::path::Path;
@@ -55,11 +55,11 @@ pub fn print_all() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Prints the manifest of a folder as JSON. Weights of less than 1 GiB are digested as well.
+/// Prints the manifest of a folder as JSON, for a model that is computed as `settings` say. Weights of less than 1 GiB are digested as well.
 ///
 /// # Errors
 /// Those of [`of_folder`].
-pub fn print_folder(path: &Path, family: Option<&str>) -> Result<(), Fault> {
+pub fn print_folder(path: &Path, family: Option<&str>, settings: Settings) -> Result<(), Fault> {
     const DIGESTED_BYTES_MAX: u64 = 1 << 30;
     let family = family.map(Family::named).transpose()?;
     let bytes: u64 = std::fs::read_dir(path)
@@ -68,7 +68,7 @@ pub fn print_folder(path: &Path, family: Option<&str>) -> Result<(), Fault> {
         .filter_map(|entry| entry.metadata().ok())
         .map(|found| found.len())
         .sum();
-    let manifest = of_folder(path, family, bytes < DIGESTED_BYTES_MAX)?;
+    let manifest = of_folder(path, family, settings, bytes < DIGESTED_BYTES_MAX)?;
     let text = serde_json::to_string(&manifest);
     println!(
         "{}",
@@ -89,16 +89,16 @@ pub fn embedded() -> Result<Manifest, Fault> {
         .flat_map(|part| part.files())
         .map(|file| file.bytes().len() as u64)
         .sum();
-    let residency_mb = need::flux_residency_mb(&files, bytes);
+    let need = need::flux_need(&files, bytes, Settings::default());
     Ok(flux_manifest(
         "pocket-flux",
         &files,
         digest_of(&files.weights()),
-        residency_mb,
+        need,
     ))
 }
 
-/// A folder of the user's. The digest runs over all bytes of its weights when `with_digest` says so: at
+/// A folder of the user's, computed as `settings` say. The digest runs over all bytes of its weights when `with_digest` says so: at
 /// tens of gigabytes that takes minutes.
 ///
 /// # Errors
@@ -106,6 +106,7 @@ pub fn embedded() -> Result<Manifest, Fault> {
 pub fn of_folder(
     path: &Path,
     family: Option<Family>,
+    settings: Settings,
     with_digest: bool,
 ) -> Result<Manifest, Fault> {
     let digest = |parts: &[&Weights]| {
@@ -118,14 +119,18 @@ pub fn of_folder(
     match folder::family(path, family)? {
         Family::Flux => {
             let files = folder::flux(path)?;
-            let residency_mb = need::flux_residency_mb(&files, 0);
+            let need = need::flux_need(&files, 0, settings);
             let digest = digest(&files.weights());
-            Ok(flux_manifest("", &files, digest, residency_mb))
+            Ok(flux_manifest("", &files, digest, need))
         }
         Family::Sd35 => {
             let files = Sd3Files::open(path)?;
             let digest = digest(&files.weights());
-            Ok(sd3_manifest(&files, digest))
+            Ok(sd3_manifest(
+                &files,
+                digest,
+                need::sd3_need(&files, settings),
+            ))
         }
         Family::Synthetic => {
             let what = "has no weights, so a folder cannot hold one";
@@ -141,6 +146,7 @@ pub fn synthetic() -> Manifest {
         base_mb: 2,
         per_megapixel_mb: 16,
         per_megapixel_squared_mb: 0,
+        least_mb: 0,
     };
     Manifest {
         key: "synthetic".to_owned(),
@@ -159,9 +165,8 @@ pub fn synthetic() -> Manifest {
     }
 }
 
-fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64) -> Manifest {
+fn flux_manifest(key: &str, files: &FluxFiles, digest: String, need: Need) -> Manifest {
     let side = files.described.image_size;
-    let activation = need::flux_activation(&files.described.sizes);
     // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
     let (min_size, max_size) = if side >= 1024 {
         (256, 2048)
@@ -178,17 +183,16 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, residency_mb: u64
         size_multiple: drawing::SIZE_MULTIPLE,
         default_steps: files.described.steps,
         max_steps: if side >= 1024 { 50 } else { 64 },
-        residency_mb,
-        activation,
-        activation_mb: activation.at(side, side),
+        residency_mb: need.residency_mb,
+        activation: need.activation,
+        activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
     }
 }
 
-fn sd3_manifest(files: &Sd3Files, digest: String) -> Manifest {
+fn sd3_manifest(files: &Sd3Files, digest: String, need: Need) -> Manifest {
     let described = &files.described;
     let side = described.image_size;
-    let activation = need::sd3_activation(&described.sizes);
     // Beyond the published 1536 the table of positions ends; smaller models end where theirs does.
     let table = described.sizes.transformer.pos_embed_max_size as u32 * drawing::SIZE_MULTIPLE;
     let (min_size, max_size) = if side >= 1024 {
@@ -206,9 +210,9 @@ fn sd3_manifest(files: &Sd3Files, digest: String) -> Manifest {
         size_multiple: drawing::SIZE_MULTIPLE,
         default_steps: described.steps,
         max_steps: 50,
-        residency_mb: need::sd3_residency_mb(files),
-        activation,
-        activation_mb: activation.at(side, side),
+        residency_mb: need.residency_mb,
+        activation: need.activation,
+        activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
     }
 }
@@ -246,7 +250,8 @@ mod tests {
     #[test]
     fn a_copy_of_the_embedded_folder_has_the_same_digest() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux");
-        let copy = of_folder(&folder, None, true).expect("the asset folder is a model");
+        let copy = of_folder(&folder, None, Settings::default(), true)
+            .expect("the asset folder is a model");
         let embedded = embedded().expect("the embedded files");
         assert_eq!(copy.digest, embedded.digest);
         assert_eq!(

@@ -23,7 +23,7 @@ use crate::fault::Fault;
 use crate::footprint;
 use crate::job::Desk;
 use crate::leash::{self, Voice};
-use crate::pipelines::{self, Family, ModelSource, Pipeline};
+use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision};
 
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -85,9 +85,7 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
         Ok(pipeline) => pipeline,
         Err(fault) => return give_up(&voice, &fault),
     };
-    voice.say(&FromWorker::Ready {
-        peak_bytes: footprint::measure().peak_bytes,
-    });
+    voice.say(&ready(welcome));
     let desk = Desk {
         segment,
         voice: Arc::clone(&voice),
@@ -99,6 +97,16 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// That the weights are in place, in which dtype, and why where that is not the wished one.
+fn ready(welcome: &Welcome) -> FromWorker {
+    let choice = precision::chosen(welcome.arithmetic.dtype, welcome.device);
+    FromWorker::Ready {
+        peak_bytes: footprint::measure().peak_bytes,
+        dtype: choice.dtype,
+        because: choice.because.map(str::to_owned),
+    }
 }
 
 /// Says why, and ends with the code that says it again.
@@ -123,7 +131,8 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
         Device::Cuda(ordinal) => DeviceWish::Cuda(ordinal as usize),
     };
     let mut said = 0;
-    pipelines::load(&source, &device, &mut |fraction| {
+    let settings = Settings::on(welcome.device, welcome.arithmetic);
+    pipelines::load_with(&source, &device, settings, &mut |fraction| {
         let permille = (fraction.clamp(0.0, 1.0) * 1000.0) as u16;
         if permille > said {
             said = permille;

@@ -133,6 +133,17 @@ impl Weights {
             .sum()
     }
 
+    /// Elements of the largest matrix that is multiplied with and is not held as its blocks.
+    pub fn widest_matrix(&self) -> u64 {
+        let multiplied = |name: &str, recipe: &Recipe| {
+            recipe.shape.len() == 2 && !name.contains("shared.") && !name.contains("embed")
+        };
+        let wide = self.recipes.iter().filter(|(name, recipe)| {
+            multiplied(name.as_str(), recipe) && recipe.packed().is_none()
+        });
+        wide.map(|(_, recipe)| recipe.elements()).max().unwrap_or(0)
+    }
+
     /// Refuses tensors that nobody asked for: they mean another model than the configuration says.
     ///
     /// # Errors

@@ -9,27 +9,35 @@
     reason = "a peak is a fact of a whole process, so a test starts some"
 )]
 
+mod altered;
+mod grown;
+
+use altered::Altered;
+use grown::{Growth, grow};
+use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use worker::device::DeviceWish;
-use worker::pipelines::{Family, JobParameters, ModelSource, load};
+use worker::pipelines::{Family, JobParameters, ModelSource, Settings, load_with};
 use worker::{footprint, manifest};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
 const NAME: &str = "the_computed_need_covers_the_peak_and_is_not_far_above";
-/// Set for a child: folder, family and side.
+/// Set for a child: folder, family, side, dtype and where the encoders are.
 const CHILD: &str = "WORKER_TEST_NEED";
 
 fn mb(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn draw(folder: &Path, family: Family, side: u32) {
+fn draw(folder: &Path, family: Family, side: u32, settings: Settings) {
     let source = ModelSource::Folder {
         path: folder.to_owned(),
         family: Some(family),
     };
-    let mut model = load(&source, &DeviceWish::Cpu, &mut |_| {}).expect("a good folder");
+    let model = load_with(&source, &DeviceWish::Cpu, settings, &mut |_| {});
+    let mut model = model.expect("a good folder");
     let job = JobParameters {
         prompt: PROMPT.to_owned(),
         negative: None,
@@ -47,23 +55,32 @@ fn draw(folder: &Path, family: Family, side: u32) {
 /// Runs in a child: prints the idle peak, the need and the peak.
 fn measure(words: &str) {
     let words: Vec<&str> = words.split('|').collect();
-    let [folder, family, side] = words[..] else {
+    let [folder, family, side, dtype, encoders] = words[..] else {
         panic!("{words:?}");
     };
     let family = Family::named(family).expect("a family");
     let side: u32 = side.parse().expect("pixels");
+    let wished = Arithmetic {
+        dtype: dtype.parse().expect("a dtype"),
+        encoders: encoders.parse().expect("a place"),
+    };
+    let settings = Settings::on(Device::Host, wished);
     let idle = mb(footprint::measure().peak_bytes);
-    let found = manifest::of_folder(Path::new(folder), Some(family), false).expect("a manifest");
+    let found = manifest::of_folder(Path::new(folder), Some(family), settings, false);
+    let found = found.expect("a manifest");
     let promised = found.residency_mb + found.activation.at(side, side);
-    draw(Path::new(folder), family, side);
+    draw(Path::new(folder), family, side, settings);
     let peak = mb(footprint::measure().peak_bytes);
     println!("{promised} {idle} {peak}");
 }
 
-fn assert_covered(folder: &Path, family: &str, side: u32) {
+/// Returns what was promised, in MiB.
+fn assert_covered(folder: &Path, family: &str, side: u32, how: Arithmetic) -> f64 {
+    let Arithmetic { dtype, encoders } = how;
     let mut child = Command::new(std::env::current_exe().expect("this program has a path"));
     child.args(["--exact", NAME, "--nocapture"]);
-    child.env(CHILD, format!("{}|{family}|{side}", folder.display()));
+    let words = format!("{}|{family}|{side}|{dtype}|{encoders}", folder.display());
+    child.env(CHILD, words);
     let output = child.output().expect("this program runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let numbers = |line: &str| -> Option<Vec<f64>> {
@@ -72,11 +89,42 @@ fn assert_covered(folder: &Path, family: &str, side: u32) {
     let found = said.lines().filter_map(numbers).find(|n| n.len() == 3);
     let found = found.unwrap_or_else(|| panic!("{said}"));
     let (promised, idle, peak) = (found[0] - found[1], found[1], found[2] - found[1]);
-    println!(
-        "{family} {side}: {promised:.0} MiB promised, {peak:.0} at the highest, idle {idle:.0}"
-    );
-    assert!(peak <= promised, "{family} {side}");
-    assert!(promised <= 1.15 * peak + 64.0, "{family} {side}");
+    let what = format!("{family} {side} {dtype} {encoders}");
+    println!("{what}: {promised:.0} MiB promised, {peak:.0} at the highest, idle {idle:.0}");
+    assert!(peak <= promised, "{what}");
+    assert!(promised <= 1.15 * peak + 64.0, "{what}");
+    promised
+}
+
+/// A FLUX model of which encoders and transformer are large beside what drawing takes.
+fn heavy() -> Altered {
+    let copy = Altered::copy_of(&goldens().join("tiny-flux"));
+    let feed_forward = |name: &str, side| match side {
+        128 if name.contains("DenseReluDense") => 1024,
+        other => other,
+    };
+    let encoder = Growth {
+        prefix: "encoder.block.",
+        blocks: 150,
+        widen: &feed_forward,
+    };
+    let transformer = Growth {
+        prefix: "single_blocks.",
+        blocks: 700,
+        widen: &|_, side| side,
+    };
+    grow(&copy.file("t5xxl.safetensors"), &encoder);
+    grow(&copy.file("flux1-schnell.safetensors"), &transformer);
+    let (from, to) = [(128, 3), (1024, 150)]
+        .map(|(wide, deep)| format!("\"d_ff\": {wide},\n   \"layers\": {deep}"))
+        .into();
+    copy.replace("meta.json", &from, &to);
+    copy.replace("meta.json", "\"single\": 3", "\"single\": 700");
+    copy
+}
+
+fn goldens() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
 }
 
 #[test]
@@ -87,12 +135,41 @@ fn the_computed_need_covers_the_peak_and_is_not_far_above() {
     if let Ok(folder) = std::env::var("NEED_FOLDER") {
         let sides = std::env::var("NEED_SIDES").unwrap_or("256".to_owned());
         for side in sides.split(',').map(|side| side.parse().expect("pixels")) {
-            assert_covered(Path::new(&folder), "flux", side);
-            assert_covered(Path::new(&folder), "sd3", side);
+            assert_covered(Path::new(&folder), "flux", side, Arithmetic::default());
+            assert_covered(Path::new(&folder), "sd3", side, Arithmetic::default());
         }
         return;
     }
-    let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
-    assert_covered(&goldens.join("tiny-flux"), "flux", 256);
-    assert_covered(&goldens.join("tiny-sd3"), "sd3", 256);
+    let how = |dtype, encoders| Arithmetic { dtype, encoders };
+    for how in [
+        how(Dtype::F32, Encoders::Keep),
+        how(Dtype::F32, Encoders::Drop),
+        how(Dtype::Bf16, Encoders::Keep),
+    ] {
+        assert_covered(&goldens().join("tiny-flux"), "flux", 256, how);
+        assert_covered(&goldens().join("tiny-sd3"), "sd3", 256, how);
+    }
+}
+
+#[test]
+fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
+    let model = heavy();
+    let need =
+        |dtype, encoders| assert_covered(model.path(), "flux", 128, Arithmetic { dtype, encoders });
+    let whole = need(Dtype::F32, Encoders::Keep);
+    let halves = need(Dtype::Bf16, Encoders::Keep);
+    assert!(halves < 0.7 * whole, "{halves} of {whole}");
+    need(Dtype::F32, Encoders::Drop);
+    need(Dtype::Bf16, Encoders::Drop);
+    let resident = |encoders| {
+        let how = Arithmetic {
+            dtype: Dtype::F32,
+            encoders,
+        };
+        let settings = Settings::on(Device::Host, how);
+        let found = manifest::of_folder(model.path(), Some(Family::Flux), settings, false);
+        found.expect("a manifest").residency_mb
+    };
+    let [kept, dropped] = [Encoders::Keep, Encoders::Drop].map(resident);
+    assert!(dropped + 100 < kept, "{dropped} beside {kept}");
 }

@@ -13,6 +13,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::arithmetic::{Arithmetic, Dtype};
 use crate::failure::Field;
 use crate::ids::{Device, Generation, JobId};
 use crate::messages::message;
@@ -63,6 +64,10 @@ pub enum FromWorker {
     Ready {
         /// Most memory the process has held so far, in bytes.
         peak_bytes: u64,
+        /// What it computes in.
+        dtype: Dtype,
+        /// Why that is another than the welcome's, where it is; one sentence.
+        because: Option<String>,
     },
     /// Alive; sent every half second by a thread of its own.
     Heartbeat {
@@ -114,7 +119,7 @@ pub enum FromWorker {
 message!(FromWorker {
     Hello = 1, 64;
     Loading = 2, 16;
-    Ready = 3, 16;
+    Ready = 3, 1024;
     Heartbeat = 4, 16;
     Step = 5, 128;
     Done = 6, 128;
@@ -137,6 +142,8 @@ pub struct Welcome {
     pub device: Device,
     /// Threads for the model's arithmetic.
     pub threads: u32,
+    /// What it should compute in, and where its encoders live.
+    pub arithmetic: Arithmetic,
     /// How the segment on descriptor 1 is laid out.
     pub geometry: Geometry,
 }

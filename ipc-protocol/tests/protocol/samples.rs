@@ -1,5 +1,6 @@
 //! One value of every message of both conversations, with a name each.
 
+use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::{
@@ -296,6 +297,10 @@ fn welcome(source: ModelSource) -> ToWorker {
         source,
         device: Device::Host,
         threads: 2,
+        arithmetic: Arithmetic {
+            dtype: Dtype::Bf16,
+            encoders: Encoders::Drop,
+        },
         geometry: Geometry {
             latents_bytes: 16_384,
             preview_bytes: 768,
@@ -338,6 +343,16 @@ pub fn from_worker() -> Vec<(&'static str, FromWorker)> {
             "FromWorker::Ready",
             FromWorker::Ready {
                 peak_bytes: 1 << 33,
+                dtype: Dtype::F32,
+                because: None,
+            },
+        ),
+        (
+            "FromWorker::Ready/otherwise",
+            FromWorker::Ready {
+                peak_bytes: 1 << 33,
+                dtype: Dtype::Bf16,
+                because: Some("no f16".into()),
             },
         ),
         (

@@ -101,6 +101,8 @@ pub struct Activation {
     pub per_megapixel: Mebibytes,
     /// For every (2^20 pixels) squared, where attention keeps its scores.
     pub per_megapixel_squared: Mebibytes,
+    /// Of every picture: what its prompt takes before it is drawn, where encoders are loaded for it.
+    pub least: Mebibytes,
 }
 
 impl Activation {
@@ -110,7 +112,7 @@ impl Activation {
         let linear = (pixels * u128::from(self.per_megapixel.0)).div_ceil(1 << 20);
         let square = (pixels * pixels * u128::from(self.per_megapixel_squared.0)).div_ceil(1 << 40);
         let sum = u128::from(self.base.0) + linear + square;
-        Mebibytes(u64::try_from(sum).unwrap_or(u64::MAX / 4))
+        Mebibytes(u64::try_from(sum).unwrap_or(u64::MAX / 4)).max(self.least)
     }
 }
 

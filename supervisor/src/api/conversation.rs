@@ -291,7 +291,7 @@ fn report(picture: &Picture, guidance: f32) -> JobReport {
         receipt: ReceiptFacts {
             digest: picture.model.digest.clone(),
             sampler: picture.model.sampler.to_owned(),
-            dtype: picture.model.dtype.to_owned(),
+            dtype: picture.model.dtype.to_string(),
             guidance,
         },
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use ipc_protocol::arithmetic::Arithmetic;
+
 use super::models::{Place, store, trouble};
 use super::{CommandError, say};
 use crate::config::Config;
@@ -94,7 +96,9 @@ fn folder(
 ) -> Result<(), CommandError> {
     let worker = worker()?;
     let name = path.display().to_string();
-    let structure = match spawn::inspect(&worker, path, family).map_err(unasked)? {
+    // What a folder holds does not depend on how it is computed.
+    let looked = spawn::inspect(&worker, path, family, Arithmetic::default());
+    let structure = match looked.map_err(unasked)? {
         Ok(_) => Verdict::Good,
         Err(why) => Verdict::Bad(why),
     };

@@ -200,6 +200,10 @@ pub struct Model {
     pub device: Option<String>,
     /// Threads of its arithmetic.
     pub threads: Option<u32>,
+    /// `f32`, `bf16` or `f16`: what encoders and transformer compute in.
+    pub dtype: Option<String>,
+    /// `keep`, `drop` or `cpu`: where the text encoders are between two prompts.
+    pub encoders: Option<String>,
     /// Of the synthetic family.
     pub params: Option<Synthetic>,
 }

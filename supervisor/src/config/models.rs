@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use ipc_protocol::arithmetic::{Arithmetic, Dtype};
 use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
@@ -25,15 +27,15 @@ pub struct Served {
     pub digest: String,
     /// How its sigmas are chosen.
     pub sampler: &'static str,
-    /// Its arithmetic.
-    pub dtype: &'static str,
+    /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
+    pub arithmetic: Arithmetic,
 }
 
 /// Every model by key, as the hands know them.
 pub type Catalogue = BTreeMap<ModelKey, Served>;
 
-/// Looks at a folder of weights; the error is a sentence that names the file.
-pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>) -> Result<FolderFacts, String>;
+/// Looks at a folder of weights of a family, to be computed so; the error is a sentence that names the file.
+pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Result<FolderFacts, String>;
 
 /// The folder a model was fetched to, if it was; the error is a sentence about its section.
 pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<PathBuf>, String>;
@@ -108,20 +110,43 @@ fn threads(section: &Model, facts: &Facts<'_>) -> u32 {
     section.threads.unwrap_or(facts.threads).max(1)
 }
 
+/// What a section says of its model's arithmetic.
+fn arithmetic(section: &Model) -> Result<Arithmetic, String> {
+    let said = Arithmetic {
+        dtype: word("dtype", section.dtype.as_deref())?,
+        encoders: word("encoders", section.encoders.as_deref())?,
+    };
+    if section.family.as_deref() == Some("synthetic") && said != Arithmetic::default() {
+        return Err(
+            "dtype and encoders mean nothing to family \"synthetic\", which has no weights".into(),
+        );
+    }
+    Ok(said)
+}
+
+/// The value of a setting that is one of a few words.
+fn word<T: FromStr<Err = String> + Default>(name: &str, said: Option<&str>) -> Result<T, String> {
+    said.map_or(Ok(T::default()), |said| {
+        said.parse().map_err(|why| format!("{name}: {why}"))
+    })
+}
+
 fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Served), String> {
     let key = ModelKey::new(key)?;
+    let arithmetic = arithmetic(section)?;
     let (source, found) = match (&section.path, section.family.as_deref()) {
         (None, Some("synthetic")) => synthetic(section.params.unwrap_or_default(), facts)?,
-        (Some(path), family) => folder(path, family, facts)?,
+        (Some(path), family) => folder(path, family, arithmetic, facts)?,
         (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
             ("flux-schnell", _) => match fetched(&key, section, Family::Flux, facts)? {
                 Ok(found) => found,
-                Err(why) => return Ok(absent(key, Family::Flux, why)),
+                Err(why) => return Ok(absent(key, Family::Flux, arithmetic, why)),
             },
             ("sd3.5-turbo", _) => match fetched(&key, section, Family::Sd3, facts)? {
                 Ok(found) => found,
-                Err(why) => return Ok(absent(key, Family::Sd3, why)),
+                Err(why) => return Ok(absent(key, Family::Sd3, arithmetic, why)),
             },
+            // The table knows it in f32 with its encoders kept, which is the most that it can need.
             (_, Some(found)) => (
                 ModelSource::Embedded {
                     key: key.to_string(),
@@ -137,7 +162,8 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
             return Err(format!("{family:?} is not one of flux, sd3, synthetic"));
         }
     };
-    Ok(from_facts(key, source, found, threads(section, facts)))
+    let threads = threads(section, facts);
+    Ok(from_facts(key, source, found, threads, arithmetic))
 }
 
 /// What a fetch has brought, or why it cannot be used. Nobody wrote that folder into the settings, so
@@ -149,7 +175,7 @@ fn fetched(
     facts: &Facts<'_>,
 ) -> Result<Result<(ModelSource, FolderFacts), String>, String> {
     Ok(match (facts.fetched)(key.as_str(), section)? {
-        Some(path) => folder(&path, Some(family.word()), facts).map_err(|why| {
+        Some(path) => folder(&path, Some(family.word()), arithmetic(section)?, facts).map_err(|why| {
             format!("its fetched files cannot be used: {why}; `imagepool models verify {key}` checks them")
         }),
         None => Err(format!(
@@ -162,12 +188,13 @@ fn fetched(
 fn folder(
     path: &Path,
     family: Option<&str>,
+    arithmetic: Arithmetic,
     facts: &Facts<'_>,
 ) -> Result<(ModelSource, FolderFacts), String> {
     let path = path
         .canonicalize()
         .map_err(|error| format!("path = {}: {error}", path.display()))?;
-    let found = (facts.inspect)(&path, family)?;
+    let found = (facts.inspect)(&path, family, arithmetic)?;
     let source = ModelSource::Folder {
         path: path
             .to_str()
@@ -179,7 +206,17 @@ fn folder(
 }
 
 /// A real model whose files are not here, or are no use. It keeps its place in the registry, with the reason.
-fn absent(key: ModelKey, family: Family, why: String) -> (ModelSpec, Served) {
+fn absent(
+    key: ModelKey,
+    family: Family,
+    arithmetic: Arithmetic,
+    why: String,
+) -> (ModelSpec, Served) {
+    let in_f32 = if family == Family::Flux {
+        64_600
+    } else {
+        52_400
+    };
     let facts = FolderFacts {
         family,
         default_size: square(1024),
@@ -189,15 +226,15 @@ fn absent(key: ModelKey, family: Family, why: String) -> (ModelSpec, Served) {
             max: if family == Family::Flux { 2048 } else { 1536 },
         },
         steps: (4, 50),
-        residency: Mebibytes(if family == Family::Flux {
-            64_600
-        } else {
-            52_400
+        residency: Mebibytes(match arithmetic.dtype {
+            Dtype::F32 => in_f32,
+            Dtype::Bf16 | Dtype::F16 => in_f32 / 2,
         }),
         activation: Activation {
             base: Mebibytes(256),
             per_megapixel: Mebibytes(6 * 1024),
             per_megapixel_squared: Mebibytes(0),
+            least: Mebibytes(0),
         },
         per_thread: Mebibytes::ZERO,
         digest: String::new(),
@@ -206,7 +243,7 @@ fn absent(key: ModelKey, family: Family, why: String) -> (ModelSpec, Served) {
         path: String::new(),
         family: Some(family.word().to_owned()),
     };
-    let (spec, served) = from_facts(key, source, facts, 1);
+    let (spec, served) = from_facts(key, source, facts, 1, arithmetic);
     let spec = ModelSpec {
         missing: Some(why),
         ..spec
@@ -249,6 +286,7 @@ fn from_facts(
     source: ModelSource,
     facts: FolderFacts,
     threads: u32,
+    arithmetic: Arithmetic,
 ) -> (ModelSpec, Served) {
     let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max));
     let segment = Mebibytes::holding(geometry.total_bytes());
@@ -263,6 +301,7 @@ fn from_facts(
             on_cuda: None,
             activation: Activation {
                 base: facts.activation.base + for_threads,
+                least: facts.activation.least + for_threads,
                 ..facts.activation
             },
         },
@@ -283,7 +322,8 @@ fn from_facts(
         min_workers: None,
         max_workers: None,
         device: DeviceWish::Auto,
-        params: String::new(),
+        // A worker that computes otherwise is another worker.
+        params: format!("{} {}", arithmetic.dtype, arithmetic.encoders),
         missing: None,
     };
     let served = Served {
@@ -296,7 +336,7 @@ fn from_facts(
             Family::Sd3 => "euler, shifted sigmas",
             Family::Synthetic => "synthetic",
         },
-        dtype: "f32",
+        arithmetic,
     };
     (spec, served)
 }
@@ -331,6 +371,7 @@ fn square(side: u32) -> PictureSize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_protocol::arithmetic::Encoders;
 
     fn built(text: &str) -> Result<(Registry, Catalogue), String> {
         let file = super::super::file::parse(text)?;
@@ -345,7 +386,7 @@ mod tests {
         ]);
         let facts = Facts {
             built_in,
-            inspect: &|path, _| Err(format!("nothing to see in {}", path.display())),
+            inspect: &|path, _, _| Err(format!("nothing to see in {}", path.display())),
             fetched: &|_, _| Ok(None),
             threads: 1,
         };
@@ -386,7 +427,7 @@ mod tests {
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
         let facts = Facts {
             built_in,
-            inspect: &|_, family| {
+            inspect: &|_, family, _| {
                 assert_eq!(family, Some("flux"));
                 Ok(small())
             },
@@ -415,7 +456,7 @@ mod tests {
         let here = tempfile::tempdir().expect("a temporary folder");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            inspect: &|_, _| Err("ae.safetensors is cut short".into()),
+            inspect: &|_, _, _| Err("ae.safetensors is cut short".into()),
             fetched: &|_, _| Ok(Some(here.path().to_owned())),
             threads: 1,
         };
@@ -463,7 +504,7 @@ mod tests {
         let file = super::super::file::parse(&text).expect("three folders");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            inspect: &|_, _| {
+            inspect: &|_, _, _| {
                 Ok(FolderFacts {
                     digest: String::new(),
                     ..small()
@@ -477,6 +518,51 @@ mod tests {
         assert_ne!(spec("a").digest, spec("b").digest);
         assert_eq!(spec("b").digest, spec("c").digest);
         assert_eq!(catalogue[&spec("a").key].digest, "");
+    }
+
+    #[test]
+    fn the_arithmetic_of_a_section_reaches_the_look_at_its_folder_and_the_worker() {
+        let here = tempfile::tempdir().expect("a temporary folder");
+        let text = format!(
+            "[models.mine]\npath = {:?}\ndtype = \"bf16\"\nencoders = \"drop\"",
+            here.path()
+        );
+        let file = super::super::file::parse(&text).expect("valid TOML");
+        let wanted = Arithmetic {
+            dtype: Dtype::Bf16,
+            encoders: Encoders::Drop,
+        };
+        let facts = Facts {
+            built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
+            inspect: &|_, _, arithmetic| {
+                assert_eq!(arithmetic, wanted);
+                Ok(small())
+            },
+            fetched: &|_, _| Ok(None),
+            threads: 1,
+        };
+        let (registry, catalogue) = build(&file.models, &facts).expect("good settings");
+        let key = ModelKey::new("mine").expect("a key");
+        assert_eq!(catalogue[&key].arithmetic, wanted);
+        // What the pool compares when settings are read again.
+        let params = |name| registry.find(name).map(|spec| spec.params.clone());
+        assert_ne!(params("mine"), params("pocket-flux"));
+    }
+
+    #[test]
+    fn a_word_that_is_no_arithmetic_is_refused_by_section_and_setting() {
+        let error = built("[models.pocket-flux]\ndtype = \"f64\"").expect_err("no such dtype");
+        let sentence = "[models.pocket-flux]: dtype: \"f64\" is not one of f32, bf16, f16";
+        assert_eq!(error, sentence);
+        let error = built("[models.pocket-flux]\nencoders = \"gpu\"").expect_err("no such place");
+        let sentence = "[models.pocket-flux]: encoders: \"gpu\" is not one of keep, drop, cpu";
+        assert_eq!(error, sentence);
+        let error = built("[models.syn]\nfamily = \"synthetic\"\ndtype = \"bf16\"");
+        let error = error.expect_err("a pattern has no dtype");
+        assert!(
+            error.starts_with("[models.syn]: dtype and encoders"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Verb;
@@ -89,8 +90,8 @@ pub struct ModelFacts {
     pub digest: String,
     /// How its sigmas are chosen.
     pub sampler: &'static str,
-    /// Its arithmetic.
-    pub dtype: &'static str,
+    /// What the worker that drew it computes in.
+    pub dtype: Dtype,
 }
 
 /// A request that became jobs. Dropping it tells the pool that nobody waits any more.

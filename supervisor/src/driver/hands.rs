@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::worker::{FromWorker, Timings};
@@ -24,6 +25,8 @@ pub(super) struct WorkerHand {
     pub device: Device,
     pub stderr: LastLines,
     pub running: Option<Running>,
+    /// What it computes in, since it was ready.
+    pub dtype: Option<Dtype>,
     /// Its last words, where it said why it cannot go on.
     pub last_words: Option<String>,
     /// How it ended, while frames it had sent before are still on their way.
@@ -63,6 +66,7 @@ impl WorkerHand {
             device,
             stderr: LastLines::default(),
             running: None,
+            dtype: None,
             last_words: None,
             exit: None,
             silent: false,
@@ -142,8 +146,9 @@ impl WorkerHand {
         }
     }
 
-    /// The pixels of a finished job, copied once, or what is wrong with its `Done`.
-    pub fn picture(&self, job: JobId, size: PictureSize) -> Result<Vec<u8>, String> {
+    /// The pixels of a finished job, copied once, and what they were computed in; or what is wrong with
+    /// its `Done`.
+    pub fn picture(&self, job: JobId, size: PictureSize) -> Result<(Vec<u8>, Dtype), String> {
         let Some(running) = self.running.as_ref().filter(|running| running.job == job) else {
             return Err(format!("a picture of job {job}, which it does not have"));
         };
@@ -159,10 +164,10 @@ impl WorkerHand {
                 running.step, running.steps
             ));
         }
+        let dtype = self.dtype.ok_or("a picture before it was ready")?;
         let segment = self.segment().ok_or("a picture without a segment")?;
-        segment
-            .read(Slot::Picture, size.rgb8_bytes())
-            .map_err(|error| error.to_string())
+        let rgb8 = segment.read(Slot::Picture, size.rgb8_bytes());
+        Ok((rgb8.map_err(|error| error.to_string())?, dtype))
     }
 
     /// The job it ran, with a copy of the newest latents of it where a frame had named any.
@@ -199,6 +204,7 @@ pub(super) struct Drawn {
     pub rgb8: Vec<u8>,
     pub prompt_was_cut: bool,
     pub model: ModelKey,
+    pub dtype: Dtype,
 }
 
 /// One conversation with a door.

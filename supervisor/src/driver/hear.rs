@@ -1,6 +1,7 @@
 //! What workers do, turned into events. Nothing a worker says is believed before it was compared with
 //! what we know of it.
 
+use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
 use ipc_protocol::version::{PROTOCOL, mismatch};
@@ -13,6 +14,7 @@ use super::hands::{Drawn, FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
 use crate::link::{Heard, Link};
 use crate::process::{stderr, watch};
+use crate::telemetry;
 
 impl Driver {
     pub(super) fn hear(&mut self, FromGeneration { worker, news }: FromGeneration) {
@@ -89,6 +91,7 @@ impl Driver {
             source: served.source.clone(),
             device: hand.device,
             threads: served.threads,
+            arithmetic: served.arithmetic,
             geometry: served.geometry,
         });
         match link {
@@ -120,10 +123,17 @@ impl Driver {
                 worker,
                 permille: permille.min(1000),
             }),
-            FromWorker::Ready { peak_bytes } => self.happen(Event::WorkerReady {
-                worker,
-                footprint: Some(host_footprint(peak_bytes)),
-            }),
+            FromWorker::Ready {
+                peak_bytes,
+                dtype,
+                because,
+            } => {
+                self.computes(worker, dtype, because.as_deref());
+                self.happen(Event::WorkerReady {
+                    worker,
+                    footprint: Some(host_footprint(peak_bytes)),
+                });
+            }
             FromWorker::Heartbeat { resident_bytes } => {
                 self.happen(Event::FootprintMeasured {
                     worker,
@@ -157,7 +167,7 @@ impl Driver {
                     return;
                 };
                 match hand.picture(job, size) {
-                    Ok(rgb8) => {
+                    Ok((rgb8, dtype)) => {
                         hand.running = None;
                         let model = hand.model.clone();
                         if let Some(job) = self.jobs.get_mut(&job) {
@@ -165,6 +175,7 @@ impl Driver {
                                 rgb8,
                                 prompt_was_cut,
                                 model,
+                                dtype,
                             });
                         }
                         self.happen(Event::JobFinished {
@@ -206,6 +217,16 @@ impl Driver {
             hand.unname_segment();
         }
         self.happen(Event::WorkerSaidHello { worker });
+    }
+
+    /// A worker chose its arithmetic: for receipts, and for operators, who wished for one.
+    fn computes(&mut self, worker: Generation, dtype: Dtype, because: Option<&str>) {
+        let Some(hand) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        hand.dtype = Some(dtype);
+        let wished = self.catalogue[&hand.model].arithmetic.dtype;
+        telemetry::events::computes(&hand.name, wished, dtype, because);
     }
 
     /// A worker said what cannot be. The latents it named before may be as wrong, so no attempt goes on

@@ -171,7 +171,7 @@ impl Driver {
                     model: ModelFacts {
                         digest: served.digest.clone(),
                         sampler: served.sampler,
-                        dtype: served.dtype,
+                        dtype: drawn.dtype,
                     },
                 }))
             }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
 use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
@@ -88,7 +89,7 @@ pub fn models(config: &Config, worker_program: &Path) -> Result<(Registry, Catal
     let store = Store::at(hub_settings(config).folder);
     let facts = models::Facts {
         built_in: hub::built_in()?,
-        inspect: &|path, family| inspect(worker_program, path, family),
+        inspect: &|path, family, arithmetic| inspect(worker_program, path, family, arithmetic),
         fetched: &|key, section| {
             let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
             let found = store.wanted(key, variant, revision)?;
@@ -126,7 +127,13 @@ fn threads_per_worker(config: &Config) -> u32 {
 }
 
 /// Lets the worker program look at a folder of weights; its own sentence names the file.
-fn inspect(worker: &Path, folder: &Path, family: Option<&str>) -> Result<FolderFacts, String> {
-    let said = spawn::inspect(worker, folder, family).map_err(|error| error.to_string())??;
+fn inspect(
+    worker: &Path,
+    folder: &Path,
+    family: Option<&str>,
+    arithmetic: Arithmetic,
+) -> Result<FolderFacts, String> {
+    let said = spawn::inspect(worker, folder, family, arithmetic);
+    let said = said.map_err(|error| error.to_string())??;
     hub::read_manifest(&said)
 }

@@ -31,6 +31,7 @@ struct Terms {
     base_mb: u64,
     per_megapixel_mb: u64,
     per_megapixel_squared_mb: u64,
+    least_mb: u64,
 }
 
 /// Reads the manifest of one folder.
@@ -80,6 +81,7 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
             base: Mebibytes(manifest.activation.base_mb),
             per_megapixel: Mebibytes(manifest.activation.per_megapixel_mb),
             per_megapixel_squared: Mebibytes(manifest.activation.per_megapixel_squared_mb),
+            least: Mebibytes(manifest.activation.least_mb),
         },
         per_thread: Mebibytes(manifest.per_thread_mb),
         digest: manifest.digest,

@@ -17,6 +17,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
+use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Generation;
 use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
 use tokio::process::{Child, Command};
@@ -139,7 +140,8 @@ fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawn
     })
 }
 
-/// Lets the worker program look at a folder of weights; gives what it printed, or its own sentence.
+/// Lets the worker program look at a folder of weights that is to be computed so; gives what it printed,
+/// or its own sentence.
 ///
 /// # Errors
 /// It could not be started.
@@ -147,9 +149,12 @@ pub fn inspect(
     program: &Path,
     folder: &Path,
     family: Option<&str>,
+    arithmetic: Arithmetic,
 ) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
     command.arg("--inspect").arg(folder);
+    command.args(["--dtype", arithmetic.dtype.word()]);
+    command.args(["--encoders", arithmetic.encoders.word()]);
     if let Some(family) = family {
         command.args(["--family", family]);
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipc_protocol::arithmetic::Dtype;
+use ipc_protocol::ids::WorkerName;
 use pool::{Exit, KilledBy, Notice};
 use tracing::{error, info, warn};
 
@@ -93,6 +95,16 @@ pub fn tell(notice: &Notice) {
             "A dead worker's memory did not come back."
         ),
         Notice::Draining { jobs } => info!(jobs, "Draining: nothing new is taken."),
+    }
+}
+
+/// Tells what a worker computes in; where that is not what was wished for, it is a warning with the reason.
+pub fn computes(name: &WorkerName, wished: Dtype, dtype: Dtype, because: Option<&str>) {
+    if wished == dtype {
+        info!(%name, %dtype, "Worker computes in {dtype}.");
+    } else {
+        let because = because.unwrap_or("it does not say why");
+        warn!(%name, %wished, %dtype, "Worker computes in {dtype} instead of {wished}: {because}.");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use candle_core::{Device, Tensor};
+pub use ipc_protocol::arithmetic::Encoders;
 use std::collections::VecDeque;
 
 /// What encoders make of a prompt.
@@ -27,42 +28,11 @@ impl Encoded {
     }
 }
 
-/// What becomes of the text encoders between two prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Encoders {
-    /// They stay on the model's device.
-    #[default]
-    Keep,
-    /// They are loaded for a prompt and freed after it.
-    Drop,
-    /// They stay in the host's memory and encode there.
-    Cpu,
-}
-
-impl Encoders {
-    /// The setting of that name.
-    ///
-    /// # Errors
-    /// [`Fault::Configuration`] for any other word.
-    pub fn named(word: &str) -> Result<Encoders, Fault> {
-        match word {
-            "keep" => Ok(Encoders::Keep),
-            "drop" => Ok(Encoders::Drop),
-            "cpu" => Ok(Encoders::Cpu),
-            _ => Err(Fault::configuration(
-                word,
-                "encoders",
-                "is not one of keep, drop, cpu",
-            )),
-        }
-    }
-
-    /// The device on which they run when the model is on `device`.
-    pub fn device(self, device: &Device) -> Device {
-        match self {
-            Encoders::Keep | Encoders::Drop => device.clone(),
-            Encoders::Cpu => Device::Cpu,
-        }
+/// The device on which encoders run when the model is on `device`.
+pub fn home(place: Encoders, device: &Device) -> Device {
+    match place {
+        Encoders::Keep | Encoders::Drop => device.clone(),
+        Encoders::Cpu => Device::Cpu,
     }
 }
 

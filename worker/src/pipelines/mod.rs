@@ -24,6 +24,7 @@ pub mod layers;
 pub mod modulation;
 pub mod need;
 pub mod pocket;
+pub mod precision;
 mod preset;
 pub mod preview;
 pub mod sd3;
@@ -38,6 +39,8 @@ use crate::device::DeviceWish;
 use crate::fault::Fault;
 use candle_core::DType;
 use encoders::Encoders;
+use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::ids::Device;
 use std::path::PathBuf;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
@@ -196,6 +199,16 @@ impl Default for Settings {
         Settings {
             dtype: DType::F32,
             encoders: Encoders::Keep,
+        }
+    }
+}
+
+impl Settings {
+    /// What a worker on `device` makes of a section's words.
+    pub fn on(device: Device, wished: Arithmetic) -> Settings {
+        Settings {
+            dtype: precision::of_tensors(precision::chosen(wished.dtype, device).dtype),
+            encoders: wished.encoders,
         }
     }
 }

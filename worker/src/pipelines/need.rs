@@ -4,10 +4,14 @@
 //! the peak are the transformer's widest block and the decoder's last level; both are polynomials in the
 //! number of pixels, and each coefficient here is the larger of theirs.
 
+use crate::pipelines::encoders::Encoders;
 use crate::pipelines::folder::FluxFiles;
 use crate::pipelines::sd3::files::Sd3Files;
 use crate::pipelines::sd3::sizes::Sd3ModelSizes;
 use crate::pipelines::sizes::{DecoderSizes, FluxModelSizes, T5Sizes};
+use crate::pipelines::{Settings, t5};
+use crate::weights::Weights;
+use candle_core::DType;
 use serde::Serialize;
 
 const MIB: u64 = 1 << 20;
@@ -25,7 +29,7 @@ const F32: f64 = 4.0;
 const PROCESS: f64 = 14.0 * MIB as f64;
 
 /// Memory for drawing, whole MiB: `base + per_megapixel * p + per_megapixel_squared * p * p` for a
-/// picture of `p * 2^20` pixels, each term rounded up.
+/// picture of `p * 2^20` pixels, each term rounded up, and never below `least`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Activation {
     /// Whatever the size is.
@@ -34,6 +38,8 @@ pub struct Activation {
     pub per_megapixel_mb: u64,
     /// Attention scores, which are kept whole.
     pub per_megapixel_squared_mb: u64,
+    /// Of every picture: encoders that are loaded for its prompt, and what they compute.
+    pub least_mb: u64,
 }
 
 impl Activation {
@@ -43,7 +49,8 @@ impl Activation {
         let linear = (pixels * u128::from(self.per_megapixel_mb)).div_ceil(1 << 20);
         let squares = u128::from(self.per_megapixel_squared_mb);
         let square = (pixels * pixels * squares).div_ceil(1 << 40);
-        self.base_mb + u64::try_from(linear + square).unwrap_or(u64::MAX / 4)
+        let drawing = self.base_mb + u64::try_from(linear + square).unwrap_or(u64::MAX / 4);
+        drawing.max(self.least_mb)
     }
 }
 
@@ -55,40 +62,121 @@ pub fn whole_mb(bytes: f64) -> u64 {
     (bytes / MIB as f64).ceil() as u64
 }
 
-/// MiB of a worker that has loaded a FLUX model: weights widened to f32, the program's own pages with
-/// `embedded` bytes of weight files among them, and the widest tensor once more as it is stored.
-pub fn flux_residency_mb(files: &FluxFiles, embedded: u64) -> u64 {
-    let decoder = files
-        .autoencoder
-        .elements(|name| !name.starts_with("encoder."));
-    let others = [&files.transformer, &files.t5, &files.clip].map(|file| file.elements(|_| true));
-    let elements = (decoder + others.iter().sum::<u64>()) as f64;
-    whole_mb(PROCESS + elements * F32 + embedded as f64)
+/// What a model takes of the host's memory where a processor computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// MiB of a worker that has loaded it.
+    pub residency_mb: u64,
+    /// What a job adds.
+    pub activation: Activation,
 }
 
-/// MiB of a worker that has loaded a Stable Diffusion 3.5 model, as [`flux_residency_mb`].
-pub fn sd3_residency_mb(files: &Sd3Files) -> u64 {
-    let decoder = files
-        .autoencoder
-        .elements(|name| !name.starts_with("encoder."));
-    let others = [&files.transformer, &files.t5, &files.clip_l, &files.clip_g];
-    let others: u64 = others.iter().map(|part| part.elements(|_| true)).sum();
-    whole_mb(PROCESS + (decoder + others) as f64 * F32)
-}
-
-/// What drawing with a Stable Diffusion 3.5 model takes, guidance included: a batch of two.
-pub fn sd3_activation(sizes: &Sd3ModelSizes) -> Activation {
-    let t = &sizes.transformer;
-    let (hidden, heads) = (t.hidden_size() as f64, t.depth as f64);
-    let text = (sizes.t5.length + sizes.clip_l.max_position_embeddings) as f64;
-    // A joint block holds both streams, queries, keys, values, what was attended and its MLP.
-    let tokens = Tokens {
-        bytes: 2.0 * TOKEN_WIDTHS * hidden * F32,
-        scores: 2.0 * 2.0 * heads * F32,
-        text,
+/// What a FLUX model takes, the program's own pages with `embedded` bytes of weight files among them.
+pub fn flux_need(files: &FluxFiles, embedded: u64, settings: Settings) -> Need {
+    let sizes = &files.described.sizes;
+    let parts = Parts {
+        t5: &files.t5,
+        clips: vec![&files.clip],
+        transformer: &files.transformer,
+        autoencoder: &files.autoencoder,
     };
-    activation(&tokens, &sizes.decoder, &sizes.t5)
+    let held = parts.held(settings.dtype, embedded);
+    held.need(settings, &flux_tokens(sizes), &sizes.decoder, &sizes.t5)
 }
+
+/// What a Stable Diffusion 3.5 model takes.
+pub fn sd3_need(files: &Sd3Files, settings: Settings) -> Need {
+    let sizes = &files.described.sizes;
+    let parts = Parts {
+        t5: &files.t5,
+        clips: vec![&files.clip_l, &files.clip_g],
+        transformer: &files.transformer,
+        autoencoder: &files.autoencoder,
+    };
+    let held = parts.held(settings.dtype, 0);
+    held.need(settings, &sd3_tokens(sizes), &sizes.decoder, &sizes.t5)
+}
+
+/// The weights of a model.
+struct Parts<'a> {
+    t5: &'a Weights,
+    clips: Vec<&'a Weights>,
+    transformer: &'a Weights,
+    autoencoder: &'a Weights,
+}
+
+impl Parts<'_> {
+    fn held(&self, dtype: DType, embedded: u64) -> Held {
+        let width = dtype.size_in_bytes();
+        let is_down = |name: &str| name.ends_with(".wo.weight");
+        let down = self
+            .t5
+            .held_bytes(t5::down_dtype(dtype).size_in_bytes(), is_down);
+        let t5 = self.t5.held_bytes(width, |name| !is_down(name)) + down;
+        let clips = self
+            .clips
+            .iter()
+            .map(|clip| clip.held_bytes(width, |_| true));
+        let decoder = |name: &str| !name.starts_with("encoder.");
+        let encoders = self.clips.iter().chain([&self.t5]);
+        // A product of halves widens its matrix.
+        let widened = if dtype == DType::F32 { 0.0 } else { F32 };
+        let widest = encoders.map(|part| part.widest_matrix()).max();
+        Held {
+            encoders: (t5 + clips.sum::<u64>()) as f64,
+            others: (self.transformer.held_bytes(width, |_| true)
+                + self.autoencoder.held_bytes(4, decoder)) as f64,
+            process: PROCESS + embedded as f64,
+            encoding: widest.unwrap_or(0) as f64 * widened,
+            drawing: self.transformer.widest_matrix() as f64 * widened,
+        }
+    }
+}
+
+/// Bytes that a worker holds of a model.
+struct Held {
+    encoders: f64,
+    /// Transformer and decoder.
+    others: f64,
+    process: f64,
+    /// The widest matrix of the encoders and of the transformer while it is multiplied with.
+    encoding: f64,
+    drawing: f64,
+}
+
+impl Held {
+    fn need(
+        &self,
+        settings: Settings,
+        tokens: &Tokens,
+        decoder: &DecoderSizes,
+        t5: &T5Sizes,
+    ) -> Need {
+        let encoding = encoding(t5) + self.encoding;
+        let drawing = tokens.bytes * tokens.text + tokens.scores * tokens.text * tokens.text;
+        let drawing = drawing + self.drawing;
+        let all = self.others + self.encoders;
+        let (resident, base, least) = match settings.encoders {
+            Encoders::Keep | Encoders::Cpu => (all, drawing.max(encoding), 0.0),
+            Encoders::Drop => {
+                // Encoders are loaded first, to know that they can be, and freed before the rest.
+                let resident = self.others.max(self.encoders);
+                (resident, drawing, all - resident + encoding + MARGIN)
+            }
+        };
+        Need {
+            residency_mb: whole_mb(self.process + resident),
+            activation: Activation {
+                base_mb: whole_mb(base + MARGIN),
+                least_mb: whole_mb(least),
+                ..by_pixels(tokens, decoder)
+            },
+        }
+    }
+}
+
+/// What the books are always ahead of the counts.
+const MARGIN: f64 = 8.0 * MIB as f64;
 
 /// Widths of a stream that a token of a joint block takes at the same time.
 const TOKEN_WIDTHS: f64 = 20.0;
@@ -100,36 +188,51 @@ struct Tokens {
     text: f64,
 }
 
-/// What drawing with a FLUX model takes.
-pub fn flux_activation(sizes: &FluxModelSizes) -> Activation {
+/// A Stable Diffusion 3.5 model's tokens, guidance included: a batch of two.
+fn sd3_tokens(sizes: &Sd3ModelSizes) -> Tokens {
+    let t = &sizes.transformer;
+    let (hidden, heads) = (t.hidden_size() as f64, t.depth as f64);
+    // A joint block holds both streams, queries, keys, values, what was attended and its MLP.
+    Tokens {
+        bytes: 2.0 * TOKEN_WIDTHS * hidden * F32,
+        scores: 2.0 * 2.0 * heads * F32,
+        text: (sizes.t5.length + sizes.clip_l.max_position_embeddings) as f64,
+    }
+}
+
+/// A FLUX model's tokens.
+fn flux_tokens(sizes: &FluxModelSizes) -> Tokens {
     let t = &sizes.transformer;
     let (hidden, heads) = (t.hidden_size as f64, t.num_heads as f64);
     // A single block holds its input, linear1's output, queries, keys, values, the MLP and their row.
-    let tokens = Tokens {
+    Tokens {
         bytes: (4.0 * t.mlp_ratio as f64 + 12.0) * hidden * F32,
         scores: 2.0 * heads * F32, // and their softmax
         text: sizes.t5.length as f64,
-    };
-    activation(&tokens, &sizes.decoder, &sizes.t5)
+    }
 }
 
-/// The larger of transformer and decoder, coefficient by coefficient.
-fn activation(tokens: &Tokens, decoder: &DecoderSizes, t5: &T5Sizes) -> Activation {
-    let (text, count) = (tokens.text, MEGAPIXEL / (TOKEN * TOKEN)); // of a megapixel
+/// What T5 takes beside its weights.
+fn encoding(t5: &T5Sizes) -> f64 {
+    let words = t5.length as f64;
+    (8.0 * t5.d_ff as f64 + 2.0 * t5.num_heads as f64 * words) * words * F32
+}
+
+/// What a picture's pixels take: the larger of transformer and decoder, coefficient by coefficient.
+fn by_pixels(tokens: &Tokens, decoder: &DecoderSizes) -> Activation {
+    let count = MEGAPIXEL / (TOKEN * TOKEN); // of a megapixel
     let widest = decoder.ch_mult.iter().take(2).max();
     let widest = widest.map_or(0, |m| m * decoder.ch) as f64;
     // A residual block keeps its input, a convolution its input twice and its output.
     let decoder_bytes = 6.0 * widest * F32 * MEGAPIXEL;
     let latents = MEGAPIXEL / (LATENT * LATENT);
     // Scores of every pair of tokens: (text + n)^2, expanded.
-    let linear = (tokens.bytes + tokens.scores * 2.0 * text) * count;
+    let linear = (tokens.bytes + tokens.scores * 2.0 * tokens.text) * count;
     let square = (tokens.scores * count * count).max(2.0 * F32 * latents * latents);
-    let words = t5.length as f64;
-    let encoder = (8.0 * t5.d_ff as f64 + 2.0 * t5.num_heads as f64 * words) * words * F32;
-    let base = (tokens.bytes * text + tokens.scores * text * text).max(encoder);
     Activation {
-        base_mb: whole_mb(base) + 8,
+        base_mb: 0,
         per_megapixel_mb: whole_mb(linear.max(decoder_bytes)),
         per_megapixel_squared_mb: whole_mb(square),
+        least_mb: 0,
     }
 }

@@ -67,7 +67,7 @@ impl Block {
 
 /// What the product that leads back into the stream runs in: what goes into it and what comes out pass
 /// f16's largest value with the published weights.
-fn down_dtype(dtype: DType) -> DType {
+pub fn down_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F16 => DType::F32,
         other => other,

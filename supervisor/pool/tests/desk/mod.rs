@@ -46,6 +46,7 @@ pub fn model(key: &str, mb: u64) -> ModelSpec {
                 base: Mebibytes(10),
                 per_megapixel: Mebibytes(0),
                 per_megapixel_squared: Mebibytes(0),
+                least: Mebibytes(0),
             },
         },
         default_size: size,

@@ -13,7 +13,7 @@ use crate::pipelines::autoencoder::Decoder;
 use crate::pipelines::drawing::{self, Drawing, Painter};
 pub use crate::pipelines::drawing::{PIXELS_PER_LATENT, SIZE_MULTIPLE};
 pub use crate::pipelines::encoders::Encoded;
-use crate::pipelines::encoders::{Bench, Encoders};
+use crate::pipelines::encoders::{Bench, Encoders, home};
 use crate::pipelines::folder::FluxFiles;
 use crate::pipelines::layers::finite;
 use crate::pipelines::preview::Colours;
@@ -60,7 +60,7 @@ impl Flux {
         let sizes = &files.described.sizes;
         let meter = Meter::new(&files.weights(), progress);
         let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-        let place = settings.encoders.device(device);
+        let place = home(settings.encoders, device);
         // Encoders first: where they are dropped again, what follows finds their memory free.
         let encoders = FluxEncoders::load(&files, &meter, settings.dtype, &place)?;
         let encoders = Bench::new(encoders, settings.encoders);
@@ -154,7 +154,7 @@ impl Flux {
     /// Encodes a prompt and says whether it was cut.
     fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, bool), Fault> {
         let ids = self.tokens.ids(prompt, None)?;
-        let device = self.encoders.place().device(&self.core.device);
+        let device = home(self.encoders.place(), &self.core.device);
         let (files, dtype) = (&self.files, self.core.dtype);
         let load = || {
             let absent = || Fault::Compute("the encoders' files are not kept".to_owned());

@@ -13,7 +13,7 @@ pub mod transformer;
 use crate::fault::Fault;
 use crate::pipelines::autoencoder::Decoder;
 use crate::pipelines::drawing::{self, Drawing, Painter};
-use crate::pipelines::encoders::{Bench, Encoded, Encoders};
+use crate::pipelines::encoders::{Bench, Encoded, Encoders, home};
 use crate::pipelines::layers::finite;
 use crate::pipelines::preview::{self, Colours};
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
@@ -67,7 +67,7 @@ impl Sd3 {
         let sizes = &files.described.sizes;
         let meter = Meter::new(&files.weights(), progress);
         let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-        let place = settings.encoders.device(device);
+        let place = home(settings.encoders, device);
         // Encoders first: where they are dropped again, what follows finds their memory free.
         let encoders = Sd3Encoders::load(&files, &meter, settings.dtype, &place)?;
         let encoders = Bench::new(encoders, settings.encoders);
@@ -166,7 +166,7 @@ impl Sd3 {
     /// Encodes a prompt and says whether it was cut.
     fn encode(&mut self, prompt: &str) -> Result<(Encoded, bool), Fault> {
         let ids = self.tokens.ids(prompt, None)?;
-        let device = self.encoders.place().device(&self.core.device);
+        let device = home(self.encoders.place(), &self.core.device);
         let (files, dtype) = (&self.files, self.core.dtype);
         let load = || {
             let absent = || Fault::Compute("the encoders' files are not kept".to_owned());

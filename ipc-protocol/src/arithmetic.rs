@@ -1,0 +1,114 @@
+//! How a model computes: the words of its section that only its worker acts on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bincode::{Decode, Encode};
+
+/// What a model's section says of its arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Arithmetic {
+    /// What encoders and transformer compute in.
+    pub dtype: Dtype,
+    /// What becomes of the encoders between two prompts.
+    pub encoders: Encoders,
+}
+
+/// What values are held and computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub enum Dtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of f32.
+    Bf16,
+    /// 16 bits up to 65504.
+    F16,
+}
+
+impl Dtype {
+    /// The word for it, in settings and receipts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::F32, Self::Bf16, Self::F16]
+            .into_iter()
+            .find(|dtype| dtype.word() == text)
+            .ok_or_else(|| format!("{text:?} is not one of f32, bf16, f16"))
+    }
+}
+
+/// What becomes of the text encoders between two prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub enum Encoders {
+    /// They stay on the model's device.
+    #[default]
+    Keep,
+    /// They are loaded for a prompt and freed after it.
+    Drop,
+    /// They stay in the host's memory and encode there.
+    Cpu,
+}
+
+impl Encoders {
+    /// The word for it in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+impl fmt::Display for Encoders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Encoders {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Keep, Self::Drop, Self::Cpu]
+            .into_iter()
+            .find(|encoders| encoders.word() == text)
+            .ok_or_else(|| format!("{text:?} is not one of keep, drop, cpu"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_as_it_is_written_and_others_are_refused() {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            assert_eq!(dtype.to_string().parse(), Ok(dtype));
+        }
+        for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
+            assert_eq!(encoders.to_string().parse(), Ok(encoders));
+        }
+        let error = "f64".parse::<Dtype>().expect_err("no such dtype");
+        assert_eq!(error, "\"f64\" is not one of f32, bf16, f16");
+        let error = "gpu".parse::<Encoders>().expect_err("no such place");
+        assert_eq!(error, "\"gpu\" is not one of keep, drop, cpu");
+    }
+}

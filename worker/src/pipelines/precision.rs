@@ -1,0 +1,62 @@
+//! What a device computes in when a dtype is wished for, and why where that is another one.
+
+use candle_core::DType;
+use ipc_protocol::arithmetic::Dtype;
+use ipc_protocol::ids::Device;
+
+/// A dtype for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// What is computed in.
+    pub dtype: Dtype,
+    /// Why not in the wished one; the end of a sentence.
+    pub because: Option<&'static str>,
+}
+
+/// What a worker on `device` computes in when `wished` is asked for.
+///
+/// On a processor half precision is a way to store: every product widens its matrix first. From bf16 that
+/// is a shift. From f16 it is a conversion of each value, for the same bytes and a range that ends at 65504.
+pub fn chosen(wished: Dtype, device: Device) -> Choice {
+    match (wished, device) {
+        (Dtype::F16, Device::Host) => Choice {
+            dtype: Dtype::Bf16,
+            because: Some(
+                "a processor only stores halves and widens them for each product, which from f16 takes \
+                 longer, and bf16 takes the same memory",
+            ),
+        },
+        (Dtype::F32 | Dtype::Bf16, Device::Host)
+        | (Dtype::F32 | Dtype::Bf16 | Dtype::F16, Device::Cuda(_)) => Choice {
+            dtype: wished,
+            because: None,
+        },
+    }
+}
+
+/// The tensors' word for it.
+pub fn of_tensors(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::Bf16 => DType::BF16,
+        Dtype::F16 => DType::F16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f16_on_a_processor_is_bf16_with_a_reason_and_everything_else_as_wished() {
+        for wished in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            for device in [Device::Host, Device::Cuda(1)] {
+                let choice = chosen(wished, device);
+                let other = (wished, device) == (Dtype::F16, Device::Host);
+                assert_eq!(choice.because.is_some(), other);
+                let expected = if other { Dtype::Bf16 } else { wished };
+                assert_eq!(choice.dtype, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A weight file with more of the same blocks, every value zero: as large as one likes, and holes on disk.
+
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// How a file grows.
+pub(crate) struct Growth<'a> {
+    /// Block 1 below this prefix is repeated.
+    pub(crate) prefix: &'a str,
+    /// Blocks then.
+    pub(crate) blocks: usize,
+    /// Sides of tensors that become others.
+    pub(crate) widen: &'a dyn Fn(&str, u64) -> u64,
+}
+
+/// Writes the safetensors file `path` again, grown.
+pub(crate) fn grow(path: &Path, growth: &Growth) {
+    let bytes = std::fs::read(path).expect("a weight file");
+    let (length, rest) = bytes.split_first_chunk::<8>().expect("a header's length");
+    let header = &rest[..u64::from_le_bytes(*length) as usize];
+    let header: Map<String, Value> = serde_json::from_slice(header).expect("a header");
+    let mut grown = Map::new();
+    let mut end = 0;
+    for (name, tensor) in header.iter().filter(|(name, _)| *name != "__metadata__") {
+        let tensor = widened(name, tensor, growth);
+        for name in copies(name, growth) {
+            let bytes = 2 * tensor.iter().product::<u64>();
+            let offsets = [end, end + bytes];
+            grown.insert(
+                name,
+                json!({"dtype": "BF16", "shape": tensor, "data_offsets": offsets}),
+            );
+            end += bytes;
+        }
+    }
+    let header = serde_json::to_vec(&grown).expect("JSON");
+    let mut file = File::create(path).expect("a writable copy");
+    file.write_all(&(header.len() as u64).to_le_bytes())
+        .and_then(|()| file.write_all(&header))
+        .and_then(|()| file.set_len(8 + header.len() as u64 + end))
+        .expect("a writable copy");
+}
+
+fn widened(name: &str, tensor: &Value, growth: &Growth) -> Vec<u64> {
+    let shape = tensor["shape"].as_array().expect("a shape");
+    let sides = shape.iter().map(|side| side.as_u64().expect("a side"));
+    sides.map(|side| (growth.widen)(name, side)).collect()
+}
+
+/// The names under which a tensor is in the grown file.
+fn copies(name: &str, growth: &Growth) -> Vec<String> {
+    let Some(block) = name.strip_prefix(growth.prefix) else {
+        return vec![name.to_owned()];
+    };
+    match block.split_once('.') {
+        Some(("0", _)) => vec![name.to_owned()],
+        Some(("1", rest)) => (1..growth.blocks)
+            .map(|nth| format!("{}{nth}.{rest}", growth.prefix))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
