@@ -100,26 +100,26 @@ fn assert_covered(folder: &Path, family: &str, side: u32, how: Arithmetic) -> f6
 fn heavy() -> Altered {
     let copy = Altered::copy_of(&goldens().join("tiny-flux"));
     let feed_forward = |name: &str, side| match side {
-        128 if name.contains("DenseReluDense") => 1024,
+        128 if name.contains("DenseReluDense") => 4096,
         other => other,
     };
     let encoder = Growth {
         prefix: "encoder.block.",
-        blocks: 150,
+        blocks: 38,
         widen: &feed_forward,
     };
     let transformer = Growth {
         prefix: "single_blocks.",
-        blocks: 700,
+        blocks: 150,
         widen: &|_, side| side,
     };
     grow(&copy.file("t5xxl.safetensors"), &encoder);
     grow(&copy.file("flux1-schnell.safetensors"), &transformer);
-    let (from, to) = [(128, 3), (1024, 150)]
+    let (from, to) = [(128, 3), (4096, 38)]
         .map(|(wide, deep)| format!("\"d_ff\": {wide},\n   \"layers\": {deep}"))
         .into();
     copy.replace("meta.json", &from, &to);
-    copy.replace("meta.json", "\"single\": 3", "\"single\": 700");
+    copy.replace("meta.json", "\"single\": 3", "\"single\": 150");
     copy
 }
 
@@ -158,7 +158,7 @@ fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
         |dtype, encoders| assert_covered(model.path(), "flux", 128, Arithmetic { dtype, encoders });
     let whole = need(Dtype::F32, Encoders::Keep);
     let halves = need(Dtype::Bf16, Encoders::Keep);
-    assert!(halves < 0.7 * whole, "{halves} of {whole}");
+    assert!(halves + 60.0 < whole, "{halves} beside {whole}");
     need(Dtype::F32, Encoders::Drop);
     need(Dtype::Bf16, Encoders::Drop);
     let resident = |encoders| {
@@ -171,5 +171,5 @@ fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
         found.expect("a manifest").residency_mb
     };
     let [kept, dropped] = [Encoders::Keep, Encoders::Drop].map(resident);
-    assert!(dropped + 100 < kept, "{dropped} beside {kept}");
+    assert!(dropped + 30 < kept, "{dropped} beside {kept}");
 }
