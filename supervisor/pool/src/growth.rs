@@ -159,6 +159,8 @@ impl Pool {
             match room {
                 Room::Free if first || !others_wait => {
                     self.start(turn, want.model, device, want.reason);
+                    // Who would have had room before this start may lack it now.
+                    self.note_lacks(turn.now);
                 }
                 Room::Evict(victims) if first => {
                     return self.evict(turn, want.model, &victims);

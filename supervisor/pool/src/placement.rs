@@ -154,7 +154,12 @@ impl Pool {
             match self.room(amount, id, Some(worker)) {
                 Room::Free => {
                     let extra = self.budget.promise(amount);
-                    return self.run(turn, worker, job, extra);
+                    self.run(turn, worker, job, extra);
+                    if amount.total() > Mebibytes::ZERO {
+                        // Who would have had room before this may lack it now.
+                        self.note_lacks(turn.now);
+                    }
+                    return;
                 }
                 Room::Evict(victims) if may_evict => return self.evict(turn, id, &victims),
                 Room::Evict(_) | Room::Leaving | Room::Later => return,
