@@ -9,9 +9,12 @@ mod actors;
 mod dice;
 mod faults;
 mod first_requests;
+mod oracle;
 mod plan;
 mod shadow;
 mod shrink;
+mod trace;
+mod waits;
 mod world;
 
 use std::process::ExitCode;

@@ -12,8 +12,11 @@ use pool::{Action, Drain, Event, Moment, Pool, Registry, Target, Ticket};
 use crate::actors::{Actors, Later};
 use crate::dice::Dice;
 use crate::faults::Fault;
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::shadow::{Shadow, Verdict};
+use crate::trace;
+use crate::waits::Waits;
 
 /// Everything is computed again after so many events.
 const COMPARE_EVERY: u64 = 256;
@@ -50,6 +53,8 @@ pub(crate) struct World {
     now: Moment,
     pool: Pool,
     shadow: Shadow,
+    oracle: Oracle,
+    waits: Waits,
     actors: Actors,
     heap: BinaryHeap<Reverse<(u64, u64)>>,
     todo: BTreeMap<u64, Todo>,
@@ -99,6 +104,8 @@ impl World {
             plan: plan.clone(),
             now: Moment::START,
             shadow: Shadow::new(&settings, &registry, &limits),
+            oracle: Oracle::new(&settings, &registry, &limits),
+            waits: Waits::new(&settings, &limits),
             confirms: confirms.collect(),
             pool: Pool::new(settings, registry.clone(), limits),
             registry,
@@ -317,6 +324,9 @@ impl World {
             request.timeout_ms = Some(dice.from(1, 20_000));
         }
         request.detached = dice.permille(100);
+        if dice.permille(15) {
+            spoil(&mut request, dice.below(5));
+        }
         request
     }
 
@@ -467,11 +477,14 @@ impl World {
         self.shadow.before(&event);
         self.pool.handle(self.now, event.clone(), &mut actions);
         self.tally.events += 1;
-        self.tally.changes += u64::from(changes(&event, &actions));
+        self.tally.changes += u64::from(trace::changes(&event, &actions));
         if let Some(lines) = &mut self.lines {
-            lines.push(line(self.now, self.tally.events, &event, &actions));
+            lines.push(trace::line(self.now, self.tally.events, &event, &actions));
         }
-        let verdict = self.shadow.after(self.now, &event, &actions);
+        let kept = self.shadow.after(self.now, &event, &actions);
+        let verdict = kept
+            .and_then(|()| self.oracle.check(self.now, &event, &actions))
+            .and_then(|()| self.waits.check(self.now, &event, &actions));
         for action in &actions {
             self.carry_out(action);
         }
@@ -542,38 +555,18 @@ impl World {
     }
 }
 
-/// The event changed the pool: heartbeats and echoes do not.
-fn changes(event: &Event, actions: &[Action]) -> bool {
-    match event {
-        Event::WorkerHeard { .. } => false,
-        Event::WorkerSaidHello { .. }
-        | Event::LoadProgressed { .. }
-        | Event::WorkerReady { .. }
-        | Event::MemoryReturned { .. } => true,
-        _ => actions
-            .iter()
-            .any(|action| !matches!(action, Action::Refuse { .. } | Action::Acknowledge { .. })),
-    }
-}
-
-/// Time, number, event, actions, in columns.
-fn line(now: Moment, number: u64, event: &Event, actions: &[Action]) -> String {
-    let event = shortened(&format!("{event:?}"), 110);
-    let said: Vec<String> = actions
-        .iter()
-        .filter(|action| !matches!(action, Action::Report { .. }))
-        .map(|action| shortened(&format!("{action:?}"), 150))
-        .collect();
-    format!(
-        "{:>14} {number:>6}  {event:<110} | {}",
-        now.to_string(),
-        said.join(" · ")
-    )
-}
-
-fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+/// Asks for something that cannot be.
+fn spoil(request: &mut ImageRequest, how: usize) {
+    match how {
+        0 => request.steps = Some(0),
+        1 => request.steps = Some(1000),
+        2 => request.guidance = Some(3.0),
+        3 => request.model = Some("nobody".into()),
+        _ => {
+            request.size = Some(PictureSize {
+                width: 100,
+                height: 64,
+            });
+        }
     }
 }
