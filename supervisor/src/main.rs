@@ -101,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     if let Some(path) = &arguments.record {
-        setup = setup.recorded(path, &config)?;
+        setup = setup.recorded(path)?;
     }
     let daemon = Daemon {
         setup,

@@ -17,7 +17,8 @@ use crate::facts::FolderFacts;
 use crate::hub;
 use crate::hub::fetch;
 use crate::hub::store::Store;
-use crate::journal::recorder::{Beginning, Recorder};
+use crate::journal::beginning::Beginning;
+use crate::journal::recorder::Recorder;
 use crate::probe;
 use crate::process::spawn;
 
@@ -26,6 +27,8 @@ use crate::process::spawn;
 pub struct Setup {
     /// The mind.
     pub pool: Pool,
+    /// What it was made of.
+    pub beginning: Beginning,
     /// How workers of each model are started.
     pub catalogue: Catalogue,
     /// The worker program.
@@ -54,8 +57,14 @@ impl Setup {
             limit: host_limit(config),
             confirms: false,
         };
+        let beginning = Beginning {
+            settings: config.text.clone(),
+            devices: vec![host],
+            registry: registry.clone(),
+        };
         Ok(Self {
             pool: Pool::new(config.pool.clone(), registry, vec![host]),
+            beginning,
             catalogue,
             worker_program,
             backing: config.backing,
@@ -68,14 +77,9 @@ impl Setup {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn recorded(self, path: &Path, config: &Config) -> io::Result<Self> {
-        let beginning = Beginning {
-            settings: config.text.clone(),
-            host_limit_mb: host_limit(config).0,
-            threads: threads_per_worker(config),
-        };
+    pub fn recorded(self, path: &Path) -> io::Result<Self> {
         Ok(Self {
-            recorder: Some(Recorder::begin(path, &beginning)?),
+            recorder: Some(Recorder::begin(path, &self.beginning)?),
             ..self
         })
     }

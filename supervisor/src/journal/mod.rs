@@ -1,11 +1,14 @@
 //! The pool's events as JSON lines: what a daemon records, a simulator replays.
 //!
 //! - [`mod@write`] turns an event into a line, [`read`] a line into an event
+//! - [`beginning`] is the first line: what the pool was made of, so that a replay begins with the same
 //! - [`recorder`] is the file that a daemon's events go to
 //!
-//! The first line holds what the pool was made of, so that a replay begins with the same pool. `t_ms` is
-//! milliseconds since the daemon started, with microseconds as decimals: moments survive the spelling.
+//! `t_ms` is milliseconds since the daemon started, with microseconds as decimals: moments survive the
+//! spelling.
 
+pub mod beginning;
+mod model;
 pub mod read;
 pub mod recorder;
 pub mod write;

@@ -322,7 +322,7 @@ fn exit(facts: &Facts<'_>) -> Result<Exit, String> {
     })
 }
 
-fn device(word: &str) -> Result<Device, String> {
+pub(super) fn device(word: &str) -> Result<Device, String> {
     match word.parse()? {
         DeviceWish::On(device) => Ok(device),
         DeviceWish::Auto => Err("auto is no device".into()),

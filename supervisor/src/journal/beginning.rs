@@ -1,0 +1,170 @@
+//! The first line of a record: what the pool was made of, so that another can be made of the same.
+
+use ipc_protocol::units::Mebibytes;
+use pool::{DeviceLimit, Registry};
+use serde::{Deserialize, Serialize};
+
+use super::model::ModelFacts;
+use super::read;
+
+/// What the pool was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beginning {
+    /// The settings file, as it was read.
+    pub settings: String,
+    /// What may be promised where.
+    pub devices: Vec<DeviceLimit>,
+    /// The models as they were found: their files may be gone when the record is read.
+    pub registry: Registry,
+}
+
+/// The line's spelling.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    settings: String,
+    devices: Vec<DeviceFacts>,
+    models: Vec<ModelFacts>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceFacts {
+    device: String,
+    limit_mb: u64,
+    confirms: bool,
+}
+
+impl Beginning {
+    /// The line.
+    ///
+    /// # Errors
+    /// A number that JSON cannot spell.
+    pub fn line(&self) -> serde_json::Result<String> {
+        let devices = self.devices.iter().map(|limit| DeviceFacts {
+            device: limit.device.placement(),
+            limit_mb: limit.limit.0,
+            confirms: limit.confirms,
+        });
+        serde_json::to_string(&Line {
+            settings: self.settings.clone(),
+            devices: devices.collect(),
+            models: self.registry.iter().map(ModelFacts::of).collect(),
+        })
+    }
+
+    /// What a line says.
+    ///
+    /// # Errors
+    /// A sentence that names the field.
+    pub fn read(line: &str) -> Result<Self, String> {
+        let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let models: Result<Vec<_>, String> =
+            line.models.into_iter().map(ModelFacts::spec).collect();
+        let devices: Result<Vec<_>, String> = line.devices.iter().map(limit).collect();
+        Ok(Self {
+            settings: line.settings,
+            devices: devices?,
+            registry: Registry::new(models?)?,
+        })
+    }
+}
+
+fn limit(facts: &DeviceFacts) -> Result<DeviceLimit, String> {
+    Ok(DeviceLimit {
+        device: read::device(&facts.device)?,
+        limit: Mebibytes(facts.limit_mb),
+        confirms: facts.confirms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+    use ipc_protocol::units::PictureSize;
+    use pool::{Activation, CudaResidency, Family, GuidanceRule, ModelSpec, Need, SizeRule};
+
+    use super::*;
+
+    fn spec(key: &str, guidance: GuidanceRule) -> ModelSpec {
+        ModelSpec {
+            key: ModelKey::new(key).expect("a key"),
+            aliases: vec![format!("maker/{key}")],
+            family: Family::Sd3,
+            need: Need {
+                on_cpu: Some(Mebibytes(5)),
+                on_cuda: Some(CudaResidency {
+                    host: Mebibytes(1),
+                    device: Mebibytes(4),
+                }),
+                activation: Activation {
+                    base: Mebibytes(1),
+                    per_megapixel: Mebibytes(2),
+                    per_megapixel_squared: Mebibytes(3),
+                },
+            },
+            default_size: PictureSize {
+                width: 64,
+                height: 96,
+            },
+            sizes: SizeRule {
+                multiple: 16,
+                min: 64,
+                max: 256,
+            },
+            default_steps: 4,
+            max_steps: 8,
+            guidance,
+            empty_prompt: true,
+            digest: "d".into(),
+            pinned: true,
+            min_workers: Some(1),
+            max_workers: Some(2),
+            device: DeviceWish::On(Device::Cuda(1)),
+            params: "p".into(),
+            missing: Some("not \"here\"".into()),
+        }
+    }
+
+    fn beginning() -> Beginning {
+        let scale = GuidanceRule::Scale {
+            default: 0.1,
+            max: 10.0,
+        };
+        let limit = |device, confirms| DeviceLimit {
+            device,
+            limit: Mebibytes(1000),
+            confirms,
+        };
+        Beginning {
+            settings: "[pool]\nidle_seconds = 0.5\n".into(),
+            devices: vec![limit(Device::Host, false), limit(Device::Cuda(1), true)],
+            registry: Registry::new(vec![spec("a", scale), spec("b", GuidanceRule::None)])
+                .expect("two models"),
+        }
+    }
+
+    #[test]
+    fn what_a_pool_was_made_of_comes_back_as_it_was() {
+        let line = beginning().line().expect("numbers that JSON has");
+        assert!(!line.contains('\n'), "{line}");
+        let back = Beginning::read(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
+        assert_eq!(back, beginning());
+    }
+
+    #[test]
+    fn a_line_that_is_no_beginning_says_why() {
+        let line = beginning().line().expect("numbers that JSON has");
+        for (there, instead) in [
+            ("\"limit_mb\"", "\"limit\""),
+            ("\"cuda:1\"", "\"cuda\""),
+            ("\"64x96\"", "\"64\""),
+            ("\"sd3\"", "\"sd4\""),
+            ("\"key\":\"b\"", "\"key\":\"a\""),
+        ] {
+            let wrong = line.replacen(there, instead, 1);
+            assert_ne!(wrong, line, "{there} is in the line");
+            assert!(Beginning::read(&wrong).is_err(), "{wrong}");
+        }
+    }
+}
