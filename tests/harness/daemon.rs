@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::lines::Lines;
 use crate::program::{self, Call, Output, PATIENCE, Running};
+use crate::record::Record;
 use crate::wait;
 use crate::world::World;
 
@@ -36,8 +37,26 @@ impl Daemon {
         daemon
     }
 
+    /// Starts a daemon with these settings that writes every event down, and waits until it serves.
+    pub fn start_recorded(settings: &str) -> Self {
+        let daemon = Self::start_with(World::new(settings), true);
+        daemon.stderr.wait_for("Serving.", 1, PATIENCE);
+        daemon
+    }
+
+    /// Ends a daemon that writes every event down, and reads what it wrote.
+    pub fn recorded(mut self) -> Record {
+        self.imagepool(&["shutdown"]).succeeded();
+        self.wait();
+        Record::read(&self.world.record()).expect("the daemon wrote it")
+    }
+
     /// Starts a daemon in `world`, and waits for nothing.
     pub fn start_unready(world: impl Into<Arc<World>>) -> Self {
+        Self::start_with(world, false)
+    }
+
+    fn start_with(world: impl Into<Arc<World>>, recorded: bool) -> Self {
         let world = world.into();
         let mut command = program::command(&world.binaries().supervisor(), &world);
         command
@@ -45,6 +64,9 @@ impl Daemon {
             .arg(world.settings())
             .arg("--runtime-dir")
             .arg(world.runtime_dir());
+        if recorded {
+            command.arg("--record").arg(world.record());
+        }
         let mut child = command.spawn().expect("the supervisor starts");
         let stderr = Lines::follow(child.stderr.take().expect("it is piped"));
         Self {

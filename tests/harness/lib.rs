@@ -3,6 +3,7 @@
 //! - [`world`] is a temporary home with a runtime folder and settings; nothing leaves it
 //! - [`daemon`] is a supervisor in it, [`imagepool`] the command, [`program`] how both are started
 //! - [`lines`] is a stderr that can be waited for, [`wait`] the one place that looks again and again
+//! - [`record`] is what a daemon wrote down, and its decisions again
 //! - [`processes`] and [`census`] count what is there, and what is left
 //! - [`job`] draws through the client library, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
@@ -20,6 +21,7 @@ pub mod misbehaviours;
 pub mod pixels;
 pub mod processes;
 pub mod program;
+pub mod record;
 pub mod rounds;
 pub mod turn;
 pub mod wait;

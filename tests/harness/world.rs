@@ -80,6 +80,11 @@ impl World {
         self.runtime_dir().join("pool.sock")
     }
 
+    /// Where a daemon here that is told to write every event down does so.
+    pub fn record(&self) -> PathBuf {
+        self.folder.path().join("record.jsonl")
+    }
+
     /// Where commands run and write.
     pub fn pictures(&self) -> PathBuf {
         self.folder.path().join("pictures")
