@@ -1,9 +1,11 @@
 //! Real processes, one file per promise.
 
+mod affinity;
 mod arithmetic;
 mod cancel;
 mod cold_start;
 mod demo;
+mod fairness;
 mod generate;
 mod isolation;
 mod ledger;
