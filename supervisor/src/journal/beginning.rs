@@ -101,6 +101,7 @@ mod tests {
                     base: Mebibytes(1),
                     per_megapixel: Mebibytes(2),
                     per_megapixel_squared: Mebibytes(3),
+                    least: Mebibytes(4),
                 },
             },
             default_size: PictureSize {

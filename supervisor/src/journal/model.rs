@@ -51,6 +51,7 @@ struct ActivationFacts {
     base_mb: u64,
     per_megapixel_mb: u64,
     per_megapixel_squared_mb: u64,
+    least_mb: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +90,7 @@ impl ModelFacts {
                 base_mb: activation.base.0,
                 per_megapixel_mb: activation.per_megapixel.0,
                 per_megapixel_squared_mb: activation.per_megapixel_squared.0,
+                least_mb: activation.least.0,
             },
             default_size: spec.default_size.to_string(),
             sizes: SizeFacts {
@@ -128,6 +130,7 @@ impl ModelFacts {
                     base: Mebibytes(self.activation.base_mb),
                     per_megapixel: Mebibytes(self.activation.per_megapixel_mb),
                     per_megapixel_squared: Mebibytes(self.activation.per_megapixel_squared_mb),
+                    least: Mebibytes(self.activation.least_mb),
                 },
             },
             default_size: self.default_size.parse()?,
