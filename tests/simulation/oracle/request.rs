@@ -28,7 +28,9 @@ impl Oracle {
     ) -> Option<(String, Parameters)> {
         let size = request.size.unwrap_or(spec.default_size);
         let side = |side: u32| {
-            side >= spec.sizes.min && side <= spec.sizes.max && side % spec.sizes.multiple == 0
+            side >= spec.sizes.min
+                && side <= spec.sizes.max
+                && side.is_multiple_of(spec.sizes.multiple)
         };
         let steps = request.steps.unwrap_or(spec.default_steps);
         let negative = request.negative.clone().filter(|text| !text.is_empty());
