@@ -11,6 +11,7 @@ use crate::action::{Action, Notice, Start, StartReason, StopReason};
 use crate::drain::Phase;
 use crate::model::{Model, ModelId, Standing};
 use crate::moment::Moment;
+use crate::placement::serves;
 use crate::pool::Pool;
 use crate::restart::Verdict;
 use crate::room::{Room, Shortage};
@@ -82,6 +83,23 @@ impl Pool {
         });
         let mut lacks = claims.flat_map(|barrier| &self.model(barrier.model).lacks);
         lacks.any(|&at| amount.at(at) > Mebibytes::ZERO)
+    }
+
+    /// One of these idle workers could run an older job of its own model than the one that wants its room.
+    fn are_spoken_for(&self, victims: &[Generation], want: Want) -> bool {
+        let older = |job: JobId| want.job.is_none_or(|wanting| job < wanting);
+        let mut victims = victims.iter().filter_map(|id| self.workers.get(id));
+        victims.any(|victim| {
+            let mut waiting = self.model(victim.model).queue.iter();
+            victim.model != want.model
+                && waiting.any(|job| {
+                    older(job)
+                        && self
+                            .jobs
+                            .get(&job)
+                            .is_some_and(|job| serves(victim, job.device))
+                })
+        })
     }
 
     fn want(&self, id: ModelId, now: Moment) -> Option<Want> {
@@ -162,6 +180,8 @@ impl Pool {
                     // Who would have had room before this start may lack it now.
                     self.note_lacks(turn.now);
                 }
+                // It is idle because it waits for room itself, and for an older job.
+                Room::Evict(victims) if first && self.are_spoken_for(&victims, want) => return,
                 Room::Evict(victims) if first => {
                     return self.evict(turn, want.model, &victims);
                 }

@@ -305,7 +305,7 @@ impl Pool {
     }
 }
 
-fn serves(worker: &Worker, wish: DeviceWish) -> bool {
+pub(crate) fn serves(worker: &Worker, wish: DeviceWish) -> bool {
     match wish {
         DeviceWish::Auto => true,
         DeviceWish::On(device) => worker.device == device,
