@@ -76,7 +76,7 @@ impl Replay {
             pool: record.pool(),
             shadow: Shadow::new(settings, registry, limits),
             oracle: Oracle::new(settings, registry, limits),
-            waits: Waits::new(settings, limits),
+            waits: Waits::new(settings, registry, limits),
             started: Generation(0),
             accepted: JobId(0),
             events: 0,

@@ -55,7 +55,6 @@ struct Asked {
     prompt: String,
     priority: ipc_protocol::request::Priority,
     user: String,
-    wish: bool,
 }
 
 /// A worker as seen from outside.
@@ -184,7 +183,6 @@ impl Shadow {
                     prompt: request.prompt.clone(),
                     priority: request.priority,
                     user: user.clone(),
-                    wish: request.device != ipc_protocol::ids::DeviceWish::Auto,
                 };
                 self.requests.insert(*ticket, asked);
             }
@@ -298,18 +296,8 @@ impl Shadow {
     }
 
     fn check_stale(&self, event: &Event, actions: &[Action]) -> Verdict {
-        let from = match event {
-            Event::WorkerStarted { worker, .. }
-            | Event::WorkerSaidHello { worker }
-            | Event::LoadProgressed { worker, .. }
-            | Event::LoadFailed { worker, .. }
-            | Event::WorkerReady { worker, .. }
-            | Event::WorkerHeard { worker }
-            | Event::StepFinished { worker, .. }
-            | Event::JobFinished { worker, .. }
-            | Event::JobFailed { worker, .. }
-            | Event::WorkerBrokeProtocol { worker, .. } => *worker,
-            _ => return Ok(()),
+        let Some(from) = event.said_by() else {
+            return Ok(());
         };
         if self.reaped.contains(&from)
             && actions
@@ -379,7 +367,8 @@ impl Shadow {
             return Err("accepted with another seed".into());
         }
         let account = self.models.entry(model.clone()).or_default();
-        let newcomer = account.users.insert(asked.user.clone()) && !asked.wish;
+        // With several devices a job may be for one of them, and wait for a worker there.
+        let newcomer = account.users.insert(asked.user.clone()) && self.limits.len() == 1;
         for (nth, &job) in (0_u64..).zip(&accepted.jobs) {
             if job.0 != self.last_job + 1 {
                 return Err(format!("job {job} after job {}", self.last_job));

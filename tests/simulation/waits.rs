@@ -1,11 +1,12 @@
-//! Nobody is waited for longer than was said: silent workers are told to leave, and a job that waited
-//! for as long as it may does not see its room go to a younger one.
+//! Nobody is waited for longer than was said: silent workers are told to leave, a job that waited
+//! for as long as it may does not see its room go to a younger one, and a job for a device without a
+//! worker does not see its model's workers elsewhere take younger ones for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipc_protocol::ids::{Generation, JobId, ModelKey};
-use pool::{Action, DeviceLimit, Event, Moment, Notice, Settings};
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
+use pool::{Action, DeviceLimit, Event, Moment, Notice, Registry, Run, Settings};
 
 use crate::shadow::Verdict;
 
@@ -19,6 +20,8 @@ pub(crate) struct Waits {
     one_device: bool,
     /// Stops, changes and winding down give other reasons not to start.
     meddled: bool,
+    /// Most workers of each model.
+    most: BTreeMap<ModelKey, usize>,
     workers: BTreeMap<Generation, Watched>,
     jobs: BTreeMap<JobId, Waiting>,
     not_before: BTreeMap<ModelKey, Moment>,
@@ -26,6 +29,7 @@ pub(crate) struct Waits {
 
 struct Watched {
     model: ModelKey,
+    device: Device,
     heard: Moment,
     greeted: bool,
     leaving: bool,
@@ -33,16 +37,24 @@ struct Watched {
 
 struct Waiting {
     model: ModelKey,
+    wish: DeviceWish,
     accepted: Moment,
     on: Option<Generation>,
+    /// Younger jobs that its model's workers took while it lacked a place among them.
+    overtaken: u32,
 }
 
 impl Waits {
-    pub(crate) fn new(settings: &Settings, limits: &[DeviceLimit]) -> Self {
+    pub(crate) fn new(settings: &Settings, registry: &Registry, limits: &[DeviceLimit]) -> Self {
+        let most = registry.iter().map(|spec| {
+            let most = spec.max_workers.unwrap_or(settings.max_workers_per_model);
+            (spec.key.clone(), most.max(1) as usize)
+        });
         Self {
             settings: settings.clone(),
             one_device: limits.len() == 1,
             meddled: false,
+            most: most.collect(),
             workers: BTreeMap::new(),
             jobs: BTreeMap::new(),
             not_before: BTreeMap::new(),
@@ -56,8 +68,15 @@ impl Waits {
             true => self.oldest(),
             false => BTreeMap::new(),
         };
+        let wish = match event {
+            Event::RequestArrived { request, .. } => request.device,
+            _ => DeviceWish::Auto,
+        };
         for action in actions {
-            self.note(now, action);
+            if let Action::Run(run) = action {
+                self.check_place(now, run)?;
+            }
+            self.note(now, wish, action);
         }
         if *event == Event::DeadlineReached {
             self.check_silence(now)?;
@@ -69,45 +88,32 @@ impl Waits {
     }
 
     fn hear(&mut self, now: Moment, event: &Event) {
-        let worker = match event {
-            Event::WorkerStarted { worker, .. }
-            | Event::WorkerSaidHello { worker }
-            | Event::LoadProgressed { worker, .. }
-            | Event::LoadFailed { worker, .. }
-            | Event::WorkerReady { worker, .. }
-            | Event::WorkerHeard { worker }
-            | Event::StepFinished { worker, .. }
-            | Event::JobFinished { worker, .. }
-            | Event::JobFailed { worker, .. } => *worker,
+        match event {
             Event::WorkerExited { worker, .. } | Event::WorkerStartFailed { worker, .. } => {
                 self.workers.remove(worker);
                 for job in self.jobs.values_mut() {
                     job.on = job.on.filter(|on| on != worker);
                 }
-                return;
+            }
+            Event::JobFailed { worker, job, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.on = job.on.filter(|on| on != worker);
+                }
             }
             Event::ModelsChanged { .. }
             | Event::SettingsChanged { .. }
             | Event::StopRequested { .. }
             | Event::RestartRequested { .. }
-            | Event::DrainRequested { .. } => {
-                self.meddled = true;
-                return;
-            }
-            _ => return,
-        };
-        if let Some(watched) = self.workers.get_mut(&worker) {
+            | Event::DrainRequested { .. } => self.meddled = true,
+            _ => {}
+        }
+        if let Some(watched) = event.said_by().and_then(|by| self.workers.get_mut(&by)) {
             watched.heard = now;
             watched.greeted |= matches!(event, Event::WorkerSaidHello { .. });
         }
-        if let Event::JobFailed { job, .. } = event
-            && let Some(job) = self.jobs.get_mut(job)
-        {
-            job.on = job.on.filter(|on| *on != worker);
-        }
     }
 
-    fn note(&mut self, now: Moment, action: &Action) {
+    fn note(&mut self, now: Moment, wish: DeviceWish, action: &Action) {
         let mut hold = |model: &ModelKey, span: Duration| {
             let until = self.not_before.entry(model.clone()).or_default();
             *until = (*until).max(now + span);
@@ -117,8 +123,10 @@ impl Waits {
                 for &job in &accepted.jobs {
                     let waiting = Waiting {
                         model: accepted.model.clone(),
+                        wish,
                         accepted: now,
                         on: None,
+                        overtaken: 0,
                     };
                     self.jobs.insert(job, waiting);
                 }
@@ -126,6 +134,7 @@ impl Waits {
             Action::Start(start) => {
                 let watched = Watched {
                     model: start.model.clone(),
+                    device: start.device,
                     heard: now,
                     greeted: false,
                     leaving: false,
@@ -164,6 +173,37 @@ impl Waits {
             | Action::Tell(_)
             | Action::Exit => {}
         }
+    }
+
+    /// Counts a start for the older jobs of that model which no worker can take and for which there
+    /// is no place for one that could.
+    fn check_place(&mut self, now: Moment, run: &Run) -> Verdict {
+        let Some(model) = self.workers.get(&run.worker).map(|by| by.model.clone()) else {
+            return Ok(());
+        };
+        let own = || self.workers.values().filter(|w| w.model == model);
+        let full = own().count() >= self.most.get(&model).copied().unwrap_or(usize::MAX);
+        let held = self.not_before.get(&model).is_some_and(|at| now < *at);
+        if !full || held || self.meddled || self.settings.fifo {
+            return Ok(());
+        }
+        let served: Vec<Device> = own().filter(|w| !w.leaving).map(|w| w.device).collect();
+        for (id, job) in self.jobs.range_mut(..run.job) {
+            let DeviceWish::On(device) = job.wish else {
+                continue;
+            };
+            if job.on.is_some() || job.model != model || served.contains(&device) {
+                continue;
+            }
+            job.overtaken += 1;
+            if job.overtaken > self.settings.max_overtakes {
+                return Err(format!(
+                    "job {id} for {device} was overtaken {} times by jobs of its model",
+                    job.overtaken
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check_silence(&self, now: Moment) -> Verdict {

@@ -105,7 +105,7 @@ impl World {
             now: Moment::START,
             shadow: Shadow::new(&settings, &registry, &limits),
             oracle: Oracle::new(&settings, &registry, &limits),
-            waits: Waits::new(&settings, &limits),
+            waits: Waits::new(&settings, &registry, &limits),
             confirms: confirms.collect(),
             pool: Pool::new(settings, registry.clone(), limits),
             registry,

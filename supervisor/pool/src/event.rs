@@ -223,6 +223,43 @@ pub enum Event {
     DeadlineReached,
 }
 
+impl Event {
+    /// The living worker that this comes from: what it sent, or that it was started.
+    pub fn said_by(&self) -> Option<Generation> {
+        match self {
+            Self::WorkerStarted { worker, .. }
+            | Self::WorkerSaidHello { worker }
+            | Self::LoadProgressed { worker, .. }
+            | Self::LoadFailed { worker, .. }
+            | Self::WorkerReady { worker, .. }
+            | Self::WorkerHeard { worker }
+            | Self::StepFinished { worker, .. }
+            | Self::JobFinished { worker, .. }
+            | Self::JobFailed { worker, .. }
+            | Self::WorkerBrokeProtocol { worker, .. } => Some(*worker),
+            Self::RequestArrived { .. }
+            | Self::RequestCancelled { .. }
+            | Self::ClientGone { .. }
+            | Self::WorkerStartFailed { .. }
+            | Self::WorkerExited { .. }
+            | Self::MemoryReturned { .. }
+            | Self::MemoryMeasured { .. }
+            | Self::FootprintMeasured { .. }
+            | Self::SettingsChanged { .. }
+            | Self::ModelsChanged { .. }
+            | Self::StartRequested { .. }
+            | Self::StopRequested { .. }
+            | Self::RestartRequested { .. }
+            | Self::PinChanged { .. }
+            | Self::Scaled { .. }
+            | Self::DrainRequested { .. }
+            | Self::QuarantineListed { .. }
+            | Self::QuarantineReleased { .. }
+            | Self::DeadlineReached => None,
+        }
+    }
+}
+
 /// Memory a worker was seen to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {

@@ -11,7 +11,7 @@ use crate::action::{Action, Notice, Start, StartReason, StopReason};
 use crate::drain::Phase;
 use crate::model::{Model, ModelId, Standing};
 use crate::moment::Moment;
-use crate::placement::serves;
+use crate::placement::Lack;
 use crate::pool::Pool;
 use crate::restart::Verdict;
 use crate::room::{Room, Shortage};
@@ -59,9 +59,10 @@ impl Pool {
     fn make_way_for_wishes(&mut self, turn: &mut Turn) {
         for id in self.model_ids() {
             let model = self.model(id);
-            let probing = model.standing(turn.now) == Standing::Tried(Verdict::Probe);
-            let full = probing || model.workers.len() >= model.most(&self.settings);
-            if !full || model.wishing.is_empty() || self.workers_of(model).any(|w| !w.is_live()) {
+            if model.wishing.is_empty()
+                || !self.is_full(model, turn.now)
+                || self.workers_of(model).any(|w| !w.is_live())
+            {
                 continue;
             }
             if self.unserved_wish(model, turn.now).is_some() {
@@ -73,33 +74,24 @@ impl Pool {
         }
     }
 
+    /// It has as many workers as it may have now.
+    pub(crate) fn is_full(&self, model: &Model, now: Moment) -> bool {
+        let probing = model.standing(now) == Standing::Tried(Verdict::Probe);
+        probing || model.workers.len() >= model.most(&self.settings)
+    }
+
     /// An older job that is due lacks what one more worker would take there.
     fn is_claimed(&self, want: Want, device: Device, now: Moment) -> bool {
         let Some(amount) = self.model(want.model).need_on(device, &self.settings) else {
             return false;
         };
         let claims = self.barriers(now).into_iter().filter(|barrier| {
-            barrier.model != want.model && want.job.is_none_or(|job| barrier.job < job)
+            barrier.lack == Lack::Room
+                && barrier.model != want.model
+                && want.job.is_none_or(|job| barrier.job < job)
         });
         let mut lacks = claims.flat_map(|barrier| &self.model(barrier.model).lacks);
         lacks.any(|&at| amount.at(at) > Mebibytes::ZERO)
-    }
-
-    /// One of these idle workers could run an older job of its own model than the one that wants its room.
-    fn are_spoken_for(&self, victims: &[Generation], want: Want) -> bool {
-        let older = |job: JobId| want.job.is_none_or(|wanting| job < wanting);
-        let mut victims = victims.iter().filter_map(|id| self.workers.get(id));
-        victims.any(|victim| {
-            let mut waiting = self.model(victim.model).queue.iter();
-            victim.model != want.model
-                && waiting.any(|job| {
-                    older(job)
-                        && self
-                            .jobs
-                            .get(&job)
-                            .is_some_and(|job| serves(victim, job.device))
-                })
-        })
     }
 
     fn want(&self, id: ModelId, now: Moment) -> Option<Want> {
@@ -180,8 +172,6 @@ impl Pool {
                     // Who would have had room before this start may lack it now.
                     self.note_lacks(turn.now);
                 }
-                // It is idle because it waits for room itself, and for an older job.
-                Room::Evict(victims) if first && self.are_spoken_for(&victims, want) => return,
                 Room::Evict(victims) if first => {
                     return self.evict(turn, want.model, &victims);
                 }

@@ -22,11 +22,22 @@ use crate::worker::Worker;
 /// Waiting jobs told about their new place when one before them goes.
 const TOLD_MAX: usize = 4;
 
-/// A due job: others must take neither later jobs nor more room on the devices it lacks.
+/// A due job: others must take neither later jobs nor more of what it lacks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Barrier {
     pub(crate) job: JobId,
     pub(crate) model: ModelId,
+    pub(crate) lack: Lack,
+}
+
+/// What a waiting job lacks that somebody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Room on the devices that its model has noted.
+    Room,
+    /// A place among its model's workers: there are as many as may be, none of them on the device
+    /// that it is for.
+    Place,
 }
 
 impl Pool {
@@ -78,10 +89,26 @@ impl Pool {
             let oldest = model.queue.oldest()?;
             return self.jobs.get(&oldest).map(|job| job.device);
         }
-        let wishing = model.wishing.iter().filter_map(|id| self.jobs.get(id));
-        wishing
-            .map(|job| job.device)
-            .find(|&wish| !self.live(model).any(|worker| serves(worker, wish)))
+        let first = self.unserved(model).next()?;
+        self.jobs.get(&first).map(|job| job.device)
+    }
+
+    /// The waiting jobs that wish for a device where their model has no live worker, oldest first.
+    fn unserved<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = JobId> + 'a {
+        model.wishing.iter().copied().filter(|id| {
+            self.jobs
+                .get(id)
+                .is_some_and(|job| !self.live(model).any(|worker| serves(worker, job.device)))
+        })
+    }
+
+    /// The unserved jobs of a model that has no place for a worker there.
+    fn stranded(&self, id: ModelId, now: Moment) -> impl Iterator<Item = JobId> {
+        let model = self.model(id);
+        let full = !model.wishing.is_empty()
+            && self.is_full(model, now)
+            && self.unserved_wish(model, now).is_some();
+        self.unserved(model).take_while(move |_| full)
     }
 
     /// The room that the next job of a model takes beyond what its idle worker holds, where it is
@@ -175,7 +202,7 @@ impl Pool {
     fn next_for(&self, model: &Model, worker: &Worker, barriers: &[Barrier]) -> Option<JobId> {
         let before = barriers
             .iter()
-            .filter(|barrier| self.competes(worker, barrier.model))
+            .filter(|barrier| self.is_behind(worker, barrier))
             .map(|barrier| barrier.job)
             .min();
         let fits = |job: JobId| {
@@ -195,6 +222,14 @@ impl Pool {
         }
     }
 
+    /// The worker has what the due job lacks.
+    fn is_behind(&self, worker: &Worker, barrier: &Barrier) -> bool {
+        match barrier.lack {
+            Lack::Room => self.competes(worker, barrier.model),
+            Lack::Place => worker.model == barrier.model,
+        }
+    }
+
     /// The worker holds room that the other model lacks.
     fn competes(&self, worker: &Worker, with: ModelId) -> bool {
         let lacks = &self.model(with).lacks;
@@ -202,18 +237,28 @@ impl Pool {
         worker.model != with && lacks.iter().any(holds)
     }
 
-    /// The oldest job of every model that lacks room and has been overtaken or has waited enough.
+    /// The oldest job of every model that lacks something and has been overtaken or has waited
+    /// enough.
     pub(crate) fn barriers(&self, now: Moment) -> Vec<Barrier> {
-        let due = |id: ModelId| {
-            let model = self.model(id);
-            if model.lacks.is_empty() {
+        let of_room = |model: ModelId| {
+            if self.model(model).lacks.is_empty() {
                 return None;
             }
             // Not always the oldest: a job that lost its worker was not overtaken while it ran.
-            let job = model.queue.iter().find(|&job| self.is_due(job, now))?;
-            Some(Barrier { job, model: id })
+            let mut waiting = self.model(model).queue.iter();
+            let job = waiting.find(|&job| self.is_due(job, now))?;
+            let lack = Lack::Room;
+            Some(Barrier { job, model, lack })
         };
-        self.model_ids().filter_map(due).collect()
+        let of_place = |model: ModelId| {
+            let job = self
+                .stranded(model, now)
+                .find(|&job| self.is_due(job, now))?;
+            let lack = Lack::Place;
+            Some(Barrier { job, model, lack })
+        };
+        let rooms = self.model_ids().filter_map(of_room);
+        rooms.chain(self.model_ids().filter_map(of_place)).collect()
     }
 
     fn is_due(&self, job: JobId, now: Moment) -> bool {
@@ -226,7 +271,7 @@ impl Pool {
     }
 
     fn run(&mut self, turn: &mut Turn, worker: Generation, job: JobId, extra: Option<Reservation>) {
-        self.count_overtakes(worker, job);
+        self.count_overtakes(turn.now, worker, job);
         let Some(mut to) = self.workers.remove(&worker) else {
             return;
         };
@@ -278,19 +323,21 @@ impl Pool {
         self.tell_places(turn, id);
     }
 
-    /// Counts a start for every earlier job whose model lacks what this worker holds.
-    fn count_overtakes(&mut self, worker: Generation, job: JobId) {
+    /// Counts a start for every earlier job that lacks what this worker has.
+    fn count_overtakes(&mut self, now: Moment, worker: Generation, job: JobId) {
         let Some(by) = self.workers.get(&worker) else {
             return;
         };
         let competing = self.model_ids().filter(|&id| self.competes(by, id));
-        for id in competing.collect::<Vec<_>>() {
-            for earlier in self.models[id.0].queue.before(job) {
-                if let Some(earlier) = self.jobs.get_mut(&earlier) {
-                    earlier.overtaken += 1;
-                    let most = &mut self.counters.overtakes_max;
-                    *most = (*most).max(u64::from(earlier.overtaken));
-                }
+        let lacking_room = competing.flat_map(|id| self.model(id).queue.before(job));
+        let lacking_place = self
+            .stranded(by.model, now)
+            .filter(|&earlier| earlier < job);
+        for earlier in lacking_room.chain(lacking_place).collect::<Vec<_>>() {
+            if let Some(earlier) = self.jobs.get_mut(&earlier) {
+                earlier.overtaken += 1;
+                let most = &mut self.counters.overtakes_max;
+                *most = (*most).max(u64::from(earlier.overtaken));
             }
         }
     }

@@ -9,6 +9,7 @@ use ipc_protocol::units::Mebibytes;
 use crate::budget::Amount;
 use crate::model::{Model, ModelId};
 use crate::moment::Moment;
+use crate::placement::serves;
 use crate::pool::Pool;
 use crate::worker::Worker;
 
@@ -56,6 +57,39 @@ struct Supply {
     later: Mebibytes,
 }
 
+/// Who is not to be ended for the one that asks.
+#[derive(Debug)]
+struct Staying {
+    /// Never.
+    kept: BTreeSet<Generation>,
+    /// Not before they did what they wait to do.
+    spoken_for: BTreeSet<Generation>,
+}
+
+/// When a worker's room comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// It is on its way out.
+    Leaving,
+    /// As soon as it is told.
+    Idle,
+    /// When it has worked.
+    Later,
+    Stays,
+}
+
+impl Staying {
+    fn leave_of(&self, worker: &Worker) -> Leave {
+        let id = &worker.generation;
+        match (worker.is_live(), worker.is_idle()) {
+            (false, _) => Leave::Leaving,
+            (true, _) if self.kept.contains(id) => Leave::Stays,
+            (true, true) if !self.spoken_for.contains(id) => Leave::Idle,
+            (true, _) => Leave::Later,
+        }
+    }
+}
+
 impl Pool {
     /// The best place for one more worker of a model, among those it may run on.
     pub(crate) fn room_for_worker(&self, id: ModelId, wish: DeviceWish) -> Option<(Device, Room)> {
@@ -99,31 +133,37 @@ impl Pool {
         if self.budget.has_room(amount) {
             return Room::Free;
         }
-        let protected = self.protected(for_model);
+        let staying = self.staying(for_model, spare);
         let supplies: Vec<(Mebibytes, Supply)> = amount
             .parts()
             .filter(|&(_, need)| need > Mebibytes::ZERO)
-            .map(|(at, need)| (need, self.supply(at, &protected, spare)))
+            .map(|(at, need)| (need, self.supply(at, &staying)))
             .collect();
         let enough = |of: fn(&Supply) -> Mebibytes| supplies.iter().all(|(need, s)| *need <= of(s));
         if enough(|s| s.free + s.leaving) {
             return Room::Leaving;
         }
         if enough(|s| s.free + s.leaving + s.idle) {
-            return Room::Evict(self.victims(amount, &protected, spare));
+            return Room::Evict(self.victims(amount, &staying));
         }
         if enough(|s| s.free + s.leaving + s.idle + s.later) {
             return Room::Later;
         }
-        Room::Never(self.shortage(amount, &protected, spare))
+        Room::Never(self.shortage(amount, &staying))
     }
 
-    /// The workers that stay whatever others need: each model's first ones, up to its floor. Those
-    /// of the model that asks do not stand in its own way when it has more than its floor.
-    fn protected(&self, _for_model: ModelId) -> BTreeSet<Generation> {
-        let kept = |model: &Model| model.floor(&self.settings);
+    /// Who does not leave for a model, whatever it needs.
+    fn staying(&self, for_model: ModelId, spare: Option<Generation>) -> Staying {
+        Staying {
+            kept: self.kept().into_iter().chain(spare).collect(),
+            spoken_for: self.spoken_for(for_model),
+        }
+    }
+
+    /// Each model's first workers, up to its floor.
+    fn kept(&self) -> BTreeSet<Generation> {
         let of_model = |model: &'_ Model| -> Vec<Generation> {
-            match kept(model) {
+            match model.floor(&self.settings) {
                 0 => Vec::new(),
                 floor => self.live(model).map(|w| w.generation).take(floor).collect(),
             }
@@ -131,12 +171,28 @@ impl Pool {
         self.models.iter().flat_map(of_model).collect()
     }
 
-    fn supply(
-        &self,
-        at: Device,
-        protected: &BTreeSet<Generation>,
-        spare: Option<Generation>,
-    ) -> Supply {
+    /// The idle workers that could run a job of their own model which is older than every job of
+    /// this one: they are idle because they wait for room themselves, and it is their turn.
+    fn spoken_for(&self, for_model: ModelId) -> BTreeSet<Generation> {
+        let asking = self.model(for_model).queue.oldest();
+        let could_run_older = |worker: &&Worker| {
+            let waiting = self.model(worker.model).queue.iter();
+            let mut older = waiting.take_while(|&job| asking.is_none_or(|asking| job < asking));
+            older.any(|job| {
+                self.jobs
+                    .get(&job)
+                    .is_some_and(|job| serves(worker, job.device))
+            })
+        };
+        self.workers
+            .values()
+            .filter(|worker| worker.is_idle() && worker.model != for_model)
+            .filter(could_run_older)
+            .map(|worker| worker.generation)
+            .collect()
+    }
+
+    fn supply(&self, at: Device, staying: &Staying) -> Supply {
         let mut supply = Supply {
             free: self.budget.free(at),
             leaving: self.budget.settling(at),
@@ -144,12 +200,11 @@ impl Pool {
         };
         for worker in self.workers.values() {
             let held: Mebibytes = worker.promised().map(|amount| amount.at(at)).sum();
-            let stays = protected.contains(&worker.generation) || spare == Some(worker.generation);
-            match (worker.is_live(), worker.is_idle()) {
-                (false, _) => supply.leaving += held,
-                (true, _) if stays => {}
-                (true, true) => supply.idle += held,
-                (true, false) => supply.later += held,
+            match staying.leave_of(worker) {
+                Leave::Leaving => supply.leaving += held,
+                Leave::Stays => {}
+                Leave::Idle => supply.idle += held,
+                Leave::Later => supply.later += held,
             }
         }
         if !self.budget.usable(at) {
@@ -158,14 +213,9 @@ impl Pool {
         supply
     }
 
-    fn shortage(
-        &self,
-        amount: Amount,
-        protected: &BTreeSet<Generation>,
-        spare: Option<Generation>,
-    ) -> Shortage {
+    fn shortage(&self, amount: Amount, staying: &Staying) -> Shortage {
         let short = |&(at, need): &(Device, Mebibytes)| {
-            let s = self.supply(at, protected, spare);
+            let s = self.supply(at, staying);
             need > s.free + s.leaving + s.idle + s.later
         };
         let (device, need) = amount
@@ -181,24 +231,18 @@ impl Pool {
     }
 
     /// The idle workers that are cheapest to bring back and together make enough room.
-    fn victims(
-        &self,
-        amount: Amount,
-        protected: &BTreeSet<Generation>,
-        spare: Option<Generation>,
-    ) -> Vec<Generation> {
+    fn victims(&self, amount: Amount, staying: &Staying) -> Vec<Generation> {
         let mut missing: Vec<(Device, Mebibytes)> = amount
             .parts()
             .map(|(at, need)| {
-                let s = self.supply(at, protected, spare);
+                let s = self.supply(at, staying);
                 (at, need.saturating_sub(s.free + s.leaving))
             })
             .collect();
         let mut idle: Vec<&Worker> = self
             .workers
             .values()
-            .filter(|worker| worker.is_idle() && spare != Some(worker.generation))
-            .filter(|worker| !protected.contains(&worker.generation))
+            .filter(|worker| staying.leave_of(worker) == Leave::Idle)
             .collect();
         idle.sort_by_key(|worker| (self.worth(worker), worker.generation));
         let mut victims = Vec::new();

@@ -265,6 +265,39 @@ fn a_job_that_wishes_for_a_device_runs_there_or_waits() {
 }
 
 #[test]
+fn a_job_for_another_device_is_overtaken_by_its_model_only_so_often() {
+    let settings = Settings {
+        max_workers_per_model: 1,
+        ..settings()
+    };
+    let devices = [Device::Host, Device::Cuda(0)].map(|device| DeviceLimit {
+        device,
+        limit: Mebibytes(1000),
+        confirms: false,
+    });
+    let mut desk = Desk::with(settings, vec![model("a", 100)], devices.to_vec());
+    let fast = starts(&desk.ask_model("a")).remove(0);
+    assert_eq!(fast.device, Device::Cuda(0));
+    desk.ask(ImageRequest {
+        device: DeviceWish::On(Device::Host),
+        ..request("a")
+    });
+    let mut ran = runs(&desk.bring_up(fast.worker));
+    let mut overtakes = 0;
+    while let Some(run) = ran.pop() {
+        desk.ask_model("a");
+        desk.ask_model("a");
+        ran = runs(&desk.finish(&run));
+        overtakes += ran.len();
+    }
+    assert_eq!(overtakes, 8);
+    let slow = starts(&desk.leave(fast.worker)).remove(0);
+    assert_eq!(slow.device, Device::Host);
+    assert_eq!(runs(&desk.bring_up(slow.worker))[0].job, JobId(2));
+    desk.check_books();
+}
+
+#[test]
 fn memory_of_a_dead_gpu_worker_settles_before_it_is_promised_again() {
     let devices = vec![
         DeviceLimit {
