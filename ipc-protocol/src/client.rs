@@ -25,7 +25,9 @@ use interprocess::local_socket::{GenericFilePath, Stream};
 use crate::connection::{self, ConnectionError};
 use crate::failure::Failure;
 use crate::ids::JobId;
-use crate::messages::client::{Accepted, CHUNK_BYTES_MAX, FromPool, JobReport, ToPool, Verb};
+use crate::messages::client::{
+    Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Verb,
+};
 use crate::request::ImageRequest;
 use crate::status::StatusReport;
 use crate::units::PictureSize;
@@ -99,22 +101,40 @@ impl Client {
         }
     }
 
-    /// Sends a request; the updates say what becomes of it.
+    /// Sends a request; the updates say what becomes of it. Where the files of its model are not here
+    /// they are fetched first, and this waits for that.
     ///
     /// # Errors
     /// `Refused` when the request did not become a job.
     pub fn generate(&mut self, request: &ImageRequest) -> Result<Drawing<'_>, ClientError> {
+        self.generate_told(request, |_| {})
+    }
+
+    /// The same, telling how far the files of the model are.
+    ///
+    /// # Errors
+    /// `Refused` when the request did not become a job.
+    pub fn generate_told(
+        &mut self,
+        request: &ImageRequest,
+        mut fetching: impl FnMut(&Fetching),
+    ) -> Result<Drawing<'_>, ClientError> {
         request.check()?;
         connection::write(&mut &*self.stream, &ToPool::Generate(request.clone()))?;
-        match connection::read(&mut &*self.stream)? {
-            FromPool::Accepted(accepted) => Ok(Drawing {
-                unanswered: if request.detached { 0 } else { accepted.count },
-                accepted,
-                stream: &self.stream,
-                arriving: BTreeMap::new(),
-            }),
-            FromPool::Refused(failure) => Err(failure.into()),
-            other => Err(unexpected(&other)),
+        loop {
+            match connection::read(&mut &*self.stream)? {
+                FromPool::Fetching(far) => fetching(&far),
+                FromPool::Accepted(accepted) => {
+                    return Ok(Drawing {
+                        unanswered: if request.detached { 0 } else { accepted.count },
+                        accepted,
+                        stream: &self.stream,
+                        arriving: BTreeMap::new(),
+                    });
+                }
+                FromPool::Refused(failure) => return Err(failure.into()),
+                other => return Err(unexpected(&other)),
+            }
         }
     }
 

@@ -89,6 +89,8 @@ pub enum FailureKind {
     NoSuchName,
     /// A defect of ours.
     Internal,
+    /// The files of the model are not on this machine, and could not be fetched.
+    ModelMissing,
 }
 
 impl FailureKind {
@@ -102,6 +104,7 @@ impl FailureKind {
             Self::QueueFull => "queue_full",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+            Self::ModelMissing => "model_missing",
             Self::LoadRefused => "load_refused",
             Self::ModelBroken => "model_broken",
             Self::Quarantined => "quarantined",
@@ -122,6 +125,7 @@ impl FailureKind {
             Self::QueueFull
             | Self::Draining
             | Self::Stopped
+            | Self::ModelMissing
             | Self::LoadRefused
             | Self::ModelBroken => 75,
             Self::DeadlineExceeded => 124,

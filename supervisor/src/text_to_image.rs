@@ -154,7 +154,7 @@ impl TextToImagePool {
             ..ImageRequest::new(prompt)
         };
         match self.handle.generate(request, "library".into()).await {
-            Ok(ongoing) => ImageStream::Ongoing(ongoing),
+            Ok(ongoing) => ImageStream::Ongoing(Box::new(ongoing)),
             Err(failure) => ImageStream::Refused(failure),
         }
     }
@@ -176,7 +176,7 @@ impl TextToImagePool {
 #[derive(Debug)]
 pub enum ImageStream {
     /// Chunks are on their way.
-    Ongoing(Ongoing),
+    Ongoing(Box<Ongoing>),
     /// One error is on its way.
     Refused(PoolError),
     /// The terminal chunk was given out.

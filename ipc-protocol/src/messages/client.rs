@@ -5,6 +5,7 @@
 //!    Hello ─────────────────────────▶
 //!          ◀───────────────────────── Hello
 //!    Generate ──────────────────────▶
+//!          ◀───────────────────────── (Fetching …)                  where the model's files are not here
 //!          ◀───────────────────────── Accepted | Refused
 //!          ◀───────────────────────── Waiting … Loading … Step …      per job
 //!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end per job
@@ -196,6 +197,8 @@ pub enum FromPool {
         /// What happened, a line per thing it happened to.
         lines: Vec<String>,
     },
+    /// The request is no job yet: the files of its model are being fetched, and no clock of it runs.
+    Fetching(Fetching),
 }
 
 message!(FromPool {
@@ -210,7 +213,19 @@ message!(FromPool {
     Failed = 9, 4 * 1024;
     Status = 10, 16 * 1024;
     Told = 11, 64 * 1024;
+    Fetching = 12, 128;
 });
+
+/// How far the files of a model are.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Fetching {
+    /// The model.
+    pub model: ModelKey,
+    /// Bytes that are here.
+    pub here_bytes: u64,
+    /// Bytes in all; 0 until that is known.
+    pub all_bytes: u64,
+}
 
 /// What the pool made of a request.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]

@@ -4,7 +4,7 @@ use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::{
-    Accepted, FromPool, JobReport, ReceiptFacts, Target, ToPool, Verb,
+    Accepted, Fetching, FromPool, JobReport, ReceiptFacts, Target, ToPool, Verb,
 };
 use ipc_protocol::messages::worker::{
     FromWorker, JobFault, ModelSource, Order, Timings, ToWorker, Welcome,
@@ -109,6 +109,14 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
             },
         ),
         ("FromPool::Failed", FromPool::Failed { job: JOB, failure }),
+        (
+            "FromPool::Fetching",
+            FromPool::Fetching(Fetching {
+                model: ModelKey::new("flux-schnell").expect("a plain key"),
+                here_bytes: 70_000,
+                all_bytes: 33_700_000_000,
+            }),
+        ),
         (
             "FromPool::Told",
             FromPool::Told {

@@ -177,7 +177,7 @@ impl Pool {
                 )
             }),
             Standing::Missing(why) => Some(Failure::new(
-                FailureKind::LoadRefused,
+                FailureKind::ModelMissing,
                 format!("{key} cannot be loaded: {why}"),
             )),
             Standing::Stopped => Some(Failure::new(

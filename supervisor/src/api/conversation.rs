@@ -18,7 +18,7 @@ use pool::Progress;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::driver::handle::{Handle, Ongoing, Picture, Update};
+use crate::driver::handle::{Handle, Ongoing, Picture, Update, Word};
 use crate::frames;
 
 /// A client that takes longer than this to read what it asked for has left.
@@ -143,8 +143,22 @@ impl Client {
         if let Err(failure) = request.check() {
             return self.refuse(failure).await;
         }
-        let mut ongoing = match self.handle.generate(request, user).await {
-            Ok(ongoing) => ongoing,
+        let mut asked = match self.handle.ask(request, user).await {
+            Ok(asked) => asked,
+            Err(failure) => return self.refuse(failure).await,
+        };
+        let answer = loop {
+            tokio::select! {
+                word = asked.word() => match word {
+                    Word::Fetching(far) => self.say(&FromPool::Fetching(far)).await?,
+                    Word::Answer(answer) => break answer,
+                },
+                // There is no job to cancel yet, so whatever is said now ends the conversation.
+                _ = self.words.recv() => return Ok(()),
+            }
+        };
+        let mut ongoing = match answer {
+            Ok(jobs) => asked.ongoing(jobs),
             Err(failure) => return self.refuse(failure).await,
         };
         self.say(&FromPool::Accepted(accepted(&ongoing))).await?;

@@ -1,27 +1,17 @@
 //! `models fetch`: starts the process that fetches, and shows what it tells.
 
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::models::{licence, megabytes, trouble};
 use super::{CommandError, say};
 use crate::config::Config;
+use crate::driver::fetching::{Wish, watch};
 use crate::hub::event::{Event, PlannedFile};
 use crate::hub::fetch::Order;
 use crate::hub::trouble::FetchError;
-use crate::process::{programs, spawn};
-
-/// What is to be fetched; what is not said is as the settings say.
-#[derive(Debug)]
-pub struct Wish<'a> {
-    /// Model.
-    pub key: &'a str,
-    /// Choice of files.
-    pub variant: Option<&'a str>,
-    /// Branch, tag or commit.
-    pub revision: Option<&'a str>,
-}
 
 /// Fetches a model; ends when its files are here and checked, or it is clear why not.
 pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<u8, CommandError> {
@@ -39,14 +29,16 @@ pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<
     }
     let mut shown = Shown::new(quiet || json);
     let mut last = None;
-    watch(wish, |event| {
+    let watched = watch(None, wish, |event| {
         if json {
             say::line(event.line());
         }
         shown.tell(&event);
         last = Some(event);
-    })?;
+        ControlFlow::Continue(())
+    });
     shown.clear();
+    watched.map_err(|why| trouble("fetcher", why))?;
     match last {
         Some(Event::Done {
             folder,
@@ -62,32 +54,9 @@ pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<
         Some(Event::Failed { kind, message }) => Err(trouble(&kind, message)),
         _ => Err(trouble(
             "fetcher",
-            "the process that fetches ended without a word; what came is kept, so fetch again",
+            "the process that fetches did not say how it ended",
         )),
     }
-}
-
-/// Runs the fetcher to its end and hands over what it tells.
-fn watch(wish: &Wish<'_>, mut tell: impl FnMut(Event)) -> Result<(), CommandError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        trouble(
-            "fetcher",
-            format!("cannot run the process that fetches: {error}"),
-        )
-    };
-    let mut arguments = vec![wish.key];
-    for (option, value) in [("--variant", wish.variant), ("--revision", wish.revision)] {
-        arguments.extend(value.into_iter().flat_map(|value| [option, value]));
-    }
-    let program = programs::find("supervisor").map_err(|error| failed(&error))?;
-    let mut child = spawn::spawn_fetcher(&program, &arguments).map_err(|error| failed(&error))?;
-    let stdout = child.stdout.take().expect("it is piped");
-    for line in BufReader::new(stdout).lines() {
-        let line = line.map_err(|error| failed(&error))?;
-        tell(Event::read(&line).map_err(|error| failed(&error))?);
-    }
-    child.wait().map_err(|error| failed(&error))?;
-    Ok(())
 }
 
 /// Bars on stderr: one per file and one for all; plain lines where stderr is no terminal.

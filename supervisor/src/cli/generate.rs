@@ -29,7 +29,15 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
     )?;
     let (mut client, _private) = connect::pool(reach)?;
     let canceller = client.canceller();
-    let drawing = client.generate(&request)?;
+    let mut fetch = None;
+    let drawing = client.generate_told(&request, |far| {
+        fetch
+            .get_or_insert_with(|| Progress::of_fetch(far.model.as_str(), reach.quiet))
+            .fetched(far.here_bytes, far.all_bytes);
+    })?;
+    if let Some(fetch) = fetch {
+        fetch.finish();
+    }
     let interrupted = interrupt::cancels(canceller, &drawing.accepted);
     let easel = Easel {
         accepted: drawing.accepted.clone(),

@@ -9,6 +9,7 @@ use super::args::Models;
 use super::{CommandError, fetch, say, verify};
 use crate::config::file::Model;
 use crate::config::{self, Config, paths};
+use crate::driver::fetching::Wish;
 use crate::driver::setup;
 use crate::hub::source::Release;
 use crate::hub::store::{Fetched, Store};
@@ -26,7 +27,7 @@ pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandE
             variant,
             revision,
         } => {
-            let wish = fetch::Wish {
+            let wish = Wish {
                 key: &model,
                 variant: variant.as_deref(),
                 revision: revision.as_deref(),
@@ -214,13 +215,8 @@ pub(super) fn licence(release: &Release) -> String {
 
 /// What a picture of the default size takes; a sentence where that cannot be known.
 fn need(config: &Config, key: &str) -> Result<Mebibytes, String> {
-    let mut only = config.clone();
-    only.models.retain(|name, _| name == key);
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
-    let (registry, _) = setup::models(&only, &worker)?;
-    let spec = registry
-        .find(key)
-        .ok_or_else(|| format!("there is no model {key:?}"))?;
+    let (spec, _) = setup::model(config, &worker, key)?;
     let residency = spec.need.on_cpu.unwrap_or(Mebibytes::ZERO);
     Ok(residency + spec.need.activation.at(spec.default_size))
 }

@@ -31,6 +31,35 @@ impl Progress {
         Self { bar }
     }
 
+    /// A bar over the files of a model that are being fetched, or none; plain words where stderr is no
+    /// terminal.
+    pub fn of_fetch(model: &str, quiet: bool) -> Self {
+        let hidden = quiet || !std::io::stderr().is_terminal();
+        if hidden && !quiet {
+            eprintln!("The files of {model} are not on this machine; fetching them first.");
+        }
+        let target = match hidden {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template(
+            "{spinner} fetching {prefix} {wide_bar:.cyan/blue} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+        )
+        .expect("the template is a constant that a test renders");
+        bar.set_style(style);
+        bar.set_prefix(model.to_owned());
+        Self { bar }
+    }
+
+    /// So many bytes of a fetch are here, of so many in all; 0 while that is not known.
+    pub fn fetched(&self, here_bytes: u64, all_bytes: u64) {
+        if all_bytes > 0 {
+            self.bar.set_length(all_bytes);
+            self.bar.set_position(here_bytes);
+        }
+    }
+
     /// A job waits.
     pub fn waiting(&self, position: u32, reason: &str) {
         self.bar.set_message(format!("place {position}: {reason}"));

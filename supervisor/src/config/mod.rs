@@ -29,7 +29,9 @@ pub struct Config {
     pub limit_percent: u64,
     /// Host memory that may be promised, where it is said outright.
     pub host_limit: Option<Mebibytes>,
-    /// The settings file as it was read; empty where there is none.
+    /// The settings file, where there is one.
+    pub file: Option<PathBuf>,
+    /// What it held as it was read; empty where there is none.
     pub text: String,
     /// Where models are fetched from.
     pub hub: Hub,
@@ -83,9 +85,13 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    parse(&text).map_err(|what| ConfigError::Invalid {
+    let config = parse(&text).map_err(|what| ConfigError::Invalid {
         path: path.to_owned(),
         what,
+    })?;
+    Ok(Config {
+        file: Some(path.to_owned()),
+        ..config
     })
 }
 
@@ -151,6 +157,7 @@ fn check(file: File) -> Result<Config, String> {
         socket_mode: mode(&file.socket.mode)?,
         limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
+        file: None,
         text: String::new(),
         hub: hub(file.hub)?,
         models: file.models,

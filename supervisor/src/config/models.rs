@@ -72,25 +72,20 @@ pub fn build(
 ) -> Result<(Registry, Catalogue), String> {
     let (mut specs, mut catalogue) = (Vec::new(), Catalogue::new());
     let nothing = Model::default();
-    for key in ALWAYS {
-        let section = sections.get(key).unwrap_or(&nothing);
-        add(key, section, facts, &mut specs, &mut catalogue)?;
-    }
-    for (key, section) in sections {
-        if !catalogue.contains_key(&ModelKey::new(key)?) {
-            add(key, section, facts, &mut specs, &mut catalogue)?;
-        }
+    for key in keys(sections) {
+        let section = sections.get(&key).unwrap_or(&nothing);
+        let (spec, served) = one(&key, section, facts)?;
+        catalogue.insert(spec.key.clone(), served);
+        specs.push(spec);
     }
     Ok((Registry::new(specs)?, catalogue))
 }
 
-fn add(
-    key: &str,
-    section: &Model,
-    facts: &Facts<'_>,
-    specs: &mut Vec<ModelSpec>,
-    catalogue: &mut Catalogue,
-) -> Result<(), String> {
+/// One model as its section wants it.
+///
+/// # Errors
+/// A sentence that names the section.
+pub fn one(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Served), String> {
     let (mut spec, served) =
         model(key, section, facts).map_err(|why| format!("[models.{key}]: {why}"))?;
     spec.pinned = section.pinned;
@@ -101,9 +96,7 @@ fn add(
             .parse()
             .map_err(|why| format!("[models.{key}] device: {why}"))?;
     }
-    catalogue.insert(spec.key.clone(), served);
-    specs.push(spec);
-    Ok(())
+    Ok((spec, served))
 }
 
 fn threads(section: &Model, facts: &Facts<'_>) -> u32 {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::Verb;
+use ipc_protocol::messages::client::{Fetching, Verb};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::StatusReport;
 use pool::{Accepted, PictureFacts, Progress, Ticket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Input;
 
@@ -29,12 +29,15 @@ pub(super) enum Ask {
         request: ImageRequest,
         user: String,
         accepted: oneshot::Sender<Result<(Ticket, Accepted), Failure>>,
+        fetching: watch::Sender<Option<Fetching>>,
         updates: mpsc::Sender<Update>,
     },
     Cancel {
         job: JobId,
         by: String,
     },
+    /// A door left that was waiting for its request to become jobs.
+    GoneBefore,
     Gone(Ticket),
     Status(oneshot::Sender<StatusReport>),
     Operate {
@@ -94,6 +97,53 @@ pub struct ModelFacts {
     pub dtype: Dtype,
 }
 
+/// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
+#[derive(Debug)]
+pub struct Asked {
+    answer: oneshot::Receiver<Result<(Ticket, Accepted), Failure>>,
+    fetching: watch::Receiver<Option<Fetching>>,
+    updates: mpsc::Receiver<Update>,
+    leaving: Leaving,
+}
+
+/// What is heard of a request before it is jobs.
+#[derive(Debug)]
+pub enum Word {
+    /// It waits for the files of its model.
+    Fetching(Fetching),
+    /// It became jobs, or was refused; nothing more follows.
+    Answer(Result<(Ticket, Accepted), Failure>),
+}
+
+impl Asked {
+    /// What is heard next: the answer, or news of a fetch that were not heard yet.
+    pub async fn word(&mut self) -> Word {
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut self.answer => {
+                    return Word::Answer(answer.unwrap_or_else(|_| Err(gone())));
+                }
+                Ok(()) = self.fetching.changed() => {
+                    if let Some(far) = self.fetching.borrow_and_update().clone() {
+                        return Word::Fetching(far);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The jobs it became.
+    pub fn ongoing(mut self, (ticket, accepted): (Ticket, Accepted)) -> Ongoing {
+        self.leaving.ask = Some(Ask::Gone(ticket));
+        Ongoing {
+            accepted,
+            updates: self.updates,
+            _leaving: self.leaving,
+        }
+    }
+}
+
 /// A request that became jobs. Dropping it tells the pool that nobody waits any more.
 #[derive(Debug)]
 pub struct Ongoing {
@@ -101,41 +151,64 @@ pub struct Ongoing {
     pub accepted: Accepted,
     /// What becomes of them.
     pub updates: mpsc::Receiver<Update>,
-    ticket: Ticket,
+    _leaving: Leaving,
+}
+
+/// Tells the loop on its drop that a door has left.
+#[derive(Debug)]
+struct Leaving {
+    ask: Option<Ask>,
     inbox: mpsc::Sender<Input>,
 }
 
-impl Drop for Ongoing {
+impl Drop for Leaving {
     fn drop(&mut self) {
-        let (inbox, ticket) = (self.inbox.clone(), self.ticket);
+        let (inbox, ask) = (self.inbox.clone(), self.ask.take());
         // Without a runtime the daemon is ending, and so are all jobs.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { inbox.send(Input::Ask(Ask::Gone(ticket))).await });
+        if let (Some(ask), Ok(runtime)) = (ask, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { inbox.send(Input::Ask(ask)).await });
         }
     }
 }
 
 impl Handle {
-    /// Asks for pictures on behalf of `user`.
+    /// Asks for pictures on behalf of `user`, and waits until the request has become jobs.
     ///
     /// # Errors
     /// The pool's refusal.
     pub async fn generate(&self, request: ImageRequest, user: String) -> Result<Ongoing, Failure> {
+        let mut asked = self.ask(request, user).await?;
+        loop {
+            if let Word::Answer(answer) = asked.word().await {
+                return answer.map(|jobs| asked.ongoing(jobs));
+            }
+        }
+    }
+
+    /// Asks for pictures on behalf of `user`.
+    ///
+    /// # Errors
+    /// The pool has shut down.
+    pub async fn ask(&self, request: ImageRequest, user: String) -> Result<Asked, Failure> {
         let (sender, updates) = mpsc::channel(request.count as usize + PROGRESS_MAX);
         let (accepted, answer) = oneshot::channel();
+        let (far, fetching) = watch::channel(None);
         self.send(Ask::Generate {
             request,
             user,
             accepted,
+            fetching: far,
             updates: sender,
         })
         .await?;
-        let (ticket, accepted) = answer.await.map_err(|_| gone())??;
-        Ok(Ongoing {
-            accepted,
+        Ok(Asked {
+            answer,
+            fetching,
             updates,
-            ticket,
-            inbox: self.inbox.clone(),
+            leaving: Leaving {
+                ask: Some(Ask::GoneBefore),
+                inbox: self.inbox.clone(),
+            },
         })
     }
 

@@ -5,12 +5,14 @@ use std::os::fd::OwnedFd;
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::messages::worker::{FromWorker, Timings};
+use ipc_protocol::request::ImageRequest;
 use ipc_protocol::segment::{Segment, Slot, latents_bytes};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
 use pool::{Accepted, Exit, Ticket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::Update;
 use crate::link::{Deaf, Link};
@@ -210,10 +212,27 @@ pub(super) struct Drawn {
 /// One conversation with a door.
 #[derive(Debug)]
 pub(super) struct Conversation {
+    /// What it asks for, while that may still have to wait for files.
+    pub asked: Option<Asking>,
     pub accepted: Option<oneshot::Sender<Result<(Ticket, Accepted), Failure>>>,
     pub updates: mpsc::Sender<Update>,
     /// Jobs that still owe an answer.
     pub unanswered: usize,
+}
+
+/// A request that may have to wait for the files of its model.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub request: ImageRequest,
+    pub user: String,
+    pub fetching: watch::Sender<Option<Fetching>>,
+}
+
+impl Asking {
+    /// Tells how far the files are; the door hears the newest when it listens.
+    pub fn tell(&self, far: &Fetching) {
+        self.fetching.send_replace(Some(far.clone()));
+    }
 }
 
 impl Conversation {
@@ -222,6 +241,13 @@ impl Conversation {
         if self.updates.capacity() > self.unanswered {
             let _ = self.updates.try_send(update);
         }
+    }
+
+    /// A door still waits for its request to become jobs.
+    pub fn is_awaited(&self) -> bool {
+        self.accepted
+            .as_ref()
+            .is_some_and(|reply| !reply.is_closed())
     }
 
     /// Tells a job's one answer; there is always room for it, and a door that left needs none.

@@ -5,9 +5,11 @@
 //! - [`handle`] is how doors get in and how answers get out
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
+//! - `fetching` brings the files of a model that somebody asks for
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - `hands` is what is held of each worker, job and conversation
 
+pub mod fetching;
 pub mod handle;
 mod hands;
 mod hear;
@@ -19,10 +21,11 @@ use std::collections::BTreeMap;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId, ModelKey};
+use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
 use nix::sys::signal::Signal;
-use pool::{Action, Drain, Event, Pool, Ticket};
+use pool::{Drain, Event, Pool, Registry, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -30,8 +33,9 @@ use crate::config::models::Catalogue;
 use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
+use fetching::{FetchNews, Fetches, Library};
 use handle::{Ask, Handle};
-use hands::{Conversation, FromGeneration, JobHand, WorkerHand};
+use hands::{Asking, Conversation, FromGeneration, JobHand, WorkerHand};
 use setup::Setup;
 
 /// Inputs that may wait for the loop; who brings more, waits.
@@ -42,6 +46,7 @@ const INBOX_MAX: usize = 1024;
 enum Input {
     Ask(Ask),
     Worker(FromGeneration),
+    Fetch(FetchNews),
     Drain { cancel: bool },
     Abandon,
 }
@@ -51,6 +56,9 @@ enum Input {
 pub struct Driver {
     pool: Pool,
     catalogue: Catalogue,
+    registry: Registry,
+    library: Library,
+    fetches: Fetches,
     clock: Clock,
     spawner: Spawner,
     identity: Identity,
@@ -85,8 +93,11 @@ impl Driver {
         Ok(Self {
             pool: setup.pool,
             catalogue: setup.catalogue,
+            registry: setup.beginning.registry,
+            spawner: Spawner::start(setup.library.worker_program.clone(), setup.backing, runtime)?,
+            library: setup.library,
+            fetches: Fetches::default(),
             clock: setup.clock,
-            spawner: Spawner::start(setup.worker_program, setup.backing, runtime)?,
             identity: Identity::own(),
             inbox,
             handle: Handle { inbox: sender },
@@ -134,6 +145,7 @@ impl Driver {
         match input {
             Input::Ask(ask) => self.asked(ask),
             Input::Worker(news) => self.hear(news),
+            Input::Fetch(news) => self.hear_of_fetch(news),
             Input::Drain { cancel } => self.happen(Event::DrainRequested {
                 ticket: None,
                 drain: if cancel { Drain::ExitNow } else { Drain::Exit },
@@ -157,6 +169,9 @@ impl Driver {
             tracing::error!(%error, "The record ends here.");
             self.recorder = None;
         }
+        if matches!(event, Event::DrainRequested { .. }) {
+            self.dismiss_fetches();
+        }
         let mut actions = Vec::new();
         self.pool.handle(now, event, &mut actions);
         for action in actions {
@@ -170,26 +185,25 @@ impl Driver {
                 request,
                 user,
                 accepted,
+                fetching,
                 updates,
             } => {
                 let ticket = self.next_ticket();
                 let conversation = Conversation {
+                    asked: Some(Asking {
+                        request: request.clone(),
+                        user: user.clone(),
+                        fetching,
+                    }),
                     accepted: Some(accepted),
                     updates,
                     unanswered: 0,
                 };
                 self.conversations.insert(ticket, conversation);
-                match entropy() {
-                    Ok(entropy) => self.happen(Event::RequestArrived {
-                        ticket,
-                        request,
-                        user,
-                        entropy,
-                    }),
-                    Err(failure) => self.perform(Action::Refuse { ticket, failure }),
-                }
+                self.arrive(ticket, request, user);
             }
             Ask::Cancel { job, by } => self.happen(Event::RequestCancelled { job, by }),
+            Ask::GoneBefore => self.tidy_fetches(),
             Ask::Gone(ticket) => {
                 if self.conversations.contains_key(&ticket) {
                     self.happen(Event::ClientGone { ticket });
@@ -207,6 +221,19 @@ impl Driver {
         }
     }
 
+    /// Lets the pool decide about a request.
+    fn arrive(&mut self, ticket: Ticket, request: ImageRequest, user: String) {
+        match entropy() {
+            Ok(entropy) => self.happen(Event::RequestArrived {
+                ticket,
+                request,
+                user,
+                entropy,
+            }),
+            Err(failure) => self.refuse(ticket, failure),
+        }
+    }
+
     fn next_ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
@@ -214,7 +241,13 @@ impl Driver {
 
     fn report(&self) -> StatusReport {
         let now = self.clock.now();
-        let snapshot = self.pool.snapshot(now);
+        let mut snapshot = self.pool.snapshot(now);
+        for model in &mut snapshot.models {
+            if let (Some(line), Some((_, why))) = (self.fetch_line(&model.key), &mut model.at_rest)
+            {
+                *why = line;
+            }
+        }
         StatusReport {
             supervisor: SupervisorStatus {
                 pid: std::process::id(),

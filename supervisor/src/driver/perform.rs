@@ -7,7 +7,7 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::worker::{Order, ToWorker};
 use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
-use pool::{Accepted, Action, Outcome, Run, Start};
+use pool::{Accepted, Action, Outcome, Run, Start, Ticket};
 
 use super::handle::{ModelFacts, Picture, Update};
 use super::hands::{FromGeneration, JobHand, Newborn, Running, WorkerHand, WorkerNews};
@@ -21,11 +21,10 @@ impl Driver {
         match action {
             Action::Accept(accepted) => self.accept(accepted),
             Action::Refuse { ticket, failure } => {
-                let conversation = self.conversations.remove(&ticket);
-                if let Some(reply) = conversation.and_then(|conversation| conversation.accepted) {
-                    let _ = reply.send(Err(failure)); // A door that left needs no refusal.
-                } else if let Some(told) = self.operators.remove(&ticket) {
-                    let _ = told.send(Err(failure));
+                let waits = failure.kind == FailureKind::ModelMissing
+                    && self.wait_for_files(ticket).is_some();
+                if !waits {
+                    self.refuse(ticket, failure);
                 }
             }
             Action::Acknowledge { ticket, lines, .. } => {
@@ -64,12 +63,22 @@ impl Driver {
         }
     }
 
+    pub(super) fn refuse(&mut self, ticket: Ticket, failure: Failure) {
+        let conversation = self.conversations.remove(&ticket);
+        if let Some(reply) = conversation.and_then(|conversation| conversation.accepted) {
+            let _ = reply.send(Err(failure)); // A door that left needs no refusal.
+        } else if let Some(told) = self.operators.remove(&ticket) {
+            let _ = told.send(Err(failure));
+        }
+    }
+
     fn accept(&mut self, accepted: Accepted) {
         let ticket = accepted.ticket;
         let Some(conversation) = self.conversations.get_mut(&ticket) else {
             return;
         };
         conversation.unanswered = accepted.jobs.len();
+        conversation.asked = None;
         for job in &accepted.jobs {
             let hand = JobHand {
                 ticket,

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
 use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
-use pool::{DeviceLimit, Pool, Registry};
+use pool::{DeviceLimit, ModelSpec, Pool, Registry};
 
+use super::fetching::Library;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::models::{self, Catalogue};
+use crate::config::models::{self, Catalogue, Served};
 use crate::facts::FolderFacts;
 use crate::hub;
 use crate::hub::fetch;
@@ -31,8 +33,8 @@ pub struct Setup {
     pub beginning: Beginning,
     /// How workers of each model are started.
     pub catalogue: Catalogue,
-    /// The worker program.
-    pub worker_program: PathBuf,
+    /// What it takes to look at a model's files again.
+    pub library: Library,
     /// Back end of the segments.
     pub backing: Backing,
     /// The clock that the pool's moments come from.
@@ -66,7 +68,10 @@ impl Setup {
             pool: Pool::new(config.pool.clone(), registry, vec![host]),
             beginning,
             catalogue,
-            worker_program,
+            library: Library {
+                config: Arc::new(config.clone()),
+                worker_program,
+            },
             backing: config.backing,
             clock,
             recorder: None,
@@ -90,8 +95,33 @@ impl Setup {
 /// # Errors
 /// A sentence that names the section of a model that cannot be offered.
 pub fn models(config: &Config, worker_program: &Path) -> Result<(Registry, Catalogue), String> {
+    with_facts(config, worker_program, |facts| {
+        models::build(&config.models, facts)
+    })
+}
+
+/// One model of these settings.
+///
+/// # Errors
+/// A sentence that names its section.
+pub fn model(
+    config: &Config,
+    worker_program: &Path,
+    key: &str,
+) -> Result<(ModelSpec, Served), String> {
+    let section = config.models.get(key).cloned().unwrap_or_default();
+    with_facts(config, worker_program, |facts| {
+        models::one(key, &section, facts)
+    })
+}
+
+fn with_facts<T>(
+    config: &Config,
+    worker_program: &Path,
+    build: impl FnOnce(&models::Facts<'_>) -> Result<T, String>,
+) -> Result<T, String> {
     let store = Store::at(hub_settings(config).folder);
-    let facts = models::Facts {
+    build(&models::Facts {
         built_in: hub::built_in()?,
         inspect: &|path, family, arithmetic| inspect(worker_program, path, family, arithmetic),
         fetched: &|key, section| {
@@ -100,8 +130,7 @@ pub fn models(config: &Config, worker_program: &Path) -> Result<(Registry, Catal
             Ok(found.map(|found| found.folder))
         },
         threads: threads_per_worker(config),
-    };
-    models::build(&config.models, &facts)
+    })
 }
 
 /// How the hub may be used, and where what was fetched is.

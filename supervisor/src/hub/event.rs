@@ -58,6 +58,11 @@ impl Event {
         serde_json::to_string(self).expect("words and numbers are always JSON")
     }
 
+    /// Nothing follows.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Failed { .. })
+    }
+
     /// Reads a line.
     ///
     /// # Errors

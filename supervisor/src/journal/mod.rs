@@ -72,6 +72,9 @@ mod tests {
                 message: text(),
             },
             Event::WorkerSaidHello { worker },
+            Event::ModelsChanged {
+                registry: Box::default(),
+            },
             Event::LoadProgressed {
                 worker,
                 permille: 999,

@@ -6,8 +6,12 @@ use ipc_protocol::failure::Field;
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
-use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Target, Ticket};
+use pool::{
+    Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Registry, Target, Ticket,
+};
 use serde_json::Value;
+
+use super::model::ModelFacts;
 
 /// The event of a line and when it happened.
 ///
@@ -142,9 +146,19 @@ fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
             ticket: facts.ticket()?,
             digest: facts.optional("digest", Facts::text)?,
         },
+        "models_changed" => Event::ModelsChanged {
+            registry: Box::new(registry(facts.get("models")?)?),
+        },
         "deadline_reached" => Event::DeadlineReached,
         _ => return Ok(None),
     }))
+}
+
+fn registry(models: &Value) -> Result<Registry, String> {
+    let facts: Vec<ModelFacts> =
+        serde_json::from_value(models.clone()).map_err(|error| error.to_string())?;
+    let models: Result<Vec<_>, String> = facts.into_iter().map(ModelFacts::spec).collect();
+    Registry::new(models?)
 }
 
 fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {

@@ -2,10 +2,12 @@
 
 use ipc_protocol::ids::Device;
 use ipc_protocol::request::ImageRequest;
-use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Target};
+use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Registry, Target};
 use serde_json::{Value, json};
 
-/// The line of an event; `None` for the two that carry a whole new configuration.
+use super::model::ModelFacts;
+
+/// The line of an event; `None` for new settings, which no daemon takes yet.
 pub fn line(now: Moment, event: &Event) -> Option<String> {
     let (name, mut facts) = facts(event)?;
     let object = facts.as_object_mut()?;
@@ -66,7 +68,10 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
             "quarantine_released",
             json!({"ticket": ticket.0, "digest": digest}),
         ),
-        Event::SettingsChanged { .. } | Event::ModelsChanged { .. } => return None,
+        Event::ModelsChanged { registry } => {
+            ("models_changed", json!({"models": models(registry)?}))
+        }
+        Event::SettingsChanged { .. } => return None,
         Event::DeadlineReached => ("deadline_reached", json!({})),
         other => return of_worker(other),
     })
@@ -143,6 +148,12 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
         ),
         _ => return None,
     })
+}
+
+/// The models as they are from now on; `None` for a number that JSON cannot spell.
+fn models(registry: &Registry) -> Option<Value> {
+    let facts: Vec<ModelFacts> = registry.iter().map(ModelFacts::of).collect();
+    serde_json::to_value(facts).ok()
 }
 
 fn asked(request: &ImageRequest) -> Value {

@@ -218,8 +218,16 @@ pub fn spawn_private_daemon(
 ///
 /// # Errors
 /// No process.
-pub fn spawn_fetcher(program: &Path, arguments: &[&str]) -> io::Result<std::process::Child> {
-    std::process::Command::new(program)
+pub fn spawn_fetcher(
+    program: &Path,
+    settings: Option<&Path>,
+    arguments: &[&str],
+) -> io::Result<std::process::Child> {
+    let mut command = std::process::Command::new(program);
+    if let Some(settings) = settings {
+        command.arg("--config").arg(settings);
+    }
+    command
         .arg("fetch")
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,7 +1,9 @@
 //! Fetching from hubs that are well and hubs that are not: a clear error or a correct file, never another.
 
+mod drawable;
 mod home;
 mod mirror;
+mod on_request;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -116,6 +116,11 @@ impl Mirror {
         format!("http://{}", self.address)
     }
 
+    /// The names of all files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.shared.files.keys().map(String::as_str)
+    }
+
     pub fn mend(&self) {
         *self.shared.fault.lock().expect("no holder panics") = Fault::None;
     }

@@ -39,9 +39,10 @@ impl Oracle {
                 .contains(&self.fingerprint(&fate.model, &fate.parameters)),
             FailureKind::Draining => self.ends.is_some_and(|at| at <= now),
             FailureKind::UnknownModel => !self.offered.contains(&fate.model),
-            FailureKind::Stopped | FailureKind::LoadRefused | FailureKind::ModelBroken => {
-                self.has_trouble(now, &fate.model, kind)
-            }
+            FailureKind::Stopped
+            | FailureKind::ModelMissing
+            | FailureKind::LoadRefused
+            | FailureKind::ModelBroken => self.has_trouble(now, &fate.model, kind),
             FailureKind::MemoryExhausted | FailureKind::NeverFits => true,
             FailureKind::QueueFull
             | FailureKind::NotPermitted
@@ -56,11 +57,11 @@ impl Oracle {
         let within = |at: Option<Moment>, span| at.is_some_and(|at| now <= at + span);
         match kind {
             FailureKind::Stopped => troubles.stopped,
-            FailureKind::LoadRefused => {
+            FailureKind::ModelMissing => {
                 let missing = |spec: &ModelSpec| spec.missing.is_some();
                 self.specs.get(model).is_some_and(missing)
-                    || within(troubles.last_load_failure, COOLING_MAX)
             }
+            FailureKind::LoadRefused => within(troubles.last_load_failure, COOLING_MAX),
             _ => {
                 troubles.in_a_row >= self.settings.breaker_failures
                     && within(troubles.last_failure, self.settings.breaker_open)

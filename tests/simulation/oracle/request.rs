@@ -97,9 +97,10 @@ impl Oracle {
                     .quarantine
                     .contains(&self.fingerprint(&model, &parameters)),
                 FailureKind::DeadlineExceeded => request.timeout_ms.is_some(),
-                FailureKind::Stopped | FailureKind::LoadRefused | FailureKind::ModelBroken => {
-                    self.has_trouble(now, &model, kind)
-                }
+                FailureKind::Stopped
+                | FailureKind::ModelMissing
+                | FailureKind::LoadRefused
+                | FailureKind::ModelBroken => self.has_trouble(now, &model, kind),
                 // What fits is the business of the books, which the shadow keeps.
                 FailureKind::MemoryExhausted | FailureKind::NeverFits => true,
                 FailureKind::BadValue

@@ -1,0 +1,192 @@
+//! A request for a model whose files are not here fetches them, waits outside of the pool, and is drawn.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
+
+use crate::drawable::diffusers_files;
+use crate::home::{Home, Said, flux_files};
+use crate::mirror::{Fault, Manner, Mirror};
+
+const DIFFUSERS: &str = "[models.flux-schnell]\nvariant = \"diffusers\"";
+
+/// A daemon in a home; it is killed when the test is over.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    #[expect(dead_code, reason = "the folder lives as long as the daemon")]
+    folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start(home: &Home) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let supervisor = Path::new(env!("CARGO_BIN_EXE_supervisor"));
+        let runtime = folder.path().to_str().expect("plain").to_owned();
+        let mut child = home
+            .program(supervisor, &["--runtime-dir", &runtime])
+            .spawn()
+            .expect("the daemon under test starts");
+        let stderr = child.stderr.take().expect("it is piped");
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("Serving")), "it serves");
+        // Nobody reads the rest, and a full pipe would stop the daemon.
+        thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            socket: folder.path().join("pool.sock"),
+            folder,
+        }
+    }
+
+    /// `imagepool generate -m flux-schnell` of a small picture, not waited for.
+    fn generate(&self, home: &Home, picture: &Path, more: &[&str]) -> Child {
+        let socket = self.socket.to_str().expect("plain");
+        let picture = picture.to_str().expect("plain");
+        let drawn = ["--size", "256x256", "--steps", "1", "-f", "-o", picture];
+        let model = [
+            "--socket",
+            socket,
+            "generate",
+            "a fox",
+            "-m",
+            "flux-schnell",
+        ];
+        home.begin(&[&model[..], &drawn[..], more].concat())
+    }
+
+    fn status(&self, home: &Home) -> String {
+        let socket = self.socket.to_str().expect("plain");
+        home.run(&["--socket", socket, "status"]).stdout
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ended(child: Child) -> Said {
+    Said::of(child.wait_with_output().expect("our own child"))
+}
+
+/// Waits for something that happens soon, or never.
+#[track_caller]
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let patience = (0..3000).any(|_| {
+        thread::park_timeout(Duration::from_millis(10));
+        holds()
+    });
+    assert!(patience, "never: {what}");
+}
+
+/// Waits until the mirror was asked for bytes.
+fn under_way(mirror: &Mirror) {
+    until("asked for bytes", || !mirror.gets("").is_empty());
+}
+
+#[test]
+fn three_requests_fetch_once_and_the_time_of_it_is_not_theirs() {
+    let pause = Duration::from_millis(25);
+    let mirror = Mirror::start(diffusers_files(), Fault::Slow { pause }, Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
+    let daemon = Daemon::start(&home);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pictures = [0, 1].map(|nth| folder.path().join(format!("{nth}.png")));
+    let clients = pictures
+        .each_ref()
+        .map(|picture| daemon.generate(&home, picture, &["--seed", "1"]));
+    // Fourteen files in sixteen pieces each take longer than this one has.
+    let hasty = daemon.generate(&home, &folder.path().join("hasty.png"), &["--timeout", "1"]);
+    under_way(&mirror);
+    let status = daemon.status(&home);
+    assert!(status.contains("Fetching its files"), "{status}");
+    let said = ended(hasty);
+    assert!(matches!(said.code, Some(0 | 124)), "{said:?}");
+    let files = mirror.files().count();
+    assert_eq!(
+        mirror.gets("").len(),
+        files,
+        "its time began when all was here"
+    );
+    for client in clients {
+        let said = ended(client).ended_with(0);
+        assert!(said.stderr.contains("fetching them first"), "{said:?}");
+    }
+    let drawn = pictures
+        .each_ref()
+        .map(|picture| fs::read(picture).expect("it was drawn"));
+    assert!(drawn[0] == drawn[1]);
+    let said = ended(daemon.generate(&home, &pictures[0], &[])).ended_with(0);
+    assert!(!said.stderr.contains("fetching"), "{said:?}");
+    assert_eq!(mirror.gets("").len(), files, "each file once");
+}
+
+#[test]
+fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be() {
+    let picture = tempfile::tempdir().expect("a temporary folder");
+    let picture = picture.path().join("a.png");
+    let mirror = Mirror::start(flux_files(), Fault::Refuses(401), Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), "");
+    let daemon = Daemon::start(&home);
+    let said = ended(daemon.generate(&home, &picture, &[])).ended_with(75);
+    assert!(said.stderr.contains("accept the licence"), "{said:?}");
+    // Refused for what it is before a byte is fetched for it.
+    let asked = mirror.asked().len();
+    ended(daemon.generate(&home, &picture, &["--steps", "500"])).ended_with(2);
+    assert_eq!(mirror.asked().len(), asked);
+    // Files that are no weights come whole, and no worker is started on them.
+    mirror.mend();
+    let said = ended(daemon.generate(&home, &picture, &[])).ended_with(75);
+    assert!(said.stderr.contains("cannot be used"), "{said:?}");
+    let offline = Home::new(&mirror.endpoint(), "offline = true");
+    let daemon = Daemon::start(&offline);
+    let asked = mirror.asked().len();
+    let said = ended(daemon.generate(&offline, &picture, &[])).ended_with(75);
+    assert!(said.stderr.contains("not on this machine"), "{said:?}");
+    assert_eq!(mirror.asked().len(), asked);
+    assert!(!picture.exists());
+}
+
+#[test]
+fn a_fetch_that_nobody_waits_for_any_more_ends_and_the_next_request_goes_on_with_it() {
+    let pause = Duration::from_millis(100);
+    let mirror = Mirror::start(diffusers_files(), Fault::Slow { pause }, Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
+    let daemon = Daemon::start(&home);
+    let picture = tempfile::tempdir().expect("a temporary folder");
+    let picture = picture.path().join("a.png");
+    let mut client = daemon.generate(&home, &picture, &[]);
+    under_way(&mirror);
+    client.kill().expect("our own child");
+    client.wait().expect("our own child");
+    until("the fetch ends", || {
+        !daemon.status(&home).contains("Fetching")
+    });
+    assert!(
+        mirror.gets("").len() < mirror.files().count(),
+        "it ended early"
+    );
+    mirror.mend();
+    ended(daemon.generate(&home, &picture, &[])).ended_with(0);
+    assert!(picture.exists());
+}
+
+/// A daemon that was started before somebody fetched the model by hand.
+#[test]
+fn files_that_came_by_hand_are_found_without_a_restart_and_without_the_network() {
+    let mirror = Mirror::start(diffusers_files(), Fault::None, Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
+    let daemon = Daemon::start(&home);
+    home.run(&["models", "fetch", "flux-schnell"]).ended_with(0);
+    let asked = mirror.asked().len();
+    let picture = tempfile::tempdir().expect("a temporary folder");
+    let picture = picture.path().join("a.png");
+    ended(daemon.generate(&home, &picture, &[])).ended_with(0);
+    assert_eq!(mirror.asked().len(), asked);
+}
