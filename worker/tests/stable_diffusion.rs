@@ -1,17 +1,113 @@
-//! Stable Diffusion 3.5's tensors by original name, value by value, from other layouts.
+//! One Stable Diffusion 3.5 in the layouts that people have on disk.
 
+mod altered;
+mod laid_out;
+
+use altered::Altered;
 use candle_core::{DType, Device};
+use laid_out::{
+    Golden, Measured, ROUNDED, TOKENIZERS, assert_within, join, layout, picture, tiny, with,
+};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use worker::pipelines::Family;
-use worker::pipelines::folder;
+use std::path::Path;
+use worker::golden::measure::Bar;
+use worker::pipelines::encoders::Encoded;
+use worker::pipelines::sd3::Sd3;
+use worker::pipelines::sd3::files::Sd3Files;
 use worker::pipelines::shelf::Shelf;
-use worker::weights::{Meter, Part, Section, Weights};
+use worker::pipelines::{Family, Settings, folder};
+use worker::sampling::sigmas;
+use worker::weights::{Meter, Part, Products, Section, Weights};
 
-fn layout(name: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    tests.join("layouts").join(name)
+const SD3: &str = "tiny-sd3";
+const SINGLE: &str = "sd3.5_large_turbo.safetensors";
+const ENCODERS: [&str; 3] = [
+    "text_encoders/clip_l.safetensors",
+    "text_encoders/clip_g.safetensors",
+    "t5xxl.safetensors",
+];
+
+#[test]
+fn original_files_a_diffusers_folder_and_one_file_draw_the_same_bytes() {
+    let tiny = tiny(SD3);
+    let original = picture(&tiny);
+    let diffusers = with(&layout("diffusers-sd3"), &tiny, &TOKENIZERS);
+    // Both tiny models have one T5, which diffusers calls the third encoder here and the second there.
+    let t5 = Altered::copy_of(&layout("diffusers-flux").join("text_encoder_2"));
+    std::fs::rename(t5.path(), diffusers.file("text_encoder_3")).expect("a writable copy");
+    assert!(picture(diffusers.path()) == original, "diffusers");
+    let one = Altered::copy_of(&tiny);
+    let mut parts = vec![(tiny.join(SINGLE), "", "")];
+    for (name, part) in ENCODERS.iter().zip(["clip_l", "clip_g", "t5xxl"]) {
+        let prefix = match part {
+            "clip_l" => "text_encoders.clip_l.transformer.",
+            "clip_g" => "text_encoders.clip_g.transformer.",
+            _ => "text_encoders.t5xxl.transformer.",
+        };
+        parts.push((tiny.join(name), "", prefix));
+        std::fs::remove_file(one.file(name)).expect("a writable copy");
+    }
+    join(&parts, &one.file(SINGLE));
+    assert!(picture(one.path()) == original, "all in one");
+}
+
+/// A layout's transformer with the tiny model's other parts.
+fn whole(name: &str) -> Altered {
+    let beside = [&ENCODERS[..], &TOKENIZERS[..]].concat();
+    let copy = with(&layout(name), &tiny(SD3), &beside);
+    let autoencoder = [(tiny(SD3).join(SINGLE), "first_stage_model.", "")];
+    join(&autoencoder, &copy.file("ae.safetensors"));
+    copy
+}
+
+/// Both steps and the decoder, each fed what the reference fed its own.
+fn measure(folder: &Path, products: Products) -> Vec<Measured> {
+    let files = Sd3Files::open(folder)
+        .expect("a good folder")
+        .with_products(products);
+    let sd3 = Sd3::load(files, &Device::Cpu, Settings::default(), &mut |_| {}).expect("good files");
+    let golden = Golden::read(folder, "sd3_base");
+    let by = Encoded {
+        text: golden.tensor("context"),
+        pooled: golden.tensor("pooled"),
+    };
+    let by = sd3.condition(&by, None).expect("a condition");
+    let mut before = golden.tensor("latents_init");
+    let mut all = Vec::new();
+    for (i, pair) in sigmas::shifted_twice(2).windows(2).enumerate() {
+        let velocity = sd3.predict(&before, pair[0], &by).expect("a velocity");
+        all.push(golden.apart(&format!("pred.{i}"), &velocity));
+        before = golden.tensor(&format!("latents.{i}"));
+    }
+    let picture = sd3
+        .decode(&golden.tensor("latents_final"))
+        .expect("a picture");
+    all.push(golden.apart("vae_out", &picture));
+    all
+}
+
+#[test]
+fn fp8_is_the_reference_on_the_widened_weights_and_draws() {
+    for name in ["fp8-sd3", "fp8-scaled-sd3"] {
+        let folder = whole(name);
+        assert_within(name, &measure(folder.path(), Products::Integer), Bar::PART);
+        assert!(!picture(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn gguf_blocks_are_the_reference_on_the_widened_weights_and_draw() {
+    let folder = whole("gguf-sd3");
+    let widened = measure(folder.path(), Products::Widened);
+    assert_within("gguf-sd3 widened", &widened, Bar::PART);
+    let rounded = measure(folder.path(), Products::Integer);
+    assert_within("gguf-sd3 rounded", &rounded, ROUNDED);
+    assert!(
+        rounded.iter().any(|one| one.distance.relative > 1e-4),
+        "nothing was rounded"
+    );
+    assert!(!picture(folder.path()).is_empty());
 }
 
 /// Digests of the values in f32, by name below `prefix`.

@@ -176,6 +176,13 @@ def make_gguf(reference, name, config, tiny, flux, t5, kinds):
     golden(reference, config, to, wide, wide5, tiny)
 
 
+def decoder(vae, to):
+    """As diffusers saves an autoencoder, without its encoder."""
+    vae.to(torch.bfloat16).save_pretrained(f"{to}/vae")
+    path = f"{to}/vae/diffusion_pytorch_model.safetensors"
+    save_file({k: v for k, v in load_file(path).items() if k.startswith("decoder.")}, path)
+
+
 def make_diffusers(reference, tiny):
     """As diffusers saves the tiny model, in shards, without the autoencoder's encoder."""
     to = folder("diffusers-flux")
@@ -186,10 +193,8 @@ def make_diffusers(reference, tiny):
     pipe.transformer.to(torch.bfloat16).save_pretrained(f"{to}/transformer", max_shard_size="500KB")
     pipe.text_encoder_2.to(torch.float16).save_pretrained(f"{to}/text_encoder_2", max_shard_size="200KB")
     pipe.text_encoder.to(torch.bfloat16).save_pretrained(f"{to}/text_encoder")
-    pipe.vae.to(torch.bfloat16).save_pretrained(f"{to}/vae")
+    decoder(pipe.vae, to)
     pipe.save_config(to)
-    path = f"{to}/vae/diffusion_pytorch_model.safetensors"
-    save_file({k: v for k, v in load_file(path).items() if k.startswith("decoder.")}, path)
 
 
 def build_sd3(reference, config, tiny, mmdit):
@@ -203,26 +208,37 @@ def build_sd3(reference, config, tiny, mmdit):
         return reference.build(config, out, torch.float32, "cpu")[1]
 
 
+def golden_sd3(reference, config, to, tiny, mmdit):
+    """What the reference computes from these widened values."""
+    pipe = build_sd3(reference, config, tiny, mmdit)
+    found = reference.run_sd3(pipe, [reference.PROMPTS["base"]], *config["size"], 2, 256, 42, "cpu", torch.float32)
+    record(reference, config, to, "sd3", found)
+
+
 def make_sd3(reference, tiny):
-    """The tiny SD3 as diffusers saves it (transformer and CLIPs), and one of width 320 in GGUF."""
+    """The tiny SD3 as diffusers saves it (without its T5), with its MMDiT in fp8, and one of width 320 in GGUF."""
     mmdit = {k[len(MMDIT):]: v for k, v in load_file(os.path.join(tiny, SD3)).items() if k.startswith(MMDIT)}
     to = folder("diffusers-sd3")
     pipe = build_sd3(reference, reference.P["tiny"], tiny, mmdit)
     pipe.transformer.to(torch.bfloat16).save_pretrained(f"{to}/transformer", max_shard_size="300KB")
     pipe.text_encoder.to(torch.float16).save_pretrained(f"{to}/text_encoder")
     pipe.text_encoder_2.to(torch.float16).save_pretrained(f"{to}/text_encoder_2")
+    decoder(pipe.vae, to)
     pipe.save_config(to)
     clips = {f"{i}.{k}": v for i, name in enumerate(CLIPS) for k, v in load_file(os.path.join(tiny, name)).items()}
     digests(to, mmdit | clips)
+    for name, scaled in (("fp8-sd3", ""), ("fp8-scaled-sd3", "scale_weight")):
+        to = folder(name)
+        stored, widened = fp8(mmdit, scaled, False)
+        save_file({MMDIT + k: v.contiguous() for k, v in stored.items()}, os.path.join(to, SD3))
+        golden_sd3(reference, reference.P["tiny"], to, tiny, widened)
     wide = dict(reference.P["tiny"], mmdit=dict(depth=2, head=160, pos=8))
     to = folder("gguf-sd3")
     mmdit = reference.make_mmdit(wide, 2, torch.bfloat16, "cpu", prefix="")
     widened = write_gguf(os.path.join(to, "sd3.5_large_turbo-mixed.gguf"), "sd3", mmdit, lambda n: n,
                          [Q.Q4_K, Q.Q4_0, Q.Q4_1, Q.Q5_0], lambda n: n.startswith(PLAIN_SD3))
     digests(to, widened)
-    pipe = build_sd3(reference, wide, tiny, widened)
-    found = reference.run_sd3(pipe, [reference.PROMPTS["base"]], *wide["size"], 2, 256, 42, "cpu", torch.float32)
-    record(reference, wide, to, "sd3", found)
+    golden_sd3(reference, wide, to, tiny, widened)
 
 
 def main():

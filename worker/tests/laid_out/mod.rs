@@ -1,0 +1,142 @@
+//! Folders made of a layout's files and those of the tiny models, drawn with and measured.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use crate::altered::Altered;
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use std::path::{Path, PathBuf};
+use worker::device::DeviceWish;
+use worker::golden::case::Goldens;
+use worker::golden::measure::{Bar, Distance};
+use worker::pipelines::{JobParameters, ModelSource, load};
+
+/// What a layout leaves to the tiny model's own folder.
+pub(crate) const TOKENIZERS: [&str; 2] = [
+    "tokenizers/t5/tokenizer.json",
+    "tokenizers/clip/tokenizer.json",
+];
+
+/// The largest error of a part that rounds its activations to integers.
+pub(crate) const ROUNDED: Bar = Bar::Close {
+    relative: 2e-2,
+    max: f64::INFINITY,
+};
+
+pub(crate) fn layout(name: &str) -> PathBuf {
+    tests().join("layouts").join(name)
+}
+
+/// A tiny model as its makers lay theirs out: `tiny-flux` or `tiny-sd3`.
+pub(crate) fn tiny(name: &str) -> PathBuf {
+    tests().join("goldens").join(name)
+}
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// A copy of a folder with files of another one beside it.
+pub(crate) fn with(folder: &Path, other: &Path, names: &[&str]) -> Altered {
+    let copy = Altered::copy_of(folder);
+    for name in names {
+        let to = copy.file(name);
+        std::fs::create_dir_all(to.parent().expect("a file in a folder")).expect("a writable copy");
+        std::fs::copy(other.join(name), to).expect("a file of the other folder");
+    }
+    copy
+}
+
+/// Writes one file with the tensors of several: those whose names begin with the first prefix, which the
+/// second one replaces.
+pub(crate) fn join(parts: &[(PathBuf, &str, &str)], to: &Path) {
+    let read = |(path, ..): &(PathBuf, &str, &str)| std::fs::read(path).expect("a file");
+    let files: Vec<Vec<u8>> = parts.iter().map(read).collect();
+    let mut views: Vec<(String, TensorView)> = Vec::new();
+    for (bytes, (_, from, to)) in files.iter().zip(parts) {
+        let file = SafeTensors::deserialize(bytes).expect("a good file");
+        views.extend(file.tensors().into_iter().filter_map(|(name, view)| {
+            let rest = name.strip_prefix(from)?;
+            Some((format!("{to}{rest}"), view))
+        }));
+    }
+    let bytes = safetensors::serialize(views, None).expect("good tensors");
+    std::fs::write(to, bytes).expect("a writable folder");
+}
+
+/// A small picture by whatever family the folder holds.
+pub(crate) fn picture(folder: &Path) -> Vec<u8> {
+    let source = ModelSource::Folder {
+        path: folder.to_owned(),
+        family: None,
+    };
+    let mut model = load(&source, &DeviceWish::Cpu, &mut |_| {}).expect("a good folder");
+    let job = JobParameters {
+        prompt: "a red circle".to_owned(),
+        negative: None,
+        width: 64,
+        height: 64,
+        steps: 2,
+        guidance: 0.0,
+        seed: 7,
+    };
+    let mut run = model.start(&job, None).expect("a good job");
+    for _ in 0..job.steps {
+        run.step(&|| false).expect("nobody cancels");
+    }
+    run.decode().expect("a picture").bytes
+}
+
+/// A golden of one picture, tensor by tensor.
+pub(crate) struct Golden(Goldens);
+
+impl Golden {
+    pub(crate) fn read(folder: &Path, case: &str) -> Golden {
+        Golden(Goldens::read(folder, case).expect("a golden"))
+    }
+
+    pub(crate) fn floats(&self, name: &str) -> Vec<f32> {
+        self.0.floats(name, 0).expect("a tensor of the golden").0
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Tensor {
+        let (values, shape) = self.0.floats(name, 0).expect("a tensor of the golden");
+        Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor of that shape")
+    }
+
+    pub(crate) fn ids(&self, name: &str) -> Vec<u32> {
+        self.0.ids(name, 0).expect("ids of the golden")
+    }
+
+    /// Ours beside the tensor of that name.
+    pub(crate) fn apart(&self, name: &str, ours: &Tensor) -> Measured {
+        let ours = ours
+            .flatten_all()
+            .and_then(|t| t.to_vec1::<f32>())
+            .expect("f32");
+        let golden = self.floats(name);
+        let [ours, golden] = [&ours, &golden].map(|row| row.iter().map(|v| f64::from(*v)));
+        Measured {
+            part: name.to_owned(),
+            distance: Distance::between(ours, golden),
+        }
+    }
+}
+
+/// How far a part is from the reference's.
+pub(crate) struct Measured {
+    pub(crate) part: String,
+    pub(crate) distance: Distance,
+}
+
+#[track_caller]
+pub(crate) fn assert_within(what: &str, all: &[Measured], bar: Bar) {
+    for Measured { part, distance } in all {
+        println!(
+            "{what} {part}: relative {:.2e} max {:.2e}",
+            distance.relative, distance.max
+        );
+        assert!(bar.holds(distance), "{what} {part}: {distance:?}");
+    }
+}
