@@ -225,7 +225,8 @@ fn digest_of(files: &[&Weights]) -> String {
             parts.push(file);
         }
     }
-    digest::of_bytes(parts.iter().map(|file| file.bytes()))
+    let digests = parts.iter().map(|file| digest::of_bytes(file.bytes()));
+    digest::of_model(digests.collect())
 }
 
 #[cfg(test)]

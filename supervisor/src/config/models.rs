@@ -37,8 +37,9 @@ pub type Catalogue = BTreeMap<ModelKey, Served>;
 /// Looks at a folder of weights of a family, to be computed so; the error is a sentence that names the file.
 pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Result<FolderFacts, String>;
 
-/// The folder a model was fetched to, if it was; the error is a sentence about its section.
-pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<PathBuf>, String>;
+/// The folder a model was fetched to and the digest of what came, if it was fetched; the error is a
+/// sentence about its section.
+pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<(PathBuf, String)>, String>;
 
 /// Where facts about models come from.
 pub struct Facts<'a> {
@@ -168,9 +169,13 @@ fn fetched(
     facts: &Facts<'_>,
 ) -> Result<Result<(ModelSource, FolderFacts), String>, String> {
     Ok(match (facts.fetched)(key.as_str(), section)? {
-        Some(path) => folder(&path, Some(family.word()), arithmetic(section)?, facts).map_err(|why| {
-            format!("its fetched files cannot be used: {why}; `imagepool models verify {key}` checks them")
-        }),
+        Some((path, digest)) => {
+            let found = folder(&path, Some(family.word()), arithmetic(section)?, facts);
+            let found = found.map(|(source, facts)| (source, FolderFacts { digest, ..facts }));
+            found.map_err(|why| {
+                format!("its fetched files cannot be used: {why}; `imagepool models verify {key}` checks them")
+            })
+        }
         None => Err(format!(
             "its files are not on this machine: `imagepool models fetch {key}` fetches them, or set path in \
              [models.{key}]"
@@ -424,7 +429,9 @@ mod tests {
                 assert_eq!(family, Some("flux"));
                 Ok(small())
             },
-            fetched: &|key, _| Ok((key == "flux-schnell").then(|| here.path().to_owned())),
+            fetched: &|key, _| {
+                Ok((key == "flux-schnell").then(|| (here.path().to_owned(), "d2".into())))
+            },
             threads: 1,
         };
         let (registry, catalogue) = build(&file.models, &facts).expect("its folder is there");
@@ -432,6 +439,8 @@ mod tests {
         assert!(
             matches!(&catalogue[&key].source, ModelSource::Folder { path, .. } if !path.is_empty())
         );
+        // What the hub stated, however large the files are.
+        assert_eq!(catalogue[&key].digest, "d2");
         assert!(
             registry
                 .find("flux-schnell")
@@ -450,7 +459,7 @@ mod tests {
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
             inspect: &|_, _, _| Err("ae.safetensors is cut short".into()),
-            fetched: &|_, _| Ok(Some(here.path().to_owned())),
+            fetched: &|_, _| Ok(Some((here.path().to_owned(), "d2".into()))),
             threads: 1,
         };
         let (registry, _) = build(&file.models, &facts).expect("the settings are good");

@@ -127,7 +127,7 @@ fn with_facts<T>(
         fetched: &|key, section| {
             let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
             let found = store.wanted(key, variant, revision)?;
-            Ok(found.map(|found| found.folder))
+            Ok(found.map(|found| (found.folder, found.record.digest())))
         },
         threads: threads_per_worker(config),
     })

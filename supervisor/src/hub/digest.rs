@@ -33,6 +33,19 @@ impl Stated {
     }
 }
 
+/// The digest of a model, from those of its weight files: as the worker program takes it of a folder.
+pub fn of_model<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
+    let mut files: Vec<String> = files.into_iter().map(str::to_ascii_lowercase).collect();
+    files.sort();
+    let mut sum = Sha256::new();
+    for digest in files {
+        sum.update(digest);
+        sum.update("\n");
+    }
+    let bytes = sum.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Hashes bytes as they come.
 #[derive(Debug, Clone)]
 pub struct Hasher {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::digest;
 use super::name::FileName;
 use super::source::Release;
 use super::trouble::FetchError;
@@ -64,6 +65,16 @@ pub struct Fetched {
 }
 
 impl Record {
+    /// The digest of the model: every weight file was checked when it came, so none needs to be read.
+    pub fn digest(&self) -> String {
+        let weights = self.files.iter().filter(|file| {
+            [".safetensors", ".gguf"]
+                .iter()
+                .any(|end| file.name.ends_with(end))
+        });
+        digest::of_model(weights.map(|file| file.sha256.as_str()))
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()

@@ -81,7 +81,8 @@ impl Home {
             .join(format!("{COMMIT}.part"))
     }
 
-    fn models(&self) -> PathBuf {
+    /// Where fetched models are.
+    pub fn models(&self) -> PathBuf {
         self.folder.path().join(".local/share/imagepool/models")
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::drawable::diffusers_files;
 use crate::home::{Home, Said, flux_files};
 use crate::mirror::{Fault, Manner, Mirror};
+use supervisor::hub::store::Store;
 
 const DIFFUSERS: &str = "[models.flux-schnell]\nvariant = \"diffusers\"";
 
@@ -189,4 +190,12 @@ fn files_that_came_by_hand_are_found_without_a_restart_and_without_the_network()
     let picture = picture.path().join("a.png");
     ended(daemon.generate(&home, &picture, &[])).ended_with(0);
     assert_eq!(mirror.asked().len(), asked);
+    let fetched = Store::at(home.models()).find("flux-schnell", &["diffusers"], None);
+    let fetched = fetched.expect("it is published");
+    let worker = Path::new(env!("CARGO_BIN_EXE_supervisor")).with_file_name("worker");
+    let folder = fetched.folder.to_str().expect("plain");
+    let output = home.program(&worker, &["--inspect", folder]).output();
+    let said = Said::of(output.expect("it starts")).ended_with(0).stdout;
+    let digest = format!("\"digest\":\"{}\"", fetched.record.digest());
+    assert!(said.contains(&digest), "{digest} {said}");
 }

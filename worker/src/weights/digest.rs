@@ -12,11 +12,17 @@ pub const SUMS: &str = "SHA256SUMS";
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Hexadecimal SHA-256 of bytes in memory, one slice after the other.
-pub fn of_bytes<'b>(slices: impl IntoIterator<Item = &'b [u8]>) -> String {
-    let mut sum = Sha256::new();
-    slices.into_iter().for_each(|slice| sum.update(slice));
-    hex(sum)
+/// Hexadecimal SHA-256 of bytes in memory.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+/// The digest of a model: of the digests of its weight files, sorted, a line each. So it is the same
+/// wherever the files lie and whatever they are called, and a list of files' digests is enough for it.
+pub fn of_model(mut files: Vec<String>) -> String {
+    files.sort();
+    let lines: String = files.iter().map(|digest| format!("{digest}\n")).collect();
+    of_bytes(lines.as_bytes())
 }
 
 /// Hexadecimal SHA-256 of a file.
