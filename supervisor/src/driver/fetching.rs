@@ -49,7 +49,8 @@ struct Fetch {
     /// News of an earlier fetch of the model is none of this one.
     number: u64,
     waiting: Vec<Ticket>,
-    far: Fetching,
+    /// Nothing while it is still looked for.
+    far: Option<Fetching>,
     given_up: Arc<AtomicBool>,
 }
 
@@ -90,8 +91,9 @@ impl Driver {
             return Some(());
         }
         fetch.waiting.push(ticket);
-        let conversation = self.conversations.get(&ticket)?;
-        conversation.asked.as_ref()?.tell(&fetch.far);
+        if let Some(far) = &fetch.far {
+            self.conversations.get(&ticket)?.asked.as_ref()?.tell(far);
+        }
         Some(())
     }
 
@@ -100,15 +102,10 @@ impl Driver {
         self.fetches.begun += 1;
         let number = self.fetches.begun;
         let given_up = Arc::new(AtomicBool::new(false));
-        let far = Fetching {
-            model: model.clone(),
-            here_bytes: 0,
-            all_bytes: 0,
-        };
         let fetch = Fetch {
             number,
             waiting: Vec::new(),
-            far,
+            far: None,
             given_up: Arc::clone(&given_up),
         };
         let (library, inbox) = (self.library.clone(), self.handle.inbox.clone());
@@ -153,7 +150,7 @@ impl Driver {
         }
         match what {
             What::Far(far) => {
-                fetch.far = far.clone();
+                fetch.far = Some(far.clone());
                 let waiting = fetch.waiting.iter();
                 let waiting = waiting.filter_map(|ticket| self.conversations.get(ticket));
                 waiting
@@ -249,12 +246,12 @@ impl Driver {
             here_bytes,
             all_bytes,
             ..
-        } = fetch.far;
+        } = fetch.far.as_ref()?;
         let waiting = fetch.waiting.len();
         Some(match all_bytes {
             0 => format!("Fetching its files, {waiting} waiting"),
             all => {
-                let percent = here_bytes.saturating_mul(100) / all;
+                let percent = here_bytes.saturating_mul(100) / *all;
                 format!(
                     "Fetching its files, {percent} % of {} MB, {waiting} waiting",
                     all >> 20
@@ -287,10 +284,25 @@ impl Library {
             Ok(found) => return Ok(Box::new(found)),
             Err(failure) => failure,
         };
-        let Some(release) = Release::find(key.as_str()).filter(|_| !self.config.hub.offline) else {
+        let Some(release) = Release::find(key.as_str()) else {
             return Err(not_here);
         };
+        if self.config.hub.offline {
+            let why = format!(
+                "{}; hub.offline is set, so nothing is fetched",
+                not_here.message
+            );
+            return Err(Failure::new(FailureKind::ModelMissing, why));
+        }
         tracing::info!(model = %key, licence = release.licence.name, "Fetching what somebody asks for.");
+        let begun = Fetching {
+            model: key.clone(),
+            here_bytes: 0,
+            all_bytes: 0,
+        };
+        if tell(begun).is_break() {
+            return Err(not_here);
+        }
         let (mut count, mut failed) = (Count::default(), None);
         let wish = Wish {
             key: key.as_str(),

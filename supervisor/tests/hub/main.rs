@@ -299,15 +299,17 @@ fn offline_makes_no_socket_of_the_internet_in_any_process() {
         eprintln!("no strace here: sockets are not watched");
         return;
     }
-    for program in [
-        env!("CARGO_BIN_EXE_imagepool"),
-        env!("CARGO_BIN_EXE_supervisor"),
+    let picture = tempfile::tempdir().expect("a temporary folder");
+    let picture = picture.path().join("a.png");
+    let picture = picture.to_str().expect("plain");
+    let imagepool = env!("CARGO_BIN_EXE_imagepool");
+    // A private pool and its worker too: one is refused a model whose files are not here, one draws.
+    for (program, arguments) in [
+        (imagepool, &FETCH[..]),
+        (imagepool, &["generate", "a fox", "-m", KEY, "-o", picture]),
+        (imagepool, &["generate", "a red circle", "-o", picture]),
+        (env!("CARGO_BIN_EXE_supervisor"), &["fetch", KEY]),
     ] {
-        let arguments = if program.ends_with("imagepool") {
-            &FETCH[..]
-        } else {
-            &["fetch", KEY]
-        };
         let traced = [&["-f", "-qq", "-e", "trace=socket", program][..], arguments].concat();
         let output = home
             .program(strace, &traced)

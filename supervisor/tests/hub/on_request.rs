@@ -149,7 +149,8 @@ fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be(
     let daemon = Daemon::start(&offline);
     let asked = mirror.asked().len();
     let said = ended(daemon.generate(&offline, &picture, &[])).ended_with(75);
-    assert!(said.stderr.contains("not on this machine"), "{said:?}");
+    assert!(said.stderr.contains("hub.offline is set"), "{said:?}");
+    assert!(!said.stderr.contains("fetching"), "{said:?}");
     assert_eq!(mirror.asked().len(), asked);
     assert!(!picture.exists());
 }
