@@ -17,7 +17,7 @@ pub struct Manifest {
     pub key: String,
     /// `flux`, `sd3` or `synthetic`.
     pub family: &'static str,
-    /// SHA-256 over the weight files one after the other: transformer, autoencoder, T5, CLIP-L.
+    /// SHA-256 of the SHA-256s of its weight files; empty where taking them would take minutes.
     pub digest: String,
     /// Width and height that are drawn when none are asked for.
     pub default_size: [u32; 2],
@@ -55,7 +55,8 @@ pub fn print_all() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Prints the manifest of a folder as JSON, for a model that is computed as `settings` say. Weights of less than 1 GiB are digested as well.
+/// Prints the manifest of a folder as JSON, for a model that is computed as `settings` say. Weights of less
+/// than 1 GiB are digested as well.
 ///
 /// # Errors
 /// Those of [`of_folder`].
@@ -98,8 +99,8 @@ pub fn embedded() -> Result<Manifest, Fault> {
     ))
 }
 
-/// A folder of the user's, computed as `settings` say. The digest runs over all bytes of its weights when `with_digest` says so: at
-/// tens of gigabytes that takes minutes.
+/// A folder of the user's, computed as `settings` say. Its weights are digested when `with_digest` says so:
+/// at tens of gigabytes that takes minutes.
 ///
 /// # Errors
 /// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
