@@ -11,7 +11,7 @@ use supervisor::text_to_image::{
 };
 use tests::binaries::Binaries;
 
-const SETTINGS: &str = "[models.syn]\nfamily = \"synthetic\"";
+const SETTINGS: &str = "[hub]\noffline = true\n[models.syn]\nfamily = \"synthetic\"";
 
 fn with_pool(work: impl AsyncFnOnce(TextToImagePool)) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -68,7 +68,7 @@ fn an_error_is_the_streams_only_item() {
             .await;
         match stream.next().await.expect("one item") {
             ImageGenerationChunk::Error(error) => {
-                assert_eq!(error.kind, FailureKind::LoadRefused, "{error}");
+                assert_eq!(error.kind, FailureKind::ModelMissing, "{error}");
             }
             other => panic!("files that are not there drew {other:?}"),
         }

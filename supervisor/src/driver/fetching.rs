@@ -68,6 +68,23 @@ enum What {
     Ended(Result<Found, Failure>),
 }
 
+impl Fetches {
+    /// A request no longer waits, and says whether it did. A fetch that nobody waits for ends; what came
+    /// is kept.
+    pub(super) fn forget(&mut self, ticket: Ticket) -> bool {
+        let mut waited = false;
+        self.under_way.retain(|_, fetch| {
+            let before = fetch.waiting.len();
+            fetch.waiting.retain(|waiting| *waiting != ticket);
+            waited |= fetch.waiting.len() < before;
+            let wanted = !fetch.waiting.is_empty();
+            fetch.given_up.store(!wanted, Ordering::Release);
+            wanted
+        });
+        waited
+    }
+}
+
 impl Driver {
     /// Keeps a request until the files of its model are here; `None` where it does not wait.
     pub(super) fn wait_for_files(&mut self, ticket: Ticket) -> Option<()> {
@@ -203,27 +220,6 @@ impl Driver {
         let ticket = self.next_ticket();
         self.conversations.insert(ticket, conversation);
         self.arrive(ticket, request, user);
-    }
-
-    /// Forgets the requests whose doors have left, and fetches that nobody waits for; what came is kept.
-    pub(super) fn tidy_fetches(&mut self) {
-        for fetch in self.fetches.under_way.values_mut() {
-            fetch.waiting.retain(|ticket| {
-                let left = self
-                    .conversations
-                    .get(ticket)
-                    .is_none_or(|conversation| !conversation.is_awaited());
-                if left {
-                    self.conversations.remove(ticket);
-                }
-                !left
-            });
-        }
-        self.fetches.under_way.retain(|_, fetch| {
-            let wanted = !fetch.waiting.is_empty();
-            fetch.given_up.store(!wanted, Ordering::Release);
-            wanted
-        });
     }
 
     /// Nothing new is taken any more: who waits for files is told now.

@@ -243,13 +243,6 @@ impl Conversation {
         }
     }
 
-    /// A door still waits for its request to become jobs.
-    pub fn is_awaited(&self) -> bool {
-        self.accepted
-            .as_ref()
-            .is_some_and(|reply| !reply.is_closed())
-    }
-
     /// Tells a job's one answer; there is always room for it, and a door that left needs none.
     pub fn answer(&mut self, update: Update) {
         self.unanswered -= 1;

@@ -203,7 +203,7 @@ impl Driver {
                 self.arrive(ticket, request, user);
             }
             Ask::Cancel { job, by } => self.happen(Event::RequestCancelled { job, by }),
-            Ask::GoneBefore => self.tidy_fetches(),
+            Ask::GoneBefore => self.tidy(),
             Ask::Gone(ticket) => {
                 if self.conversations.contains_key(&ticket) {
                     self.happen(Event::ClientGone { ticket });
@@ -218,6 +218,19 @@ impl Driver {
                     answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
             }
             Ask::Operate { verb, told } => self.operate(verb, told),
+        }
+    }
+
+    /// Sees to the requests whose doors left before they had an answer: the pool is told of those that
+    /// have become jobs all the same, and files are fetched for none of the others.
+    fn tidy(&mut self) {
+        let left = |conversation: &Conversation| conversation.updates.is_closed();
+        let left = self.conversations.iter().filter(|(_, c)| left(c));
+        for ticket in left.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            match self.fetches.forget(ticket) {
+                true => drop(self.conversations.remove(&ticket)),
+                false => self.happen(Event::ClientGone { ticket }),
+            }
         }
     }
 

@@ -88,7 +88,7 @@ impl Driver {
             self.jobs.insert(*job, hand);
         }
         if let Some(reply) = conversation.accepted.take() {
-            // A door that left is told to the pool by the conversation's own end.
+            // A door that left says so itself.
             let _ = reply.send(Ok((ticket, accepted)));
         }
     }
