@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::models::{licence, megabytes, trouble};
+use super::place::{licence, megabytes, trouble};
 use super::{CommandError, say};
 use crate::config::Config;
 use crate::driver::fetching::{Wish, watch};

@@ -7,7 +7,7 @@
 //! - [`receipt`] is what a picture depends on; [`replay`] draws it again: [`decode`] reads the file,
 //!   [`compare`] says how far two pictures are apart
 //! - [`connect`] finds the daemon, or starts a private one ([`private`])
-//! - [`models`] is the hub plane, with [`mod@fetch`] and [`verify`]
+//! - [`models`] is the hub plane, with [`mod@fetch`] and [`verify`]; `place` is where a model's files are
 //! - [`say`] prints; [`status`] and [`verbs`] are the operator's side
 
 pub mod args;
@@ -20,6 +20,7 @@ pub mod generate;
 pub mod interrupt;
 pub mod models;
 pub mod output;
+mod place;
 pub mod private;
 pub mod progress;
 pub mod receipt;

@@ -1,18 +1,15 @@
 //! `models`: what is here, what could be, and what it may be used for.
 
-use std::path::PathBuf;
-
 use ipc_protocol::units::Mebibytes;
 use serde_json::json;
 
 use super::args::Models;
+use super::place::{Place, licence, megabytes, store, trouble};
 use super::{CommandError, fetch, say, verify};
-use crate::config::file::Model;
 use crate::config::{self, Config, paths};
 use crate::driver::fetching::Wish;
 use crate::driver::setup;
 use crate::hub::source::Release;
-use crate::hub::store::{Fetched, Store};
 use crate::process::programs;
 
 /// Runs one of the commands.
@@ -47,90 +44,6 @@ pub fn exit_code(kind: &str) -> u8 {
         "hub" | "network" => 75,
         _ => 1,
     }
-}
-
-pub(super) fn trouble(kind: &str, message: impl Into<String>) -> CommandError {
-    CommandError::Models {
-        kind: kind.to_owned(),
-        message: message.into(),
-    }
-}
-
-/// Where a model's files are.
-pub(super) enum Place {
-    /// It has none.
-    Synthetic,
-    /// In the worker program.
-    Embedded,
-    /// In a folder of the user's.
-    Folder(PathBuf),
-    /// In the store.
-    Fetched(Fetched),
-    /// Nowhere; so many bytes of a fetch that did not end are.
-    Missing(u64),
-}
-
-impl Place {
-    /// Of a model; one that the settings do not know is a usage error.
-    pub(super) fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
-        if !config::models::keys(&config.models).contains(&key.to_owned()) {
-            return Err(trouble("usage", format!("there is no model {key:?}")));
-        }
-        let section = config.models.get(key).cloned().unwrap_or_default();
-        if let Some(path) = &section.path {
-            return Ok(Self::Folder(path.clone()));
-        }
-        if section.family.as_deref() == Some("synthetic") {
-            return Ok(Self::Synthetic);
-        }
-        if Release::find(key).is_none() {
-            return Ok(Self::Embedded);
-        }
-        let store = store(config);
-        let found = wanted(&store, key, &section)?;
-        Ok(found.map_or_else(|| Self::Missing(store.unfinished_bytes(key)), Self::Fetched))
-    }
-
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Synthetic => "synthetic",
-            Self::Embedded => "embedded",
-            Self::Folder(_) => "folder",
-            Self::Fetched(_) => "fetched",
-            Self::Missing(_) => "missing",
-        }
-    }
-
-    fn bytes(&self) -> Option<u64> {
-        match self {
-            Self::Fetched(fetched) => Some(fetched.record.bytes()),
-            Self::Missing(bytes) if *bytes > 0 => Some(*bytes),
-            Self::Missing(_) | Self::Synthetic | Self::Embedded | Self::Folder(_) => None,
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Folder(path) => path.display().to_string(),
-            Self::Fetched(fetched) => {
-                let record = &fetched.record;
-                format!("{} at {}", record.variant, short(&record.commit))
-            }
-            Self::Missing(0) => "`imagepool models fetch` brings its files".into(),
-            Self::Missing(_) => "a fetch stopped; the next one goes on".into(),
-            Self::Synthetic | Self::Embedded => String::new(),
-        }
-    }
-}
-
-pub(super) fn store(config: &Config) -> Store {
-    Store::at(setup::hub_settings(config).folder)
-}
-
-fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<Fetched>, CommandError> {
-    store
-        .wanted(key, section.variant.as_deref(), section.revision.as_deref())
-        .map_err(|why| trouble("usage", format!("[models.{key}]: {why}")))
 }
 
 fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
@@ -204,15 +117,6 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// The licence in one line, before anything is fetched under it.
-pub(super) fn licence(release: &Release) -> String {
-    let licence = &release.licence;
-    format!(
-        "licence: {} ({}), {}",
-        licence.name, licence.url, licence.note
-    )
-}
-
 /// What a picture of the default size takes; a sentence where that cannot be known.
 fn need(config: &Config, key: &str) -> Result<Mebibytes, String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
@@ -229,13 +133,4 @@ fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {
         .map_err(|error| trouble(error.kind(), error.to_string()))?;
     say::line(format!("{key}: removed {}", megabytes(bytes)));
     Ok(0)
-}
-
-/// Whole megabytes of a million bytes, as hubs count, rounded up.
-pub(super) fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes.div_ceil(1_000_000))
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }

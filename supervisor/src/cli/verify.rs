@@ -7,7 +7,7 @@ use serde_json::json;
 
 use ipc_protocol::arithmetic::Arithmetic;
 
-use super::models::{Place, store, trouble};
+use super::place::{Place, store, trouble};
 use super::{CommandError, say};
 use crate::config::Config;
 use crate::hub;

@@ -2,11 +2,13 @@
 //!
 //! - [`mod@file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
 //! - [`models`] are the built-in models and how a `[models.KEY]` section changes or adds one
+//! - [`served`] is what the pool and the hands know of each
 //! - [`paths`] are the folders a daemon works in
 
 pub mod file;
 pub mod models;
 pub mod paths;
+pub mod served;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

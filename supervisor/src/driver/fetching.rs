@@ -19,7 +19,7 @@ use super::hands::Asking;
 use super::setup;
 use super::{Driver, Input};
 use crate::config::Config;
-use crate::config::models::Served;
+use crate::config::served::Served;
 use crate::hub;
 use crate::hub::event::PlannedFile;
 use crate::hub::source::Release;

@@ -29,7 +29,7 @@ use pool::{Drain, Event, Pool, Registry, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::config::models::Catalogue;
+use crate::config::served::Catalogue;
 use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;

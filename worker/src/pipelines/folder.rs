@@ -4,22 +4,13 @@ use crate::fault::Fault;
 use crate::pipelines::Family;
 use crate::pipelines::configuration::{self, Described};
 use crate::pipelines::shelf::{self, MODEL_INDEX, Shelf};
+use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::vocabulary::Vocabulary;
 use crate::weights::{Part, Products, Weights};
-use std::borrow::Cow;
 use std::path::Path;
 
 const TRANSFORMER: &str = "flux1-schnell.safetensors";
 const SD35: &str = "sd3.5_large_turbo.safetensors";
-
-/// A small file that is read whole, with its name for messages.
-#[derive(Debug)]
-pub struct Text {
-    /// Name in messages.
-    pub file: String,
-    /// Contents.
-    pub bytes: Cow<'static, [u8]>,
-}
 
 /// Everything that a FLUX model is made of.
 pub struct FluxFiles {
@@ -32,9 +23,9 @@ pub struct FluxFiles {
     /// `text_model.*`.
     pub clip: Weights,
     /// T5's `tokenizer.json`.
-    pub t5_tokenizer: Text,
+    pub t5_tokenizer: TokenizerFile,
     /// CLIP's `tokenizer.json`.
-    pub clip_tokenizer: Text,
+    pub clip_tokenizer: TokenizerFile,
     /// Sizes.
     pub described: Described,
 }

@@ -2,7 +2,8 @@
 
 use crate::fault::Fault;
 use crate::pipelines::configuration;
-use crate::pipelines::folder::{FluxFiles, Text};
+use crate::pipelines::folder::FluxFiles;
+use crate::pipelines::tokens::TokenizerFile;
 use crate::weights::{Weights, digest};
 use std::borrow::Cow;
 
@@ -43,7 +44,7 @@ pub fn verify() -> Result<Vec<String>, Fault> {
 /// As those of a folder; this program was built from damaged files then.
 pub fn files() -> Result<FluxFiles, Fault> {
     let weights = |part: &str, bytes| Weights::embedded(&format!("{NAME}/{part}"), bytes);
-    let text = |part: &str, bytes| Text {
+    let text = |part: &str, bytes| TokenizerFile {
         file: format!("{NAME}/{part}"),
         bytes: Cow::Borrowed(bytes),
     };

@@ -1,7 +1,17 @@
 //! From a prompt to token ids, cut and padded as the references do it.
 
 use crate::fault::Fault;
+use std::borrow::Cow;
 use tokenizers::{Tokenizer, TruncationParams};
+
+/// A tokenizer's file, read whole, with its name for messages.
+#[derive(Debug)]
+pub struct TokenizerFile {
+    /// Name in messages.
+    pub file: String,
+    /// Contents.
+    pub bytes: Cow<'static, [u8]>,
+}
 
 /// A tokenizer with the length and padding of its encoder.
 pub struct Tokens {

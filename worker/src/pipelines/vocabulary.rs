@@ -3,8 +3,7 @@
 //! Sources and licences: `worker/assets/tokenizers/README.md`.
 
 use crate::fault::Fault;
-use crate::pipelines::folder::Text;
-use crate::pipelines::tokens::Tokens;
+use crate::pipelines::tokens::{TokenizerFile, Tokens};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -39,7 +38,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// None, unless this program was built from damaged files.
-    pub fn published(self) -> Result<Text, Fault> {
+    pub fn published(self) -> Result<TokenizerFile, Fault> {
         let (name, bytes) = match self {
             Vocabulary::T5 => ("built-in T5 tokenizer", Cow::Borrowed(T5)),
             Vocabulary::Clip => (
@@ -47,7 +46,7 @@ impl Vocabulary {
                 Cow::Owned(clip(CLIP_VOCABULARY, CLIP_MERGES)?),
             ),
         };
-        Ok(Text {
+        Ok(TokenizerFile {
             file: name.to_owned(),
             bytes,
         })
@@ -85,7 +84,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`Fault::WeightsMissing`] when a small encoder has none; [`Fault::WeightsCorrupt`] for a damaged one.
-    pub fn for_encoder(self, folder: &Path, rows: usize) -> Result<Text, Fault> {
+    pub fn for_encoder(self, folder: &Path, rows: usize) -> Result<TokenizerFile, Fault> {
         let own = self.own(folder)?;
         if rows < self.pieces() {
             return own.ok_or_else(|| self.missing(folder, rows));
@@ -94,7 +93,7 @@ impl Vocabulary {
         let Some(own) = own else {
             return Ok(published);
         };
-        let probe = |text: &Text| -> Result<Vec<u32>, Fault> {
+        let probe = |text: &TokenizerFile| -> Result<Vec<u32>, Fault> {
             let tokens = Tokens::new(&text.file, &text.bytes, PROBE_LENGTH, 0)?;
             Ok(tokens.encode(PROBE)?.ids)
         };
@@ -108,11 +107,11 @@ impl Vocabulary {
         Ok(published)
     }
 
-    fn own(self, folder: &Path) -> Result<Option<Text>, Fault> {
+    fn own(self, folder: &Path) -> Result<Option<TokenizerFile>, Fault> {
         let paths = self.files().iter().map(|name| folder.join(name));
         if let Some(path) = paths.into_iter().find(|path| path.is_file()) {
             let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
-            return Ok(Some(Text {
+            return Ok(Some(TokenizerFile {
                 file: path.display().to_string(),
                 bytes: Cow::Owned(bytes),
             }));
@@ -127,7 +126,7 @@ impl Vocabulary {
         let read = |path: &Path| std::fs::read(path).map_err(|error| Fault::reading(path, &error));
         let merges = read(&pair[1])?;
         let text = String::from_utf8_lossy(&merges);
-        Ok(Some(Text {
+        Ok(Some(TokenizerFile {
             file: pair[0].display().to_string(),
             bytes: Cow::Owned(clip(&read(&pair[0])?, &text)?),
         }))

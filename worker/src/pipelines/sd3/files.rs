@@ -2,8 +2,9 @@
 
 use super::configuration::{self, Sd3Described};
 use crate::fault::Fault;
-use crate::pipelines::folder::{CLIP_EMBEDDING, T5_EMBEDDING, Text, rows};
+use crate::pipelines::folder::{CLIP_EMBEDDING, T5_EMBEDDING, rows};
 use crate::pipelines::shelf::{self, Shelf};
+use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::vocabulary::Vocabulary;
 use crate::weights::{Part, Products, Weights};
 use std::path::Path;
@@ -24,9 +25,9 @@ pub struct Sd3Files {
     /// `text_model.*`, `text_projection`.
     pub clip_g: Weights,
     /// T5's `tokenizer.json`.
-    pub t5_tokenizer: Text,
+    pub t5_tokenizer: TokenizerFile,
     /// CLIP's `tokenizer.json`, for both.
-    pub clip_tokenizer: Text,
+    pub clip_tokenizer: TokenizerFile,
     /// Sizes.
     pub described: Sd3Described,
 }

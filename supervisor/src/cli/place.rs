@@ -1,0 +1,113 @@
+//! Where a model's files are, and the words of the commands that are about them.
+
+use std::path::PathBuf;
+
+use super::CommandError;
+use crate::config::file::Model;
+use crate::config::{self, Config};
+use crate::driver::setup;
+use crate::hub::source::Release;
+use crate::hub::store::{Fetched, Store};
+
+/// Where a model's files are.
+pub(super) enum Place {
+    /// It has none.
+    Synthetic,
+    /// In the worker program.
+    Embedded,
+    /// In a folder of the user's.
+    Folder(PathBuf),
+    /// In the store.
+    Fetched(Fetched),
+    /// Nowhere; so many bytes of a fetch that did not end are.
+    Missing(u64),
+}
+
+impl Place {
+    /// Of a model; one that the settings do not know is a usage error.
+    pub(super) fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
+        if !config::models::keys(&config.models).contains(&key.to_owned()) {
+            return Err(trouble("usage", format!("there is no model {key:?}")));
+        }
+        let section = config.models.get(key).cloned().unwrap_or_default();
+        if let Some(path) = &section.path {
+            return Ok(Self::Folder(path.clone()));
+        }
+        if section.family.as_deref() == Some("synthetic") {
+            return Ok(Self::Synthetic);
+        }
+        if Release::find(key).is_none() {
+            return Ok(Self::Embedded);
+        }
+        let store = store(config);
+        let found = wanted(&store, key, &section)?;
+        Ok(found.map_or_else(|| Self::Missing(store.unfinished_bytes(key)), Self::Fetched))
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Synthetic => "synthetic",
+            Self::Embedded => "embedded",
+            Self::Folder(_) => "folder",
+            Self::Fetched(_) => "fetched",
+            Self::Missing(_) => "missing",
+        }
+    }
+
+    pub(super) fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Fetched(fetched) => Some(fetched.record.bytes()),
+            Self::Missing(bytes) if *bytes > 0 => Some(*bytes),
+            Self::Missing(_) | Self::Synthetic | Self::Embedded | Self::Folder(_) => None,
+        }
+    }
+
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::Folder(path) => path.display().to_string(),
+            Self::Fetched(fetched) => {
+                let record = &fetched.record;
+                format!("{} at {}", record.variant, short(&record.commit))
+            }
+            Self::Missing(0) => "`imagepool models fetch` brings its files".into(),
+            Self::Missing(_) => "a fetch stopped; the next one goes on".into(),
+            Self::Synthetic | Self::Embedded => String::new(),
+        }
+    }
+}
+
+pub(super) fn store(config: &Config) -> Store {
+    Store::at(setup::hub_settings(config).folder)
+}
+
+fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<Fetched>, CommandError> {
+    store
+        .wanted(key, section.variant.as_deref(), section.revision.as_deref())
+        .map_err(|why| trouble("usage", format!("[models.{key}]: {why}")))
+}
+
+pub(super) fn trouble(kind: &str, message: impl Into<String>) -> CommandError {
+    CommandError::Models {
+        kind: kind.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// The licence in one line, before anything is fetched under it.
+pub(super) fn licence(release: &Release) -> String {
+    let licence = &release.licence;
+    format!(
+        "licence: {} ({}), {}",
+        licence.name, licence.url, licence.note
+    )
+}
+
+/// Whole megabytes of a million bytes, as hubs count, rounded up.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}
+
+/// A commit as people write it.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}

@@ -1,0 +1,165 @@
+//! What the pool and the hands know of a model, from what is known of its files.
+
+use std::collections::BTreeMap;
+
+use ipc_protocol::arithmetic::{Arithmetic, Dtype};
+use ipc_protocol::ids::{DeviceWish, ModelKey};
+use ipc_protocol::messages::worker::ModelSource;
+use ipc_protocol::segment::Geometry;
+use ipc_protocol::units::{Mebibytes, PictureSize};
+use pool::{Activation, Family, GuidanceRule, ModelSpec, Need, SizeRule};
+
+use crate::facts::FolderFacts;
+
+/// What only the hands need to know of a model: how a worker of it is started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Served {
+    /// What a worker loads.
+    pub source: ModelSource,
+    /// What its segment holds.
+    pub geometry: Geometry,
+    /// Threads of its arithmetic.
+    pub threads: u32,
+    /// Digest of its weights.
+    pub digest: String,
+    /// How its sigmas are chosen.
+    pub sampler: &'static str,
+    /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
+    pub arithmetic: Arithmetic,
+}
+
+/// Every model by key, as the hands know them.
+pub type Catalogue = BTreeMap<ModelKey, Served>;
+
+pub(super) fn from_facts(
+    key: ModelKey,
+    source: ModelSource,
+    facts: FolderFacts,
+    threads: u32,
+    arithmetic: Arithmetic,
+) -> (ModelSpec, Served) {
+    let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max));
+    let segment = Mebibytes::holding(geometry.total_bytes());
+    let digest = identity(&source, &facts.digest);
+    let for_threads = Mebibytes(facts.per_thread.0 * u64::from(threads.saturating_sub(2)));
+    let spec = ModelSpec {
+        aliases: aliases(key.as_str()),
+        key,
+        family: facts.family,
+        need: Need {
+            on_cpu: Some(facts.residency + segment),
+            on_cuda: None,
+            activation: Activation {
+                base: facts.activation.base + for_threads,
+                least: facts.activation.least + for_threads,
+                ..facts.activation
+            },
+        },
+        default_size: facts.default_size,
+        sizes: facts.sizes,
+        default_steps: facts.steps.0,
+        max_steps: facts.steps.1,
+        guidance: match facts.family {
+            Family::Flux | Family::Synthetic => GuidanceRule::None,
+            Family::Sd3 => GuidanceRule::Scale {
+                default: 0.0,
+                max: 10.0,
+            },
+        },
+        empty_prompt: true,
+        digest,
+        pinned: false,
+        min_workers: None,
+        max_workers: None,
+        device: DeviceWish::Auto,
+        // A worker that computes otherwise is another worker.
+        params: format!("{} {}", arithmetic.dtype, arithmetic.encoders),
+        missing: None,
+    };
+    let served = Served {
+        source,
+        geometry,
+        threads,
+        digest: facts.digest,
+        sampler: match facts.family {
+            Family::Flux => "euler, linear sigmas",
+            Family::Sd3 => "euler, shifted sigmas",
+            Family::Synthetic => "synthetic",
+        },
+        arithmetic,
+    };
+    (spec, served)
+}
+
+/// A real model whose files are not here, or are no use. It keeps its place in the registry, with the reason.
+pub(super) fn absent(
+    key: ModelKey,
+    family: Family,
+    arithmetic: Arithmetic,
+    why: String,
+) -> (ModelSpec, Served) {
+    let in_f32 = if family == Family::Flux {
+        64_600
+    } else {
+        52_400
+    };
+    let facts = FolderFacts {
+        family,
+        default_size: square(1024),
+        sizes: SizeRule {
+            multiple: 16,
+            min: 256,
+            max: if family == Family::Flux { 2048 } else { 1536 },
+        },
+        steps: (4, 50),
+        residency: Mebibytes(match arithmetic.dtype {
+            Dtype::F32 => in_f32,
+            Dtype::Bf16 | Dtype::F16 => in_f32 / 2,
+        }),
+        activation: Activation {
+            base: Mebibytes(256),
+            per_megapixel: Mebibytes(6 * 1024),
+            per_megapixel_squared: Mebibytes(0),
+            least: Mebibytes(0),
+        },
+        per_thread: Mebibytes::ZERO,
+        digest: String::new(),
+    };
+    let source = ModelSource::Folder {
+        path: String::new(),
+        family: Some(family.word().to_owned()),
+    };
+    let (spec, served) = from_facts(key, source, facts, 1, arithmetic);
+    let spec = ModelSpec {
+        missing: Some(why),
+        ..spec
+    };
+    (spec, served)
+}
+
+/// What tells a model's requests from those of another one: the digest of its weights, else the folder
+/// that they are in. It stays in the pool; a receipt says nothing where no digest is known.
+fn identity(source: &ModelSource, digest: &str) -> String {
+    match source {
+        ModelSource::Folder { path, .. } if digest.is_empty() => format!("folder {path}"),
+        ModelSource::Folder { .. }
+        | ModelSource::Embedded { .. }
+        | ModelSource::Synthetic { .. } => digest.to_owned(),
+    }
+}
+
+/// The hub's names for the real models are aliases of their keys.
+fn aliases(key: &str) -> Vec<String> {
+    match key {
+        "flux-schnell" => vec!["black-forest-labs/FLUX.1-schnell".into()],
+        "sd3.5-turbo" => vec!["stabilityai/stable-diffusion-3.5-large-turbo".into()],
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn square(side: u32) -> PictureSize {
+    PictureSize {
+        width: side,
+        height: side,
+    }
+}
