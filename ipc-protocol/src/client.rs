@@ -29,6 +29,7 @@ use crate::messages::client::{
     Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Verb,
 };
 use crate::request::ImageRequest;
+use crate::segment::preview_size;
 use crate::status::StatusReport;
 use crate::units::PictureSize;
 use crate::version::{PROTOCOL, mismatch};
@@ -244,6 +245,16 @@ pub enum Update {
         /// What it took.
         elapsed_ms: u32,
     },
+    /// What a job's picture will look like, about: after each step where the request asks for previews,
+    /// but for those that a slow client misses.
+    Preview {
+        /// The job.
+        job: JobId,
+        /// An eighth of the picture's sides.
+        size: PictureSize,
+        /// Rows from the top, three bytes a pixel.
+        rgb8: Vec<u8>,
+    },
     /// A job's picture: its one answer.
     Picture(Picture),
     /// A job's one answer when there is no picture.
@@ -301,6 +312,13 @@ impl Drawing<'_> {
                 FromPool::Image {
                     job,
                     size,
+                    preview: true,
+                    len,
+                    ..
+                } => self.preview(job, size, len)?,
+                FromPool::Image {
+                    job,
+                    size,
                     offset,
                     len,
                     ..
@@ -316,6 +334,19 @@ impl Drawing<'_> {
                 other => return Err(unexpected(&other)),
             });
         }
+    }
+
+    /// Takes in the raw bytes of a preview, which one frame holds.
+    fn preview(&mut self, job: JobId, size: PictureSize, len: u32) -> Result<Update, ClientError> {
+        let expected = preview_size(self.accepted.size);
+        if size != expected || u64::from(len) != size.rgb8_bytes() || len > CHUNK_BYTES_MAX {
+            return Err(ClientError::Unexpected(format!(
+                "{len} bytes of a {size} preview"
+            )));
+        }
+        let mut rgb8 = vec![0; len as usize];
+        (&mut &*self.stream).read_exact(&mut rgb8)?;
+        Ok(Update::Preview { job, size, rgb8 })
     }
 
     /// Takes in the raw bytes behind an `Image` frame, each bound checked against our own request.

@@ -204,7 +204,7 @@ impl ImageStream {
                         total,
                         elapsed,
                     },
-                    Some(Update::Progress { .. }) => continue,
+                    Some(Update::Progress { .. } | Update::Preview { .. }) => continue,
                     Some(Update::Picture(picture)) => {
                         return Some(ImageGenerationChunk::Complete(picture));
                     }

@@ -13,6 +13,7 @@ mod library;
 mod manifest;
 mod memory;
 mod operators;
+mod previews;
 mod private_pool;
 mod record;
 mod refusals;

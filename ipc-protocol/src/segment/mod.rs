@@ -93,8 +93,17 @@ pub fn latents_bytes(size: PictureSize) -> u64 {
     latent_pixels(size) * 16 * 4
 }
 
+/// Size of a preview of a picture: a pixel for each of its latents.
+pub fn preview_size(size: PictureSize) -> PictureSize {
+    PictureSize {
+        width: size.width.div_ceil(8),
+        height: size.height.div_ceil(8),
+    }
+}
+
 fn latent_pixels(size: PictureSize) -> u64 {
-    u64::from(size.width.div_ceil(8)) * u64::from(size.height.div_ceil(8))
+    let latents = preview_size(size);
+    u64::from(latents.width) * u64::from(latents.height)
 }
 
 fn pages(bytes: u64) -> u64 {

@@ -193,6 +193,18 @@ impl Client {
                 }
                 Ok(false)
             }
+            Update::Preview { job, size, rgb8 } => {
+                let message = FromPool::Image {
+                    job,
+                    index: index(ongoing, job),
+                    size,
+                    preview: true,
+                    offset: 0,
+                    len: rgb8.len() as u32,
+                };
+                self.say_with(&message, &rgb8).await?;
+                Ok(false)
+            }
             Update::Failed { job, failure } => {
                 self.say(&FromPool::Failed {
                     job,
@@ -213,12 +225,11 @@ impl Client {
         ongoing: &Ongoing,
         picture: &Picture,
     ) -> Result<(), ConnectionError> {
-        let index = picture.job.0 - ongoing.accepted.jobs[0].0;
         let mut offset = 0;
         for chunk in picture.rgb8.chunks(CHUNK_BYTES_MAX as usize) {
             let message = FromPool::Image {
                 job: picture.job,
-                index: index as u32,
+                index: index(ongoing, picture.job),
                 size: picture.facts.size,
                 preview: false,
                 offset,
@@ -253,6 +264,11 @@ impl Client {
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
     }
+}
+
+/// Which picture of its request a job draws.
+fn index(ongoing: &Ongoing, job: JobId) -> u32 {
+    (job.0 - ongoing.accepted.jobs[0].0) as u32
 }
 
 fn accepted(ongoing: &Ongoing) -> Accepted {

@@ -83,6 +83,7 @@ impl Easel<'_> {
             } => self.progress.waiting(position, &reason),
             Update::Loading { fraction, .. } => self.progress.loading(fraction),
             Update::Step { .. } => self.progress.stepped(),
+            Update::Preview { .. } => {} // it asks for none
             Update::Picture(picture) => self.finish(&picture)?,
             Update::Failed { failure, .. } => return Err(failure.into()),
         }

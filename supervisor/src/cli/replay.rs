@@ -53,6 +53,7 @@ fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandE
             } => progress.waiting(position, &reason),
             Update::Loading { fraction, .. } => progress.loading(fraction),
             Update::Step { .. } => progress.stepped(),
+            Update::Preview { .. } => {} // it asks for none
             Update::Picture(picture) => answer = Some(Ok(picture)),
             Update::Failed { failure, .. } => answer = Some(Err(failure)),
         }

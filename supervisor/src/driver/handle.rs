@@ -8,6 +8,7 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Fetching, Verb};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::StatusReport;
+use ipc_protocol::units::PictureSize;
 use pool::{Accepted, PictureFacts, Progress, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -59,6 +60,15 @@ pub enum Update {
         job: JobId,
         /// How it goes.
         progress: Progress,
+    },
+    /// What it will look like, about; a slow door misses some.
+    Preview {
+        /// Which job.
+        job: JobId,
+        /// A pixel for each latent of the picture.
+        size: PictureSize,
+        /// Rows from the top, three bytes a pixel.
+        rgb8: Vec<u8>,
     },
     /// Its one answer: the picture.
     Picture(Arc<Picture>),

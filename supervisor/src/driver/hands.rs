@@ -8,7 +8,7 @@ use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::messages::worker::{FromWorker, Timings};
 use ipc_protocol::request::ImageRequest;
-use ipc_protocol::segment::{Segment, Slot, latents_bytes};
+use ipc_protocol::segment::{Segment, Slot, latents_bytes, preview_size};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
 use pool::{Accepted, Exit, Ticket};
@@ -139,6 +139,18 @@ impl WorkerHand {
         running.step = step;
         running.latents = Some((slot, bytes));
         Ok(())
+    }
+
+    /// The preview that a `Step` names, or what is wrong with it. The worker may be at its next step by
+    /// now: a preview may mix two, which the picture never does.
+    pub fn preview(&self, size: PictureSize) -> Result<Vec<u8>, String> {
+        let expected = self.running.as_ref().map(|job| preview_size(job.size));
+        if expected != Some(size) {
+            return Err(format!("a {size} preview"));
+        }
+        let segment = self.segment().ok_or("a preview without a segment")?;
+        let rgb8 = segment.read(Slot::Preview, size.rgb8_bytes());
+        rgb8.map_err(|error| error.to_string())
     }
 
     /// What it published of its job is not to be gone on from.

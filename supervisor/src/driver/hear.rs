@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use ipc_protocol::units::Mebibytes;
 
+use super::handle::Update;
 use super::hands::{Drawn, FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
 use crate::link::{Heard, Link};
@@ -146,13 +147,21 @@ impl Driver {
                 step,
                 slot,
                 bytes,
+                preview,
                 ..
             } => {
                 let Some(hand) = self.workers.get_mut(&worker) else {
                     return;
                 };
-                match hand.step(job, step, slot, bytes) {
-                    Ok(()) => self.happen(Event::StepFinished { worker, job, step }),
+                let stepped = hand.step(job, step, slot, bytes);
+                let preview = preview.map(|size| Ok((size, hand.preview(size)?)));
+                match stepped.and_then(|()| preview.transpose()) {
+                    Ok(preview) => {
+                        if let Some((size, rgb8)) = preview {
+                            self.tell_door(job, Update::Preview { job, size, rgb8 });
+                        }
+                        self.happen(Event::StepFinished { worker, job, step });
+                    }
                     Err(what) => self.broke(worker, what),
                 }
             }

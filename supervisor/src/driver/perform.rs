@@ -49,17 +49,22 @@ impl Driver {
             Action::Terminate { worker } => self.signal(worker, Signal::SIGTERM),
             Action::Kill { worker } => self.signal(worker, Signal::SIGKILL),
             Action::Report { job, progress } => {
-                if let Some(hand) = self.jobs.get(&job)
-                    && let Some(conversation) = self.conversations.get(&hand.ticket)
-                {
-                    conversation.report(Update::Progress { job, progress });
-                }
+                self.tell_door(job, Update::Progress { job, progress });
             }
             Action::Answer { job, outcome } => self.answer(job, outcome),
             // Nobody is left to tell when the caller is gone and the workers are ended for that.
             Action::Tell(_) if self.state == State::Abandoned => {}
             Action::Tell(notice) => telemetry::events::tell(&notice),
             Action::Exit => self.state = State::Done,
+        }
+    }
+
+    /// Tells a job's door how it goes.
+    pub(super) fn tell_door(&self, job: JobId, update: Update) {
+        if let Some(hand) = self.jobs.get(&job)
+            && let Some(conversation) = self.conversations.get(&hand.ticket)
+        {
+            conversation.report(update);
         }
     }
 
