@@ -179,6 +179,26 @@ fn a_fetch_that_nobody_waits_for_any_more_ends_and_the_next_request_goes_on_with
     assert!(picture.exists());
 }
 
+#[test]
+fn a_daemon_that_shuts_down_waits_for_no_fetch() {
+    let pause = Duration::from_millis(100);
+    let mirror = Mirror::start(diffusers_files(), Fault::Slow { pause }, Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
+    let mut daemon = Daemon::start(&home);
+    let picture = tempfile::tempdir().expect("a temporary folder");
+    let client = daemon.generate(&home, &picture.path().join("a.png"), &[]);
+    under_way(&mirror);
+    let socket = daemon.socket.to_str().expect("plain").to_owned();
+    home.run(&["--socket", &socket, "shutdown"]).ended_with(0);
+    let said = ended(client).ended_with(75);
+    assert!(said.stderr.contains("draining"), "{said:?}");
+    daemon.child.wait().expect("our own child");
+    let asked = mirror.gets("").len();
+    assert!(asked < mirror.files().count(), "it ended early");
+    thread::park_timeout(Duration::from_secs(2));
+    assert!(mirror.gets("").len() <= asked + 1, "nobody goes on");
+}
+
 /// A daemon that was started before somebody fetched the model by hand.
 #[test]
 fn files_that_came_by_hand_are_found_without_a_restart_and_without_the_network() {
