@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::place::{licence, megabytes, trouble};
 use super::{CommandError, say};
 use crate::config::Config;
-use crate::driver::fetching::{Wish, watch};
+use crate::driver::library::{Wish, watch};
 use crate::hub::event::{Event, PlannedFile};
 use crate::hub::fetch::Order;
 use crate::hub::trouble::FetchError;

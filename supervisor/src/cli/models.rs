@@ -7,7 +7,7 @@ use super::args::Models;
 use super::place::{Place, licence, megabytes, store, trouble};
 use super::{CommandError, fetch, say, verify};
 use crate::config::{self, Config, paths};
-use crate::driver::fetching::Wish;
+use crate::driver::library::Wish;
 use crate::driver::setup;
 use crate::hub::source::Release;
 use crate::process::programs;

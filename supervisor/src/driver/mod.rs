@@ -5,14 +5,15 @@
 //! - [`handle`] is how doors get in and how answers get out
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
-//! - `fetching` brings the files of a model that somebody asks for
+//! - `fetching` keeps requests until the files of their model are here; [`library`] looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - `hands` is what is held of each worker, job and conversation
 
-pub mod fetching;
+mod fetching;
 pub mod handle;
 mod hands;
 mod hear;
+pub mod library;
 mod operate;
 mod perform;
 pub mod setup;
@@ -33,9 +34,10 @@ use crate::config::served::Catalogue;
 use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
-use fetching::{FetchNews, Fetches, Library};
+use fetching::{FetchNews, Fetches};
 use handle::{Ask, Handle};
 use hands::{Asking, Conversation, FromGeneration, JobHand, WorkerHand};
+use library::Library;
 use setup::Setup;
 
 /// Inputs that may wait for the loop; who brings more, waits.

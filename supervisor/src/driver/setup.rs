@@ -11,7 +11,7 @@ use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
 use pool::{DeviceLimit, ModelSpec, Pool, Registry};
 
-use super::fetching::Library;
+use super::library::Library;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::models;
