@@ -167,10 +167,7 @@ impl Pace {
     /// The usual step for a picture of so many pixels.
     pub(crate) fn step(&self, pixels: u64) -> Option<Duration> {
         let (step, at) = self.step?;
-        let scaled = step.as_micros() * u128::from(pixels.max(at)) / u128::from(at.max(1));
-        Some(Duration::from_micros(
-            u64::try_from(scaled).unwrap_or(u64::MAX),
-        ))
+        Some(scaled(step, pixels.max(at), at))
     }
 
     /// A whole picture from its first step.
@@ -202,7 +199,10 @@ impl Pace {
     }
 
     pub(crate) fn saw_step(&mut self, took: Duration, pixels: u64) {
-        self.step = Some((mixed(self.step(pixels), took), pixels));
+        // What was known is scaled down as well as up here: scaled up only, it would grow without
+        // bound where small and large pictures take turns.
+        let known = self.step.map(|(step, at)| scaled(step, pixels, at));
+        self.step = Some((mixed(known, took), pixels));
     }
 
     pub(crate) fn saw_picture(&mut self, encode: Duration, decode: Duration) {
@@ -215,7 +215,30 @@ impl Pace {
     }
 }
 
+/// A step of `at` pixels as one of so many.
+fn scaled(step: Duration, pixels: u64, at: u64) -> Duration {
+    let micros = step.as_micros() * u128::from(pixels) / u128::from(at.max(1));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
 /// Three parts of what was known, one part of what was seen.
 fn mixed(known: Option<Duration>, seen: Duration) -> Duration {
     known.map_or(seen, |known| (known * 3 + seen) / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_step_stays_what_it_is_while_small_and_large_pictures_take_turns() {
+        let (small, large) = (512 * 512, 1536 * 1536);
+        let mut pace = Pace::default();
+        for _ in 0..50 {
+            pace.saw_step(Duration::from_millis(100), small);
+            pace.saw_step(Duration::from_millis(900), large);
+        }
+        assert_eq!(pace.step(large), Some(Duration::from_millis(900)));
+        assert!(pace.step(small) >= Some(Duration::from_millis(100)));
+    }
 }
