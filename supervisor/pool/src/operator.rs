@@ -19,6 +19,8 @@ pub(crate) struct Order {
     leaving: BTreeMap<Generation, WorkerName>,
     /// Models that have to have a resident worker after that.
     starting: Vec<ModelId>,
+    /// The one worker it is about.
+    slot: Option<u32>,
     lines: Vec<String>,
     success: bool,
 }
@@ -35,6 +37,7 @@ impl Order {
             ticket,
             leaving: BTreeMap::new(),
             starting: Vec::new(),
+            slot: None,
             lines: Vec::new(),
             success: true,
         }
@@ -97,6 +100,7 @@ impl Pool {
             return;
         };
         let mut order = Order::new(ticket);
+        order.slot = aim.slot;
         for &id in &aim.models {
             let told = self.tell_to_leave(turn, id, aim.slot, &mut order);
             if told > 0 || *target != Target::All {
@@ -195,7 +199,7 @@ impl Pool {
         }
         if had_some && !order.starting.is_empty() {
             for id in order.starting.clone() {
-                self.keep_started(id, None);
+                self.keep_started(id, order.slot);
             }
             self.start_wanted(turn);
         }
