@@ -65,6 +65,7 @@ struct Drawing {
     step: u32,
     steps: u32,
     step_us: u64,
+    decode_us: u64,
     poison: bool,
     cancelled: bool,
 }
@@ -133,6 +134,7 @@ impl Actors {
             step: run.from_step,
             steps: run.parameters.steps,
             step_us,
+            decode_us: step_us * dice.from(1, 12),
             poison: run.parameters.prompt.contains("poison"),
             cancelled: false,
         });
@@ -221,6 +223,21 @@ impl Actors {
             KilledBy::Other
         };
         vec![later(worker, 0, 0, Act::Die(killed(9, by)))]
+    }
+
+    /// The probe looked at one of them.
+    pub(crate) fn weigh_one(&mut self, dice: &mut Dice) -> Option<Event> {
+        let alive = self
+            .actors
+            .iter()
+            .filter(|(_, actor)| actor.alive && actor.begun);
+        let alive: Vec<Generation> = alive.map(|(&worker, _)| worker).collect();
+        let worker = *alive.get(dice.below(alive.len()))?;
+        let footprint = match self.luck(dice, Fault::Fat, 300) {
+            true => footprint(dice),
+            false => pool::Footprint::default(),
+        };
+        Some(Event::FootprintMeasured { worker, footprint })
     }
 
     /// A message of one that is gone comes after all.
@@ -347,10 +364,7 @@ impl Actors {
         actor.stuck |= stuck;
         if permille >= 1000 {
             actor.ready = true;
-            let footprint = fat.then(|| pool::Footprint {
-                host: ipc_protocol::units::Mebibytes(dice.from(50, 400)),
-                device: ipc_protocol::units::Mebibytes(0),
-            });
+            let footprint = fat.then(|| footprint(dice));
             return (Some(Event::WorkerReady { worker, footprint }), Vec::new());
         }
         let permille = (permille + 250).min(1000);
@@ -379,7 +393,7 @@ impl Actors {
         if dies || oom && dice.permille(500) || lost {
             let exit = match (dies, oom) {
                 (true, _) => crash(11),
-                (false, true) => Exit::Code(80),
+                (false, true) => Exit::Code(if dice.permille(500) { 75 } else { 80 }),
                 (false, false) => Exit::Code(82),
             };
             return (
@@ -399,6 +413,10 @@ impl Actors {
             actor.job = None;
             return (Some(Event::JobFailed { worker, job, fault }), Vec::new());
         }
+        if garbage && dice.permille(300) {
+            let step = drawing.steps + 1 + dice.below(3) as u32;
+            return (Some(Event::StepFinished { worker, job, step }), Vec::new());
+        }
         if garbage {
             let what = "a frame that cannot be".into();
             return (
@@ -408,12 +426,11 @@ impl Actors {
         }
         drawing.step += 1;
         let (step, step_us) = (drawing.step, drawing.step_us);
-        let act = if step >= drawing.steps {
-            Act::Done
-        } else {
-            Act::Step
+        let (act, takes) = match step >= drawing.steps {
+            true => (Act::Done, drawing.decode_us),
+            false => (Act::Step, step_us),
         };
-        let mut next = vec![later(worker, episode, step_us, act)];
+        let mut next = vec![later(worker, episode, takes, act)];
         if pause {
             actor.silent = true;
             let wakes = dice.from(500 * MS, 8000 * MS);
@@ -453,7 +470,8 @@ impl Actors {
             return (None, Vec::new());
         };
         let phases = Phases {
-            decode: std::time::Duration::from_micros(drawing.step_us),
+            encode: std::time::Duration::from_micros(drawing.step_us / 2),
+            decode: std::time::Duration::from_micros(drawing.decode_us),
             ..Phases::default()
         };
         let event = Event::JobFinished {
@@ -538,6 +556,13 @@ impl Actors {
                 Vec::new()
             },
         )
+    }
+}
+
+fn footprint(dice: &mut Dice) -> pool::Footprint {
+    pool::Footprint {
+        host: ipc_protocol::units::Mebibytes(dice.from(50, 400)),
+        device: ipc_protocol::units::Mebibytes(dice.from(0, 1) * dice.from(0, 300)),
     }
 }
 

@@ -47,6 +47,8 @@ faults! {
     Registry = "registry",
     Fat = "fat",
     DeviceLost = "device-lost",
+    Drains = "drains",
+    Others = "others",
 }
 
 /// Which kinds a world has.

@@ -6,11 +6,15 @@
 //! `scripts/simulate --help` say how to replay.
 
 mod actors;
+mod checks;
 mod dice;
 mod faults;
 mod first_requests;
+mod operators;
 mod oracle;
 mod plan;
+mod requests;
+mod scene;
 mod shadow;
 mod shrink;
 mod trace;
@@ -39,6 +43,7 @@ struct Wanted {
     stride: u64,
     fifo: bool,
     shrink: bool,
+    lines: usize,
     bursts: Option<u64>,
     overrides: Vec<(String, u64)>,
 }
@@ -75,6 +80,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
         first: 1,
         stride: 1,
         shrink: true,
+        lines: LINES,
         ..Wanted::default()
     };
     let mut arguments = arguments.peekable();
@@ -90,6 +96,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
             "--stride" => wanted.stride = number()?.max(1),
             "--first-requests" => wanted.bursts = Some(number()?),
             "--fifo" => wanted.fifo = true,
+            "--lines" => wanted.lines = usize::try_from(number()?).unwrap_or(LINES),
             "--no-shrink" => wanted.shrink = false,
             "--models" | "--clients" | "--users" | "--devices" | "--faults" | "--events" => {
                 let value = number()?;
@@ -108,7 +115,7 @@ fn suite() -> ExitCode {
     for seed in 1..=WORLDS {
         match World::new(&Plan::draw(seed, false), false).live() {
             Ok(tally) => add(&mut sum, &tally),
-            Err(_) => return failed(&Plan::draw(seed, false), true),
+            Err(_) => return failed(&Plan::draw(seed, false), true, LINES),
         }
     }
     println!("test every_invariant_holds_in_{WORLDS}_worlds ... ok");
@@ -135,7 +142,7 @@ fn explore(wanted: &Wanted, seconds: u64) -> ExitCode {
         let plan = Plan::draw(seed, wanted.fifo);
         match World::new(&plan, false).live() {
             Ok(tally) => add(&mut sum, &tally),
-            Err(_) => return failed(&plan, wanted.shrink),
+            Err(_) => return failed(&plan, wanted.shrink, wanted.lines),
         }
         models.push(plan.models);
         clients.push(plan.clients);
@@ -181,12 +188,16 @@ fn replay(wanted: &Wanted, seed: u64) -> ExitCode {
             println!("{}\n{tally:?}", plan.replay());
             ExitCode::SUCCESS
         }
-        Err(_) => failed(&plan, wanted.shrink && wanted.overrides.is_empty()),
+        Err(_) => failed(
+            &plan,
+            wanted.shrink && wanted.overrides.is_empty(),
+            wanted.lines,
+        ),
     }
 }
 
 /// Prints what is needed to see a violation again: first as it came, then as small as it gets.
-fn failed(plan: &Plan, shrink: bool) -> ExitCode {
+fn failed(plan: &Plan, shrink: bool, most: usize) -> ExitCode {
     let plan = if shrink {
         shrink::shrunk(plan)
     } else {
@@ -196,7 +207,7 @@ fn failed(plan: &Plan, shrink: bool) -> ExitCode {
         println!("the violation did not come again: the world is not deterministic");
         return ExitCode::FAILURE;
     };
-    for line in &lines[lines.len().saturating_sub(LINES)..] {
+    for line in &lines[lines.len().saturating_sub(most)..] {
         println!("{line}");
     }
     println!("\nVIOLATION at event {event}: {what}");

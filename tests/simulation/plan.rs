@@ -30,18 +30,20 @@ impl Plan {
     pub(crate) fn draw(seed: u64, fifo: bool) -> Self {
         let mut dice = Dice::new(seed);
         let few = dice.permille(300);
+        // With one model on one device nothing but its turn keeps a job waiting.
+        let small = dice.permille(200);
         Self {
             seed,
-            models: dice.from(1, 8) as usize,
+            models: if small { 1 } else { dice.from(1, 8) } as usize,
             clients: if few {
                 dice.from(1, 20)
             } else {
                 dice.from(20, 200)
             } as usize,
             users: dice.from(1, 8) as usize,
-            devices: dice.from(1, 3) as usize,
+            devices: if small { 1 } else { dice.from(1, 3) } as usize,
             swarm: Swarm::draw(&mut dice),
-            events: dice.from(2_000, 12_000),
+            events: dice.from(1_000, 9_000),
             fifo,
         }
     }
@@ -63,14 +65,26 @@ impl Plan {
 
     pub(crate) fn settings(&self, dice: &mut Dice) -> Settings {
         Settings {
-            default_model: "m0".into(),
+            default_model: name(0).into(),
             cold_start_workers: dice.from(1, 3) as u32,
             max_workers_per_model: dice.from(1, 4) as u32,
             grow_after: Duration::from_millis(dice.from(0, 3000)),
             idle: Duration::from_millis(dice.from(1000, 60_000)),
             queue_per_model: dice.from(1, 40) as usize,
             queue_total: dice.from(20, 200) as usize,
+            queue_bytes: match dice.permille(200) {
+                true => dice.from(100, 2_000) as usize,
+                false => 16 << 20,
+            },
+            min_workers: u32::from(dice.permille(100)),
             max_overtakes: dice.from(1, 8) as u32,
+            // Exactly a usual picture, or more than any.
+            max_pixels: if dice.permille(200) {
+                512 * 512
+            } else {
+                2048 * 2048
+            },
+            margin_percent: dice.from(5, 30),
             fifo: self.fifo,
             ..Settings::default()
         }
@@ -98,26 +112,32 @@ impl Plan {
     }
 }
 
+/// What the models are called: far enough from each other that a slip of the pen is none of them.
+pub(crate) fn name(nth: usize) -> &'static str {
+    const NAMES: [&str; 8] = [
+        "apricot-9",
+        "banana",
+        "cherry-xl",
+        "damson",
+        "elderberry",
+        "fig",
+        "grapefruit",
+        "huckle",
+    ];
+    NAMES[nth % NAMES.len()]
+}
+
 fn spec(nth: usize, dice: &mut Dice) -> ModelSpec {
-    let weights = dice.from(40, 300);
-    let only_gpu = nth % 4 == 3 && dice.permille(300);
+    let key = name(nth);
     ModelSpec {
-        key: ModelKey::new(&format!("m{nth}")).expect("a plain key"),
-        aliases: Vec::new(),
-        family: Family::Synthetic,
-        need: Need {
-            on_cpu: (!only_gpu).then_some(Mebibytes(weights)),
-            on_cuda: Some(CudaResidency {
-                host: Mebibytes(dice.from(1, 20)),
-                device: Mebibytes(weights),
-            }),
-            activation: Activation {
-                base: Mebibytes(dice.from(0, 20)),
-                per_megapixel: Mebibytes(dice.from(0, 40)),
-                per_megapixel_squared: Mebibytes(0),
-                least: Mebibytes(0),
-            },
+        key: ModelKey::new(key).expect("a plain key"),
+        aliases: if dice.permille(300) {
+            vec![format!("the-{key}")]
+        } else {
+            Vec::new()
         },
+        family: Family::Synthetic,
+        need: need(nth, dice),
         default_size: PictureSize {
             width: 512,
             height: 512,
@@ -129,14 +149,50 @@ fn spec(nth: usize, dice: &mut Dice) -> ModelSpec {
         },
         default_steps: 4,
         max_steps: 20,
-        guidance: GuidanceRule::None,
-        empty_prompt: true,
+        guidance: match dice.permille(400) {
+            true => GuidanceRule::Scale {
+                default: dice.from(0, 4) as f32,
+                max: 5.0,
+            },
+            false => GuidanceRule::None,
+        },
+        empty_prompt: dice.permille(700),
         digest: format!("digest-{nth}"),
         pinned: dice.permille(60),
-        min_workers: dice.permille(60).then_some(1),
-        max_workers: None,
+        min_workers: dice.permille(80).then(|| dice.from(0, 2) as u32),
+        max_workers: dice.permille(200).then(|| dice.from(1, 3) as u32),
         device: DeviceWish::Auto,
         params: String::new(),
-        missing: None,
+        missing: dice.permille(10).then(|| "its files are not here".into()),
+    }
+}
+
+fn need(nth: usize, dice: &mut Dice) -> Need {
+    let weights = dice.from(40, 300);
+    let only_gpu = nth % 4 == 3 && dice.permille(300);
+    let only_cpu = !only_gpu && dice.permille(150);
+    // Some take nothing of the host while they run elsewhere.
+    let host = if dice.permille(300) {
+        0
+    } else {
+        dice.from(1, 20)
+    };
+    let square = dice.permille(300);
+    Need {
+        on_cpu: (!only_gpu).then_some(Mebibytes(weights)),
+        on_cuda: (!only_cpu).then_some(CudaResidency {
+            host: Mebibytes(host),
+            device: Mebibytes(weights),
+        }),
+        activation: Activation {
+            base: Mebibytes(dice.from(0, 20)),
+            per_megapixel: Mebibytes(dice.from(0, 40)),
+            per_megapixel_squared: Mebibytes(if square { dice.from(1, 60) } else { 0 }),
+            least: Mebibytes(if dice.permille(200) {
+                dice.from(1, 60)
+            } else {
+                0
+            }),
+        },
     }
 }

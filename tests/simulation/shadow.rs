@@ -147,7 +147,14 @@ impl Shadow {
         for spec in registry.iter() {
             let key = spec.key.to_string();
             // What an operator said stays until the registry says something else.
-            self.pinned.entry(key.clone()).or_insert(spec.pinned);
+            let changed = self
+                .specs
+                .get(&key)
+                .is_some_and(|old| old.pinned != spec.pinned);
+            let pinned = self.pinned.entry(key.clone()).or_insert(spec.pinned);
+            if changed {
+                *pinned = spec.pinned;
+            }
             self.specs.insert(key, spec.clone());
         }
     }
@@ -662,7 +669,8 @@ impl Shadow {
                 }
             }
             Outcome::Failure(failure) => {
-                let stay = |spec: &ModelSpec| spec.pinned || spec.min_workers.is_some();
+                let least = self.settings.min_workers > 0;
+                let stay = |spec: &ModelSpec| spec.pinned || spec.min_workers.is_some() || least;
                 let memory = [FailureKind::MemoryExhausted, FailureKind::NeverFits];
                 self.crowded_out |= memory.contains(&failure.kind) && self.specs.values().any(stay);
                 self.check_failure(job, &done, failure.kind)
@@ -768,7 +776,9 @@ impl Shadow {
                     .filter(|w| w.model == model && !matches!(w.life, Life::Leaving(_)))
                     .count();
                 let spec = self.specs.get(&model);
-                let least = spec.and_then(|spec| spec.min_workers).unwrap_or(0);
+                let least = spec
+                    .and_then(|spec| spec.min_workers)
+                    .unwrap_or(self.settings.min_workers);
                 let pinned = self.pinned.get(&model).copied().unwrap_or(false);
                 let floor = match self.offered.contains(&model) {
                     true => least.max(u32::from(pinned)) as usize,

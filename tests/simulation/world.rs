@@ -4,22 +4,24 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, DeviceWish, JobId, ModelKey};
-use ipc_protocol::request::{ImageRequest, Priority};
-use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Action, Drain, Event, Moment, Pool, Registry, Target, Ticket};
+use ipc_protocol::ids::{Device, JobId};
+use ipc_protocol::units::Mebibytes;
+use pool::{Action, Drain, Event, Moment, Notice, Pool, Registry, Ticket};
 
 use crate::actors::{Actors, Later};
+use crate::checks::{self, Checks};
 use crate::dice::Dice;
 use crate::faults::Fault;
+use crate::operators;
 use crate::oracle::Oracle;
-use crate::plan::Plan;
+use crate::plan::{Plan, name};
+use crate::requests;
 use crate::shadow::{Shadow, Verdict};
 use crate::trace;
 use crate::waits::Waits;
 
 /// Everything is computed again after so many events.
-const COMPARE_EVERY: u64 = 256;
+const COMPARE_EVERY: u64 = 128;
 /// Everything accepted is answered this long after the last fault.
 const LIVENESS: Duration = Duration::from_secs(3600);
 /// Deadlines that may fire at one moment.
@@ -55,6 +57,7 @@ pub(crate) struct World {
     shadow: Shadow,
     oracle: Oracle,
     waits: Waits,
+    checks: Checks,
     actors: Actors,
     heap: BinaryHeap<Reverse<(u64, u64)>>,
     todo: BTreeMap<u64, Todo>,
@@ -62,6 +65,8 @@ pub(crate) struct World {
     tickets: BTreeMap<Ticket, Asking>,
     owners: BTreeMap<JobId, Ticket>,
     last_ticket: u64,
+    /// What the pool said is in quarantine.
+    quarantined: BTreeSet<String>,
     confirms: BTreeSet<Device>,
     registry: Registry,
     quiet: bool,
@@ -94,7 +99,7 @@ impl World {
         let limits = plan.device_limits(&mut dice);
         let mut actors = Actors::new(plan.swarm);
         if plan.swarm.has(Fault::CrashLoop) {
-            actors.cursed = Some(format!("m{}", dice.below(plan.models)));
+            actors.cursed = Some(name(dice.below(plan.models)).into());
         }
         let confirms = limits
             .iter()
@@ -106,6 +111,7 @@ impl World {
             shadow: Shadow::new(&settings, &registry, &limits),
             oracle: Oracle::new(&settings, &registry, &limits),
             waits: Waits::new(&settings, &registry, &limits),
+            checks: Checks::new(&settings, &registry, &limits),
             confirms: confirms.collect(),
             pool: Pool::new(settings, registry.clone(), limits),
             registry,
@@ -116,6 +122,7 @@ impl World {
             tickets: BTreeMap::new(),
             owners: BTreeMap::new(),
             last_ticket: 0,
+            quarantined: BTreeSet::new(),
             quiet: false,
             actions: Vec::new(),
             lines: tracing.then(Vec::new),
@@ -151,7 +158,8 @@ impl World {
     }
 
     fn run(&mut self) -> Verdict {
-        while self.tally.events < self.plan.events {
+        checks::check_rules(&self.registry)?;
+        while self.tally.events < self.plan.events && !self.shadow.has_exited() {
             self.next()?;
         }
         self.calm_down();
@@ -278,7 +286,7 @@ impl World {
     fn ask(&mut self, client: usize) -> Verdict {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let request = self.request();
+        let request = requests::draw(&self.plan, client, &mut self.dice);
         let open = request.count;
         self.tickets.insert(ticket, Asking { client, open });
         let user = format!("uid:{}", client % self.plan.users);
@@ -291,45 +299,6 @@ impl World {
         })
     }
 
-    fn request(&mut self) -> ImageRequest {
-        let dice = &mut self.dice;
-        let poison = self.plan.swarm.has(Fault::Poison) && dice.permille(40);
-        let prompt = if poison { "a poison fox" } else { "a fox" };
-        let number = dice.from(0, 50);
-        let mut request = ImageRequest::new(format!("{prompt} {number}"));
-        request.model = Some(format!("m{}", dice.below(self.plan.models)));
-        request.steps = Some(dice.from(1, 6) as u32);
-        request.seed = dice.permille(500).then(|| dice.next());
-        request.count = if dice.permille(100) {
-            dice.from(2, 4) as u32
-        } else {
-            1
-        };
-        if dice.permille(150) {
-            let side = 16 * dice.from(4, 96) as u32;
-            request.size = Some(PictureSize {
-                width: side,
-                height: side,
-            });
-        }
-        if self.plan.models > 1 && dice.permille(20) {
-            request.device = DeviceWish::On(Device::Host);
-        }
-        request.priority = match dice.from(0, 9) {
-            0 => Priority::High,
-            1 => Priority::Low,
-            _ => Priority::Normal,
-        };
-        if self.plan.swarm.has(Fault::Deadlines) && dice.permille(200) {
-            request.timeout_ms = Some(dice.from(1, 20_000));
-        }
-        request.detached = dice.permille(100);
-        if dice.permille(15) {
-            spoil(&mut request, dice.below(5));
-        }
-        request
-    }
-
     /// What is nobody's turn: clients that leave, operators, kills, lost devices.
     fn trouble(&mut self) -> Verdict {
         if self.quiet {
@@ -337,7 +306,7 @@ impl World {
         }
         let next = self.dice.from(10_000, 600_000);
         self.later(next, Todo::Trouble);
-        match self.dice.from(0, 7) {
+        match self.dice.from(0, 8) {
             0 if self.has(Fault::ClientGone) => self.client_leaves(),
             1 | 2 if self.has(Fault::Cancels) => self.somebody_cancels(),
             3 if self.has(Fault::KilledFromOutside) || self.has(Fault::KernelOom) => {
@@ -351,6 +320,9 @@ impl World {
                 None => Ok(()),
             },
             5 if self.has(Fault::Operator) && self.dice.permille(300) => self.operator(),
+            8 if self.has(Fault::Drains) && self.tally.events * 10 > self.plan.events * 7 => {
+                self.winds_down()
+            }
             6 if self.has(Fault::Registry) && self.dice.permille(200) => self.registry_changes(),
             7 => self.measure(),
             _ => Ok(()),
@@ -381,57 +353,33 @@ impl World {
         }
     }
 
+    /// Somebody ends it while there is work left.
+    fn winds_down(&mut self) -> Verdict {
+        self.last_ticket += 1;
+        let drain = match self.dice.from(0, 3) {
+            0 => Drain::Stay,
+            1 => Drain::ExitNow,
+            _ => Drain::Exit,
+        };
+        self.feed(Event::DrainRequested {
+            ticket: Some(Ticket(self.last_ticket)),
+            drain,
+        })
+    }
+
     fn operator(&mut self) -> Verdict {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let model = format!("m{}", self.dice.below(self.plan.models));
-        let key = ModelKey::new(&model).expect("a plain key");
-        let target = match self.dice.from(0, 5) {
-            0 => Target::All,
-            1 => Target::Worker(ipc_protocol::ids::WorkerName {
-                model: key,
-                slot: self.dice.from(0, 4) as u32,
-            }),
-            _ => Target::Model(key),
-        };
-        let event = match self.dice.from(0, 6) {
-            0 => Event::StopRequested { ticket, target },
-            1 | 2 => Event::StartRequested { ticket, target },
-            3 => Event::RestartRequested { ticket, target },
-            4 => {
-                let pinned = self.dice.permille(300);
-                Event::PinChanged {
-                    ticket,
-                    model,
-                    pinned,
-                }
-            }
-            5 => {
-                let workers = self.dice.from(0, 2) as u32;
-                Event::Scaled {
-                    ticket,
-                    model,
-                    workers,
-                }
-            }
-            _ => Event::QuarantineReleased {
-                ticket,
-                digest: None,
-            },
-        };
+        let known = self
+            .quarantined
+            .iter()
+            .nth(self.dice.below(self.quarantined.len()));
+        let event = operators::order(&self.plan, ticket, known.cloned(), &mut self.dice);
         self.feed(event)
     }
 
     fn registry_changes(&mut self) -> Verdict {
-        let mut specs: Vec<_> = self.registry.iter().cloned().collect();
-        let nth = self.dice.below(specs.len());
-        match self.dice.permille(300) && specs.len() > 1 {
-            true => {
-                specs.remove(nth);
-            }
-            false => specs[nth].digest = format!("digest-{}", self.dice.next()),
-        }
-        let changed = Registry::new(specs).expect("it was sound before");
+        let changed = operators::changed(&self.registry, &mut self.dice);
         let back = Box::new(self.registry.clone());
         self.feed(Event::ModelsChanged {
             registry: Box::new(changed),
@@ -443,25 +391,25 @@ impl World {
     }
 
     fn measure(&mut self) -> Verdict {
-        let device = match self.plan.devices {
-            1 => Device::Host,
-            some => Device::Cuda(self.dice.below(some - 1) as u32),
-        };
-        self.feed(Event::MemoryMeasured {
-            device,
-            total: None,
-            measured: Mebibytes(0),
-            foreign: Mebibytes(0),
-        })
+        match self.dice.permille(300) {
+            true => match self.actors.weigh_one(&mut self.dice) {
+                Some(event) => self.feed(event),
+                None => Ok(()),
+            },
+            false => {
+                let event = operators::measured(&self.plan, &mut self.dice);
+                self.feed(event)
+            }
+        }
     }
 
     /// The world is mended: registry, devices and stops.
     fn quieten(&mut self) -> Verdict {
         let registry = Box::new(self.registry.clone());
         self.feed(Event::ModelsChanged { registry })?;
-        for ordinal in 1..self.plan.devices {
+        for nth in 0..self.plan.devices {
             self.feed(Event::MemoryMeasured {
-                device: Device::Cuda(ordinal as u32 - 1),
+                device: operators::device(nth),
                 total: None,
                 measured: Mebibytes(0),
                 foreign: Mebibytes(0),
@@ -484,7 +432,8 @@ impl World {
         let kept = self.shadow.after(self.now, &event, &actions);
         let verdict = kept
             .and_then(|()| self.oracle.check(self.now, &event, &actions))
-            .and_then(|()| self.waits.check(self.now, &event, &actions));
+            .and_then(|()| self.waits.check(self.now, &event, &actions))
+            .and_then(|()| self.checks.check(self.now, &event, &actions));
         for action in &actions {
             self.carry_out(action);
         }
@@ -494,10 +443,12 @@ impl World {
         if admitted {
             self.shadow.check_queues()?;
         }
-        match self.tally.events.is_multiple_of(COMPARE_EVERY) {
-            true => self.shadow.compare(self.now, &self.pool),
-            false => Ok(()),
+        if !self.tally.events.is_multiple_of(COMPARE_EVERY) {
+            return Ok(());
         }
+        let turn = self.tally.events / COMPARE_EVERY;
+        self.shadow.compare(self.now, &self.pool)?;
+        self.checks.compare(self.now, &self.pool, turn)
     }
 
     fn carry_out(&mut self, action: &Action) {
@@ -529,6 +480,10 @@ impl World {
                 self.answered(*job);
                 Vec::new()
             }
+            Action::Tell(Notice::Quarantined { digest, .. }) => {
+                self.quarantined.insert(digest.clone());
+                Vec::new()
+            }
             Action::Acknowledge { .. } | Action::Report { .. } | Action::Tell(_) | Action::Exit => {
                 Vec::new()
             }
@@ -551,22 +506,6 @@ impl World {
             self.tickets.remove(&ticket);
             let pause = self.dice.from(1, 1_000_000);
             self.later(pause, Todo::Client(client));
-        }
-    }
-}
-
-/// Asks for something that cannot be.
-fn spoil(request: &mut ImageRequest, how: usize) {
-    match how {
-        0 => request.steps = Some(0),
-        1 => request.steps = Some(1000),
-        2 => request.guidance = Some(3.0),
-        3 => request.model = Some("nobody".into()),
-        _ => {
-            request.size = Some(PictureSize {
-                width: 100,
-                height: 64,
-            });
         }
     }
 }

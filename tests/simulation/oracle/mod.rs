@@ -3,8 +3,10 @@
 //!
 //! - `request` is what a request may say, and why it may be refused
 //! - `outcome` is how a job may end
+//! - `quarantine` is what may not come back
 
 mod outcome;
+mod quarantine;
 mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +15,13 @@ use std::time::Duration;
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::request::ImageRequest;
-use ipc_protocol::units::PictureSize;
 use pool::{
     Action, DeviceLimit, Drain, Event, Exit, Fault, KilledBy, ModelSpec, Moment, Notice, Outcome,
     Parameters, Registry, Run, Settings, StopReason, Target, Ticket,
 };
 
 use crate::shadow::Verdict;
-
-/// What requests alike have in common.
-type Fingerprint = (String, String, Option<String>, PictureSize, u32, u32);
+use quarantine::Quarantine;
 
 /// Every job's fate so far, and every model's troubles.
 pub(crate) struct Oracle {
@@ -35,7 +34,7 @@ pub(crate) struct Oracle {
     deadlines: BTreeSet<(Moment, JobId)>,
     workers: BTreeMap<Generation, Hand>,
     troubles: BTreeMap<String, Troubles>,
-    quarantine: BTreeSet<Fingerprint>,
+    quarantine: Quarantine,
     draining: bool,
     ends: Option<Moment>,
     /// It said `Exit` and hears no more.
@@ -104,7 +103,7 @@ impl Oracle {
             deadlines: BTreeSet::new(),
             workers: BTreeMap::new(),
             troubles: BTreeMap::new(),
-            quarantine: BTreeSet::new(),
+            quarantine: Quarantine::default(),
             draining: false,
             ends: None,
             gone: false,
@@ -146,9 +145,17 @@ impl Oracle {
                         hand.told = Some(*why);
                     }
                 }
+                Action::Tell(Notice::Quarantined { job, digest, .. }) => {
+                    if let Some(fate) = self.jobs.get(job) {
+                        let fingerprint = self.fingerprint(&fate.model, &fate.parameters);
+                        self.quarantine.call(fingerprint, digest)?;
+                    }
+                }
+                Action::Acknowledge { ticket, lines, .. } => {
+                    self.quarantine.check_answer(event, *ticket, lines)?;
+                }
                 Action::Answer { job, outcome } => self.answer(now, event, news, *job, outcome)?,
-                Action::Acknowledge { .. }
-                | Action::Cancel { .. }
+                Action::Cancel { .. }
                 | Action::AskToLeave { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
@@ -187,7 +194,7 @@ impl Oracle {
                 };
                 self.ends = [self.ends, end].into_iter().flatten().min();
             }
-            Event::QuarantineReleased { .. } => self.quarantine.clear(),
+            Event::QuarantineReleased { digest, .. } => self.quarantine.release(digest.as_deref()),
             Event::SettingsChanged { settings } => self.settings = (**settings).clone(),
             Event::ModelsChanged { registry } => self.learn(registry),
             _ => {}

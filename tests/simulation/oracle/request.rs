@@ -5,7 +5,8 @@ use ipc_protocol::ids::DeviceWish;
 use ipc_protocol::request::ImageRequest;
 use pool::{GuidanceRule, ModelSpec, Moment, Parameters, Ticket};
 
-use super::{Asked, Fingerprint, Oracle};
+use super::quarantine::Fingerprint;
+use super::{Asked, Oracle};
 use crate::shadow::Verdict;
 
 impl Oracle {
@@ -46,7 +47,7 @@ impl Oracle {
         let text = |text: &str| text.len() <= self.settings.prompt_bytes;
         let can_be = request.check().is_ok()
             && text(&request.prompt)
-            && (spec.empty_prompt || !request.prompt.is_empty())
+            && (spec.empty_prompt || request.prompt.chars().any(|letter| !letter.is_whitespace()))
             && side(size.width)
             && side(size.height)
             && size.pixels() <= self.settings.max_pixels

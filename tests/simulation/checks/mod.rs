@@ -1,0 +1,102 @@
+//! What must be true besides the books and the outcomes: each check is one promise, looked at from
+//! outside, with a sentence for when it is broken.
+//!
+//! - `status` what the pool says of itself is so · `reports` who has to be told is told
+//! - `reasons` why a job waits, and whether it could run · `refusals` who may not enter, and who may
+//! - `ends` workers leave for a reason and in time · `orders` operators get what they said
+//! - `floors` who is wanted starts, and who is not leaves · `shares` who is next
+//! - `trouble` back-off, cool-down and breaker go by what failed
+
+mod ends;
+mod floors;
+mod idle;
+mod orders;
+mod reasons;
+mod refusals;
+mod reports;
+mod rules;
+mod shares;
+mod status;
+mod trouble;
+
+use pool::{Action, DeviceLimit, Event, Moment, Pool, Registry, Settings, StartReason};
+
+use crate::scene::Scene;
+use crate::shadow::Verdict;
+
+pub(crate) struct Checks {
+    scene: Scene,
+    idle: idle::Idle,
+    orders: orders::Orders,
+    shares: shares::Shares,
+    trouble: trouble::Trouble,
+}
+
+impl Checks {
+    pub(crate) fn new(settings: &Settings, registry: &Registry, limits: &[DeviceLimit]) -> Self {
+        let scene = Scene::new(settings, registry, limits);
+        Self {
+            idle: idle::Idle::default(),
+            orders: orders::Orders::default(),
+            shares: shares::Shares::new(&scene),
+            trouble: trouble::Trouble::default(),
+            scene,
+        }
+    }
+
+    /// Everything that one event and what came of it can show.
+    pub(crate) fn check(&mut self, now: Moment, event: &Event, actions: &[Action]) -> Verdict {
+        if self.scene.gone {
+            return Ok(());
+        }
+        self.orders.before(&self.scene, now, event);
+        self.trouble.before(&self.scene, event);
+        self.scene.hear(now, event);
+        self.trouble.hear(&self.scene, now, event);
+        for action in actions {
+            if matches!(action, Action::Start(start) if start.reason == StartReason::Floor) {
+                self.scene.bring_back();
+            }
+            let scene = &self.scene;
+            ends::check(scene, now, event, action)?;
+            reports::check(scene, action)?;
+            refusals::check(scene, &self.trouble, now, event, action)?;
+            floors::check(scene, &self.trouble, now, action)?;
+            self.idle.check(scene, now, action)?;
+            self.orders.check(scene, &self.trouble, action)?;
+            self.shares.check(scene, action)?;
+            self.trouble.check(scene, now, action)?;
+            self.scene.act(now, action);
+            self.shares.note(&self.scene, action);
+        }
+        self.scene.bring_back();
+        self.after(now, event, actions)
+    }
+
+    fn after(&mut self, now: Moment, event: &Event, actions: &[Action]) -> Verdict {
+        let scene = &self.scene;
+        ends::check_event(scene, now, event, actions)?;
+        reports::check_event(scene, now, actions)?;
+        self.trouble.check_event()?;
+        if scene.gone {
+            return self.orders.check_end();
+        }
+        self.orders.check_event(scene, event)?;
+        self.idle.check_event(scene, now, event)?;
+        floors::check_event(scene, &self.trouble, now, event, actions)
+    }
+
+    /// What the pool says of itself, all of it.
+    pub(crate) fn compare(&self, now: Moment, pool: &Pool, turn: u64) -> Verdict {
+        if self.scene.gone {
+            return Ok(());
+        }
+        status::check(&self.scene, &self.trouble, now, pool)?;
+        reasons::check(&self.scene, &self.trouble, now, pool, turn)
+    }
+}
+
+/// What the registry itself has to refuse.
+pub(crate) fn check_rules(registry: &Registry) -> Verdict {
+    rules::check(registry)
+}

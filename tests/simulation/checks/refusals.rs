@@ -1,0 +1,350 @@
+//! Who may not enter does not, and who may does: room, queues, time limits and states by our own count,
+//! with the numbers and names that a refusal owes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+use ipc_protocol::request::ImageRequest;
+use pool::{Accepted, Action, Event, Moment, Outcome};
+
+use super::trouble::{Standing, Trouble};
+use crate::scene::{Model, Scene, Task};
+use crate::shadow::Verdict;
+
+pub(super) fn check(
+    scene: &Scene,
+    trouble: &Trouble,
+    now: Moment,
+    event: &Event,
+    action: &Action,
+) -> Verdict {
+    match (action, event) {
+        (Action::Refuse { failure, .. }, Event::RequestArrived { request, .. }) => {
+            refused(scene, trouble, now, request, failure)
+        }
+        (Action::Accept(accepted), Event::RequestArrived { request, .. }) => {
+            entered(scene, trouble, now, request, accepted)
+        }
+        (
+            Action::Answer {
+                job,
+                outcome: Outcome::Failure(failure),
+            },
+            _,
+        ) => match scene.jobs.get(job) {
+            Some(task) => failed(scene, task, failure),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A failure says what it is about, and a job that had room does not end for lack of it.
+fn failed(scene: &Scene, task: &Task, failure: &Failure) -> Verdict {
+    let text = &failure.message;
+    let model = &scene.models[&task.model];
+    let right = match failure.kind {
+        FailureKind::WorkerLost | FailureKind::Quarantined
+            if task.losses.len() >= scene.settings.max_attempts as usize =>
+        {
+            let told = |(name, how): &(String, String)| text.contains(name) && text.contains(how);
+            task.losses.iter().all(told)
+        }
+        FailureKind::MemoryExhausted if scene.devices.len() == 1 && !scene.comes_back() => {
+            let need = scene.need(model, Device::Host).unwrap_or_default();
+            let best = scene.at_best(Device::Host, &scene.staying());
+            need.values().any(|&part| part > best) && text.contains(task.model.as_str())
+        }
+        FailureKind::Stopped
+        | FailureKind::ModelMissing
+        | FailureKind::LoadRefused
+        | FailureKind::ModelBroken => text.contains(task.model.as_str()),
+        FailureKind::NeverFits => text.contains(&task.size.to_string()),
+        _ => !text.is_empty(),
+    };
+    match right {
+        true => Ok(()),
+        false => Err(format!("a job ends with {failure:?}: {task:?}")),
+    }
+}
+
+/// What must be refused is not let in.
+fn entered(
+    scene: &Scene,
+    trouble: &Trouble,
+    now: Moment,
+    request: &ImageRequest,
+    accepted: &Accepted,
+) -> Verdict {
+    let key = &accepted.model;
+    let model = &scene.models[key];
+    let lives = scene.live(key).next().is_some();
+    match trouble.standing(scene, key, now) {
+        Standing::Missing | Standing::Stopped | Standing::Broken(..) => {
+            return Err(format!(
+                "let in while {key} is {:?}",
+                trouble.standing(scene, key, now)
+            ));
+        }
+        Standing::Cooling(_) if !lives => return Err(format!("let in while {key} cannot load")),
+        Standing::Cooling(_) | Standing::BackOff(_) | Standing::Probing | Standing::Well => {}
+    }
+    let places = scene.places(model, request.device);
+    // Where others hold much, it may become true later.
+    let squeezed = scene.devices.keys().any(|&at| scene.is_squeezed(at));
+    if !squeezed
+        && !places
+            .iter()
+            .any(|&at| scene.could_have(key, at, accepted.size))
+    {
+        return Err(format!(
+            "let in {} of {key}, which never fits",
+            accepted.size
+        ));
+    }
+    if is_full(
+        scene,
+        key,
+        request,
+        scene.live(key).filter(|(_, hand)| hand.is_idle()).count(),
+    ) {
+        return Err(format!(
+            "let in {} of {key}, for which no place is left",
+            request.count
+        ));
+    }
+    let least = least_time(scene, model, accepted.size.pixels(), accepted.steps);
+    let limit = request.timeout_ms.map(Duration::from_millis);
+    match limit.is_some_and(|limit| limit + Duration::from_millis(1) < least.0) {
+        true => Err(format!("let in for {limit:?}, it takes {least:?}")),
+        false => Ok(()),
+    }
+}
+
+/// More than may wait, where so many are taken at once.
+fn is_full(scene: &Scene, key: &ModelKey, request: &ImageRequest, at_once: usize) -> bool {
+    let settings = &scene.settings;
+    let waiting = scene.waiting(key).count();
+    let count = request.count as usize;
+    let more = count.saturating_sub(at_once);
+    let waits = || {
+        scene
+            .models
+            .keys()
+            .flat_map(|key| scene.waiting(key))
+            .map(|(_, task)| task)
+    };
+    let bytes = request.prompt.len() + request.negative.as_ref().map_or(0, String::len);
+    let held: usize = waits().map(|task| task.bytes).sum();
+    waiting + more > settings.queue_per_model
+        || waits().count() + more > settings.queue_total
+        || held + bytes * count > settings.queue_bytes
+}
+
+/// What a picture is known to take at least, between two bounds: the pool's estimate is one of them.
+fn least_time(scene: &Scene, model: &Model, pixels: u64, steps: u32) -> (Duration, Duration) {
+    let own = model.pace.picture(pixels, steps).unwrap_or_default();
+    let resident = scene
+        .live(&model.spec.key)
+        .any(|(_, hand)| hand.is_resident());
+    let load = model.pace.load.filter(|_| !resident).unwrap_or_default();
+    (own.least + load.least / 2, own.most + load.most / 2)
+}
+
+/// A refusal is for what is so.
+fn refused(
+    scene: &Scene,
+    trouble: &Trouble,
+    now: Moment,
+    request: &ImageRequest,
+    failure: &Failure,
+) -> Verdict {
+    let name = request
+        .model
+        .as_ref()
+        .unwrap_or(&scene.settings.default_model);
+    let Some(model) = scene.called(name) else {
+        return names_nearest(scene, name, failure);
+    };
+    let key = &model.spec.key;
+    let (size, text) = (
+        request.size.unwrap_or(model.spec.default_size),
+        &failure.message,
+    );
+    let right = match failure.kind {
+        FailureKind::MemoryExhausted | FailureKind::NeverFits => {
+            let places = scene.places(model, request.device);
+            let able = places.iter().any(|&at| scene.could_have(key, at, size));
+            !able && says_sums(scene, model, failure, size)
+        }
+        FailureKind::QueueFull => {
+            let at_once = takers(scene, trouble, now, model, request);
+            let wait = failure
+                .retry_after_ms
+                .is_some_and(|ms| says_when(scene, now, model, ms));
+            is_full(scene, key, request, at_once) && wait
+        }
+        FailureKind::DeadlineExceeded => {
+            let steps = request.steps.unwrap_or(model.spec.default_steps);
+            let most = least_time(scene, model, size.pixels(), steps).1;
+            let waiting = scene.waiting(key).count();
+            let limit = request.timeout_ms.map(Duration::from_millis);
+            limit.is_some_and(|limit| limit < most)
+                && text.contains(&format!("{waiting} jobs wait"))
+        }
+        FailureKind::ModelBroken => {
+            matches!(trouble.standing(scene, key, now), Standing::Broken(..))
+        }
+        FailureKind::LoadRefused => {
+            matches!(trouble.standing(scene, key, now), Standing::Cooling(_))
+                && scene.live(key).next().is_none()
+        }
+        FailureKind::Stopped => model.stopped,
+        FailureKind::Quarantined => {
+            text.contains("signal") || text.contains("code") || text.contains("out of memory")
+        }
+        FailureKind::BadValue => failure.field.is_some() && !text.is_empty(),
+        _ => true,
+    };
+    match right {
+        true => Ok(()),
+        false => Err(format!("refused with {failure:?}: {request:?}")),
+    }
+}
+
+/// Idle workers that certainly take pictures of this request at once.
+fn takers(
+    scene: &Scene,
+    trouble: &Trouble,
+    now: Moment,
+    model: &Model,
+    request: &ImageRequest,
+) -> usize {
+    let key = &model.spec.key;
+    let size = request.size.unwrap_or(model.spec.default_size);
+    let nobody_waits = scene.oldest().is_none();
+    let usual =
+        size.pixels() <= model.spec.default_size.pixels() && request.device == DeviceWish::Auto;
+    let everywhere = scene
+        .places(model, DeviceWish::Auto)
+        .iter()
+        .all(|&at| scene.could_have(key, at, size));
+    let well = trouble.standing(scene, key, now) == Standing::Well;
+    match nobody_waits && usual && everywhere && well {
+        true => scene
+            .live(key)
+            .filter(|(_, hand)| hand.is_idle() && !hand.outdated)
+            .count(),
+        false => 0,
+    }
+}
+
+/// When a place is likely to be free: when the first that draws will have drawn.
+fn says_when(scene: &Scene, now: Moment, model: &Model, said_ms: u64) -> bool {
+    let usual = model.spec.default_size.pixels();
+    let Some(picture) = model.pace.picture(usual, model.spec.default_steps) else {
+        return said_ms >= 1;
+    };
+    let drawing = scene
+        .live(&model.spec.key)
+        .filter_map(|(_, hand)| hand.job());
+    let began = drawing
+        .filter_map(|job| scene.jobs.get(&job))
+        .map(|task| task.began);
+    let Some(longest) = began.min() else {
+        return said_ms >= 1;
+    };
+    let rest = |picture: Duration| picture.saturating_sub(now.since(longest));
+    let said = Duration::from_millis(said_ms);
+    rest(picture.least) <= said + Duration::from_millis(1)
+        && said <= rest(picture.most).max(Duration::from_secs(1))
+}
+
+/// Which number is short where.
+fn says_sums(
+    scene: &Scene,
+    model: &Model,
+    failure: &Failure,
+    size: ipc_protocol::units::PictureSize,
+) -> bool {
+    let (key, text) = (&model.spec.key, &failure.message);
+    if text.contains("no device that is usable") {
+        return scene.places(model, DeviceWish::Auto).is_empty()
+            || scene.devices.values().any(|place| place.lost);
+    }
+    let nobody = scene.live(key).next().is_none();
+    let base = failure.kind == FailureKind::MemoryExhausted;
+    let needs = |(&at, place): (&Device, &crate::scene::Place)| {
+        let available = place.limit.saturating_sub(scene.reserved(at));
+        let short = |need: u64| match base {
+            true => text.contains(&format!(
+                "Need {need} MB, only {} MB available",
+                available.0
+            )),
+            false => text.contains(&format!(
+                "needs {need} MB more on {at}, {} of {} MB are available",
+                available.0, place.limit.0
+            )),
+        };
+        let extra = scene.extra(model, size).0;
+        let parts = scene
+            .devices
+            .keys()
+            .filter_map(|&on| scene.need(model, on)?.get(&at).copied());
+        let mut parts = parts.flat_map(|part| [part.0, part.0 + extra]);
+        let found = parts.any(short);
+        found || short(extra)
+    };
+    text.contains(key.as_str()) && (!base || nobody) && scene.devices.iter().any(needs)
+}
+
+/// A slip of the pen is answered with the name that was meant.
+fn names_nearest(scene: &Scene, name: &str, failure: &Failure) -> Verdict {
+    if failure.kind != FailureKind::UnknownModel {
+        return Ok(());
+    }
+    let offered = scene.models.values().filter(|model| model.offered);
+    let far: BTreeMap<&str, usize> = offered
+        .map(|model| {
+            (
+                model.spec.key.as_str(),
+                edits(name.as_bytes(), model.spec.key.as_str().as_bytes()),
+            )
+        })
+        .collect();
+    let least = far.values().min().copied().unwrap_or(usize::MAX);
+    let text = &failure.message;
+    let hint = text.split("nearest name is ").nth(1);
+    let right = match hint {
+        Some(hint) => far.get(hint) == Some(&least),
+        None => far.iter().all(|(key, &edits)| edits > key.len() / 2),
+    };
+    let shown: String = name.chars().take(80).collect();
+    match right && text.contains(&shown) {
+        true => Ok(()),
+        false => Err(format!(
+            "{text:?} for {name:?}, which is {least} letters from a name"
+        )),
+    }
+}
+
+/// Letters to change, add or drop, counted from the back of both words.
+fn edits(one: &[u8], two: &[u8]) -> usize {
+    let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for a in 0..=one.len() {
+        for b in 0..=two.len() {
+            let edits = match (a, b) {
+                (0, rest) | (rest, 0) => rest,
+                (a, b) if one[one.len() - a] == two[two.len() - b] => known[&(a - 1, b - 1)],
+                (a, b) => {
+                    let least = known[&(a - 1, b)].min(known[&(a, b - 1)]);
+                    1 + least.min(known[&(a - 1, b - 1)])
+                }
+            };
+            known.insert((a, b), edits);
+        }
+    }
+    known[&(one.len(), two.len())]
+}
