@@ -70,7 +70,11 @@ impl Plan {
             max_workers_per_model: dice.from(1, 4) as u32,
             grow_after: Duration::from_millis(dice.from(0, 3000)),
             idle: Duration::from_millis(dice.from(1000, 60_000)),
-            queue_per_model: dice.from(1, 40) as usize,
+            queue_per_model: if dice.permille(250) {
+                dice.from(1, 3)
+            } else {
+                dice.from(1, 40)
+            } as usize,
             queue_total: dice.from(20, 200) as usize,
             queue_bytes: match dice.permille(200) {
                 true => dice.from(100, 2_000) as usize,

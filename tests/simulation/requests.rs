@@ -18,7 +18,7 @@ pub(crate) fn draw(plan: &Plan, client: usize, dice: &mut Dice) -> ImageRequest 
         .then(|| name(dice.below(plan.models)).into());
     request.steps = dice.permille(900).then(|| dice.from(1, 6) as u32);
     request.seed = dice.permille(500).then(|| dice.next());
-    request.count = if dice.permille(100) {
+    request.count = if dice.permille(150) {
         dice.from(2, 4)
     } else {
         1

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::request::ImageRequest;
-use pool::{Accepted, Action, Event, Moment, Outcome};
+use pool::{Accepted, Action, Event, GuidanceRule, Moment, Outcome};
 
 use super::trouble::{Standing, Trouble};
 use crate::scene::{Model, Scene, Task};
@@ -205,12 +205,41 @@ fn refused(
         FailureKind::Quarantined => {
             text.contains("signal") || text.contains("code") || text.contains("out of memory")
         }
-        FailureKind::BadValue => failure.field.is_some() && !text.is_empty(),
+        FailureKind::BadValue => !text.is_empty() && names_field(scene, model, request, failure),
         _ => true,
     };
     match right {
         true => Ok(()),
         false => Err(format!("refused with {failure:?}: {request:?}")),
+    }
+}
+
+/// The field it names cannot be what it is.
+fn names_field(scene: &Scene, model: &Model, request: &ImageRequest, failure: &Failure) -> bool {
+    let spec = &model.spec;
+    let rule = &spec.sizes;
+    let side = |side: u32| (rule.min..=rule.max).contains(&side) && side % rule.multiple == 0;
+    let guides = matches!(spec.guidance, GuidanceRule::Scale { .. });
+    match failure.field {
+        Some(Field::Prompt) => request.prompt.trim().is_empty() && !spec.empty_prompt,
+        Some(Field::Size) => request.size.is_some_and(|size| {
+            !side(size.width) || !side(size.height) || size.pixels() > scene.settings.max_pixels
+        }),
+        Some(Field::Steps) => {
+            let steps = request.steps.unwrap_or(spec.default_steps);
+            steps == 0 || steps > spec.max_steps
+        }
+        Some(Field::Guidance) => request.guidance.is_some_and(|scale| match spec.guidance {
+            GuidanceRule::None => !(0.0..=1.0).contains(&scale),
+            GuidanceRule::Scale { max, .. } => !(0.0..=max).contains(&scale),
+        }),
+        Some(Field::Negative) => {
+            let negative = request.negative.as_deref().unwrap_or("");
+            !negative.is_empty() && (!guides || request.guidance.is_none_or(|scale| scale <= 1.0))
+        }
+        Some(Field::Device) => request.device != DeviceWish::Auto,
+        Some(Field::Timeout) => request.timeout_ms == Some(0),
+        Some(_) | None => false,
     }
 }
 
@@ -322,7 +351,7 @@ fn names_nearest(scene: &Scene, name: &str, failure: &Failure) -> Verdict {
         None => far.iter().all(|(key, &edits)| edits > key.len() / 2),
     };
     let shown: String = name.chars().take(80).collect();
-    match right && text.contains(&shown) {
+    match right && text.contains(&shown) && failure.field == Some(Field::Model) {
         true => Ok(()),
         false => Err(format!(
             "{text:?} for {name:?}, which is {least} letters from a name"

@@ -1,17 +1,19 @@
 //! The pool as somebody sees it who reads every event and every action, in their order: which worker
 //! does what, which job is where, and what each device has promised. The checks beside it ask it.
 //!
-//! - `hear` is what events change, `act` what actions do
+//! - `hear` is what events change, by `lives` of workers and `orders` of people; `act` what actions do
 //! - `sums` is the arithmetic of memory, from the words of `design.md`, section 8
 //! - `pace` is how fast a model was seen to be
 
 mod act;
 mod hear;
+mod lives;
+mod orders;
 mod pace;
 mod sums;
 
 pub(crate) use act::is_its_fault;
-pub(crate) use hear::serves_on;
+pub(crate) use orders::serves_on;
 pub(crate) use sums::Parts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,169 @@
+//! What operators say, and what the registry becomes.
+
+use std::collections::BTreeSet;
+
+use ipc_protocol::ids::{Generation, ModelKey};
+use pool::{ModelSpec, Registry, Target};
+
+use super::{Hand, Model, Restart, Scene};
+
+impl Scene {
+    pub(super) fn learn(&mut self, registry: &Registry) {
+        for model in self.models.values_mut() {
+            let new = registry.iter().find(|spec| spec.key == model.spec.key);
+            model.offered = new.is_some();
+            if new.is_some_and(|new| serves_on(&model.spec, new)) {
+                continue;
+            }
+            let own = |hand: &&mut Hand| hand.name.model == model.spec.key;
+            for hand in self.workers.values_mut().filter(own) {
+                hand.outdated = true;
+            }
+        }
+        for spec in registry.iter() {
+            let model = self
+                .models
+                .entry(spec.key.clone())
+                .or_insert_with(|| Model::new(spec));
+            if model.spec.pinned != spec.pinned {
+                model.pinned = spec.pinned;
+            }
+            model.spec = spec.clone();
+        }
+    }
+
+    pub(super) fn ordered_start(&mut self, target: &Target) {
+        for key in self.meant(target) {
+            let slot = match target {
+                Target::Worker(name) => Some(name.slot),
+                Target::All | Target::Model(_) => None,
+            };
+            let runs = self.live(&key).any(|(_, hand)| {
+                hand.is_resident() && slot.is_none_or(|slot| hand.name.slot == slot)
+            });
+            if !runs {
+                self.start_from_now(&key, slot);
+            }
+        }
+    }
+
+    pub(super) fn ordered_restart(&mut self, target: &Target) {
+        let models = self.meant(target);
+        let slot = match target {
+            Target::Worker(name) => Some(name.slot),
+            Target::All | Target::Model(_) => None,
+        };
+        let mut leaving = BTreeSet::new();
+        let mut back = Vec::new();
+        for key in models {
+            let own = self.workers_of(&key);
+            let own = own.filter(|(_, hand)| slot.is_none_or(|slot| slot == hand.name.slot));
+            let told: Vec<Generation> = own.map(|(id, _)| id).collect();
+            if !told.is_empty() || *target != Target::All {
+                back.push(key.clone());
+            }
+            leaving.extend(told);
+            self.model_mut(&key).stopped = false;
+        }
+        if !leaving.is_empty() {
+            self.restarts.push(Restart {
+                models: back,
+                slot,
+                leaving,
+            });
+        }
+    }
+
+    /// What was restarted is gone, and will stay with this event's end.
+    pub(crate) fn comes_back(&self) -> bool {
+        let gone = |worker: &Generation| !self.workers.contains_key(worker);
+        !self.back.is_empty()
+            || self
+                .restarts
+                .iter()
+                .any(|restart| restart.leaving.iter().all(gone))
+    }
+
+    /// What was restarted and is gone comes back.
+    pub(crate) fn bring_back(&mut self) {
+        for restart in std::mem::take(&mut self.restarts) {
+            if restart
+                .leaving
+                .iter()
+                .any(|worker| self.workers.contains_key(worker))
+            {
+                self.restarts.push(restart);
+                continue;
+            }
+            for key in &restart.models {
+                self.start_from_now(key, restart.slot);
+                self.back.insert(key.clone());
+            }
+        }
+    }
+
+    fn start_from_now(&mut self, key: &ModelKey, slot: Option<u32>) {
+        let model = self.model_mut(key);
+        model.stopped = false;
+        model
+            .held
+            .retain(|held| slot.is_some_and(|slot| slot != *held));
+        model.kept = model.kept.max(slot.map_or(1, |slot| slot + 1));
+    }
+
+    pub(super) fn ordered_stop(&mut self, target: &Target) {
+        for key in self.meant(target) {
+            let lives = self.live(&key).any(|(_, hand)| match target {
+                Target::Worker(name) => hand.name.slot != name.slot,
+                Target::All | Target::Model(_) => false,
+            });
+            let model = self.model_mut(&key);
+            if let Target::Worker(name) = target {
+                model.held.insert(name.slot);
+            }
+            model.stopped |= !lives;
+            if model.stopped {
+                (model.kept, model.owed) = (0, 0);
+            }
+        }
+    }
+
+    pub(super) fn ordered_scale(&mut self, name: &str, workers: u32) {
+        let Some(model) = self.called(name) else {
+            return;
+        };
+        if workers as usize <= self.most(model) {
+            let key = model.spec.key.clone();
+            let model = self.model_mut(&key);
+            model.kept = workers;
+            model.stopped &= workers == 0;
+        }
+    }
+
+    /// The models that an operator means; none where there is no such process.
+    pub(crate) fn meant(&self, target: &Target) -> Vec<ModelKey> {
+        let (name, slot) = match target {
+            Target::All => {
+                let offered = self.models.values().filter(|model| model.offered);
+                return offered.map(|model| model.spec.key.clone()).collect();
+            }
+            Target::Model(key) => (key, 0),
+            Target::Worker(name) => (&name.model, name.slot),
+        };
+        let found = self.called(name.as_str());
+        let found = found.filter(|model| (slot as usize) < self.most(model));
+        found
+            .map(|model| model.spec.key.clone())
+            .into_iter()
+            .collect()
+    }
+}
+
+/// A worker made for `old` is as good for `new`.
+pub(crate) fn serves_on(old: &ModelSpec, new: &ModelSpec) -> bool {
+    let what = |spec: &ModelSpec| (spec.family, spec.need, spec.device);
+    old.digest == new.digest
+        && old.params == new.params
+        && what(old) == what(new)
+        && new.sizes.max <= old.sizes.max
+}
