@@ -80,6 +80,7 @@ impl Plan {
                 true => dice.from(100, 2_000) as usize,
                 false => 16 << 20,
             },
+            prompt_bytes: if dice.permille(200) { 16 } else { 16384 },
             min_workers: u32::from(dice.permille(100)),
             max_overtakes: dice.from(1, 8) as u32,
             // Exactly a usual picture, or more than any.

@@ -23,19 +23,7 @@ pub(crate) fn draw(plan: &Plan, client: usize, dice: &mut Dice) -> ImageRequest 
     } else {
         1
     } as u32;
-    // Some users ask for more at once than others do.
-    let (often, largest) = if client.is_multiple_of(2) {
-        (100, 96)
-    } else {
-        (300, 48)
-    };
-    if dice.permille(often) {
-        let side = 16 * dice.from(4, largest) as u32;
-        request.size = Some(PictureSize {
-            width: side,
-            height: side,
-        });
-    }
+    request.size = size(plan, client, dice);
     if plan.devices > 1 && dice.permille(40) {
         request.device = DeviceWish::On(operators::device(dice.below(plan.devices)));
     } else if dice.permille(20) {
@@ -60,13 +48,30 @@ pub(crate) fn draw(plan: &Plan, client: usize, dice: &mut Dice) -> ImageRequest 
     request
 }
 
+/// Some users ask for larger pictures than others do, where nothing but that is different.
+fn size(plan: &Plan, client: usize, dice: &mut Dice) -> Option<PictureSize> {
+    let user = client % plan.users;
+    let side = match (plan.models, user.is_multiple_of(2)) {
+        (1, true) if dice.permille(800) => dice.from(32, 64),
+        (1, false) if dice.permille(800) => dice.from(4, 16),
+        _ if dice.permille(150) => dice.from(4, 96),
+        _ => return None,
+    };
+    let side = 16 * side as u32;
+    Some(PictureSize {
+        width: side,
+        height: side,
+    })
+}
+
 /// Guidance and a negative prompt, which only some models can follow.
 fn guide(request: &mut ImageRequest, dice: &mut Dice) {
     if dice.permille(700) {
         request.guidance = Some(dice.from(0, 12) as f32 / 2.0);
     }
     if dice.permille(500) {
-        request.negative = Some(if dice.permille(800) { "a dog" } else { "" }.into());
+        let texts = ["a dog", "", "a dog that is blurred", "sixteen letters."];
+        request.negative = Some(texts[dice.below(texts.len())].into());
     }
 }
 

@@ -135,6 +135,15 @@ pub(super) fn check_event(
             "worker {worker} named a step that cannot be and stays"
         ));
     }
+    let late = scene
+        .settling
+        .iter()
+        .find(|(_, part)| !part.given_up && part.until < now);
+    if let Some((worker, _)) = late {
+        return Err(format!(
+            "the memory of worker {worker} should be told as unreclaimed"
+        ));
+    }
     if *event != Event::DeadlineReached {
         return check_outdated(scene);
     }
@@ -142,15 +151,6 @@ pub(super) fn check_event(
         return Err(format!(
             "{} jobs are left after the pool's last moment",
             scene.jobs.len()
-        ));
-    }
-    let late = scene
-        .settling
-        .iter()
-        .find(|(_, part)| !part.given_up && part.until <= now);
-    if let Some((worker, _)) = late {
-        return Err(format!(
-            "the memory of worker {worker} should be told as unreclaimed"
         ));
     }
     scene

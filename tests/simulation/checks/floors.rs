@@ -1,11 +1,11 @@
 //! Who is wanted starts, with the memory it needs and as many as may at once; nobody has to leave
 //! without need.
 
-use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
 use pool::{Action, Event, Moment, Notice, Start, StartReason};
 
 use super::trouble::{Standing, Trouble};
-use crate::scene::{Model, Parts, Scene};
+use crate::scene::{Hand, Model, Parts, Scene};
 use crate::shadow::Verdict;
 
 /// After so many deaths in a row a cold start tries one worker.
@@ -104,8 +104,7 @@ fn check_eviction(
     }
     let model = &scene.models[key];
     let wished = scene.waiting(key).any(|(_, task)| {
-        let elsewhere =
-            |(_, hand): (Generation, &crate::scene::Hand)| task.serves(hand.device) == Some(false);
+        let elsewhere = |(_, hand): (Generation, &Hand)| task.serves(hand.device) == Some(false);
         task.wish.is_none() || scene.live(key).all(elsewhere)
     });
     if name.model == *key {
@@ -114,9 +113,8 @@ fn check_eviction(
         let large = scene
             .waiting(key)
             .any(|(_, task)| (scene.extra(model, task.size) + task.more).0 > 0);
-        // Room for one there may be what it gives back.
-        let lacks = !fits(scene, model, None);
-        return match wished && (full || lacks) || large {
+        let helps = full || gives_what_lacks(scene, model, hand);
+        return match wished && helps || large {
             true => Ok(()),
             false => Err(format!(
                 "{name} leaves for its own model, which has a place left"
@@ -149,6 +147,22 @@ fn check_eviction(
         )),
         false => Ok(()),
     }
+}
+
+/// It holds some of what one more worker lacks on a device that somebody wishes for.
+fn gives_what_lacks(scene: &Scene, model: &Model, hand: &Hand) -> bool {
+    let lacks = |wish: Option<DeviceWish>| {
+        let places = scene.places(model, wish.unwrap_or(DeviceWish::Auto));
+        let needs = places.iter().filter_map(|&at| scene.need(model, at));
+        let short = needs.flatten().filter(|&(at, part)| part > scene.free(at));
+        short.map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let mut waiting = scene.waiting(&model.spec.key);
+    waiting.any(|(_, task)| {
+        lacks(task.wish)
+            .iter()
+            .any(|&at| scene.held(hand, at).0 > 0)
+    })
 }
 
 /// What is free, and what those held that are on their way out, is enough for one more.
@@ -243,7 +257,7 @@ fn lacks(
     let due = first.since + scene.settings.grow_after <= now || model.owed > 0;
     let wishes = scene
         .waiting(key)
-        .any(|(_, task)| task.wish != Some(ipc_protocol::ids::DeviceWish::Auto));
+        .any(|(_, task)| task.wish != Some(DeviceWish::Auto));
     (busy && due && !others && !wishes).then(|| format!("should grow for job {id}"))
 }
 
@@ -257,7 +271,7 @@ fn fits(scene: &Scene, model: &Model, job: Option<JobId>) -> bool {
     match job.and_then(|job| scene.jobs.get(&job)) {
         Some(task) => scene.places_of(task).iter().any(room),
         None => {
-            let places = scene.places(model, ipc_protocol::ids::DeviceWish::Auto);
+            let places = scene.places(model, DeviceWish::Auto);
             !places.is_empty() && places.iter().all(room)
         }
     }
@@ -282,7 +296,7 @@ fn check_cold_start(scene: &Scene, trouble: &Trouble, actions: &[Action]) -> Ver
     let careful = trouble.deaths_in_a_row(key) >= CAREFUL_AFTER || trouble.is_probing(key);
     let unknown = scene
         .waiting(key)
-        .any(|(_, task)| task.wish != Some(ipc_protocol::ids::DeviceWish::Auto));
+        .any(|(_, task)| task.wish != Some(DeviceWish::Auto));
     match started < wanted && !careful && !others && !unknown && fits(scene, model, None) {
         true => Err(format!(
             "a cold start of {started} of {key}, {wanted} may be"

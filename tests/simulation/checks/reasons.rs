@@ -1,5 +1,7 @@
 //! Why a job waits is said with the names and numbers that are so, and `plan` knows what fits.
 
+use std::collections::BTreeSet;
+
 use ipc_protocol::ids::{DeviceWish, JobId};
 use ipc_protocol::units::PictureSize;
 use pool::{Moment, Pool};
@@ -56,7 +58,7 @@ fn check_job(
         Some(part) => Err(format!(
             "job {id} is explained by {text:?}, which lacks {part:?}"
         )),
-        None => says_seconds(&text),
+        None => says_seconds(&text).and_then(|()| says_who_stays(scene, &text)),
     }
 }
 
@@ -71,6 +73,32 @@ fn says_seconds(text: &str) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Where nothing can be done, the models are named whose workers stay.
+fn says_who_stays(scene: &Scene, text: &str) -> Verdict {
+    let Some((_, rest)) = text.split_once(" MB available") else {
+        return Ok(());
+    };
+    let list = rest
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim_start_matches(", ");
+    let said: BTreeSet<&str> = list
+        .trim_end_matches(" stay")
+        .split(", ")
+        .filter(|name| !name.is_empty())
+        .collect();
+    let kept = scene
+        .models
+        .iter()
+        .filter(|(_, model)| scene.floor(model) > 0);
+    let kept: BTreeSet<&str> = kept.map(|(key, _)| key.as_str()).collect();
+    match said == kept {
+        true => Ok(()),
+        false => Err(format!("{text:?} names other models than stay: {kept:?}")),
+    }
 }
 
 /// What a worker is said to do.

@@ -219,9 +219,12 @@ fn names_field(scene: &Scene, model: &Model, request: &ImageRequest, failure: &F
     let spec = &model.spec;
     let rule = &spec.sizes;
     let side = |side: u32| (rule.min..=rule.max).contains(&side) && side % rule.multiple == 0;
+    let long = |text: &str| text.len() > scene.settings.prompt_bytes;
     let guides = matches!(spec.guidance, GuidanceRule::Scale { .. });
     match failure.field {
-        Some(Field::Prompt) => request.prompt.trim().is_empty() && !spec.empty_prompt,
+        Some(Field::Prompt) => {
+            long(&request.prompt) || request.prompt.trim().is_empty() && !spec.empty_prompt
+        }
         Some(Field::Size) => request.size.is_some_and(|size| {
             !side(size.width) || !side(size.height) || size.pixels() > scene.settings.max_pixels
         }),
@@ -235,7 +238,8 @@ fn names_field(scene: &Scene, model: &Model, request: &ImageRequest, failure: &F
         }),
         Some(Field::Negative) => {
             let negative = request.negative.as_deref().unwrap_or("");
-            !negative.is_empty() && (!guides || request.guidance.is_none_or(|scale| scale <= 1.0))
+            let weak = request.guidance.is_none_or(|scale| scale <= 1.0);
+            !negative.is_empty() && (!guides || weak || long(negative))
         }
         Some(Field::Device) => request.device != DeviceWish::Auto,
         Some(Field::Timeout) => request.timeout_ms == Some(0),
@@ -307,11 +311,12 @@ fn says_sums(
     let base = failure.kind == FailureKind::MemoryExhausted;
     let needs = |(&at, place): (&Device, &crate::scene::Place)| {
         let available = place.limit.saturating_sub(scene.reserved(at));
+        let best = scene.at_best(at, &scene.staying());
         let short = |need: u64| match base {
-            true => text.contains(&format!(
-                "Need {need} MB, only {} MB available",
-                available.0
-            )),
+            true => {
+                let sums = format!("Need {need} MB, only {} MB available", available.0);
+                text.contains(&sums) && (scene.is_squeezed(at) || need > best.0)
+            }
             false => text.contains(&format!(
                 "needs {need} MB more on {at}, {} of {} MB are available",
                 available.0, place.limit.0
