@@ -110,6 +110,12 @@ impl Pool {
             model.stopped = false;
             model.record.forgive();
         }
+        // Where nothing has to leave first, it is a start.
+        if order.leaving.is_empty() {
+            for &id in &order.starting {
+                self.keep_started(id, order.slot);
+            }
+        }
         self.orders.push(order);
     }
 
@@ -199,7 +205,10 @@ impl Pool {
         }
         if had_some && !order.starting.is_empty() {
             for id in order.starting.clone() {
-                self.keep_started(id, order.slot);
+                // A stop that was said since then holds.
+                if !self.model(id).stopped {
+                    self.keep_started(id, order.slot);
+                }
             }
             self.start_wanted(turn);
         }
