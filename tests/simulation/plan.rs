@@ -112,7 +112,9 @@ impl Plan {
     }
 
     pub(crate) fn registry(&self, dice: &mut Dice) -> Registry {
-        let specs = (0..self.models).map(|nth| spec(nth, dice)).collect();
+        let specs = (0..self.models)
+            .map(|nth| spec(nth, self.devices > 1, dice))
+            .collect();
         Registry::new(specs).expect("drawn models are sound")
     }
 }
@@ -132,7 +134,7 @@ pub(crate) fn name(nth: usize) -> &'static str {
     NAMES[nth % NAMES.len()]
 }
 
-fn spec(nth: usize, dice: &mut Dice) -> ModelSpec {
+fn spec(nth: usize, gpus: bool, dice: &mut Dice) -> ModelSpec {
     let key = name(nth);
     ModelSpec {
         key: ModelKey::new(key).expect("a plain key"),
@@ -142,7 +144,7 @@ fn spec(nth: usize, dice: &mut Dice) -> ModelSpec {
             Vec::new()
         },
         family: Family::Synthetic,
-        need: need(nth, dice),
+        need: need(gpus, dice),
         default_size: PictureSize {
             width: 512,
             height: 512,
@@ -172,9 +174,9 @@ fn spec(nth: usize, dice: &mut Dice) -> ModelSpec {
     }
 }
 
-fn need(nth: usize, dice: &mut Dice) -> Need {
+fn need(gpus: bool, dice: &mut Dice) -> Need {
     let weights = dice.from(40, 300);
-    let only_gpu = nth % 4 == 3 && dice.permille(300);
+    let only_gpu = dice.permille(if gpus { 150 } else { 20 });
     let only_cpu = !only_gpu && dice.permille(150);
     // Some take nothing of the host while they run elsewhere.
     let host = if dice.permille(300) {

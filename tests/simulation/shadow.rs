@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Device, Generation, JobId};
-use ipc_protocol::status::WorkerState;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
     Action, DeviceLimit, Event, Exit, KilledBy, ModelSpec, Moment, Notice, Outcome, Parameters,
@@ -857,9 +856,6 @@ impl Shadow {
         if theirs != ours {
             return Err(format!("workers {theirs:?}, should be {ours:?}"));
         }
-        for worker in &snapshot.workers {
-            self.compare_worker(worker)?;
-        }
         let theirs: BTreeSet<JobId> = snapshot.queue.iter().map(|entry| entry.job).collect();
         let ours: BTreeSet<JobId> = self.jobs.keys().copied().collect();
         if theirs != ours {
@@ -892,41 +888,6 @@ impl Shadow {
             true => Ok(()),
             false => Err("the total is not the sum".into()),
         }
-    }
-
-    fn compare_worker(&self, worker: &ipc_protocol::status::WorkerStatus) -> Verdict {
-        let Some(seen) = self.workers.get(&worker.generation) else {
-            return Err("a worker nobody started".into());
-        };
-        let right = match seen.life {
-            Life::Coming => worker.state == WorkerState::Starting,
-            Life::Idle | Life::Unwinding(_) => {
-                worker.state == WorkerState::Running && worker.job.is_none()
-            }
-            Life::Busy(job) => {
-                worker.state == WorkerState::Running
-                    && worker.job.as_ref().is_some_and(|at| at.id == job)
-            }
-            Life::Leaving(_) => worker.state == WorkerState::Stopping,
-        };
-        if !right {
-            return Err(format!(
-                "{} is {:?}, should be {:?}",
-                worker.name, worker, seen.life
-            ));
-        }
-        let range = (worker.generation, Device::Host)..=(worker.generation, Device::Cuda(u32::MAX));
-        for (&(_, device), part) in self.held.range(range) {
-            let booked = worker
-                .reserved_mb
-                .get(&device.to_string())
-                .copied()
-                .unwrap_or(0);
-            if booked < part.0 {
-                return Err(format!("{} gave back {device} while it lives", worker.name));
-            }
-        }
-        Ok(())
     }
 
     /// Nothing is left but what is to stay.

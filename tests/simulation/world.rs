@@ -21,7 +21,7 @@ use crate::trace;
 use crate::waits::Waits;
 
 /// Everything is computed again after so many events.
-const COMPARE_EVERY: u64 = 128;
+const COMPARE_EVERY: u64 = 160;
 /// Everything accepted is answered this long after the last fault.
 const LIVENESS: Duration = Duration::from_secs(3600);
 /// Deadlines that may fire at one moment.

@@ -1,27 +1,20 @@
 //! Who is wanted starts, with the memory it needs and as many as may at once; nobody has to leave
 //! without need.
 
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
-use pool::{Action, Event, Moment, Notice, Start, StartReason};
+use std::collections::BTreeSet;
 
-use super::trouble::{Standing, Trouble};
-use crate::scene::{Hand, Model, Parts, Scene};
+use ipc_protocol::ids::{Device, DeviceWish, JobId, ModelKey};
+use pool::{Action, Event, Moment, Start, StartReason};
+
+use super::standing::Standing;
+use super::trouble::Trouble;
+use crate::scene::{Model, Scene, Task};
 use crate::shadow::Verdict;
 
 /// After so many deaths in a row a cold start tries one worker.
 const CAREFUL_AFTER: u32 = 2;
 
-pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, action: &Action) -> Verdict {
-    match action {
-        Action::Start(start) => check_start(scene, trouble, now, start),
-        Action::Tell(Notice::Evicted {
-            name, for_model, ..
-        }) => check_eviction(scene, trouble, now, name, for_model),
-        _ => Ok(()),
-    }
-}
-
-fn check_start(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start) -> Verdict {
+pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start) -> Verdict {
     let key = &start.model;
     let model = &scene.models[key];
     let need = scene.need(model, start.device).unwrap_or_default();
@@ -82,98 +75,6 @@ fn check_start(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start) -> 
         | StartReason::ColdStart
         | StartReason::Growth => Ok(()),
     }
-}
-
-/// Somebody idle has to leave: only for a model that has nobody, too few or nobody where it is wanted, or
-/// for a large picture, and only while room is lacking.
-fn check_eviction(
-    scene: &Scene,
-    trouble: &Trouble,
-    now: Moment,
-    name: &WorkerName,
-    key: &ModelKey,
-) -> Verdict {
-    let victim = scene
-        .workers_of(&name.model)
-        .find(|(_, hand)| hand.name == *name);
-    let Some((id, hand)) = victim else {
-        return Err(format!("{name} is evicted and gone"));
-    };
-    if !hand.is_idle() {
-        return Err(format!("{name} is evicted and {:?}", hand.life));
-    }
-    let model = &scene.models[key];
-    let wished = scene.waiting(key).any(|(_, task)| {
-        let elsewhere = |(_, hand): (Generation, &Hand)| task.serves(hand.device) == Some(false);
-        task.wish.is_none() || scene.live(key).all(elsewhere)
-    });
-    if name.model == *key {
-        let full = scene.workers_of(key).count() >= scene.most(model)
-            || trouble.standing(scene, key, now) == Standing::Probing;
-        let large = scene
-            .waiting(key)
-            .any(|(_, task)| (scene.extra(model, task.size) + task.more).0 > 0);
-        let helps = full || gives_what_lacks(scene, model, hand);
-        return match wished && helps || large {
-            true => Ok(()),
-            false => Err(format!(
-                "{name} leaves for its own model, which has a place left"
-            )),
-        };
-    }
-    if scene.staying().contains(&id) {
-        return Err(format!("{name} is to stay and is evicted for {key}"));
-    }
-    let oldest = |key: &ModelKey| scene.waiting(key).map(|(id, _)| id).next();
-    let mut own = scene
-        .waiting(&name.model)
-        .filter(|(_, task)| task.serves(hand.device) == Some(true));
-    if let Some((own, _)) = own
-        .next()
-        .filter(|(own, _)| oldest(key).is_none_or(|asks| *own < asks))
-    {
-        return Err(format!(
-            "{name} waits for room for job {own} and is evicted for {key}, whose job is younger"
-        ));
-    }
-    let live = scene.live(key).count();
-    let idle = scene.live(key).any(|(_, hand)| hand.is_idle());
-    if !wished && live >= scene.floor(model) && live > 0 && !idle {
-        return Err(format!("{name} is evicted so that {key} can grow"));
-    }
-    match live == 0 && scene.devices.len() == 1 && room_comes(scene, model) {
-        true => Err(format!(
-            "{name} is evicted for {key}, which has room without it"
-        )),
-        false => Ok(()),
-    }
-}
-
-/// It holds some of what one more worker lacks on a device that somebody wishes for.
-fn gives_what_lacks(scene: &Scene, model: &Model, hand: &Hand) -> bool {
-    let lacks = |wish: Option<DeviceWish>| {
-        let places = scene.places(model, wish.unwrap_or(DeviceWish::Auto));
-        let needs = places.iter().filter_map(|&at| scene.need(model, at));
-        let short = needs.flatten().filter(|&(at, part)| part > scene.free(at));
-        short.map(|(at, _)| at).collect::<Vec<_>>()
-    };
-    let mut waiting = scene.waiting(&model.spec.key);
-    waiting.any(|(_, task)| {
-        lacks(task.wish)
-            .iter()
-            .any(|&at| scene.held(hand, at).0 > 0)
-    })
-}
-
-/// What is free, and what those held that are on their way out, is enough for one more.
-fn room_comes(scene: &Scene, model: &Model) -> bool {
-    let coming = |at: Device| {
-        let leaving = scene.workers.values().filter(|hand| !hand.is_live());
-        let leaving = leaving.map(|hand| scene.held(hand, at)).sum();
-        scene.free(at) + scene.settling_on(at, Some(false)) + leaving
-    };
-    let enough = |parts: Parts| parts.iter().all(|(&at, &part)| part <= coming(at));
-    scene.need(model, Device::Host).is_some_and(enough)
 }
 
 /// Nobody waits without need.
@@ -243,8 +144,9 @@ fn lacks(
         let kept = live >= floor || scene.draining || oldest.is_some() || !fits(scene, model, None);
         return (!kept).then(|| format!("has {live} workers of {floor} that stay"));
     };
-    // Others may be waited for: who is first of all waits for nobody.
-    if oldest != Some(id) || !fits(scene, model, first.wish.map(|_| id)) {
+    // Others may be waited for: who wants nothing that an older job may want waits for nobody.
+    let alone = oldest == Some(id) || live == 0 && wants_its_own(scene, key, id, first);
+    if !alone || !fits(scene, model, first.wish.map(|_| id)) {
         return None;
     }
     if live == 0 {
@@ -259,6 +161,26 @@ fn lacks(
         .waiting(key)
         .any(|(_, task)| task.wish != Some(DeviceWish::Auto));
     (busy && due && !others && !wishes).then(|| format!("should grow for job {id}"))
+}
+
+/// Nothing that one more worker takes is on a device where the model of an older job takes some.
+fn wants_its_own(scene: &Scene, key: &ModelKey, id: JobId, task: &Task) -> bool {
+    let takes = |model: &Model, places: Vec<Device>| {
+        let needs = places.into_iter().filter_map(|at| scene.need(model, at));
+        let parts = needs.flatten().filter(|(_, part)| part.0 > 0);
+        parts.map(|(at, _)| at).collect::<BTreeSet<Device>>()
+    };
+    let own = takes(&scene.models[key], scene.places_of(task));
+    let others = scene.models.iter().filter(|(other, _)| *other != key);
+    let mut older = others.filter(|(other, _)| {
+        scene
+            .waiting(other)
+            .next()
+            .is_some_and(|(first, _)| first < id)
+    });
+    task.wish.is_some()
+        && older
+            .all(|(_, other)| takes(other, scene.places(other, DeviceWish::Auto)).is_disjoint(&own))
 }
 
 /// There is room on one of the devices, or on each where it is not known which are meant.

@@ -2,25 +2,30 @@
 //! outside, with a sentence for when it is broken.
 //!
 //! - `status` what the pool says of itself is so · `reports` who has to be told is told
-//! - `reasons` why a job waits, and whether it could run · `refusals` who may not enter, and who may
-//! - `ends` workers leave for a reason and in time · `orders` operators get what they said
+//! - `reasons` why a job waits, and whether it could run · `refusals` who may not enter, and who may, by which `words`
+//! - `ends` workers leave for a reason and in time (`patience`), and for others by `evictions` · `orders` operators get what they said
 //! - `floors` who is wanted starts, and who is not leaves · `shares` who is next
-//! - `trouble` back-off, cool-down and breaker go by what failed
+//! - `trouble` back-off, cool-down and breaker go by what failed, and `standing` is what they allow
 
 mod ends;
+mod evictions;
 mod floors;
 mod idle;
 mod orders;
+mod patience;
 mod reasons;
 mod refusals;
 mod reports;
 mod rules;
 mod shares;
+mod standing;
 mod status;
 mod trouble;
+mod words;
 
-use pool::{Action, DeviceLimit, Event, Moment, Pool, Registry, Settings, StartReason};
+use pool::{Action, DeviceLimit, Event, Moment, Notice, Pool, Registry, Settings, StartReason};
 
+use self::trouble::Trouble;
 use crate::scene::Scene;
 use crate::shadow::Verdict;
 
@@ -29,7 +34,7 @@ pub(crate) struct Checks {
     idle: idle::Idle,
     orders: orders::Orders,
     shares: shares::Shares,
-    trouble: trouble::Trouble,
+    trouble: Trouble,
 }
 
 impl Checks {
@@ -39,7 +44,7 @@ impl Checks {
             idle: idle::Idle::default(),
             orders: orders::Orders::default(),
             shares: shares::Shares::new(&scene),
-            trouble: trouble::Trouble::default(),
+            trouble: Trouble::default(),
             scene,
         }
     }
@@ -61,7 +66,7 @@ impl Checks {
             ends::check(scene, now, event, action)?;
             reports::check(scene, action)?;
             refusals::check(scene, &self.trouble, now, event, action)?;
-            floors::check(scene, &self.trouble, now, action)?;
+            started(scene, &self.trouble, now, action)?;
             self.idle.check(scene, now, action)?;
             self.orders.check(scene, &self.trouble, action)?;
             self.shares.check(scene, action)?;
@@ -99,4 +104,14 @@ impl Checks {
 /// What the registry itself has to refuse.
 pub(crate) fn check_rules(registry: &Registry) -> Verdict {
     rules::check(registry)
+}
+
+fn started(scene: &Scene, trouble: &Trouble, now: Moment, action: &Action) -> Verdict {
+    match action {
+        Action::Start(start) => floors::check(scene, trouble, now, start),
+        Action::Tell(Notice::Evicted {
+            name, for_model, ..
+        }) => evictions::check(scene, trouble, now, name, for_model),
+        _ => Ok(()),
+    }
 }

@@ -7,7 +7,8 @@ use ipc_protocol::units::PictureSize;
 use pool::{Moment, Pool};
 
 use super::reports::place;
-use super::trouble::{Standing, Trouble};
+use super::standing::Standing;
+use super::trouble::Trouble;
 use crate::scene::{Hand, Life, Model, Parts, Scene, Task};
 use crate::shadow::Verdict;
 

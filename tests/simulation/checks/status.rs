@@ -5,7 +5,8 @@ use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus}
 use pool::{Moment, Pool};
 
 use super::reports::place;
-use super::trouble::{Standing, Trouble};
+use super::standing::Standing;
+use super::trouble::Trouble;
 use crate::scene::{Hand, Life, Scene};
 use crate::shadow::Verdict;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipc_protocol::ids::ModelKey;
 use pool::{Action, Event, Exit, Fault, KilledBy, Moment, Notice, Outcome};
 
+use super::standing::{Record, Standing};
 use crate::scene::{Gone, Life, News, Scene, is_its_fault};
 use crate::shadow::Verdict;
 
@@ -17,31 +18,6 @@ pub(crate) struct Trouble {
     /// What the event means, before anybody says so.
     failed: Option<(ModelKey, Failed)>,
     expects: Vec<Expected>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Record {
-    deaths: u32,
-    loads: u32,
-    failures: u32,
-    again: Option<Moment>,
-    cooling: Option<Moment>,
-    opened: Option<Moment>,
-    /// It has been open and was not closed.
-    probing: bool,
-    successes: u32,
-}
-
-/// Whether a model may serve, and if not until when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Missing,
-    Stopped,
-    Broken(Moment, u32),
-    Cooling(Moment),
-    BackOff(Moment),
-    Probing,
-    Well,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,26 +46,7 @@ impl Trouble {
         let none = Record::default();
         let record = self.records.get(key).unwrap_or(&none);
         let model = &scene.models[key];
-        let ahead = |at: Option<Moment>| at.filter(|&at| now < at);
-        if model.spec.missing.is_some() {
-            return Standing::Missing;
-        }
-        if model.stopped {
-            return Standing::Stopped;
-        }
-        if let Some(until) = ahead(record.opened) {
-            return Standing::Broken(until, record.failures);
-        }
-        if let Some(until) = ahead(record.cooling) {
-            return Standing::Cooling(until);
-        }
-        if let Some(until) = ahead(record.again) {
-            return Standing::BackOff(until);
-        }
-        match record.probing {
-            true => Standing::Probing,
-            false => Standing::Well,
-        }
+        record.standing(model, now)
     }
 
     pub(crate) fn is_probing(&self, key: &ModelKey) -> bool {

@@ -65,13 +65,17 @@ impl Scene {
             leaving.extend(told);
             self.model_mut(&key).stopped = false;
         }
-        if !leaving.is_empty() {
-            self.restarts.push(Restart {
-                models: back,
-                slot,
-                leaving,
-            });
+        if leaving.is_empty() {
+            for key in &back {
+                self.start_from_now(key, slot);
+            }
+            return;
         }
+        self.restarts.push(Restart {
+            models: back,
+            slot,
+            leaving,
+        });
     }
 
     /// What was restarted is gone, and will stay with this event's end.
@@ -96,8 +100,11 @@ impl Scene {
                 continue;
             }
             for key in &restart.models {
-                self.start_from_now(key, restart.slot);
-                self.back.insert(key.clone());
+                // A stop that was said since then holds.
+                if !self.models[key].stopped {
+                    self.start_from_now(key, restart.slot);
+                    self.back.insert(key.clone());
+                }
             }
         }
     }

@@ -1,0 +1,56 @@
+//! Whether a model may serve, by what went wrong with it.
+
+use pool::Moment;
+
+use crate::scene::Model;
+
+/// A model's failures.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    pub(super) deaths: u32,
+    pub(super) loads: u32,
+    pub(super) failures: u32,
+    pub(super) again: Option<Moment>,
+    pub(super) cooling: Option<Moment>,
+    pub(super) opened: Option<Moment>,
+    /// It has been open and was not closed.
+    pub(super) probing: bool,
+    pub(super) successes: u32,
+}
+
+/// Whether a model may serve, and if not until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Missing,
+    Stopped,
+    Broken(Moment, u32),
+    Cooling(Moment),
+    BackOff(Moment),
+    Probing,
+    Well,
+}
+
+impl Record {
+    pub(super) fn standing(&self, model: &Model, now: Moment) -> Standing {
+        let ahead = |at: Option<Moment>| at.filter(|&at| now < at);
+        if model.spec.missing.is_some() {
+            return Standing::Missing;
+        }
+        if model.stopped {
+            return Standing::Stopped;
+        }
+        if let Some(until) = ahead(self.opened) {
+            return Standing::Broken(until, self.failures);
+        }
+        if let Some(until) = ahead(self.cooling) {
+            return Standing::Cooling(until);
+        }
+        if let Some(until) = ahead(self.again) {
+            return Standing::BackOff(until);
+        }
+        match self.probing {
+            true => Standing::Probing,
+            false => Standing::Well,
+        }
+    }
+}
