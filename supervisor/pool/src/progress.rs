@@ -145,7 +145,9 @@ impl Pool {
         };
         if step > attempt.steps {
             let what = format!("step {step} of {}", attempt.steps);
-            return self.worker_broke_protocol(turn, id, what);
+            self.worker_broke_protocol(turn, id, what);
+            // Steps place nothing, but who leaves may make room for who waits.
+            return self.settle(turn);
         }
         if step <= attempt.step {
             return;
