@@ -86,7 +86,8 @@ impl Pool {
                 Some(name) if *target != Target::All => order.error(name, "already started"),
                 Some(_) => {}
                 None => {
-                    self.keep_started(id, aim.slot);
+                    let least = aim.slot.map_or(1, |slot| slot.saturating_add(1));
+                    self.keep_started(id, aim.slot, least);
                     self.model_mut(id).record.forgive();
                     order.starting.push(id);
                 }
@@ -113,7 +114,7 @@ impl Pool {
         // Where nothing has to leave first, it is a start.
         if order.leaving.is_empty() {
             for &id in &order.starting {
-                self.keep_started(id, order.slot);
+                self.bring_back(id, order.slot);
             }
         }
         self.orders.push(order);
@@ -140,16 +141,22 @@ impl Pool {
         told
     }
 
-    /// Wants the model resident from now on, whatever was before.
-    fn keep_started(&mut self, id: ModelId, slot: Option<u32>) {
+    /// Wants the model resident from now on, whatever was before, with at least so many workers.
+    fn keep_started(&mut self, id: ModelId, slot: Option<u32>, least: u32) {
         let model = self.model_mut(id);
         model.stopped = false;
         match slot {
             Some(slot) => model.held_slots.retain(|&held| held != slot),
             None => model.held_slots.clear(),
         }
-        let least = slot.map_or(1, |slot| slot.saturating_add(1));
         model.kept = model.kept.max(least);
+    }
+
+    /// What was restarted comes back: one worker beside those that live, or one of a whole model.
+    fn bring_back(&mut self, id: ModelId, slot: Option<u32>) {
+        let live = self.live(self.model(id)).count();
+        let beside = slot.map_or(0, |_| u32::try_from(live).unwrap_or(u32::MAX - 1));
+        self.keep_started(id, slot, beside + 1);
     }
 
     fn aim(&self, turn: &mut Turn, ticket: Ticket, target: &Target) -> Option<Aim> {
@@ -207,7 +214,7 @@ impl Pool {
             for id in order.starting.clone() {
                 // A stop that was said since then holds.
                 if !self.model(id).stopped {
-                    self.keep_started(id, order.slot);
+                    self.bring_back(id, order.slot);
                 }
             }
             self.start_wanted(turn);
