@@ -80,7 +80,11 @@ impl Plan {
                 true => dice.from(100, 2_000) as usize,
                 false => 16 << 20,
             },
-            prompt_bytes: if dice.permille(200) { 16 } else { 16384 },
+            prompt_bytes: match dice.from(0, 9) {
+                0 => 16,
+                1 => 8,
+                _ => 16384,
+            },
             min_workers: u32::from(dice.permille(100)),
             max_overtakes: dice.from(1, 8) as u32,
             // Exactly a usual picture, or more than any.
@@ -185,6 +189,7 @@ fn need(gpus: bool, dice: &mut Dice) -> Need {
         dice.from(1, 20)
     };
     let square = dice.permille(300);
+    let most = if dice.permille(100) { 600 } else { 40 };
     Need {
         on_cpu: (!only_gpu).then_some(Mebibytes(weights)),
         on_cuda: (!only_cpu).then_some(CudaResidency {
@@ -193,7 +198,7 @@ fn need(gpus: bool, dice: &mut Dice) -> Need {
         }),
         activation: Activation {
             base: Mebibytes(dice.from(0, 20)),
-            per_megapixel: Mebibytes(dice.from(0, 40)),
+            per_megapixel: Mebibytes(dice.from(0, most)),
             per_megapixel_squared: Mebibytes(if square { dice.from(1, 60) } else { 0 }),
             least: Mebibytes(if dice.permille(200) {
                 dice.from(1, 60)

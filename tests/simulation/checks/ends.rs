@@ -1,5 +1,6 @@
 //! Workers are told to leave for a reason that is so, step by step, and in time.
 
+use crate::scene::span;
 use ipc_protocol::ids::Generation;
 use pool::{Action, Event, Moment, Notice, StopReason};
 
@@ -30,7 +31,7 @@ pub(super) fn check(scene: &Scene, now: Moment, event: &Event, action: &Action) 
         }) => {
             let stops = scene.workers.get(worker).and_then(|hand| hand.stops);
             match stops.and_then(|stops| stops.killed) {
-                Some(killed) if now.since(killed) == *since => Ok(()),
+                Some(killed) if span(now, killed) == *since => Ok(()),
                 killed => Err(format!(
                     "{name} is not reaped since {since:?}, SIGKILL: {killed:?}"
                 )),
@@ -41,6 +42,18 @@ pub(super) fn check(scene: &Scene, now: Moment, event: &Event, action: &Action) 
             match settling.filter(|settling| settling.until <= now && settling.part == *amount) {
                 Some(_) => Ok(()),
                 None => Err(format!("{amount} of worker {worker} are given up too soon")),
+            }
+        }
+        Action::Tell(Notice::LoadCooling { message, model, .. }) => {
+            let (News::Died(gone) | News::Left(gone)) = &scene.news else {
+                return Ok(());
+            };
+            match gone.hand.said.as_ref().is_none_or(|said| said == message) {
+                true => Ok(()),
+                false => Err(format!(
+                    "{model} cannot load: {message}, it said {:?}",
+                    gone.hand.said
+                )),
             }
         }
         Action::Run(run)
@@ -238,11 +251,11 @@ fn check_late(scene: &Scene, now: Moment, worker: Generation, hand: &Hand) -> Ve
                 false => Ok(()),
             };
         }
-        Life::Starting => now.since(hand.started) < patience.hello,
-        Life::Loading => now.since(hand.progressed) < patience.load,
+        Life::Starting => span(now, hand.started) < patience.hello,
+        Life::Loading => span(now, hand.progressed) < patience.load,
         Life::Idle => true,
-        Life::Busy(_) => now.since(hand.progressed) < longest(scene, hand),
-        Life::Unwinding(_) => now.since(hand.since) < longest(scene, hand),
+        Life::Busy(_) => span(now, hand.progressed) < longest(scene, hand),
+        Life::Unwinding(_) => span(now, hand.since) < longest(scene, hand),
     };
     match waited {
         true => Ok(()),

@@ -85,13 +85,14 @@ pub(super) fn check_event(
     event: &Event,
     actions: &[Action],
 ) -> Verdict {
-    let refused = actions
-        .iter()
-        .any(|action| matches!(action, Action::Refuse { .. }));
-    if decides_nothing(event) || refused {
+    if !decides(event, actions) {
         return Ok(());
     }
     check_cold_start(scene, trouble, actions)?;
+    check_waits(scene, trouble, now)
+}
+
+pub(super) fn check_waits(scene: &Scene, trouble: &Trouble, now: Moment) -> Verdict {
     let oldest = scene.oldest();
     for (key, model) in &scene.models {
         let may = match trouble.standing(scene, key, now) {
@@ -114,20 +115,22 @@ pub(super) fn check_event(
     Ok(())
 }
 
-/// Facts that the pool only writes down.
-fn decides_nothing(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::WorkerStarted { .. }
-            | Event::WorkerSaidHello { .. }
-            | Event::LoadProgressed { .. }
-            | Event::LoadFailed { .. }
-            | Event::WorkerHeard { .. }
-            | Event::StepFinished { .. }
-            | Event::FootprintMeasured { .. }
-            | Event::QuarantineListed { .. }
-            | Event::QuarantineReleased { .. }
-    )
+/// The rest are facts that the pool only writes down, and what it does not take.
+pub(super) fn decides(event: &Event, actions: &[Action]) -> bool {
+    let refused = |action: &Action| matches!(action, Action::Refuse { .. });
+    !actions.iter().any(refused)
+        && !matches!(
+            event,
+            Event::WorkerStarted { .. }
+                | Event::WorkerSaidHello { .. }
+                | Event::LoadProgressed { .. }
+                | Event::LoadFailed { .. }
+                | Event::WorkerHeard { .. }
+                | Event::StepFinished { .. }
+                | Event::FootprintMeasured { .. }
+                | Event::QuarantineListed { .. }
+                | Event::QuarantineReleased { .. }
+        )
 }
 
 /// Why one more worker of the model should have been started by now.

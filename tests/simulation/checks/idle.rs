@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Generation, ModelKey};
-use pool::{Action, Event, Moment, Notice, StopReason};
+use pool::{Action, Event, Moment, Notice, Outcome, StopReason};
 
 use crate::scene::Scene;
 use crate::shadow::Verdict;
@@ -86,4 +87,34 @@ impl Idle {
         }
         Ok(())
     }
+}
+
+/// The model of a job that somebody stopped waiting for.
+pub(super) fn unwanted(scene: &Scene, action: &Action) -> Option<ModelKey> {
+    let Action::Answer {
+        job,
+        outcome: Outcome::Failure(failure),
+    } = action
+    else {
+        return None;
+    };
+    let given_up = [FailureKind::Cancelled, FailureKind::DeadlineExceeded];
+    let task = given_up.contains(&failure.kind).then_some(job)?;
+    scene.jobs.get(task).map(|task| task.model.clone())
+}
+
+/// Nobody loads for jobs that nobody waits for any more.
+pub(super) fn check_loads(scene: &Scene, unwanted: Vec<ModelKey>, actions: &[Action]) -> Verdict {
+    // The last that waited may have gone to a worker after the loads were looked at.
+    let runs = actions
+        .iter()
+        .any(|action| matches!(action, Action::Run(_)));
+    for key in unwanted.into_iter().filter(|_| !runs) {
+        let (live, floor) = (scene.live(&key).count(), scene.floor(&scene.models[&key]));
+        let coming = scene.live(&key).any(|(_, hand)| hand.is_coming());
+        if coming && live > floor && scene.waiting(&key).next().is_none() {
+            return Err(format!("{key} loads and nobody waits for it any more"));
+        }
+    }
+    Ok(())
 }

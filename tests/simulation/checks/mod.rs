@@ -4,7 +4,8 @@
 //! - `status` what the pool says of itself is so · `reports` who has to be told is told
 //! - `reasons` why a job waits, and whether it could run · `refusals` who may not enter, and who may, by which `words`
 //! - `ends` workers leave for a reason and in time (`patience`), and for others by `evictions` · `orders` operators get what they said
-//! - `floors` who is wanted starts, and who is not leaves · `shares` who is next
+//! - `floors` who is wanted starts, and who is not leaves · `shares` and
+//!   `overtakes` who is next
 //! - `trouble` back-off, cool-down and breaker go by what failed, and `standing` is what they allow
 
 mod ends;
@@ -12,6 +13,7 @@ mod evictions;
 mod floors;
 mod idle;
 mod orders;
+mod overtakes;
 mod patience;
 mod reasons;
 mod refusals;
@@ -23,6 +25,7 @@ mod status;
 mod trouble;
 mod words;
 
+use ipc_protocol::ids::ModelKey;
 use pool::{Action, DeviceLimit, Event, Moment, Notice, Pool, Registry, Settings, StartReason};
 
 use self::trouble::Trouble;
@@ -33,8 +36,14 @@ pub(crate) struct Checks {
     scene: Scene,
     idle: idle::Idle,
     orders: orders::Orders,
+    overtakes: overtakes::Overtakes,
+    /// Models of jobs that nobody waits for any more since this event.
+    unwanted: Vec<ModelKey>,
     shares: shares::Shares,
     trouble: Trouble,
+    last: Moment,
+    /// The pool has decided something.
+    settled: bool,
 }
 
 impl Checks {
@@ -43,8 +52,12 @@ impl Checks {
         Self {
             idle: idle::Idle::default(),
             orders: orders::Orders::default(),
+            overtakes: overtakes::Overtakes::default(),
+            unwanted: Vec::new(),
             shares: shares::Shares::new(&scene),
             trouble: Trouble::default(),
+            last: Moment::START,
+            settled: false,
             scene,
         }
     }
@@ -54,12 +67,13 @@ impl Checks {
         if self.scene.gone {
             return Ok(());
         }
+        self.check_late(now)?;
         self.orders.before(&self.scene, now, event);
         self.trouble.before(&self.scene, event);
         self.scene.hear(now, event);
         self.trouble.hear(&self.scene, now, event);
         for action in actions {
-            if matches!(action, Action::Start(start) if start.reason == StartReason::Floor) {
+            if is_for_a_floor(action) {
                 self.scene.bring_back();
             }
             let scene = &self.scene;
@@ -70,6 +84,8 @@ impl Checks {
             self.idle.check(scene, now, action)?;
             self.orders.check(scene, &self.trouble, action)?;
             self.shares.check(scene, action)?;
+            self.overtakes.check(scene, &self.trouble, now, action)?;
+            self.unwanted.extend(idle::unwanted(scene, action));
             self.trouble.check(scene, now, action)?;
             self.scene.act(now, action);
             self.shares.note(&self.scene, action);
@@ -78,7 +94,18 @@ impl Checks {
         self.after(now, event, actions)
     }
 
+    /// What time alone made right was done in time: nobody starts a moment after it was due.
+    fn check_late(&mut self, now: Moment) -> Verdict {
+        let before = Moment(now.0.saturating_sub(1));
+        let (last, settled) = (std::mem::replace(&mut self.last, now), self.settled);
+        match settled && last < before {
+            true => floors::check_waits(&self.scene, &self.trouble, before),
+            false => Ok(()),
+        }
+    }
+
     fn after(&mut self, now: Moment, event: &Event, actions: &[Action]) -> Verdict {
+        self.settled |= floors::decides(event, actions);
         let scene = &self.scene;
         ends::check_event(scene, now, event, actions)?;
         reports::check_event(scene, now, actions)?;
@@ -88,6 +115,7 @@ impl Checks {
         }
         self.orders.check_event(scene, event)?;
         self.idle.check_event(scene, now, event)?;
+        idle::check_loads(scene, std::mem::take(&mut self.unwanted), actions)?;
         floors::check_event(scene, &self.trouble, now, event, actions)
     }
 
@@ -113,5 +141,14 @@ fn started(scene: &Scene, trouble: &Trouble, now: Moment, action: &Action) -> Ve
             name, for_model, ..
         }) => evictions::check(scene, trouble, now, name, for_model),
         _ => Ok(()),
+    }
+}
+
+/// What was restarted is wanted from here on, before the event is over.
+fn is_for_a_floor(action: &Action) -> bool {
+    match action {
+        Action::Start(start) => start.reason == StartReason::Floor,
+        Action::Tell(Notice::Evicted { .. }) => true,
+        _ => false,
     }
 }

@@ -1,10 +1,11 @@
 //! Why a job waits is said with the names and numbers that are so, and `plan` knows what fits.
 
+use crate::scene::span;
 use std::collections::BTreeSet;
 
 use ipc_protocol::ids::{DeviceWish, JobId};
 use ipc_protocol::units::PictureSize;
-use pool::{Moment, Pool};
+use pool::{Moment, Pool, StopReason};
 
 use super::reports::place;
 use super::standing::Standing;
@@ -59,7 +60,9 @@ fn check_job(
         Some(part) => Err(format!(
             "job {id} is explained by {text:?}, which lacks {part:?}"
         )),
-        None => says_seconds(&text).and_then(|()| says_who_stays(scene, &text)),
+        None => says_seconds(&text)
+            .and_then(|()| says_who_stays(scene, &text))
+            .and_then(|()| says_its_turn(scene, id, task, &text)),
     }
 }
 
@@ -74,6 +77,31 @@ fn says_seconds(text: &str) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Its turn comes with those before it, as fast as pictures of its model were.
+fn says_its_turn(scene: &Scene, id: JobId, task: &Task, text: &str) -> Verdict {
+    let model = &scene.models[&task.model];
+    let usual = model.spec.default_size.pixels();
+    let said = text.split("its turn in about ").nth(1);
+    let said = said.and_then(|rest| rest.split(" s").next()?.parse::<f64>().ok());
+    let picture = model.pace.picture(usual, model.spec.default_steps);
+    let (Some(said), Some(picture)) = (said, picture) else {
+        return Ok(());
+    };
+    let before = place(scene, id) - 1;
+    let resident = scene
+        .live(&task.model)
+        .filter(|(_, hand)| hand.is_resident());
+    let rounds = before as f64 / resident.count().max(1) as f64;
+    let least = picture.least.as_secs_f64() * rounds - 0.1;
+    let most = picture.most.as_secs_f64() * (rounds + 1.0) + 0.1;
+    match said >= least && said <= most && !text.contains(": 0 wait before") {
+        true => Ok(()),
+        false => Err(format!(
+            "{text:?}: its turn is in {least:.1} to {most:.1} s"
+        )),
+    }
 }
 
 /// Where nothing can be done, the models are named whose workers stay.
@@ -102,6 +130,22 @@ fn says_who_stays(scene: &Scene, text: &str) -> Verdict {
     }
 }
 
+fn word(why: StopReason) -> &'static str {
+    match why {
+        StopReason::Idle => "idle",
+        StopReason::Evicted => "evicted",
+        StopReason::Operator => "operator",
+        StopReason::Drain => "drain",
+        StopReason::Abandoned => "abandoned",
+        StopReason::NoHello => "no_hello",
+        StopReason::Silent => "silent",
+        StopReason::Stuck => "stuck",
+        StopReason::IgnoredCancel => "ignored_cancel",
+        StopReason::Protocol => "protocol",
+        StopReason::Outdated => "outdated",
+    }
+}
+
 /// What a worker is said to do.
 fn doing(scene: &Scene, hand: &Hand) -> String {
     let name = &hand.name;
@@ -119,7 +163,7 @@ fn doing(scene: &Scene, hand: &Hand) -> String {
         },
         Life::Unwinding(_) => format!("{name} ends a cancelled job"),
         Life::Leaving(_) => {
-            let why = hand.told.map_or("", |why| why.word());
+            let why = hand.told.map_or("", word);
             format!("{name} leaves ({why})")
         }
     }
@@ -142,7 +186,7 @@ fn reasons(scene: &Scene, trouble: &Trouble, now: Moment, id: JobId, task: &Task
         parts.push("no longer offered".into());
         return parts;
     }
-    let left = |until: Moment| format!("{:.1} s", until.since(now).as_secs_f64());
+    let left = |until: Moment| format!("{:.1} s", span(until, now).as_secs_f64());
     match trouble.standing(scene, key, now) {
         Standing::Missing => parts.push(key.to_string()),
         Standing::Stopped => parts.push(format!("{key} is stopped")),
@@ -180,7 +224,7 @@ fn no_other(scene: &Scene, now: Moment, model: &Model, task: &Task) -> Option<St
         let oldest = scene.waiting(key).next().map(|(_, task)| task.since)?;
         let grows = oldest + scene.settings.grow_after;
         return (grows > now)
-            .then(|| format!("one more worker in {:.1} s", grows.since(now).as_secs_f64()));
+            .then(|| format!("one more worker in {:.1} s", span(grows, now).as_secs_f64()));
     }
     let part = need.get(&at)?;
     let needs = format!("one more worker needs {part} on {at}: ");

@@ -61,7 +61,12 @@ fn failed(scene: &Scene, task: &Task, failure: &Failure) -> Verdict {
         FailureKind::Stopped
         | FailureKind::ModelMissing
         | FailureKind::LoadRefused
-        | FailureKind::ModelBroken => text.contains(task.model.as_str()),
+        | FailureKind::ModelBroken => {
+            text.contains(task.model.as_str()) && scene.live(&task.model).next().is_none()
+        }
+        FailureKind::UnknownModel => {
+            text.contains(task.model.as_str()) && failure.field == Some(Field::Model)
+        }
         FailureKind::NeverFits => text.contains(&task.size.to_string()),
         _ => !text.is_empty(),
     };
@@ -124,6 +129,16 @@ fn entered(
     }
 }
 
+/// One more worker could be had there with everybody gone that may go.
+fn starts(scene: &Scene, model: &Model, at: Device) -> bool {
+    let staying = scene.staying();
+    let need = scene.need(model, at).unwrap_or_default();
+    scene.is_squeezed(at)
+        || need
+            .iter()
+            .all(|(&on, &part)| part <= scene.at_best(on, &staying))
+}
+
 /// More than may wait, where so many are taken at once.
 fn is_full(scene: &Scene, key: &ModelKey, request: &ImageRequest, at_once: usize) -> bool {
     let settings = &scene.settings;
@@ -178,7 +193,14 @@ fn refused(
         FailureKind::MemoryExhausted | FailureKind::NeverFits => {
             let places = scene.places(model, request.device);
             let able = places.iter().any(|&at| scene.could_have(key, at, size));
-            !able && says_sums(scene, model, failure, size)
+            let nobody = scene.live(key).next().is_none();
+            let seeds = nobody
+                && !scene
+                    .places(model, request.device)
+                    .iter()
+                    .any(|&at| starts(scene, model, at));
+            let kind = failure.kind == FailureKind::MemoryExhausted;
+            !able && (kind || !seeds) && says_sums(scene, model, failure, size)
         }
         FailureKind::QueueFull => {
             let at_once = takers(scene, trouble, now, model, request);

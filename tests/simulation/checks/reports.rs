@@ -1,9 +1,10 @@
 //! Who has to be told is told: places, loads, starts and steps.
 
+use crate::scene::span;
 use ipc_protocol::ids::JobId;
-use pool::{Action, Moment, Outcome, Progress};
+use pool::{Action, Moment, Notice, Outcome, Progress};
 
-use crate::scene::{News, Scene};
+use crate::scene::{News, Scene, Task};
 use crate::shadow::Verdict;
 
 /// The first so many that wait are told how a load goes.
@@ -11,6 +12,18 @@ const TOLD: usize = 8;
 
 /// A report says what is so.
 pub(super) fn check(scene: &Scene, action: &Action) -> Verdict {
+    if let Action::Tell(Notice::PlacedAgain {
+        job,
+        from_step,
+        attempt,
+    }) = action
+    {
+        let right = |task: &Task| *from_step == task.step && *attempt == task.attempts + 1;
+        return match scene.jobs.get(job).is_some_and(right) {
+            true => Ok(()),
+            false => Err(format!("{action:?}: {:?}", scene.jobs.get(job))),
+        };
+    }
     let Action::Report { job, progress } = action else {
         return Ok(());
     };
@@ -133,7 +146,7 @@ fn check_news(scene: &Scene, now: Moment, actions: &[Action]) -> Verdict {
             let Some(task) = scene.jobs.get(&job) else {
                 return Ok(());
             };
-            let elapsed = now.since(task.began);
+            let elapsed = span(now, task.began);
             let step = Progress::Step {
                 index: step,
                 total: task.steps,

@@ -1,6 +1,7 @@
 //! What the pool says of itself is so: books, workers, models, jobs.
 
-use ipc_protocol::ids::Device;
+use crate::scene::span;
+use ipc_protocol::ids::{Device, DeviceWish};
 use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus};
 use pool::{Moment, Pool};
 
@@ -18,6 +19,16 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, pool: &Pool) 
     if snapshot.memory.len() != scene.devices.len() || snapshot.workers.len() != scene.workers.len()
     {
         return Err("a device or a worker is missing in the status".into());
+    }
+    let counters = &snapshot.counters;
+    let counts = [
+        counters.spawns,
+        counters.exits,
+        counters.evictions,
+        counters.swaps,
+    ];
+    if counts != scene.counts {
+        return Err(format!("{counters:?}, by our count {:?}", scene.counts));
     }
     check_books(scene, &snapshot.memory)?;
     for worker in &snapshot.workers {
@@ -140,7 +151,7 @@ fn word(hand: &Hand) -> WorkerState {
 }
 
 fn seconds(said: f64, now: Moment, from: Moment) -> bool {
-    (said - now.since(from).as_secs_f64()).abs() < 0.001
+    (said - span(now, from).as_secs_f64()).abs() < 0.001
 }
 
 fn check_model(
@@ -178,7 +189,8 @@ fn check_model(
         && status.family == model.spec.family.word()
         && status.state == word
         && status.at_rest.is_some() == scene.workers_of(key).next().is_none()
-        && (status.need_mb == 0 || needs.into_iter().any(|need| need == status.need_mb));
+        && (scene.places(model, DeviceWish::Auto).is_empty()
+            || needs.into_iter().any(|need| need == status.need_mb));
     if !right {
         return Err(format!("{status:?}, {word}, should have {model:?}"));
     }
@@ -204,7 +216,7 @@ fn check_model(
 }
 
 fn now_left(until: Moment, now: Moment) -> u128 {
-    until.since(now).as_millis().div_ceil(1000)
+    span(until, now).as_millis().div_ceil(1000)
 }
 
 fn check_job(scene: &Scene, now: Moment, entry: &QueuedStatus) -> Verdict {

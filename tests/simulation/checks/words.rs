@@ -1,5 +1,6 @@
 //! A refusal names what is wrong: the field, the numbers, the name that was meant, the time to wait.
 
+use crate::scene::span;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub(super) fn says_when(scene: &Scene, now: Moment, model: &Model, said_ms: u64)
     let Some(longest) = began.min() else {
         return said_ms >= 1;
     };
-    let rest = |picture: Duration| picture.saturating_sub(now.since(longest));
+    let rest = |picture: Duration| picture.saturating_sub(span(now, longest));
     let said = Duration::from_millis(said_ms);
     rest(picture.least) <= said + Duration::from_millis(1)
         && said <= rest(picture.most).max(Duration::from_secs(1))
@@ -128,7 +129,7 @@ pub(super) fn names_nearest(scene: &Scene, name: &str, failure: &Failure) -> Ver
     let text = &failure.message;
     let hint = text.split("nearest name is ").nth(1);
     let right = match hint {
-        Some(hint) => far.get(hint) == Some(&least),
+        Some(hint) => far.get(hint) == Some(&least) && least <= hint.len() * 3 / 4 + 1,
         None => far.iter().all(|(key, &edits)| edits > key.len() / 2),
     };
     let shown: String = name.chars().take(80).collect();

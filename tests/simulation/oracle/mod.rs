@@ -152,8 +152,13 @@ impl Oracle {
                         self.quarantine.call(fingerprint, digest)?;
                     }
                 }
-                Action::Acknowledge { ticket, lines, .. } => {
-                    self.quarantine.check_answer(event, *ticket, lines)?;
+                Action::Acknowledge {
+                    ticket,
+                    lines,
+                    success,
+                } => {
+                    self.quarantine
+                        .check_answer(event, *ticket, lines, *success)?;
                 }
                 Action::Answer { job, outcome } => self.answer(now, event, news, *job, outcome)?,
                 Action::Cancel { .. }

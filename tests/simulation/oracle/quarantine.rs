@@ -14,6 +14,8 @@ pub(super) type Fingerprint = (String, String, Option<String>, PictureSize, u32,
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     kept: BTreeMap<Fingerprint, Option<String>>,
+    /// By the last release.
+    released: usize,
 }
 
 impl Quarantine {
@@ -40,13 +42,25 @@ impl Quarantine {
     /// One by its name, or all.
     pub(super) fn release(&mut self, name: Option<&str>) {
         let stays = |called: &Option<String>| name.is_some() && called.as_deref() != name;
+        let before = self.kept.len();
         self.kept.retain(|_, called| stays(called));
+        self.released = before - self.kept.len();
     }
 
     /// A list has a line for each, with its name.
-    pub(super) fn check_answer(&self, event: &Event, to: Ticket, lines: &[String]) -> Verdict {
-        let Event::QuarantineListed { ticket } = event else {
-            return Ok(());
+    pub(super) fn check_answer(
+        &self,
+        event: &Event,
+        to: Ticket,
+        lines: &[String],
+        success: bool,
+    ) -> Verdict {
+        let ticket = match event {
+            Event::QuarantineListed { ticket } => ticket,
+            Event::QuarantineReleased { ticket, digest } if *ticket == to => {
+                return self.check_release(digest.as_deref(), &lines.join(" "), success);
+            }
+            _ => return Ok(()),
         };
         let named = |name: &String| lines.iter().any(|line| line.starts_with(name.as_str()));
         let mut names = self.kept.values().flatten();
@@ -55,6 +69,20 @@ impl Quarantine {
             false => Err(format!(
                 "{lines:?} is not what is in quarantine: {:?}",
                 self.kept
+            )),
+        }
+    }
+
+    fn check_release(&self, name: Option<&str>, text: &str, success: bool) -> Verdict {
+        let right = match name {
+            None => success && text.starts_with(&self.released.to_string()),
+            Some(name) => success == (self.released > 0) && text.starts_with(name),
+        };
+        match right {
+            true => Ok(()),
+            false => Err(format!(
+                "{} released, and the answer is {success} {text}",
+                self.released
             )),
         }
     }

@@ -87,9 +87,12 @@ impl Scene {
             was_loading: true,
             jobs_done: 0,
             told: None,
+            said: None,
             stops: None,
         };
         self.workers.insert(start.worker, hand);
+        self.counts[0] += 1;
+        self.counts[3] += u64::from(self.evicting.remove(&start.model));
         let model = self.model_mut(&start.model);
         model.owed = model.owed.saturating_sub(1);
         model.workers.insert(start.worker);
@@ -152,6 +155,14 @@ impl Scene {
                 }
                 if *why == StopReason::Idle {
                     self.model_mut(&name.model).owed = 0;
+                }
+            }
+            Notice::Evicted {
+                name, for_model, ..
+            } => {
+                self.counts[2] += 1;
+                if name.model != *for_model {
+                    self.evicting.insert(for_model.clone());
                 }
             }
             Notice::Unreclaimed { worker, .. } => {

@@ -66,6 +66,8 @@ pub(crate) struct Hand {
     pub(crate) was_loading: bool,
     pub(crate) jobs_done: u64,
     pub(crate) told: Option<StopReason>,
+    /// Why it cannot load, in its own words.
+    pub(crate) said: Option<String>,
     pub(crate) stops: Option<Stops>,
 }
 

@@ -26,6 +26,11 @@ impl Scene {
                     hand.pid = Some(*pid);
                 }
             }
+            Event::LoadFailed { worker, message } => {
+                if let Some(hand) = self.workers.get_mut(worker) {
+                    hand.said = Some(message.clone());
+                }
+            }
             Event::WorkerSaidHello { worker } => self.greeted(now, *worker),
             Event::LoadProgressed { worker, permille } => self.loaded(now, *worker, *permille),
             Event::WorkerReady { worker, footprint } => self.ready(now, *worker, *footprint),

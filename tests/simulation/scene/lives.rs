@@ -1,5 +1,6 @@
 //! What workers say and how they end.
 
+use super::span;
 use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::units::Mebibytes;
 use pool::{Exit, Footprint, KilledBy, Moment, Phases};
@@ -40,7 +41,7 @@ impl Scene {
         hand.life = Life::Idle;
         hand.since = now;
         hand.was_loading = false;
-        let (took, key) = (now.since(hand.started), hand.name.model.clone());
+        let (took, key) = (span(now, hand.started), hand.name.model.clone());
         saw(&mut self.model_mut(&key).pace.load, took);
         if let Some(footprint) = footprint {
             self.weigh(worker, footprint);
@@ -94,7 +95,7 @@ impl Scene {
         if step <= task.step {
             return;
         }
-        let took = now.since(hand.progressed) / (step - task.step);
+        let took = span(now, hand.progressed) / (step - task.step);
         let first = task.step == task.from_step;
         (task.step, hand.progressed) = (step, now);
         let (key, pixels) = (task.model.clone(), task.size.pixels());
@@ -141,7 +142,7 @@ impl Scene {
         let key = hand.name.model.clone();
         let model = self.model_mut(&key);
         // The worker's own figures are taken as far as they can be true.
-        let spent = now.since(began);
+        let spent = span(now, began);
         saw(&mut model.pace.encode, phases.encode.min(spent));
         saw(&mut model.pace.decode, phases.decode.min(spent));
         model.raised = 0;
@@ -183,6 +184,8 @@ impl Scene {
     fn waits_again(&mut self, now: Moment, job: JobId) {
         if let Some(task) = self.jobs.get_mut(&job) {
             (task.on, task.since, task.again) = (None, now, true);
+            // What was not taken out of its worker is drawn again.
+            task.step = task.from_step;
             let key = task.model.clone();
             self.model_mut(&key).waiting.insert(job);
         }
@@ -213,6 +216,7 @@ impl Scene {
             }
         }
         self.forget(worker);
+        self.counts[1] += 1;
         self.settles(now, worker, &hand);
         let model = self.model_mut(&hand.name.model);
         let raised = model.raised > 0;

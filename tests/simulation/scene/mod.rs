@@ -20,6 +20,7 @@ pub(crate) use orders::serves_on;
 pub(crate) use sums::Parts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
@@ -38,6 +39,10 @@ pub(crate) struct Scene {
     pub(crate) ends: Option<Moment>,
     pub(crate) gone: bool,
     pub(crate) news: News,
+    /// Started, reaped, evicted, and evicted for one that started.
+    pub(crate) counts: [u64; 4],
+    /// Models that somebody was evicted for.
+    evicting: BTreeSet<ModelKey>,
     asked: Option<(ImageRequest, String)>,
     restarts: Vec<Restart>,
     /// Restarted with this event: its slots may be as they were or as they are.
@@ -73,6 +78,8 @@ impl Scene {
             ends: None,
             gone: false,
             news: News::Nothing,
+            counts: [0; 4],
+            evicting: BTreeSet::new(),
             asked: None,
             restarts: Vec::new(),
             back: BTreeSet::new(),
@@ -146,4 +153,9 @@ impl Scene {
         let pin = u32::from(model.pinned);
         (least.max(model.kept).max(pin) as usize).min(self.most(model))
     }
+}
+
+/// From `earlier` to `later`.
+pub(crate) fn span(later: Moment, earlier: Moment) -> Duration {
+    Duration::from_micros(later.0.saturating_sub(earlier.0))
 }

@@ -42,7 +42,8 @@ impl Scene {
                 hand.is_resident() && slot.is_none_or(|slot| hand.name.slot == slot)
             });
             if !runs {
-                self.start_from_now(&key, slot);
+                let least = slot.map_or(1, |slot| slot + 1);
+                self.start_from_now(&key, slot, least);
             }
         }
     }
@@ -67,7 +68,8 @@ impl Scene {
         }
         if leaving.is_empty() {
             for key in &back {
-                self.start_from_now(key, slot);
+                let least = self.comes_to(key, slot);
+                self.start_from_now(key, slot, least);
             }
             return;
         }
@@ -102,20 +104,27 @@ impl Scene {
             for key in &restart.models {
                 // A stop that was said since then holds.
                 if !self.models[key].stopped {
-                    self.start_from_now(key, restart.slot);
+                    let least = self.comes_to(key, restart.slot);
+                    self.start_from_now(key, restart.slot, least);
                     self.back.insert(key.clone());
                 }
             }
         }
     }
 
-    fn start_from_now(&mut self, key: &ModelKey, slot: Option<u32>) {
+    /// One worker beside those that live, or one of a whole model.
+    fn comes_to(&self, key: &ModelKey, slot: Option<u32>) -> u32 {
+        let live = self.live(key).count();
+        slot.map_or(1, |_| u32::try_from(live + 1).unwrap_or(u32::MAX))
+    }
+
+    fn start_from_now(&mut self, key: &ModelKey, slot: Option<u32>, least: u32) {
         let model = self.model_mut(key);
         model.stopped = false;
         model
             .held
             .retain(|held| slot.is_some_and(|slot| slot != *held));
-        model.kept = model.kept.max(slot.map_or(1, |slot| slot + 1));
+        model.kept = model.kept.max(least);
     }
 
     pub(super) fn ordered_stop(&mut self, target: &Target) {
