@@ -22,7 +22,8 @@ pub(super) fn names_field(
 ) -> bool {
     let spec = &model.spec;
     let rule = &spec.sizes;
-    let side = |side: u32| (rule.min..=rule.max).contains(&side) && side % rule.multiple == 0;
+    let side =
+        |side: u32| (rule.min..=rule.max).contains(&side) && side.is_multiple_of(rule.multiple);
     let long = |text: &str| text.len() > scene.settings.prompt_bytes;
     let guides = matches!(spec.guidance, GuidanceRule::Scale { .. });
     match failure.field {

@@ -41,7 +41,8 @@ impl Scene {
                 phases,
             } => self.finished(now, *worker, *job, *phases),
             Event::JobFailed { worker, job, fault } => {
-                if self.lets_go(now, *worker, *job) && matches!(fault, Fault::OutOfMemory { .. }) {
+                let known = self.lets_go(now, *worker, *job);
+                if known && matches!(fault, Fault::OutOfMemory { .. }) {
                     let how = "out of memory".to_string();
                     self.lost(now, *worker, *job, how, true);
                 }
