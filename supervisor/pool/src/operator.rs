@@ -21,6 +21,8 @@ pub(crate) struct Order {
     starting: Vec<ModelId>,
     /// The one worker it is about.
     slot: Option<u32>,
+    /// Workers each of them has to have then.
+    least: u32,
     lines: Vec<String>,
     success: bool,
 }
@@ -38,6 +40,7 @@ impl Order {
             leaving: BTreeMap::new(),
             starting: Vec::new(),
             slot: None,
+            least: 1,
             lines: Vec::new(),
             success: true,
         }
@@ -107,6 +110,11 @@ impl Pool {
             if told > 0 || *target != Target::All {
                 order.starting.push(id);
             }
+            if aim.slot.is_some() {
+                // It comes back beside those that live.
+                let beside = self.live(self.model(id)).count();
+                order.least = u32::try_from(beside).unwrap_or(u32::MAX - 1) + 1;
+            }
             let model = self.model_mut(id);
             model.stopped = false;
             model.record.forgive();
@@ -114,7 +122,7 @@ impl Pool {
         // Where nothing has to leave first, it is a start.
         if order.leaving.is_empty() {
             for &id in &order.starting {
-                self.bring_back(id, order.slot);
+                self.keep_started(id, order.slot, order.least);
             }
         }
         self.orders.push(order);
@@ -150,13 +158,6 @@ impl Pool {
             None => model.held_slots.clear(),
         }
         model.kept = model.kept.max(least);
-    }
-
-    /// What was restarted comes back: one worker beside those that live, or one of a whole model.
-    fn bring_back(&mut self, id: ModelId, slot: Option<u32>) {
-        let live = self.live(self.model(id)).count();
-        let beside = slot.map_or(0, |_| u32::try_from(live).unwrap_or(u32::MAX - 1));
-        self.keep_started(id, slot, beside + 1);
     }
 
     fn aim(&self, turn: &mut Turn, ticket: Ticket, target: &Target) -> Option<Aim> {
@@ -214,7 +215,7 @@ impl Pool {
             for id in order.starting.clone() {
                 // A stop that was said since then holds.
                 if !self.model(id).stopped {
-                    self.bring_back(id, order.slot);
+                    self.keep_started(id, order.slot, order.least);
                 }
             }
             self.start_wanted(turn);
