@@ -54,6 +54,8 @@ pub(crate) struct Scene {
 struct Restart {
     models: Vec<ModelKey>,
     slot: Option<u32>,
+    /// Workers each is to have then.
+    least: u32,
     leaving: BTreeSet<Generation>,
 }
 

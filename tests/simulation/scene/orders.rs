@@ -56,6 +56,7 @@ impl Scene {
         };
         let mut leaving = BTreeSet::new();
         let mut back = Vec::new();
+        let mut least = 1;
         for key in models {
             let own = self.workers_of(&key);
             let own = own.filter(|(_, hand)| slot.is_none_or(|slot| slot == hand.name.slot));
@@ -63,12 +64,16 @@ impl Scene {
             if !told.is_empty() || *target != Target::All {
                 back.push(key.clone());
             }
+            if slot.is_some() {
+                // It comes back beside those that live.
+                let beside = self.live(&key).filter(|(id, _)| !told.contains(id)).count();
+                least = u32::try_from(beside).unwrap_or(0) + 1;
+            }
             leaving.extend(told);
             self.model_mut(&key).stopped = false;
         }
         if leaving.is_empty() {
             for key in &back {
-                let least = self.comes_to(key, slot);
                 self.start_from_now(key, slot, least);
             }
             return;
@@ -76,6 +81,7 @@ impl Scene {
         self.restarts.push(Restart {
             models: back,
             slot,
+            least,
             leaving,
         });
     }
@@ -104,18 +110,11 @@ impl Scene {
             for key in &restart.models {
                 // A stop that was said since then holds.
                 if !self.models[key].stopped {
-                    let least = self.comes_to(key, restart.slot);
-                    self.start_from_now(key, restart.slot, least);
+                    self.start_from_now(key, restart.slot, restart.least);
                     self.back.insert(key.clone());
                 }
             }
         }
-    }
-
-    /// One worker beside those that live, or one of a whole model.
-    fn comes_to(&self, key: &ModelKey, slot: Option<u32>) -> u32 {
-        let live = self.live(key).count();
-        slot.map_or(1, |_| u32::try_from(live + 1).unwrap_or(u32::MAX))
     }
 
     fn start_from_now(&mut self, key: &ModelKey, slot: Option<u32>, least: u32) {
