@@ -276,15 +276,18 @@ impl Pool {
         right: impl Fn(&Worker) -> bool,
         next: impl FnOnce(Lifecycle) -> Lifecycle,
     ) -> bool {
-        if !self.workers.get(&id).is_some_and(right) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return false;
+        };
+        // At the wrong time it is a sign of life all the same.
+        worker.heard = now;
+        if !right(worker) {
             return false;
         }
         let Some(worker) = self.workers.remove(&id) else {
             return false;
         };
-        let mut worker = worker.turned(now, next);
-        worker.heard = now;
-        self.workers.insert(id, worker);
+        self.workers.insert(id, worker.turned(now, next));
         true
     }
 }
