@@ -161,13 +161,10 @@ impl Pool {
     fn unknown_model(&self, name: &str) -> Failure {
         let offered = self.models.iter().filter(|model| !model.retired);
         let names = offered.map(|model| model.spec.key.as_str());
-        let nearest = names.min_by_key(|offered| distance(name, offered));
-        let hint = match nearest {
-            Some(nearest) if distance(name, nearest) <= nearest.len() / 2 + 1 => {
-                format!("; the nearest name is {nearest}")
-            }
-            Some(_) | None => String::new(),
-        };
+        let near = names.filter(|offered| distance(name, offered) <= offered.len() / 2 + 1);
+        let nearest = near.min_by_key(|offered| distance(name, offered));
+        let hint = nearest.map(|nearest| format!("; the nearest name is {nearest}"));
+        let hint = hint.unwrap_or_default();
         let shown: String = name.chars().take(80).collect();
         Failure {
             field: Some(Field::Model),

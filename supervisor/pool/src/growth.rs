@@ -86,9 +86,7 @@ impl Pool {
             return false;
         };
         let claims = self.barriers(now).into_iter().filter(|barrier| {
-            barrier.lack == Lack::Room
-                && barrier.model != want.model
-                && want.job.is_none_or(|job| barrier.job < job)
+            barrier.lack == Lack::Room && want.job.is_none_or(|job| barrier.job < job)
         });
         let mut lacks = claims.flat_map(|barrier| &self.model(barrier.model).lacks);
         lacks.any(|&at| amount.at(at) > Mebibytes::ZERO)
@@ -113,7 +111,13 @@ impl Pool {
         let careful = careful || model.record.deaths_in_a_row() >= CAREFUL_AFTER_DEATHS;
         let count = count.min(most - model.workers.len()).max(1);
         Some(Want {
-            job: model.queue.oldest(),
+            job: match reason {
+                StartReason::Wish => self.unserved(model).next(),
+                StartReason::ColdStart
+                | StartReason::Floor
+                | StartReason::Growth
+                | StartReason::Replacement => model.queue.oldest(),
+            },
             model: id,
             reason,
             wish,

@@ -49,31 +49,29 @@ impl Pool {
         }
     }
 
+    /// Where a model lacks room for one more worker, and where its idle ones do for their next jobs.
     fn lacks_of(&self, id: ModelId, now: Moment) -> Vec<Device> {
         let model = self.model(id);
         if model.queue.is_empty() {
             return Vec::new();
         }
-        let (amount, room) = if let Some(wish) = self.unserved_wish(model, now) {
-            let Some((device, room)) = self.room_for_worker(id, wish) else {
-                return Vec::new();
-            };
-            (model.need_on(device, &self.settings), room)
-        } else {
-            let Some((amount, room)) = self.extra_wanted(id) else {
-                return Vec::new();
-            };
-            (Some(amount), room)
-        };
-        match room {
-            Room::Free | Room::Never(_) => Vec::new(),
-            Room::Leaving | Room::Evict(_) | Room::Later => amount
-                .into_iter()
-                .flat_map(Amount::parts)
-                .filter(|&(at, need)| need > self.budget.free(at))
-                .map(|(at, _)| at)
-                .collect(),
+        let start = self.unserved_wish(model, now).and_then(|wish| {
+            let (device, room) = self.room_for_worker(id, wish)?;
+            Some((model.need_on(device, &self.settings)?, room))
+        });
+        let mut lacks: Vec<Device> = Vec::new();
+        for (amount, room) in start.into_iter().chain(self.extra_wanted(id)) {
+            match room {
+                Room::Free | Room::Never(_) => {}
+                Room::Leaving | Room::Evict(_) | Room::Later => {
+                    let short = |&(at, need): &(Device, Mebibytes)| need > self.budget.free(at);
+                    lacks.extend(amount.parts().filter(short).map(|(at, _)| at));
+                }
+            }
         }
+        lacks.sort();
+        lacks.dedup();
+        lacks
     }
 
     /// The wish of a waiting job that no live worker of its model can serve, where one may start.
@@ -94,7 +92,7 @@ impl Pool {
     }
 
     /// The waiting jobs that wish for a device where their model has no live worker, oldest first.
-    fn unserved<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = JobId> + 'a {
+    pub(crate) fn unserved<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = JobId> + 'a {
         model.wishing.iter().copied().filter(|id| {
             self.jobs
                 .get(id)
@@ -111,15 +109,15 @@ impl Pool {
         self.unserved(model).take_while(move |_| full)
     }
 
-    /// The room that the next job of a model takes beyond what its idle worker holds, where it is
-    /// not free.
-    fn extra_wanted(&self, id: ModelId) -> Option<(Amount, Room)> {
+    /// The room that the next jobs of a model take beyond what its idle workers hold.
+    fn extra_wanted(&self, id: ModelId) -> impl Iterator<Item = (Amount, Room)> {
         let model = self.model(id);
-        let worker = self.live(model).find(|worker| worker.is_idle())?;
-        let job = self.jobs.get(&self.next_for(model, worker, &[])?)?;
-        let amount = model.extra_for(worker.device, job.parameters.size, job.more_room);
-        let room = self.room(amount, id, Some(worker.generation));
-        (room != Room::Free).then_some((amount, room))
+        let idle = self.live(model).filter(|worker| worker.is_idle());
+        idle.filter_map(move |worker| {
+            let job = self.jobs.get(&self.next_for(model, worker, &[])?)?;
+            let amount = model.extra_for(worker.device, job.parameters.size, job.more_room);
+            Some((amount, self.room(amount, id, Some(worker.generation))))
+        })
     }
 
     /// Gives waiting jobs to idle workers: first what needs nobody to leave, then what does.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, DeviceWish, Generation};
+use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId};
 use ipc_protocol::units::Mebibytes;
 
 use crate::budget::Amount;
@@ -156,7 +156,7 @@ impl Pool {
     fn staying(&self, for_model: ModelId, spare: Option<Generation>) -> Staying {
         Staying {
             kept: self.kept().into_iter().chain(spare).collect(),
-            spoken_for: self.spoken_for(for_model),
+            spoken_for: self.spoken_for(for_model, spare),
         }
     }
 
@@ -171,25 +171,38 @@ impl Pool {
         self.models.iter().flat_map(of_model).collect()
     }
 
-    /// The idle workers that could run a job of their own model which is older than every job of
-    /// this one: they are idle because they wait for room themselves, and it is their turn.
-    fn spoken_for(&self, for_model: ModelId) -> BTreeSet<Generation> {
-        let asking = self.model(for_model).queue.oldest();
+    /// The idle workers that could run an older job than those that the room is for: they are idle
+    /// because they wait for room themselves, and it is their turn. Models are compared by their oldest
+    /// jobs, workers of one model by what each of them can run.
+    fn spoken_for(&self, for_model: ModelId, spare: Option<Generation>) -> BTreeSet<Generation> {
+        let asking = self.model(for_model);
+        let own = match spare.and_then(|id| self.workers.get(&id)) {
+            Some(worker) => self.oldest_for(worker),
+            None => self.unserved(asking).next().or(asking.queue.oldest()),
+        };
         let could_run_older = |worker: &&Worker| {
-            let waiting = self.model(worker.model).queue.iter();
-            let mut older = waiting.take_while(|&job| asking.is_none_or(|asking| job < asking));
-            older.any(|job| {
-                self.jobs
-                    .get(&job)
-                    .is_some_and(|job| serves(worker, job.device))
-            })
+            let than = match worker.model == for_model {
+                true => own,
+                false => asking.queue.oldest(),
+            };
+            let oldest = self.oldest_for(worker);
+            oldest.is_some_and(|older| than.is_none_or(|than| older < than))
         };
         self.workers
             .values()
-            .filter(|worker| worker.is_idle() && worker.model != for_model)
+            .filter(|worker| worker.is_idle())
             .filter(could_run_older)
             .map(|worker| worker.generation)
             .collect()
+    }
+
+    /// The oldest waiting job that a worker could run.
+    fn oldest_for(&self, worker: &Worker) -> Option<JobId> {
+        self.model(worker.model).queue.iter().find(|job| {
+            self.jobs
+                .get(job)
+                .is_some_and(|job| serves(worker, job.device))
+        })
     }
 
     fn supply(&self, at: Device, staying: &Staying) -> Supply {
