@@ -313,7 +313,7 @@ impl Actors {
                 Vec::new(),
             );
         }
-        let dies = self.luck(dice, Fault::DieBeforeHello, 60);
+        let dies = self.luck(dice, Fault::DieBeforeHello, 100);
         let cursed = self.cursed.clone();
         let Some(actor) = self.actors.get_mut(&worker) else {
             return (None, Vec::new());
@@ -373,7 +373,7 @@ impl Actors {
     }
 
     fn step(&mut self, worker: Generation, dice: &mut Dice) -> (Option<Event>, Vec<Later>) {
-        let dies = self.luck(dice, Fault::DieDrawing, 25);
+        let dies = self.luck(dice, Fault::DieDrawing, 45);
         let oom = self.luck(dice, Fault::OutOfMemory, 8);
         let lost = self.luck(dice, Fault::DeviceLost, 2);
         let nan = self.luck(dice, Fault::NotFinite, 6);
@@ -462,7 +462,7 @@ impl Actors {
     }
 
     fn done(&mut self, worker: Generation, dice: &mut Dice) -> (Option<Event>, Vec<Later>) {
-        let dies = self.luck(dice, Fault::DieIdle, 40);
+        let dies = self.luck(dice, Fault::DieIdle, 80);
         let Some(actor) = self.actors.get_mut(&worker) else {
             return (None, Vec::new());
         };

@@ -80,7 +80,7 @@ impl Pool {
         probing || model.workers.len() >= model.most(&self.settings)
     }
 
-    /// An older job that is due lacks what one more worker would take there.
+    /// One more worker would take there what an older job that is due needs.
     fn is_claimed(&self, want: Want, device: Device, now: Moment) -> bool {
         let Some(amount) = self.model(want.model).need_on(device, &self.settings) else {
             return false;
@@ -89,7 +89,10 @@ impl Pool {
             barrier.lack == Lack::Room && want.job.is_none_or(|job| barrier.job < job)
         });
         let mut lacks = claims.flat_map(|barrier| &self.model(barrier.model).lacks);
-        lacks.any(|&at| amount.at(at) > Mebibytes::ZERO)
+        lacks.any(|lacking| {
+            let takes = amount.at(lacking.at);
+            takes > Mebibytes::ZERO && self.budget.free(lacking.at) < lacking.need + takes
+        })
     }
 
     fn want(&self, id: ModelId, now: Moment) -> Option<Want> {

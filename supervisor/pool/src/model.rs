@@ -49,11 +49,20 @@ pub(crate) struct Model {
     pub(crate) deaths: u64,
     /// Since when all its workers are idle.
     pub(crate) idle_since: Option<Moment>,
-    /// Where it lacks room that others hold, while it does.
-    pub(crate) lacks: Vec<Device>,
+    /// What it needs, on every device, while others hold a part of it.
+    pub(crate) lacks: Vec<Lacking>,
     /// Idle workers of others were told to leave for it.
     pub(crate) evicting: bool,
     pub(crate) at_rest: (WorkerState, &'static str),
+}
+
+/// A part of the room that a model waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    pub(crate) at: Device,
+    pub(crate) need: Mebibytes,
+    /// Others hold some of it; what is free here is waited with.
+    pub(crate) short: bool,
 }
 
 /// How fast a model is, from what was measured.

@@ -10,7 +10,7 @@ use ipc_protocol::units::Mebibytes;
 use crate::action::{Action, Progress, Run};
 use crate::budget::{Amount, Reservation};
 use crate::job::{Attempt, FirstStart, Stage};
-use crate::model::{Model, ModelId, Standing};
+use crate::model::{Lacking, Model, ModelId, Standing};
 use crate::moment::Moment;
 use crate::pool::Pool;
 use crate::queue::Order;
@@ -49,8 +49,9 @@ impl Pool {
         }
     }
 
-    /// Where a model lacks room for one more worker, and where its idle ones do for their next jobs.
-    fn lacks_of(&self, id: ModelId, now: Moment) -> Vec<Device> {
+    /// What a model lacks room for: one more worker, and the next jobs of its idle ones. All of it, where
+    /// a part is free as well: what is made free in turn must not be gone when the last part is.
+    fn lacks_of(&self, id: ModelId, now: Moment) -> Vec<Lacking> {
         let model = self.model(id);
         if model.queue.is_empty() {
             return Vec::new();
@@ -59,18 +60,20 @@ impl Pool {
             let (device, room) = self.room_for_worker(id, wish)?;
             Some((model.need_on(device, &self.settings)?, room))
         });
-        let mut lacks: Vec<Device> = Vec::new();
+        let mut lacks = Vec::new();
         for (amount, room) in start.into_iter().chain(self.extra_wanted(id)) {
             match room {
                 Room::Free | Room::Never(_) => {}
                 Room::Leaving | Room::Evict(_) | Room::Later => {
-                    let short = |&(at, need): &(Device, Mebibytes)| need > self.budget.free(at);
-                    lacks.extend(amount.parts().filter(short).map(|(at, _)| at));
+                    let parts = amount.parts().filter(|(_, need)| *need > Mebibytes::ZERO);
+                    lacks.extend(parts.map(|(at, need)| Lacking {
+                        at,
+                        need,
+                        short: need > self.budget.free(at),
+                    }));
                 }
             }
         }
-        lacks.sort();
-        lacks.dedup();
         lacks
     }
 
@@ -230,9 +233,9 @@ impl Pool {
 
     /// The worker holds room that the other model lacks.
     fn competes(&self, worker: &Worker, with: ModelId) -> bool {
-        let lacks = &self.model(with).lacks;
-        let holds = |&at: &Device| worker.promised().any(|part| part.at(at) > Mebibytes::ZERO);
-        worker.model != with && lacks.iter().any(holds)
+        let mut lacks = self.model(with).lacks.iter();
+        let holds = |at: Device| worker.promised().any(|part| part.at(at) > Mebibytes::ZERO);
+        worker.model != with && lacks.any(|lacking| lacking.short && holds(lacking.at))
     }
 
     /// The oldest job of every model that lacks something and has been overtaken or has waited
