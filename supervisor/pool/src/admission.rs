@@ -12,6 +12,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::action::{Accepted, Action, Parameters, Progress};
 use crate::aftermath::quarantined;
+use crate::drain::draining;
 use crate::event::Ticket;
 use crate::job::{Job, Stage, cost_of, text_bytes};
 use crate::model::{Model, ModelId};
@@ -203,8 +204,7 @@ impl Pool {
         parameters: &Parameters,
     ) -> Result<(), Failure> {
         if self.phase.refuses() {
-            let message = "the pool is draining and takes nothing new";
-            return Err(Failure::new(FailureKind::Draining, message).retry_after_ms(5000));
+            return Err(draining());
         }
         let model = self.model(id);
         let broken = |failure: &Failure| match failure.kind {

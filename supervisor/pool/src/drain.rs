@@ -31,6 +31,12 @@ impl Phase {
     }
 }
 
+/// The refusal of what comes while the pool winds down.
+pub fn draining() -> Failure {
+    let message = "the pool is draining and takes nothing new";
+    Failure::new(FailureKind::Draining, message).retry_after_ms(5000)
+}
+
 impl Pool {
     pub(crate) fn drain_requested(
         &mut self,

@@ -52,6 +52,7 @@ pub use action::{
     Accepted, Action, Notice, Outcome, Parameters, PictureFacts, Progress, Run, Start, StartReason,
     StopReason,
 };
+pub use drain::draining;
 pub use event::{Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, Target, Ticket};
 pub use explain::Plan;
 pub use moment::Moment;

@@ -209,9 +209,7 @@ impl Driver {
         for fetch in under_way.into_values() {
             fetch.given_up.store(true, Ordering::Release);
             for ticket in fetch.waiting {
-                let message = "the pool is draining and takes nothing new";
-                let failure = Failure::new(FailureKind::Draining, message);
-                self.refuse(ticket, failure.retry_after_ms(5000));
+                self.refuse(ticket, pool::draining());
             }
         }
     }

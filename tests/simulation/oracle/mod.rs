@@ -193,11 +193,7 @@ impl Oracle {
             }
             Event::DrainRequested { drain, .. } => {
                 self.draining = true;
-                let end = match drain {
-                    Drain::Stay => None,
-                    Drain::Exit => Some(now + self.settings.drain),
-                    Drain::ExitNow => Some(now),
-                };
+                let end = end_of(*drain, now, &self.settings);
                 self.ends = [self.ends, end].into_iter().flatten().min();
             }
             Event::QuarantineReleased { digest, .. } => self.quarantine.release(digest.as_deref()),
@@ -340,5 +336,14 @@ impl Oracle {
             Some(job) => Err(format!("job {job} has no answer after {event:?}")),
             None => Ok(()),
         }
+    }
+}
+
+/// When what is left is cancelled, if it ever is.
+pub(crate) fn end_of(drain: Drain, now: Moment, settings: &Settings) -> Option<Moment> {
+    match drain {
+        Drain::Stay => None,
+        Drain::Exit => Some(now + settings.drain),
+        Drain::ExitNow => Some(now),
     }
 }
