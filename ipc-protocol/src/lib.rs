@@ -6,8 +6,8 @@
 //!                         └────── segment ───────┘   (latents, pictures)
 //! ```
 //!
-//! From the words up: [`ids`], [`units`], [`arithmetic`], [`request`], [`failure`] and [`status`] are what
-//! is talked about; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
+//! From the words up: [`ids`], [`units`], [`arithmetic`], [`request`], [`reading`], [`failure`] and [`status`]
+//! are what is talked about; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
 //! [`connection`] moves them. [`segment`] is the memory a worker shares with the supervisor, and
 //! [`client`] is the library for programs on the same machine.
 //!
@@ -21,6 +21,7 @@ pub mod failure;
 pub mod frame;
 pub mod ids;
 pub mod messages;
+pub mod reading;
 pub mod request;
 pub mod segment;
 pub mod status;

@@ -2,6 +2,7 @@
 
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
+use serde::{Deserialize, Serialize};
 
 /// What a folder of weights turned out to hold; the worker program looks, because only it knows files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,4 +23,15 @@ pub struct FolderFacts {
     pub per_thread: Mebibytes,
     /// Digest of the weights; empty where taking it would have taken minutes.
     pub digest: String,
+    /// What it can draw, by group; empty where its files do not say.
+    pub draws: Vec<Group>,
+}
+
+/// Things that a model can draw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// What they are.
+    pub name: String,
+    /// As a prompt names them.
+    pub things: Vec<String>,
 }

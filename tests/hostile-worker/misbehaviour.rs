@@ -7,6 +7,7 @@ use ipc_protocol::frame;
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::client::ToPool;
 use ipc_protocol::messages::worker::{FromWorker, Order, Timings, Welcome};
+use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::{Slot, latents_bytes};
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
@@ -128,7 +129,7 @@ fn done(job: JobId, size: PictureSize) -> FromWorker {
     FromWorker::Done {
         job,
         size,
-        prompt_was_cut: false,
+        reading: Reading::default(),
         timings: Timings::default(),
         peak_bytes: u64::MAX,
     }

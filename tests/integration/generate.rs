@@ -104,6 +104,42 @@ fn a_seed_that_nobody_named_is_drawn_and_reported() {
 }
 
 #[test]
+fn a_word_that_the_model_does_not_know_is_said_with_the_nearest_that_it_does() {
+    let daemon = Daemon::start("");
+    let draw = |prompt: &str, more: &str| {
+        let line = ["generate", prompt, "-f", "-o", "a.png", more];
+        daemon.imagepool(&line).succeeded()
+    };
+    let output = draw("a red sqare on a zzyzx background", "--json");
+    let unknown = &output.json()[0]["unknown_words"];
+    assert_eq!(unknown[0]["word"], "sqare");
+    assert_eq!(unknown[0]["nearest"], "square");
+    assert_eq!(unknown[1]["nearest"], serde_json::Value::Null);
+    let said = "pocket-flux does not know \"sqare\"; it knows ";
+    assert!(output.stderr.contains(said), "{}", output.stderr);
+    let quiet = draw("a red sqare", "-q");
+    assert_eq!(quiet.stderr, "");
+    let understood = draw("a red square on a white background", "--json");
+    assert_eq!(understood.stderr, "");
+}
+
+#[test]
+fn what_a_small_model_draws_is_shown_by_group() {
+    let world = tests::world::World::new("");
+    let show = |more: &[&str]| {
+        let line = [&["models", "show", "pocket-flux"], more].concat();
+        world.imagepool(&line).succeeded()
+    };
+    let shapes = "  shapes in a colour: circle, square, triangle";
+    let shown = show(&[]).stdout;
+    assert!(String::from_utf8_lossy(&shown).contains(shapes));
+    let told = &show(&["--json"]).json()[0]["draws"];
+    let groups = told.as_array().expect("groups");
+    let colours = groups.iter().find(|group| group["name"] == "colours");
+    assert!(colours.is_some_and(|group| group["things"][0] == "red"));
+}
+
+#[test]
 fn a_socket_that_does_not_answer_is_exit_7() {
     let world = tests::world::World::new("");
     let output = world

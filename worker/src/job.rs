@@ -63,14 +63,14 @@ impl Desk {
         }
         timings.denoise_ms = elapsed_ms(begin);
         let begin = Instant::now();
-        let prompt_was_cut = denoising.prompt_was_cut();
+        let reading = denoising.reading();
         let picture = denoising.decode()?;
         self.write(Slot::Picture, &picture.bytes)?;
         timings.decode_ms = elapsed_ms(begin);
         Ok(FromWorker::Done {
             job: order.job,
             size: size(&picture),
-            prompt_was_cut,
+            reading,
             timings,
             peak_bytes: footprint::measure().peak_bytes,
         })

@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::pipelines::folder::{self, FluxFiles};
+use crate::pipelines::lexicon::Group;
 use crate::pipelines::need::{self, Activation, Need};
 use crate::pipelines::sd3::files::Sd3Files;
 use crate::pipelines::{Family, Settings, drawing, pocket, synthetic};
@@ -39,6 +40,8 @@ pub struct Manifest {
     pub activation_mb: u64,
     /// What a job adds for each thread beyond the second: its tiles of a convolution, its heap.
     pub per_thread_mb: u64,
+    /// What it can draw, by group, where its files say so.
+    pub draws: Vec<Group>,
 }
 
 /// Prints the manifests of all built-in models as one JSON array.
@@ -163,6 +166,7 @@ pub fn synthetic() -> Manifest {
         activation,
         activation_mb: activation.at(256, 256),
         per_thread_mb: 0,
+        draws: Vec::new(),
     }
 }
 
@@ -188,6 +192,7 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, need: Need) -> Ma
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
+        draws: files.described.lexicon.groups.clone(),
     }
 }
 
@@ -215,6 +220,7 @@ fn sd3_manifest(files: &Sd3Files, digest: String, need: Need) -> Manifest {
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
+        draws: described.lexicon.groups.clone(),
     }
 }
 

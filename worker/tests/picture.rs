@@ -290,12 +290,14 @@ fn a_prompt_beyond_the_models_tokens_is_cut_and_that_is_said() {
         model
             .start(&long, None)
             .expect("a good job")
-            .prompt_was_cut()
+            .reading()
+            .was_cut
     );
     assert!(
         !model
             .start(&job(), None)
             .expect("a good job")
-            .prompt_was_cut()
+            .reading()
+            .was_cut
     );
 }

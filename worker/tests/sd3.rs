@@ -182,7 +182,7 @@ fn a_prompt_beyond_256_t5_tokens_is_cut_and_that_is_said() {
             ..job()
         };
         let run = model.start(&job, None).expect("a good job");
-        assert_eq!(run.prompt_was_cut(), cut);
+        assert_eq!(run.reading().was_cut, cut);
     }
 }
 

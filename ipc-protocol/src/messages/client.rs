@@ -18,6 +18,7 @@ use bincode::{Decode, Encode};
 use crate::failure::Failure;
 use crate::ids::{JobId, ModelKey, WorkerName};
 use crate::messages::message;
+use crate::reading::Reading;
 use crate::request::ImageRequest;
 use crate::status::StatusPart;
 use crate::units::PictureSize;
@@ -209,7 +210,7 @@ message!(FromPool {
     Loading = 5, 32;
     Step = 6, 64;
     Image = 7, 64;
-    Finished = 8, 1024;
+    Finished = 8, 4 * 1024;
     Failed = 9, 4 * 1024;
     Status = 10, 16 * 1024;
     Told = 11, 64 * 1024;
@@ -263,8 +264,8 @@ pub struct JobReport {
     pub denoise_ms: u64,
     /// Latents to pixels.
     pub decode_ms: u64,
-    /// The prompt was longer than the model's tokens.
-    pub prompt_was_cut: bool,
+    /// What the model made of the prompt.
+    pub reading: Reading,
     /// What a receipt says beside the request itself.
     pub receipt: ReceiptFacts,
 }

@@ -17,6 +17,7 @@ use crate::arithmetic::{Arithmetic, Dtype};
 use crate::failure::Field;
 use crate::ids::{Device, Generation, JobId};
 use crate::messages::message;
+use crate::reading::Reading;
 use crate::segment::{Geometry, Slot};
 use crate::units::PictureSize;
 
@@ -95,8 +96,8 @@ pub enum FromWorker {
         job: JobId,
         /// Its size, which the supervisor compares with the order.
         size: PictureSize,
-        /// The prompt was longer than the model's tokens.
-        prompt_was_cut: bool,
+        /// What it made of the prompt.
+        reading: Reading,
         /// Where the time went.
         timings: Timings,
         /// Most memory the process has held so far, in bytes.
@@ -122,7 +123,7 @@ message!(FromWorker {
     Ready = 3, 1024;
     Heartbeat = 4, 16;
     Step = 5, 128;
-    Done = 6, 128;
+    Done = 6, 2 * 1024;
     Failed = 7, 4 * 1024;
     GivingUp = 8, 4 * 1024;
 });

@@ -9,6 +9,7 @@ use ipc_protocol::messages::client::{
 use ipc_protocol::messages::worker::{
     FromWorker, JobFault, ModelSource, Order, Timings, ToWorker, Welcome,
 };
+use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{ImageRequest, Priority};
 use ipc_protocol::segment::{Geometry, Slot};
 use ipc_protocol::status::{
@@ -166,6 +167,14 @@ fn accepted() -> Accepted {
     }
 }
 
+fn reading() -> Reading {
+    Reading {
+        was_cut: true,
+        unknown: vec![UnknownWord::new("astronaut", Some("rocket"))],
+        examples: vec!["fox".into()],
+    }
+}
+
 fn job_report() -> JobReport {
     JobReport {
         worker: worker(),
@@ -176,7 +185,7 @@ fn job_report() -> JobReport {
         load_ms: 251,
         denoise_ms: 65_536,
         decode_ms: 12,
-        prompt_was_cut: true,
+        reading: reading(),
         receipt: ReceiptFacts {
             digest: "00ff".into(),
             sampler: "euler".into(),
@@ -405,7 +414,7 @@ fn done() -> FromWorker {
     FromWorker::Done {
         job: JOB,
         size: SIZE,
-        prompt_was_cut: false,
+        reading: Reading::default(),
         timings: Timings {
             encode_ms: 1,
             denoise_ms: 1000,

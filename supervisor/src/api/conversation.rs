@@ -317,7 +317,7 @@ fn report(picture: &Picture, guidance: f32) -> JobReport {
         load_ms: ms(facts.load),
         denoise_ms: ms(facts.denoise),
         decode_ms: ms(facts.decode),
-        prompt_was_cut: picture.prompt_was_cut,
+        reading: picture.reading.clone(),
         receipt: ReceiptFacts {
             digest: picture.model.digest.clone(),
             sampler: picture.model.sampler.to_owned(),

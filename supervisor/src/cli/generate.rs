@@ -1,12 +1,15 @@
 //! `imagepool generate`: a prompt in, pictures out.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::sync::atomic::Ordering;
 
 use ipc_protocol::client::{Picture, Update};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::messages::client::Accepted;
+use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::ImageRequest;
+use serde_json::Value;
 
 use super::args::{Format, Generate, Reach};
 use super::output::{self, Output};
@@ -48,6 +51,7 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         format,
         json,
         quiet: reach.quiet,
+        remarked: Cell::new(false),
     };
     let mut failed = None;
     for update in drawing {
@@ -73,6 +77,7 @@ struct Easel<'a> {
     format: Format,
     json: bool,
     quiet: bool,
+    remarked: Cell<bool>,
 }
 
 impl Easel<'_> {
@@ -91,11 +96,7 @@ impl Easel<'_> {
     }
 
     fn finish(&self, picture: &Picture) -> Result<(), CommandError> {
-        if picture.report.prompt_was_cut && !self.quiet {
-            self.progress.say(
-                "imagepool: warning: the prompt was longer than the model reads; its end was cut",
-            );
-        }
+        self.remark(&picture.report.reading);
         let receipt = (!self.arguments.no_metadata)
             .then(|| Receipt::of(self.request, &self.accepted, picture));
         let bytes = encode::encode(picture, self.format, receipt.as_ref())
@@ -109,12 +110,22 @@ impl Easel<'_> {
         Ok(())
     }
 
+    /// Says what the model did not take in; of several pictures of one prompt, only once.
+    fn remark(&self, reading: &Reading) {
+        if self.quiet || self.remarked.replace(true) {
+            return;
+        }
+        for remark in reading.remarks(self.accepted.model.as_str()) {
+            self.progress.say(&format!("imagepool: warning: {remark}"));
+        }
+    }
+
     fn tell(&self, picture: &Picture, file: &str) {
         let report = &picture.report;
         // A picture on stdout leaves no room for words there.
         let to_stdout = matches!(self.output, Output::Stdout);
         let line = if self.json {
-            serde_json::json!({
+            let line = serde_json::json!({
                 "job": picture.job.0, "index": picture.index, "file": file,
                 "model": self.accepted.model.as_str(), "seed": report.seed,
                 "width": picture.size.width, "height": picture.size.height,
@@ -122,8 +133,8 @@ impl Easel<'_> {
                 "attempts": report.attempts, "resumed_from_step": report.resumed_from_step,
                 "queue_ms": report.queue_ms, "load_ms": report.load_ms,
                 "denoise_ms": report.denoise_ms, "decode_ms": report.decode_ms,
-            })
-            .to_string()
+            });
+            with_reading(line, &report.reading).to_string()
         } else if self.quiet {
             return;
         } else {
@@ -141,6 +152,18 @@ impl Easel<'_> {
             false => say::line(line),
         }
     }
+}
+
+/// Adds what the model did not take in; nothing when it took in all.
+fn with_reading(mut line: Value, reading: &Reading) -> Value {
+    if reading.was_cut {
+        line["prompt_cut"] = true.into();
+    }
+    if !reading.unknown.is_empty() {
+        let told = |unknown: &UnknownWord| serde_json::json!({"word": unknown.word, "nearest": unknown.nearest});
+        line["unknown_words"] = reading.unknown.iter().map(told).collect();
+    }
+    line
 }
 
 /// What was typed, as a request; a value that is none names its field.

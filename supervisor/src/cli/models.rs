@@ -1,11 +1,13 @@
 //! `models`: what is here, what could be, and what it may be used for.
 
 use ipc_protocol::units::Mebibytes;
+use pool::ModelSpec;
 use serde_json::json;
 
 use super::args::Models;
 use super::place::{Place, licence, megabytes, store, trouble};
 use super::{CommandError, fetch, say, verify};
+use crate::config::served::Served;
 use crate::config::{self, Config, paths};
 use crate::driver::library::Wish;
 use crate::driver::setup;
@@ -73,7 +75,9 @@ fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
 
 fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     let place = Place::of(config, key)?;
-    let need = need(config, key);
+    let served = served(config, key);
+    let need = served.as_ref().map(|(spec, _)| need(spec));
+    let draws = served.as_ref().map_or(&[][..], |(_, served)| &served.draws);
     let release = Release::find(key);
     let record = match &place {
         Place::Fetched(fetched) => Some(fetched),
@@ -85,7 +89,8 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
             "state": place.word(),
             "bytes": place.bytes(),
             "licence": release.map(|release| json!({"name": release.licence.name, "url": release.licence.url})),
-            "need_mb": need.as_ref().ok().map(|need| need.0),
+            "need_mb": need.ok().map(|need| need.0),
+            "draws": draws,
             "folder": record.map(|fetched| fetched.folder.display().to_string()),
             "files": record.map(|fetched| &fetched.record.files),
         }));
@@ -97,6 +102,12 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
             "need: {need} of memory for its default size on a CPU"
         )),
         Err(why) => say::line(format!("need: unknown: {why}")),
+    }
+    if !draws.is_empty() {
+        say::line("draws:");
+    }
+    for group in draws {
+        say::line(format!("  {}: {}", group.name, group.things.join(", ")));
     }
     if let Some(release) = release {
         say::line(licence(release));
@@ -117,12 +128,16 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// What a picture of the default size takes; a sentence where that cannot be known.
-fn need(config: &Config, key: &str) -> Result<Mebibytes, String> {
+/// What the pool would know of a model; a sentence where that cannot be known.
+fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
-    let (spec, _) = setup::model(config, &worker, key)?;
+    setup::model(config, &worker, key)
+}
+
+/// What a picture of the default size takes.
+fn need(spec: &ModelSpec) -> Mebibytes {
     let residency = spec.need.on_cpu.unwrap_or(Mebibytes::ZERO);
-    Ok(residency + spec.need.activation.at(spec.default_size))
+    residency + spec.need.activation.at(spec.default_size)
 }
 
 fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {

@@ -100,7 +100,7 @@ impl Receipt {
             size: accepted.size.to_string(),
             sampler: facts.sampler.clone(),
             dtype: facts.dtype.clone(),
-            prompt_cut: picture.report.prompt_was_cut,
+            prompt_cut: picture.report.reading.was_cut,
             version: BUILD.to_owned(),
         }
     }

@@ -196,6 +196,7 @@ fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, Folde
     let found = FolderFacts {
         residency: bare.residency + Mebibytes(params.weights_mb.into()),
         digest: synthetic_digest(&bare.digest, params),
+        draws: Vec::new(),
         ..bare.clone()
     };
     Ok((source, found))
@@ -226,6 +227,7 @@ mod tests {
         let synthetic = FolderFacts {
             family: Family::Synthetic,
             digest: "synthetic".into(),
+            draws: Vec::new(),
             ..small()
         };
         let built_in = BTreeMap::from([
@@ -255,6 +257,7 @@ mod tests {
             activation: Activation::default(),
             per_thread: Mebibytes::ZERO,
             digest: "d".into(),
+            draws: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, GuidanceRule, ModelSpec, Need, SizeRule};
 
-use crate::facts::FolderFacts;
+use crate::facts::{FolderFacts, Group};
 
 /// What only the hands need to know of a model: how a worker of it is started.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Served {
     pub threads: u32,
     /// Digest of its weights.
     pub digest: String,
+    /// What it can draw, by group.
+    pub draws: Vec<Group>,
     /// How its sigmas are chosen.
     pub sampler: &'static str,
     /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
@@ -81,6 +83,7 @@ pub(super) fn from_facts(
         geometry,
         threads,
         digest: facts.digest,
+        draws: facts.draws,
         sampler: match facts.family {
             Family::Flux => "euler, linear sigmas",
             Family::Sd3 => "euler, shifted sigmas",
@@ -124,6 +127,7 @@ pub(super) fn absent(
         },
         per_thread: Mebibytes::ZERO,
         digest: String::new(),
+        draws: Vec::new(),
     };
     let source = ModelSource::Folder {
         path: String::new(),

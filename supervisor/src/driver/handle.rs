@@ -6,6 +6,7 @@ use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Fetching, Verb};
+use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::StatusReport;
 use ipc_protocol::units::PictureSize;
@@ -90,8 +91,8 @@ pub struct Picture {
     pub rgb8: Vec<u8>,
     /// How it came to be.
     pub facts: PictureFacts,
-    /// The prompt was longer than the model's tokens.
-    pub prompt_was_cut: bool,
+    /// What the model made of the prompt.
+    pub reading: Reading,
     /// What a receipt says of the model.
     pub model: ModelFacts,
 }

@@ -7,6 +7,7 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::messages::worker::{FromWorker, Timings};
+use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::segment::{Segment, Slot, latents_bytes, preview_size};
 use ipc_protocol::units::PictureSize;
@@ -216,7 +217,7 @@ pub(super) struct JobHand {
 #[derive(Debug)]
 pub(super) struct Drawn {
     pub rgb8: Vec<u8>,
-    pub prompt_was_cut: bool,
+    pub reading: Reading,
     pub model: ModelKey,
     pub dtype: Dtype,
 }

@@ -168,7 +168,7 @@ impl Driver {
             FromWorker::Done {
                 job,
                 size,
-                prompt_was_cut,
+                reading,
                 timings,
                 ..
             } => {
@@ -182,7 +182,7 @@ impl Driver {
                         if let Some(job) = self.jobs.get_mut(&job) {
                             job.drawn = Some(Drawn {
                                 rgb8,
-                                prompt_was_cut,
+                                reading,
                                 model,
                                 dtype,
                             });

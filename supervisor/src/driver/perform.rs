@@ -181,7 +181,7 @@ impl Driver {
                     job,
                     rgb8: drawn.rgb8,
                     facts,
-                    prompt_was_cut: drawn.prompt_was_cut,
+                    reading: drawn.reading,
                     model: ModelFacts {
                         digest: served.digest.clone(),
                         sampler: served.sampler,

@@ -7,7 +7,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::facts::FolderFacts;
+use crate::facts::{FolderFacts, Group};
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]
@@ -24,6 +24,7 @@ struct Manifest {
     residency_mb: u64,
     activation: Terms,
     per_thread_mb: u64,
+    draws: Vec<Group>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,5 +86,6 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
         },
         per_thread: Mebibytes(manifest.per_thread_mb),
         digest: manifest.digest,
+        draws: manifest.draws,
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::pipelines::diffusers;
+use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preset::Preset;
 use crate::pipelines::preview::{self, Colours};
 use crate::pipelines::shelf::MODEL_INDEX;
@@ -22,6 +23,8 @@ struct Config {
     t5: Option<T5Sizes>,
     clip: Option<ClipSizes>,
     preview: Option<Colours>,
+    #[serde(default)]
+    vocabulary: Lexicon,
 }
 
 /// `meta.json` as the reference script writes it.
@@ -40,6 +43,8 @@ pub struct Described {
     pub steps: u32,
     /// What latents look like, where that is known.
     pub colours: Option<Colours>,
+    /// What it was taught, where that is known.
+    pub lexicon: Lexicon,
 }
 
 /// The published model.
@@ -49,6 +54,7 @@ fn published() -> Described {
         image_size: 1024,
         steps: 4,
         colours: Some(preview::FLUX),
+        lexicon: Lexicon::default(),
     }
 }
 
@@ -86,6 +92,8 @@ pub fn from_config(file: &str, text: &[u8]) -> Result<Described, Fault> {
     found.image_size = config.image_size.unwrap_or(found.image_size);
     found.colours = config.preview;
     found.steps = config.steps.unwrap_or(found.steps);
+    found.lexicon = config.vocabulary;
+    found.lexicon.check(file)?;
     found.sizes.check(file)?;
     Ok(found)
 }

@@ -7,6 +7,7 @@ use crate::pipelines::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_va
 use crate::pixels;
 use crate::sampling::{noise, sigmas};
 use candle_core::{Device, Tensor};
+use ipc_protocol::reading::Reading;
 
 /// Pixels of a latent's side.
 pub const PIXELS_PER_LATENT: usize = 8;
@@ -38,7 +39,7 @@ pub(super) struct Drawing<'a, P: Painter> {
     velocity: Option<Tensor>, // of the last step, the same shape
     size: (u32, u32),
     done: u32,
-    cut: bool,
+    reading: Reading,
 }
 
 /// Shape of the latents of a picture: (1, channels, h/8, w/8).
@@ -102,7 +103,7 @@ impl<'a, P: Painter> Drawing<'a, P> {
         sigmas: Vec<f32>,
         (latents, done): (Tensor, u32),
         job: &JobParameters,
-        cut: bool,
+        reading: Reading,
     ) -> Drawing<'a, P> {
         Drawing {
             painter,
@@ -112,7 +113,7 @@ impl<'a, P: Painter> Drawing<'a, P> {
             velocity: None,
             size: (job.width, job.height),
             done,
-            cut,
+            reading,
         }
     }
 
@@ -149,8 +150,8 @@ impl<P: Painter> Denoising for Drawing<'_, P> {
             .collect())
     }
 
-    fn prompt_was_cut(&self) -> bool {
-        self.cut
+    fn reading(&self) -> Reading {
+        self.reading.clone()
     }
 
     /// Where the velocity of the last step leads in a straight line: `x - sigma * v`.

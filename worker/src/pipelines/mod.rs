@@ -21,6 +21,7 @@ pub mod flux;
 pub mod folder;
 pub mod heads;
 pub mod layers;
+pub mod lexicon;
 pub mod modulation;
 pub mod need;
 pub mod pocket;
@@ -41,6 +42,7 @@ use candle_core::DType;
 use encoders::Encoders;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
+use ipc_protocol::reading::Reading;
 use std::path::PathBuf;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
@@ -116,8 +118,10 @@ pub trait Denoising {
     /// The device's faults, when they are copied from it.
     fn latents(&self) -> Result<Vec<u8>, Fault>;
 
-    /// Whether the prompt had more tokens than the model takes and was cut.
-    fn prompt_was_cut(&self) -> bool;
+    /// What the model made of the prompt; all of it, where the family has no words.
+    fn reading(&self) -> Reading {
+        Reading::default()
+    }
 
     /// A cheap picture of what the latents are becoming; `None` when the family has none.
     ///

@@ -157,10 +157,6 @@ impl Denoising for Job {
             .collect())
     }
 
-    fn prompt_was_cut(&self) -> bool {
-        false
-    }
-
     fn preview(&self) -> Result<Option<Rgb8>, Fault> {
         Ok(None)
     }

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use std::borrow::Cow;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 /// A tokenizer's file, read whole, with its name for messages.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Ids {
     pub ids: Vec<u32>,
     /// Whether the prompt had more and was cut, its end token kept.
     pub cut: bool,
+    /// Words of the prompt that the vocabulary has no token for, each once, in the prompt's order.
+    pub unknown: Vec<String>,
 }
 
 impl Tokens {
@@ -75,8 +77,24 @@ impl Tokens {
         let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
         let cut = !encoding.get_overflowing().is_empty();
         let mut ids = encoding.get_ids().to_vec();
+        let unknown = self.unknown(prompt, &encoding);
         ids.resize(length, self.pad);
-        Ok(Ids { ids, cut })
+        Ok(Ids { ids, cut, unknown })
+    }
+
+    /// The parts of a prompt that became the token for whatever is not in the vocabulary. One that spells
+    /// words in bytes has no such token.
+    fn unknown(&self, prompt: &str, encoding: &Encoding) -> Vec<String> {
+        let token = self.tokenizer.token_to_id("<unk>");
+        let places = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let mut words: Vec<String> = Vec::new();
+        for (_, &(start, end)) in places.filter(|(id, _)| Some(**id) == token) {
+            let word = prompt.get(start..end).unwrap_or_default();
+            if !word.is_empty() && !words.iter().any(|known| known == word) {
+                words.push(word.to_owned());
+            }
+        }
+        words
     }
 }
 
@@ -101,6 +119,14 @@ mod tests {
         assert_eq!((full.ids, full.cut), (vec![3, 3, 2, 1], false));
         let long = tokens.encode("red red red red").expect("words");
         assert_eq!((long.ids, long.cut), (vec![3, 3, 3, 1], true));
+    }
+
+    #[test]
+    fn a_word_that_has_no_token_is_named_once_as_it_was_written() {
+        let tokens = Tokens::new("t5", WORDS.as_bytes(), 8, 0).expect("a tokenizer");
+        let read = tokens.encode("Blau red grün Blau").expect("words");
+        assert_eq!(read.ids, [2, 3, 2, 2, 1, 0, 0, 0]);
+        assert_eq!(read.unknown, ["Blau", "grün"]);
     }
 
     #[test]

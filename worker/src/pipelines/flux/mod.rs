@@ -16,6 +16,7 @@ pub use crate::pipelines::encoders::Encoded;
 use crate::pipelines::encoders::{Bench, Encoders, home};
 use crate::pipelines::folder::FluxFiles;
 use crate::pipelines::layers::finite;
+use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preview::Colours;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
 use crate::sampling::packing::{self, PATCH};
@@ -23,6 +24,7 @@ use crate::sampling::sigmas;
 use crate::weights::{Meter, Section};
 use candle_core::{DType, Device, Tensor};
 use encoders::{FluxEncoders, FluxTokens, PromptIds};
+use ipc_protocol::reading::Reading;
 use transformer::{Conditioning, Transformer};
 
 /// An encoder that may be there and is not read.
@@ -31,6 +33,7 @@ const AUTOENCODER_EXTRAS: [&str; 1] = ["encoder."];
 /// A loaded FLUX model.
 pub struct Flux {
     tokens: FluxTokens,
+    lexicon: Lexicon,
     encoders: Bench<FluxEncoders>,
     files: Option<FluxFiles>, // kept where the encoders are not
     core: Core,
@@ -81,6 +84,7 @@ impl Flux {
         files.autoencoder.refuse_unread(&AUTOENCODER_EXTRAS)?;
         Ok(Flux {
             tokens: FluxTokens::load(&files)?,
+            lexicon: files.described.lexicon.clone(),
             files: (settings.encoders == Encoders::Drop).then_some(files),
             encoders,
             core,
@@ -151,8 +155,8 @@ impl Flux {
         &self.core.transformer
     }
 
-    /// Encodes a prompt and says whether it was cut.
-    fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, bool), Fault> {
+    /// Encodes a prompt and says what became of its words.
+    fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, Reading), Fault> {
         let ids = self.tokens.ids(prompt, None)?;
         let device = home(self.encoders.place(), &self.core.device);
         let (files, dtype) = (&self.files, self.core.dtype);
@@ -165,7 +169,7 @@ impl Flux {
         };
         let run = |encoders: &FluxEncoders| encoders.encode(&ids.t5.ids, &ids.clip.ids);
         let encoded = self.encoders.encode(prompt, &self.core.device, load, run)?;
-        Ok((encoded, ids.t5.cut))
+        Ok((encoded, self.lexicon.reading(&ids.t5)))
     }
 }
 
@@ -221,11 +225,11 @@ impl Pipeline for Flux {
     ) -> Result<Box<dyn Denoising + 'a>, Fault> {
         check(job)?;
         let start = drawing::begin(job, from, self.core.channels, &self.core.device)?;
-        let (prompt, cut) = self.encode_prompt(&job.prompt)?;
+        let (prompt, reading) = self.encode_prompt(&job.prompt)?;
         let by = self.condition(&prompt, job.height as usize, job.width as usize)?;
         let levels = sigmas::even(job.steps);
         Ok(Box::new(Drawing::new(
-            &self.core, by, levels, start, job, cut,
+            &self.core, by, levels, start, job, reading,
         )))
     }
 

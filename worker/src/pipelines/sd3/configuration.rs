@@ -4,7 +4,9 @@ use super::sizes::{MmditSizes, Sd3ModelSizes};
 use crate::fault::Fault;
 use crate::pipelines::configuration::parse;
 use crate::pipelines::diffusers;
+use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preset::Preset;
+use crate::pipelines::preview::{self, Colours};
 use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{ClipSizes, DecoderSizes, LatentSizes, T5Sizes};
 use serde::Deserialize;
@@ -19,8 +21,12 @@ struct Config {
     transformer: Option<MmditSizes>,
     autoencoder: Option<DecoderSizes>,
     t5: Option<T5Sizes>,
-    clip: Option<ClipSizes>,
+    #[serde(alias = "clip")]
+    clip_l: Option<ClipSizes>,
     clip_g: Option<ClipSizes>,
+    preview: Option<Colours>,
+    #[serde(default)]
+    vocabulary: Lexicon,
 }
 
 /// `meta.json` as the reference script writes it.
@@ -37,6 +43,10 @@ pub struct Sd3Described {
     pub image_size: u32,
     /// Steps that are taken when none are asked for.
     pub steps: u32,
+    /// What latents look like, where that is known.
+    pub colours: Option<Colours>,
+    /// What it was taught, where that is known.
+    pub lexicon: Lexicon,
 }
 
 fn published() -> Sd3Described {
@@ -44,6 +54,8 @@ fn published() -> Sd3Described {
         sizes: Sd3ModelSizes::large_turbo(),
         image_size: 1024,
         steps: 4,
+        colours: Some(preview::SD3),
+        lexicon: Lexicon::default(),
     }
 }
 
@@ -53,13 +65,16 @@ fn from_config(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
     found.sizes = Sd3ModelSizes {
         transformer: config.transformer.unwrap_or(sizes.transformer),
         t5: config.t5.unwrap_or(sizes.t5),
-        clip_l: config.clip.unwrap_or(sizes.clip_l),
+        clip_l: config.clip_l.unwrap_or(sizes.clip_l),
         clip_g: config.clip_g.unwrap_or(sizes.clip_g),
         decoder: config.autoencoder.unwrap_or(sizes.decoder),
         latent: config.latent.unwrap_or(sizes.latent),
     };
     found.image_size = config.image_size.unwrap_or(found.image_size);
     found.steps = config.steps.unwrap_or(found.steps);
+    found.colours = config.preview;
+    found.lexicon = config.vocabulary;
+    found.lexicon.check(file)?;
     Ok(found)
 }
 

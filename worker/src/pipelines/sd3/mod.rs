@@ -15,13 +15,15 @@ use crate::pipelines::autoencoder::Decoder;
 use crate::pipelines::drawing::{self, Drawing, Painter};
 use crate::pipelines::encoders::{Bench, Encoded, Encoders, home};
 use crate::pipelines::layers::finite;
-use crate::pipelines::preview::{self, Colours};
+use crate::pipelines::lexicon::Lexicon;
+use crate::pipelines::preview::Colours;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
 use crate::sampling::sigmas;
 use crate::weights::{Meter, Section};
 use candle_core::{DType, Device, Tensor};
 use encoders::{Sd3Encoders, Sd3Tokens};
 use files::Sd3Files;
+use ipc_protocol::reading::Reading;
 use transformer::{Conditioning, Mmdit};
 
 /// Most guidance that is taken.
@@ -33,6 +35,7 @@ const AUTOENCODER_EXTRAS: [&str; 1] = ["encoder."];
 /// A loaded Stable Diffusion 3.5 model.
 pub struct Sd3 {
     tokens: Sd3Tokens,
+    lexicon: Lexicon,
     encoders: Bench<Sd3Encoders>,
     files: Option<Sd3Files>, // kept where the encoders are not
     core: Core,
@@ -43,6 +46,7 @@ struct Core {
     transformer: Mmdit,
     decoder: Decoder,
     channels: usize,
+    colours: Option<Colours>,
     dtype: DType,
     device: Device,
 }
@@ -81,6 +85,7 @@ impl Sd3 {
                 sizes.latent,
             )?,
             channels: sizes.decoder.z_channels,
+            colours: files.described.colours,
             dtype: settings.dtype,
             device: device.clone(),
         };
@@ -88,6 +93,7 @@ impl Sd3 {
         files.autoencoder.refuse_unread(&AUTOENCODER_EXTRAS)?;
         Ok(Sd3 {
             tokens: Sd3Tokens::load(&files)?,
+            lexicon: files.described.lexicon.clone(),
             files: (settings.encoders == Encoders::Drop).then_some(files),
             encoders,
             core,
@@ -163,8 +169,8 @@ impl Sd3 {
         self.core.picture(latents)
     }
 
-    /// Encodes a prompt and says whether it was cut.
-    fn encode(&mut self, prompt: &str) -> Result<(Encoded, bool), Fault> {
+    /// Encodes a prompt and says what became of its words.
+    fn encode(&mut self, prompt: &str) -> Result<(Encoded, Reading), Fault> {
         let ids = self.tokens.ids(prompt, None)?;
         let device = home(self.encoders.place(), &self.core.device);
         let (files, dtype) = (&self.files, self.core.dtype);
@@ -177,7 +183,7 @@ impl Sd3 {
         };
         let run = |encoders: &Sd3Encoders| encoders.encode(&ids);
         let encoded = self.encoders.encode(prompt, &self.core.device, load, run)?;
-        Ok((encoded, ids.t5.cut))
+        Ok((encoded, self.lexicon.reading(&ids.t5)))
     }
 
     /// The transformer, for a test that spoils it.
@@ -219,7 +225,7 @@ impl Painter for Core {
     }
 
     fn colours(&self) -> Option<&Colours> {
-        Some(&preview::SD3)
+        self.colours.as_ref()
     }
 }
 
@@ -245,17 +251,17 @@ impl Pipeline for Sd3 {
     ) -> Result<Box<dyn Denoising + 'a>, Fault> {
         check(job)?;
         let start = drawing::begin(job, from, self.core.channels, &self.core.device)?;
-        let (prompt, mut cut) = self.encode(&job.prompt)?;
+        let (prompt, mut reading) = self.encode(&job.prompt)?;
         let by = if job.guidance > 1.0 {
-            let (negative, negative_cut) = self.encode(job.negative.as_deref().unwrap_or(""))?;
-            cut |= negative_cut;
+            let (negative, of_negative) = self.encode(job.negative.as_deref().unwrap_or(""))?;
+            reading.was_cut |= of_negative.was_cut;
             self.condition(&prompt, Some((&negative, job.guidance)))?
         } else {
             self.condition(&prompt, None)?
         };
         let levels = sigmas::shifted_twice(job.steps);
         Ok(Box::new(Drawing::new(
-            &self.core, by, levels, start, job, cut,
+            &self.core, by, levels, start, job, reading,
         )))
     }
 
