@@ -113,6 +113,20 @@ def described(archive):
     return facts
 
 
+THINGS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
+
+
+def spoken(facts):
+    """{thing: words said of it} of every emoji of a thing, and of people by what they do (an astronaut)."""
+    words_of = {}
+    for code, fact in facts.items():
+        named = fact["label"].lower().replace(" face", "").split()
+        if fact["group"] in THINGS or ("-200d-" in code and len(named) == 1):
+            said = words_of.setdefault(named[-1], set())
+            said.update(w for text in (fact["label"], *fact["tags"]) for w in text.lower().split())
+    return {thing: sorted(words_of[thing]) for thing in sorted(words_of)}
+
+
 def build(folder):
     """Draws everything and writes both files."""
     sets = [IconSet(fetch(folder / "packages", s)) for s in SETS]
@@ -127,7 +141,7 @@ def build(folder):
         entries.append(dict(name=concept.name, code=concept.code, sign=concept.sign, **facts[concept.code]))
     shapes = np.stack([shape(name) for name in words.SHAPES])
     np.savez_compressed(folder / "atlas.npz", sprites=np.stack(sprites), shapes=shapes)
-    about = dict(side=SIDE, entries=entries, missing=missing, sources=[*SETS, LABELS])
+    about = dict(side=SIDE, entries=entries, missing=missing, sources=[*SETS, LABELS], spoken=spoken(facts))
     (folder / "atlas.json").write_text(json.dumps(about, ensure_ascii=False, indent=1))
     size = (folder / "atlas.npz").stat().st_size
     print(f"atlas: {len(entries)} things in {len(SETS)} styles, {size / 1e6:.1f} MB; not in every set: {missing or 'none'}")
@@ -135,7 +149,7 @@ def build(folder):
 
 
 def load(folder, book):
-    """Sprites (style, kind, side, side, RGBA) of a book's kinds and the entries of its concepts."""
+    """Sprites (style, kind, side, side, RGBA) of a book's kinds, the entries of its concepts, and the whole atlas.json."""
     about = json.loads((Path(folder) / "atlas.json").read_text())
     place = {e["name"]: i for i, e in enumerate(about["entries"])}
     absent = [c.name for c in book.concepts if c.name not in place]
@@ -144,7 +158,7 @@ def load(folder, book):
     with np.load(Path(folder) / "atlas.npz") as file:
         things = file["sprites"][chosen][:, : book.styles].swapaxes(0, 1)
         shapes = np.broadcast_to(file["shapes"], (book.styles, *file["shapes"].shape))
-        return np.concatenate([things, shapes], 1), [about["entries"][i] for i in chosen], about["sources"]
+        return np.concatenate([things, shapes], 1), [about["entries"][i] for i in chosen], about
 
 
 def main():

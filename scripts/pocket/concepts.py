@@ -77,10 +77,12 @@ class Book:
         self._alias()
 
     def _alias(self):
-        """Single words that mean a concept, and plurals, get the id of the word they stand for."""
+        """Single words that mean a concept, plurals and the emoji itself get the id of the word they stand for."""
         same = {k: v for k, v in words.SAME.items() if v in self.ids}
         for concept in self.concepts:
             last = concept.name.split()[-1]
+            same.setdefault(concept.sign, last)
+            same.setdefault(concept.sign.replace("\ufe0f", ""), last)
             same.setdefault(words.plural(concept.name).split()[-1], last)
             for other in concept.also:
                 if " " not in other and " " not in concept.name:

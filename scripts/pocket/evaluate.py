@@ -86,6 +86,11 @@ class Bench:
             found += marks.mark(self.judge, pictures_of(rows, texts[i:i + batch], i), rows)
         return found
 
+    def table(self, results, drawn):
+        """Shares, and what was taken for what."""
+        names = [self.studio.book.name(kind) for kind in range(self.studio.book.kinds)] + ["nothing"]
+        return marks.table(results, drawn) | dict(mistakes=marks.mistakes(results, names))
+
     def ceiling(self, drawn, texts, size):
         """Marks of real pictures after the round trip."""
         autoencoder, facts = phase_autoencoder.load(self.studio)
@@ -93,12 +98,12 @@ class Bench:
         def real(rows, _texts, _start):
             x = self.studio.painter(size).paint(rows)
             return phase_autoencoder.decode(autoencoder, facts, phase_autoencoder.encode(autoencoder, facts, x))
-        return marks.table(self.results(drawn, texts, real), drawn)
+        return self.table(self.results(drawn, texts, real), drawn)
 
     def model(self, folder, drawn, texts, steps):
         """Marks of a folder's pictures."""
         made = self.results(drawn, texts, lambda _rows, part, start: folder.draw(part, steps, SEED + start))
-        return marks.table(made, drawn)
+        return self.table(made, drawn)
 
     def grammar_1(self, folder, count, steps):
         """A folder on version 1's grammar: by its score and by the judge."""

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 import imported
 import layouts
+import near
 import phase_autoencoder
 import phase_flow
 import recipe as recipes
@@ -70,24 +71,27 @@ def families_parts(family, model, autoencoder, levels):
             "text_encoders/clip_g.safetensors": layouts.clip(model.clip_g.state_dict())}
 
 
+GROUPS = {"animals-nature": "animals and plants", "food-drink": "food", "travel-places": "places and things that move",
+          "activities": "play", "objects": "objects", "people-body": "faces", "smileys-emotion": "faces"}
+
+
 def known(studio):
-    """What the model can draw, for `models show` and for prompts with other words."""
-    groups, tags, synonyms = {}, {}, {}
-    names = {e["name"] for e in studio.entries}
-    uses = [t for e in studio.entries for t in e["tags"]]
-    for concept, entry in zip(studio.book.concepts, studio.entries):
-        groups.setdefault(entry["group"], []).append(concept.name)
-        also = [*concept.also, *([entry["label"]] if entry["label"] not in (concept.name, *concept.also) else [])]
-        if also:
-            synonyms[concept.name] = also
-        tags[concept.name] = [t for t in entry["tags"] if uses.count(t) == 1 and t not in names][:6]
-    return dict(groups=groups, synonyms=synonyms, tags=tags, shapes=words.SHAPES, colours=list(words.COLOURS),
-                sizes=words.SIZES[1:], counts=words.COUNTS[1:], patterns=words.PATTERNS[1:],
-                relations=["left of", "right of", "above", "below", "between", "and", "next to"],
-                styles=words.STYLES[: studio.book.styles], same=studio.book.same)
+    """What the model can draw, by group, and which of it other words are near to."""
+    groups, book = {}, studio.book
+    for concept, entry in zip(book.concepts, studio.entries):
+        groups.setdefault(GROUPS.get(entry["group"], "more"), []).append(concept.name)
+    groups["shapes in a colour"] = words.SHAPES
+    groups["colours"] = list(words.COLOURS)
+    groups["sizes"] = words.SIZES[1:]
+    groups["numbers"] = words.COUNTS[2:]
+    groups["places"] = ["left of", "right of", "above", "below", "between", "next to"]
+    groups["backgrounds"] = ["plain", *words.PATTERNS[1:]]
+    groups["styles"] = words.STYLES[: book.styles]
+    nearest = near.table(book, studio.entries, studio.about["spoken"]) | near.synonyms(book)
+    return dict(groups=[dict(name=n, things=t) for n, t in groups.items()], near=dict(sorted(nearest.items())))
 
 
-def configuration(studio, family, facts, seen):
+def configuration(studio, family, facts, seen, preview):
     """config.json: every size, the vocabulary, the sources of the pictures."""
     r, book = studio.recipe, studio.book
     sizes = r[family]
@@ -100,19 +104,19 @@ def configuration(studio, family, facts, seen):
         if name in sizes:
             config[name] = dict(sizes[name], **(dict(clip, pad=0) if name == "clip_g" else clip))
     ordered = sorted(book.ids, key=book.ids.get)
-    return dict(config, words=ordered, vocabulary=known(studio), recipe=studio.name, samples_seen=seen,
+    return dict(config, preview=preview, words=ordered, vocabulary=known(studio), recipe=studio.name, samples_seen=seen,
                 attribution=[{k: s[k] for k in ("title", "author", "licence", "home")} for s in used(studio)])
 
 
 def used(studio):
     """Sources whose pictures or words are in this model."""
-    return [s for s in studio.sources if s.get("style") in (None, *words.STYLES[: studio.book.styles])]
+    return [s for s in studio.about["sources"] if s.get("style") in (None, *words.STYLES[: studio.book.styles])]
 
 
 def readme(studio, family, folder, config):
     """What the folder holds, where it comes from, and whom to thank."""
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    groups = "\n".join(f"- {g}: {', '.join(n)}" for g, n in config["vocabulary"]["groups"].items())
+    groups = "\n".join(f"- {g['name']}: {', '.join(g['things'])}" for g in config["vocabulary"]["groups"])
     thanks = "\n".join(f"- {s['title']}, {s['author']}, {s['licence']}: {s['home']}" for s in config["attribution"])
     files = "\n".join(f"- `{f.relative_to(folder)}` {f.stat().st_size:,} bytes" for f in sorted(folder.rglob("*")) if f.is_file())
     text = f"""# pocket-{family}
@@ -127,11 +131,9 @@ program composed of openly licensed emoji and captioned. {size / 1e6:.1f} MB, {c
 ## What it can draw
 
 {groups}
-- shapes in a colour: {', '.join(words.SHAPES)}
 
-Colours: {', '.join(words.COLOURS)}. Sizes: small, big. Counts: two to five. Places: left of, right of, above, below, between, and.
-Backgrounds: a colour, plain, {', '.join(words.PATTERNS[1:])}. Styles: {', '.join(config['vocabulary']['styles'])} (flat goes without saying;
-so does a white background).
+A flat style and a white background go without saying. Other words for these things are known too, and of a word that is not
+the nearest is told.
 
 ## Licence and attribution
 
@@ -164,7 +166,8 @@ def main():
         else:
             save(tensors, whole)
     tokenizer.write(studio.book, args.to)
-    config = configuration(studio, args.family, facts, state.get("seen", 0))
+    preview = phase_autoencoder.preview(studio, autoencoder, facts)
+    config = configuration(studio, args.family, facts, state.get("seen", 0), preview)
     (args.to / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1))
     readme(studio, args.family, args.to, config)
     for file in args.to.rglob("*"):

@@ -75,18 +75,22 @@ def spoil(pictures, generator=None):
 
 
 @torch.no_grad()
-def lesson(painter, rows, round_trip, missing=0.06):
-    """Crops with their kinds and tints: some objects are left out, and their places are called nothing."""
+def stage(painter, rows, round_trip, missing=0.06):
+    """Pictures of rows without some of their objects, and which of them are gone: (batch, most)."""
+    gone = torch.rand(rows["kind"].shape, device=rows["kind"].device) < missing
+    pictures = painter.paint(dict(rows, kind=torch.where(gone, -1, rows["kind"])))
+    return at_side(round_trip(pictures) if round_trip else pictures), gone
+
+
+@torch.no_grad()
+def lesson(pictures, rows, gone):
+    """Crops of spoilt pictures with their kinds and tints: the places of objects that are gone are called nothing."""
     owner, slot, place, kind, tint = regions(rows)
-    gone = torch.rand(len(owner), device=owner.device) < missing
-    shown = dict(rows, kind=rows["kind"].clone())
-    shown["kind"][owner[gone], slot[gone]] = -1
-    pictures = painter.paint(shown)
-    pictures = spoil(at_side(round_trip(pictures) if round_trip else pictures))
+    gone = gone[owner, slot]
     kind = torch.where(gone, -1, kind)
     tint = torch.where(gone, len(words.COLOURS), tint)
     wiggle = 1 + (torch.rand(len(place), 1, device=place.device) - 0.5) * 0.1
-    return crops(pictures, owner, torch.cat([place[:, :2], place[:, 2:] * wiggle], 1)), kind, tint
+    return crops(spoil(pictures), owner, torch.cat([place[:, :2], place[:, 2:] * wiggle], 1)), kind, tint
 
 
 def loss(judge, crops_, kind, tint):

@@ -1,6 +1,7 @@
 """Marks: what of a caption a picture shows, and how sure the share of it is."""
 
 import math
+from collections import Counter
 
 import torch
 
@@ -64,11 +65,14 @@ def mark(model, pictures, rows):
     owner, _, place, kind, tint = judge.regions(rows)
     kinds, tints = model(judge.crops(pictures, owner, place))
     shape = tint < len(words.COLOURS)
-    right = (kinds.argmax(1) == kind) & (~shape | (tints.argmax(1) == tint))
+    named = kinds.argmax(1)
+    right = (named == kind) & (~shape | (tints.argmax(1) == tint))
     extra = strays(pictures, base, rows) > STRAY
-    result = [dict(ground=bool(g), extra=bool(e), objects=[]) for g, e in zip(ground, extra)]
-    for o, r in zip(owner.tolist(), right.tolist()):
+    result = [dict(ground=bool(g), extra=bool(e), objects=[], mistaken=[]) for g, e in zip(ground, extra)]
+    for o, r, asked, said in zip(owner.tolist(), right.tolist(), kind.tolist(), named.tolist()):
         result[o]["objects"].append(r)
+        if asked != said:
+            result[o]["mistaken"].append((asked, said))
     for r in result:
         r["whole"] = r["ground"] and not r["extra"] and all(r["objects"])
     return result
@@ -83,6 +87,12 @@ def table(results, drawn):
     return dict(object=share(objects), background=share([r["ground"] for r in results]),
                 nothing_else=share([not r["extra"] for r in results]), prompt=share([r["whole"] for r in results]),
                 by_layout={k: share(kinds[k]) for k in scenes.NAMES if k in kinds})
+
+
+def mistakes(results, names, most=12):
+    """What was taken for what, the most frequent first."""
+    counts = Counter(pair for r in results for pair in r["mistaken"])
+    return {f"{names[asked]} taken for {names[said]}": n for (asked, said), n in counts.most_common(most)}
 
 
 HALVES = {"left": (slice(None), 0), "right": (slice(None), 1), "top": (0, slice(None)), "bottom": (1, slice(None))}

@@ -1,4 +1,4 @@
-"""The autoencoder: first on crops, then on whole pictures, whose norms see other statistics."""
+"""The autoencoder: first also on crops about objects, then on whole pictures, whose norms see other statistics."""
 
 import math
 
@@ -7,15 +7,18 @@ import torch.nn.functional as F
 
 import keeping
 import models
+import muon
 import painter
 import recipe as recipes
+import scenes
 from studio import say
 
 NOISE = 0.1  # added to latents: the decoder must bear what a transformer gets slightly wrong
-WHOLE = 0.75  # share of the budget after which whole pictures are shown
+WHOLE = 0.5  # share of the budget after which only whole pictures are shown
+RATE = 2e-3
 
 
-def _edges(x):
+def edges(x):
     """Differences to the right and down: flat areas stay flat, edges stay sharp."""
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
@@ -24,21 +27,36 @@ def loss(model, x):
     """Absolute, squared and edge errors, and a pull of the latents towards zero."""
     mean = model.encode(x).latent_dist.mean
     back = model.decode(mean + NOISE * torch.randn_like(mean)).sample.float()
-    sharp = sum((a - b).abs().mean() for a, b in zip(_edges(back), _edges(x)))
+    sharp = sum((a - b).abs().mean() for a, b in zip(edges(back), edges(x)))
     plain = (back - x).abs().mean()
     return plain + 0.5 * F.mse_loss(back, x) + 0.5 * sharp + 2e-3 * (mean.float() ** 2).mean(), plain.item()
+
+
+def _crop(pictures, rows, side):
+    """A square of each picture about one of its objects: plain ground has little to teach."""
+    size, place = pictures.shape[-1], rows["place"].view(len(pictures), scenes.MOST, 3)
+    slot = (torch.rand(rows["kind"].shape, device=pictures.device) * (rows["kind"] >= 0)).argmax(1)
+    centre = (place[torch.arange(len(place), device=place.device), slot, :2] + 1) / 2 * size
+    away = (torch.rand_like(centre) - 0.5) * side / 2
+    corner = ((centre - side / 2 + away) / 8).round().clamp(0, (size - side) // 8) * 8
+    return torch.stack([x[:, b:b + side, a:a + side] for x, (a, b) in zip(pictures, corner.int().tolist())])
 
 
 def _pictures(studio, rows, whole):
     """A batch of crops of any family's size, or of whole pictures."""
     sizes = sorted({studio.recipe[f]["size"] for f in recipes.FAMILIES})
     size = sizes[torch.randint(len(sizes), (1,)).item()]
-    count = studio.recipe["batch"]["autoencoder"]
-    if whole:
-        return studio.painter(size).paint(studio.pick(rows, max(2, count // 3)))
-    x, crop = studio.painter(size).paint(studio.pick(rows, count)), min(size, studio.recipe["crop"])
-    y0, x0 = (8 * torch.randint(0, (size - crop) // 8 + 1, (2,))).tolist()
-    return x[:, :, y0:y0 + crop, x0:x0 + crop]
+    count, side = studio.recipe["batch"]["autoencoder"], min(size, studio.recipe["crop"])
+    picked = studio.pick(rows, max(2, count * side**2 // size**2) if whole else count)
+    pictures = studio.painter(size).paint(picked)
+    return pictures if whole else _crop(pictures, picked, side)
+
+
+def optimisers(model):
+    """Muon for the kernels, AdamW for the rest."""
+    kernels = [p for p in model.parameters() if p.ndim > 1 and min(p.flatten(1).shape) >= 16]
+    rest = [p for p in model.parameters() if not any(p is k for k in kernels)]
+    return [torch.optim.AdamW(rest, RATE, betas=(0.9, 0.95), weight_decay=1e-4), muon.Muon(kernels, RATE, weight_decay=1e-4)]
 
 
 @torch.no_grad()
@@ -76,35 +94,50 @@ def decode(model, facts, latents):
     return model.decode(latents / facts["scale"] + facts["shift"]).sample.float().clamp(-1, 1)
 
 
+@torch.no_grad()
+def preview(studio, model, facts, count=96):
+    """What latents look like: the linear map of their channels to colours that is nearest on some pictures."""
+    easel, rows = studio.painter(studio.largest), studio.bank(count, salt=3)
+    pictures = easel.paint(rows)
+    latents = encode(model, facts, pictures)
+    small = F.avg_pool2d(pictures, models.FACTOR)
+    known = torch.cat([latents, torch.ones_like(latents[:, :1])], 1).permute(0, 2, 3, 1).flatten(0, 2)
+    found = torch.linalg.lstsq(known, small.permute(0, 2, 3, 1).flatten(0, 2)).solution
+    rounded = [[round(v, 4) for v in row] for row in found.tolist()]
+    return dict(weights=rounded[:-1], bias=rounded[-1])
+
+
 def run(studio, _family, minutes):
     """Trains until the budget is spent; then measures."""
     path, rows = studio.path("autoencoder.pt"), studio.bank(min(studio.recipe["bank"], 100_000), salt=1)
     model = models.autoencoder(studio.recipe["autoencoder"]).to(studio.device)
     if studio.device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.95), weight_decay=1e-4)
+    steppers = optimisers(model)
     state = keeping.read(path, studio.device) or dict(step=0, spent=0.0, facts=None)
     if "model" in state:
         model.load_state_dict(state["model"])
-        if state["optimiser"]:
-            optimiser.load_state_dict(state["optimiser"])
+        for stepper, kept in zip(steppers, state.get("optimisers") or []):
+            stepper.load_state_dict(kept)
         say(f"goes on at step {state['step']}, {state['spent'] / 60:.1f} minutes in")
     budget, step, first, mean = keeping.Budget(minutes, state["spent"]), state["step"], state["step"], None
 
     def save(facts=None):
-        keeping.write(path, dict(model=model.state_dict(), optimiser=optimiser.state_dict(), step=step,
+        keeping.write(path, dict(model=model.state_dict(), optimisers=[o.state_dict() for o in steppers], step=step,
                                  spent=budget.spent, facts=facts))
 
     while budget.left():
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * budget.rate(step - first)
-        x = _pictures(studio, rows, budget.share > WHOLE)
+        for stepper in steppers:
+            stepper.zero_grad()
+            for group in stepper.param_groups:
+                group["lr"] = RATE * budget.rate(step - first, fall=0.7)
+        x = _pictures(studio, rows, step % 2 == 0 or budget.share > WHOLE)
         with studio.half():
             cost, plain = loss(model, x)
-        optimiser.zero_grad()
         cost.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        for stepper in steppers:
+            stepper.step()
         step, mean = step + 1, plain if mean is None else 0.97 * mean + 0.03 * plain
         if step % 50 == 0:
             say(f"autoencoder {step}: mean error {mean:.4f}, {budget.share:.0%} of the budget")

@@ -12,7 +12,8 @@ import phase_text
 import recipe as recipes
 from studio import say
 
-AT_SIGMAS, DROPPED, TEXT_PACE, MATRIX_PACE, RATE = 0.6, 0.1, 0.3, 3.0, 1e-3
+AT_SIGMAS, DROPPED, TEXT_PACE, MATRIX_PACE, RATE = 0.7, 0.1, 0.3, 3.0, 1e-3
+FIRST_MORE = (3, 3, 2, 2)  # weights of the schedule's levels: the noisiest decide what is drawn and where
 
 
 def is_matrix(name, p):
@@ -75,7 +76,8 @@ def times(model, count, device, at_sigmas=AT_SIGMAS):
     """Noise levels: mostly those of the schedule, else anywhere, the middle more often."""
     levels = torch.tensor(model.sigmas(recipes.STEPS)[:-1], device=device)
     t = torch.sigmoid(torch.randn(count, device=device) * 1.1)
-    chosen = levels[torch.randint(0, len(levels), (count,), device=device)]
+    weights = torch.tensor(FIRST_MORE, device=device, dtype=torch.float32)
+    chosen = levels[torch.multinomial(weights, count, replacement=True)]
     return torch.where(torch.rand(count, device=device) < at_sigmas, chosen, t)
 
 
@@ -89,7 +91,7 @@ def loss(studio, model, data, noise, ids, t):
 
 def compiled(studio, model):
     """Compiles the blocks; those of one kind share what was compiled. Not every class of diffusers does so itself."""
-    if studio.recipe["compile"] and studio.device.type == "cuda":
+    if studio.recipe["compile"]:
         for name, block in model.net.named_modules():
             if name.rpartition(".")[0] in ("transformer_blocks", "single_transformer_blocks"):
                 block.compile(dynamic=False)
@@ -190,6 +192,8 @@ def run(studio, family, minutes):
         say(f"flow of {family} is done: {going.seen} samples")
         return
     pool = Pool(studio, family, studio.bank(salt=4 + going.step % 1000))
+    if studio.device.type == "cpu":
+        models.attend_plainly()
     compiled(studio, model.train())
     count, mean, mark = studio.recipe["batch"]["flow"], None, (going.budget.spent, going.seen)
     while going.budget.left():

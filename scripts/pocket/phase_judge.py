@@ -4,8 +4,12 @@ import torch
 
 import judge
 import keeping
+import painter
 import phase_autoencoder
 from studio import say
+
+
+USES = 12  # how often a picture is looked at before it is replaced, about
 
 
 def round_trip(studio, autoencoder, facts):
@@ -16,6 +20,36 @@ def round_trip(studio, autoencoder, facts):
         with studio.half():
             return phase_autoencoder.decode(autoencoder, facts, phase_autoencoder.encode(autoencoder, facts, pictures))
     return through
+
+
+class Pool:
+    """Pictures after the round trip, each looked at several times, the oldest replaced all the time."""
+
+    def __init__(self, studio, rows):
+        self.studio, self.rows, self.slot = studio, rows, 0
+        self.easel, self.through = studio.painter(studio.largest), round_trip(studio, *phase_autoencoder.load(studio))
+        self.count, self.part = studio.recipe["judged"], max(2, studio.recipe["batch"]["judge"] // USES)
+        self.picked = studio.pick(rows, self.count)
+        shape = (self.count, 3, judge.SIDE, judge.SIDE)
+        self.pictures = torch.empty(shape, dtype=torch.bfloat16, device=studio.device)
+        self.gone = torch.zeros(self.picked["kind"].shape, dtype=torch.bool, device=studio.device)
+        while self.slot + self.part <= self.count:
+            self.refill()
+
+    def refill(self):
+        """Replaces the oldest pictures."""
+        if self.slot + self.part > self.count:
+            self.slot = 0
+        here, fresh = slice(self.slot, self.slot + self.part), self.studio.pick(self.rows, self.part)
+        self.pictures[here], self.gone[here] = judge.stage(self.easel, fresh, self.through)
+        for name, values in fresh.items():
+            self.picked[name][here] = values
+        self.slot += self.part
+
+    def lesson(self, count):
+        """Crops of `count` pictures."""
+        index = torch.randint(0, self.count, (count,), device=self.pictures.device)
+        return judge.lesson(self.pictures[index].float(), painter.take(self.picked, index), self.gone[index])
 
 
 def build(studio):
@@ -36,7 +70,6 @@ def load(studio):
 def run(studio, _family, minutes):
     """Trains until the budget is spent."""
     path, rows = studio.path("judge.pt"), studio.bank(min(studio.recipe["bank"], 100_000), salt=2)
-    autoencoder, facts = phase_autoencoder.load(studio)
     model, state = build(studio), keeping.read(path, studio.device) or dict(step=0, spent=0.0)
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=2e-2)
     if "model" in state:
@@ -44,7 +77,7 @@ def run(studio, _family, minutes):
         if state["optimiser"]:
             optimiser.load_state_dict(state["optimiser"])
     budget, step, first = keeping.Budget(minutes, state["spent"]), state["step"], state["step"]
-    easel, through = studio.painter(studio.largest), round_trip(studio, autoencoder, facts)
+    pool = Pool(studio, rows)
 
     def save():
         keeping.write(path, dict(model=model.state_dict(), optimiser=optimiser.state_dict(), step=step,
@@ -53,7 +86,8 @@ def run(studio, _family, minutes):
     while budget.left():
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * budget.rate(step - first)
-        crops, kind, tint = judge.lesson(easel, studio.pick(rows, studio.recipe["batch"]["judge"]), through)
+        pool.refill()
+        crops, kind, tint = pool.lesson(studio.recipe["batch"]["judge"])
         with studio.half():
             cost = judge.loss(model, crops, kind, tint)
         optimiser.zero_grad()

@@ -21,6 +21,12 @@ import painter
 from studio import say
 
 
+def lesson(easel, rows, **options):
+    """A lesson on pictures as they were composed."""
+    pictures, gone = judge.stage(easel, rows, None, **options)
+    return judge.lesson(pictures, rows, gone)
+
+
 def learn(args, book, sprites):
     """A judge of all candidates, from pictures without an autoencoder."""
     easel = painter.Painter(sprites, judge.SIDE, args.device)
@@ -33,7 +39,7 @@ def learn(args, book, sprites):
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * budget.rate(step)
         with torch.autocast(args.device, torch.bfloat16):
-            cost = judge.loss(model, *judge.lesson(easel, batch, None))
+            cost = judge.loss(model, *lesson(easel, batch))
         optimiser.zero_grad()
         cost.backward()
         optimiser.step()
@@ -50,7 +56,7 @@ def mistakes(model, easel, book, args, rounds):
     rows = painter.to_torch(bank.make(book, rounds * 256, 78, args.processes, shapes=0.03))
     for start in range(0, rounds * 256, 64):
         batch = {k: v[start:start + 64].to(args.device) for k, v in rows.items()}
-        crops, kind, _ = judge.lesson(easel, batch, None, missing=0.0)
+        crops, kind, _ = lesson(easel, batch, missing=0.0)
         said = model(crops)[0].argmax(1)
         counts.index_put_((kind.cpu(), said.cpu()), torch.ones(len(kind)), accumulate=True)
     say(f"right: {counts.diagonal().sum() / counts.sum():.4f} of {int(counts.sum())} crops")

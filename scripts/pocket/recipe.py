@@ -36,21 +36,21 @@ RECIPES = {
     "gpu": dict(
         concepts=224, styles=3, length=32, autoencoder=AUTOENCODERS["large"], bank=1_000_000, processes=16,
         flux=_flux(256, 3, 6, 256, 128) | dict(size=256), sd3=_sd3(5, 192, 64, 96, 256) | dict(size=128),
-        minutes=dict(autoencoder=2.5, judge=1.0, text=0.6, flow=8.0, straighten=4.0),
+        minutes=dict(autoencoder=2.5, decoder=0, judge=1.0, text=0.6, flow=8.0, straighten=4.0),
         batch=dict(autoencoder=48, judge=192, text=512, flow=512, straighten=512, sample=512),
-        pool=49_152, fresh=128, fresh_every=1, crop=128, pairs=150_000, prompts=2000, compile=True, tf32=True),
+        pool=49_152, fresh=128, fresh_every=1, crop=128, judged=16_384, pairs=150_000, prompts=2000, compile=True, tf32=True),
     "cpu": dict(
         concepts=56, styles=1, length=24, autoencoder=AUTOENCODERS["small"], bank=150_000, processes=1,
         flux=_flux(192, 2, 4, 128, 64) | dict(size=128), sd3=_sd3(4, 128, 32, 64, 128) | dict(size=128),
-        minutes=dict(autoencoder=45, judge=12, text=6, flow=420, straighten=120),
-        batch=dict(autoencoder=8, judge=24, text=128, flow=48, straighten=48, sample=32),
-        pool=6144, fresh=24, fresh_every=12, crop=64, pairs=6000, prompts=500, compile=False, tf32=False),
+        minutes=dict(autoencoder=60, decoder=30, judge=12, text=6, flow=420, straighten=120),
+        batch=dict(autoencoder=16, judge=48, text=128, flow=96, straighten=96, sample=32),
+        pool=6144, fresh=24, fresh_every=6, crop=64, judged=2400, pairs=6000, prompts=500, compile=True, tf32=False),
     "smoke": dict(
         concepts=6, styles=1, length=24, autoencoder=AUTOENCODERS["least"], bank=400, processes=1,
         flux=_flux(64, 1, 1, 64, 32) | dict(size=64), sd3=_sd3(2, 128, 32, 64, 64) | dict(size=64),
-        minutes=dict(autoencoder=0.1, judge=0.1, text=0.1, flow=0.1, straighten=0.1),
+        minutes=dict(autoencoder=0.1, decoder=0.1, judge=0.1, text=0.1, flow=0.1, straighten=0.1),
         batch=dict(autoencoder=4, judge=8, text=32, flow=8, straighten=8, sample=8),
-        pool=64, fresh=8, fresh_every=4, crop=32, pairs=16, prompts=8, compile=False, tf32=False),
+        pool=64, fresh=8, fresh_every=4, crop=32, judged=24, pairs=16, prompts=8, compile=False, tf32=False),
 }
 FAMILIES = ("flux", "sd3")
 STEPS = 4

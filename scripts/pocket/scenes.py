@@ -10,6 +10,8 @@ import words
 MOST = 5
 JITTER = 0.03  # of half the picture, either way, in place; and of the size
 
+SHAPES_ALONE = 0.12  # share of the training scenes
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -106,7 +108,9 @@ def draw(rng, book, shapes=0.2, layouts=None):
 
 
 def for_training(rng, book, **options):
-    """A scene that training may see."""
+    """A scene that training may see; some are of shapes alone, which are told apart by their colours only."""
+    if rng.random() < SHAPES_ALONE:
+        options = options | dict(shapes=1.0)
     while is_heldout(book, scene := draw(rng, book, **options)):
         pass
     return scene

@@ -39,7 +39,7 @@ class Studio:
         r = self.recipe
         self.book = concepts.Book(concepts.chosen(r["concepts"]), styles=r["styles"], length=r["length"])
         folder = Path(data) if data else concepts.HERE / "data"
-        self.sprites, self.entries, self.sources = atlas.load(folder, self.book)
+        self.sprites, self.entries, self.about = atlas.load(folder, self.book)
         self.painters = {}
         self.out.mkdir(parents=True, exist_ok=True)
         self._same_vocabulary()

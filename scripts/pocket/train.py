@@ -4,6 +4,7 @@
     python train.py PHASE --recipe gpu|cpu|smoke --out DIR [--family flux|sd3] [--minutes N]
 
     autoencoder   pictures to latents and back; both families share it
+    decoder       the autoencoder's decoder goes on alone; latents stay as they are
     judge         the classifier of the evaluation, on real pictures after the autoencoder
     text          the encoders learn what a caption says, by classification
     flow          the transformer learns the velocity from noise to latents, the encoders go along slowly
@@ -15,7 +16,7 @@ import importlib
 
 import recipe
 
-PHASES = ("autoencoder", "judge", "text", "flow", "straighten")
+PHASES = ("autoencoder", "decoder", "judge", "text", "flow", "straighten")
 
 
 def arguments():
