@@ -28,7 +28,7 @@ pub enum Action {
         ticket: Ticket,
         /// What to print, in supervisorctl's words.
         lines: Vec<String>,
-        /// Every line is good news.
+        /// Nothing went wrong; what was so already did not.
         success: bool,
     },
     /// Make a worker process. Comes back as `WorkerStarted` or `WorkerStartFailed`.

@@ -229,6 +229,7 @@ impl Pool {
             ready: None,
             jobs_done: 0,
             footprint: None,
+            stretched: false,
             load_failure: None,
             outdated: false,
             life: Lifecycle::Starting { reservation },

@@ -32,6 +32,7 @@ mod job;
 mod model;
 mod moment;
 mod operator;
+mod parameters;
 mod placement;
 mod pool;
 mod progress;

@@ -47,8 +47,13 @@ impl Order {
     }
 
     fn error(&mut self, name: impl std::fmt::Display, what: &str) {
-        self.lines.push(format!("{name}: ERROR ({what})"));
+        self.settled(name, what);
         self.success = false;
+    }
+
+    /// What was so already is told as supervisorctl tells it, and is no failure.
+    fn settled(&mut self, name: impl std::fmt::Display, what: &str) {
+        self.lines.push(format!("{name}: ERROR ({what})"));
     }
 }
 
@@ -63,7 +68,7 @@ impl Pool {
             if told == 0 && *target != Target::All {
                 let slot = aim.slot.unwrap_or(0);
                 let name = format!("{}:{slot}", self.model(id).spec.key);
-                order.error(name, "not running");
+                order.settled(name, "not running");
             }
             let nobody_left = self.live(self.model(id)).next().is_none();
             let model = self.model_mut(id);
@@ -86,7 +91,7 @@ impl Pool {
                 worker.is_resident() && aim.slot.is_none_or(|slot| worker.name.slot == slot)
             });
             match running.map(|worker| worker.name.clone()) {
-                Some(name) if *target != Target::All => order.error(name, "already started"),
+                Some(name) if *target != Target::All => order.settled(name, "already started"),
                 Some(_) => {}
                 None => {
                     let least = aim.slot.map_or(1, |slot| slot.saturating_add(1));
@@ -296,12 +301,11 @@ impl Pool {
         model.kept = workers;
         model.stopped &= workers == 0;
         let floor = self.model(id).floor(&self.settings);
-        let surplus = self.live(self.model(id)).filter(|worker| worker.is_idle());
-        let surplus: Vec<Generation> = surplus
-            .map(|worker| worker.generation)
-            .skip(floor)
-            .collect();
-        for worker in surplus {
+        let surplus = self.live(self.model(id)).count().saturating_sub(floor);
+        let idle = self.live(self.model(id)).filter(|worker| worker.is_idle());
+        let idle: Vec<Generation> = idle.map(|worker| worker.generation).collect();
+        // The youngest go; those with a job stay until the idle time takes them.
+        for worker in idle.into_iter().rev().take(surplus) {
             self.end_worker(turn, worker, StopReason::Operator);
         }
         turn.acknowledge(ticket, vec![format!("{key}: scaled to {workers}")], true);

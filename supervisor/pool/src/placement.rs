@@ -319,6 +319,8 @@ impl Pool {
             },
         );
         let id = to.model;
+        let more = extra.as_ref().map(|extra| extra.amount().total());
+        to.stretched |= more.is_some_and(|more| more > Mebibytes::ZERO);
         to = to.turned(turn.now, |life| life.busy(extra, attempt));
         self.workers.insert(worker, to);
         self.tell_places(turn, id);

@@ -108,15 +108,17 @@ impl Pool {
     }
 
     /// A worker that holds more than was promised to it is promised more, as far as there is room;
-    /// the next one of its model is promised what the worst one held.
+    /// the next one of its model is promised what the worst one held that drew usual pictures only.
     pub(crate) fn footprint_measured(&mut self, id: Generation, footprint: Footprint) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         worker.footprint = Some(footprint);
-        let worst = &mut self.models[worker.model.0].worst;
-        worst.host = worst.host.max(footprint.host);
-        worst.device = worst.device.max(footprint.device);
+        if !worker.stretched {
+            let worst = &mut self.models[worker.model.0].worst;
+            worst.host = worst.host.max(footprint.host);
+            worst.device = worst.device.max(footprint.device);
+        }
         let Lifecycle::Idle { reservation } = &worker.life else {
             return;
         };

@@ -1,5 +1,5 @@
 //! Walks every state of a worker through every event about it and compares the table with
-//! `STATES.md`, which ARCHITECTURE.md shows. `POOL_STATES=write` writes the file anew.
+//! `STATES.md` beside this crate. `POOL_STATES=write` writes the file anew.
 
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;

@@ -38,6 +38,9 @@ pub(crate) struct Worker {
     pub(crate) ready: Option<Moment>,
     pub(crate) jobs_done: u64,
     pub(crate) footprint: Option<Footprint>,
+    /// It has drawn a picture that took more than its start booked: what it holds since then says nothing
+    /// about what the next worker of its model needs.
+    pub(crate) stretched: bool,
     /// What it said about a load that failed.
     pub(crate) load_failure: Option<String>,
     /// Its model changed under it: it leaves as soon as it is idle.

@@ -143,7 +143,9 @@ impl Orders {
                 *success && text.contains(&format!("scaled to {workers}"))
             }
             Verb::Stop => {
-                *success == (order.all || !order.workers.is_empty())
+                let settled = order.workers.is_empty() && !order.all;
+                *success
+                    && text.contains("ERROR (not running)") == settled
                     && stopped(scene, &order, &text)
             }
             Verb::Restart => {
@@ -224,7 +226,7 @@ fn started(scene: &Scene, trouble: &Trouble, order: &Order, text: &str, success:
         return false;
     }
     if text.contains("already started") {
-        return order.verb == Verb::Start && !order.all && order.already > 0;
+        return success && order.verb == Verb::Start && !order.all && order.already > 0;
     }
     if order.verb == Verb::Start && !order.all && order.already > 0 {
         return false;

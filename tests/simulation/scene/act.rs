@@ -83,6 +83,7 @@ impl Scene {
             progressed: now,
             permille: 0,
             footprint: None,
+            stretched: false,
             outdated: false,
             was_loading: true,
             jobs_done: 0,
@@ -111,6 +112,7 @@ impl Scene {
         if let Some(hand) = self.workers.get_mut(&run.worker) {
             (hand.life, hand.since, hand.progressed) = (Life::Busy(run.job), now, now);
             hand.extra = extra;
+            hand.stretched |= extra > Mebibytes::ZERO;
         }
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Hand {
     pub(crate) progressed: Moment,
     pub(crate) permille: u16,
     pub(crate) footprint: Option<Footprint>,
+    /// It drew a picture larger than usual.
+    pub(crate) stretched: bool,
     pub(crate) outdated: bool,
     pub(crate) was_loading: bool,
     pub(crate) jobs_done: u64,

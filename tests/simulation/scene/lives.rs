@@ -55,10 +55,12 @@ impl Scene {
         };
         hand.footprint = Some(seen);
         let (device, idle, key) = (hand.device, hand.is_idle(), hand.name.model.clone());
-        let mut wanted = hand.promised.clone();
-        let model = self.model_mut(&key);
-        model.worst.host = model.worst.host.max(seen.host);
-        model.worst.device = model.worst.device.max(seen.device);
+        let (mut wanted, stretched) = (hand.promised.clone(), hand.stretched);
+        if !stretched {
+            let model = self.model_mut(&key);
+            model.worst.host = model.worst.host.max(seen.host);
+            model.worst.device = model.worst.device.max(seen.device);
+        }
         let mut more = Parts::new();
         for (at, part) in &mut wanted {
             let holds = match (device, *at) {
