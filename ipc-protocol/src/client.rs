@@ -26,7 +26,7 @@ use crate::connection::{self, ConnectionError};
 use crate::failure::Failure;
 use crate::ids::JobId;
 use crate::messages::client::{
-    Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Verb,
+    Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Told, Verb,
 };
 use crate::request::ImageRequest;
 use crate::segment::preview_size;
@@ -161,10 +161,10 @@ impl Client {
     }
 
     /// Asks for an operator's verb and returns what was done, line by line.
-    pub fn operate(&mut self, verb: Verb) -> Result<Vec<String>, ClientError> {
+    pub fn operate(&mut self, verb: Verb) -> Result<Told, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Operate(verb))?;
         match connection::read(&mut &*self.stream)? {
-            FromPool::Told { lines } => Ok(lines),
+            FromPool::Told(told) => Ok(told),
             FromPool::Refused(failure) => Err(failure.into()),
             other => Err(unexpected(&other)),
         }

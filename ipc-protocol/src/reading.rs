@@ -31,10 +31,14 @@ pub struct UnknownWord {
     pub nearest: Option<String>,
 }
 
+/// A word as it is reported: no longer than [`WORD_BYTES_MAX`].
+pub fn short(text: &str) -> String {
+    text[..text.floor_char_boundary(WORD_BYTES_MAX)].to_owned()
+}
+
 impl UnknownWord {
-    /// A word as it is reported: no longer than [`WORD_BYTES_MAX`].
+    /// Both as they are reported.
     pub fn new(word: &str, nearest: Option<&str>) -> Self {
-        let short = |text: &str| text[..text.floor_char_boundary(WORD_BYTES_MAX)].to_owned();
         Self {
             word: short(word),
             nearest: nearest.map(short),

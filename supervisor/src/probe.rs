@@ -25,14 +25,14 @@ pub fn host_memory() -> Mebibytes {
     Mebibytes(bytes >> 20)
 }
 
-/// What a process holds now: its proportional share of every page, in mebibytes; `None` once it is gone.
-pub fn footprint(pid: u32) -> Option<Mebibytes> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let kib: u64 = rollup
+/// Most memory that a process has held, in bytes; nothing once it is gone.
+pub fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib: u64 = status
         .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
+        .find_map(|line| line.strip_prefix("VmHWM:"))
         .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok())?;
-    Some(Mebibytes::holding(kib * 1024))
+    Some(kib * 1024)
 }
 
 #[cfg(test)]
@@ -42,7 +42,8 @@ mod tests {
     #[test]
     fn the_machine_has_memory_and_this_process_holds_some() {
         assert!(host_memory() > Mebibytes::ZERO);
-        let held = footprint(std::process::id()).expect("this process is alive");
-        assert!(held > Mebibytes::ZERO && held < host_memory());
+        let held = peak_bytes(std::process::id()).expect("this process is alive");
+        assert!(held > 0 && Mebibytes::holding(held) < host_memory());
+        assert_eq!(peak_bytes(0), None);
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::client::{Target, Verb};
 use ipc_protocol::request::ImageRequest;
@@ -128,10 +128,14 @@ impl TextToImagePool {
     pub async fn spawn_text_to_image_worker(&self, key: &str) -> Result<(), PoolError> {
         let model =
             ModelKey::new(key).map_err(|why| Failure::new(FailureKind::UnknownModel, why))?;
-        self.handle
+        let told = self
+            .handle
             .operate(Verb::Start(Target::Model(model)))
-            .await
-            .map(drop)
+            .await?;
+        if told.success {
+            return Ok(());
+        }
+        Err(Failure::new(FailureKind::Internal, told.lines.join("; ")))
     }
 
     /// Draws one picture; the stream ends with exactly one `Complete` or `Error`.
@@ -143,6 +147,10 @@ impl TextToImagePool {
         device: DeviceWish,
     ) -> ImageStream {
         let size = config.width.zip(config.height);
+        if size.is_none() && (config.width.is_some() || config.height.is_some()) {
+            let what = "width and height go together: name both or neither".to_owned();
+            return ImageStream::Refused(Failure::bad_value(Field::Size, what));
+        }
         let request = ImageRequest {
             model: Some(key.to_owned()),
             size: size.map(|(width, height)| PictureSize { width, height }),
@@ -184,44 +192,47 @@ pub enum ImageStream {
 }
 
 impl ImageStream {
-    /// The next chunk; `None` after the terminal one.
+    /// The next chunk; `None` after the terminal one. A call that is given up loses nothing: the next one
+    /// gets the chunk.
     pub async fn next(&mut self) -> Option<ImageGenerationChunk> {
-        match std::mem::replace(self, Self::Ended) {
-            Self::Ended => None,
-            Self::Refused(failure) => Some(ImageGenerationChunk::Error(failure)),
-            Self::Ongoing(mut ongoing) => loop {
-                let chunk = match ongoing.updates.recv().await {
-                    Some(Update::Progress {
-                        progress:
-                            Progress::Step {
-                                index,
-                                total,
-                                elapsed,
-                            },
-                        ..
-                    }) => ImageGenerationChunk::Step {
-                        index,
-                        total,
-                        elapsed,
-                    },
-                    Some(Update::Progress { .. } | Update::Preview { .. }) => continue,
-                    Some(Update::Picture(picture)) => {
-                        return Some(ImageGenerationChunk::Complete(picture));
-                    }
-                    Some(Update::Failed { failure, .. }) => {
-                        return Some(ImageGenerationChunk::Error(failure));
-                    }
-                    None => {
-                        let gone = "the pool ended before the picture was finished";
-                        return Some(ImageGenerationChunk::Error(Failure::new(
-                            FailureKind::Draining,
-                            gone,
-                        )));
-                    }
-                };
-                *self = Self::Ongoing(ongoing);
-                return Some(chunk);
+        let chunk = match self {
+            Self::Ended => return None,
+            Self::Refused(failure) => ImageGenerationChunk::Error(failure.clone()),
+            Self::Ongoing(ongoing) => loop {
+                if let Some(chunk) = chunk(ongoing.updates.recv().await) {
+                    break chunk;
+                }
             },
+        };
+        if !matches!(chunk, ImageGenerationChunk::Step { .. }) {
+            *self = Self::Ended;
         }
+        Some(chunk)
     }
+}
+
+/// What an update is to whoever draws one picture; nothing where it says only how a job waits.
+fn chunk(update: Option<Update>) -> Option<ImageGenerationChunk> {
+    Some(match update {
+        Some(Update::Progress {
+            progress:
+                Progress::Step {
+                    index,
+                    total,
+                    elapsed,
+                },
+            ..
+        }) => ImageGenerationChunk::Step {
+            index,
+            total,
+            elapsed,
+        },
+        Some(Update::Progress { .. } | Update::Preview { .. }) => return None,
+        Some(Update::Picture(picture)) => ImageGenerationChunk::Complete(picture),
+        Some(Update::Failed { failure, .. }) => ImageGenerationChunk::Error(failure),
+        None => {
+            let gone = "the pool ended before the picture was finished";
+            ImageGenerationChunk::Error(Failure::new(FailureKind::Draining, gone))
+        }
+    })
 }

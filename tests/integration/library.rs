@@ -59,6 +59,44 @@ fn a_stream_has_its_steps_and_exactly_one_end() {
 }
 
 #[test]
+fn a_chunk_that_nobody_waited_for_to_the_end_is_the_next_one() {
+    with_pool(async |pool| {
+        let config = ImageGenerationConfig::default();
+        let mut stream = pool
+            .generate_image("syn", "anything", &config, DeviceWish::Auto)
+            .await;
+        // The worker is not even there: this call is given up for certain.
+        let given_up = tokio::time::timeout(Duration::ZERO, stream.next()).await;
+        assert!(given_up.is_err());
+        let mut steps = 0;
+        while let ImageGenerationChunk::Step { .. } = stream.next().await.expect("an end") {
+            steps += 1;
+        }
+        assert_eq!(steps, 4);
+    });
+}
+
+#[test]
+fn what_cannot_be_is_an_error_of_the_library_too() {
+    with_pool(async |pool| {
+        let unknown = pool.spawn_text_to_image_worker("nonsense").await;
+        assert!(unknown.is_err_and(|why| why.message.contains("no such process")));
+        let config = ImageGenerationConfig {
+            width: Some(256),
+            ..ImageGenerationConfig::default()
+        };
+        let mut stream = pool
+            .generate_image("syn", "anything", &config, DeviceWish::Auto)
+            .await;
+        let refused = stream.next().await;
+        assert!(
+            matches!(refused, Some(ImageGenerationChunk::Error(why)) if why.message.contains("both or neither"))
+        );
+        assert!(stream.next().await.is_none());
+    });
+}
+
+#[test]
 fn an_error_is_the_streams_only_item() {
     with_pool(async |pool| {
         let config = ImageGenerationConfig::default();

@@ -1,5 +1,8 @@
 //! `status`, `stop` and `shutdown`: what they print, and the codes they end with.
 
+use ipc_protocol::client::Update;
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::status::{WorkerState, WorkerStatus};
 use serde_json::Value;
 use tests::daemon::Daemon;
 use tests::world::World;
@@ -90,6 +93,43 @@ fn status_of_something_that_does_not_run_is_3_and_of_nothing_known_4() {
         .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
     daemon.imagepool(&["status", "syn"]).ended_with(0);
     daemon.imagepool(&["status", "syn:0"]).ended_with(0);
+}
+
+#[test]
+fn a_model_runs_when_one_of_its_workers_does() {
+    let daemon = Daemon::start(&QUICK.replace("load_ms = 1,", "load_ms = 5000,"));
+    daemon.imagepool(&["scale", "syn", "1"]).succeeded();
+    let ready = |count| {
+        let patience = tests::program::PATIENCE;
+        daemon.stderr.wait_for("Worker is ready.", count, patience);
+    };
+    ready(1);
+    daemon.imagepool(&["scale", "syn", "2"]).succeeded();
+    daemon.imagepool(&["status", "syn"]).ended_with(0);
+    daemon.imagepool(&["status", "syn:1"]).ended_with(3);
+    ready(2);
+    daemon.imagepool(&["status", "syn:1"]).ended_with(0);
+}
+
+#[test]
+fn scaling_down_counts_the_workers_that_draw() {
+    let daemon = Daemon::start(&QUICK.replace("step_ms = 1,", "step_ms = 1000,"));
+    daemon.imagepool(&["scale", "syn", "3"]).succeeded();
+    let patience = tests::program::PATIENCE;
+    daemon.stderr.wait_for("Worker is ready.", 3, patience);
+    let mut client = daemon.client();
+    let request = ImageRequest::new("a");
+    let mut drawing = client.generate(&request).expect("accepted");
+    let step = drawing.find(|update| matches!(update, Ok(Update::Step { .. })));
+    assert!(step.is_some(), "one of the three draws");
+    daemon.imagepool(&["scale", "syn", "1"]).succeeded();
+    let status = daemon.status();
+    let running = |worker: &&WorkerStatus| worker.state == WorkerState::Running;
+    let workers: Vec<_> = status.workers.iter().filter(running).collect();
+    assert!(
+        workers.len() == 1 && workers[0].job.is_some(),
+        "{workers:?}"
+    );
 }
 
 #[test]

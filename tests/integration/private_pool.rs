@@ -44,11 +44,14 @@ fn a_private_pool_is_asked_to_wait_for_nothing_when_the_request_is_refused() {
     let output = world
         .imagepool(&["generate", "a", "--size", "17x33", "-o", "a.png"])
         .ended_with(2);
-    assert!(
-        output
-            .stderr
-            .lines()
-            .any(|line| line.starts_with("imagepool: size: "))
-    );
+    // Before anything else, so that a program finds it.
+    assert!(output.stderr.starts_with("imagepool: size: "));
     assert!(world.processes().is_empty());
+}
+
+#[test]
+fn a_private_pool_leaves_although_a_model_is_to_have_a_worker_always() {
+    let world = World::new("[models.pocket-flux]\npinned = true");
+    world.imagepool(&ASK).succeeded();
+    assert!(world.processes().is_empty(), "{:?}", world.processes());
 }

@@ -194,10 +194,7 @@ pub enum FromPool {
     /// A part of a status report.
     Status(StatusPart),
     /// A verb was carried out.
-    Told {
-        /// What happened, a line per thing it happened to.
-        lines: Vec<String>,
-    },
+    Told(Told),
     /// The request is no job yet: the files of its model are being fetched, and no clock of it runs.
     Fetching(Fetching),
 }
@@ -226,6 +223,15 @@ pub struct Fetching {
     pub here_bytes: u64,
     /// Bytes in all; 0 until that is known.
     pub all_bytes: u64,
+}
+
+/// What became of an operator's verb.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Told {
+    /// What happened, a line per thing it happened to.
+    pub lines: Vec<String>,
+    /// Nothing went wrong; what was so already did not.
+    pub success: bool,
 }
 
 /// What the pool made of a request.

@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read};
 use ipc_protocol::codec::CodecError;
 use ipc_protocol::connection::{self, ConnectionError};
 use ipc_protocol::frame::{self, BODY_BYTES_MAX, FrameError, HEADER_BYTES, Message};
-use ipc_protocol::messages::client::{FromPool, ToPool};
+use ipc_protocol::messages::client::{FromPool, ToPool, Told};
 use ipc_protocol::messages::worker::{FromWorker, ToWorker};
 
 use crate::samples;
@@ -60,7 +60,11 @@ fn a_length_over_the_cap_is_refused_before_the_body_is_read() {
 #[test]
 fn a_message_over_its_cap_is_not_sent() {
     let lines = vec!["x".repeat(1000); 70];
-    let error = frame::encode(&FromPool::Told { lines }).expect_err("70 kB");
+    let error = frame::encode(&FromPool::Told(Told {
+        lines,
+        success: true,
+    }))
+    .expect_err("70 kB");
     assert!(matches!(
         error,
         FrameError::TooLong { .. } | FrameError::Codec(_)
@@ -89,7 +93,10 @@ fn what_does_not_begin_like_a_frame_is_not_one() {
 
 #[test]
 fn a_side_cannot_say_what_only_the_other_may() {
-    let told = FromPool::Told { lines: Vec::new() };
+    let told = FromPool::Told(Told {
+        lines: Vec::new(),
+        success: true,
+    });
     let bytes = frame::encode(&told).expect("an empty list");
     let error = connection::read::<ToPool>(&mut bytes.as_slice()).expect_err("a client's kind");
     assert!(matches!(

@@ -4,7 +4,7 @@ use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::{
-    Accepted, Fetching, FromPool, JobReport, ReceiptFacts, Target, ToPool, Verb,
+    Accepted, Fetching, FromPool, JobReport, ReceiptFacts, Target, ToPool, Told, Verb,
 };
 use ipc_protocol::messages::worker::{
     FromWorker, JobFault, ModelSource, Order, Timings, ToWorker, Welcome,
@@ -120,9 +120,10 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
         ),
         (
             "FromPool::Told",
-            FromPool::Told {
+            FromPool::Told(Told {
                 lines: vec!["pocket-flux:0: stopped".into(), String::new()],
-            },
+                success: true,
+            }),
         ),
     ];
     samples.extend(status_parts().map(|(name, part)| (name, FromPool::Status(part))));

@@ -107,7 +107,7 @@ impl Client {
                 },
                 ToPool::Operate(verb) => {
                     let answer = match self.handle.operate(verb).await {
-                        Ok(lines) => FromPool::Told { lines },
+                        Ok(told) => FromPool::Told(told),
                         Err(failure) => FromPool::Refused(failure.fitting()),
                     };
                     self.say(&answer).await?;

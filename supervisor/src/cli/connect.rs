@@ -48,9 +48,14 @@ pub fn pool(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError
     if let Some(client) = daemon_if_any(reach)? {
         return Ok((client, None));
     }
-    if !reach.quiet {
-        eprintln!("imagepool: no daemon runs; a private pool draws this and leaves");
-    }
     let private = PrivatePool::start(reach)?;
     Ok((private.connect()?, Some(private)))
+}
+
+/// Says that a pool which nobody asked for draws. Only once a request is accepted: a refused value is the first
+/// line on stderr.
+pub fn say_who_draws(reach: &Reach, private: Option<&PrivatePool>) {
+    if private.is_some() && !reach.private && !reach.quiet {
+        eprintln!("imagepool: no daemon runs; a private pool draws this and leaves");
+    }
 }

@@ -30,7 +30,7 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         arguments.force,
         format,
     )?;
-    let (mut client, _private) = connect::pool(reach)?;
+    let (mut client, private) = connect::pool(reach)?;
     let canceller = client.canceller();
     let mut fetch = None;
     let drawing = client.generate_told(&request, |far| {
@@ -41,6 +41,7 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
     if let Some(fetch) = fetch {
         fetch.finish();
     }
+    connect::say_who_draws(reach, private.as_ref());
     let interrupted = interrupt::cancels(canceller, &drawing.accepted);
     let easel = Easel {
         accepted: drawing.accepted.clone(),
@@ -53,10 +54,13 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         quiet: reach.quiet,
         remarked: Cell::new(false),
     };
-    let mut failed = None;
+    let mut failed: Option<CommandError> = None;
     for update in drawing {
-        if let Err(error) = easel.take(update?) {
-            failed = failed.or(Some(error));
+        let taken = easel.take(update?).err();
+        let earlier = taken.and_then(|error| failed.replace(error));
+        // Each picture that failed is told; the last one by whoever called.
+        if let Some(earlier) = earlier.filter(|_| !interrupted.load(Ordering::Acquire)) {
+            earlier.tell(json);
         }
     }
     easel.progress.finish();

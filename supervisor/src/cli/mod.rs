@@ -100,6 +100,14 @@ impl CommandError {
         }
     }
 
+    /// Says it on stderr, and with `--json` on stdout.
+    pub fn tell(&self, json: bool) {
+        eprintln!("imagepool: {self}");
+        if json {
+            say::line(self.json());
+        }
+    }
+
     /// `{"error":{"kind","field","message"}}`
     pub fn json(&self) -> serde_json::Value {
         let (kind, field, message) = match self {
@@ -152,10 +160,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("imagepool: {error}");
-            if json {
-                say::line(error.json());
-            }
+            error.tell(json);
             ExitCode::from(error.exit_code())
         }
     }

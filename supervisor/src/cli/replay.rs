@@ -39,9 +39,10 @@ pub fn run(reach: &Reach, file: &Path, json: bool) -> Result<u8, CommandError> {
 /// Asks the pool that `generate` would ask; gives the picture, and the receipt that it has now.
 fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandError> {
     let request = receipt.request()?;
-    let (mut client, _private) = connect::pool(reach)?;
+    let (mut client, private) = connect::pool(reach)?;
     let canceller = client.canceller();
     let drawing = client.generate(&request)?;
+    connect::say_who_draws(reach, private.as_ref());
     let accepted = drawing.accepted.clone();
     let interrupted = interrupt::cancels(canceller, &accepted);
     let progress = Progress::start(&accepted, reach.quiet);

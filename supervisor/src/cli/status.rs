@@ -34,7 +34,13 @@ pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandErr
     };
     for line in lines.iter().filter(wanted) {
         let expected = line.pinned || names.iter().any(|name| line.is_called(name));
-        if expected && line.state != WorkerState::Running && code == 0 {
+        // A model runs when one of its workers does; a worker that was named runs itself.
+        let alone = names.contains(&line.name);
+        let runs = |other: &Line| {
+            other.state == WorkerState::Running && (!alone || other.name == line.name)
+        };
+        let serves = |other: &&Line| other.model == line.model;
+        if expected && code == 0 && !lines.iter().filter(serves).any(runs) {
             code = NOT_RUNNING;
         }
         if !json {

@@ -3,7 +3,7 @@
 use ipc_protocol::client::Client;
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{ModelKey, WorkerName};
-use ipc_protocol::messages::client::{Target, Verb};
+use ipc_protocol::messages::client::{Target, Told, Verb};
 use ipc_protocol::version::BUILD;
 
 use super::args::{Quarantine, Reach};
@@ -15,10 +15,14 @@ pub fn each(
     names: &[String],
     verb: impl Fn(Target) -> Verb,
 ) -> Result<u8, CommandError> {
+    let targets: Vec<Target> = names
+        .iter()
+        .map(|name| target(name))
+        .collect::<Result<_, _>>()?;
     let mut client = connect::daemon(reach)?;
     let mut code = 0;
-    for name in names {
-        code = code.max(print(client.operate(verb(target(name)?))?));
+    for target in targets {
+        code = code.max(print(client.operate(verb(target))?));
     }
     Ok(code)
 }
@@ -55,16 +59,9 @@ pub fn quarantine(reach: &Reach, what: Option<Quarantine>) -> Result<u8, Command
 }
 
 /// Prints lines; the code is supervisorctl's: what was so already is no error, anything else is 1.
-fn print(lines: Vec<String>) -> u8 {
-    let mut code = 0;
-    for line in lines {
-        let settled = line.contains("(not running)") || line.contains("(already started)");
-        if line.contains(": ERROR (") && !settled {
-            code = 1;
-        }
-        say::line(line);
-    }
-    code
+fn print(told: Told) -> u8 {
+    told.lines.iter().for_each(say::line);
+    u8::from(!told.success)
 }
 
 /// `shutdown`: drains; `Shut down` is printed when the process is gone.

@@ -141,6 +141,8 @@ pub struct Limits {
     pub prompt_bytes: usize,
     /// Largest picture.
     pub max_pixels: u64,
+    /// Finished pictures of detached jobs together.
+    pub result_mb: u64,
 }
 
 impl Default for Limits {
@@ -149,6 +151,7 @@ impl Default for Limits {
         Self {
             prompt_bytes: settings.prompt_bytes,
             max_pixels: settings.max_pixels,
+            result_mb: 512,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{Fetching, Verb};
+use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::StatusReport;
@@ -44,7 +44,7 @@ pub(super) enum Ask {
     Status(oneshot::Sender<StatusReport>),
     Operate {
         verb: Verb,
-        told: oneshot::Sender<Result<Vec<String>, Failure>>,
+        answer: oneshot::Sender<Result<Told, Failure>>,
     },
     HasWorkers {
         model: String,
@@ -236,10 +236,10 @@ impl Handle {
     }
 
     /// Carries out an operator's verb; returns what happened, line by line.
-    pub async fn operate(&self, verb: Verb) -> Result<Vec<String>, Failure> {
-        let (told, answer) = oneshot::channel();
-        self.send(Ask::Operate { verb, told }).await?;
-        answer.await.map_err(|_| gone())?
+    pub async fn operate(&self, verb: Verb) -> Result<Told, Failure> {
+        let (answer, told) = oneshot::channel();
+        self.send(Ask::Operate { verb, answer }).await?;
+        told.await.map_err(|_| gone())?
     }
 
     /// Whether a model has a live worker.

@@ -44,6 +44,7 @@ pub(super) struct WorkerHand {
 /// What exists once the process does.
 #[derive(Debug)]
 struct Body {
+    pid: u32,
     link: Link,
     signaller: Signaller,
     segment: Segment,
@@ -79,15 +80,21 @@ impl WorkerHand {
     }
 
     /// The process exists.
-    pub fn embody(&mut self, link: Link, signaller: Signaller, segment: Segment) {
+    pub fn embody(&mut self, pid: u32, link: Link, signaller: Signaller, segment: Segment) {
         if let Some(signal) = self.owed.take() {
             signaller.send(signal);
         }
         self.body = Some(Body {
+            pid,
             link,
             signaller,
             segment,
         });
+    }
+
+    /// Its process, once there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.body.as_ref().map(|body| body.pid)
     }
 
     /// Queues a frame; a worker without a socket is as deaf as one that does not read it.

@@ -2,18 +2,20 @@
 //! what we know of it.
 
 use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::ids::Generation;
+use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
+use ipc_protocol::reading::Reading;
+use ipc_protocol::segment::Slot;
+use ipc_protocol::units::{Mebibytes, PictureSize};
 use ipc_protocol::version::{PROTOCOL, mismatch};
-use pool::{Event, Exit, Fault, Footprint};
+use pool::{Event, Exit, Fault, Footprint, Phases};
 use tokio::sync::mpsc;
-
-use ipc_protocol::units::Mebibytes;
 
 use super::handle::Update;
 use super::hands::{Drawn, FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
 use crate::link::{Heard, Link};
+use crate::probe;
 use crate::process::{stderr, watch};
 use crate::telemetry;
 
@@ -97,7 +99,7 @@ impl Driver {
         });
         match link {
             Ok(link) => {
-                hand.embody(link, signaller, segment);
+                hand.embody(pid, link, signaller, segment);
                 let greeted = hand.say(welcome);
                 self.happen(Event::WorkerStarted { worker, pid });
                 if greeted.is_err() {
@@ -130,16 +132,13 @@ impl Driver {
                 because,
             } => {
                 self.computes(worker, dtype, because.as_deref());
-                self.happen(Event::WorkerReady {
-                    worker,
-                    footprint: Some(host_footprint(peak_bytes)),
-                });
+                let footprint = self.footprint(worker, peak_bytes);
+                self.happen(Event::WorkerReady { worker, footprint });
             }
             FromWorker::Heartbeat { resident_bytes } => {
-                self.happen(Event::FootprintMeasured {
-                    worker,
-                    footprint: host_footprint(resident_bytes),
-                });
+                if let Some(footprint) = self.footprint(worker, resident_bytes) {
+                    self.happen(Event::FootprintMeasured { worker, footprint });
+                }
                 self.happen(Event::WorkerHeard { worker });
             }
             FromWorker::Step {
@@ -149,53 +148,14 @@ impl Driver {
                 bytes,
                 preview,
                 ..
-            } => {
-                let Some(hand) = self.workers.get_mut(&worker) else {
-                    return;
-                };
-                let stepped = hand.step(job, step, slot, bytes);
-                let preview = preview.map(|size| Ok((size, hand.preview(size)?)));
-                match stepped.and_then(|()| preview.transpose()) {
-                    Ok(preview) => {
-                        if let Some((size, rgb8)) = preview {
-                            self.tell_door(job, Update::Preview { job, size, rgb8 });
-                        }
-                        self.happen(Event::StepFinished { worker, job, step });
-                    }
-                    Err(what) => self.broke(worker, what),
-                }
-            }
+            } => self.stepped(worker, job, step, (slot, bytes), preview),
             FromWorker::Done {
                 job,
                 size,
                 reading,
                 timings,
                 ..
-            } => {
-                let Some(hand) = self.workers.get_mut(&worker) else {
-                    return;
-                };
-                match hand.picture(job, size) {
-                    Ok((rgb8, dtype)) => {
-                        hand.running = None;
-                        let model = hand.model.clone();
-                        if let Some(job) = self.jobs.get_mut(&job) {
-                            job.drawn = Some(Drawn {
-                                rgb8,
-                                reading,
-                                model,
-                                dtype,
-                            });
-                        }
-                        self.happen(Event::JobFinished {
-                            worker,
-                            job,
-                            phases: phases(timings),
-                        });
-                    }
-                    Err(what) => self.broke(worker, what),
-                }
-            }
+            } => self.drew(worker, job, size, reading, phases(timings)),
             FromWorker::Failed { job, fault } => {
                 if let Some(hand) = self.workers.get_mut(&worker) {
                     hand.running.take_if(|running| running.job == job);
@@ -213,6 +173,74 @@ impl Driver {
                 self.happen(Event::LoadFailed { worker, message });
             }
         }
+    }
+
+    /// A step is finished, and its latents are where the worker says.
+    fn stepped(
+        &mut self,
+        worker: Generation,
+        job: JobId,
+        step: u32,
+        (slot, bytes): (Slot, u64),
+        preview: Option<PictureSize>,
+    ) {
+        let Some(hand) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let stepped = hand.step(job, step, slot, bytes);
+        let preview = preview.map(|size| Ok((size, hand.preview(size)?)));
+        match stepped.and_then(|()| preview.transpose()) {
+            Ok(preview) => {
+                if let Some((size, rgb8)) = preview {
+                    self.tell_door(job, Update::Preview { job, size, rgb8 });
+                }
+                self.happen(Event::StepFinished { worker, job, step });
+            }
+            Err(what) => self.broke(worker, what),
+        }
+    }
+
+    /// A picture is finished: it is copied once and waits for the pool's `Answer`.
+    fn drew(
+        &mut self,
+        worker: Generation,
+        job: JobId,
+        size: PictureSize,
+        reading: Reading,
+        phases: Phases,
+    ) {
+        let Some(hand) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let (rgb8, dtype) = match hand.picture(job, size) {
+            Ok(picture) => picture,
+            Err(what) => return self.broke(worker, what),
+        };
+        hand.running = None;
+        let model = hand.model.clone();
+        if let Some(hand) = self.jobs.get_mut(&job) {
+            hand.drawn = Some(Drawn {
+                rgb8,
+                reading,
+                model,
+                dtype,
+            });
+        }
+        self.happen(Event::JobFinished {
+            worker,
+            job,
+            phases,
+        });
+    }
+
+    /// What a worker says that it holds, and no more than the kernel has seen it hold; nothing once it is gone.
+    fn footprint(&self, worker: Generation, said_bytes: u64) -> Option<Footprint> {
+        let hand = self.workers.get(&worker)?;
+        let bytes = said_bytes.min(probe::peak_bytes(hand.pid()?)?);
+        Some(Footprint {
+            host: Mebibytes::holding(bytes),
+            device: Mebibytes::ZERO,
+        })
     }
 
     fn greeted(&mut self, worker: Generation, protocol: u32, generation: Generation) {
@@ -290,13 +318,6 @@ pub(super) fn tell_later(inbox: mpsc::Sender<Input>, worker: Generation, news: W
             .send(Input::Worker(FromGeneration { worker, news }))
             .await;
     });
-}
-
-fn host_footprint(bytes: u64) -> Footprint {
-    Footprint {
-        host: Mebibytes::holding(bytes),
-        device: Mebibytes::ZERO,
-    }
 }
 
 fn fault_of(fault: JobFault) -> Fault {

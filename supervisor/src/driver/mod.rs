@@ -27,7 +27,7 @@ use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
 use nix::sys::signal::Signal;
 use pool::{Drain, Event, Pool, Registry, Ticket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::served::Catalogue;
@@ -69,7 +69,7 @@ pub struct Driver {
     workers: BTreeMap<Generation, WorkerHand>,
     jobs: BTreeMap<JobId, JobHand>,
     conversations: BTreeMap<Ticket, Conversation>,
-    operators: BTreeMap<Ticket, oneshot::Sender<Result<Vec<String>, Failure>>>,
+    operators: BTreeMap<Ticket, operate::Answer>,
     tickets: u64,
     recorder: Option<Recorder>,
     state: State,
@@ -219,7 +219,7 @@ impl Driver {
                 let _ =
                     answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
             }
-            Ask::Operate { verb, told } => self.operate(verb, told),
+            Ask::Operate { verb, answer } => self.operate(verb, answer),
         }
     }
 

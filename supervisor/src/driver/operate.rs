@@ -2,7 +2,7 @@
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{self, Verb};
+use ipc_protocol::messages::client::{self, Told, Verb};
 use ipc_protocol::units::PictureSize;
 use pool::{Drain, Event, Target};
 use tokio::sync::oneshot;
@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use super::Driver;
 
 /// Where an operator waits for lines.
-type Told = oneshot::Sender<Result<Vec<String>, Failure>>;
+pub(super) type Answer = oneshot::Sender<Result<Told, Failure>>;
 
 impl Driver {
-    pub(super) fn operate(&mut self, verb: Verb, told: Told) {
+    pub(super) fn operate(&mut self, verb: Verb, answer: Answer) {
         let ticket = self.next_ticket();
         let event = match verb {
             Verb::Stop(target) => Event::StopRequested {
@@ -48,23 +48,23 @@ impl Driver {
             },
             Verb::Quarantined => Event::QuarantineListed { ticket },
             Verb::Release { digest } => Event::QuarantineReleased { ticket, digest },
-            Verb::CancelJob { job } => return self.cancel_for_operator(job, told),
-            Verb::Why { job } => return answer_now(told, self.explain(job)),
-            Verb::Plan { model, size } => return answer_now(told, self.plan(&model, size)),
+            Verb::CancelJob { job } => return self.cancel_for_operator(job, answer),
+            Verb::Why { job } => return answer_now(answer, self.explain(job)),
+            Verb::Plan { model, size } => return answer_now(answer, self.plan(&model, size)),
         };
-        self.operators.insert(ticket, told);
+        self.operators.insert(ticket, answer);
         self.happen(event);
     }
 
-    fn cancel_for_operator(&mut self, job: JobId, told: Told) {
+    fn cancel_for_operator(&mut self, job: JobId, answer: Answer) {
         if !self.jobs.contains_key(&job) {
-            return answer_now(told, Err(no_such_job(job)));
+            return answer_now(answer, Err(no_such_job(job)));
         }
         self.happen(Event::RequestCancelled {
             job,
             by: "an operator".into(),
         });
-        answer_now(told, Ok(vec![format!("{job}: cancelled")]));
+        answer_now(answer, Ok(vec![format!("{job}: cancelled")]));
     }
 
     fn explain(&self, job: JobId) -> Result<Vec<String>, Failure> {
@@ -89,8 +89,12 @@ impl Driver {
 }
 
 /// A door that no longer waits for an answer needs none.
-fn answer_now(told: Told, answer: Result<Vec<String>, Failure>) {
-    let _ = told.send(answer);
+fn answer_now(answer: Answer, lines: Result<Vec<String>, Failure>) {
+    let told = |lines| Told {
+        lines,
+        success: true,
+    };
+    let _ = answer.send(lines.map(told));
 }
 
 fn no_such_job(job: JobId) -> Failure {

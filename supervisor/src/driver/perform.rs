@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::Told;
 use ipc_protocol::messages::worker::{Order, ToWorker};
 use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
@@ -27,11 +28,17 @@ impl Driver {
                     self.refuse(ticket, failure);
                 }
             }
-            Action::Acknowledge { ticket, lines, .. } => {
+            Action::Acknowledge {
+                ticket,
+                lines,
+                success,
+            } => {
                 if let Some(told) = self.operators.remove(&ticket) {
-                    let _ = told.send(Ok(lines)); // An operator who left needs no lines.
+                    let _ = told.send(Ok(Told { lines, success })); // An operator who left needs no lines.
                 }
             }
+            // Nor does a pool that was left start what a floor asks for: it ends when the last worker has.
+            Action::Start(_) if self.state == State::Abandoned => {}
             Action::Start(start) => self.start(start),
             Action::Run(run) => self.run_job(run),
             Action::Cancel { worker, job } => {

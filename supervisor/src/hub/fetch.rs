@@ -109,13 +109,13 @@ async fn fetch(
     fs::create_dir_all(&model).map_err(FetchError::at(&model))?;
     let _lock = Lock::take(&model, || tell(Event::Waiting))?;
     // A commit never changes, so one that is here needs no question.
-    if is_commit(&order.revision) && is_here(&store, order, &order.revision, tell) {
+    if is_commit(&order.revision) && is_here(&store, order, &order.revision, tell)? {
         return Ok(());
     }
     let hub = Hub::new(settings.endpoint.as_deref(), token, settings.patience)?;
     let files = plan(&hub, order).await?;
     let commit = files[0].commit.clone();
-    if is_here(&store, order, &commit, tell) {
+    if is_here(&store, order, &commit, tell)? {
         return Ok(());
     }
     let folder = store.unfinished(key, order.variant.name, &commit);
@@ -136,6 +136,7 @@ async fn fetch(
         key: key.to_owned(),
         variant: order.variant.name.to_owned(),
         revision: order.revision.clone(),
+        also_called: Vec::new(),
         commit: commit.clone(),
         files: recorded,
     })?;
@@ -147,17 +148,23 @@ async fn fetch(
     Ok(())
 }
 
-/// Whether a commit is published; then that is told, and nothing is left to do.
-fn is_here(store: &Store, order: &Order, commit: &str, tell: &mut impl FnMut(Event)) -> bool {
+/// Whether a commit is published; then that is told, and nothing is left to do but to note its new name.
+fn is_here(
+    store: &Store,
+    order: &Order,
+    commit: &str,
+    tell: &mut impl FnMut(Event),
+) -> Result<bool, FetchError> {
     let Some(found) = store.find(order.release.key, &[order.variant.name], Some(commit)) else {
-        return false;
+        return Ok(false);
     };
+    store.call(&found, &order.revision)?;
     tell(Event::Done {
         folder: found.folder.display().to_string(),
         commit: commit.to_owned(),
         transferred_bytes: 0,
     });
-    true
+    Ok(true)
 }
 
 /// Every file of every part. Only the first part follows the order's revision: the others are other

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::digest;
+use super::lock::Lock;
 use super::name::FileName;
 use super::source::Release;
 use super::trouble::FetchError;
@@ -33,6 +34,9 @@ pub struct Record {
     pub variant: String,
     /// What was asked for, `main` or a commit.
     pub revision: String,
+    /// Other names of the same commit that were asked for later.
+    #[serde(default)]
+    pub also_called: Vec<String>,
     /// What that was.
     pub commit: String,
     /// Every file.
@@ -65,6 +69,12 @@ pub struct Fetched {
 }
 
 impl Record {
+    /// Whether a name of a revision means this commit.
+    pub fn is_called(&self, revision: &str) -> bool {
+        let names = [&self.commit, &self.revision].into_iter();
+        names.chain(&self.also_called).any(|name| name == revision)
+    }
+
     /// The digest of the model: every weight file was checked when it came, so none needs to be read.
     pub fn digest(&self) -> String {
         let weights = self.files.iter().filter(|file| {
@@ -120,9 +130,7 @@ impl Store {
     pub fn find(&self, key: &str, variants: &[&str], revision: Option<&str>) -> Option<Fetched> {
         variants.iter().find_map(|variant| {
             let fits = |fetched: &Fetched| {
-                revision.is_none_or(|revision| {
-                    fetched.record.commit == revision || fetched.record.revision == revision
-                })
+                revision.is_none_or(|revision| fetched.record.is_called(revision))
             };
             let all = self.all(key, variant).into_iter();
             all.filter(fits).max_by_key(|fetched| {
@@ -207,18 +215,42 @@ impl Store {
         Ok(to)
     }
 
-    /// Removes everything of a model but its lock; returns the bytes that were there.
+    /// Notes that a published commit has one more name, so that it is found by it.
     ///
     /// # Errors
-    /// The folder that cannot be removed.
-    pub fn remove(&self, key: &str) -> Result<u64, FetchError> {
+    /// The record that cannot be written.
+    pub fn call(&self, fetched: &Fetched, revision: &str) -> Result<(), FetchError> {
+        if fetched.record.is_called(revision) {
+            return Ok(());
+        }
+        let mut record = fetched.record.clone();
+        record.also_called.push(revision.to_owned());
+        let (path, part) = (
+            fetched.folder.join(RECORD),
+            fetched.folder.join("record.part"),
+        );
+        let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&part, text))
+            .and_then(|()| seal(&part))
+            .and_then(|()| fs::rename(&part, &path))
+            .map_err(FetchError::at(&path))
+    }
+
+    /// Removes everything of a model but its lock; returns the bytes that were there. Where a fetch of it
+    /// runs, calls `waiting` and waits for its end.
+    ///
+    /// # Errors
+    /// The folder that cannot be read or removed.
+    pub fn remove(&self, key: &str, waiting: impl FnOnce()) -> Result<u64, FetchError> {
         let model = self.model(key);
+        if !model.exists() {
+            return Ok(0);
+        }
+        let _lock = Lock::take(&model, waiting)?;
         let mut bytes = 0;
-        let entries = fs::read_dir(&model).into_iter().flatten().flatten();
-        for path in entries
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-        {
+        let entries = fs::read_dir(&model).map_err(FetchError::at(&model))?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        for path in paths.filter(|path| path.is_dir()) {
             bytes += bytes_in(&path);
             fs::remove_dir_all(&path).map_err(FetchError::at(&path))?;
         }
@@ -266,6 +298,7 @@ mod tests {
 
     fn record(commit: &str) -> Record {
         Record {
+            also_called: Vec::new(),
             key: "k".into(),
             variant: "v".into(),
             revision: "main".into(),
@@ -306,13 +339,45 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_is_found_by_every_name_it_was_asked_for() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::at(base.path().into());
+        published(&store, COMMIT);
+        let found = || store.find("k", &["v"], Some("v1.0"));
+        assert_eq!(found(), None);
+        let here = store.find("k", &["v"], Some("main")).expect("published");
+        store.call(&here, "v1.0").expect("ours");
+        let named = found().expect("it has that name now");
+        assert!(named.record.is_called("main") && named.record.is_called(COMMIT));
+    }
+
+    #[test]
+    fn a_model_is_not_removed_under_a_fetch() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::at(base.path().into());
+        published(&store, COMMIT);
+        let fetch = Lock::take(&store.model("k"), || {}).expect("ours");
+        let (told, waits) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let removing = scope.spawn(|| store.remove("k", move || told.send(()).expect("heard")));
+            waits.recv().expect("it waits for the fetch");
+            assert!(store.find("k", &["v"], None).is_some());
+            drop(fetch);
+            let bytes = removing.join().expect("no panic").expect("ours");
+            assert!(bytes > 3);
+        });
+    }
+
+    #[test]
     fn a_removed_model_leaves_its_lock() {
         let base = tempfile::tempdir().expect("a temporary folder");
         let store = Store::at(base.path().into());
         published(&store, COMMIT);
         fs::write(store.model("k").join("lock"), "").expect("ours");
-        assert!(store.remove("k").expect("ours") > 3);
-        assert_eq!(store.remove("k").expect("nothing left"), 0);
+        let remove = |key| store.remove(key, || panic!("nobody fetches"));
+        assert!(remove("k").expect("ours") > 3);
+        assert_eq!(remove("k").expect("nothing left"), 0);
+        assert_eq!(remove("never fetched").expect("nothing there"), 0);
         assert!(store.model("k").join("lock").exists());
     }
 }

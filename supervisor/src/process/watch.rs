@@ -78,14 +78,21 @@ pub fn watch(mut child: Child, ended: impl FnOnce(Exit) + Send + 'static) -> Sig
     Signaller(sender)
 }
 
-/// Out-of-memory kills that the kernel has counted on this machine (vmstat's oom_kill).
+/// Out-of-memory kills that the kernel has counted in our own control group, which the workers share;
+/// where it has none of its own, on this machine.
 fn out_of_memory_kills() -> u64 {
-    std::fs::read_to_string("/proc/vmstat")
-        .ok()
-        .and_then(|text| {
-            text.lines()
-                .find_map(|line| line.strip_prefix("oom_kill "))
-                .and_then(|count| count.trim().parse().ok())
-        })
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let count = |text: String| {
+        let mut lines = text.lines();
+        let found = lines.find_map(|line| line.strip_prefix("oom_kill "));
+        found.and_then(|count| count.trim().parse().ok())
+    };
+    let groups = read("/proc/self/cgroup");
+    let ours = groups
+        .as_deref()
+        .and_then(|text| text.trim().strip_prefix("0::"));
+    ours.and_then(|group| read(&format!("/sys/fs/cgroup{group}/memory.events")))
+        .and_then(count)
+        .or_else(|| read("/proc/vmstat").and_then(count))
         .unwrap_or(0)
 }
