@@ -9,6 +9,7 @@ own converters (`imported.py`) and compares.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def families_parts(family, model, autoencoder, levels):
             "text_encoders/clip_g.safetensors": layouts.clip(model.clip_g.state_dict())}
 
 
-GROUPS = {"animals-nature": "animals and plants", "food-drink": "food", "travel-places": "places and things that move",
+GROUPS = {"animals-nature": "animals and plants", "food-drink": "food", "travel-places": "sky, places, vehicles",
           "activities": "play", "objects": "objects", "people-body": "faces", "smileys-emotion": "faces"}
 
 
@@ -91,7 +92,7 @@ def known(studio):
     return dict(groups=[dict(name=n, things=t) for n, t in groups.items()], near=dict(sorted(nearest.items())))
 
 
-def configuration(studio, family, facts, seen, preview):
+def configuration(studio, family, facts, seen):
     """config.json: every size, the vocabulary, the sources of the pictures."""
     r, book = studio.recipe, studio.book
     sizes = r[family]
@@ -104,7 +105,7 @@ def configuration(studio, family, facts, seen, preview):
         if name in sizes:
             config[name] = dict(sizes[name], **(dict(clip, pad=0) if name == "clip_g" else clip))
     ordered = sorted(book.ids, key=book.ids.get)
-    return dict(config, preview=preview, words=ordered, vocabulary=known(studio), recipe=studio.name, samples_seen=seen,
+    return dict(config, licence="MIT OR Apache-2.0", words=ordered, vocabulary=known(studio), recipe=studio.name, samples_seen=seen,
                 attribution=[{k: s[k] for k in ("title", "author", "licence", "home")} for s in used(studio)])
 
 
@@ -145,6 +146,13 @@ were scaled, tinted and placed; their licences ask for this notice, which travel
     (folder / "README.md").write_text(text)
 
 
+def sums(folder):
+    """SHA256SUMS of the weights, which a worker compares when it loads them."""
+    weights = sorted(f for end in ("safetensors", "gguf") for f in folder.rglob(f"*.{end}"))
+    lines = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.relative_to(folder)}\n" for f in weights]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", choices=recipes.RECIPES, required=True)
@@ -166,10 +174,10 @@ def main():
         else:
             save(tensors, whole)
     tokenizer.write(studio.book, args.to)
-    preview = phase_autoencoder.preview(studio, autoencoder, facts)
-    config = configuration(studio, args.family, facts, state.get("seen", 0), preview)
+    config = configuration(studio, args.family, facts, state.get("seen", 0))
     (args.to / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1))
     readme(studio, args.family, args.to, config)
+    sums(args.to)
     for file in args.to.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
     say(f"{args.to}: {sum(f.stat().st_size for f in args.to.rglob('*') if f.is_file()):,} bytes")

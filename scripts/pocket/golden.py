@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Goldens of an exported folder: what diffusers' and transformers' own classes make of these very files, part by part.
 
-    python golden.py --folder FOLDER --to DIR [--prompts mine.json]
+    python golden.py --folder FOLDER --to DIR [--prompts mine.json | --small]
 
 Writes golden_FAMILY_NAME.safetensors (ids, states, first noise, every step's prediction and latents, the decoder's output, the
 bytes) and meta.json with the cases; the model's files are linked beside them, so `scripts/golden DIR` checks a worker.
+`--small` writes four cases of other sizes and steps, and points to the folder instead of linking its files: for the tests.
 """
 
 import argparse
@@ -26,6 +27,13 @@ CASES = {"base": "a red circle left of a blue square on a white background",
          "fox": "a fox left of a slice of pizza on a yellow background",
          "between": "a small owl between a cactus and a car on a striped orange background",
          "empty": "", "unknown": "an astronaut on a horse, oil on canvas"}
+# name: prompt, height, width, steps; for the tests.
+SMALL = {"base": ("a red circle left of a blue square on a white background", 128, 128, 4),
+         "cut": ("a small orange ring right of a big purple triangle on a white background and a red circle and a green star "
+                 "and a black cross and a yellow heart", 64, 96, 2),
+         "unknown": ("Two words it never saw: a turquoise Hexagon, above a BIG heart.", 80, 64, 3),
+         "empty": ("", 64, 64, 1)}
+UNREAD = ("image_f32", "timesteps")  # nothing compares them
 SEED = 42
 
 
@@ -61,22 +69,23 @@ def schedule(family, steps):
     return made
 
 
-def steps_flux(folder, g, context, pooled, side, steps):
+def steps_flux(folder, g, context, pooled, sides, steps):
     """Packed latents through the schedule."""
-    x = FluxPipeline._pack_latents(g["latents_init"], 1, 16, side, side)
+    rows, columns = sides
+    x = FluxPipeline._pack_latents(g["latents_init"], 1, 16, rows, columns)
     g["latents_packed"] = x
     scheduler = schedule("flux", steps)
-    places = FluxPipeline._prepare_latent_image_ids(1, side // 2, side // 2, "cpu", torch.float32)
+    places = FluxPipeline._prepare_latent_image_ids(1, rows // 2, columns // 2, "cpu", torch.float32)
     for i, t in enumerate(scheduler.timesteps):
         v = folder.model.net(hidden_states=x, timestep=t.expand(1) / 1000, guidance=None, pooled_projections=pooled,
                              encoder_hidden_states=context, txt_ids=torch.zeros(context.shape[1], 3), img_ids=places,
                              return_dict=False)[0]
         x = scheduler.step(v, t, x, return_dict=False)[0]
         g[f"pred.{i}"], g[f"latents.{i}"] = v, x
-    return scheduler, FluxPipeline._unpack_latents(x, side * 8, side * 8, 8)
+    return scheduler, FluxPipeline._unpack_latents(x, rows * 8, columns * 8, 8)
 
 
-def steps_sd3(folder, g, context, pooled, _side, steps):
+def steps_sd3(folder, g, context, pooled, _sides, steps):
     """Latents through the schedule."""
     x, scheduler = g["latents_init"], schedule("sd3", steps)
     for i, t in enumerate(scheduler.timesteps):
@@ -88,13 +97,13 @@ def steps_sd3(folder, g, context, pooled, _side, steps):
 
 
 @torch.no_grad()
-def case(folder, prompt, steps):
+def case(folder, prompt, height, width, steps):
     """All tensors of one prompt."""
-    family, side = folder.config["family"], folder.config["image_size"] // models.FACTOR
+    family, sides = folder.config["family"], (height // models.FACTOR, width // models.FACTOR)
     g, context, pooled = (text_flux if family == "flux" else text_sd3)(folder, prompt)
-    g["latents_init"] = torch.randn(1, 16, side, side, generator=torch.Generator().manual_seed(SEED))
+    g["latents_init"] = torch.randn(1, 16, *sides, generator=torch.Generator().manual_seed(SEED))
     run = steps_flux if family == "flux" else steps_sd3
-    scheduler, z = run(folder, g, context, pooled, side, steps)
+    scheduler, z = run(folder, g, context, pooled, sides, steps)
     g["sigmas"], g["timesteps"], g["latents_final"] = scheduler.sigmas, scheduler.timesteps, z
     facts = folder.config["latent"]
     g["vae_out"] = folder.decoder.decode(z / facts["scale_factor"] + facts["shift_factor"], return_dict=False)[0]
@@ -110,27 +119,40 @@ def main():
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--prompts", type=Path)
+    parser.add_argument("--small", action="store_true")
     args = parser.parse_args()
     folder, info = imported.Folder(args.folder), {}
     config, family = folder.config, folder.config["family"]
     args.to.mkdir(parents=True, exist_ok=True)
-    for name, prompt in (json.loads(args.prompts.read_text()) if args.prompts else CASES).items():
-        found = case(folder, prompt, config["steps"])
-        save_file(found, args.to / f"golden_{family}_{name}.safetensors")
-        size = config["image_size"]
-        info[f"{family}_{name}"] = dict(prompts=[prompt], height=size, width=size, steps=config["steps"],
-                                        t5_len=config["t5"]["length"], seed=SEED)
+    size, steps = config["image_size"], config["steps"]
+    prompts = json.loads(args.prompts.read_text()) if args.prompts else CASES
+    cases = SMALL if args.small else {name: (prompt, size, size, steps) for name, prompt in prompts.items()}
+    for name, (prompt, height, width, steps) in cases.items():
+        found = case(folder, prompt, height, width, steps)
         levels = [round(s, 6) for s in found["sigmas"].tolist()]
-        ours = [round(s, 6) for s in folder.model.sigmas(config["steps"])]
+        ours = [round(s, 6) for s in folder.model.sigmas(steps)]
         assert max(abs(a - b) for a, b in zip(levels, ours)) < 2e-6, f"trained at {ours}, drawn at {levels}"
+        kept = {k: v for k, v in found.items() if k not in UNREAD} if args.small else found
+        save_file(kept, args.to / f"golden_{family}_{name}.safetensors")
+        info[f"{family}_{name}"] = dict(prompts=[prompt], height=height, width=width, steps=steps,
+                                        t5_len=config["t5"]["length"], seed=SEED)
         print(name, {k: round(found[k].std().item(), 4) for k in ("pooled", "pred.0", "latents_final", "vae_out")})
-    (args.to / "meta.json").write_text(json.dumps(dict(cases=info), indent=1))
-    for path in args.folder.rglob("*"):
+    about = dict(cases=info)
+    if args.small:
+        about = dict(preset="pocket", dtype="f32", cases=info, model=os.path.relpath(args.folder, args.to))
+    (args.to / "meta.json").write_text(json.dumps(about, indent=1) + "\n")
+    if not args.small:
+        link(args.folder, args.to)
+
+
+def link(folder, to):
+    """The model's files beside its goldens."""
+    for path in folder.rglob("*"):
         if path.is_file() and path.suffix in (".safetensors", ".json", ".gguf") and path.name != "evaluation.json":
-            link = args.to / path.relative_to(args.folder)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                os.symlink(path.resolve(), link)
+            beside = to / path.relative_to(folder)
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            if not beside.exists():
+                os.symlink(path.resolve(), beside)
 
 
 if __name__ == "__main__":

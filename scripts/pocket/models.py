@@ -119,6 +119,8 @@ class Sd3(nn.Module):
         self.t5 = t5_encoder(sizes["t5"], words["rows"])
         self.clip_l = clip_encoder(sizes["clip_l"], words, True)
         self.clip_g = clip_encoder(sizes["clip_g"], words, True)
+        # The published CLIP-L's projection is the identity, and programs leave it out.
+        nn.init.eye_(self.clip_l.text_projection.weight).requires_grad_(False)
 
     def encode(self, ids):
         """Context and pooled state; CLIP-G's padding is id 0, CLIP-L's the end token, as in the published pipeline."""

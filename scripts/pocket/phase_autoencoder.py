@@ -94,19 +94,6 @@ def decode(model, facts, latents):
     return model.decode(latents / facts["scale"] + facts["shift"]).sample.float().clamp(-1, 1)
 
 
-@torch.no_grad()
-def preview(studio, model, facts, count=96):
-    """What latents look like: the linear map of their channels to colours that is nearest on some pictures."""
-    easel, rows = studio.painter(studio.largest), studio.bank(count, salt=3)
-    pictures = easel.paint(rows)
-    latents = encode(model, facts, pictures)
-    small = F.avg_pool2d(pictures, models.FACTOR)
-    known = torch.cat([latents, torch.ones_like(latents[:, :1])], 1).permute(0, 2, 3, 1).flatten(0, 2)
-    found = torch.linalg.lstsq(known, small.permute(0, 2, 3, 1).flatten(0, 2)).solution
-    rounded = [[round(v, 4) for v in row] for row in found.tolist()]
-    return dict(weights=rounded[:-1], bias=rounded[-1])
-
-
 def run(studio, _family, minutes):
     """Trains until the budget is spent; then measures."""
     path, rows = studio.path("autoencoder.pt"), studio.bank(min(studio.recipe["bank"], 100_000), salt=1)

@@ -43,7 +43,7 @@ RECIPES = {
         concepts=56, styles=1, length=24, autoencoder=AUTOENCODERS["small"], bank=150_000, processes=1,
         flux=_flux(192, 2, 4, 128, 64) | dict(size=128), sd3=_sd3(4, 128, 32, 64, 128) | dict(size=128),
         minutes=dict(autoencoder=60, decoder=30, judge=12, text=6, flow=420, straighten=120),
-        batch=dict(autoencoder=16, judge=48, text=128, flow=96, straighten=96, sample=32),
+        batch=dict(autoencoder=16, judge=48, text=128, flow=64, straighten=64, sample=32),
         pool=6144, fresh=24, fresh_every=6, crop=64, judged=2400, pairs=6000, prompts=500, compile=True, tf32=False),
     "smoke": dict(
         concepts=6, styles=1, length=24, autoencoder=AUTOENCODERS["least"], bank=400, processes=1,

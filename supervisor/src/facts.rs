@@ -25,6 +25,8 @@ pub struct FolderFacts {
     pub digest: String,
     /// What it can draw, by group; empty where its files do not say.
     pub draws: Vec<Group>,
+    /// Terms and thanks, where its files say so.
+    pub rights: Rights,
 }
 
 /// Things that a model can draw.
@@ -34,4 +36,26 @@ pub struct Group {
     pub name: String,
     /// As a prompt names them.
     pub things: Vec<String>,
+}
+
+/// Under which terms a model may be used and whom it owes thanks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Of the weights, as SPDX spells it.
+    pub licence: Option<String>,
+    /// Works it learned from.
+    pub attribution: Vec<Work>,
+}
+
+/// Somebody's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Its name.
+    pub title: String,
+    /// Whose it is.
+    pub author: String,
+    /// Its own licence.
+    pub licence: String,
+    /// Where it is at home.
+    pub home: String,
 }

@@ -65,7 +65,21 @@ pub enum Fault {
     Compute(String),
 }
 
+/// Longest message that a frame to the supervisor is given, in bytes.
+const MESSAGE_BYTES_MAX: usize = 2000;
+
+/// A message that fits into a frame, whatever a library put into it.
+pub fn short(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+    message
+}
+
 impl Fault {
+    /// What it says, short enough for a frame.
+    pub fn sentence(&self) -> String {
+        short(self.to_string())
+    }
+
     /// Exit code of a worker that ends because of this fault; `None` when only the job is affected.
     pub fn exit_code(&self) -> Option<i32> {
         match self {
@@ -159,6 +173,12 @@ impl From<candle_core::Error> for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_fits_into_a_frame_whatever_a_library_put_into_it() {
+        let long = Fault::Compute("ü".repeat(5000));
+        assert!(long.sentence().len() <= MESSAGE_BYTES_MAX);
+    }
 
     fn candle(text: &str) -> Fault {
         Fault::from(candle_core::Error::Msg(text.to_owned()).bt())

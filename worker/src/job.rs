@@ -14,7 +14,7 @@ use ipc_protocol::segment::{Segment, SegmentError, Slot};
 use ipc_protocol::units::PictureSize;
 
 use crate::cancel::CancelMark;
-use crate::fault::Fault;
+use crate::fault::{Fault, short};
 use crate::footprint;
 use crate::leash::Voice;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8};
@@ -159,19 +159,19 @@ fn answer(fault: &Fault) -> JobFault {
         },
         Fault::OutOfMemoryRunning(message) | Fault::OutOfMemoryLoading(message) => {
             JobFault::OutOfMemory {
-                message: message.clone(),
+                message: short(message.clone()),
             }
         }
         Fault::BadRequest { field, sentence } => JobFault::BadRequest {
             field: field_of(field),
-            message: sentence.clone(),
+            message: short(sentence.clone()),
         },
         Fault::WeightsMissing { .. }
         | Fault::WeightsCorrupt { .. }
         | Fault::Configuration { .. }
         | Fault::DeviceLost(_)
         | Fault::Compute(_) => JobFault::Other {
-            message: fault.to_string(),
+            message: fault.sentence(),
         },
     }
 }

@@ -9,7 +9,8 @@ use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
 use worker::fault::Fault;
 use worker::manifest;
-use worker::pipelines::{Settings, pocket};
+use worker::pipelines::Settings;
+use worker::pipelines::pocket::Pocket;
 use worker::weights::digest;
 
 /// One image model in one process. The supervisor starts it; by hand it only tells about itself.
@@ -22,9 +23,9 @@ struct Arguments {
     /// Look at a folder of weights, print what it holds as JSON, and exit.
     #[arg(long, value_name = "DIR")]
     inspect: Option<PathBuf>,
-    /// Compare weights with their digests: those of a folder with its SHA256SUMS, else those inside this
-    /// program, and exit.
-    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    /// Compare weights with their digests: those of a folder with its SHA256SUMS, those of one model inside
+    /// this program or of all of them, and exit.
+    #[arg(long, value_name = "DIR|KEY", num_args = 0..=1)]
     verify: Option<Option<PathBuf>>,
     /// Take the folder for this family instead of finding out.
     #[arg(long, value_name = "FAMILY", requires = "inspect")]
@@ -62,11 +63,18 @@ fn main() -> ExitCode {
     worker::session::serve()
 }
 
-/// Prints the name of each file that is what it was.
-fn verify(folder: Option<&Path>) -> Result<(), Fault> {
-    let names = match folder {
-        Some(folder) => digest::verify(folder)?,
-        None => pocket::verify()?,
+/// Prints the name of each file that is what it was: of a folder, of one embedded model, of all of them.
+fn verify(what: Option<&Path>) -> Result<(), Fault> {
+    let embedded = |path: &Path| path.to_str().and_then(Pocket::named);
+    let names = match what {
+        Some(path) => match embedded(path) {
+            Some(model) => model.verify()?,
+            None => digest::verify(path)?,
+        },
+        None => {
+            let all = Pocket::ALL.into_iter().map(Pocket::verify);
+            all.collect::<Result<Vec<_>, Fault>>()?.concat()
+        }
     };
     names.iter().for_each(|name| println!("{name}: OK"));
     Ok(())

@@ -4,8 +4,10 @@ use crate::fault::Fault;
 use crate::pipelines::folder::{self, FluxFiles};
 use crate::pipelines::lexicon::Group;
 use crate::pipelines::need::{self, Activation, Need};
+use crate::pipelines::pocket::{self, Pocket};
+use crate::pipelines::rights::Rights;
 use crate::pipelines::sd3::files::Sd3Files;
-use crate::pipelines::{Family, Settings, drawing, pocket, synthetic};
+use crate::pipelines::{Family, Settings, drawing, synthetic};
 use crate::weights::{WeightFile, Weights, digest};
 use serde::Serialize;
 use std::path::Path;
@@ -42,6 +44,8 @@ pub struct Manifest {
     pub per_thread_mb: u64,
     /// What it can draw, by group, where its files say so.
     pub draws: Vec<Group>,
+    /// Terms and thanks, where its files say so.
+    pub rights: Rights,
 }
 
 /// Prints the manifests of all built-in models as one JSON array.
@@ -49,7 +53,11 @@ pub struct Manifest {
 /// # Errors
 /// Those of the embedded files.
 pub fn print_all() -> Result<(), Fault> {
-    let all = [embedded()?, synthetic()];
+    let mut all = Pocket::ALL
+        .into_iter()
+        .map(embedded)
+        .collect::<Result<Vec<_>, Fault>>()?;
+    all.push(synthetic());
     let text = serde_json::to_string_pretty(&all);
     println!(
         "{}",
@@ -58,21 +66,13 @@ pub fn print_all() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Prints the manifest of a folder as JSON, for a model that is computed as `settings` say. Weights of less
-/// than 1 GiB are digested as well.
+/// Prints the manifest of a folder as JSON, for a model that is computed as `settings` say.
 ///
 /// # Errors
 /// Those of [`of_folder`].
 pub fn print_folder(path: &Path, family: Option<&str>, settings: Settings) -> Result<(), Fault> {
-    const DIGESTED_BYTES_MAX: u64 = 1 << 30;
     let family = family.map(Family::named).transpose()?;
-    let bytes: u64 = std::fs::read_dir(path)
-        .map_err(|error| Fault::reading(path, &error))?
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|found| found.len())
-        .sum();
-    let manifest = of_folder(path, family, settings, bytes < DIGESTED_BYTES_MAX)?;
+    let manifest = of_folder(path, family, settings)?;
     let text = serde_json::to_string(&manifest);
     println!(
         "{}",
@@ -81,29 +81,32 @@ pub fn print_folder(path: &Path, family: Option<&str>, settings: Settings) -> Re
     Ok(())
 }
 
-/// `pocket-flux`.
+/// A model inside this program.
 ///
 /// # Errors
 /// Those of the embedded files.
-pub fn embedded() -> Result<Manifest, Fault> {
-    let files = pocket::files()?;
-    let bytes = files
-        .weights()
-        .iter()
-        .flat_map(|part| part.files())
-        .map(|file| file.bytes().len() as u64)
-        .sum();
-    let need = need::flux_need(&files, bytes, Settings::default());
-    Ok(flux_manifest(
-        "pocket-flux",
-        &files,
-        digest_of(&files.weights()),
-        need,
-    ))
+pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
+    let settings = Settings::default();
+    let manifest = match model {
+        Pocket::Flux => {
+            let files = pocket::flux()?;
+            let bytes = model.weight_bytes();
+            let need = need::flux_need(&files, bytes, settings);
+            flux_manifest("", &files, digest_of(&files.weights()), need)
+        }
+        Pocket::Sd3 => {
+            let files = pocket::sd3()?;
+            let need = need::sd3_need(&files, model.weight_bytes(), settings);
+            sd3_manifest(&files, digest_of(&files.weights()), need)
+        }
+    };
+    Ok(Manifest {
+        key: model.key().to_owned(),
+        ..manifest
+    })
 }
 
-/// A folder of the user's, computed as `settings` say. Its weights are digested when `with_digest` says so:
-/// at tens of gigabytes that takes minutes.
+/// A folder of the user's, computed as `settings` say. Weights of less than 1 GiB are digested as well.
 ///
 /// # Errors
 /// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
@@ -111,30 +114,18 @@ pub fn of_folder(
     path: &Path,
     family: Option<Family>,
     settings: Settings,
-    with_digest: bool,
 ) -> Result<Manifest, Fault> {
-    let digest = |parts: &[&Weights]| {
-        if with_digest {
-            digest_of(parts)
-        } else {
-            String::new()
-        }
-    };
     match folder::family(path, family)? {
         Family::Flux => {
             let files = folder::flux(path)?;
             let need = need::flux_need(&files, 0, settings);
-            let digest = digest(&files.weights());
+            let digest = digest_of(&files.weights());
             Ok(flux_manifest("", &files, digest, need))
         }
         Family::Sd35 => {
             let files = Sd3Files::open(path)?;
-            let digest = digest(&files.weights());
-            Ok(sd3_manifest(
-                &files,
-                digest,
-                need::sd3_need(&files, settings),
-            ))
+            let need = need::sd3_need(&files, 0, settings);
+            Ok(sd3_manifest(&files, digest_of(&files.weights()), need))
         }
         Family::Synthetic => {
             let what = "has no weights, so a folder cannot hold one";
@@ -167,6 +158,7 @@ pub fn synthetic() -> Manifest {
         activation_mb: activation.at(256, 256),
         per_thread_mb: 0,
         draws: Vec::new(),
+        rights: Rights::default(),
     }
 }
 
@@ -193,6 +185,7 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, need: Need) -> Ma
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
         draws: files.described.lexicon.groups.clone(),
+        rights: files.described.rights.clone(),
     }
 }
 
@@ -221,16 +214,23 @@ fn sd3_manifest(files: &Sd3Files, digest: String, need: Need) -> Manifest {
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
         draws: described.lexicon.groups.clone(),
+        rights: described.rights.clone(),
     }
 }
 
+/// SHA-256 of the SHA-256s of the files; empty for those that are so large that it would take minutes.
 fn digest_of(files: &[&Weights]) -> String {
+    const DIGESTED_BYTES_MAX: usize = 1 << 30;
     let mut parts: Vec<&Arc<WeightFile>> = Vec::new();
     for file in files.iter().flat_map(|part| part.files()) {
         // A file that holds several parts counts once.
         if !parts.iter().any(|known| Arc::ptr_eq(known, file)) {
             parts.push(file);
         }
+    }
+    let bytes: usize = parts.iter().map(|file| file.bytes().len()).sum();
+    if bytes >= DIGESTED_BYTES_MAX {
+        return String::new();
     }
     let digests = parts.iter().map(|file| digest::of_bytes(file.bytes()));
     digest::of_model(digests.collect())
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_pocket_model_is_what_the_interface_notes_say() {
-        let found = embedded().expect("the embedded files");
+        let found = embedded(Pocket::Flux).expect("the embedded files");
         assert_eq!(
             (found.default_size, found.min_size, found.max_size),
             ([128, 128], 64, 256)
@@ -257,18 +257,19 @@ mod tests {
 
     #[test]
     fn a_copy_of_the_embedded_folder_has_the_same_digest() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux");
-        let copy = of_folder(&folder, None, Settings::default(), true)
-            .expect("the asset folder is a model");
-        let embedded = embedded().expect("the embedded files");
-        assert_eq!(copy.digest, embedded.digest);
-        assert_eq!(
-            Manifest {
-                key: copy.key.clone(),
-                residency_mb: copy.residency_mb,
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+        for model in Pocket::ALL {
+            let copy = of_folder(&assets.join(model.key()), None, Settings::default());
+            let copy = copy.expect("the asset folder is a model");
+            let embedded = embedded(model).expect("the embedded files");
+            let residency_mb = copy.residency_mb; // the program's pages are not the file's
+            let key = String::new();
+            let alike = Manifest {
+                key,
+                residency_mb,
                 ..embedded
-            },
-            copy
-        );
+            };
+            assert_eq!(alike, copy);
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::fault::Fault;
 use crate::footprint;
 use crate::job::Desk;
 use crate::leash::{self, Voice};
+use crate::pipelines::pocket::Pocket;
 use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision};
 
 /// Between two signs of life.
@@ -111,8 +112,7 @@ fn ready(welcome: &Welcome) -> FromWorker {
 
 /// Says why, and ends with the code that says it again.
 fn give_up(voice: &Voice, fault: &Fault) -> ExitCode {
-    let mut message = fault.to_string();
-    message.truncate(message.floor_char_boundary(2000));
+    let message = fault.sentence();
     eprintln!("worker: {message}");
     voice.say(&FromWorker::GivingUp { message });
     let code = fault.exit_code().unwrap_or(i32::from(MISCONFIGURED));
@@ -145,13 +145,10 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
 /// The wire's word for a model, as the pipelines know it.
 fn source(source: &Source) -> Result<ModelSource, Fault> {
     Ok(match source {
-        Source::Embedded { key } if key == "pocket-flux" => ModelSource::Embedded,
         Source::Embedded { key } => {
-            return Err(Fault::configuration(
-                key,
-                "key",
-                "no such model is embedded",
-            ));
+            let what = "no such model is embedded";
+            let model = Pocket::named(key).ok_or_else(|| Fault::configuration(key, "key", what))?;
+            ModelSource::Embedded(model)
         }
         Source::Folder { path, family } => ModelSource::Folder {
             path: path.into(),

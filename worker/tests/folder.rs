@@ -71,8 +71,8 @@ fn a_configuration_that_disagrees_with_the_shapes_names_the_tensor() {
 fn sizes_that_no_model_has_name_their_key() {
     for (from, to, key) in [
         (
-            "\"num_heads\": 4,\n  \"depth\"",
-            "\"num_heads\": 3,\n  \"depth\"",
+            "\"num_heads\": 6,\n  \"depth\"",
+            "\"num_heads\": 5,\n  \"depth\"",
             "transformer.num_heads",
         ),
         (

@@ -37,8 +37,15 @@ fn every_part_of_the_tiny_model_is_within_its_bar() {
 
 #[test]
 fn every_part_of_the_pocket_model_is_within_its_bar() {
-    let report = run(&goldens("pocket"), "", DType::F32);
+    let report = run(&goldens("pocket-flux"), "", DType::F32);
     assert_eq!(report.lines.len(), 70);
+    assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
+}
+
+#[test]
+fn every_part_of_the_pocket_model_of_the_other_family_is_within_its_bar() {
+    let report = run(&goldens("pocket-sd3"), "", DType::F32);
+    assert_eq!(report.lines.len(), 98);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
 }
 
@@ -104,7 +111,7 @@ fn one_bit_of_one_weight_breaks_the_bar_of_its_part_and_no_other() {
 #[test]
 fn a_case_that_the_folder_lacks_is_an_error() {
     let fault = golden::run(
-        &goldens("pocket"),
+        &goldens("pocket-flux"),
         &["flux_none".to_owned()],
         DType::F32,
         &mut |_| {},

@@ -3,6 +3,7 @@
 //! One test, because the counters are the process's: nobody else may allocate in it.
 
 use worker::device::DeviceWish;
+use worker::pipelines::pocket::Pocket;
 use worker::pipelines::{JobParameters, ModelSource, Pipeline, load};
 use worker::{footprint, manifest};
 
@@ -38,8 +39,13 @@ fn assert_covers(what: &str, promised_mb: u64, measured_mb: f64) {
 
 #[test]
 fn the_manifest_covers_what_a_process_holds_and_is_not_far_above() {
-    let promised = manifest::embedded().expect("the embedded files");
-    let mut model = load(&ModelSource::Embedded, &DeviceWish::Cpu, &mut |_| {}).expect("weights");
+    let promised = manifest::embedded(Pocket::Flux).expect("the embedded files");
+    let mut model = load(
+        &ModelSource::Embedded(Pocket::Flux),
+        &DeviceWish::Cpu,
+        &mut |_| {},
+    )
+    .expect("weights");
     assert_covers("loaded", promised.residency_mb, peak_mb());
     let threads = rayon::current_num_threads().saturating_sub(2) as u64;
     for side in [64, 128, 256] {

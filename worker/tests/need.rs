@@ -66,7 +66,7 @@ fn measure(words: &str) {
     };
     let settings = Settings::on(Device::Host, wished);
     let idle = mb(footprint::measure().peak_bytes);
-    let found = manifest::of_folder(Path::new(folder), Some(family), settings, false);
+    let found = manifest::of_folder(Path::new(folder), Some(family), settings);
     let found = found.expect("a manifest");
     let promised = found.residency_mb + found.activation.at(side, side);
     draw(Path::new(folder), family, side, settings);
@@ -167,7 +167,7 @@ fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
             encoders,
         };
         let settings = Settings::on(Device::Host, how);
-        let found = manifest::of_folder(model.path(), Some(Family::Flux), settings, false);
+        let found = manifest::of_folder(model.path(), Some(Family::Flux), settings);
         found.expect("a manifest").residency_mb
     };
     let [kept, dropped] = [Encoders::Keep, Encoders::Drop].map(resident);

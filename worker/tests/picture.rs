@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use worker::device::DeviceWish;
 use worker::fault::Fault;
+use worker::pipelines::pocket::Pocket;
 use worker::pipelines::{Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, load};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
@@ -99,7 +100,11 @@ fn shows_the_prompt(picture: &Rgb8) -> bool {
 
 #[test]
 fn the_colours_of_the_prompt_are_on_the_sides_it_asks_for() {
-    let picture = draw(model(&ModelSource::Embedded).as_mut(), &job(), None);
+    let picture = draw(
+        model(&ModelSource::Embedded(Pocket::Flux)).as_mut(),
+        &job(),
+        None,
+    );
     assert!(shows_the_prompt(&picture));
 }
 
@@ -138,14 +143,14 @@ fn a_folder_with_the_embedded_files_draws_the_same_bytes() {
         steps: 2,
         ..job()
     };
-    let [embedded, folder] =
-        [ModelSource::Embedded, folder].map(|source| draw(model(&source).as_mut(), &small, None));
+    let [embedded, folder] = [ModelSource::Embedded(Pocket::Flux), folder]
+        .map(|source| draw(model(&source).as_mut(), &small, None));
     assert_eq!(embedded, folder);
 }
 
 #[test]
 fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
-    let mut model = model(&ModelSource::Embedded);
+    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
     let job = JobParameters {
         width: 64,
         height: 80,
@@ -180,16 +185,13 @@ fn apart(preview: &Rgb8, picture: &Rgb8) -> f64 {
     (squares / (columns * rows * 3) as f64).sqrt()
 }
 
-/// Colours of the ground and little more: this autoencoder puts shapes where no linear map finds them.
 #[test]
 fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
-    let mut model = model(&ModelSource::Embedded);
+    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
     let grounds = ["white", "black", "blue", "yellow"];
     let drawn = grounds.map(|ground| {
         let job = JobParameters {
             prompt: format!("a red circle left of a green square on a {ground} background"),
-            width: 64,
-            height: 64,
             seed: 1001,
             ..job()
         };
@@ -199,7 +201,7 @@ fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
         }
         let preview = run.preview().expect("latents in memory");
         let preview = preview.expect("a step is done");
-        assert_eq!((preview.width, preview.height), (8, 8));
+        assert_eq!((preview.width, preview.height), (16, 16));
         (preview, run.decode().expect("a picture"))
     });
     for (i, (preview, _)) in drawn.iter().enumerate() {
@@ -207,6 +209,7 @@ fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
         let nearest = (0..drawn.len()).min_by(|a, b| far(a).total_cmp(&far(b)));
         println!("{}: {:.1} of 255", grounds[i], far(&i));
         assert_eq!(nearest, Some(i), "{}", grounds[i]);
+        assert!(far(&i) < 2.0, "the last preview is of the picture itself");
     }
 }
 
@@ -218,7 +221,11 @@ const CHILD: &str = "WORKER_TEST_PICTURE";
 fn one_two_and_four_threads_draw_the_same_bytes() {
     const NAME: &str = "one_two_and_four_threads_draw_the_same_bytes";
     if let Ok(path) = std::env::var(CHILD) {
-        let picture = draw(model(&ModelSource::Embedded).as_mut(), &job(), None);
+        let picture = draw(
+            model(&ModelSource::Embedded(Pocket::Flux)).as_mut(),
+            &job(),
+            None,
+        );
         return std::fs::write(path, picture.bytes).expect("the parent's folder is writable");
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -236,7 +243,7 @@ fn one_two_and_four_threads_draw_the_same_bytes() {
 
 #[test]
 fn what_the_model_cannot_do_is_refused_by_field() {
-    let mut model = model(&ModelSource::Embedded);
+    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
     let refused = [
         (
             JobParameters {
@@ -281,9 +288,11 @@ fn what_the_model_cannot_do_is_refused_by_field() {
 
 #[test]
 fn a_prompt_beyond_the_models_tokens_is_cut_and_that_is_said() {
-    let mut model = model(&ModelSource::Embedded);
+    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
     let long = JobParameters {
-        prompt: format!("{PROMPT} and a green star"),
+        prompt: format!(
+            "{PROMPT}, and a green star, and a yellow heart, and a black cross, and a pink ring"
+        ),
         ..job()
     };
     assert!(

@@ -11,6 +11,7 @@ use crate::config::served::Served;
 use crate::config::{self, Config, paths};
 use crate::driver::library::Wish;
 use crate::driver::setup;
+use crate::facts;
 use crate::hub::source::Release;
 use crate::process::programs;
 
@@ -78,6 +79,8 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     let served = served(config, key);
     let need = served.as_ref().map(|(spec, _)| need(spec));
     let draws = served.as_ref().map_or(&[][..], |(_, served)| &served.draws);
+    let rights = served.as_ref().map(|(_, served)| served.rights.clone());
+    let rights = rights.unwrap_or_default();
     let release = Release::find(key);
     let record = match &place {
         Place::Fetched(fetched) => Some(fetched),
@@ -88,9 +91,12 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
             "key": key,
             "state": place.word(),
             "bytes": place.bytes(),
-            "licence": release.map(|release| json!({"name": release.licence.name, "url": release.licence.url})),
+            "licence": release
+                .map(|release| json!({"name": release.licence.name, "url": release.licence.url}))
+                .or(rights.licence.as_ref().map(|name| json!({"name": name, "url": null}))),
             "need_mb": need.ok().map(|need| need.0),
             "draws": draws,
+            "attribution": rights.attribution,
             "folder": record.map(|fetched| fetched.folder.display().to_string()),
             "files": record.map(|fetched| &fetched.record.files),
         }));
@@ -108,6 +114,20 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     }
     for group in draws {
         say::line(format!("  {}: {}", group.name, group.things.join(", ")));
+    }
+    if let Some(name) = &rights.licence {
+        say::line(format!("licence: {name}"));
+    }
+    for work in &rights.attribution {
+        let facts::Work {
+            title,
+            author,
+            licence,
+            home,
+        } = work;
+        say::line(format!(
+            "learned from: {title}, {author}, {licence}, {home}"
+        ));
     }
     if let Some(release) = release {
         say::line(licence(release));
@@ -143,8 +163,9 @@ fn need(spec: &ModelSpec) -> Mebibytes {
 fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {
     let release = Release::find(key)
         .ok_or_else(|| trouble("usage", format!("{key:?} has no files that were fetched")))?;
+    let waiting = || eprintln!("imagepool: a fetch of {key} runs; its end is awaited");
     let bytes = store(config)
-        .remove(release.key)
+        .remove(release.key, waiting)
         .map_err(|error| trouble(error.kind(), error.to_string()))?;
     say::line(format!("{key}: removed {}", megabytes(bytes)));
     Ok(0)

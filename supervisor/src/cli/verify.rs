@@ -81,7 +81,7 @@ fn embedded(key: &str, report: &mut Report) -> Result<(), CommandError> {
         let why = format!("[models.{key}]: a model of one's own needs a family or a path");
         return Err(trouble("usage", why));
     }
-    let said = spawn::verify(&worker()?, None).map_err(unasked)?;
+    let said = spawn::verify(&worker()?, Path::new(key)).map_err(unasked)?;
     report.files(key, "the worker program", said);
     Ok(())
 }
@@ -109,7 +109,7 @@ fn folder(
         "every part is there, and its header is whole",
     );
     if path.join(SUMS).is_file() {
-        let said = spawn::verify(&worker, Some(path)).map_err(unasked)?;
+        let said = spawn::verify(&worker, path).map_err(unasked)?;
         report.files(key, &name, said);
     } else {
         report.unknown(key, &name);

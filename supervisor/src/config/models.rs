@@ -12,7 +12,7 @@ use pool::{Family, ModelSpec, Registry};
 
 use super::file::{Model, Synthetic};
 use super::served::{Catalogue, Served, absent, from_facts};
-use crate::facts::FolderFacts;
+use crate::facts::{FolderFacts, Rights};
 
 /// Looks at a folder of weights of a family, to be computed so; the error is a sentence that names the file.
 pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Result<FolderFacts, String>;
@@ -197,6 +197,7 @@ fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, Folde
         residency: bare.residency + Mebibytes(params.weights_mb.into()),
         digest: synthetic_digest(&bare.digest, params),
         draws: Vec::new(),
+        rights: Rights::default(),
         ..bare.clone()
     };
     Ok((source, found))
@@ -228,6 +229,7 @@ mod tests {
             family: Family::Synthetic,
             digest: "synthetic".into(),
             draws: Vec::new(),
+            rights: Rights::default(),
             ..small()
         };
         let built_in = BTreeMap::from([
@@ -258,6 +260,7 @@ mod tests {
             per_thread: Mebibytes::ZERO,
             digest: "d".into(),
             draws: Vec::new(),
+            rights: Rights::default(),
         }
     }
 

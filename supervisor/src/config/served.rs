@@ -9,7 +9,7 @@ use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, GuidanceRule, ModelSpec, Need, SizeRule};
 
-use crate::facts::{FolderFacts, Group};
+use crate::facts::{FolderFacts, Group, Rights};
 
 /// What only the hands need to know of a model: how a worker of it is started.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Served {
     pub digest: String,
     /// What it can draw, by group.
     pub draws: Vec<Group>,
+    /// Terms and thanks, where its files say so.
+    pub rights: Rights,
     /// How its sigmas are chosen.
     pub sampler: &'static str,
     /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
@@ -84,6 +86,7 @@ pub(super) fn from_facts(
         threads,
         digest: facts.digest,
         draws: facts.draws,
+        rights: facts.rights,
         sampler: match facts.family {
             Family::Flux => "euler, linear sigmas",
             Family::Sd3 => "euler, shifted sigmas",
@@ -128,6 +131,7 @@ pub(super) fn absent(
         per_thread: Mebibytes::ZERO,
         digest: String::new(),
         draws: Vec::new(),
+        rights: Rights::default(),
     };
     let source = ModelSource::Folder {
         path: String::new(),

@@ -7,7 +7,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::facts::{FolderFacts, Group};
+use crate::facts::{FolderFacts, Group, Rights};
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]
@@ -25,6 +25,7 @@ struct Manifest {
     activation: Terms,
     per_thread_mb: u64,
     draws: Vec<Group>,
+    rights: Rights,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,5 +88,6 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
         per_thread: Mebibytes(manifest.per_thread_mb),
         digest: manifest.digest,
         draws: manifest.draws,
+        rights: manifest.rights,
     })
 }

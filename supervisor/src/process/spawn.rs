@@ -161,14 +161,14 @@ pub fn inspect(
     answer(command)
 }
 
-/// Lets the worker program compare weights with their digests: those of a folder, or its own. Gives a
-/// line per file, or its own sentence about the first that is not what it was.
+/// Lets the worker program compare weights with their digests: those of a folder, or of the embedded model
+/// with that key. Gives a line per file, or its own sentence about the first that is not what it was.
 ///
 /// # Errors
 /// It could not be started.
-pub fn verify(program: &Path, folder: Option<&Path>) -> io::Result<Result<String, String>> {
+pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
-    command.arg("--verify").args(folder);
+    command.arg("--verify").arg(what);
     answer(command)
 }
 

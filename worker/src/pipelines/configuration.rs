@@ -5,6 +5,7 @@ use crate::pipelines::diffusers;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preset::Preset;
 use crate::pipelines::preview::{self, Colours};
+use crate::pipelines::rights::Rights;
 use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{
     ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
@@ -25,6 +26,8 @@ struct Config {
     preview: Option<Colours>,
     #[serde(default)]
     vocabulary: Lexicon,
+    #[serde(flatten)]
+    rights: Rights,
 }
 
 /// `meta.json` as the reference script writes it.
@@ -45,6 +48,8 @@ pub struct Described {
     pub colours: Option<Colours>,
     /// What it was taught, where that is known.
     pub lexicon: Lexicon,
+    /// Terms and thanks, where that is known.
+    pub rights: Rights,
 }
 
 /// The published model.
@@ -55,6 +60,7 @@ fn published() -> Described {
         steps: 4,
         colours: Some(preview::FLUX),
         lexicon: Lexicon::default(),
+        rights: Rights::default(),
     }
 }
 
@@ -94,6 +100,8 @@ pub fn from_config(file: &str, text: &[u8]) -> Result<Described, Fault> {
     found.steps = config.steps.unwrap_or(found.steps);
     found.lexicon = config.vocabulary;
     found.lexicon.check(file)?;
+    found.rights = config.rights;
+    found.rights.check(file)?;
     found.sizes.check(file)?;
     Ok(found)
 }

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::pipelines::layers::finite;
-use crate::pipelines::preview::Colours;
+use crate::pipelines::preview::{self, Colours};
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
 use crate::pixels;
 use crate::sampling::{noise, sigmas};
@@ -14,6 +14,9 @@ pub const PIXELS_PER_LATENT: usize = 8;
 
 /// Sides of a picture are multiples of this many pixels: a patch of latents.
 pub const SIZE_MULTIPLE: u32 = 16;
+
+/// Largest picture whose previews may be decoded: a fraction of a second on a processor.
+const DECODED_PIXELS_MAX: u64 = 256 * 256;
 
 /// What differs between families: what predicts, and what decodes.
 pub(super) trait Painter {
@@ -154,13 +157,22 @@ impl<P: Painter> Denoising for Drawing<'_, P> {
         self.reading.clone()
     }
 
-    /// Where the velocity of the last step leads in a straight line: `x - sigma * v`.
+    /// Where the velocity of the last step leads in a straight line, `x - sigma * v`: by the map of latents to
+    /// colours where there is one, else by the decoder itself where the picture is small.
     fn preview(&self) -> Result<Option<Rgb8>, Fault> {
-        let (Some(velocity), Some(colours)) = (&self.velocity, self.painter.colours()) else {
+        let Some(velocity) = &self.velocity else {
             return Ok(None);
         };
         let rest = (velocity * f64::from(self.level(self.done)?))?;
-        Ok(Some(colours.of(&(&self.latents - rest)?)?))
+        let ahead = (&self.latents - rest)?;
+        let pixels = u64::from(self.size.0) * u64::from(self.size.1);
+        match self.painter.colours() {
+            Some(colours) => colours.of(&ahead).map(Some),
+            None if pixels <= DECODED_PIXELS_MAX => {
+                preview::of_picture(&self.painter.picture(&ahead)?).map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {

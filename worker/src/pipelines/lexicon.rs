@@ -1,8 +1,9 @@
 //! What a small model was taught, as its `config.json` says: things by group, and which of them other words are near to.
 
 use crate::fault::Fault;
+use crate::pipelines::rights::refuse_control;
 use crate::pipelines::tokens::Ids;
-use ipc_protocol::reading::{EXAMPLES_MAX, Reading, UnknownWord, WORDS_MAX};
+use ipc_protocol::reading::{self, EXAMPLES_MAX, Reading, UnknownWord, WORDS_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,15 +38,8 @@ impl Lexicon {
     pub fn check(&self, file: &str) -> Result<(), Fault> {
         let things = self.groups.iter().flat_map(|group| &group.things);
         let names = self.groups.iter().map(|group| &group.name);
-        let mut said = things.chain(names).chain(self.near.values());
-        match said.find(|text| text.chars().any(char::is_control)) {
-            Some(text) => Err(Fault::configuration(
-                file,
-                "vocabulary",
-                format!("{text:?} has control characters"),
-            )),
-            None => Ok(()),
-        }
+        let said = things.chain(names).chain(self.near.values());
+        refuse_control(file, "vocabulary", said)
     }
 
     /// What became of a prompt's words.
@@ -57,7 +51,10 @@ impl Lexicon {
             .map(|word| UnknownWord::new(word, self.nearest(word)))
             .collect();
         let examples = match (unknown.is_empty(), self.groups.first()) {
-            (false, Some(group)) => group.things.iter().take(EXAMPLES_MAX).cloned().collect(),
+            (false, Some(group)) => {
+                let first = group.things.iter().take(EXAMPLES_MAX);
+                first.map(|thing| reading::short(thing)).collect()
+            }
             _ => Vec::new(),
         };
         Reading {

@@ -28,6 +28,7 @@ pub mod pocket;
 pub mod precision;
 mod preset;
 pub mod preview;
+pub mod rights;
 pub mod sd3;
 pub mod shelf;
 pub mod sizes;
@@ -43,6 +44,8 @@ use encoders::Encoders;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
 use ipc_protocol::reading::Reading;
+use pocket::Pocket;
+use sd3::files::Sd3Files;
 use std::path::PathBuf;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
@@ -169,8 +172,8 @@ impl Family {
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
-    /// `pocket-flux`, inside this program.
-    Embedded,
+    /// Inside this program.
+    Embedded(Pocket),
     /// A folder of weight files, told apart by looking.
     Folder {
         /// The folder.
@@ -240,17 +243,16 @@ pub fn load_with(
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
     let loaded: Box<dyn Pipeline> = match source {
-        ModelSource::Embedded => {
-            pocket::verify()?;
-            flux_model(pocket::files()?, device, settings, progress)?
+        ModelSource::Embedded(model) => {
+            model.verify()?;
+            match model {
+                Pocket::Flux => flux_model(pocket::flux()?, device, settings, progress)?,
+                Pocket::Sd3 => sd3_model(pocket::sd3()?, device, settings, progress)?,
+            }
         }
         ModelSource::Folder { path, family } => match folder::family(path, *family)? {
             Family::Flux => flux_model(folder::flux(path)?, device, settings, progress)?,
-            Family::Sd35 => {
-                let (files, device) = (sd3::files::Sd3Files::open(path)?, device.open()?);
-                let sd3 = sd3::Sd3::load(files, &device, settings, progress);
-                Box::new(sd3.map_err(Fault::while_loading)?)
-            }
+            Family::Sd35 => sd3_model(Sd3Files::open(path)?, device, settings, progress)?,
             Family::Synthetic => {
                 let file = path.display().to_string();
                 let what = "has no weights, so a folder cannot hold one";
@@ -281,6 +283,17 @@ fn flux_model(
     let device = device.open()?;
     let flux = flux::Flux::load(files, &device, settings, progress);
     Ok(Box::new(flux.map_err(Fault::while_loading)?))
+}
+
+fn sd3_model(
+    files: Sd3Files,
+    device: &DeviceWish,
+    settings: Settings,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Box<dyn Pipeline>, Fault> {
+    let device = device.open()?;
+    let sd3 = sd3::Sd3::load(files, &device, settings, progress);
+    Ok(Box::new(sd3.map_err(Fault::while_loading)?))
 }
 
 /// The values of a checkpoint, if it is one of this job: not beyond its steps, and of its size.

@@ -84,8 +84,8 @@ pub fn flux_need(files: &FluxFiles, embedded: u64, settings: Settings) -> Need {
     held.need(settings, &flux_tokens(sizes), &sizes.decoder, &sizes.t5)
 }
 
-/// What a Stable Diffusion 3.5 model takes.
-pub fn sd3_need(files: &Sd3Files, settings: Settings) -> Need {
+/// What a Stable Diffusion 3.5 model takes; `embedded` as for FLUX.
+pub fn sd3_need(files: &Sd3Files, embedded: u64, settings: Settings) -> Need {
     let sizes = &files.described.sizes;
     let parts = Parts {
         t5: &files.t5,
@@ -93,7 +93,7 @@ pub fn sd3_need(files: &Sd3Files, settings: Settings) -> Need {
         transformer: &files.transformer,
         autoencoder: &files.autoencoder,
     };
-    let held = parts.held(settings.dtype, 0);
+    let held = parts.held(settings.dtype, embedded);
     held.need(settings, &sd3_tokens(sizes), &sizes.decoder, &sizes.t5)
 }
 

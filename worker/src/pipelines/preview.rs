@@ -1,7 +1,8 @@
-//! What latents look like, by a linear map of their channels to red, green and blue.
+//! What latents look like: by a linear map of their channels to red, green and blue, or as the decoder sees them.
 
 use crate::fault::Fault;
 use crate::pipelines::Rgb8;
+use crate::pipelines::drawing::PIXELS_PER_LATENT;
 use crate::pixels;
 use candle_core::Tensor;
 use serde::Deserialize;
@@ -36,6 +37,20 @@ impl Colours {
             bytes: pixels::bytes(&picture.reshape((1, 3, rows, columns))?)?,
         })
     }
+}
+
+/// A picture (1, 3, 8h, 8w) in about -1..1 as a preview of it: the means of its blocks of 8x8.
+///
+/// # Errors
+/// The device's faults.
+pub fn of_picture(picture: &Tensor) -> Result<Rgb8, Fault> {
+    let small = picture.avg_pool2d(PIXELS_PER_LATENT)?;
+    let (_, _, rows, columns) = small.dims4()?;
+    Ok(Rgb8 {
+        width: columns as u32,
+        height: rows as u32,
+        bytes: pixels::bytes(&small)?,
+    })
 }
 
 /// FLUX.1's autoencoder. Source: `latent-preview.h` in leejet/stable-diffusion.cpp (MIT licence).

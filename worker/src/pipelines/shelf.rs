@@ -83,9 +83,7 @@ impl Shelf {
         }
         let mut paths = names.iter().map(|name| self.folder.join(name));
         if let Some(path) = paths.find(|path| path.is_file()) {
-            let file = self.open(&path)?;
-            let prefix = prefix_of(part, &file).unwrap_or("");
-            return Weights::of_part(part, vec![file], prefix);
+            return part_in(part, self.open(&path)?);
         }
         self.part(part)
     }
@@ -96,9 +94,7 @@ impl Shelf {
     /// The faults of opening the files that might.
     pub fn find(&self, part: Part) -> Result<Option<Weights>, Fault> {
         if let Some(path) = self.by_name(part)? {
-            let file = self.open(&path)?;
-            let prefix = prefix_of(part, &file).unwrap_or("");
-            return Ok(Some(Weights::of_part(part, vec![file], prefix)?));
+            return Ok(Some(part_in(part, self.open(&path)?)?));
         }
         if self.folder.join(MODEL_INDEX).is_file() {
             for component in components(part) {
@@ -244,6 +240,15 @@ impl Shelf {
             .into_iter()
             .try_for_each(|path| WeightFile::open(path).map(|_| ()))
     }
+}
+
+/// A part that is known to be in a file, perhaps below a prefix.
+///
+/// # Errors
+/// As [`Weights::of_part`].
+pub fn part_in(part: Part, file: Arc<WeightFile>) -> Result<Weights, Fault> {
+    let prefix = prefix_of(part, &file).unwrap_or("");
+    Weights::of_part(part, vec![file], prefix)
 }
 
 /// Refuses what an all-in-one file holds beside the parts that such files are made of.

@@ -7,6 +7,7 @@ use crate::pipelines::diffusers;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preset::Preset;
 use crate::pipelines::preview::{self, Colours};
+use crate::pipelines::rights::Rights;
 use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{ClipSizes, DecoderSizes, LatentSizes, T5Sizes};
 use serde::Deserialize;
@@ -27,6 +28,8 @@ struct Config {
     preview: Option<Colours>,
     #[serde(default)]
     vocabulary: Lexicon,
+    #[serde(flatten)]
+    rights: Rights,
 }
 
 /// `meta.json` as the reference script writes it.
@@ -47,6 +50,8 @@ pub struct Sd3Described {
     pub colours: Option<Colours>,
     /// What it was taught, where that is known.
     pub lexicon: Lexicon,
+    /// Terms and thanks, where that is known.
+    pub rights: Rights,
 }
 
 fn published() -> Sd3Described {
@@ -56,10 +61,15 @@ fn published() -> Sd3Described {
         steps: 4,
         colours: Some(preview::SD3),
         lexicon: Lexicon::default(),
+        rights: Rights::default(),
     }
 }
 
-fn from_config(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
+/// Reads a `config.json`.
+///
+/// # Errors
+/// [`Fault::Configuration`] for text that is no such file and for sizes that no model can have.
+pub fn from_config(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
     let config: Config = parse(file, text)?;
     let (mut found, sizes) = (published(), Sd3ModelSizes::large_turbo());
     found.sizes = Sd3ModelSizes {
@@ -75,6 +85,9 @@ fn from_config(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
     found.colours = config.preview;
     found.lexicon = config.vocabulary;
     found.lexicon.check(file)?;
+    found.rights = config.rights;
+    found.rights.check(file)?;
+    found.sizes.check(file)?;
     Ok(found)
 }
 
@@ -99,6 +112,7 @@ fn from_meta(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
     sizes.t5 = preset.t5();
     (sizes.clip_l, sizes.clip_g) = (preset.clip_l(), clip_g);
     sizes.decoder = preset.decoder();
+    sizes.check(file)?;
     Ok(found)
 }
 
@@ -116,9 +130,7 @@ pub fn of_folder(folder: &Path) -> Result<Sd3Described, Fault> {
         if path.is_file() {
             let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
             let file = path.display().to_string();
-            let found = read(&file, &text)?;
-            found.sizes.check(&file)?;
-            return Ok(found);
+            return read(&file, &text);
         }
     }
     let mut found = published();
