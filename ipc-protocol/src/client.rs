@@ -256,7 +256,7 @@ pub enum Update {
         rgb8: Vec<u8>,
     },
     /// A job's picture: its one answer.
-    Picture(Picture),
+    Picture(Box<Picture>),
     /// A job's one answer when there is no picture.
     Failed {
         /// The job.
@@ -387,13 +387,13 @@ impl Drawing<'_> {
             )));
         };
         self.unanswered -= 1;
-        Ok(Update::Picture(Picture {
+        Ok(Update::Picture(Box::new(Picture {
             job,
             index: index as u32,
             size: self.accepted.size,
             rgb8,
             report,
-        }))
+        })))
     }
 }
 

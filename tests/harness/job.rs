@@ -36,7 +36,7 @@ pub fn draw(
     for update in drawing {
         match update.expect("the daemon stays") {
             Update::Step { job, step, .. } => at_step(job, step),
-            Update::Picture(picture) => answers.push(Ok(picture)),
+            Update::Picture(picture) => answers.push(Ok(*picture)),
             Update::Failed { failure, .. } => answers.push(Err(failure)),
             Update::Waiting { .. } | Update::Loading { .. } | Update::Preview { .. } => {}
         }

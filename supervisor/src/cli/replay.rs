@@ -55,7 +55,7 @@ fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandE
             Update::Loading { fraction, .. } => progress.loading(fraction),
             Update::Step { .. } => progress.stepped(),
             Update::Preview { .. } => {} // it asks for none
-            Update::Picture(picture) => answer = Some(Ok(picture)),
+            Update::Picture(picture) => answer = Some(Ok(*picture)),
             Update::Failed { failure, .. } => answer = Some(Err(failure)),
         }
     }
