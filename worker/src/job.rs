@@ -38,13 +38,16 @@ impl Desk {
                 self.voice.say(&done);
                 None
             }
-            Err(fault) => {
-                self.voice.say(&FromWorker::Failed {
-                    job: order.job,
-                    fault: answer(&fault),
-                });
-                fault.exit_code().is_some().then_some(fault)
-            }
+            Err(fault) => match answer(&fault) {
+                None => Some(fault),
+                Some(told) => {
+                    self.voice.say(&FromWorker::Failed {
+                        job: order.job,
+                        fault: told,
+                    });
+                    None
+                }
+            },
         }
     }
 
@@ -150,30 +153,28 @@ fn elapsed_ms(begin: Instant) -> u32 {
     u32::try_from(begin.elapsed().as_millis()).unwrap_or(u32::MAX)
 }
 
-/// What the supervisor is told about a fault.
-fn answer(fault: &Fault) -> JobFault {
-    match fault {
+/// What the supervisor is told about a fault of the job alone. One that ends the process is told by its end:
+/// said before that, the job would come straight back to a worker that is about to exit.
+fn answer(fault: &Fault) -> Option<JobFault> {
+    Some(match fault {
         Fault::Cancelled => JobFault::Cancelled,
         Fault::NotFinite { stage } => JobFault::NotFinite {
-            stage: stage.clone(),
+            stage: short(stage.clone()),
         },
-        Fault::OutOfMemoryRunning(message) | Fault::OutOfMemoryLoading(message) => {
-            JobFault::OutOfMemory {
-                message: short(message.clone()),
-            }
-        }
         Fault::BadRequest { field, sentence } => JobFault::BadRequest {
             field: field_of(field),
             message: short(sentence.clone()),
         },
+        Fault::Compute(_) => JobFault::Other {
+            message: fault.sentence(),
+        },
         Fault::WeightsMissing { .. }
         | Fault::WeightsCorrupt { .. }
         | Fault::Configuration { .. }
-        | Fault::DeviceLost(_)
-        | Fault::Compute(_) => JobFault::Other {
-            message: fault.sentence(),
-        },
-    }
+        | Fault::OutOfMemoryLoading(_)
+        | Fault::OutOfMemoryRunning(_)
+        | Fault::DeviceLost(_) => return None,
+    })
 }
 
 fn field_of(name: &str) -> Field {
@@ -184,5 +185,32 @@ fn field_of(name: &str) -> Field {
         "negative" => Field::Negative,
         "seed" => Field::Seed,
         _ => Field::Prompt,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_by_a_frame_or_by_the_end_of_the_process_and_never_by_both() {
+        let text = || "x".to_owned();
+        let faults = [
+            Fault::Cancelled,
+            Fault::NotFinite { stage: text() },
+            Fault::BadRequest {
+                field: "size",
+                sentence: text(),
+            },
+            Fault::Compute(text()),
+            Fault::configuration(text(), text(), text()),
+            Fault::OutOfMemoryLoading(text()),
+            Fault::OutOfMemoryRunning(text()),
+            Fault::DeviceLost(text()),
+        ];
+        for fault in faults {
+            let ends = fault.exit_code().is_some();
+            assert_eq!(answer(&fault).is_none(), ends, "{fault}");
+        }
     }
 }
