@@ -15,6 +15,7 @@ import layouts
 import marks
 import models
 import muon
+import near
 import painter
 import recipe
 import scenes
@@ -165,6 +166,32 @@ def test_muon_makes_matrices_orthogonal():
     torch.manual_seed(0)
     made = muon.orthogonal(torch.randn(3, 64, 32))
     assert 0.6 < torch.linalg.svdvals(made).min() and torch.linalg.svdvals(made).max() < 1.3
+
+
+def test_muon_steps_a_kernel_as_the_matrix_that_it_is():
+    torch.manual_seed(0)
+    kernel = torch.nn.Parameter(torch.zeros(16, 4, 3, 3))
+    kernel.grad = torch.randn(16, 4, 3, 3)
+    muon.Muon([kernel], 1e-2, weight_decay=0.0).step()
+    values = torch.linalg.svdvals(kernel.detach().flatten(1))
+    assert kernel.shape == (16, 4, 3, 3) and values.max() / values.min() < 2.5
+
+
+def test_the_left_encoders_projection_is_the_identity_and_stays_it():
+    projection = models.build("sd3", recipe.named("smoke"), BOOK).clip_l.text_projection.weight
+    assert torch.equal(projection, torch.eye(len(projection))) and not projection.requires_grad
+
+
+def test_another_thing_is_near_to_what_shares_its_company():
+    entries = [dict(label=c.name, tags=["space", "launch"] if c.name == "rocket" else []) for c in BOOK.concepts]
+    spoken = {f"thing{i}": [f"word{i}"] for i in range(40)}
+    spoken |= {"astronaut": ["astronaut", "launch", "space"], "juggler": ["juggler", "skill"], "rocket": ["launch", "space"]}
+    found = near.table(BOOK, entries, spoken)
+    assert found["astronaut"] == "rocket" and "juggler" not in found and "rocket" not in found
+
+
+def test_an_emoji_is_a_word_for_what_it_shows():
+    assert BOOK.encode("\U0001f98a") == BOOK.encode("fox") and BOOK.encode("\u2602") == BOOK.encode("umbrella")
 
 
 @pytest.mark.parametrize("family", recipe.FAMILIES)
