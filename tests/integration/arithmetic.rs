@@ -62,8 +62,9 @@ fn f16_on_a_processor_is_drawn_in_bf16_and_that_is_said() {
     let drawn = draw(&daemon);
     assert_eq!(drawn.receipt["dtype"], "bf16");
     let said = daemon.stderr.wait_for("bf16 instead of f16: ", 1, PATIENCE);
+    // Either of the two that a cold start brings may be the first to say it.
     assert!(
-        said.starts_with("warning: ") && said.contains("tiny:0"),
+        said.starts_with("warning: ") && said.contains("name=tiny:"),
         "{said}"
     );
 }
