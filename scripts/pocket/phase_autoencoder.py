@@ -52,6 +52,18 @@ def _pictures(studio, rows, whole):
     return pictures if whole else _crop(pictures, picked, side)
 
 
+def learn(steppers, model, cost, rate):
+    """One step of all optimisers at one rate."""
+    for stepper in steppers:
+        stepper.zero_grad()
+        for group in stepper.param_groups:
+            group["lr"] = rate
+    cost.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for stepper in steppers:
+        stepper.step()
+
+
 def optimisers(model):
     """Muon for the kernels, AdamW for the rest."""
     kernels = [p for p in model.parameters() if p.ndim > 1 and min(p.flatten(1).shape) >= 16]
@@ -114,17 +126,10 @@ def run(studio, _family, minutes):
                                  spent=budget.spent, facts=facts))
 
     while budget.left():
-        for stepper in steppers:
-            stepper.zero_grad()
-            for group in stepper.param_groups:
-                group["lr"] = RATE * budget.rate(step - first, fall=0.7)
         x = _pictures(studio, rows, step % 2 == 0 or budget.share > WHOLE)
         with studio.half():
             cost, plain = loss(model, x)
-        cost.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for stepper in steppers:
-            stepper.step()
+        learn(steppers, model, cost, RATE * budget.rate(step - first, fall=0.7))
         step, mean = step + 1, plain if mean is None else 0.97 * mean + 0.03 * plain
         if step % 50 == 0:
             say(f"autoencoder {step}: mean error {mean:.4f}, {budget.share:.0%} of the budget")

@@ -88,18 +88,11 @@ def run(studio, _family, minutes):
                                  optimisers=[o.state_dict() for o in steppers]))
 
     while budget.left():
-        for stepper in steppers:
-            stepper.zero_grad()
-            for group in stepper.param_groups:
-                group["lr"] = RATE * budget.rate(step - first, fall=0.7)
         if step % 2 == 0:
             pool.refill()
         with studio.half():
             cost, plain = loss(model, *pool.batch(count))
-        cost.backward()
-        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
-        for stepper in steppers:
-            stepper.step()
+        phase_autoencoder.learn(steppers, model.decoder, cost, RATE * budget.rate(step - first, fall=0.7))
         step, mean = step + 1, plain if mean is None else 0.97 * mean + 0.03 * plain
         if step % 50 == 0:
             say(f"decoder {step}: mean error {mean:.4f}, {budget.share:.0%} of the budget")

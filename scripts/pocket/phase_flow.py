@@ -145,6 +145,8 @@ class Run:
     def __init__(self, studio, model, state, minutes, path, rate, **extra):
         self.extra, self.studio, self.model, self.path, self.rate = extra, studio, model, path, rate
         self.optimisers = optimisers(model, rate)
+        if studio.device.type == "cpu":
+            models.attend_plainly()
         self.average = keeping.Average(model.parameters())
         if "average" in state:
             self.average.kept = [k.to(studio.device) for k in state["average"]]
@@ -192,8 +194,6 @@ def run(studio, family, minutes):
         say(f"flow of {family} is done: {going.seen} samples")
         return
     pool = Pool(studio, family, studio.bank(salt=4 + going.step % 1000))
-    if studio.device.type == "cpu":
-        models.attend_plainly()
     compiled(studio, model.train())
     count, mean, mark = studio.recipe["batch"]["flow"], None, (going.budget.spent, going.seen)
     while going.budget.left():

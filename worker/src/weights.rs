@@ -52,14 +52,6 @@ impl Weights {
         Ok(Weights::whole(Arc::new(WeightFile::open(path)?)))
     }
 
-    /// All tensors of a file that is part of this program; `file` names it in messages.
-    ///
-    /// # Errors
-    /// As [`WeightFile::embedded`].
-    pub fn embedded(file: &str, bytes: &'static [u8]) -> Result<Weights, Fault> {
-        Ok(Weights::whole(Arc::new(WeightFile::embedded(file, bytes)?)))
-    }
-
     fn whole(file: Arc<WeightFile>) -> Weights {
         let recipes = recipe::as_stored(&file);
         Weights::new(vec![file], recipes)
