@@ -6,13 +6,14 @@
 //!                         └────── segment ───────┘   (latents, pictures)
 //! ```
 //!
-//! From the words up: [`ids`], [`units`], [`arithmetic`], [`request`], [`reading`], [`failure`] and [`status`]
+//! From the words up: [`ids`], [`units`], [`arithmetic`], [`about`], [`request`], [`reading`], [`failure`] and [`status`]
 //! are what is talked about; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
 //! [`connection`] moves them. [`segment`] is the memory a worker shares with the supervisor, and
 //! [`client`] is the library for programs on the same machine.
 //!
 //! `PROTOCOL.md` beside this crate tells the same for people.
 
+pub mod about;
 pub mod arithmetic;
 pub mod client;
 pub mod codec;

@@ -1,8 +1,8 @@
 //! What is known of a model's files before a worker loads them.
 
+use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
-use serde::{Deserialize, Serialize};
 
 /// What a folder of weights turned out to hold; the worker program looks, because only it knows files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,35 +27,4 @@ pub struct FolderFacts {
     pub draws: Vec<Group>,
     /// Terms and thanks, where its files say so.
     pub rights: Rights,
-}
-
-/// Things that a model can draw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// What they are.
-    pub name: String,
-    /// As a prompt names them.
-    pub things: Vec<String>,
-}
-
-/// Under which terms a model may be used and whom it owes thanks.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rights {
-    /// Of the weights, as SPDX spells it.
-    pub licence: Option<String>,
-    /// Works it learned from.
-    pub attribution: Vec<Work>,
-}
-
-/// Somebody's work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
-    /// Its name.
-    pub title: String,
-    /// Whose it is.
-    pub author: String,
-    /// Its own licence.
-    pub licence: String,
-    /// Where it is at home.
-    pub home: String,
 }

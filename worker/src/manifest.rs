@@ -2,13 +2,12 @@
 
 use crate::fault::Fault;
 use crate::pipelines::folder::{self, FluxFiles};
-use crate::pipelines::lexicon::Group;
 use crate::pipelines::need::{self, Activation, Need};
 use crate::pipelines::pocket::{self, Pocket};
-use crate::pipelines::rights::Rights;
 use crate::pipelines::sd3::files::Sd3Files;
 use crate::pipelines::{Family, Settings, drawing, synthetic};
 use crate::weights::{WeightFile, Weights, digest};
+use ipc_protocol::about::{Group, Rights};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;

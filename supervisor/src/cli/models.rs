@@ -1,5 +1,6 @@
 //! `models`: what is here, what could be, and what it may be used for.
 
+use ipc_protocol::about::Work;
 use ipc_protocol::units::Mebibytes;
 use pool::ModelSpec;
 use serde_json::json;
@@ -11,7 +12,6 @@ use crate::config::served::Served;
 use crate::config::{self, Config, paths};
 use crate::driver::library::Wish;
 use crate::driver::setup;
-use crate::facts;
 use crate::hub::source::Release;
 use crate::process::programs;
 
@@ -119,7 +119,7 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
         say::line(format!("licence: {name}"));
     }
     for work in &rights.attribution {
-        let facts::Work {
+        let Work {
             title,
             author,
             licence,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ipc_protocol::about::Rights;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::worker::ModelSource;
@@ -12,7 +13,7 @@ use pool::{Family, ModelSpec, Registry};
 
 use super::file::{Model, Synthetic};
 use super::served::{Catalogue, Served, absent, from_facts};
-use crate::facts::{FolderFacts, Rights};
+use crate::facts::FolderFacts;
 
 /// Looks at a folder of weights of a family, to be computed so; the error is a sentence that names the file.
 pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Result<FolderFacts, String>;

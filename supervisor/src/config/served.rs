@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype};
 use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::worker::ModelSource;
@@ -9,7 +10,7 @@ use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, GuidanceRule, ModelSpec, Need, SizeRule};
 
-use crate::facts::{FolderFacts, Group, Rights};
+use crate::facts::FolderFacts;
 
 /// What only the hands need to know of a model: how a worker of it is started.
 #[derive(Debug, Clone, PartialEq)]

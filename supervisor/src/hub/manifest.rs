@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::facts::{FolderFacts, Group, Rights};
+use crate::facts::FolderFacts;
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]

@@ -3,8 +3,9 @@
 use crate::fault::Fault;
 use crate::pipelines::rights::refuse_control;
 use crate::pipelines::tokens::Ids;
+use ipc_protocol::about::Group;
 use ipc_protocol::reading::{self, EXAMPLES_MAX, Reading, UnknownWord, WORDS_MAX};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Words that are spelled at least so much alike are taken for one with a slip: a letter in four.
@@ -19,15 +20,6 @@ pub struct Lexicon {
     /// Words it was not taught, each with the thing that is nearest in meaning.
     #[serde(default)]
     near: BTreeMap<String, String>,
-}
-
-/// Things that belong together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// What they are.
-    pub name: String,
-    /// As a prompt names them.
-    pub things: Vec<String>,
 }
 
 impl Lexicon {

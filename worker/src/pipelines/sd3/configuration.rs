@@ -7,9 +7,10 @@ use crate::pipelines::diffusers;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preset::Preset;
 use crate::pipelines::preview::{self, Colours};
-use crate::pipelines::rights::Rights;
+use crate::pipelines::rights;
 use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{ClipSizes, DecoderSizes, LatentSizes, T5Sizes};
+use ipc_protocol::about::Rights;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -86,7 +87,7 @@ pub fn from_config(file: &str, text: &[u8]) -> Result<Sd3Described, Fault> {
     found.lexicon = config.vocabulary;
     found.lexicon.check(file)?;
     found.rights = config.rights;
-    found.rights.check(file)?;
+    rights::check(&found.rights, file)?;
     found.sizes.check(file)?;
     Ok(found)
 }

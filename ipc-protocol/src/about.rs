@@ -1,0 +1,36 @@
+//! What a model's files say about it, as the worker program prints it and the supervisor reads it.
+
+use serde::{Deserialize, Serialize};
+
+/// Things that a model can draw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// What they are.
+    pub name: String,
+    /// As a prompt names them, the most wanted first.
+    pub things: Vec<String>,
+}
+
+/// Under which terms a model may be used and whom it owes thanks; empty where its files do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Of the weights, as SPDX spells it.
+    #[serde(default)]
+    pub licence: Option<String>,
+    /// Works it learned from whose licences ask for a notice.
+    #[serde(default)]
+    pub attribution: Vec<Work>,
+}
+
+/// Somebody's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Its name.
+    pub title: String,
+    /// Whose it is.
+    pub author: String,
+    /// Its own licence.
+    pub licence: String,
+    /// Where it is at home.
+    pub home: String,
+}
