@@ -141,7 +141,8 @@ impl Pool {
                 _ => (StartReason::Wish, wish, 1),
             });
         }
-        if self.phase == Phase::Serving && live < model.floor(&self.settings) {
+        let kept = live + self.coming_back(model);
+        if self.phase == Phase::Serving && kept < model.floor(&self.settings) {
             return Some((StartReason::Floor, DeviceWish::Auto, 1));
         }
         if model.queue.is_empty() || self.live(model).any(|w| w.is_idle() || w.is_coming()) {

@@ -133,14 +133,24 @@ impl Model {
         most.max(1) as usize
     }
 
-    /// Workers it keeps whatever the load is.
+    /// Workers it keeps whatever the load is: one for each of the first slots that no operator holds.
     pub(crate) fn floor(&self, settings: &Settings) -> usize {
         if self.retired || self.stopped || self.spec.missing.is_some() {
             return 0;
         }
         let least = self.spec.min_workers.unwrap_or(settings.min_workers);
-        let floor = least.max(self.kept).max(u32::from(self.pinned));
-        (floor as usize).min(self.most(settings))
+        let slots = 0..least.max(self.kept);
+        let wanted = slots.filter(|slot| !self.held_slots.contains(slot));
+        wanted
+            .count()
+            .max(self.pinned.into())
+            .min(self.most(settings))
+    }
+
+    /// The first slots that make so many workers, beside those that are held.
+    pub(crate) fn slots_for(&self, workers: usize) -> u32 {
+        let free = (0..).filter(|slot| !self.held_slots.contains(slot));
+        free.take(workers).last().map_or(0, |last| last + 1)
     }
 
     /// Residency and activation at the default size of a worker on `device`: what its start books.

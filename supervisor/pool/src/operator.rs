@@ -1,15 +1,16 @@
 //! What operators say: start, stop, restart, pin, scale, quarantine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_protocol::ids::{DeviceWish, Generation, WorkerName};
 
 use crate::action::StopReason;
 use crate::event::{Target, Ticket};
-use crate::model::ModelId;
+use crate::model::{Model, ModelId};
 use crate::pool::Pool;
 use crate::room::Room;
 use crate::turn::Turn;
+use crate::worker::Worker;
 
 /// A verb that is acknowledged once it is done.
 #[derive(Debug)]
@@ -21,8 +22,10 @@ pub(crate) struct Order {
     starting: Vec<ModelId>,
     /// The one worker it is about.
     slot: Option<u32>,
+    /// The youngest worker there was when it was said.
+    youngest: Generation,
     /// Workers each of them has to have then.
-    least: u32,
+    least: usize,
     lines: Vec<String>,
     success: bool,
 }
@@ -34,12 +37,13 @@ struct Aim {
 }
 
 impl Order {
-    fn new(ticket: Ticket) -> Self {
+    fn new(ticket: Ticket, slot: Option<u32>, youngest: u64) -> Self {
         Self {
             ticket,
             leaving: BTreeMap::new(),
             starting: Vec::new(),
-            slot: None,
+            slot,
+            youngest: Generation(youngest),
             least: 1,
             lines: Vec::new(),
             success: true,
@@ -49,6 +53,12 @@ impl Order {
     fn error(&mut self, name: impl std::fmt::Display, what: &str) {
         self.settled(name, what);
         self.success = false;
+    }
+
+    /// Whether a worker is one that the order is about: whoever comes after it may have got another slot.
+    fn means(&self, worker: &Worker) -> bool {
+        let own = |slot| worker.name.slot == slot || worker.generation > self.youngest;
+        self.slot.is_none_or(own)
     }
 
     /// What was so already is told as supervisorctl tells it, and is no failure.
@@ -62,7 +72,7 @@ impl Pool {
         let Some(aim) = self.aim(turn, ticket, target) else {
             return;
         };
-        let mut order = Order::new(ticket);
+        let mut order = Order::new(ticket, aim.slot, self.generations);
         for &id in &aim.models {
             let told = self.tell_to_leave(turn, id, aim.slot, &mut order);
             if told == 0 && *target != Target::All {
@@ -85,7 +95,7 @@ impl Pool {
         let Some(aim) = self.aim(turn, ticket, target) else {
             return;
         };
-        let mut order = Order::new(ticket);
+        let mut order = Order::new(ticket, aim.slot, self.generations);
         for &id in &aim.models {
             let running = self.live(self.model(id)).find(|worker| {
                 worker.is_resident() && aim.slot.is_none_or(|slot| worker.name.slot == slot)
@@ -94,9 +104,11 @@ impl Pool {
                 Some(name) if *target != Target::All => order.settled(name, "already started"),
                 Some(_) => {}
                 None => {
-                    let least = aim.slot.map_or(1, |slot| slot.saturating_add(1));
-                    self.keep_started(id, aim.slot, least);
-                    self.model_mut(id).record.forgive();
+                    self.let_start(id, aim.slot);
+                    match aim.slot {
+                        Some(slot) => self.keep(id, slot.saturating_add(1)),
+                        None => self.keep_workers(id, 1),
+                    }
                     order.starting.push(id);
                 }
             }
@@ -108,8 +120,7 @@ impl Pool {
         let Some(aim) = self.aim(turn, ticket, target) else {
             return;
         };
-        let mut order = Order::new(ticket);
-        order.slot = aim.slot;
+        let mut order = Order::new(ticket, aim.slot, self.generations);
         for &id in &aim.models {
             let told = self.tell_to_leave(turn, id, aim.slot, &mut order);
             if told > 0 || *target != Target::All {
@@ -118,16 +129,14 @@ impl Pool {
             if aim.slot.is_some() {
                 // It comes back beside those that live.
                 let beside = self.live(self.model(id)).count();
-                order.least = u32::try_from(beside).unwrap_or(u32::MAX - 1) + 1;
+                order.least = beside + 1;
             }
-            let model = self.model_mut(id);
-            model.stopped = false;
-            model.record.forgive();
+            self.let_start(id, aim.slot);
         }
         // Where nothing has to leave first, it is a start.
         if order.leaving.is_empty() {
             for &id in &order.starting {
-                self.keep_started(id, order.slot, order.least);
+                self.keep_workers(id, order.least);
             }
         }
         self.orders.push(order);
@@ -154,15 +163,46 @@ impl Pool {
         told
     }
 
-    /// Wants the model resident from now on, whatever was before, with at least so many workers.
-    fn keep_started(&mut self, id: ModelId, slot: Option<u32>, least: u32) {
+    /// Takes back what held a model or a slot of it, an operator's stop or its own failures.
+    fn let_start(&mut self, id: ModelId, slot: Option<u32>) {
         let model = self.model_mut(id);
         model.stopped = false;
+        model.record.forgive();
         match slot {
             Some(slot) => model.held_slots.retain(|&held| held != slot),
             None => model.held_slots.clear(),
         }
-        model.kept = model.kept.max(least);
+    }
+
+    /// Wants the first slots of a model resident from now on.
+    fn keep(&mut self, id: ModelId, slots: u32) {
+        let model = self.model_mut(id);
+        model.kept = model.kept.max(slots);
+    }
+
+    /// Wants at least so many workers of a model resident from now on.
+    fn keep_workers(&mut self, id: ModelId, least: usize) {
+        self.keep(id, self.model(id).slots_for(least));
+    }
+
+    /// Workers of a model that are on their way out and will be replaced in their own slots.
+    pub(crate) fn coming_back(&self, model: &Model) -> usize {
+        let restarts = self
+            .orders
+            .iter()
+            .filter(|order| !order.starting.is_empty());
+        let leaving: BTreeSet<Generation> = restarts
+            .flat_map(|order| order.leaving.keys().copied())
+            .collect();
+        self.workers_of(model)
+            .filter(|worker| leaving.contains(&worker.generation))
+            .count()
+    }
+
+    /// Whether an operator said that this model, or this slot of it, is not to run.
+    fn is_held(&self, id: ModelId, slot: Option<u32>) -> bool {
+        let model = self.model(id);
+        model.stopped || slot.is_some_and(|slot| model.held_slots.contains(&slot))
     }
 
     fn aim(&self, turn: &mut Turn, ticket: Ticket, target: &Target) -> Option<Aim> {
@@ -219,8 +259,8 @@ impl Pool {
         if had_some && !order.starting.is_empty() {
             for id in order.starting.clone() {
                 // A stop that was said since then holds.
-                if !self.model(id).stopped {
-                    self.keep_started(id, order.slot, order.least);
+                if !self.is_held(id, order.slot) {
+                    self.keep_workers(id, order.least);
                 }
             }
             self.start_wanted(turn);
@@ -235,16 +275,27 @@ impl Pool {
     /// Whether a start went well or badly by now; writes the line that says so.
     fn is_decided(&self, turn: &Turn, id: ModelId, order: &mut Order) -> bool {
         let model = self.model(id);
-        if let Some(up) = self.live(model).find(|worker| worker.is_resident()) {
+        let meant = |worker: &&Worker| order.means(worker);
+        let up = |worker: &&Worker| meant(worker) && worker.is_resident();
+        if let Some(up) = self.live(model).find(up) {
             order.lines.push(format!("{}: started", up.name));
             return true;
         }
-        if self.live(model).next().is_some() {
+        if self.live(model).any(|worker| meant(&worker)) {
             return false;
         }
-        let name = format!("{}:0", model.spec.key);
+        let name = format!("{}:{}", model.spec.key, order.slot.unwrap_or(0));
+        if self.is_held(id, order.slot) {
+            order.error(name, "stopped");
+            return true;
+        }
         if let Some(failure) = self.refusal(id, turn.now) {
             order.error(name, &failure.message);
+            return true;
+        }
+        let others = self.live(model).count();
+        if others > 0 && others >= model.floor(&self.settings) {
+            order.error(name, "not wanted any more");
             return true;
         }
         match self.room_for_worker(id, DeviceWish::Auto) {
@@ -258,6 +309,13 @@ impl Pool {
             }
             Some((_, Room::Free)) if model.record.deaths_in_a_row() > 0 => {
                 order.error(name, "spawn error");
+                true
+            }
+            Some((_, Room::Evict(_) | Room::Later)) if others > 0 => {
+                order.error(
+                    name,
+                    "no room beside the others now, it starts when there is",
+                );
                 true
             }
             Some((_, Room::Free | Room::Leaving | Room::Evict(_) | Room::Later)) => {
@@ -298,6 +356,7 @@ impl Pool {
             return turn.acknowledge(ticket, vec![line], false);
         }
         let model = self.model_mut(id);
+        model.held_slots.clear();
         model.kept = workers;
         model.stopped &= workers == 0;
         let floor = self.model(id).floor(&self.settings);

@@ -63,7 +63,9 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start
     }
     let floor = scene.floor(model);
     match start.reason {
-        StartReason::Floor if live >= floor => Err(format!("{key} keeps {floor} and has {live}")),
+        StartReason::Floor if live + scene.coming_back(key) >= floor => {
+            Err(format!("{key} keeps {floor} and has {live}"))
+        }
         StartReason::Floor if scene.draining => Err(format!("{key} is kept while draining")),
         StartReason::Replacement if model.owed == 0 => Err(format!("{key} lost nobody")),
         StartReason::Wish if scene.devices.len() == 1 => {
@@ -144,7 +146,10 @@ fn lacks(
     let live = scene.live(key).count();
     let floor = scene.floor(model);
     let Some((id, first)) = scene.waiting(key).next() else {
-        let kept = live >= floor || scene.draining || oldest.is_some() || !fits(scene, model, None);
+        let kept = live + scene.coming_back(key) >= floor
+            || scene.draining
+            || oldest.is_some()
+            || !fits(scene, model, None);
         return (!kept).then(|| format!("has {live} workers of {floor} that stay"));
     };
     // Others may be waited for: who wants nothing that an older job may want waits for nobody.

@@ -26,6 +26,9 @@ struct Order {
     /// Those of its models where it was true already.
     already: usize,
     all: bool,
+    slot: Option<u32>,
+    /// Before any worker that comes after it.
+    youngest: Option<Generation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,8 @@ impl Orders {
             workers: workers.collect(),
             models,
             all: *target == Target::All,
+            slot,
+            youngest: scene.workers.last_key_value().map(|(&id, _)| id),
         };
         self.open.insert(*ticket, order);
     }
@@ -110,6 +115,8 @@ impl Orders {
             workers: BTreeSet::new(),
             already: 0,
             all: false,
+            slot: None,
+            youngest: None,
         };
         self.open.insert(ticket, order);
     }
@@ -210,7 +217,15 @@ fn stopped(scene: &Scene, order: &Order, text: &str) -> bool {
 
 /// A start went well where a worker is resident; else it is said why not.
 fn started(scene: &Scene, trouble: &Trouble, order: &Order, text: &str, success: bool) -> bool {
-    let resident = |key: &&ModelKey| scene.live(key).any(|(_, hand)| hand.is_resident());
+    // Who comes after the order may have got another slot than the one that was meant.
+    let meant = |id: Generation, hand: &Hand| {
+        let own = |slot| hand.name.slot == slot || Some(id) > order.youngest;
+        order.slot.is_none_or(own)
+    };
+    let resident = |key: &&ModelKey| {
+        let mut live = scene.live(key);
+        live.any(|(id, hand)| hand.is_resident() && meant(id, hand))
+    };
     let coming = |key: &&ModelKey| scene.live(key).any(|(_, hand)| hand.is_coming());
     let up = order.models.iter().filter(resident).count();
     let errors = text.matches("ERROR").count();

@@ -55,7 +55,7 @@ struct Restart {
     models: Vec<ModelKey>,
     slot: Option<u32>,
     /// Workers each is to have then.
-    least: u32,
+    least: usize,
     leaving: BTreeSet<Generation>,
 }
 
@@ -152,8 +152,11 @@ impl Scene {
             return 0;
         }
         let least = model.spec.min_workers.unwrap_or(self.settings.min_workers);
-        let pin = u32::from(model.pinned);
-        (least.max(model.kept).max(pin) as usize).min(self.most(model))
+        let most = least.max(model.kept);
+        let held = model.held.range(..most).count();
+        (most as usize - held)
+            .max(model.pinned.into())
+            .min(self.most(model))
     }
 }
 

@@ -42,8 +42,11 @@ impl Scene {
                 hand.is_resident() && slot.is_none_or(|slot| hand.name.slot == slot)
             });
             if !runs {
-                let least = slot.map_or(1, |slot| slot + 1);
-                self.start_from_now(&key, slot, least);
+                self.let_start(&key, slot);
+                match slot {
+                    Some(slot) => self.keep(&key, slot + 1),
+                    None => self.keep_workers(&key, 1),
+                }
             }
         }
     }
@@ -67,14 +70,14 @@ impl Scene {
             if slot.is_some() {
                 // It comes back beside those that live.
                 let beside = self.live(&key).filter(|(id, _)| !told.contains(id)).count();
-                least = u32::try_from(beside).unwrap_or(0) + 1;
+                least = beside + 1;
             }
             leaving.extend(told);
-            self.model_mut(&key).stopped = false;
+            self.let_start(&key, slot);
         }
         if leaving.is_empty() {
             for key in &back {
-                self.start_from_now(key, slot, least);
+                self.keep_workers(key, least);
             }
             return;
         }
@@ -84,6 +87,21 @@ impl Scene {
             least,
             leaving,
         });
+    }
+
+    /// Workers of a model that leave and are replaced in their own slots.
+    pub(crate) fn coming_back(&self, key: &ModelKey) -> usize {
+        let own = |id: &Generation| {
+            self.workers
+                .get(id)
+                .is_some_and(|hand| hand.name.model == *key)
+        };
+        let leaving: BTreeSet<&Generation> = self
+            .restarts
+            .iter()
+            .flat_map(|restart| &restart.leaving)
+            .collect();
+        leaving.into_iter().filter(|id| own(id)).count()
     }
 
     /// What was restarted is gone, and will stay with this event's end.
@@ -109,21 +127,35 @@ impl Scene {
             }
             for key in &restart.models {
                 // A stop that was said since then holds.
-                if !self.models[key].stopped {
-                    self.start_from_now(key, restart.slot, restart.least);
+                let model = &self.models[key];
+                let held = restart.slot.is_some_and(|slot| model.held.contains(&slot));
+                if !model.stopped && !held {
+                    self.keep_workers(key, restart.least);
                     self.back.insert(key.clone());
                 }
             }
         }
     }
 
-    fn start_from_now(&mut self, key: &ModelKey, slot: Option<u32>, least: u32) {
+    fn let_start(&mut self, key: &ModelKey, slot: Option<u32>) {
         let model = self.model_mut(key);
         model.stopped = false;
         model
             .held
             .retain(|held| slot.is_some_and(|slot| slot != *held));
-        model.kept = model.kept.max(least);
+    }
+
+    fn keep(&mut self, key: &ModelKey, slots: u32) {
+        let model = self.model_mut(key);
+        model.kept = model.kept.max(slots);
+    }
+
+    /// Keeps the first slots in which so many workers fit, held ones left out.
+    fn keep_workers(&mut self, key: &ModelKey, least: usize) {
+        let held = &self.models[key].held;
+        let slots =
+            (0..).find(|&slots| (0..slots).filter(|slot| !held.contains(slot)).count() >= least);
+        self.keep(key, slots.unwrap_or(0));
     }
 
     pub(super) fn ordered_stop(&mut self, target: &Target) {
@@ -150,6 +182,7 @@ impl Scene {
         if workers as usize <= self.most(model) {
             let key = model.spec.key.clone();
             let model = self.model_mut(&key);
+            model.held.clear();
             model.kept = workers;
             model.stopped &= workers == 0;
         }

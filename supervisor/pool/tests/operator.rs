@@ -1,0 +1,94 @@
+//! What operators say about one worker of several.
+
+mod desk;
+
+use desk::{Desk, asked_to_leave, model, starts};
+use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
+use pool::{Action, Event, Target, Ticket};
+
+const RESTART: Ticket = Ticket(7);
+
+/// Two workers of one model are up.
+fn pair() -> (Desk, [Generation; 2]) {
+    let mut desk = Desk::new(vec![model("a", 100)], 1000);
+    let two = Event::Scaled {
+        ticket: Ticket(1),
+        model: "a".into(),
+        workers: 2,
+    };
+    let mut coming = starts(&desk.tell(two));
+    while let Some(start) = coming.pop() {
+        coming.extend(starts(&desk.bring_up(start.worker)));
+    }
+    let up = desk.workers().try_into().expect("two workers");
+    (desk, up)
+}
+
+fn slot(slot: u32) -> Target {
+    let model = ModelKey::new("a").expect("a plain key");
+    Target::Worker(WorkerName { model, slot })
+}
+
+fn told(actions: &[Action], asked: Ticket) -> Option<(Vec<String>, bool)> {
+    actions.iter().find_map(|action| match action {
+        Action::Acknowledge {
+            ticket,
+            lines,
+            success,
+        } if *ticket == asked => Some((lines.clone(), *success)),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_restart_of_one_worker_is_told_when_that_one_is_back() {
+    let (mut desk, [_, second]) = pair();
+    let restart = Event::RestartRequested {
+        ticket: RESTART,
+        target: slot(1),
+    };
+    assert_eq!(asked_to_leave(&desk.tell(restart)), [second]);
+    let after = desk.leave(second);
+    assert_eq!(told(&after, RESTART), None, "its neighbour is no answer");
+    let after = desk.bring_up(starts(&after)[0].worker);
+    let lines = vec!["a:1: stopped".into(), "a:1: started".into()];
+    assert_eq!(told(&after, RESTART), Some((lines, true)));
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_it_restarts_stays_away() {
+    let (mut desk, [_, second]) = pair();
+    let (restart, stop) = (RESTART, Ticket(8));
+    desk.tell(Event::RestartRequested {
+        ticket: restart,
+        target: slot(1),
+    });
+    desk.tell(Event::StopRequested {
+        ticket: stop,
+        target: slot(1),
+    });
+    let after = desk.leave(second);
+    assert!(starts(&after).is_empty());
+    assert_eq!(
+        told(&after, stop),
+        Some((vec!["a:1: stopped".into()], true))
+    );
+    let lines = vec!["a:1: stopped".into(), "a:1: ERROR (stopped)".into()];
+    assert_eq!(told(&after, restart), Some((lines, false)));
+}
+
+#[test]
+fn a_worker_that_has_no_room_beside_the_others_is_told_of_at_once() {
+    let mut desk = Desk::new(vec![model("a", 100), model("b", 100)], 250);
+    let start = |ticket, target| Event::StartRequested { ticket, target };
+    let first = starts(&desk.tell(start(Ticket(1), slot(0))));
+    desk.bring_up(first[0].worker);
+    let busy = starts(&desk.ask_model("b"));
+    desk.bring_up(busy[0].worker);
+    let after = desk.tell(start(Ticket(2), slot(1)));
+    let (lines, success) = told(&after, Ticket(2)).expect("an answer");
+    assert!(
+        !success && lines[0].starts_with("a:1: ERROR (no room"),
+        "{lines:?}"
+    );
+}
