@@ -55,7 +55,7 @@ class Pool:
             self.slot = 0
         here, fresh = slice(self.slot, self.slot + self.part), self.easel.paint(self.studio.pick(self.rows, self.part))
         with self.studio.half():
-            latents = self.model.encode(fresh).latent_dist.mean.float()
+            latents = phase_autoencoder.latents(self.model, fresh)
         if self.latents is None:
             self.latents = torch.empty(self.count, *latents.shape[1:], device=latents.device)
         self.pictures[here], self.latents[here] = fresh, latents

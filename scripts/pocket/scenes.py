@@ -10,7 +10,7 @@ import words
 MOST = 5
 JITTER = 0.03  # of half the picture, either way, in place; and of the size
 
-SHAPES_ALONE = 0.12  # share of the training scenes
+SHAPES_ALONE = 0.2  # share of the training scenes
 
 
 @dataclass(frozen=True)

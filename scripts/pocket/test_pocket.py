@@ -17,6 +17,7 @@ import models
 import muon
 import near
 import painter
+import phase_autoencoder
 import recipe
 import scenes
 import words
@@ -175,6 +176,15 @@ def test_muon_steps_a_kernel_as_the_matrix_that_it_is():
     muon.Muon([kernel], 1e-2, weight_decay=0.0).step()
     values = torch.linalg.svdvals(kernel.detach().flatten(1))
     assert kernel.shape == (16, 4, 3, 3) and values.max() / values.min() < 2.5
+
+
+def test_latents_keep_the_mean_colour_of_their_square_whatever_was_learned():
+    encoder = models.autoencoder(recipe.named("smoke")["autoencoder"])
+    colours = torch.rand(5, 3, 2, 2) * 2 - 1
+    pictures = colours.repeat_interleave(models.FACTOR, 2).repeat_interleave(models.FACTOR, 3)
+    with torch.no_grad():
+        found = phase_autoencoder.latents(encoder, pictures)
+    assert found.shape == (5, models.LATENT_CHANNELS, 2, 2) and torch.allclose(found[:, :3], colours, atol=1e-6)
 
 
 def test_the_left_encoders_projection_is_the_identity_and_stays_it():
