@@ -13,7 +13,7 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use pool::{Event, ModelSpec, Registry, Ticket};
 
-use super::hands::Asking;
+use super::conversation::Asking;
 use super::library::Found;
 use super::{Driver, Input};
 use crate::config::served::Served;

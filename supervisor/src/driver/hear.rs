@@ -12,7 +12,8 @@ use pool::{Event, Exit, Fault, Footprint, Phases};
 use tokio::sync::mpsc;
 
 use super::handle::Update;
-use super::hands::{Drawn, FromGeneration, Newborn, WorkerNews, phases};
+use super::job::Drawn;
+use super::news::{FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
 use crate::link::{Heard, Link};
 use crate::probe;

@@ -7,16 +7,19 @@
 //! - `perform` carries out actions, one arm each
 //! - `fetching` keeps requests until the files of their model are here; [`library`] looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
-//! - `hands` is what is held of each worker, job and conversation
+//! - `worker`, `job` and `conversation` are what is held of each; `news` is what workers do
 
+mod conversation;
 mod fetching;
 pub mod handle;
-mod hands;
 mod hear;
+mod job;
 pub mod library;
+mod news;
 mod operate;
 mod perform;
 pub mod setup;
+mod worker;
 
 use std::collections::BTreeMap;
 
@@ -29,15 +32,18 @@ use nix::sys::signal::Signal;
 use pool::{Drain, Event, Pool, Registry, Ticket};
 use tokio::sync::mpsc;
 
+use self::worker::WorkerHand;
 use crate::clock::Clock;
 use crate::config::served::Catalogue;
 use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
+use conversation::{Asking, Conversation};
 use fetching::{FetchNews, Fetches};
 use handle::{Ask, Handle};
-use hands::{Asking, Conversation, FromGeneration, JobHand, WorkerHand};
+use job::JobHand;
 use library::Library;
+use news::FromGeneration;
 use setup::Setup;
 
 /// Inputs that may wait for the loop; who brings more, waits.

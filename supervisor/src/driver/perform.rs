@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use pool::{Accepted, Action, Outcome, Run, Start, Ticket};
 
 use super::handle::{ModelFacts, Picture, Update};
-use super::hands::{FromGeneration, JobHand, Newborn, Running, WorkerHand, WorkerNews};
+use super::job::JobHand;
+use super::news::{FromGeneration, Newborn, WorkerNews};
+use super::worker::{Running, WorkerHand};
 use super::{Driver, Input, State};
 use crate::process::spawn;
 use crate::telemetry;

@@ -1,21 +1,13 @@
-//! What the loop holds of workers and jobs beside what the pool knows: sockets, memory, pixels.
-
-use std::os::fd::OwnedFd;
+//! What the loop holds of a worker beside what the pool knows: its socket, its memory, its last words.
 
 use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
-use ipc_protocol::messages::client::Fetching;
-use ipc_protocol::messages::worker::{FromWorker, Timings};
-use ipc_protocol::reading::Reading;
-use ipc_protocol::request::ImageRequest;
+use ipc_protocol::ids::{Device, JobId, ModelKey, WorkerName};
 use ipc_protocol::segment::{Segment, Slot, latents_bytes, preview_size};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
-use pool::{Accepted, Exit, Ticket};
-use tokio::sync::{mpsc, oneshot, watch};
+use pool::Exit;
 
-use super::handle::Update;
+use super::job::Checkpoint;
 use crate::link::{Deaf, Link};
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
@@ -202,107 +194,5 @@ impl WorkerHand {
             })
         });
         Some((running.job, checkpoint))
-    }
-}
-
-/// Latents that another worker can go on from.
-#[derive(Debug, Clone)]
-pub(super) struct Checkpoint {
-    pub step: u32,
-    pub latents: Vec<u8>,
-}
-
-/// One accepted job.
-#[derive(Debug)]
-pub(super) struct JobHand {
-    pub ticket: Ticket,
-    pub checkpoint: Option<Checkpoint>,
-    pub drawn: Option<Drawn>,
-}
-
-/// A picture that waits for the pool's `Answer`.
-#[derive(Debug)]
-pub(super) struct Drawn {
-    pub rgb8: Vec<u8>,
-    pub reading: Reading,
-    pub model: ModelKey,
-    pub dtype: Dtype,
-}
-
-/// One conversation with a door.
-#[derive(Debug)]
-pub(super) struct Conversation {
-    /// What it asks for, while that may still have to wait for files.
-    pub asked: Option<Asking>,
-    pub accepted: Option<oneshot::Sender<Result<(Ticket, Accepted), Failure>>>,
-    pub updates: mpsc::Sender<Update>,
-    /// Jobs that still owe an answer.
-    pub unanswered: usize,
-}
-
-/// A request that may have to wait for the files of its model.
-#[derive(Debug)]
-pub(super) struct Asking {
-    pub request: ImageRequest,
-    pub user: String,
-    pub fetching: watch::Sender<Option<Fetching>>,
-}
-
-impl Asking {
-    /// Tells how far the files are; the door hears the newest when it listens.
-    pub fn tell(&self, far: &Fetching) {
-        self.fetching.send_replace(Some(far.clone()));
-    }
-}
-
-impl Conversation {
-    /// Tells how a job goes, unless the room left is owed to answers. A door that left misses it.
-    pub fn report(&self, update: Update) {
-        if self.updates.capacity() > self.unanswered {
-            let _ = self.updates.try_send(update);
-        }
-    }
-
-    /// Tells a job's one answer; there is always room for it, and a door that left needs none.
-    pub fn answer(&mut self, update: Update) {
-        self.unanswered -= 1;
-        let _ = self.updates.try_send(update);
-    }
-}
-
-/// What a spawned process brings with it, on its way into the loop.
-#[derive(Debug)]
-pub(super) struct Newborn {
-    pub pid: u32,
-    pub child: tokio::process::Child,
-    pub socket: OwnedFd,
-    pub segment: Segment,
-}
-
-/// Something a worker did.
-#[derive(Debug)]
-pub(super) enum WorkerNews {
-    Born(Box<Newborn>),
-    Stillborn(String),
-    Said(Box<FromWorker>),
-    Garbled(String),
-    Closed,
-    Exited(Exit),
-}
-
-/// A worker's news with the generation it belongs to.
-#[derive(Debug)]
-pub(super) struct FromGeneration {
-    pub worker: Generation,
-    pub news: WorkerNews,
-}
-
-/// The pool's word for a worker's timings.
-pub(super) fn phases(timings: Timings) -> pool::Phases {
-    let ms = |ms: u32| std::time::Duration::from_millis(ms.into());
-    pool::Phases {
-        encode: ms(timings.encode_ms),
-        denoise: ms(timings.denoise_ms),
-        decode: ms(timings.decode_ms),
     }
 }

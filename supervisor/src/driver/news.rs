@@ -1,0 +1,45 @@
+//! What workers do, on its way into the loop.
+
+use std::os::fd::OwnedFd;
+
+use ipc_protocol::ids::Generation;
+use ipc_protocol::messages::worker::{FromWorker, Timings};
+use ipc_protocol::segment::Segment;
+use pool::Exit;
+
+/// What a spawned process brings with it, on its way into the loop.
+#[derive(Debug)]
+pub(super) struct Newborn {
+    pub pid: u32,
+    pub child: tokio::process::Child,
+    pub socket: OwnedFd,
+    pub segment: Segment,
+}
+
+/// Something a worker did.
+#[derive(Debug)]
+pub(super) enum WorkerNews {
+    Born(Box<Newborn>),
+    Stillborn(String),
+    Said(Box<FromWorker>),
+    Garbled(String),
+    Closed,
+    Exited(Exit),
+}
+
+/// A worker's news with the generation it belongs to.
+#[derive(Debug)]
+pub(super) struct FromGeneration {
+    pub worker: Generation,
+    pub news: WorkerNews,
+}
+
+/// The pool's word for a worker's timings.
+pub(super) fn phases(timings: Timings) -> pool::Phases {
+    let ms = |ms: u32| std::time::Duration::from_millis(ms.into());
+    pool::Phases {
+        encode: ms(timings.encode_ms),
+        denoise: ms(timings.denoise_ms),
+        decode: ms(timings.decode_ms),
+    }
+}
