@@ -12,13 +12,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use ipc_protocol::ids::Device;
 use ipc_protocol::messages::worker::{FromWorker, ModelSource as Source, Order, ToWorker, Welcome};
 use ipc_protocol::segment::Segment;
 use ipc_protocol::version::{PROTOCOL, mismatch};
 
 use crate::cancel::CancelMark;
-use crate::device::DeviceWish;
 use crate::fault::Fault;
 use crate::footprint;
 use crate::job::Desk;
@@ -126,13 +124,9 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
         .build_global()
         .map_err(|error| Fault::Compute(error.to_string()))?;
     let source = source(&welcome.source)?;
-    let device = match welcome.device {
-        Device::Host => DeviceWish::Cpu,
-        Device::Cuda(ordinal) => DeviceWish::Cuda(ordinal as usize),
-    };
     let mut said = 0;
     let settings = Settings::on(welcome.device, welcome.arithmetic);
-    pipelines::load_with(&source, &device, settings, &mut |fraction| {
+    pipelines::load_with(&source, welcome.device, settings, &mut |fraction| {
         let permille = (fraction.clamp(0.0, 1.0) * 1000.0) as u16;
         if permille > said {
             said = permille;

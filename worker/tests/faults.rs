@@ -5,8 +5,8 @@ mod damage;
 
 use altered::Altered;
 use damage::{Damaged, gguf, safetensors};
+use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
-use worker::device::DeviceWish;
 use worker::fault::Fault;
 use worker::pipelines::{JobParameters, ModelSource, load};
 use worker::sampling::noise;
@@ -37,7 +37,7 @@ fn drawn(folder: &Path) -> Result<Vec<u8>, Fault> {
         path: folder.to_owned(),
         family: None,
     };
-    let mut model = load(&source, &DeviceWish::Cpu, &mut |_| {})?;
+    let mut model = load(&source, Device::Host, &mut |_| {})?;
     let job = JobParameters {
         prompt: "a red circle".to_owned(),
         negative: None,

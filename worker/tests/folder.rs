@@ -3,8 +3,8 @@
 mod altered;
 
 use altered::Altered;
+use ipc_protocol::ids::Device;
 use std::path::Path;
-use worker::device::DeviceWish;
 use worker::fault::Fault;
 use worker::pipelines::{ModelSource, load};
 
@@ -17,7 +17,7 @@ fn fault(folder: &Altered) -> Fault {
         path: folder.path().to_owned(),
         family: None,
     };
-    let loaded = load(&source, &DeviceWish::Cpu, &mut |_| {});
+    let loaded = load(&source, Device::Host, &mut |_| {});
     loaded.err().expect("the folder is not good")
 }
 
@@ -132,7 +132,7 @@ fn weights_that_are_not_finite_end_in_a_fault_that_names_the_stage() {
         path: folder.path().to_owned(),
         family: None,
     };
-    let mut model = load(&source, &DeviceWish::Cpu, &mut |_| {}).expect("shapes are right");
+    let mut model = load(&source, Device::Host, &mut |_| {}).expect("shapes are right");
     let job = worker::pipelines::JobParameters {
         prompt: "a red circle".to_owned(),
         negative: None,

@@ -2,7 +2,7 @@
 //!
 //! One test, because the counters are the process's: nobody else may allocate in it.
 
-use worker::device::DeviceWish;
+use ipc_protocol::ids::Device;
 use worker::pipelines::pocket::Pocket;
 use worker::pipelines::{JobParameters, ModelSource, Pipeline, load};
 use worker::{footprint, manifest};
@@ -42,7 +42,7 @@ fn the_manifest_covers_what_a_process_holds_and_is_not_far_above() {
     let promised = manifest::embedded(Pocket::Flux).expect("the embedded files");
     let mut model = load(
         &ModelSource::Embedded(Pocket::Flux),
-        &DeviceWish::Cpu,
+        Device::Host,
         &mut |_| {},
     )
     .expect("weights");

@@ -18,7 +18,6 @@ use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use worker::device::DeviceWish;
 use worker::pipelines::{Family, JobParameters, ModelSource, Settings, load_with};
 use worker::{footprint, manifest};
 
@@ -36,7 +35,7 @@ fn draw(folder: &Path, family: Family, side: u32, settings: Settings) {
         path: folder.to_owned(),
         family: Some(family),
     };
-    let model = load_with(&source, &DeviceWish::Cpu, settings, &mut |_| {});
+    let model = load_with(&source, Device::Host, settings, &mut |_| {});
     let mut model = model.expect("a good folder");
     let job = JobParameters {
         prompt: PROMPT.to_owned(),

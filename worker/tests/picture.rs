@@ -8,9 +8,9 @@
 mod altered;
 
 use altered::Altered;
+use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use worker::device::DeviceWish;
 use worker::fault::Fault;
 use worker::pipelines::pocket::Pocket;
 use worker::pipelines::{Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, load};
@@ -36,7 +36,7 @@ fn assets() -> PathBuf {
 }
 
 fn model(source: &ModelSource) -> Box<dyn Pipeline> {
-    load(source, &DeviceWish::Cpu, &mut |_| {}).expect("a good model")
+    load(source, Device::Host, &mut |_| {}).expect("a good model")
 }
 
 fn job() -> JobParameters {

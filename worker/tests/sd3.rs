@@ -4,8 +4,8 @@ mod altered;
 
 use altered::Altered;
 use candle_core::{DType, Device};
+use ipc_protocol::ids;
 use std::path::{Path, PathBuf};
-use worker::device::DeviceWish;
 use worker::fault::Fault;
 use worker::pipelines::encoders::Encoders;
 use worker::pipelines::sd3::Sd3;
@@ -39,7 +39,7 @@ fn model(encoders: Encoders) -> Box<dyn Pipeline> {
         path: folder(),
         family: None,
     };
-    load_with(&source, &DeviceWish::Cpu, settings, &mut |_| {}).expect("a good folder")
+    load_with(&source, ids::Device::Host, settings, &mut |_| {}).expect("a good folder")
 }
 
 fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<Checkpoint>) -> Rgb8 {

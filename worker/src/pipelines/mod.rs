@@ -37,7 +37,7 @@ pub mod t5;
 pub mod tokens;
 pub mod vocabulary;
 
-use crate::device::DeviceWish;
+use crate::device;
 use crate::fault::Fault;
 use candle_core::DType;
 use encoders::Encoders;
@@ -226,7 +226,7 @@ impl Settings {
 /// As [`load_with`].
 pub fn load(
     source: &ModelSource,
-    device: &DeviceWish,
+    device: Device,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
     load_with(source, device, Settings::default(), progress)
@@ -238,7 +238,7 @@ pub fn load(
 /// Missing or corrupt files, a configuration that disagrees with the tensors, exhausted memory.
 pub fn load_with(
     source: &ModelSource,
-    device: &DeviceWish,
+    device: Device,
     settings: Settings,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
@@ -276,22 +276,22 @@ pub fn load_with(
 
 fn flux_model(
     files: folder::FluxFiles,
-    device: &DeviceWish,
+    device: Device,
     settings: Settings,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
-    let device = device.open()?;
+    let device = device::open(device)?;
     let flux = flux::Flux::load(files, &device, settings, progress);
     Ok(Box::new(flux.map_err(Fault::while_loading)?))
 }
 
 fn sd3_model(
     files: Sd3Files,
-    device: &DeviceWish,
+    device: Device,
     settings: Settings,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
-    let device = device.open()?;
+    let device = device::open(device)?;
     let sd3 = sd3::Sd3::load(files, &device, settings, progress);
     Ok(Box::new(sd3.map_err(Fault::while_loading)?))
 }

@@ -4,10 +4,10 @@
 
 use crate::altered::Altered;
 use candle_core::{Device, Tensor};
+use ipc_protocol::ids;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
-use worker::device::DeviceWish;
 use worker::golden::case::Goldens;
 use worker::golden::measure::{Bar, Distance};
 use worker::pipelines::{JobParameters, ModelSource, load};
@@ -71,7 +71,7 @@ pub(crate) fn picture(folder: &Path) -> Vec<u8> {
         path: folder.to_owned(),
         family: None,
     };
-    let mut model = load(&source, &DeviceWish::Cpu, &mut |_| {}).expect("a good folder");
+    let mut model = load(&source, ids::Device::Host, &mut |_| {}).expect("a good folder");
     let job = JobParameters {
         prompt: "a red circle".to_owned(),
         negative: None,
