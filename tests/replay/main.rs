@@ -6,7 +6,7 @@
 #[path = "../simulation/oracle/mod.rs"]
 mod oracle;
 #[allow(dead_code, reason = "worlds that are made up ask for more")]
-#[path = "../simulation/shadow.rs"]
+#[path = "../simulation/shadow/mod.rs"]
 mod shadow;
 #[path = "../simulation/trace.rs"]
 mod trace;
