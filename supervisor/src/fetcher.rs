@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use crate::config;
-use crate::driver::setup;
+use crate::driver::offer;
 use crate::hub::event::Event;
 use crate::hub::fetch::{self, Order};
 
@@ -51,7 +51,7 @@ fn fetched(settings: Option<&Path>, wish: &Wish) -> Result<bool, (&'static str, 
         wish.revision.as_deref().or(section.revision.as_deref()),
     )
     .map_err(|error| (error.kind(), error.to_string()))?;
-    Ok(fetch::run(&order, &setup::hub_settings(&config), |event| {
+    Ok(fetch::run(&order, &offer::hub_settings(&config), |event| {
         tell(&event);
     }))
 }

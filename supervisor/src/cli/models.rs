@@ -11,7 +11,7 @@ use super::{CommandError, fetch, say, verify};
 use crate::config::served::Served;
 use crate::config::{self, Config, paths};
 use crate::driver::library::Wish;
-use crate::driver::setup;
+use crate::driver::offer;
 use crate::hub::source::Release;
 use crate::process::programs;
 
@@ -151,7 +151,7 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
 /// What the pool would know of a model; a sentence where that cannot be known.
 fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
-    setup::model(config, &worker, key)
+    offer::model(config, &worker, key)
 }
 
 /// What a picture of the default size takes.

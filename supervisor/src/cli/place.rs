@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::CommandError;
 use crate::config::file::Model;
 use crate::config::{self, Config};
-use crate::driver::setup;
+use crate::driver::offer;
 use crate::hub::source::Release;
 use crate::hub::store::{Fetched, Store};
 
@@ -77,7 +77,7 @@ impl Place {
 }
 
 pub(super) fn store(config: &Config) -> Store {
-    Store::at(setup::hub_settings(config).folder)
+    Store::at(offer::hub_settings(config).folder)
 }
 
 fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<Fetched>, CommandError> {

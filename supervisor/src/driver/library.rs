@@ -11,7 +11,7 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use pool::ModelSpec;
 
-use super::setup;
+use super::offer;
 use crate::config::Config;
 use crate::config::served::Served;
 use crate::hub;
@@ -36,7 +36,7 @@ impl Library {
     fn look(&self, key: &str) -> Result<(ModelSpec, Served), Failure> {
         let missing = |why: String| Failure::new(FailureKind::ModelMissing, why);
         let (spec, served) =
-            setup::model(&self.config, &self.worker_program, key).map_err(missing)?;
+            offer::model(&self.config, &self.worker_program, key).map_err(missing)?;
         match &spec.missing {
             None => Ok((spec, served)),
             Some(why) => Err(missing(format!("{key} cannot be loaded: {why}"))),

@@ -1,7 +1,7 @@
 //! The one loop: next event, ask the pool, carry out its actions. It owns all state; nothing else
 //! has a lock around any.
 //!
-//! - [`setup`] is what it is made of
+//! - [`setup`] is what it is made of, [`offer`] the models in it
 //! - [`handle`] is how doors get in and how answers get out
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
@@ -16,6 +16,7 @@ mod hear;
 mod job;
 pub mod library;
 mod news;
+pub mod offer;
 mod operate;
 mod perform;
 pub mod setup;

@@ -3,27 +3,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
-use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
 use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
-use pool::{DeviceLimit, ModelSpec, Pool, Registry};
+use pool::{DeviceLimit, Pool};
 
 use super::library::Library;
+use super::offer;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::models;
-use crate::config::served::{Catalogue, Served};
-use crate::facts::FolderFacts;
-use crate::hub;
-use crate::hub::fetch;
-use crate::hub::store::Store;
+use crate::config::served::Catalogue;
 use crate::journal::beginning::Beginning;
 use crate::journal::recorder::Recorder;
 use crate::probe;
-use crate::process::spawn;
 
 /// What the loop needs from outside.
 #[derive(Debug)]
@@ -54,7 +47,7 @@ impl Setup {
         worker_program: PathBuf,
         clock: Clock,
     ) -> Result<Self, String> {
-        let (registry, catalogue) = models(config, &worker_program)?;
+        let (registry, catalogue) = offer::models(config, &worker_program)?;
         let host = DeviceLimit {
             device: Device::Host,
             limit: host_limit(config),
@@ -91,83 +84,8 @@ impl Setup {
     }
 }
 
-/// The models of these settings: for the pool, and for the hands.
-///
-/// # Errors
-/// A sentence that names the section of a model that cannot be offered.
-pub fn models(config: &Config, worker_program: &Path) -> Result<(Registry, Catalogue), String> {
-    with_facts(config, worker_program, |facts| {
-        models::build(&config.models, facts)
-    })
-}
-
-/// One model of these settings.
-///
-/// # Errors
-/// A sentence that names its section.
-pub fn model(
-    config: &Config,
-    worker_program: &Path,
-    key: &str,
-) -> Result<(ModelSpec, Served), String> {
-    let section = config.models.get(key).cloned().unwrap_or_default();
-    with_facts(config, worker_program, |facts| {
-        models::one(key, &section, facts)
-    })
-}
-
-fn with_facts<T>(
-    config: &Config,
-    worker_program: &Path,
-    build: impl FnOnce(&models::Facts<'_>) -> Result<T, String>,
-) -> Result<T, String> {
-    let store = Store::at(hub_settings(config).folder);
-    build(&models::Facts {
-        built_in: hub::built_in()?,
-        inspect: &|path, family, arithmetic| inspect(worker_program, path, family, arithmetic),
-        fetched: &|key, section| {
-            let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
-            let found = store.wanted(key, variant, revision)?;
-            Ok(found.map(|found| (found.folder, found.record.digest())))
-        },
-        threads: threads_per_worker(config),
-    })
-}
-
-/// How the hub may be used, and where what was fetched is.
-pub fn hub_settings(config: &Config) -> fetch::Settings {
-    fetch::Settings {
-        offline: config.hub.offline,
-        endpoint: config.hub.endpoint.clone(),
-        folder: config
-            .hub
-            .folder
-            .clone()
-            .unwrap_or_else(Store::default_root),
-        patience: config.hub.patience,
-    }
-}
-
 /// What may be promised of the host's memory: as set, else a share of what this daemon may use.
 fn host_limit(config: &Config) -> Mebibytes {
     let share = || Mebibytes(probe::host_memory().0 * config.limit_percent / 100);
     config.host_limit.unwrap_or_else(share)
-}
-
-/// Threads of a worker's arithmetic: the cores, shared among the workers of a cold start.
-fn threads_per_worker(config: &Config) -> u32 {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    (cores as u32 / config.pool.cold_start_workers.max(1)).max(1)
-}
-
-/// Lets the worker program look at a folder of weights; its own sentence names the file.
-fn inspect(
-    worker: &Path,
-    folder: &Path,
-    family: Option<&str>,
-    arithmetic: Arithmetic,
-) -> Result<FolderFacts, String> {
-    let said = spawn::inspect(worker, folder, family, arithmetic);
-    let said = said.map_err(|error| error.to_string())??;
-    hub::read_manifest(&said)
 }

@@ -9,6 +9,9 @@ use crate::pipelines::sizes::{DecoderSizes, LatentSizes};
 use crate::weights::Section;
 use candle_core::Tensor;
 
+/// Pixels of a latent's side.
+pub const PIXELS_PER_LATENT: usize = 8;
+
 const EPSILON: f64 = 1e-6;
 
 struct Conv {

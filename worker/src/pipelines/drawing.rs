@@ -1,6 +1,7 @@
 //! One picture on its way from noise to bytes, the same for every family.
 
 use crate::fault::Fault;
+use crate::pipelines::autoencoder::PIXELS_PER_LATENT;
 use crate::pipelines::layers::finite;
 use crate::pipelines::preview::{self, Colours};
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
@@ -8,9 +9,6 @@ use crate::pixels;
 use crate::sampling::{noise, sigmas};
 use candle_core::{Device, Tensor};
 use ipc_protocol::reading::Reading;
-
-/// Pixels of a latent's side.
-pub const PIXELS_PER_LATENT: usize = 8;
 
 /// Sides of a picture are multiples of this many pixels: a patch of latents.
 pub const SIZE_MULTIPLE: u32 = 16;

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::pipelines::Rgb8;
-use crate::pipelines::drawing::PIXELS_PER_LATENT;
+use crate::pipelines::autoencoder::PIXELS_PER_LATENT;
 use crate::pixels;
 use candle_core::Tensor;
 use serde::Deserialize;

@@ -10,8 +10,9 @@ pub mod transformer;
 
 use crate::fault::Fault;
 use crate::pipelines::autoencoder::Decoder;
+pub use crate::pipelines::autoencoder::PIXELS_PER_LATENT;
+pub use crate::pipelines::drawing::SIZE_MULTIPLE;
 use crate::pipelines::drawing::{self, Drawing, Painter};
-pub use crate::pipelines::drawing::{PIXELS_PER_LATENT, SIZE_MULTIPLE};
 pub use crate::pipelines::encoders::Encoded;
 use crate::pipelines::encoders::{Bench, Encoders, home};
 use crate::pipelines::folder::FluxFiles;
