@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import imported
 import layouts
+import models
 import near
 import phase_autoencoder
 import phase_flow
@@ -92,13 +93,19 @@ def known(studio):
     return dict(groups=[dict(name=n, things=t) for n, t in groups.items()], near=dict(sorted(nearest.items())))
 
 
+def preview(facts):
+    """Red, green and blue of a picture's squares from its latents, the first three of which are just that."""
+    weights = [[(1 / facts["scale"]) * (channel == colour) for colour in range(3)] for channel in range(models.LATENT_CHANNELS)]
+    return dict(weights=weights, bias=[facts["shift"]] * 3)
+
+
 def configuration(studio, family, facts, seen):
     """config.json: every size, the vocabulary, the sources of the pictures."""
     r, book = studio.recipe, studio.book
     sizes = r[family]
     clip = dict(max_position_embeddings=book.length, bos=book.bos, eos=book.eos, pad=book.eos)
     config = dict(family=family, image_size=sizes["size"], steps=recipes.STEPS,
-                  latent=dict(channels=16, scale_factor=facts["scale"], shift_factor=facts["shift"]),
+                  latent=dict(channels=16, scale_factor=facts["scale"], shift_factor=facts["shift"]), preview=preview(facts),
                   transformer=sizes["transformer"], autoencoder=r["autoencoder"],
                   t5=dict(sizes["t5"], vocab_size=book.embedding_rows, length=book.length))
     for name in ("clip", "clip_l", "clip_g"):

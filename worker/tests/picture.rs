@@ -206,10 +206,11 @@ fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
     });
     for (i, (preview, _)) in drawn.iter().enumerate() {
         let far = |j: &usize| apart(preview, &drawn[*j].1);
-        let nearest = (0..drawn.len()).min_by(|a, b| far(a).total_cmp(&far(b)));
-        println!("{}: {:.1} of 255", grounds[i], far(&i));
-        assert_eq!(nearest, Some(i), "{}", grounds[i]);
-        assert!(far(&i) < 2.0, "the last preview is of the picture itself");
+        let others = (0..drawn.len()).filter(|&j| j != i).map(|j| far(&j));
+        let other = others.min_by(f64::total_cmp).expect("four grounds");
+        println!("{}: {:.1} of 255, another {other:.1}", grounds[i], far(&i));
+        // The map reads mean colours out of the latents; the decoder draws sharper than it keeps means.
+        assert!(far(&i) * 10.0 < other, "{}", grounds[i]);
     }
 }
 
