@@ -141,8 +141,8 @@ impl Pool {
                 _ => (StartReason::Wish, wish, 1),
             });
         }
-        let kept = live + self.coming_back(model);
-        if self.phase == Phase::Serving && kept < model.floor(&self.settings) {
+        let lacking = model.floor(&self.settings).saturating_sub(live);
+        if self.phase == Phase::Serving && lacking > 0 && lacking > self.coming_back(model) {
             return Some((StartReason::Floor, DeviceWish::Auto, 1));
         }
         if model.queue.is_empty() || self.live(model).any(|w| w.is_idle() || w.is_coming()) {

@@ -1,6 +1,6 @@
 //! What operators say: start, stop, restart, pin, scale, quarantine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ipc_protocol::ids::{DeviceWish, Generation, WorkerName};
 
@@ -187,16 +187,13 @@ impl Pool {
 
     /// Workers of a model that are on their way out and will be replaced in their own slots.
     pub(crate) fn coming_back(&self, model: &Model) -> usize {
-        let restarts = self
-            .orders
-            .iter()
-            .filter(|order| !order.starting.is_empty());
-        let leaving: BTreeSet<Generation> = restarts
-            .flat_map(|order| order.leaving.keys().copied())
-            .collect();
-        self.workers_of(model)
-            .filter(|worker| leaving.contains(&worker.generation))
-            .count()
+        let restarts = |worker: &&Worker| {
+            let mut orders = self.orders.iter();
+            orders.any(|order| {
+                !order.starting.is_empty() && order.leaving.contains_key(&worker.generation)
+            })
+        };
+        self.workers_of(model).filter(restarts).count()
     }
 
     /// Whether an operator said that this model, or this slot of it, is not to run.
@@ -236,8 +233,18 @@ impl Pool {
     /// Acknowledges the verbs that are done.
     pub(crate) fn finish_orders(&mut self, turn: &mut Turn) {
         let mut orders = std::mem::take(&mut self.orders);
+        let mut come_back = false;
         for order in &mut orders {
-            self.advance(turn, order);
+            come_back |= self.note_gone(order);
+        }
+        // What is started now must know who else restarts.
+        self.orders = orders;
+        if come_back {
+            self.start_wanted(turn);
+        }
+        let mut orders = std::mem::take(&mut self.orders);
+        for order in &mut orders {
+            self.decide(turn, order);
         }
         let done = |order: &mut Order| order.leaving.is_empty() && order.starting.is_empty();
         for order in orders.extract_if(.., done) {
@@ -246,24 +253,30 @@ impl Pool {
         self.orders = orders;
     }
 
-    fn advance(&mut self, turn: &mut Turn, order: &mut Order) {
+    /// Notes which workers are gone; says whether the last of a restart is, so that others are wanted now.
+    fn note_gone(&mut self, order: &mut Order) -> bool {
         let gone = |id: &Generation, _: &mut WorkerName| !self.workers.contains_key(id);
         let gone: Vec<WorkerName> = order.leaving.extract_if(.., gone).map(|(_, n)| n).collect();
         let had_some = !gone.is_empty();
         order
             .lines
             .extend(gone.iter().map(|name| format!("{name}: stopped")));
-        if !order.leaving.is_empty() {
-            return;
-        }
-        if had_some && !order.starting.is_empty() {
-            for id in order.starting.clone() {
+        let come_back = had_some && order.leaving.is_empty() && !order.starting.is_empty();
+        if come_back {
+            for &id in &order.starting {
                 // A stop that was said since then holds.
                 if !self.is_held(id, order.slot) {
                     self.keep_workers(id, order.least);
                 }
             }
-            self.start_wanted(turn);
+        }
+        come_back
+    }
+
+    /// Drops the starts that went well or badly by now.
+    fn decide(&self, turn: &Turn, order: &mut Order) {
+        if !order.leaving.is_empty() {
+            return;
         }
         let waiting = std::mem::take(&mut order.starting);
         order.starting = waiting
