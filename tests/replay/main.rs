@@ -146,6 +146,7 @@ impl Replay {
                 | Action::AskToLeave { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
+                | Action::Measure { .. }
                 | Action::Report { .. }
                 | Action::Answer { .. }
                 | Action::Tell(_)

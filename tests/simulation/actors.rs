@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipc_protocol::ids::{Generation, JobId};
-use pool::{Event, Exit, KilledBy, Phases, Run, Start};
+use pool::{Event, Exit, KilledBy, Phases, Run, Start, StartFault};
 
 use crate::dice::Dice;
 use crate::faults::{Fault, Swarm};
@@ -309,7 +309,11 @@ impl Actors {
             self.actors.remove(&worker);
             let message = "resource temporarily unavailable".into();
             return (
-                Some(Event::WorkerStartFailed { worker, message }),
+                Some(Event::WorkerStartFailed {
+                    worker,
+                    message,
+                    fault: StartFault::Program,
+                }),
                 Vec::new(),
             );
         }

@@ -169,6 +169,7 @@ impl Waits {
             Action::Refuse { .. }
             | Action::Acknowledge { .. }
             | Action::Cancel { .. }
+            | Action::Measure { .. }
             | Action::Report { .. }
             | Action::Tell(_)
             | Action::Exit => {}

@@ -484,9 +484,11 @@ impl World {
                 self.quarantined.insert(digest.clone());
                 Vec::new()
             }
-            Action::Acknowledge { .. } | Action::Report { .. } | Action::Tell(_) | Action::Exit => {
-                Vec::new()
-            }
+            Action::Measure { .. }
+            | Action::Acknowledge { .. }
+            | Action::Report { .. }
+            | Action::Tell(_)
+            | Action::Exit => Vec::new(),
         };
         for later in next {
             self.later(later.in_us, Todo::Actor(later));

@@ -57,6 +57,11 @@ pub enum Action {
         /// Which worker.
         worker: Generation,
     },
+    /// Ask the kernel for a worker's CPU time. Comes back as `CpuMeasured`.
+    Measure {
+        /// Which worker.
+        worker: Generation,
+    },
     /// Tell the job's door how it goes; may be dropped when the door is slow.
     Report {
         /// Which job.

@@ -6,7 +6,7 @@ use ipc_protocol::ids::Generation;
 use ipc_protocol::status::WorkerState;
 
 use crate::action::{Notice, StopReason};
-use crate::event::{Exit, KilledBy};
+use crate::event::{Exit, KilledBy, StartFault};
 use crate::job::Attempt;
 use crate::model::ModelId;
 use crate::pool::Pool;
@@ -83,7 +83,13 @@ impl Pool {
         }
     }
 
-    pub(crate) fn worker_start_failed(&mut self, turn: &mut Turn, id: Generation, message: String) {
+    pub(crate) fn worker_start_failed(
+        &mut self,
+        turn: &mut Turn,
+        id: Generation,
+        message: String,
+        fault: StartFault,
+    ) {
         // Where there is a process, only its reaped exit ends it.
         let never_was = |worker: &Worker| worker.pid.is_none() && !worker.has_said_hello();
         if !self.workers.get(&id).is_some_and(never_was) {
@@ -101,7 +107,11 @@ impl Pool {
         // There was no process: nothing has to settle.
         self.budget.give_back(remains.reservation);
         self.model_mut(model).record.note_death(turn.now, true);
-        self.note_failure(turn, model);
+        match fault {
+            // It says nothing about the model.
+            StartFault::Own => {}
+            StartFault::Program => self.note_failure(turn, model),
+        }
     }
 
     /// The kernel gave the process back: so do the books, and its job goes elsewhere.
@@ -248,7 +258,7 @@ fn cause_of(exit: Exit, why: Option<StopReason>, was_loading: bool) -> Cause {
         Exit::Code(75 | 80) => Cause::OutOfMemory,
         Exit::Code(_) => Cause::Fault,
         Exit::Signal {
-            by: KilledBy::KernelOom,
+            by: KilledBy::KernelOom | KilledBy::AllocationFailed,
             ..
         } => match was_loading {
             true => Cause::OutOfMemoryLoading,
@@ -257,6 +267,11 @@ fn cause_of(exit: Exit, why: Option<StopReason>, was_loading: bool) -> Cause {
         Exit::Signal {
             by: KilledBy::Us, ..
         } => Cause::Fault,
+        // SIGBUS: a mapped file of weights was cut or cannot be read.
+        Exit::Signal {
+            signal: 7,
+            by: KilledBy::Other,
+        } => Cause::CannotLoad,
         Exit::Signal {
             signal: 1 | 2 | 3 | 9 | 15,
             by: KilledBy::Other,
@@ -296,6 +311,7 @@ fn words(exit: Exit, why: Option<StopReason>) -> String {
             let by = match by {
                 KilledBy::Us => "us",
                 KilledBy::KernelOom => "the kernel, out of memory",
+                KilledBy::AllocationFailed => "itself, after an allocation failed",
                 KilledBy::Other => "itself or somebody else",
             };
             format!("ended by signal {signal} from {by}")

@@ -53,6 +53,8 @@ pub enum Event {
         worker: Generation,
         /// Why, for people.
         message: String,
+        /// What was in the way.
+        fault: StartFault,
     },
     /// Its first frame came and the versions agree; it loads now.
     WorkerSaidHello {
@@ -151,6 +153,13 @@ pub enum Event {
         /// What it holds.
         footprint: Footprint,
     },
+    /// The kernel's count of a worker's CPU time: the answer to `Measure`, which always comes.
+    CpuMeasured {
+        /// Its generation.
+        worker: Generation,
+        /// Since it began; `None` where it is gone or the kernel does not tell.
+        cpu: Option<CpuTime>,
+    },
     /// New settings are in force from now on.
     SettingsChanged {
         /// All of them.
@@ -245,6 +254,7 @@ impl Event {
             | Self::MemoryReturned { .. }
             | Self::MemoryMeasured { .. }
             | Self::FootprintMeasured { .. }
+            | Self::CpuMeasured { .. }
             | Self::SettingsChanged { .. }
             | Self::ModelsChanged { .. }
             | Self::StartRequested { .. }
@@ -267,6 +277,25 @@ pub struct Footprint {
     pub host: Mebibytes,
     /// Of its accelerator's; nothing on the CPU.
     pub device: Mebibytes,
+}
+
+/// CPU time of a worker's threads, added up since each began. Only differences between two samples say
+/// anything about now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// On a CPU.
+    pub ran: Duration,
+    /// Ready to run without being given a CPU: others ran, or a quota was used up.
+    pub waited: Duration,
+}
+
+/// What was in the way of a worker's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartFault {
+    /// The supervisor or its machine lacks something: descriptors, processes, memory.
+    Own,
+    /// The worker program cannot be run.
+    Program,
 }
 
 /// Where the time of a finished job went inside its worker.
@@ -328,8 +357,10 @@ pub enum Exit {
 pub enum KilledBy {
     /// The stop plan.
     Us,
-    /// The kernel, out of host memory.
+    /// The kernel, out of host memory, by the count of our own control group.
     KernelOom,
+    /// The worker itself, by an abort after an allocation that failed.
+    AllocationFailed,
     /// The worker's own fault (SIGSEGV, SIGABRT), or somebody else.
     Other,
 }

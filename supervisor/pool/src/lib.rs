@@ -54,7 +54,9 @@ pub use action::{
     StopReason,
 };
 pub use drain::draining;
-pub use event::{Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, Target, Ticket};
+pub use event::{
+    CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, StartFault, Target, Ticket,
+};
 pub use explain::Plan;
 pub use moment::Moment;
 pub use pool::{DeviceLimit, Pool};

@@ -98,9 +98,11 @@ impl Pool {
             Event::RequestCancelled { job, by } => self.request_cancelled(turn, job, &by),
             Event::ClientGone { ticket } => self.client_gone(turn, ticket),
             Event::WorkerStarted { worker, pid } => return self.worker_started(turn, worker, pid),
-            Event::WorkerStartFailed { worker, message } => {
-                self.worker_start_failed(turn, worker, message);
-            }
+            Event::WorkerStartFailed {
+                worker,
+                message,
+                fault,
+            } => self.worker_start_failed(turn, worker, message, fault),
             Event::WorkerSaidHello { worker } => return self.worker_said_hello(turn, worker),
             Event::LoadProgressed { worker, permille } => {
                 return self.load_progressed(turn, worker, permille);
@@ -139,6 +141,8 @@ impl Pool {
             Event::FootprintMeasured { worker, footprint } => {
                 return self.footprint_measured(worker, footprint);
             }
+            // No rule asks for it yet.
+            Event::CpuMeasured { .. } => return,
             Event::SettingsChanged { settings } => self.settings = *settings,
             Event::ModelsChanged { registry } => self.models_changed(turn, &registry),
             Event::StartRequested { ticket, target } => self.start_requested(turn, ticket, &target),

@@ -8,7 +8,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 use crate::worker::Lifecycle;
 use crate::{
     Action, Activation, DeviceLimit, Event, Exit, Family, Fault, GuidanceRule, ModelSpec, Need,
-    Phases, Pool, Registry, Settings, SizeRule, Ticket,
+    Phases, Pool, Registry, Settings, SizeRule, StartFault, Ticket,
 };
 
 const STATES: [&str; 6] = [
@@ -143,6 +143,7 @@ fn events() -> Vec<(&'static str, Event)> {
             Event::WorkerStartFailed {
                 worker,
                 message: "no process".into(),
+                fault: StartFault::Program,
             },
         ),
         ("WorkerSaidHello", Event::WorkerSaidHello { worker }),
@@ -168,6 +169,7 @@ fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("WorkerHeard", Event::WorkerHeard { worker }),
+        ("CpuMeasured", Event::CpuMeasured { worker, cpu: None }),
         (
             "StepFinished",
             Event::StepFinished {
@@ -225,6 +227,7 @@ fn cell(state: &str, event: &Event) -> String {
         Action::Kill { .. } => Some("Kill"),
         Action::Answer { .. } => Some("Answer"),
         Action::Start(_) => Some("Start"),
+        Action::Measure { .. } => Some("Measure"),
         Action::Accept(_)
         | Action::Refuse { .. }
         | Action::Acknowledge { .. }

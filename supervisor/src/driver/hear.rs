@@ -27,10 +27,15 @@ impl Driver {
         }
         match news {
             WorkerNews::Born(newborn) => self.born(worker, *newborn),
-            WorkerNews::Stillborn(message) => {
+            WorkerNews::Stillborn(message, fault) => {
                 self.workers.remove(&worker);
-                self.happen(Event::WorkerStartFailed { worker, message });
+                self.happen(Event::WorkerStartFailed {
+                    worker,
+                    message,
+                    fault,
+                });
             }
+            WorkerNews::Measured(cpu) => self.happen(Event::CpuMeasured { worker, cpu }),
             WorkerNews::Said(message) => self.said(worker, *message),
             WorkerNews::Garbled(what) => {
                 self.broke(worker, what);

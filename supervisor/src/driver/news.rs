@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::worker::{FromWorker, Timings};
 use ipc_protocol::segment::Segment;
-use pool::Exit;
+use pool::{CpuTime, Exit, StartFault};
 
 /// What a spawned process brings with it, on its way into the loop.
 #[derive(Debug)]
@@ -20,7 +20,10 @@ pub(super) struct Newborn {
 #[derive(Debug)]
 pub(super) enum WorkerNews {
     Born(Box<Newborn>),
-    Stillborn(String),
+    /// There is no process: why, and what was in the way.
+    Stillborn(String, StartFault),
+    /// CPU time, as it was asked for.
+    Measured(Option<CpuTime>),
     Said(Box<FromWorker>),
     Garbled(String),
     Closed,

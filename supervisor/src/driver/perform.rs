@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::JobId;
+use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::client::Told;
 use ipc_protocol::messages::worker::{Order, ToWorker};
 use ipc_protocol::segment::Slot;
@@ -15,7 +15,7 @@ use super::job::JobHand;
 use super::news::{FromGeneration, Newborn, WorkerNews};
 use super::worker::{Running, WorkerHand};
 use super::{Driver, Input, State};
-use crate::process::spawn;
+use crate::process::{cpu, spawn};
 use crate::telemetry;
 
 impl Driver {
@@ -57,6 +57,7 @@ impl Driver {
             }
             Action::Terminate { worker } => self.signal(worker, Signal::SIGTERM),
             Action::Kill { worker } => self.signal(worker, Signal::SIGKILL),
+            Action::Measure { worker } => self.measure(worker),
             Action::Report { job, progress } => {
                 self.tell_door(job, Update::Progress { job, progress });
             }
@@ -129,7 +130,7 @@ impl Driver {
                     socket: spawned.socket,
                     segment: spawned.segment,
                 })),
-                Err(error) => WorkerNews::Stillborn(error.to_string()),
+                Err(error) => WorkerNews::Stillborn(error.to_string(), error.fault()),
             };
             // Without a loop the daemon is ending.
             let _ = inbox.blocking_send(Input::Worker(FromGeneration { worker, news }));
@@ -173,7 +174,23 @@ impl Driver {
         }
     }
 
-    fn signal(&mut self, worker: ipc_protocol::ids::Generation, signal: Signal) {
+    /// Reads a worker's CPU time beside the loop: /proc may take its time.
+    fn measure(&mut self, worker: Generation) {
+        let pid = self.workers.get(&worker).and_then(WorkerHand::pid);
+        let inbox = self.handle.inbox.clone();
+        tokio::spawn(async move {
+            let read = move || pid.and_then(cpu::measure);
+            // A reader that panicked has read nothing.
+            let measured = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+            let news = WorkerNews::Measured(measured);
+            // Without a loop the daemon is ending.
+            let _ = inbox
+                .send(Input::Worker(FromGeneration { worker, news }))
+                .await;
+        });
+    }
+
+    fn signal(&mut self, worker: Generation, signal: Signal) {
         if let Some(hand) = self.workers.get_mut(&worker) {
             hand.signal(signal);
         }

@@ -21,7 +21,10 @@ mod tests {
     use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
     use ipc_protocol::request::{ImageRequest, Priority};
     use ipc_protocol::units::{Mebibytes, PictureSize};
-    use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Target, Ticket};
+    use pool::{
+        CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, StartFault,
+        Target, Ticket,
+    };
 
     use super::{read, write};
 
@@ -70,7 +73,21 @@ mod tests {
             Event::WorkerStartFailed {
                 worker,
                 message: text(),
+                fault: StartFault::Own,
             },
+            Event::WorkerStartFailed {
+                worker,
+                message: text(),
+                fault: StartFault::Program,
+            },
+            Event::CpuMeasured {
+                worker,
+                cpu: Some(CpuTime {
+                    ran: Duration::from_micros(1),
+                    waited: Duration::from_secs(2),
+                }),
+            },
+            Event::CpuMeasured { worker, cpu: None },
             Event::WorkerSaidHello { worker },
             Event::ModelsChanged {
                 registry: Box::default(),
@@ -121,6 +138,7 @@ mod tests {
             exited(Exit::Code(66), None),
             exited(signal(KilledBy::Us), Some(3)),
             exited(signal(KilledBy::KernelOom), Some(3)),
+            exited(signal(KilledBy::AllocationFailed), Some(3)),
             exited(signal(KilledBy::Other), Some(3)),
             Event::MemoryReturned { worker },
             Event::MemoryMeasured {

@@ -7,7 +7,8 @@ use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerN
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
 use pool::{
-    Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Registry, Target, Ticket,
+    CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Registry, StartFault,
+    Target, Ticket,
 };
 use serde_json::Value;
 
@@ -179,6 +180,11 @@ fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
         "worker_start_failed" => Event::WorkerStartFailed {
             worker,
             message: facts.text("message")?,
+            fault: match facts.text("fault")?.as_str() {
+                "own" => StartFault::Own,
+                "program" => StartFault::Program,
+                other => return Err(format!("no fault of a start is called {other:?}")),
+            },
         },
         "worker_said_hello" => Event::WorkerSaidHello { worker },
         "load_progressed" => Event::LoadProgressed {
@@ -226,6 +232,16 @@ fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
         "footprint_measured" => Event::FootprintMeasured {
             worker,
             footprint: footprint(facts, "footprint")?,
+        },
+        "cpu_measured" => Event::CpuMeasured {
+            worker,
+            cpu: facts.optional("cpu", |facts, key| {
+                let cpu = facts.within(key)?;
+                Ok(CpuTime {
+                    ran: cpu.micros("ran_us")?,
+                    waited: cpu.micros("waited_us")?,
+                })
+            })?,
         },
         other => return Err(format!("no event is called {other:?}")),
     })
@@ -330,6 +346,7 @@ fn exit(facts: &Facts<'_>) -> Result<Exit, String> {
         by: match facts.text("by")?.as_str() {
             "us" => KilledBy::Us,
             "kernel_oom" => KilledBy::KernelOom,
+            "allocation_failed" => KilledBy::AllocationFailed,
             "other" => KilledBy::Other,
             other => return Err(format!("nobody is called {other:?}")),
         },

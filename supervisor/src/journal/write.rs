@@ -2,7 +2,7 @@
 
 use ipc_protocol::ids::Device;
 use ipc_protocol::request::ImageRequest;
-use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Registry, Target};
+use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Registry, StartFault, Target};
 use serde_json::{Value, json};
 
 use super::model::ModelFacts;
@@ -83,9 +83,16 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
         Event::WorkerStarted { worker, pid } => {
             ("worker_started", json!({"worker": worker.0, "pid": pid}))
         }
-        Event::WorkerStartFailed { worker, message } => (
+        Event::WorkerStartFailed {
+            worker,
+            message,
+            fault,
+        } => (
             "worker_start_failed",
-            json!({"worker": worker.0, "message": message}),
+            json!({"worker": worker.0, "message": message, "fault": match fault {
+                StartFault::Own => "own",
+                StartFault::Program => "program",
+            }}),
         ),
         Event::WorkerSaidHello { worker } => ("worker_said_hello", json!({"worker": worker.0})),
         Event::LoadProgressed { worker, permille } => (
@@ -146,6 +153,12 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
             "footprint_measured",
             json!({"worker": worker.0, "footprint": held(footprint)}),
         ),
+        Event::CpuMeasured { worker, cpu } => (
+            "cpu_measured",
+            json!({"worker": worker.0, "cpu": cpu.as_ref().map(|cpu| json!({
+                "ran_us": cpu.ran.as_micros() as u64, "waited_us": cpu.waited.as_micros() as u64,
+            }))}),
+        ),
         _ => return None,
     })
 }
@@ -205,6 +218,7 @@ fn ended(exit: Exit) -> Value {
         Exit::Signal { signal, by } => json!({"signal": signal, "by": match by {
             KilledBy::Us => "us",
             KilledBy::KernelOom => "kernel_oom",
+            KilledBy::AllocationFailed => "allocation_failed",
             KilledBy::Other => "other",
         }}),
     }

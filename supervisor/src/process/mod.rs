@@ -2,6 +2,7 @@
 //!
 //! - [`spawn`] starts workers, private daemons and fetchers, and is the only file that does
 //! - [`watch`] waits for a worker's end and sends it signals while it lives
+//! - [`cpu`] reads how much CPU time a worker got
 //! - [`exit`] says how a process ended
 //! - [`stderr`] keeps the last lines a worker wrote
 //! - [`identity`] tells a process from a later one with the same pid
@@ -9,6 +10,7 @@
 //! - [`programs`] finds our other programs
 //! - [`descriptors`] closes what our own starter had left open
 
+pub mod cpu;
 pub mod descriptors;
 pub mod exit;
 pub mod identity;

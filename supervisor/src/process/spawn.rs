@@ -20,6 +20,8 @@ use std::thread;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Generation;
 use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
+use nix::errno::Errno;
+use pool::StartFault;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
@@ -74,6 +76,21 @@ pub enum SpawnError {
     /// No socket pair.
     #[error("cannot make a socket pair: {0}")]
     Socket(io::Error),
+}
+
+impl SpawnError {
+    /// What was in the way: what we lack ourselves says nothing about the worker or its model.
+    pub fn fault(&self) -> StartFault {
+        match self {
+            Self::Segment(_) | Self::Socket(_) => StartFault::Own,
+            Self::Process { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM) => {
+                    StartFault::Own
+                }
+                Some(_) | None => StartFault::Program,
+            },
+        }
+    }
 }
 
 /// Called on the spawn thread with what became of an order.

@@ -124,6 +124,7 @@ fn how(exit: Exit) -> String {
             match by {
                 KilledBy::Us => "sent by us",
                 KilledBy::KernelOom => "the kernel was out of memory",
+                KilledBy::AllocationFailed => "an allocation failed",
                 KilledBy::Other => "its own fault or somebody else's",
             }
         ),

@@ -130,6 +130,7 @@ pub(super) fn decides(event: &Event, actions: &[Action]) -> bool {
                 | Event::WorkerHeard { .. }
                 | Event::StepFinished { .. }
                 | Event::FootprintMeasured { .. }
+                | Event::CpuMeasured { .. }
                 | Event::QuarantineListed { .. }
                 | Event::QuarantineReleased { .. }
         )

@@ -165,6 +165,7 @@ impl Oracle {
                 | Action::AskToLeave { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
+                | Action::Measure { .. }
                 | Action::Report { .. }
                 | Action::Tell(_) => {}
                 Action::Exit => self.gone = true,

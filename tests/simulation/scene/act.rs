@@ -26,7 +26,7 @@ impl Scene {
             Action::Tell(notice) => self.tell(notice),
             Action::Exit => self.gone = true,
             Action::Refuse { .. } => self.asked = None,
-            Action::Acknowledge { .. } | Action::Report { .. } => {}
+            Action::Acknowledge { .. } | Action::Report { .. } | Action::Measure { .. } => {}
         }
     }
 

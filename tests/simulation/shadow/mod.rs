@@ -276,7 +276,7 @@ impl Shadow {
                 true => Ok(()),
                 false => Err(format!("a report about job {job}, which is answered")),
             },
-            Action::Acknowledge { .. } => Ok(()),
+            Action::Acknowledge { .. } | Action::Measure { .. } => Ok(()),
         }
     }
 
