@@ -287,6 +287,8 @@ pub struct CpuTime {
     pub ran: Duration,
     /// Ready to run without being given a CPU: others ran, or a quota was used up.
     pub waited: Duration,
+    /// At the moment of the sample a thread waited for a disk or another device.
+    pub blocked: bool,
 }
 
 /// What was in the way of a worker's process.

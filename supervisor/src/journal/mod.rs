@@ -85,6 +85,7 @@ mod tests {
                 cpu: Some(CpuTime {
                     ran: Duration::from_micros(1),
                     waited: Duration::from_secs(2),
+                    blocked: true,
                 }),
             },
             Event::CpuMeasured { worker, cpu: None },

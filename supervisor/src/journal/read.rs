@@ -240,6 +240,7 @@ fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
                 Ok(CpuTime {
                     ran: cpu.micros("ran_us")?,
                     waited: cpu.micros("waited_us")?,
+                    blocked: cpu.flag("blocked")?,
                 })
             })?,
         },

@@ -157,6 +157,7 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
             "cpu_measured",
             json!({"worker": worker.0, "cpu": cpu.as_ref().map(|cpu| json!({
                 "ran_us": cpu.ran.as_micros() as u64, "waited_us": cpu.waited.as_micros() as u64,
+                "blocked": cpu.blocked,
             }))}),
         ),
         _ => return None,

@@ -1,6 +1,7 @@
 //! What /proc/PID/stat says of a process (proc(5)).
 
 use std::fs;
+use std::path::Path;
 
 /// Set on a thread from the moment it has begun to end (`PF_EXITING`, include/linux/sched.h), which is
 /// before the kernel closes its descriptors and long before it can be reaped.
@@ -13,6 +14,10 @@ pub struct Stat {
     pub is_dead: bool,
     /// The kernel is taking it apart: how it ends is settled, and no signal changes that.
     pub is_ending: bool,
+    /// It waits for a disk or another device, and no signal wakes it.
+    pub is_blocked: bool,
+    /// Its parent's pid.
+    pub parent: u32,
     /// When it started, in clock ticks since boot.
     pub start_time: u64,
 }
@@ -20,7 +25,23 @@ pub struct Stat {
 impl Stat {
     /// Of the process with this pid, if there is one.
     pub fn of(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::read(Path::new(&format!("/proc/{pid}/stat")))
+    }
+
+    /// Of the process or thread with this file.
+    pub fn read(path: &Path) -> Option<Self> {
+        Self::parse(&fs::read_to_string(path).ok()?)
+    }
+
+    /// Whether the kernel is taking the process with this pid apart, or it is gone. Its first thread may be
+    /// gone while others run on, so every thread is looked at.
+    pub fn all_ending(pid: u32) -> bool {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        let mut threads = threads.into_iter().flatten().flatten();
+        threads.all(|thread| {
+            let stat = Self::read(&thread.path().join("stat"));
+            stat.is_none_or(|stat| stat.is_ending)
+        })
     }
 
     /// The second field is the program's name in parentheses and may hold anything, so fields are
@@ -28,11 +49,16 @@ impl Stat {
     fn parse(line: &str) -> Option<Self> {
         let (_, after_name) = line.rsplit_once(')')?;
         let mut fields = after_name.split_ascii_whitespace();
-        let is_dead = matches!(fields.next()?, "Z" | "X");
-        let flags: u64 = fields.nth(5)?.parse().ok()?;
+        let state = fields.next()?;
+        let is_dead = matches!(state, "Z" | "X");
+        // The parent is field 4.
+        let parent = fields.next()?.parse().ok()?;
+        let flags: u64 = fields.nth(4)?.parse().ok()?;
         Some(Self {
             is_dead,
             is_ending: is_dead || flags & EXITING != 0,
+            is_blocked: state == "D",
+            parent,
             start_time: fields.nth(12)?.parse().ok()?,
         })
     }
@@ -48,6 +74,8 @@ mod tests {
         let expected = Stat {
             is_dead: false,
             is_ending: true,
+            is_blocked: false,
+            parent: 1,
             start_time: 8812,
         };
         assert_eq!(Stat::parse(line), Some(expected));
