@@ -4,6 +4,8 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::untrusted::Untrusted;
+
 /// The field of a request that a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Field {
@@ -194,9 +196,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may hold a worker's words, and come from a daemon that did not look at them.
+        let message = Untrusted::new(&self.message);
         match self.field {
-            Some(field) => write!(f, "{field}: {}", self.message),
-            None => f.write_str(&self.message),
+            Some(field) => write!(f, "{field}: {message}"),
+            None => write!(f, "{message}"),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! From the words up: [`ids`], [`units`], [`arithmetic`], [`about`], [`request`], [`reading`], [`failure`] and [`status`]
-//! are what is talked about; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
+//! are what is talked about, and [`untrusted`] is how another's text is printed; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
 //! [`connection`] moves them. [`segment`] is the memory a worker shares with the supervisor, and
 //! [`client`] is the library for programs on the same machine.
 //!
@@ -27,4 +27,5 @@ pub mod request;
 pub mod segment;
 pub mod status;
 pub mod units;
+pub mod untrusted;
 pub mod version;

@@ -2,6 +2,8 @@
 
 use bincode::{Decode, Encode};
 
+use crate::untrusted::Untrusted;
+
 /// Most words that are reported as unknown.
 pub const WORDS_MAX: usize = 8;
 
@@ -55,10 +57,11 @@ impl Reading {
             let UnknownWord { word, nearest } = unknown;
             let mut said = format!("{model} does not know {word:?}");
             if place == 0 && !self.examples.is_empty() {
-                said += &format!("; it knows {} and more", self.examples.join(", "));
+                let examples = self.examples.join(", ");
+                said += &format!("; it knows {} and more", Untrusted::new(examples));
             }
             if let Some(nearest) = nearest {
-                said += &format!("; nearest: {nearest}");
+                said += &format!("; nearest: {}", Untrusted::new(nearest));
             }
             remarks.push(said);
         }

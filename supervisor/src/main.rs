@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ipc_protocol::untrusted::Untrusted;
 use supervisor::clock::Clock;
 use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("supervisor: {error}");
+            eprintln!("supervisor: {}", Untrusted::of(error));
             ExitCode::FAILURE
         }
     }

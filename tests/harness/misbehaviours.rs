@@ -43,6 +43,27 @@ pub const MISBEHAVIOURS: [&str; 31] = [
     "silence-with-a-job",
 ];
 
+/// Milliseconds a step takes of a model whose worker says [`OBEYED`]; `load_ms` is an index into [`SPEECHES`].
+pub const SPEECH_STEP_MS: u32 = 17;
+/// Where a worker's words can go.
+pub const SPEECHES: [&str; 5] = ["giving-up", "job-fault", "bad-request", "dtype", "stderr"];
+/// Words that clear a terminal, forge a line of the log and turn the direction of text.
+pub const OBEYED: &str =
+    "words\u{1b}[2J\r\nerror: forged.\u{9b}31m\u{7f}\u{202e}\u{2028}\u{2029}\u{2066}end";
+
+/// Settings of a model `says-WHERE` for each of [`SPEECHES`].
+pub fn speeches() -> String {
+    SPEECHES
+        .iter()
+        .enumerate()
+        .map(|(index, name)| {
+            format!(
+                "[models.says-{name}]\nfamily = \"synthetic\"\nparams = {{ step_ms = {SPEECH_STEP_MS}, load_ms = {index}, weights_mb = 1 }}\n"
+            )
+        })
+        .collect()
+}
+
 /// Settings of a model `bad-N` per misbehaviour, each with one worker; `weights_mb` says how often.
 pub fn settings(weights_mb: u32) -> String {
     (0..MISBEHAVIOURS.len())

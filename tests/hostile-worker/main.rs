@@ -2,10 +2,12 @@
 //!
 //! The supervisor starts it like any worker. The greeting says what it is to do: a synthetic model with
 //! steps of [`STEP_MS`] misbehaves as its `load_ms` says, in every life or, with
-//! `weights_mb` of [`ONCE_MB`], only in its first. For everything else it becomes the
+//! `weights_mb` of [`ONCE_MB`], only in its first. One with steps of [`SPEECH_STEP_MS`] says words that a
+//! terminal would obey. For everything else it becomes the
 //! honest worker beside it.
 
 mod misbehaviour;
+mod speech;
 mod voice;
 
 use std::os::unix::process::CommandExt;
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 
 use ipc_protocol::messages::worker::{ModelSource, Welcome};
 use nix::sys::{prctl, signal::Signal};
-use tests::misbehaviours::{MISBEHAVIOURS, ONCE_MB, STEP_MS};
+use tests::misbehaviours::{MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS};
 
 use crate::voice::Socket;
 
@@ -22,6 +24,9 @@ fn main() -> ExitCode {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let socket = Socket::take();
     let welcome = socket.peek_welcome();
+    if let Some(place) = speech(&welcome) {
+        speech::say(place, &socket, &welcome);
+    }
     match chosen(&welcome) {
         Some(name) => misbehaviour::act(name, socket, &welcome),
         None => become_honest(),
@@ -41,6 +46,18 @@ fn chosen(welcome: &Welcome) -> Option<&'static str> {
     };
     let name = MISBEHAVIOURS.get(load_ms as usize)?;
     (weights_mb != ONCE_MB || first_life(name)).then_some(name)
+}
+
+/// Where the greeting asks for words that a terminal would obey, if anywhere.
+fn speech(welcome: &Welcome) -> Option<&'static str> {
+    match welcome.source {
+        ModelSource::Synthetic {
+            step_ms: SPEECH_STEP_MS,
+            load_ms,
+            ..
+        } => SPEECHES.get(load_ms as usize).copied(),
+        _ => None,
+    }
 }
 
 /// Whether no life before this one has misbehaved so. A file in the world's home remembers.

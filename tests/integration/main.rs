@@ -6,6 +6,7 @@ mod cancel;
 mod cold_start;
 mod demo;
 mod fairness;
+mod foreign_text;
 mod generate;
 mod isolation;
 mod ledger;

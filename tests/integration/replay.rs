@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
+use ipc_protocol::untrusted::is_obeyed;
 use serde_json::{Value, json};
 use tests::daemon::Daemon;
+use tests::misbehaviours::OBEYED;
 use tests::program::Output;
 use tests::world::World;
 
@@ -233,5 +235,28 @@ fn a_receipt_that_cannot_be_followed_names_the_field() {
             "{first:.200}"
         );
         assert_eq!(output.json()[0]["error"]["field"], field);
+    }
+}
+
+#[test]
+fn a_receipts_words_are_shown_with_what_a_terminal_would_obey_escaped() {
+    let daemon = Daemon::start("");
+    draw(&daemon.world, &["-o", "a.png"]);
+    for (field, shown) in [
+        ("weights", "words"),
+        ("sampler", "words"),
+        ("model", "words"),
+        ("size", "words"),
+        (OBEYED, "words"),
+    ] {
+        let output = replayed_with(&daemon.world, field, json!(OBEYED));
+        let plain = daemon.imagepool(&["replay", "b.png"]);
+        for output in [output, plain] {
+            assert_ne!(output.code, 0, "{field:?}");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &output.stderr;
+            assert!(said.contains(shown), "{said}");
+            let obeyed = |c: char| c != '\n' && is_obeyed(c);
+            assert!(!said.contains(obeyed), "{said:?}");
+        }
     }
 }

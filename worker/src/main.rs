@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
+use ipc_protocol::untrusted::Untrusted;
 use worker::fault::Fault;
 use worker::manifest;
 use worker::pipelines::Settings;
@@ -76,7 +77,9 @@ fn verify(what: Option<&Path>) -> Result<(), Fault> {
             all.collect::<Result<Vec<_>, Fault>>()?.concat()
         }
     };
-    names.iter().for_each(|name| println!("{name}: OK"));
+    names
+        .iter()
+        .for_each(|name| println!("{}: OK", Untrusted::new(name)));
     Ok(())
 }
 
@@ -85,7 +88,7 @@ fn told(printed: Result<(), Fault>) -> ExitCode {
     let Err(fault) = printed else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("{fault}");
+    eprintln!("{}", Untrusted::of(fault));
     let code = fault.exit_code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
 }

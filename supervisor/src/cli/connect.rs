@@ -4,9 +4,9 @@ use std::io;
 
 use ipc_protocol::client::{Client, ClientError};
 
-use super::CommandError;
 use super::args::Reach;
 use super::private::PrivatePool;
+use super::{CommandError, say};
 use crate::config::paths;
 
 /// The daemon at the socket that was named, else the first that answers where daemons serve.
@@ -56,6 +56,6 @@ pub fn pool(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError
 /// line on stderr.
 pub fn say_who_draws(reach: &Reach, private: Option<&PrivatePool>) {
     if private.is_some() && !reach.private && !reach.quiet {
-        eprintln!("imagepool: no daemon runs; a private pool draws this and leaves");
+        say::aside("imagepool: no daemon runs; a private pool draws this and leaves");
     }
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::ops::ControlFlow;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ipc_protocol::untrusted::Untrusted;
 
 use super::place::{licence, megabytes, trouble};
 use super::{CommandError, say};
@@ -24,8 +25,11 @@ pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<
         return Err(refused(&FetchError::Offline(wish.key.to_owned())));
     }
     if !quiet {
-        eprintln!("{}", licence(order.release));
-        eprintln!("variant {}: {}", order.variant.name, order.variant.about);
+        say::aside(licence(order.release));
+        say::aside(format_args!(
+            "variant {}: {}",
+            order.variant.name, order.variant.about
+        ));
     }
     let mut shown = Shown::new(quiet || json);
     let mut last = None;
@@ -114,7 +118,7 @@ impl Shown {
         let bar = |name: &str, bytes: u64| {
             let bar = self.bars.add(ProgressBar::new(bytes));
             bar.set_style(style.clone());
-            bar.set_prefix(name.to_owned());
+            bar.set_prefix(Untrusted::new(name).to_string());
             bar
         };
         let bars = files
@@ -137,7 +141,7 @@ impl Shown {
 
     fn say(&self, line: &str) {
         if !self.silent {
-            self.bars.suspend(|| eprintln!("{line}"));
+            self.bars.suspend(|| say::aside(line));
         }
     }
 

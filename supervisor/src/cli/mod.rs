@@ -102,7 +102,7 @@ impl CommandError {
 
     /// Says it on stderr, and with `--json` on stdout.
     pub fn tell(&self, json: bool) {
-        eprintln!("imagepool: {self}");
+        say::aside(format_args!("imagepool: {self}"));
         if json {
             say::line(self.json());
         }

@@ -163,7 +163,11 @@ fn need(spec: &ModelSpec) -> Mebibytes {
 fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {
     let release = Release::find(key)
         .ok_or_else(|| trouble("usage", format!("{key:?} has no files that were fetched")))?;
-    let waiting = || eprintln!("imagepool: a fetch of {key} runs; its end is awaited");
+    let waiting = || {
+        say::aside(format_args!(
+            "imagepool: a fetch of {key} runs; its end is awaited"
+        ))
+    };
     let bytes = store(config)
         .remove(release.key, waiting)
         .map_err(|error| trouble(error.kind(), error.to_string()))?;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipc_protocol::messages::client::Accepted;
+use ipc_protocol::untrusted::Untrusted;
+
+use super::say;
 
 /// A bar on stderr over all steps of a request; nothing where stderr is no terminal.
 #[derive(Debug)]
@@ -36,7 +39,9 @@ impl Progress {
     pub fn of_fetch(model: &str, quiet: bool) -> Self {
         let hidden = quiet || !std::io::stderr().is_terminal();
         if hidden && !quiet {
-            eprintln!("The files of {model} are not on this machine; fetching them first.");
+            say::aside(format_args!(
+                "The files of {model} are not on this machine; fetching them first."
+            ));
         }
         let target = match hidden {
             true => ProgressDrawTarget::hidden(),
@@ -48,7 +53,7 @@ impl Progress {
         )
         .expect("the template is a constant that a test renders");
         bar.set_style(style);
-        bar.set_prefix(model.to_owned());
+        bar.set_prefix(Untrusted::new(model).to_string());
         Self { bar }
     }
 
@@ -62,7 +67,8 @@ impl Progress {
 
     /// A job waits.
     pub fn waiting(&self, position: u32, reason: &str) {
-        self.bar.set_message(format!("place {position}: {reason}"));
+        self.bar
+            .set_message(format!("place {position}: {}", Untrusted::new(reason)));
     }
 
     /// A model loads.
@@ -79,7 +85,7 @@ impl Progress {
 
     /// Says something without breaking the bar.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| say::aside(line));
     }
 
     /// Takes the bar away.

@@ -5,6 +5,7 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Accepted;
 use ipc_protocol::request::{ImageRequest, TEXT_BYTES_MAX};
+use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::BUILD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -198,12 +199,10 @@ fn word(fields: &mut Map<String, Value>, name: &str) -> Result<String, Refusal> 
     Ok(word)
 }
 
-/// The beginning of a foreign text, with nothing in it that a terminal would obey.
+/// The beginning of a foreign text.
 fn short(text: &str) -> String {
-    text.chars()
-        .take(60)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    let beginning: String = text.chars().take(60).collect();
+    Untrusted::new(beginning).to_string()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandErr
     let mut code = 0;
     for name in names.iter().filter(|name| *name != "all") {
         if !lines.iter().any(|line| line.is_called(name)) {
-            eprintln!("{name}: ERROR (no such process)");
+            say::aside(format_args!("{name}: ERROR (no such process)"));
             code = UNKNOWN;
         }
     }
@@ -74,7 +74,7 @@ pub fn pids(reach: &Reach, names: &[String]) -> Result<u8, CommandError> {
             .filter_map(|worker| worker.pid)
             .collect();
         if pids.is_empty() {
-            eprintln!("{name}: ERROR (no such process)");
+            say::aside(format_args!("{name}: ERROR (no such process)"));
             code = UNKNOWN;
         }
         for pid in pids {

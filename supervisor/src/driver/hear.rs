@@ -7,6 +7,7 @@ use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::Slot;
 use ipc_protocol::units::{Mebibytes, PictureSize};
+use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::{PROTOCOL, mismatch};
 use pool::{Event, Exit, Fault, Footprint, Phases};
 use tokio::sync::mpsc;
@@ -137,7 +138,7 @@ impl Driver {
                 dtype,
                 because,
             } => {
-                self.computes(worker, dtype, because.as_deref());
+                self.computes(worker, dtype, because.map(printable).as_deref());
                 let footprint = self.footprint(worker, peak_bytes);
                 self.happen(Event::WorkerReady { worker, footprint });
             }
@@ -173,6 +174,7 @@ impl Driver {
                 });
             }
             FromWorker::GivingUp { message } => {
+                let message = printable(message);
                 if let Some(hand) = self.workers.get_mut(&worker) {
                     hand.last_words = Some(message.clone());
                 }
@@ -328,10 +330,24 @@ pub(super) fn tell_later(inbox: mpsc::Sender<Input>, worker: Generation, news: W
 
 fn fault_of(fault: JobFault) -> Fault {
     match fault {
-        JobFault::BadRequest { field, message } => Fault::BadRequest { field, message },
-        JobFault::OutOfMemory { message } => Fault::OutOfMemory { message },
-        JobFault::NotFinite { stage } => Fault::NotFinite { stage },
+        JobFault::BadRequest { field, message } => Fault::BadRequest {
+            field,
+            message: printable(message),
+        },
+        JobFault::OutOfMemory { message } => Fault::OutOfMemory {
+            message: printable(message),
+        },
+        JobFault::NotFinite { stage } => Fault::NotFinite {
+            stage: printable(stage),
+        },
         JobFault::Cancelled => Fault::Cancelled,
-        JobFault::Other { message } => Fault::Other { message },
+        JobFault::Other { message } => Fault::Other {
+            message: printable(message),
+        },
     }
+}
+
+/// A worker's words as they may stand in a sentence of ours.
+fn printable(words: String) -> String {
+    Untrusted::new(words).to_string()
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
+use ipc_protocol::untrusted::Untrusted;
 use pool::ModelSpec;
 
 use super::offer;
@@ -81,7 +82,7 @@ impl Library {
         };
         let watched = watch(self.config.file.as_deref(), &wish, |event| {
             if let hub::event::Event::Failed { message, .. } = &event {
-                failed = Some(message.clone());
+                failed = Some(Untrusted::new(message).to_string());
             }
             match count.hear(&event) {
                 Some((here_bytes, all_bytes)) => tell(Fetching {

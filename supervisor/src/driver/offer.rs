@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 
 use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::untrusted::Untrusted;
 use pool::{ModelSpec, Registry};
 
 use crate::config::Config;
@@ -86,6 +87,8 @@ fn inspect(
     arithmetic: Arithmetic,
 ) -> Result<FolderFacts, String> {
     let said = spawn::inspect(worker, folder, family, arithmetic);
-    let said = said.map_err(|error| error.to_string())??;
+    let said = said.map_err(|error| error.to_string())?;
+    // It quotes names of files and tensors.
+    let said = said.map_err(|why| Untrusted::new(why).to_string())?;
     hub::read_manifest(&said)
 }

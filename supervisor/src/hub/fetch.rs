@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipc_protocol::untrusted::Untrusted;
 use nix::sys::statvfs::statvfs;
 
 use super::event::{Event, PlannedFile};
@@ -91,9 +92,11 @@ pub fn run(order: &Order, settings: &Settings, mut tell: impl FnMut(Event)) -> b
 
 fn failed(error: &FetchError, token: Option<&Token>) -> Event {
     let message = error.to_string();
+    let message = token.map_or(message.clone(), |token| token.conceal(&message));
     Event::Failed {
         kind: error.kind().to_owned(),
-        message: token.map_or(message.clone(), |token| token.conceal(&message)),
+        // It quotes what the hub said and listed.
+        message: Untrusted::new(message).to_string(),
     }
 }
 
@@ -190,7 +193,10 @@ async fn bring(
         let came = transfer::run(hub, file, folder, |told| {
             tell(match told {
                 Told::Bytes(bytes) => Event::Progress { file: index, bytes },
-                Told::Broke(why) => Event::Retried { file: index, why },
+                Told::Broke(why) => Event::Retried {
+                    file: index,
+                    why: Untrusted::new(why).to_string(),
+                },
             });
         })
         .await?;

@@ -348,8 +348,7 @@ fn reasons(error: &dyn std::error::Error) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().take(SAID_LETTERS_MAX).map(plain).collect()
+    text.chars().take(SAID_LETTERS_MAX).collect()
 }
 
 /// Why a stream of bytes broke.

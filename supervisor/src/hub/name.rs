@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ipc_protocol::untrusted::is_obeyed;
+
 /// Longest name that is taken, in bytes.
 const NAME_BYTES_MAX: usize = 512;
 
@@ -20,7 +22,7 @@ impl FileName {
                 && !part.starts_with('.')
                 && part
                     .chars()
-                    .all(|letter| !letter.is_control() && letter != '\\' && letter != ':')
+                    .all(|letter| !is_obeyed(letter) && letter != '\\' && letter != ':')
         };
         if name.len() > NAME_BYTES_MAX || !name.split('/').all(plain) {
             let quoted: String = name.escape_debug().take(80).collect();
@@ -70,6 +72,9 @@ mod tests {
             "C:x",
             "a\0b",
             "a\nb",
+            "a\u{9b}b",
+            "a\u{202e}b",
+            "a\u{2028}b",
         ] {
             assert!(FileName::new(name).is_err(), "{name:?}");
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use ipc_protocol::untrusted::Untrusted;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 /// Lines kept per worker.
@@ -44,7 +45,7 @@ pub async fn follow(pipe: impl AsyncRead + Unpin, lines: LastLines, tell: impl F
         match read {
             Ok(0) | Err(_) => return,
             Ok(_) => {
-                let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+                let line = Untrusted::new(String::from_utf8_lossy(&bytes).trim_end()).to_string();
                 tell(&line);
                 lines.push(line);
             }

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use ipc_protocol::untrusted::is_obeyed;
+
 use home::{Home, Said, TOKEN, assert_whole, flux_files, noise};
 use mirror::{Fault, Manner, Mirror};
 
@@ -269,6 +271,30 @@ fn a_listed_name_that_leads_out_of_the_folder_is_refused() {
         "{said:?}"
     );
     assert!(mirror.gets("").is_empty());
+}
+
+#[test]
+fn a_listed_name_that_a_terminal_would_obey_is_shown_escaped() {
+    let repository = "black-forest-labs/FLUX.1-schnell";
+    for obeyed in [
+        '\u{1b}', '\r', '\n', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2028}',
+    ] {
+        let mut files = flux_files();
+        for name in ["model_index.json", &format!("transformer/a{obeyed}b.json")] {
+            files.insert(format!("{repository}/{name}"), noise(100));
+        }
+        let mirror = Mirror::start(files, Fault::None, Manner::Hub);
+        let home = Home::new(&mirror.endpoint(), "");
+        for json in [&[][..], &["--json"]] {
+            let fetch = [&["models", "fetch", KEY, "--variant", "diffusers"], json].concat();
+            let said = home.run(&fetch).ended_with(2);
+            assert!(said.stderr.contains("refused"), "{said:?}");
+            let said = said.stdout + &said.stderr;
+            let raw = |c: char| c != '\n' && is_obeyed(c);
+            assert!(!said.contains(raw), "{said:?}");
+        }
+        assert!(mirror.gets("").is_empty());
+    }
 }
 
 #[test]

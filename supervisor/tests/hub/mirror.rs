@@ -325,7 +325,9 @@ fn listing(shared: &Shared, rest: &str) -> Option<String> {
 /// Weights are large files, whose listed id is that of their pointer; the rest is in git itself.
 fn entry(name: &str, content: &[u8]) -> String {
     let size = content.len();
-    let name = name.escape_default();
+    // As JSON writes it.
+    let name = serde_json::Value::from(name).to_string();
+    let name = name.trim_matches('"');
     if !name.to_string().ends_with(".safetensors") {
         let oid = git_id(content);
         return format!(r#"{{"type":"file","oid":"{oid}","size":{size},"path":"{name}"}}"#);
