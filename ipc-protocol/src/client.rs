@@ -4,7 +4,7 @@
 //! use ipc_protocol::client::{Client, Update};
 //! use ipc_protocol::request::ImageRequest;
 //!
-//! let mut client = Client::connect("/run/imagepool/pool.sock".as_ref())?;
+//! let mut client = Client::connect_to_any()?;
 //! for update in client.generate(&ImageRequest::new("a red circle on a white background"))? {
 //!     if let Update::Picture(picture) = update? {
 //!         println!("{} bytes of RGB8", picture.rgb8.len());
@@ -24,6 +24,7 @@ use interprocess::local_socket::{GenericFilePath, Stream};
 
 use crate::connection::{self, ConnectionError};
 use crate::failure::Failure;
+use crate::folders;
 use crate::ids::JobId;
 use crate::messages::client::{
     Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Told, Verb,
@@ -44,6 +45,23 @@ pub enum ClientError {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// No socket was named, and nobody answers where daemons serve.
+    #[error("no daemon answers at {}", places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or "))]
+    NoDaemonAnywhere {
+        /// Every socket that was looked for.
+        places: Vec<PathBuf>,
+    },
+    /// Somebody else could have put this socket where daemons serve. Nothing was sent to it.
+    #[error(
+        "the socket {} is not trusted: {why}; nothing was sent to it; have it removed, or name the daemon's socket with --socket or $IMAGEPOOL_SOCKET",
+        path.display()
+    )]
+    NotTrusted {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        why: String,
     },
     /// The daemon speaks another protocol.
     #[error("{}", mismatch(*theirs))]
@@ -79,14 +97,52 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon's socket and greets it.
+    /// Connects to the daemon's socket and greets it. Who names a socket trusts it.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let no_daemon = |source| ClientError::NoDaemon {
+        Self::greet(stream(path)?)
+    }
+
+    /// Connects to the first daemon that answers where daemons serve (see [`folders::sockets`]).
+    ///
+    /// # Errors
+    /// `NotTrusted` when one of the sockets is not that of our own user's daemon or the machine's and no
+    /// other answers; `NoDaemonAnywhere` when there is none.
+    pub fn connect_to_any() -> Result<Self, ClientError> {
+        let places = folders::sockets();
+        let mut refused = None;
+        for path in &places {
+            match Self::connect_trusted(path) {
+                Err(ClientError::NoDaemon { .. }) => {}
+                Err(error @ ClientError::NotTrusted { .. }) => {
+                    refused.get_or_insert(error);
+                }
+                other => return other,
+            }
+        }
+        Err(refused.unwrap_or(ClientError::NoDaemonAnywhere { places }))
+    }
+
+    /// Connects to a socket that nobody named, and says not one byte before it is known who serves there.
+    fn connect_trusted(path: &Path) -> Result<Self, ClientError> {
+        let not_trusted = |why| ClientError::NotTrusted {
+            path: path.to_owned(),
+            why,
+        };
+        let servers = folders::servers(path).map_err(|source| ClientError::NoDaemon {
             path: path.to_owned(),
             source,
-        };
-        let name = path.to_fs_name::<GenericFilePath>().map_err(no_daemon)?;
-        let stream = Stream::connect(name).map_err(no_daemon)?;
+        })?;
+        let servers = servers.map_err(not_trusted)?;
+        let stream = stream(path)?;
+        // The name may have been exchanged since; the peer is who it is.
+        match stream.peer_creds()?.euid() {
+            Some(uid) if servers.include(uid) => Self::greet(stream),
+            Some(uid) => Err(not_trusted(format!("user {uid} serves there"))),
+            None => Err(not_trusted("the kernel does not tell who serves there".into())),
+        }
+    }
+
+    fn greet(stream: Stream) -> Result<Self, ClientError> {
         connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL })?;
         match connection::read(&mut &stream)? {
             FromPool::Hello { protocol, .. } if protocol != PROTOCOL => {
@@ -410,6 +466,15 @@ impl Iterator for Drawing<'_> {
         }
         Some(update)
     }
+}
+
+fn stream(path: &Path) -> Result<Stream, ClientError> {
+    let no_daemon = |source| ClientError::NoDaemon {
+        path: path.to_owned(),
+        source,
+    };
+    let name = path.to_fs_name::<GenericFilePath>().map_err(no_daemon)?;
+    Stream::connect(name).map_err(no_daemon)
 }
 
 fn unexpected(message: &FromPool) -> ClientError {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipc_protocol::folders;
 use ipc_protocol::segment::named;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,7 +79,7 @@ fn sweep(runtime_dir: &Path) {
     let is_alive = |owner: &str| owner.parse::<Identity>().is_ok_and(Identity::is_alive);
     let segments = named::sweep(is_alive);
     let mut folders = 0;
-    for base in [runtime_dir.to_owned(), paths::default_runtime_dir()] {
+    for base in [runtime_dir.to_owned(), folders::runtime()] {
         for entry in std::fs::read_dir(base.join(paths::PRIVATE))
             .into_iter()
             .flatten()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ipc_protocol::folders;
 use ipc_protocol::untrusted::Untrusted;
 use supervisor::clock::Clock;
 use supervisor::config::{self, Config, paths};
@@ -109,7 +110,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         runtime_dir: arguments
             .runtime_dir
             .clone()
-            .unwrap_or_else(paths::default_runtime_dir),
+            .unwrap_or_else(folders::runtime),
         socket_mode: config.socket_mode,
         leashed: arguments.leashed,
     };

@@ -25,8 +25,8 @@ pub struct Arguments {
 /// Which daemon, and how much to say.
 #[derive(Debug, Clone, Args)]
 pub struct Reach {
-    /// The daemon's socket.
-    #[arg(long, global = true, env = "IMAGEPOOL_SOCKET", value_name = "PATH")]
+    /// The daemon's socket; else $IMAGEPOOL_SOCKET.
+    #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Draw with a pool of one's own for this call, whether a daemon runs or not.
     #[arg(long, global = true)]
@@ -37,6 +37,15 @@ pub struct Reach {
     /// Say what a private pool does.
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+impl Reach {
+    /// The socket that was named; an empty variable names none.
+    pub fn named_socket(&self) -> Option<PathBuf> {
+        let in_environment = || std::env::var_os("IMAGEPOOL_SOCKET").filter(|path| !path.is_empty());
+        let named = self.socket.clone();
+        named.or_else(|| in_environment().map(PathBuf::from))
+    }
 }
 
 /// The commands.

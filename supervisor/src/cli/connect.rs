@@ -1,40 +1,27 @@
 //! Finds the daemon.
 
-use std::io;
-
 use ipc_protocol::client::{Client, ClientError};
 
 use super::args::Reach;
 use super::private::PrivatePool;
 use super::{CommandError, say};
-use crate::config::paths;
 
 /// The daemon at the socket that was named, else the first that answers where daemons serve.
 ///
 /// # Errors
-/// `NoDaemon` when a named socket does not answer, or none was named and nobody answers anywhere.
+/// `NoDaemon` when a named socket does not answer; `NoDaemonAnywhere` or `NotTrusted` when none was named.
 pub fn daemon(reach: &Reach) -> Result<Client, ClientError> {
-    if let Some(path) = &reach.socket {
-        return Client::connect(path);
+    match reach.named_socket() {
+        Some(path) => Client::connect(&path),
+        None => Client::connect_to_any(),
     }
-    let mut last = None;
-    for path in paths::socket_candidates() {
-        match Client::connect(&path) {
-            Err(error @ ClientError::NoDaemon { .. }) => last = Some(error),
-            other => return other,
-        }
-    }
-    Err(last.unwrap_or_else(|| ClientError::NoDaemon {
-        path: paths::SOCKET.into(),
-        source: io::ErrorKind::NotFound.into(),
-    }))
 }
 
 /// The daemon, where a private one would be started if there is none: `None` then.
 pub fn daemon_if_any(reach: &Reach) -> Result<Option<Client>, CommandError> {
     match daemon(reach) {
         Ok(client) => Ok(Some(client)),
-        Err(ClientError::NoDaemon { .. }) if reach.socket.is_none() => Ok(None),
+        Err(ClientError::NoDaemonAnywhere { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

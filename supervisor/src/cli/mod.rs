@@ -34,7 +34,7 @@ pub mod verify;
 use std::process::ExitCode;
 
 use ipc_protocol::client::ClientError;
-use ipc_protocol::failure::Failure;
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Verb;
 
@@ -91,6 +91,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failure(failure) => failure.kind.exit_code(),
+            Self::Client(ClientError::NotTrusted { .. }) => FailureKind::NotPermitted.exit_code(),
             Self::Client(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
             Self::Models { kind, .. } => models::exit_code(kind),
@@ -117,6 +118,9 @@ impl CommandError {
                 failure.message.clone(),
             ),
             Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
+            Self::Client(ClientError::NotTrusted { .. }) => {
+                ("not_permitted", None, self.to_string())
+            }
             Self::Client(_) => ("no_daemon", None, self.to_string()),
             Self::Models { kind, message } => (kind.as_str(), None, message.clone()),
             Self::Receipt(refusal) => ("receipt", refusal.field.clone(), refusal.message.clone()),

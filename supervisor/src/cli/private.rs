@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::path::PathBuf;
 
 use ipc_protocol::client::Client;
+use ipc_protocol::folders;
 
 use super::CommandError;
 use super::args::Reach;
@@ -24,7 +25,7 @@ impl PrivatePool {
     /// Starts one and waits until it serves.
     pub fn start(reach: &Reach) -> Result<Self, CommandError> {
         let failed = |what: &dyn std::fmt::Display| CommandError::Private(what.to_string());
-        let base = paths::default_runtime_dir();
+        let base = folders::runtime();
         paths::prepare(&base).map_err(|error| failed(&error))?;
         let folder = base.join(paths::PRIVATE).join(Identity::own().to_string());
         let socket = paths::socket(&folder).map_err(|error| failed(&error))?;

@@ -5,12 +5,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use ipc_protocol::folders::{self, SOCKET};
 use nix::unistd::Uid;
 
 /// Bytes of a socket's path that the kernel takes (`sun_path` less its end).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
-/// The native door in a runtime folder.
-pub const SOCKET: &str = "pool.sock";
 
 /// Private pools' folders in a runtime folder, one per caller.
 pub const PRIVATE: &str = "private";
@@ -38,44 +37,14 @@ pub enum PathError {
     TooLong(PathBuf),
 }
 
-/// The runtime folder when none is named: `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR/imagepool`, or
-/// `/tmp/imagepool-UID`.
-pub fn default_runtime_dir() -> PathBuf {
-    if let Some(dir) = std::env::var_os("RUNTIME_DIRECTORY") {
-        return dir.into();
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) => Path::new(&dir).join("imagepool"),
-        None => tmp_runtime_dir(),
-    }
-}
-
-/// The runtime folder of a user without a session.
-pub fn tmp_runtime_dir() -> PathBuf {
-    PathBuf::from(format!("/tmp/imagepool-{}", Uid::effective()))
-}
-
-/// Where a daemon may listen, in the order a client looks.
-pub fn socket_candidates() -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR") {
-        folders.push(Path::new(&dir).join("imagepool"));
-    }
-    folders.push("/run/imagepool".into());
-    folders.push(tmp_runtime_dir());
-    folders.iter().map(|folder| folder.join(SOCKET)).collect()
-}
-
 /// The settings file when none is named: the first that exists of `$IMAGEPOOL_CONFIG`,
 /// `$XDG_CONFIG_HOME/imagepool/imagepool.toml` and `/etc/imagepool/imagepool.toml`.
 pub fn default_config() -> Option<PathBuf> {
-    if let Some(file) = std::env::var_os("IMAGEPOOL_CONFIG") {
+    if let Some(file) = std::env::var_os("IMAGEPOOL_CONFIG").filter(|file| !file.is_empty()) {
         return Some(file.into());
     }
-    let home = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
-    home.into_iter()
+    let own = folders::of_user("XDG_CONFIG_HOME", ".config");
+    own.into_iter()
         .chain([PathBuf::from("/etc")])
         .map(|folder| folder.join("imagepool/imagepool.toml"))
         .find(|file| file.is_file())

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipc_protocol::folders;
 use ipc_protocol::untrusted::Untrusted;
 use nix::sys::statvfs::statvfs;
 
@@ -76,7 +77,7 @@ pub fn run(order: &Order, settings: &Settings, mut tell: impl FnMut(Event)) -> b
         tell(failed(&error, None));
         return false;
     }
-    let token = Token::find(|name| std::env::var(name).ok(), &hf_hub::hf_home());
+    let token = Token::find(|name| std::env::var(name).ok(), &login_folder());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -88,6 +89,13 @@ pub fn run(order: &Order, settings: &Settings, mut tell: impl FnMut(Event)) -> b
         Err(error) => tell(failed(error, token.as_ref())),
     }
     result.is_ok()
+}
+
+/// Where a login with the hub's other tools leaves its token.
+fn login_folder() -> PathBuf {
+    let cache = || Some(folders::of_user("XDG_CACHE_HOME", ".cache")?.join("huggingface"));
+    // Without a home there is no login, as in a folder that is nowhere.
+    folders::from_environment("HF_HOME").or_else(cache).unwrap_or_default()
 }
 
 fn failed(error: &FetchError, token: Option<&Token>) -> Event {

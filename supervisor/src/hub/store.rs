@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ipc_protocol::folders;
 use serde::{Deserialize, Serialize};
 
 use super::digest;
@@ -100,10 +101,7 @@ impl Store {
     /// Where a user's models are when no setting says so: `$XDG_DATA_HOME/imagepool/models`, else the same
     /// in `~/.local/share`.
     pub fn default_root() -> PathBuf {
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
-        std::env::var_os("XDG_DATA_HOME")
-            .map(PathBuf::from)
-            .or_else(home)
+        folders::of_user("XDG_DATA_HOME", ".local/share")
             .unwrap_or_else(|| "/var/lib".into())
             .join("imagepool/models")
     }

@@ -1,0 +1,267 @@
+//! The folders that daemons and clients meet in: found from the environment, and trusted only where nobody
+//! else could have put a socket there.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+/// The native door's socket in a runtime folder.
+pub const SOCKET: &str = "pool.sock";
+/// The runtime folder of the machine's own daemon.
+pub const SYSTEM: &str = "/run/imagepool";
+/// Permission to change what is in a folder, for its group and for everybody.
+pub const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// An absolute path from the environment. An empty or relative value counts as unset: what it names would
+/// change with the working folder.
+pub fn from_environment(variable: &str) -> Option<PathBuf> {
+    absolute(std::env::var_os(variable))
+}
+
+/// A folder of our user's: the one that a variable names, else this one in `$HOME`. Folders of another user
+/// are neither read nor written to; `su` and `sudo -E` leave their names behind.
+pub fn of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let own = Uid::effective().as_raw();
+    let ours = |folder: &PathBuf| is_ours_or_roots(folder, own);
+    let in_home = || Some(from_environment("HOME").filter(ours)?.join(in_home));
+    from_environment(variable).filter(ours).or_else(in_home)
+}
+
+/// Whether a folder belongs to this user or to root; one that is not there yet, the folder it would be
+/// made in.
+fn is_ours_or_roots(folder: &Path, own: u32) -> bool {
+    let there = folder.ancestors().find_map(|at| fs::metadata(at).ok());
+    there.is_some_and(|there| there.uid() == own || there.uid() == 0)
+}
+
+fn absolute(value: Option<OsString>) -> Option<PathBuf> {
+    value.map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The runtime folder of our user when none is named: `$RUNTIME_DIRECTORY` (as a service manager sets it),
+/// `imagepool` in `$XDG_RUNTIME_DIR`, or `/tmp/imagepool-UID`.
+pub fn runtime() -> PathBuf {
+    service().or_else(session).unwrap_or_else(fallback)
+}
+
+/// The first of the folders that a service manager made for this service; it may list several.
+fn service() -> Option<PathBuf> {
+    let folders = std::env::var_os("RUNTIME_DIRECTORY")?;
+    absolute(std::env::split_paths(&folders).next().map(OsString::from))
+}
+
+/// `imagepool` in the session's folder, which has to be ours: `su` and `sudo -E` leave another user's there.
+fn session() -> Option<PathBuf> {
+    let folder = from_environment("XDG_RUNTIME_DIR")?;
+    belongs_to(&folder, Uid::effective().as_raw()).then(|| folder.join("imagepool"))
+}
+
+fn belongs_to(folder: &Path, uid: u32) -> bool {
+    fs::metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == uid)
+}
+
+/// The runtime folder of a user without a session.
+fn fallback() -> PathBuf {
+    PathBuf::from(format!("/tmp/imagepool-{}", Uid::effective()))
+}
+
+/// Where a daemon may listen when no socket is named, in the order a client looks.
+pub fn sockets() -> Vec<PathBuf> {
+    let folders = session().into_iter().chain([SYSTEM.into(), fallback()]);
+    folders.map(|folder| folder.join(SOCKET)).collect()
+}
+
+/// What the kernel tells of a name, without following links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is.
+    pub kind: Kind,
+    /// Its owner.
+    pub uid: u32,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// What a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A socket.
+    Socket,
+    /// A link, a file or a device.
+    Other,
+}
+
+impl Seen {
+    /// Looks at a name.
+    ///
+    /// # Errors
+    /// What the kernel says, `NotFound` among it.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        let kind = found.file_type();
+        Ok(Self {
+            kind: if kind.is_dir() {
+                Kind::Folder
+            } else if kind.is_socket() {
+                Kind::Socket
+            } else {
+                Kind::Other
+            },
+            uid: found.uid(),
+            mode: found.mode() & 0o7777,
+        })
+    }
+}
+
+/// The users whose daemon a client takes for its own: itself, root, and the user that root made the
+/// machine's runtime folder for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Servers {
+    own: u32,
+    service: Option<u32>,
+}
+
+impl Servers {
+    /// Whether a daemon of this user is trusted.
+    pub fn include(self, uid: u32) -> bool {
+        uid == self.own || uid == 0 || self.service == Some(uid)
+    }
+}
+
+/// Who may serve at a socket that nobody named, as our user sees it.
+///
+/// # Errors
+/// `Ok(Err)` is a sentence why nobody may; an error is what the kernel says, `NotFound` where there is no
+/// such socket.
+pub fn servers(socket: &Path) -> io::Result<Result<Servers, String>> {
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+    let above = folder.parent().unwrap_or(Path::new("/"));
+    let seen = (Seen::at(above)?, Seen::at(folder)?, Seen::at(socket)?);
+    Ok(judge(seen, Uid::effective().as_raw()))
+}
+
+/// Judges a socket, its folder, and the folder above that, for a client of the user `own`.
+fn judge((above, folder, socket): (Seen, Seen, Seen), own: u32) -> Result<Servers, String> {
+    // Only root puts a name into a folder of root's, so whoever owns it was meant to.
+    let of_root = above.uid == 0 && above.mode & 0o022 == 0 && above.kind == Kind::Folder;
+    let servers = Servers {
+        own,
+        service: of_root.then_some(folder.uid),
+    };
+    if folder.kind != Kind::Folder {
+        return Err("its folder is a link or a file".to_owned());
+    }
+    if !servers.include(folder.uid) {
+        return Err(format!("its folder belongs to user {}", folder.uid));
+    }
+    if folder.mode & WRITABLE_BY_OTHERS != 0 {
+        return Err(format!(
+            "other users may write to its folder (mode {:04o})",
+            folder.mode
+        ));
+    }
+    if socket.kind != Kind::Socket {
+        return Err("it is no socket".to_owned());
+    }
+    if !servers.include(socket.uid) {
+        return Err(format!("it belongs to user {}", socket.uid));
+    }
+    Ok(servers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u32 = 1000;
+    const OTHER: u32 = 1001;
+    const TMP: Seen = seen(Kind::Folder, 0, 0o1777);
+    const RUN: Seen = seen(Kind::Folder, 0, 0o755);
+
+    const fn seen(kind: Kind, uid: u32, mode: u32) -> Seen {
+        Seen { kind, uid, mode }
+    }
+
+    const fn folder(uid: u32, mode: u32) -> Seen {
+        seen(Kind::Folder, uid, mode)
+    }
+
+    const fn socket(uid: u32) -> Seen {
+        seen(Kind::Socket, uid, 0o600)
+    }
+
+    #[test]
+    fn a_socket_that_another_user_could_have_put_there_is_refused_with_the_reason() {
+        let link = seen(Kind::Other, OWN, 0o777);
+        let cases = [
+            (folder(OTHER, 0o700), socket(OTHER), "belongs to user 1001"),
+            (folder(OTHER, 0o755), socket(OWN), "belongs to user 1001"),
+            (folder(OWN, 0o777), socket(OWN), "other users may write"),
+            (folder(OWN, 0o1777), socket(OWN), "other users may write"),
+            (folder(OWN, 0o770), socket(OWN), "other users may write"),
+            (folder(OWN, 0o700), socket(OTHER), "belongs to user 1001"),
+            (link, socket(OWN), "is a link"),
+            (folder(OWN, 0o700), link, "is no socket"),
+        ];
+        for (folder, socket, why) in cases {
+            let refused = judge((TMP, folder, socket), OWN).expect_err(why);
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+
+    #[test]
+    fn our_own_daemon_and_roots_are_trusted_and_nobody_elses() {
+        let servers = judge((TMP, folder(OWN, 0o700), socket(OWN)), OWN).expect("ours");
+        assert!(servers.include(OWN) && servers.include(0) && !servers.include(OTHER));
+        let servers = judge((TMP, folder(0, 0o755), socket(0)), OWN).expect("root's");
+        assert!(servers.include(0) && !servers.include(OTHER));
+    }
+
+    #[test]
+    fn whoever_root_made_the_machines_folder_for_is_trusted() {
+        let service = 200;
+        let servers = judge((RUN, folder(service, 0o750), socket(service)), OWN);
+        let servers = servers.expect("root chose who serves there");
+        assert!(servers.include(service) && !servers.include(OTHER));
+        assert!(judge((TMP, folder(service, 0o750), socket(service)), OWN).is_err());
+        let open = folder(0, 0o777);
+        assert!(judge((open, folder(service, 0o750), socket(service)), OWN).is_err());
+    }
+
+    #[test]
+    fn only_absolute_paths_are_taken_from_the_environment() {
+        for value in ["", "run", "./run", "../run"] {
+            assert_eq!(absolute(Some(value.into())), None, "{value:?}");
+        }
+        assert_eq!(absolute(None), None);
+        assert_eq!(absolute(Some("/run/u".into())), Some("/run/u".into()));
+    }
+
+    #[test]
+    fn a_home_of_another_user_is_not_ours() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let own = Uid::effective().as_raw();
+        for folder in [home.path().to_owned(), home.path().join("not/there/yet")] {
+            assert!(is_ours_or_roots(&folder, own));
+        }
+        std::os::unix::fs::chown(home.path(), Some(if own == 0 { OTHER } else { own }), None)
+            .expect("root may, and to its owner everybody may");
+        let another = if own == 0 { own } else { own + 1 };
+        assert!(!is_ours_or_roots(&home.path().join("not/there/yet"), another));
+    }
+
+    #[test]
+    fn a_session_folder_of_another_user_is_not_ours() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let own = Uid::effective().as_raw();
+        assert!(belongs_to(folder.path(), own));
+        assert!(!belongs_to(folder.path(), own + 1));
+        assert!(!belongs_to(&folder.path().join("missing"), own));
+    }
+}
