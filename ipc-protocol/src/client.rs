@@ -138,7 +138,9 @@ impl Client {
         match stream.peer_creds()?.euid() {
             Some(uid) if servers.include(uid) => Self::greet(stream),
             Some(uid) => Err(not_trusted(format!("user {uid} serves there"))),
-            None => Err(not_trusted("the kernel does not tell who serves there".into())),
+            None => Err(not_trusted(
+                "the kernel does not tell who serves there".into(),
+            )),
         }
     }
 

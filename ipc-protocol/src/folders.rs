@@ -253,7 +253,10 @@ mod tests {
         std::os::unix::fs::chown(home.path(), Some(if own == 0 { OTHER } else { own }), None)
             .expect("root may, and to its owner everybody may");
         let another = if own == 0 { own } else { own + 1 };
-        assert!(!is_ours_or_roots(&home.path().join("not/there/yet"), another));
+        assert!(!is_ours_or_roots(
+            &home.path().join("not/there/yet"),
+            another
+        ));
     }
 
     #[test]

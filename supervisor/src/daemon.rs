@@ -1,5 +1,6 @@
 //! One daemon from its lock to its last worker: doors opened, signals heard, leftovers swept.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::api::socket;
+use crate::api::lock::Lock;
+use crate::api::rights::Operators;
+use crate::api::socket::Door;
 use crate::config::paths;
 use crate::driver::Driver;
 use crate::driver::handle::Handle;
@@ -29,6 +32,8 @@ pub struct Daemon {
     pub runtime_dir: PathBuf,
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
+    /// Users that may operate it, beside our own and root.
+    pub operators: BTreeSet<u32>,
     /// It ends with the socket on descriptor 0.
     pub leashed: bool,
 }
@@ -39,14 +44,14 @@ impl Daemon {
     /// # Errors
     /// The runtime folder, the lock or the socket cannot be had, with the reason.
     pub async fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
-        paths::prepare(&self.runtime_dir)?;
+        paths::prepare(&self.runtime_dir, self.socket_mode)?;
         let socket_path = paths::socket(&self.runtime_dir)?;
-        let lock = socket::lock(&self.runtime_dir)?;
+        let lock = Lock::take(&self.runtime_dir)?;
         sweep(&self.runtime_dir);
         let driver = Driver::new(self.setup)?;
-        let listener = socket::open(&socket_path, self.socket_mode, &lock)?;
+        let door = Door::open(&socket_path, self.socket_mode, lock)?;
         let handle = driver.handle();
-        let door = tokio::spawn(socket::serve(listener, handle.clone()));
+        let door = tokio::spawn(door.serve(handle.clone(), Operators::new(self.operators)));
         tokio::spawn(heed_signals(handle.clone()));
         if self.leashed {
             tokio::spawn(hold_leash(handle)?);
@@ -56,10 +61,10 @@ impl Daemon {
         driver.run().await;
         // A client that does not read its last answer within this does without.
         let _ = timeout(GOODBYE, door).await;
-        // What is left of the door goes with the process; a private folder would stay behind.
+        // The door took its socket away; a private folder would stay behind.
         let cleared = match self.leashed {
             true => std::fs::remove_dir_all(&self.runtime_dir),
-            false => std::fs::remove_file(&socket_path),
+            false => Ok(()),
         };
         if let (true, Some(private)) = (self.leashed, self.runtime_dir.parent()) {
             // Other private pools may still be in there; the last one takes the folder away.

@@ -93,6 +93,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if arguments.leashed {
         // One caller waits for one picture: a second worker would only take its cores.
         config.pool.cold_start_workers = 1;
+        // Nor is anybody else let in.
+        config.socket_mode = 0o600;
+        config.operators.clear();
     }
     let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {
@@ -112,6 +115,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .clone()
             .unwrap_or_else(folders::runtime),
         socket_mode: config.socket_mode,
+        operators: config.operators,
         leashed: arguments.leashed,
     };
     tokio::runtime::Builder::new_multi_thread()

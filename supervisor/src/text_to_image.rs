@@ -18,7 +18,7 @@ use pool::Progress;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::driver::handle::{Handle, Ongoing, Picture, Update};
+use crate::driver::handle::{Caller, Handle, Ongoing, Picture, Update};
 use crate::driver::setup::Setup;
 
 /// What a pool error is to a caller of the library: a value in the stream, never a panic.
@@ -128,10 +128,12 @@ impl TextToImagePool {
     pub async fn spawn_text_to_image_worker(&self, key: &str) -> Result<(), PoolError> {
         let model =
             ModelKey::new(key).map_err(|why| Failure::new(FailureKind::UnknownModel, why))?;
-        let told = self
-            .handle
-            .operate(Verb::Start(Target::Model(model)))
-            .await?;
+        let own = Caller {
+            user: "library".into(),
+            operator: true,
+        };
+        let start = Verb::Start(Target::Model(model));
+        let told = self.handle.operate(start, own).await?;
         if told.success {
             return Ok(());
         }

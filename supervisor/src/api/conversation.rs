@@ -9,16 +9,17 @@ use ipc_protocol::connection::ConnectionError;
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{
-    Accepted, CHUNK_BYTES_MAX, FromPool, JobReport, ReceiptFacts, ToPool,
+    Accepted, CHUNK_BYTES_MAX, FromPool, JobReport, ReceiptFacts, ToPool, Told, Verb,
 };
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::version::{BUILD, PROTOCOL};
-use nix::unistd::Uid;
 use pool::Progress;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::driver::handle::{Handle, Ongoing, Picture, Update, Word};
+use super::idle::IdleClients;
+use super::rights::{Operators, Rights};
+use crate::driver::handle::{Caller, Handle, Ongoing, Picture, Update, Word};
 use crate::frames;
 
 /// A client that takes longer than this to read what it asked for has left.
@@ -26,19 +27,28 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// A client that connects and says nothing has left.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What all conversations at one door share.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// The way to the loop.
+    pub handle: Handle,
+    /// Who may operate.
+    pub operators: Operators,
+    /// The clients that ask for nothing.
+    pub idle: IdleClients,
+}
+
 /// One client's side of the door.
 struct Client {
     stream: Arc<Stream>,
-    handle: Handle,
-    /// `uid:N`, as the kernel says.
-    user: String,
-    /// It may speak for others.
-    trusted: bool,
+    context: Arc<Context>,
+    /// As the kernel says who it is.
+    rights: Rights,
     words: mpsc::Receiver<ToPool>,
 }
 
 /// Serves one client until it leaves; its jobs that are not detached end with it.
-pub(super) async fn converse(stream: Stream, handle: Handle) {
+pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
     let uid = match stream.peer_creds() {
         Ok(creds) => creds.euid(),
         Err(error) => return tracing::warn!(%error, "Cannot tell who a client is."),
@@ -51,9 +61,8 @@ pub(super) async fn converse(stream: Stream, handle: Handle) {
     let reader = tokio::spawn(listen(Arc::clone(&stream), sender));
     let mut client = Client {
         stream,
-        handle,
-        user: format!("uid:{uid}"),
-        trusted: uid == 0 || uid == Uid::effective().as_raw(),
+        rights: context.operators.rights(uid),
+        context,
         words,
     };
     // How a conversation ends is the client's business; its jobs are seen to by what they leave.
@@ -97,7 +106,7 @@ impl Client {
         while let Some(word) = self.next_word().await {
             match word {
                 ToPool::Generate(request) => self.generate(request).await?,
-                ToPool::Status => match self.handle.status().await {
+                ToPool::Status => match self.context.handle.status().await {
                     Ok(report) => {
                         for part in report.into_parts() {
                             self.say(&FromPool::Status(part)).await?;
@@ -106,7 +115,7 @@ impl Client {
                     Err(failure) => self.refuse(failure).await?,
                 },
                 ToPool::Operate(verb) => {
-                    let answer = match self.handle.operate(verb).await {
+                    let answer = match self.operate(verb).await {
                         Ok(told) => FromPool::Told(told),
                         Err(failure) => FromPool::Refused(failure.fitting()),
                     };
@@ -119,18 +128,19 @@ impl Client {
         Ok(())
     }
 
-    /// What the client asks next; nothing once it has left or there is no loop to ask.
+    /// What the client asks next; nothing once it has left, has to leave, or there is no loop to ask.
     async fn next_word(&mut self) -> Option<ToPool> {
         tokio::select! {
             word = self.words.recv() => word,
-            () = self.handle.ended() => None,
+            () = self.context.handle.ended() => None,
+            () = self.context.idle.has_to_leave() => None,
         }
     }
 
     async fn generate(&mut self, mut request: ImageRequest) -> Result<(), ConnectionError> {
         let user = match request.user.take() {
-            None => self.user.clone(),
-            Some(user) if self.trusted => user,
+            None => self.rights.user(),
+            Some(user) if self.rights.trusted => user,
             Some(_) => {
                 let message = "only the daemon's own user and root may ask for somebody else";
                 let failure = Failure {
@@ -143,7 +153,7 @@ impl Client {
         if let Err(failure) = request.check() {
             return self.refuse(failure).await;
         }
-        let mut asked = match self.handle.ask(request, user).await {
+        let mut asked = match self.context.handle.ask(request, user).await {
             Ok(asked) => asked,
             Err(failure) => return self.refuse(failure).await,
         };
@@ -181,7 +191,19 @@ impl Client {
 
     async fn cancel(&self, job: JobId) {
         // Nobody to cancel for when the pool has ended: the jobs' answers say so.
-        let _ = self.handle.cancel(job, self.user.clone()).await;
+        let _ = self.context.handle.cancel(job, self.caller()).await;
+    }
+
+    async fn operate(&self, verb: Verb) -> Result<Told, Failure> {
+        self.rights.check(&verb)?;
+        self.context.handle.operate(verb, self.caller()).await
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            user: self.rights.user(),
+            operator: self.rights.operator,
+        }
     }
 
     /// Passes one update on; says whether it was a job's answer.

@@ -1,73 +1,224 @@
-//! The native door: a Unix socket that only its own user may open, and the lock that decides who opens it.
+//! The native door: a Unix socket in a folder of its user's, kept there while the daemon serves.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::{Listener, prelude::*};
+use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
-use nix::fcntl::{Flock, FlockArg};
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::messages::client::FromPool;
+use nix::errno::Errno;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::conversation;
+use super::conversation::{self, Context};
+use super::idle::IdleClients;
+use super::lock::Lock;
+use super::rights::Operators;
+use super::watch::FolderWatch;
+use crate::config::paths;
 use crate::driver::handle::Handle;
+use crate::frames;
 
-/// The right to serve in a runtime folder; it is given up when the process ends.
+/// How long a client that is turned away may take to come in and hear why.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A name in the file system: device and inode of what it stands for.
+type Identity = (u64, u64);
+
+/// An open door.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not looked at")] Flock<File>);
+pub struct Door {
+    path: PathBuf,
+    mode: u32,
+    listener: Listener,
+    /// Of the socket that `listener` is.
+    identity: Identity,
+    lock: Lock,
+    /// Nothing where the kernel gives no watch; then what becomes of the names is not seen.
+    watch: Option<FolderWatch>,
+    /// Given up for a moment when there are no descriptors left, to tell a client so.
+    reserve: Option<File>,
+    /// The last trouble with the names that was told.
+    trouble: Option<String>,
+}
 
-/// Takes the runtime folder's lock.
-///
-/// # Errors
-/// `AddrInUse` when a daemon serves there.
-pub fn lock(runtime_dir: &Path) -> io::Result<Lock> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(runtime_dir.join("lock"))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Lock(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("a daemon serves in {} already", runtime_dir.display()),
-        )),
-        Err((_, errno)) => Err(errno.into()),
+impl Door {
+    /// Opens the door at `path`, whose folder is prepared and whose lock is ours: a socket that is there was
+    /// left by a dead daemon.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn open(path: &Path, mode: u32, lock: Lock) -> io::Result<Self> {
+        let (listener, identity) = listen(path, mode)?;
+        let watch = FolderWatch::start(folder(path));
+        if let Err(error) = &watch {
+            tracing::warn!(%error, "Cannot watch the runtime folder: a removed socket stays removed.");
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            mode,
+            listener,
+            identity,
+            lock,
+            watch: watch.ok(),
+            reserve: reserve(),
+            trouble: None,
+        })
     }
-}
 
-/// Opens the door. Whoever holds the lock may replace a socket that a dead daemon left.
-pub fn open(path: &Path, mode: u32, _lock: &Lock) -> io::Result<Listener> {
-    ListenerOptions::new()
-        .name(path.to_fs_name::<GenericFilePath>()?)
-        .mode(mode as nix::libc::mode_t)
-        .try_overwrite(true)
-        .create_tokio()
-}
-
-/// Lets clients in until the loop ends, and returns when each of them has read what it was owed.
-pub async fn serve(listener: Listener, handle: Handle) {
-    let mut conversations = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = handle.ended() => break,
-            Some(_) = conversations.join_next() => {}
-            arrived = listener.accept() => match arrived {
-                Ok(stream) => {
-                    conversations.spawn(conversation::converse(stream, handle.clone()));
-                }
-                Err(error) => {
-                    // Most often out of descriptors; running jobs free some.
-                    tracing::warn!(%error, "Cannot let a client in.");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Lets clients in until the loop ends, and returns when each of them has read what it was owed.
+    pub async fn serve(mut self, handle: Handle, operators: Operators) {
+        let context = Arc::new(Context {
+            handle: handle.clone(),
+            operators,
+            idle: IdleClients::default(),
+        });
+        let mut conversations = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = handle.ended() => break,
+                Some(_) = conversations.join_next() => {}
+                () = changed(self.watch.as_ref()) => self.mend(),
+                arrived = self.listener.accept() => match arrived {
+                    Ok(stream) => {
+                        conversations.spawn(conversation::converse(stream, Arc::clone(&context)));
+                    }
+                    Err(error) if is_out_of_descriptors(&error) && self.reserve.is_some() => {
+                        self.turn_away(&context.idle).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "Cannot let a client in.");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
                 }
             }
         }
+        self.close();
+        while conversations.join_next().await.is_some() {}
     }
-    drop(listener);
-    while conversations.join_next().await.is_some() {}
+
+    /// Takes the socket's name away, unless it is another's by now.
+    fn close(&self) {
+        if identity(&self.path).ok() != Some(self.identity) {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, socket = %self.path.display(), "Cannot remove the socket.");
+        }
+    }
+
+    /// Puts names back that were removed or replaced, and says so once.
+    fn mend(&mut self) {
+        let trouble = match self.restored() {
+            Ok(restored) => {
+                if restored {
+                    let socket = self.path.display();
+                    tracing::warn!(%socket, "The socket, its lock or their folder was removed; it is back.");
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &trouble
+            && trouble != self.trouble
+        {
+            let socket = self.path.display();
+            tracing::error!(
+                %error, %socket,
+                "No new client can come in: the socket's names were removed and cannot be made again. Make room for them, or restart the daemon."
+            );
+        }
+        self.trouble = trouble;
+    }
+
+    /// Puts back what is missing; says whether anything was.
+    fn restored(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
+        let mut restored = false;
+        loop {
+            // Watched first: what is removed from now on is noticed.
+            if let Some(watch) = &self.watch {
+                watch.renew()?;
+            }
+            let folder = folder(&self.path);
+            let was_there = folder.exists();
+            paths::prepare(folder, self.mode)?;
+            let locked = self.lock.restore()?;
+            let bound = identity(&self.path).ok() != Some(self.identity);
+            if bound {
+                (self.listener, self.identity) = listen(&self.path, self.mode)?;
+            }
+            if was_there && !locked && !bound {
+                return Ok(restored);
+            }
+            restored = true;
+        }
+    }
+
+    /// Tells the next client that there are no descriptors for it, and ends a conversation that is idle, so
+    /// that those who hold them shut nobody out for ever.
+    async fn turn_away(&mut self, idle: &IdleClients) {
+        drop(self.reserve.take());
+        if let Ok(Ok(stream)) = timeout(REFUSAL_PATIENCE, self.listener.accept()).await {
+            // A client that does not listen misses why.
+            let _ = timeout(REFUSAL_PATIENCE, refuse(&stream)).await;
+        }
+        self.reserve = reserve();
+        let ended = idle.end_one();
+        tracing::warn!(
+            idle_client_ended = ended,
+            "Cannot let a client in: no descriptors are left; raise the limit of open files."
+        );
+    }
+}
+
+/// Makes the socket. Its name is not taken away when the listener is dropped: it may be another's by then.
+fn listen(path: &Path, mode: u32) -> io::Result<(Listener, Identity)> {
+    let listener = ListenerOptions::new()
+        .name(path.to_fs_name::<GenericFilePath>()?)
+        .mode(mode as nix::libc::mode_t)
+        .try_overwrite(true)
+        .reclaim_name(false)
+        .create_tokio()?;
+    // The umask took bits of the mode away, so until here the socket is open to fewer than it should be.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok((listener, identity(path)?))
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let there = fs::symlink_metadata(path)?;
+    Ok((there.dev(), there.ino()))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+async fn changed(watch: Option<&FolderWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A descriptor for later; any file will do.
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+async fn refuse(stream: &Stream) {
+    let message = "the daemon has no descriptors left for another client; try again, or raise its limit of open files";
+    let failure = Failure::new(FailureKind::QueueFull, message).retry_after_ms(1000);
+    // A client that left needs no refusal.
+    let _ = frames::write_with(&mut &*stream, &FromPool::Refused(failure), &[]).await;
 }

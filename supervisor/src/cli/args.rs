@@ -42,7 +42,8 @@ pub struct Reach {
 impl Reach {
     /// The socket that was named; an empty variable names none.
     pub fn named_socket(&self) -> Option<PathBuf> {
-        let in_environment = || std::env::var_os("IMAGEPOOL_SOCKET").filter(|path| !path.is_empty());
+        let in_environment =
+            || std::env::var_os("IMAGEPOOL_SOCKET").filter(|path| !path.is_empty());
         let named = self.socket.clone();
         named.or_else(|| in_environment().map(PathBuf::from))
     }

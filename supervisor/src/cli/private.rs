@@ -26,7 +26,7 @@ impl PrivatePool {
     pub fn start(reach: &Reach) -> Result<Self, CommandError> {
         let failed = |what: &dyn std::fmt::Display| CommandError::Private(what.to_string());
         let base = folders::runtime();
-        paths::prepare(&base).map_err(|error| failed(&error))?;
+        paths::prepare(&base, 0o600).map_err(|error| failed(&error))?;
         let folder = base.join(paths::PRIVATE).join(Identity::own().to_string());
         let socket = paths::socket(&folder).map_err(|error| failed(&error))?;
         let program = programs::find("supervisor").map_err(|error| failed(&error))?;

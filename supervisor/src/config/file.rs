@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::operators::Operator;
+
 /// The whole file; what is absent has its default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,12 +61,15 @@ pub enum SegmentKind {
 pub struct Socket {
     /// Octal permissions of `pool.sock`.
     pub mode: String,
+    /// Users that may operate the pool, beside the daemon's own and root.
+    pub operators: Vec<Operator>,
 }
 
 impl Default for Socket {
     fn default() -> Self {
         Self {
             mode: "0600".into(),
+            operators: Vec::new(),
         }
     }
 }

@@ -3,13 +3,16 @@
 //! - [`mod@file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
 //! - [`models`] are the built-in models and how a `[models.KEY]` section changes or adds one
 //! - [`served`] is what the pool and the hands know of each
+//! - [`operators`] are the users that may operate the pool
 //! - [`paths`] are the folders a daemon works in
 
 pub mod file;
 pub mod models;
+pub mod operators;
 pub mod paths;
 pub mod served;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +30,8 @@ pub struct Config {
     pub backing: Backing,
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
+    /// Users that may operate the pool, beside our own and root.
+    pub operators: BTreeSet<u32>,
     /// Share of the machine's memory that may be promised, in percent.
     pub limit_percent: u64,
     /// Host memory that may be promised, where it is said outright.
@@ -157,6 +162,7 @@ fn check(file: File) -> Result<Config, String> {
             file::SegmentKind::Named => Backing::Named,
         },
         socket_mode: mode(&file.socket.mode)?,
+        operators: operators::uids(&file.socket.operators)?,
         limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         file: None,

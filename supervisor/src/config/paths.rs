@@ -1,11 +1,11 @@
 //! The folders a daemon works in, and who may own them.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ipc_protocol::folders::{self, SOCKET};
+use ipc_protocol::folders::{self, Kind, SOCKET, Seen, WRITABLE_BY_OTHERS};
 use nix::unistd::Uid;
 
 /// Bytes of a socket's path that the kernel takes (`sun_path` less its end).
@@ -17,9 +17,34 @@ pub const PRIVATE: &str = "private";
 /// Why a runtime folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// Somebody else could see or change what is in it.
-    #[error("{} belongs to another user, so it is not used", .0.display())]
-    Foreign(PathBuf),
+    /// Its owner could change what is in it.
+    #[error(
+        "{} belongs to user {uid}, so it is not used: have it removed, or choose another --runtime-dir",
+        path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Other users could exchange what is in it.
+    #[error(
+        "other users may write to {} (mode {mode:04o}), so it is not used: run `chmod go-w` on it, or choose another --runtime-dir",
+        path.display()
+    )]
+    Writable {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A link could lead to another folder tomorrow.
+    #[error(
+        "{} is a link or a file and no folder, so it is not used: remove it, or choose another --runtime-dir",
+        .0.display()
+    )]
+    NoFolder(PathBuf),
     /// It cannot be made or looked at.
     #[error("cannot use {}: {source}", path.display())]
     Io {
@@ -50,8 +75,9 @@ pub fn default_config() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Makes a folder for our user alone, or checks that an existing one is ours.
-pub fn prepare(folder: &Path) -> Result<(), PathError> {
+/// Makes the folder of a door whose socket has this mode, or checks that an existing one is ours and nobody
+/// else may change what is in it. The folder lets in whom the socket lets in: its group, or our user alone.
+pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
     let io = |source| PathError::Io {
         path: folder.to_owned(),
         source,
@@ -61,9 +87,34 @@ pub fn prepare(folder: &Path) -> Result<(), PathError> {
         .mode(0o700)
         .create(folder)
         .map_err(io)?;
-    let found = fs::symlink_metadata(folder).map_err(io)?;
-    if !found.is_dir() || found.uid() != Uid::effective().as_raw() {
-        return Err(PathError::Foreign(folder.to_owned()));
+    let seen = Seen::at(folder).map_err(io)?;
+    judge(folder, seen, Uid::effective().as_raw())?;
+    let wanted = match socket_mode & 0o070 {
+        0 => 0o700,
+        _ => 0o750,
+    };
+    if seen.mode & wanted != wanted {
+        fs::set_permissions(folder, Permissions::from_mode(seen.mode | wanted)).map_err(io)?;
+    }
+    Ok(())
+}
+
+/// Whether a folder is safe for a daemon of the user `own`.
+fn judge(folder: &Path, seen: Seen, own: u32) -> Result<(), PathError> {
+    if seen.kind != Kind::Folder {
+        return Err(PathError::NoFolder(folder.to_owned()));
+    }
+    if seen.uid != own {
+        return Err(PathError::Foreign {
+            path: folder.to_owned(),
+            uid: seen.uid,
+        });
+    }
+    if seen.mode & WRITABLE_BY_OTHERS != 0 {
+        return Err(PathError::Writable {
+            path: folder.to_owned(),
+            mode: seen.mode,
+        });
     }
     Ok(())
 }
@@ -89,11 +140,42 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_another_user_is_not_used() {
+    fn a_folder_that_is_a_link_of_another_user_or_open_to_others_is_not_used() {
         let base = tempfile::tempdir().expect("a temporary folder");
-        prepare(&base.path().join("a/b")).expect("ours to make");
+        prepare(&base.path().join("a/b"), 0o600).expect("ours to make");
         let link = base.path().join("link");
         std::os::unix::fs::symlink(base.path(), &link).expect("ours to make");
-        assert!(matches!(prepare(&link), Err(PathError::Foreign(_))));
+        let refused = prepare(&link, 0o600).expect_err("a link");
+        assert!(matches!(refused, PathError::NoFolder(_)), "{refused}");
+        for mode in [0o777, 0o1777, 0o720, 0o702] {
+            let open = base.path().join("a");
+            fs::set_permissions(&open, Permissions::from_mode(mode)).expect("ours");
+            let refused = prepare(&open, 0o600).expect_err("open to others");
+            assert!(refused.to_string().contains("chmod go-w"), "{refused}");
+        }
+        let seen = Seen {
+            kind: Kind::Folder,
+            uid: 1000,
+            mode: 0o700,
+        };
+        assert!(judge(base.path(), seen, 1000).is_ok());
+        let refused = judge(base.path(), seen, 1001).expect_err("another's");
+        assert!(
+            refused.to_string().contains("belongs to user 1000"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_folder_lets_in_whom_its_socket_lets_in() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        for (socket_mode, folder_mode) in [(0o600, 0o700), (0o660, 0o750)] {
+            let folder = base.path().join(format!("{socket_mode:o}"));
+            prepare(&folder, socket_mode).expect("ours to make");
+            let seen = Seen::at(&folder).expect("it is there");
+            assert_eq!(seen.mode, folder_mode);
+            prepare(&folder, 0o660).expect("it is ours");
+            assert_eq!(Seen::at(&folder).expect("it is there").mode, 0o750);
+        }
     }
 }

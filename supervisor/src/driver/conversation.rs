@@ -11,6 +11,8 @@ use super::handle::Update;
 /// One conversation with a door.
 #[derive(Debug)]
 pub(super) struct Conversation {
+    /// On whose behalf it asks.
+    pub user: String,
     /// What it asks for, while that may still have to wait for files.
     pub asked: Option<Asking>,
     pub accepted: Option<oneshot::Sender<Result<(Ticket, Accepted), Failure>>>,
@@ -23,7 +25,6 @@ pub(super) struct Conversation {
 #[derive(Debug)]
 pub(super) struct Asking {
     pub request: ImageRequest,
-    pub user: String,
     pub fetching: watch::Sender<Option<Fetching>>,
 }
 

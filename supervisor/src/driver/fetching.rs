@@ -195,9 +195,10 @@ impl Driver {
             return;
         };
         // It waits for files once.
-        let Some(Asking { request, user, .. }) = conversation.asked.take() else {
+        let Some(Asking { request, .. }) = conversation.asked.take() else {
             return;
         };
+        let user = conversation.user.clone();
         let ticket = self.next_ticket();
         self.conversations.insert(ticket, conversation);
         self.arrive(ticket, request, user);

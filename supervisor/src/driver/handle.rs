@@ -24,6 +24,15 @@ pub struct Handle {
     pub(super) inbox: mpsc::Sender<Input>,
 }
 
+/// Who asks for something that concerns jobs of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// As jobs name users.
+    pub user: String,
+    /// It may do to everybody's jobs what it may do to its own.
+    pub operator: bool,
+}
+
 /// What a door asks of the loop.
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -36,7 +45,7 @@ pub(super) enum Ask {
     },
     Cancel {
         job: JobId,
-        by: String,
+        by: Caller,
     },
     /// A door left that was waiting for its request to become jobs.
     GoneBefore,
@@ -44,6 +53,7 @@ pub(super) enum Ask {
     Status(oneshot::Sender<StatusReport>),
     Operate {
         verb: Verb,
+        by: Caller,
         answer: oneshot::Sender<Result<Told, Failure>>,
     },
     HasWorkers {
@@ -223,8 +233,8 @@ impl Handle {
         })
     }
 
-    /// Ends a job; whoever waits for it gets the answer.
-    pub async fn cancel(&self, job: JobId, by: String) -> Result<(), Failure> {
+    /// Ends a job of the caller's; whoever waits for it gets the answer. Another user's job goes on.
+    pub async fn cancel(&self, job: JobId, by: Caller) -> Result<(), Failure> {
         self.send(Ask::Cancel { job, by }).await
     }
 
@@ -235,10 +245,11 @@ impl Handle {
         report.await.map_err(|_| gone())
     }
 
-    /// Carries out an operator's verb; returns what happened, line by line.
-    pub async fn operate(&self, verb: Verb) -> Result<Told, Failure> {
+    /// Carries out an operator's verb; returns what happened, line by line. Whether the caller may ask for
+    /// it, its door has checked; whether a job is the caller's is checked here.
+    pub async fn operate(&self, verb: Verb, by: Caller) -> Result<Told, Failure> {
         let (answer, told) = oneshot::channel();
-        self.send(Ask::Operate { verb, answer }).await?;
+        self.send(Ask::Operate { verb, by, answer }).await?;
         told.await.map_err(|_| gone())?
     }
 

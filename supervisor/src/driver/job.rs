@@ -9,6 +9,8 @@ use pool::Ticket;
 #[derive(Debug)]
 pub(super) struct JobHand {
     pub ticket: Ticket,
+    /// Whose it is.
+    pub user: String,
     pub checkpoint: Option<Checkpoint>,
     pub drawn: Option<Drawn>,
 }

@@ -199,9 +199,9 @@ impl Driver {
             } => {
                 let ticket = self.next_ticket();
                 let conversation = Conversation {
+                    user: user.clone(),
                     asked: Some(Asking {
                         request: request.clone(),
-                        user: user.clone(),
                         fetching,
                     }),
                     accepted: Some(accepted),
@@ -211,7 +211,18 @@ impl Driver {
                 self.conversations.insert(ticket, conversation);
                 self.arrive(ticket, request, user);
             }
-            Ask::Cancel { job, by } => self.happen(Event::RequestCancelled { job, by }),
+            Ask::Cancel { job, by } if self.owns(&by, job) => {
+                let by = by.user;
+                self.happen(Event::RequestCancelled { job, by });
+            }
+            // The answer goes to whoever waits for the job, and that is somebody else.
+            Ask::Cancel { job, by } => {
+                tracing::debug!(
+                    job = job.0,
+                    user = by.user,
+                    "Not cancelled: another user's job."
+                );
+            }
             Ask::GoneBefore => self.tidy(),
             Ask::Gone(ticket) => {
                 if self.conversations.contains_key(&ticket) {
@@ -226,7 +237,7 @@ impl Driver {
                 let _ =
                     answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
             }
-            Ask::Operate { verb, answer } => self.operate(verb, answer),
+            Ask::Operate { verb, by, answer } => self.operate(verb, &by, answer),
         }
     }
 

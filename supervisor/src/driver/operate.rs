@@ -8,12 +8,13 @@ use pool::{Drain, Event, Target};
 use tokio::sync::oneshot;
 
 use super::Driver;
+use super::handle::Caller;
 
 /// Where an operator waits for lines.
 pub(super) type Answer = oneshot::Sender<Result<Told, Failure>>;
 
 impl Driver {
-    pub(super) fn operate(&mut self, verb: Verb, answer: Answer) {
+    pub(super) fn operate(&mut self, verb: Verb, by: &Caller, answer: Answer) {
         let ticket = self.next_ticket();
         let event = match verb {
             Verb::Stop(target) => Event::StopRequested {
@@ -48,7 +49,10 @@ impl Driver {
             },
             Verb::Quarantined => Event::QuarantineListed { ticket },
             Verb::Release { digest } => Event::QuarantineReleased { ticket, digest },
-            Verb::CancelJob { job } => return self.cancel_for_operator(job, answer),
+            Verb::CancelJob { job } => {
+                let cancelled = self.cancel_for(by, job);
+                return answer_now(answer, cancelled);
+            }
             Verb::Why { job } => return answer_now(answer, self.explain(job)),
             Verb::Plan { model, size } => return answer_now(answer, self.plan(&model, size)),
         };
@@ -56,15 +60,28 @@ impl Driver {
         self.happen(event);
     }
 
-    fn cancel_for_operator(&mut self, job: JobId, answer: Answer) {
+    fn cancel_for(&mut self, caller: &Caller, job: JobId) -> Result<Vec<String>, Failure> {
         if !self.jobs.contains_key(&job) {
-            return answer_now(answer, Err(no_such_job(job)));
+            return Err(no_such_job(job));
         }
-        self.happen(Event::RequestCancelled {
-            job,
-            by: "an operator".into(),
-        });
-        answer_now(answer, Ok(vec![format!("{job}: cancelled")]));
+        if !self.owns(caller, job) {
+            return Err(Failure::new(
+                FailureKind::NotPermitted,
+                format!("job {job} is another user's; only that user and operators may cancel it"),
+            ));
+        }
+        let by = match caller.operator {
+            true => "an operator".to_owned(),
+            false => caller.user.clone(),
+        };
+        self.happen(Event::RequestCancelled { job, by });
+        Ok(vec![format!("{job}: cancelled")])
+    }
+
+    /// Whether a job is the caller's to end.
+    pub(super) fn owns(&self, caller: &Caller, job: JobId) -> bool {
+        let job = self.jobs.get(&job);
+        caller.operator || job.is_some_and(|job| job.user == caller.user)
     }
 
     fn explain(&self, job: JobId) -> Result<Vec<String>, Failure> {

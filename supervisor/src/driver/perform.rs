@@ -97,6 +97,7 @@ impl Driver {
         for job in &accepted.jobs {
             let hand = JobHand {
                 ticket,
+                user: conversation.user.clone(),
                 checkpoint: None,
                 drawn: None,
             };

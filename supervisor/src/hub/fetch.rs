@@ -95,7 +95,9 @@ pub fn run(order: &Order, settings: &Settings, mut tell: impl FnMut(Event)) -> b
 fn login_folder() -> PathBuf {
     let cache = || Some(folders::of_user("XDG_CACHE_HOME", ".cache")?.join("huggingface"));
     // Without a home there is no login, as in a folder that is nowhere.
-    folders::from_environment("HF_HOME").or_else(cache).unwrap_or_default()
+    folders::from_environment("HF_HOME")
+        .or_else(cache)
+        .unwrap_or_default()
 }
 
 fn failed(error: &FetchError, token: Option<&Token>) -> Event {
