@@ -29,9 +29,10 @@ impl<T: AsRef<str>> fmt::Display for Untrusted<T> {
         let mut shown = Bounded {
             to: f,
             left: SHOWN_BYTES_MAX,
+            cut: false,
         };
         match Escaping(&mut shown).write_str(self.0.as_ref()) {
-            Err(_) if shown.left == 0 => f.write_char('…'),
+            Err(_) if shown.cut => shown.to.write_char('…'),
             result => result,
         }
     }
@@ -95,6 +96,7 @@ fn escape(c: char) -> String {
 struct Bounded<W> {
     to: W,
     left: usize,
+    cut: bool,
 }
 
 impl<W: Write> Write for Bounded<W> {
@@ -103,12 +105,12 @@ impl<W: Write> Write for Bounded<W> {
             self.left -= text.len();
             return self.to.write_str(text);
         }
+        self.cut = true;
         // An escape is written in one piece, and is left out where it does not fit whole.
         if !text.starts_with('\\') {
             self.to
                 .write_str(&text[..text.floor_char_boundary(self.left)])?;
         }
-        self.left = 0;
         Err(fmt::Error)
     }
 }

@@ -10,10 +10,16 @@ struct Absence {
     why: &'static str,
 }
 
-const ABSENCES: [Absence; 17] = [
+const ABSENCES: [Absence; 18] = [
     only("candle", "", &["worker/"], "inference is in the worker"),
     only(
         "hf_hub",
+        "",
+        &["supervisor/src/hub/"],
+        "the hub is spoken to in one folder",
+    ),
+    only(
+        "reqwest",
         "",
         &["supervisor/src/hub/"],
         "the hub is spoken to in one folder",

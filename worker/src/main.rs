@@ -88,7 +88,7 @@ fn told(printed: Result<(), Fault>) -> ExitCode {
     let Err(fault) = printed else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("{}", Untrusted::of(fault));
+    eprintln!("{}", Untrusted::of(&fault));
     let code = fault.exit_code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
 }

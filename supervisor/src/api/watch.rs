@@ -1,27 +1,22 @@
 //! Notices that something in a folder was removed, replaced or made, by the kernel's notices.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
+
+/// Bytes of notices that are read at once; more than the longest has.
+const NOTICES_BYTES: usize = 4096;
 
 /// Watches one folder, and the one above it while it is not there.
 #[derive(Debug)]
 pub struct FolderWatch {
-    kernel: AsyncFd<Kernel>,
+    inotify: Inotify,
+    /// The same, for the runtime: it is read like a pipe.
+    notices: Receiver,
     folder: PathBuf,
-}
-
-#[derive(Debug)]
-struct Kernel(Inotify);
-
-impl AsRawFd for Kernel {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl FolderWatch {
@@ -30,9 +25,11 @@ impl FolderWatch {
     /// # Errors
     /// The kernel gives no more watches to this user.
     pub fn start(folder: &Path) -> io::Result<Self> {
-        let kernel = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let notices = inotify.as_fd().try_clone_to_owned()?;
         let watch = Self {
-            kernel: AsyncFd::new(Kernel(kernel))?,
+            inotify,
+            notices: Receiver::from_owned_fd_unchecked(notices)?,
             folder: folder.to_owned(),
         };
         watch.renew()?;
@@ -49,14 +46,13 @@ impl FolderWatch {
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_MOVED_TO;
         let itself = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
-        let inotify = &self.kernel.get_ref().0;
         let flags = names | itself | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
-        match inotify.add_watch(&self.folder, flags) {
+        match self.inotify.add_watch(&self.folder, flags) {
             Err(_) => {
                 let above = self.folder.parent().unwrap_or(Path::new("/"));
                 // Once: the folder itself is watched again when it is back.
                 let once = names | AddWatchFlags::IN_ONESHOT | AddWatchFlags::IN_ONLYDIR;
-                inotify.add_watch(above, once)?;
+                self.inotify.add_watch(above, once)?;
             }
             Ok(_) => {}
         }
@@ -66,15 +62,50 @@ impl FolderWatch {
     /// Waits until something happened since the last time.
     pub async fn changed(&self) {
         loop {
-            let Ok(mut ready) = self.kernel.readable().await else {
+            if self.notices.readable().await.is_err() {
                 // Without a runtime the daemon is ending.
                 return std::future::pending().await;
-            };
-            match self.kernel.get_ref().0.read_events() {
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                // What happened is looked for; an overrun of notices says that something did.
-                Ok(_) | Err(_) => return,
+            }
+            let mut notices = [0; NOTICES_BYTES];
+            let mut heard = false;
+            // What happened is looked for; the notices only say that something did.
+            while self.notices.try_read(&mut notices).is_ok() {
+                heard = true;
+            }
+            if heard {
+                return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_folder_that_is_emptied_removed_and_made_again_is_noticed() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let folder = base.path().join("run");
+        fs::create_dir(&folder).expect("ours");
+        fs::write(folder.join("lock"), "").expect("ours");
+        let watch = FolderWatch::start(&folder).expect("the kernel watches");
+        fs::remove_file(folder.join("lock")).expect("ours");
+        timeout(PATIENCE, watch.changed()).await.expect("noticed");
+        fs::remove_dir(&folder).expect("ours");
+        timeout(PATIENCE, watch.changed()).await.expect("noticed");
+        watch.renew().expect("the folder above is there");
+        fs::create_dir(&folder).expect("ours");
+        timeout(PATIENCE, watch.changed()).await.expect("noticed");
+        watch.renew().expect("it is back");
+        fs::write(folder.join("lock"), "").expect("ours");
+        timeout(PATIENCE, watch.changed()).await.expect("noticed");
     }
 }

@@ -4,14 +4,17 @@
 //! A hub answers `api/models/…/revision/…` and `…/tree/…`; a plain mirror of files answers only HEAD and
 //! GET of the files, with `ETag` and `X-Repo-Commit`. Both will do.
 
+use std::ops::Deref;
 use std::time::Duration;
 
-use futures::StreamExt;
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::repository::download::HFByteStream;
 use hf_hub::{HFClient, HFError, HFRepository, split_id};
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
 
 use super::digest::Stated;
+use super::http::{self, Http, NoAnswer};
+use super::listing::{self, NoListing};
 use super::name::{FileName, is_commit};
 use super::source::{Part, Want};
 use super::token::Token;
@@ -19,12 +22,16 @@ use super::trouble::FetchError;
 
 /// Tries of one request that met a trouble that passes, as the client counts them.
 const REQUEST_TRIES: usize = 2;
+/// Longest answer to which commit a revision is; that of the largest repository has some 20 KiB.
+const REVISION_BYTES_MAX: usize = 1 << 20;
 /// Most letters of a hub's own words that are repeated.
 const SAID_LETTERS_MAX: usize = 200;
 
 /// The hub, or a mirror of it.
 pub(super) struct Hub {
+    /// For HEAD, which it sends to the endpoint alone.
     client: HFClient,
+    http: Http,
     patience: Duration,
     with_token: bool,
 }
@@ -44,6 +51,12 @@ pub(super) struct Remote {
     pub bytes: u64,
     /// What is stated of its content.
     pub stated: Stated,
+}
+
+/// What a hub says of a revision, as far as it is of use.
+#[derive(Deserialize)]
+struct Revision {
+    sha: Option<String>,
 }
 
 type Repository = HFRepository<hf_hub::repository::RepoTypeModel>;
@@ -71,8 +84,11 @@ impl Hub {
         let client = builder
             .build()
             .map_err(|error| FetchError::Usage(format!("hub.endpoint: {error}")))?;
+        let http = Http::new(client.endpoint(), token, patience)
+            .map_err(|error| FetchError::Usage(format!("hub.endpoint: {error}")))?;
         Ok(Self {
             client,
+            http,
             patience,
             with_token: token.is_some(),
         })
@@ -83,39 +99,48 @@ impl Hub {
     /// # Errors
     /// The hub says no or nothing, lacks a file, or states no digest of one.
     pub async fn files(&self, part: &Part, revision: &str) -> Result<Vec<Remote>, FetchError> {
-        let repository = self.repository(part.repository);
         let commit = match is_commit(revision) {
             true => Ok(Some(revision.to_owned())),
-            false => self.commit(&repository, part.repository, revision).await,
+            false => self.commit(part.repository, revision).await,
         };
         let listed = match commit? {
-            Some(commit) => self.listed(&repository, part, &commit).await?,
+            Some(commit) => self.listed(part, &commit).await?,
             None => None,
         };
         match listed {
             Some(files) => Ok(files),
-            None => self.headed(&repository, part, revision).await,
+            None => self.headed(part, revision).await,
         }
     }
 
     /// The bytes of a file from `begin` on.
-    pub async fn bytes(&self, file: &Remote, begin: u64) -> Result<HFByteStream, FetchError> {
-        let repository = self.repository(file.repository);
-        let range = (begin > 0).then_some(begin..file.bytes);
-        let stream = repository
-            .download_file_stream()
-            .filename(file.name.as_str())
-            .revision(file.commit.as_str())
-            .maybe_range(range)
-            .send();
+    pub async fn bytes(&self, file: &Remote, begin: u64) -> Result<Response, FetchError> {
+        let repository = file.repository.split('/');
+        let name = file.name.as_str().split('/');
+        let url = self
+            .http
+            .url(repository.chain(["resolve", &file.commit]).chain(name));
+        let answer = self.http.get(&url, begin).await;
         let what = format!("{} of {}", file.name, file.repository);
-        let (_, stream) = self.answer(&what, file.repository, stream).await?;
-        Ok(stream)
+        answer.map_err(|error| self.refused(what, file.repository, error))
     }
 
-    /// The longest silence that is borne.
-    pub fn patience(&self) -> Duration {
-        self.patience
+    /// The next bytes of a file; nothing at its end.
+    ///
+    /// # Errors
+    /// A sentence: the conversation broke, or nothing came for too long.
+    pub async fn chunk(
+        &self,
+        response: &mut Response,
+    ) -> Result<Option<impl Deref<Target = [u8]> + use<>>, String> {
+        self.http
+            .chunk(response)
+            .await
+            .map_err(|error| match error {
+                NoAnswer::Broke(why) => shortened(&why),
+                NoAnswer::Status(status, _) => status.to_string(),
+                NoAnswer::TooLong(most) => format!("it has more than {most} bytes"),
+            })
     }
 
     fn repository(&self, id: &str) -> Repository {
@@ -124,64 +149,65 @@ impl Hub {
     }
 
     /// The commit of a revision; none where the mirror has no such answers.
-    async fn commit(
-        &self,
-        repository: &Repository,
-        id: &str,
-        revision: &str,
-    ) -> Result<Option<String>, FetchError> {
-        let what = format!("revision {revision} of {id}");
-        let info = repository.info().revision(revision).send();
-        match self.answer(&what, id, info).await {
-            Ok(info) => match info.sha {
-                Some(sha) if is_commit(&sha) => Ok(Some(sha)),
-                other => Err(FetchError::Answer {
-                    status: "with no commit".into(),
-                    what,
-                    said: format!(": {other:?}"),
-                }),
-            },
-            Err(FetchError::Absent { .. }) => Ok(None),
-            Err(error) => Err(error),
+    async fn commit(&self, repository: &str, revision: &str) -> Result<Option<String>, FetchError> {
+        let what = format!("revision {revision} of {repository}");
+        let parts = ["api", "models"].into_iter().chain(repository.split('/'));
+        let url = self.http.url(parts.chain(["revision", revision]));
+        let said = async {
+            let response = self.http.get(&url, 0).await?;
+            self.http.body(response, REVISION_BYTES_MAX).await
+        };
+        let said = match said.await {
+            Ok(said) => said,
+            Err(error) => {
+                return match self.refused(what, repository, error) {
+                    FetchError::Absent { .. } => Ok(None),
+                    error => Err(error),
+                };
+            }
+        };
+        let sha = serde_json::from_slice::<Revision>(&said).map(|revision| revision.sha);
+        match sha {
+            Ok(Some(sha)) if is_commit(&sha) => Ok(Some(sha)),
+            other => Err(FetchError::Answer {
+                status: "with no commit".into(),
+                what,
+                said: format!(": {}", shortened(&format!("{other:?}"))),
+            }),
         }
     }
 
     /// The wanted files from the repository's listing; none where the mirror has no listings.
-    async fn listed(
-        &self,
-        repository: &Repository,
-        part: &Part,
-        commit: &str,
-    ) -> Result<Option<Vec<Remote>>, FetchError> {
+    async fn listed(&self, part: &Part, commit: &str) -> Result<Option<Vec<Remote>>, FetchError> {
         let what = format!("the listing of {}", part.repository);
-        let listing = async {
-            let stream = repository
-                .list_tree()
-                .revision(commit)
-                .recursive(true)
-                .send()?;
-            futures::pin_mut!(stream);
-            let mut entries = Vec::new();
-            while let Some(entry) = stream.next().await {
-                entries.push(entry?);
-            }
-            Ok(entries)
-        };
-        let entries = match self.answer(&what, part.repository, listing).await {
+        let parts = ["api", "models"]
+            .into_iter()
+            .chain(part.repository.split('/'));
+        let mut url = self.http.url(parts.chain(["tree", commit]));
+        url.set_query(Some("recursive=true"));
+        let entries = match listing::read(&self.http, url).await {
             Ok(entries) => entries,
-            Err(FetchError::Absent { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(NoListing::TooLong) => return Err(FetchError::Endless { what }),
+            Err(NoListing::Malformed(why)) => {
+                return Err(FetchError::Answer {
+                    status: "incompletely".into(),
+                    what,
+                    said: format!(": {}", shortened(&why)),
+                });
+            }
+            Err(NoListing::NoAnswer(error)) => {
+                return match self.refused(what, part.repository, error) {
+                    FetchError::Absent { .. } => Ok(None),
+                    error => Err(error),
+                };
+            }
         };
         choose(part, commit, &entries).map(Some)
     }
 
     /// The wanted files asked for one by one.
-    async fn headed(
-        &self,
-        repository: &Repository,
-        part: &Part,
-        revision: &str,
-    ) -> Result<Vec<Remote>, FetchError> {
+    async fn headed(&self, part: &Part, revision: &str) -> Result<Vec<Remote>, FetchError> {
+        let repository = self.repository(part.repository);
         let mut files = Vec::new();
         for want in part.wants {
             let Want::File { from, to } = want else {
@@ -234,6 +260,28 @@ impl Hub {
         }
     }
 
+    /// A refusal or a broken conversation in our words.
+    fn refused(&self, what: String, repository: &str, error: NoAnswer) -> FetchError {
+        match error {
+            NoAnswer::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
+                self.gated(repository, status.as_u16())
+            }
+            NoAnswer::Status(StatusCode::NOT_FOUND, _) => FetchError::Absent { what },
+            NoAnswer::Status(status, words) => FetchError::Answer {
+                status: status.to_string(),
+                what,
+                said: words
+                    .map(|words| format!(": {}", shortened(&words)))
+                    .unwrap_or_default(),
+            },
+            NoAnswer::Broke(why) => FetchError::Network {
+                what,
+                why: shortened(&why),
+            },
+            NoAnswer::TooLong(_) => FetchError::Endless { what },
+        }
+    }
+
     fn said(&self, what: &str, repository: &str, error: &HFError) -> FetchError {
         let what = what.to_owned();
         match error {
@@ -263,7 +311,7 @@ impl Hub {
             },
             other => FetchError::Network {
                 what,
-                why: reasons(other),
+                why: shortened(&http::reasons(other)),
             },
         }
     }
@@ -333,27 +381,8 @@ fn of_git(oid: &str, stated: impl FnOnce(String) -> Stated) -> Option<Stated> {
     is_commit(oid).then(|| stated(oid.to_owned()))
 }
 
-/// An error with everything below it, once each.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(error) = below {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        below = error.source();
-    }
-    shortened(&text)
-}
-
 fn shortened(text: &str) -> String {
     text.chars().take(SAID_LETTERS_MAX).collect()
-}
-
-/// Why a stream of bytes broke.
-pub(super) fn broke(error: &HFError) -> String {
-    reasons(error)
 }
 
 #[cfg(test)]

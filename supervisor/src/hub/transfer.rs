@@ -6,10 +6,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::StreamExt;
-
 use super::digest::Hasher;
-use super::lookup::{self, Hub, Remote};
+use super::lookup::{Hub, Remote};
 use super::trouble::FetchError;
 
 /// Tries without a single new byte before a file is given up.
@@ -161,16 +159,15 @@ impl<'a> Part<'a> {
         }
         let begin = self.have;
         self.resumed |= begin > 0;
-        let mut stream = match hub.bytes(self.remote, begin).await {
-            Ok(stream) => stream,
+        let mut answer = match hub.bytes(self.remote, begin).await {
+            Ok(answer) => answer,
             Err(FetchError::Network { why, .. }) => return Ok(Try::Broke(why)),
             Err(error) => return Err(error),
         };
         let mut told = begin;
         loop {
-            let chunk = match tokio::time::timeout(hub.patience(), stream.next()).await {
-                Ok(Some(Ok(chunk))) => chunk,
-                Ok(Some(Err(error))) => return Ok(Try::Broke(lookup::broke(&error))),
+            let chunk = match hub.chunk(&mut answer).await {
+                Ok(Some(chunk)) => chunk,
                 Ok(None) if self.have == self.remote.bytes => return Ok(Try::Whole),
                 Ok(None) => {
                     return Ok(Try::Broke(format!(
@@ -178,10 +175,7 @@ impl<'a> Part<'a> {
                         self.have, self.remote.bytes
                     )));
                 }
-                Err(_) => {
-                    let seconds = hub.patience().as_secs_f64();
-                    return Ok(Try::Broke(format!("nothing came for {seconds} s")));
-                }
+                Err(why) => return Ok(Try::Broke(why)),
             };
             if chunk.len() as u64 > self.remote.bytes - self.have {
                 return Ok(Try::TooMuch);

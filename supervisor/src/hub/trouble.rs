@@ -35,6 +35,14 @@ pub enum FetchError {
         /// What it said, with a colon before it, or nothing.
         said: String,
     },
+    /// An answer that does not end where such an answer should.
+    #[error(
+        "the hub's answer for {what} is longer than that of any model, so it is not read; choose another hub.endpoint"
+    )]
+    Endless {
+        /// What was asked for.
+        what: String,
+    },
     /// No conversation came about, or it broke more often than is worth trying.
     #[error(
         "{what} could not be transferred: {why}; what came is kept, and the next fetch goes on from there"
@@ -97,7 +105,7 @@ impl FetchError {
             Self::Usage(_) => "usage",
             Self::Gated(_) => "gated",
             Self::Absent { .. } => "absent",
-            Self::Answer { .. } => "hub",
+            Self::Answer { .. } | Self::Endless { .. } => "hub",
             Self::Network { .. } => "network",
             Self::Wrong { .. } => "wrong_bytes",
             Self::Unstated { .. } => "unstated",
