@@ -103,7 +103,8 @@ fn hold_path(runtime_dir: &Path) -> io::Result<Option<OwnedFd>> {
     let held = unix_socket()?;
     match bind(held.as_raw_fd(), &name) {
         Ok(()) => {
-            listen(&held, Backlog::new(1)?)?;
+            // Each daemon that asks who holds the name leaves one connection waiting.
+            listen(&held, Backlog::MAXCONN)?;
             Ok(Some(held))
         }
         Err(Errno::EADDRINUSE) => match holder(&name) {
