@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ipc_protocol::folders;
 use ipc_protocol::segment::named;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
@@ -19,6 +18,7 @@ use crate::driver::Driver;
 use crate::driver::handle::Handle;
 use crate::driver::setup::Setup;
 use crate::process::identity::Identity;
+use crate::process::leash::Leash;
 
 /// How long clients may take to read their last answers once the loop has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -34,8 +34,8 @@ pub struct Daemon {
     pub socket_mode: u32,
     /// Users that may operate it, beside our own and root.
     pub operators: BTreeSet<u32>,
-    /// It ends with the socket on descriptor 0.
-    pub leashed: bool,
+    /// What ends it with its caller, where it serves but one.
+    pub leash: Option<Leash>,
 }
 
 impl Daemon {
@@ -53,8 +53,13 @@ impl Daemon {
         let handle = driver.handle();
         let door = tokio::spawn(door.serve(handle.clone(), Operators::new(self.operators)));
         tokio::spawn(heed_signals(handle.clone()));
-        if self.leashed {
-            tokio::spawn(hold_leash(handle)?);
+        let leashed = self.leash.is_some();
+        if let Some(leash) = self.leash {
+            let caller_gone = leash.serves()?;
+            tokio::spawn(async move {
+                caller_gone.await;
+                let _ = handle.abandon().await; // An error says that the loop ended before.
+            });
         } else {
             tracing::info!(socket = %socket_path.display(), "Serving.");
         }
@@ -62,11 +67,11 @@ impl Daemon {
         // A client that does not read its last answer within this does without.
         let _ = timeout(GOODBYE, door).await;
         // The door took its socket away; a private folder would stay behind.
-        let cleared = match self.leashed {
+        let cleared = match leashed {
             true => std::fs::remove_dir_all(&self.runtime_dir),
             false => Ok(()),
         };
-        if let (true, Some(private)) = (self.leashed, self.runtime_dir.parent()) {
+        if let (true, Some(private)) = (leashed, self.runtime_dir.parent()) {
             // Other private pools may still be in there; the last one takes the folder away.
             let _ = std::fs::remove_dir(private);
         }
@@ -123,21 +128,4 @@ async fn heed_signals(handle: Handle) {
         }
         cancel = true;
     }
-}
-
-/// Says one byte to the caller on descriptor 0, then waits for it to leave: that ends everything.
-fn hold_leash(handle: Handle) -> io::Result<impl Future<Output = ()>> {
-    use std::io::Write;
-    use std::os::fd::AsFd;
-    let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    let mut socket = std::os::unix::net::UnixStream::from(socket);
-    socket.write_all(b"+")?;
-    socket.set_nonblocking(true)?;
-    let mut socket = tokio::net::UnixStream::from_std(socket)?;
-    Ok(async move {
-        let mut byte = [0];
-        // The caller never speaks, so whatever ends this wait is its end.
-        let _ = socket.read(&mut byte).await;
-        let _ = handle.abandon().await; // An error says that the loop ended before.
-    })
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use crate::config;
 use crate::driver::offer;
 use crate::hub::event::Event;
 use crate::hub::fetch::{self, Order};
+use crate::process::parent;
 
 /// What is to be fetched, as arguments.
 #[derive(Debug, Clone, Args)]
@@ -24,13 +24,15 @@ pub struct Wish {
     /// A branch, a tag or a commit, instead of the settings'.
     #[arg(long)]
     revision: Option<String>,
+    /// The process that wants it, with which this one ends.
+    #[arg(long)]
+    parent: Option<u32>,
 }
 
 /// Fetches, with an event a line on stdout; the last one says how it ended.
 pub fn run(settings: Option<&Path>, wish: &Wish) -> ExitCode {
-    // Who asked may be killed: nobody would see the rest of the bytes come. Where the kernel will not
-    // arm it, the next line that nobody reads ends us too.
-    let _ = prctl::set_pdeathsig(Signal::SIGTERM);
+    // Whoever asked may be killed: nobody would see the rest of the bytes come.
+    parent::end_with(wish.parent, Signal::SIGTERM);
     match fetched(settings, wish) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -5,10 +5,11 @@
 //!  3  api/ · cli/                     doors translate and never decide
 //!  2  driver/                         the one loop: event → pool → actions
 //!  1  process/ journal/ link probe hub/ config/ telemetry/ clock      hands; they do not know each other
-//!  0  frames · facts · pool (a package of its own)     the mind
+//!  0  frames · facts · cgroup · pool (a package of its own)     the mind
 //! ```
 
 pub mod api;
+pub mod cgroup;
 pub mod cli;
 pub mod clock;
 pub mod config;

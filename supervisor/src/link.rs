@@ -1,13 +1,13 @@
 //! Our end of one worker's socket: frames in to whoever listens, frames out from a bounded queue.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use interprocess::local_socket::tokio::Stream;
 use interprocess::os::unix::uds_local_socket::tokio::Stream as UnixStream;
 use ipc_protocol::connection::ConnectionError;
 use ipc_protocol::messages::worker::{FromWorker, ToWorker};
+use nix::sys::socket::{self, Shutdown};
 use tokio::sync::mpsc;
 
 use crate::frames;
@@ -29,7 +29,10 @@ pub enum Heard {
 
 /// The way to one worker.
 #[derive(Debug)]
-pub struct Link(mpsc::Sender<ToWorker>);
+pub struct Link {
+    outgoing: mpsc::Sender<ToWorker>,
+    stream: Arc<UnixStream>,
+}
 
 /// The worker does not take any more frames.
 #[derive(Debug, thiserror::Error)]
@@ -47,20 +50,30 @@ impl Link {
         let stream = UnixStream::try_from(socket).map_err(|error| {
             io::Error::other(format!("cannot watch a worker's socket: {error}"))
         })?;
-        let stream = Arc::new(Stream::from(stream));
+        let stream = Arc::new(stream);
         let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
         tokio::spawn(speak(Arc::clone(&stream), outgoing));
-        tokio::spawn(listen(stream, hear));
-        Ok(Self(sender))
+        tokio::spawn(listen(Arc::clone(&stream), hear));
+        Ok(Self {
+            outgoing: sender,
+            stream,
+        })
     }
 
     /// Queues a message for the worker.
     pub fn say(&self, message: ToWorker) -> Result<(), Deaf> {
-        self.0.try_send(message).map_err(|_| Deaf)
+        self.outgoing.try_send(message).map_err(|_| Deaf)
+    }
+
+    /// Hears what has arrived and nothing after it: the worker is gone, and whoever still holds its end of
+    /// the socket is none of ours.
+    pub fn hear_the_rest(&self) {
+        // ENOTCONN only: it is closed already. Data that was sent before is still read (unix(7)).
+        let _ = socket::shutdown(self.stream.as_fd().as_raw_fd(), Shutdown::Both);
     }
 }
 
-async fn speak(stream: Arc<Stream>, mut outgoing: mpsc::Receiver<ToWorker>) {
+async fn speak(stream: Arc<UnixStream>, mut outgoing: mpsc::Receiver<ToWorker>) {
     while let Some(message) = outgoing.recv().await {
         // A broken pipe is seen by the listener as well, which tells.
         if frames::write(&mut &*stream, &message).await.is_err() {
@@ -69,7 +82,7 @@ async fn speak(stream: Arc<Stream>, mut outgoing: mpsc::Receiver<ToWorker>) {
     }
 }
 
-async fn listen<F, Fut>(stream: Arc<Stream>, hear: F)
+async fn listen<F, Fut>(stream: Arc<UnixStream>, hear: F)
 where
     F: Fn(Heard) -> Fut,
     Fut: Future<Output = ()>,

@@ -11,7 +11,8 @@ use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
 use supervisor::driver::setup::Setup;
 use supervisor::fetcher::{self, Wish};
-use supervisor::process::{descriptors, programs};
+use supervisor::process::leash::Leash;
+use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, Format};
 
 /// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
@@ -61,6 +62,7 @@ enum Errand {
 }
 
 fn main() -> ExitCode {
+    signals::fail_beyond_file_size_limit();
     descriptors::close_inherited();
     let arguments = Arguments::parse();
     for (option, given) in [
@@ -76,7 +78,14 @@ fn main() -> ExitCode {
         let file = arguments.config.clone().or_else(paths::default_config);
         return fetcher::run(file.as_deref(), wish);
     }
-    match run(&arguments) {
+    let leash = match arguments.leashed.then(Leash::hold).transpose() {
+        Ok(leash) => leash,
+        Err(error) => {
+            eprintln!("supervisor: cannot watch for the end of its caller: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&arguments, leash) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("supervisor: {}", Untrusted::of(error));
@@ -85,7 +94,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
     logging::start(arguments.log_format, &arguments.log_level)?;
     let file = arguments.config.clone().or_else(paths::default_config);
@@ -116,7 +125,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .unwrap_or_else(folders::runtime),
         socket_mode: config.socket_mode,
         operators: config.operators,
-        leashed: arguments.leashed,
+        leash,
     };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -5,8 +5,11 @@ use std::fs;
 use ipc_protocol::units::Mebibytes;
 use sysinfo::System;
 
-/// Memory that this daemon may plan with: all of the machine's, or less where its control group says
-/// so. In bytes rounded down to whole mebibytes; nothing where the kernel does not tell.
+use crate::cgroup::MemoryGroup;
+
+/// Memory that this daemon may plan with: all of the machine's, or less where its control group, of
+/// version 1 or 2, or one around it says so. In bytes rounded down to whole mebibytes; nothing where the
+/// kernel does not tell.
 pub fn host_memory() -> Mebibytes {
     let mut system = match System::new() {
         Ok(system) => system,
@@ -17,21 +20,33 @@ pub fn host_memory() -> Mebibytes {
     };
     system.refresh_memory();
     let total = system.total_memory();
-    // sysinfo looks at version 1 and 2 of control groups and at the parents of ours.
-    let bytes = match system.cgroup_limits() {
-        Some(limits) => limits.total_memory.min(total),
-        None => total,
-    };
-    Mebibytes(bytes >> 20)
+    let limit = MemoryGroup::own().and_then(|group| group.limit_bytes());
+    Mebibytes(limit.map_or(total, |limit| limit.min(total)) >> 20)
 }
 
-/// Most memory that a process has held, in bytes; nothing once it is gone.
-pub fn peak_bytes(pid: u32) -> Option<u64> {
+/// Memory of a process in bytes, in RAM and on swap, as the kernel counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Now.
+    pub now: u64,
+    /// At its highest, in RAM.
+    pub peak: u64,
+}
+
+/// What a process holds; nothing once it is gone. Reads /proc.
+pub fn held_bytes(pid: u32) -> Option<Held> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok())?;
+    let resident = field_bytes(&status, "VmRSS:")?;
+    Some(Held {
+        now: resident + field_bytes(&status, "VmSwap:").unwrap_or(0),
+        peak: field_bytes(&status, "VmHWM:")?,
+    })
+}
+
+/// The value of a `Name:  123 kB` line in bytes.
+fn field_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 
@@ -42,8 +57,21 @@ mod tests {
     #[test]
     fn the_machine_has_memory_and_this_process_holds_some() {
         assert!(host_memory() > Mebibytes::ZERO);
-        let held = peak_bytes(std::process::id()).expect("this process is alive");
-        assert!(held > 0 && Mebibytes::holding(held) < host_memory());
-        assert_eq!(peak_bytes(0), None);
+        let held = held_bytes(std::process::id()).expect("this process is alive");
+        assert!(held.now > 0 && Mebibytes::holding(held.peak) < host_memory());
+        assert_eq!(held_bytes(0), None);
+    }
+
+    #[test]
+    fn what_a_process_holds_follows_what_it_takes() {
+        let now = || {
+            held_bytes(std::process::id())
+                .expect("this process is alive")
+                .now
+        };
+        let before = now();
+        let taken = vec![1u8; 64 << 20];
+        assert!(now() >= before + (48 << 20), "{before} to {}", now());
+        drop(std::hint::black_box(taken));
     }
 }

@@ -7,3 +7,4 @@ mod hostile;
 mod kill_private_pool;
 mod kill_supervisor;
 mod kill_worker;
+mod leftovers;

@@ -6,7 +6,7 @@ pub const STEP_MS: u32 = 13;
 pub const ONCE_MB: u32 = 2;
 
 /// Every misbehaviour; a model's `load_ms` is an index into this.
-pub const MISBEHAVIOURS: [&str; 31] = [
+pub const MISBEHAVIOURS: [&str; 38] = [
     // In place of a greeting.
     "garbled-hello",
     "other-protocol",
@@ -41,6 +41,13 @@ pub const MISBEHAVIOURS: [&str; 31] = [
     "flood-of-heartbeats",
     "flood-of-stderr",
     "silence-with-a-job",
+    "child-keeps-the-socket",
+    "exit-leaves-a-child",
+    "exit-leaves-a-daemon",
+    "closed-socket-leaves-a-daemon",
+    "freezes",
+    "allocation-fails",
+    "read-fails",
 ];
 
 /// Milliseconds a step takes of a model whose worker says [`OBEYED`]; `load_ms` is an index into [`SPEECHES`].

@@ -6,6 +6,7 @@
 //! terminal would obey. For everything else it becomes the
 //! honest worker beside it.
 
+mod linger;
 mod misbehaviour;
 mod speech;
 mod voice;
@@ -20,6 +21,12 @@ use tests::misbehaviours::{MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STE
 use crate::voice::Socket;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, place] = arguments.as_slice()
+        && option == linger::LINGER
+    {
+        linger::linger(place);
+    }
     // Misbehaving is one thing, outliving a test another.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let socket = Socket::take();

@@ -11,7 +11,9 @@ use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::{Slot, latents_bytes};
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
+use nix::sys::signal::{Signal, raise};
 
+use crate::linger::{self, Where};
 use crate::voice::Socket;
 
 const GARBAGE: [u8; 64] = [0xa5; 64];
@@ -181,6 +183,13 @@ fn lies_with_job(name: &str, socket: &Socket, order: &Order) {
     }
 }
 
+/// Dies of a signal as after a fault. The runtime's own handler takes the first and steps aside.
+fn die_of(signal: Signal) {
+    for _ in 0..2 {
+        raise(signal).expect("a process may signal itself");
+    }
+}
+
 /// What is wrong with the process.
 fn dies_with_job(name: &str, socket: &Socket) {
     match name {
@@ -200,6 +209,29 @@ fn dies_with_job(name: &str, socket: &Socket) {
             }
             std::process::abort();
         }
+        "child-keeps-the-socket" => {
+            linger::leave(Where::Group);
+            die_of(Signal::SIGSEGV);
+        }
+        "exit-leaves-a-child" => {
+            linger::leave(Where::Group);
+            std::process::exit(0);
+        }
+        "exit-leaves-a-daemon" => {
+            linger::leave(Where::Session);
+            std::process::exit(0);
+        }
+        "closed-socket-leaves-a-daemon" => {
+            linger::leave(Where::Session);
+            socket.close();
+            wait_for_the_end();
+        }
+        "freezes" => raise(Signal::SIGSTOP).expect("a process may signal itself"),
+        "allocation-fails" => {
+            let more_than_there_is: Vec<u8> = Vec::with_capacity(1 << 60);
+            drop(std::hint::black_box(more_than_there_is));
+        }
+        "read-fails" => die_of(Signal::SIGBUS),
         // Its caller ignores everything from here on, the heartbeat that is due included.
         "silence-with-a-job" => {}
         other => panic!("{other} is no misbehaviour"),

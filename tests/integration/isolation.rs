@@ -56,7 +56,10 @@ fn a_worker_sees_no_token_and_no_settings_in_its_environment() {
     let daemon = with_workers("sealed");
     for pid in daemon.worker_pids() {
         let names = processes::environment_names(pid);
-        assert_eq!(names, BTreeSet::from(["HOME".into(), "PATH".into()]));
+        assert_eq!(
+            names,
+            BTreeSet::from(["HOME".into(), "IMAGEPOOL_WORKER".into(), "PATH".into()])
+        );
     }
     let own = processes::environment_names(daemon.pid());
     assert!(own.contains("HF_TOKEN"), "the daemon was given one");

@@ -20,6 +20,7 @@ const SUPERVISOR: &[(&str, u8)] = &[
     ("clock", 1),
     ("frames", 0),
     ("facts", 0),
+    ("cgroup", 0),
 ];
 
 const WORKER: &[(&str, u8)] = &[

@@ -3,7 +3,10 @@
 //! A fault that ends the process has an exit code (sysexits in spirit, see the worker's exit codes in
 //! the interface notes); a fault that concerns one job has none and is sent as that job's answer.
 
+use std::io::Write;
 use std::path::Path;
+
+use nix::errno::Errno;
 
 /// One failure, with a sentence a person can act on.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,11 @@ pub fn short(mut message: String) -> String {
     message
 }
 
+/// Writes a line to stderr; where nobody reads it, it is lost and nothing else.
+pub fn complain(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 impl Fault {
     /// What it says, short enough for a frame.
     pub fn sentence(&self) -> String {
@@ -103,7 +111,7 @@ impl Fault {
         }
     }
 
-    /// A file system error on `path`, told apart into missing and unreadable.
+    /// A file system error on `path`, told apart into missing, unreadable, and what is not the file's fault.
     pub fn reading(path: &Path, error: &std::io::Error) -> Fault {
         let file = path.display().to_string();
         if error.kind() == std::io::ErrorKind::NotFound {
@@ -112,9 +120,15 @@ impl Fault {
                 what: "no such file".to_owned(),
             };
         }
-        Fault::WeightsCorrupt {
-            file,
-            what: error.to_string(),
+        match error.raw_os_error().map(Errno::from_raw) {
+            // The machine or this process lacks something; the file may be as it should be.
+            Some(Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE) => {
+                Fault::OutOfMemoryRunning(format!("{file}: {error}"))
+            }
+            Some(_) | None => Fault::WeightsCorrupt {
+                file,
+                what: error.to_string(),
+            },
         }
     }
 
@@ -132,17 +146,29 @@ impl Fault {
     }
 }
 
-/// Marks of an exhausted device or host in the text of an error.
+/// Marks of an exhausted device or host in the text of an error or a panic.
 ///
 /// CUDA reports it in three shapes: a driver error, a cuBLAS status, and a boxed `Display` from the
 /// cuDNN path that cannot be downcast. Backtrace and context wrappers may lie around each. Their
 /// debug text holds one of these words in every case, so the text is what is looked at.
-const MEMORY_MARKS: [&str; 4] = [
+const MEMORY_MARKS: [&str; 9] = [
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "out of memory",
+    // ENOMEM and EAGAIN, as strerror(3) and std spell them: no memory to map, no thread to start.
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "failed to spawn thread",
+    // std's own panics for a size that no memory has.
+    "capacity overflow",
+    "memory allocation of",
 ];
+
+/// Whether the text of an error or a panic says that memory or threads ran out.
+pub fn lacks_memory(text: &str) -> bool {
+    MEMORY_MARKS.iter().any(|mark| text.contains(mark))
+}
 
 /// Marks of any other device error. They poison the context: illegal address, failed launch, ECC.
 const DEVICE_MARKS: [&str; 5] = [
@@ -157,10 +183,7 @@ impl From<candle_core::Error> for Fault {
     fn from(error: candle_core::Error) -> Fault {
         let text = format!("{error:?}");
         let said = error.to_string();
-        if MEMORY_MARKS
-            .iter()
-            .any(|mark| text.contains(mark) || said.contains(mark))
-        {
+        if lacks_memory(&text) || lacks_memory(&said) {
             Fault::OutOfMemoryRunning(said)
         } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {
             Fault::DeviceLost(said)
@@ -207,6 +230,10 @@ mod tests {
             Fault::reading(Path::new("ae.safetensors"), &gone).exit_code(),
             Some(66)
         );
+        let full = std::io::Error::from(Errno::ENOMEM);
+        let full = Fault::reading(Path::new("ae.safetensors"), &full);
+        assert_eq!(full.exit_code(), Some(80));
+        assert_eq!(full.while_loading().exit_code(), Some(75));
         let wrong = Fault::configuration("ae.safetensors", "decoder.conv_in.weight", "…");
         assert_eq!(wrong.exit_code(), Some(78));
         assert!(wrong.to_string().contains("decoder.conv_in.weight"));

@@ -11,8 +11,11 @@ use std::sync::Mutex;
 
 use ipc_protocol::connection::{self, ConnectionError};
 use ipc_protocol::messages::worker::{FromWorker, ToWorker};
-use nix::sys::{prctl, signal::Signal};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd;
+
+use crate::fault::complain;
 
 /// Exit code of a worker whose supervisor is gone.
 pub const SUPERVISOR_GONE: i32 = 84;
@@ -44,10 +47,19 @@ pub fn arm() {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
 }
 
+/// Makes a write beyond the limit of a file's size (`ulimit -f`) an error instead of the end of the process.
+/// To be called before threads are started, which inherit it.
+pub fn fail_beyond_file_size_limit() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    // The mask of this thread can be set.
+    let _ = signals.thread_block();
+}
+
 /// Ends this process when its parent is not `supervisor_pid`: the supervisor died before [`arm`].
 pub fn check_parent(supervisor_pid: u32) {
     if unistd::getppid().as_raw() as u32 != supervisor_pid {
-        eprintln!("worker: the supervisor is gone");
+        complain(format_args!("worker: the supervisor is gone"));
         process::exit(SUPERVISOR_GONE);
     }
 }
@@ -66,7 +78,9 @@ pub fn hear() -> ToWorker {
     match connection::read(&mut Socket) {
         Ok(message) => message,
         Err(ConnectionError::Frame(error)) => {
-            eprintln!("worker: the supervisor sent what is not a frame: {error}");
+            complain(format_args!(
+                "worker: the supervisor sent what is not a frame: {error}"
+            ));
             process::exit(PROTOCOL_MISMATCH);
         }
         Err(ConnectionError::Closed | ConnectionError::Io(_)) => process::exit(SUPERVISOR_GONE),
@@ -85,7 +99,9 @@ impl Voice {
             process::exit(SUPERVISOR_GONE)
         };
         if let Err(error) = connection::write(&mut Socket, message) {
-            eprintln!("worker: the supervisor does not listen: {error}");
+            complain(format_args!(
+                "worker: the supervisor does not listen: {error}"
+            ));
             process::exit(SUPERVISOR_GONE);
         }
     }

@@ -1,6 +1,6 @@
 //! The worker's entry: one model, one process, never started by hand.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,11 +8,15 @@ use clap::Parser;
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
 use ipc_protocol::untrusted::Untrusted;
-use worker::fault::Fault;
+use worker::fault::{Fault, complain};
+use worker::leash;
 use worker::manifest;
 use worker::pipelines::Settings;
 use worker::pipelines::pocket::Pocket;
 use worker::weights::digest;
+
+/// Exit code of an answer that could not be printed.
+const OUTPUT_LOST: u8 = 74;
 
 /// One image model in one process. The supervisor starts it; by hand it only tells about itself.
 #[derive(Debug, Parser)]
@@ -34,15 +38,23 @@ struct Arguments {
     /// What the inspected model is to be computed in: f32, bf16 or f16.
     #[arg(long, default_value_t)]
     dtype: Dtype,
+    /// The process that waits for the answer, with which this one ends.
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
     /// Where its encoders are between two prompts: keep, drop or cpu.
     #[arg(long, default_value_t)]
     encoders: Encoders,
 }
 
 fn main() -> ExitCode {
+    leash::fail_beyond_file_size_limit();
     let arguments = Arguments::parse();
+    if let Some(parent) = arguments.parent {
+        leash::arm();
+        leash::check_parent(parent);
+    }
     if arguments.manifest {
-        return told(manifest::print_all());
+        return told(manifest::all_as_json());
     }
     if let Some(folder) = &arguments.inspect {
         let wished = Arithmetic {
@@ -52,20 +64,22 @@ fn main() -> ExitCode {
         // The need is the host's, so it is that of what a processor makes of the wish.
         let settings = Settings::on(Device::Host, wished);
         let family = arguments.family.as_deref();
-        return told(manifest::print_folder(folder, family, settings));
+        return told(manifest::folder_as_json(folder, family, settings));
     }
     if let Some(folder) = &arguments.verify {
         return told(verify(folder.as_deref()));
     }
     if std::io::stdin().is_terminal() {
-        eprintln!("worker: started by the supervisor, not by hand; try `imagepool generate`");
+        complain(format_args!(
+            "worker: started by the supervisor, not by hand; try `imagepool generate`"
+        ));
         return ExitCode::from(2);
     }
     worker::session::serve()
 }
 
-/// Prints the name of each file that is what it was: of a folder, of one embedded model, of all of them.
-fn verify(what: Option<&Path>) -> Result<(), Fault> {
+/// A line for each file that is what it was: of a folder, of one embedded model, of all of them.
+fn verify(what: Option<&Path>) -> Result<String, Fault> {
     let embedded = |path: &Path| path.to_str().and_then(Pocket::named);
     let names = match what {
         Some(path) => match embedded(path) {
@@ -77,18 +91,26 @@ fn verify(what: Option<&Path>) -> Result<(), Fault> {
             all.collect::<Result<Vec<_>, Fault>>()?.concat()
         }
     };
-    names
-        .iter()
-        .for_each(|name| println!("{}: OK", Untrusted::new(name)));
-    Ok(())
+    let line = |name: &String| format!("{}: OK", Untrusted::new(name));
+    let lines: Vec<String> = names.iter().map(line).collect();
+    Ok(lines.join("\n"))
 }
 
-/// Success, or a sentence on stderr and the fault's exit code.
-fn told(printed: Result<(), Fault>) -> ExitCode {
-    let Err(fault) = printed else {
-        return ExitCode::SUCCESS;
+/// Prints the answer, or a sentence on stderr; the exit code is the fault's, or says that the answer is lost.
+fn told(answer: Result<String, Fault>) -> ExitCode {
+    let fault = match answer {
+        Ok(text) => {
+            let mut stdout = std::io::stdout().lock();
+            let printed = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+            let Err(error) = printed else {
+                return ExitCode::SUCCESS;
+            };
+            complain(format_args!("worker: cannot print the answer: {error}"));
+            return ExitCode::from(OUTPUT_LOST);
+        }
+        Err(fault) => fault,
     };
-    eprintln!("{}", Untrusted::of(&fault));
+    complain(format_args!("{}", Untrusted::of(&fault)));
     let code = fault.exit_code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
 }

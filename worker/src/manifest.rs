@@ -47,37 +47,31 @@ pub struct Manifest {
     pub rights: Rights,
 }
 
-/// Prints the manifests of all built-in models as one JSON array.
+/// The manifests of all built-in models as one JSON array.
 ///
 /// # Errors
 /// Those of the embedded files.
-pub fn print_all() -> Result<(), Fault> {
+pub fn all_as_json() -> Result<String, Fault> {
     let mut all = Pocket::ALL
         .into_iter()
         .map(embedded)
         .collect::<Result<Vec<_>, Fault>>()?;
     all.push(synthetic());
-    let text = serde_json::to_string_pretty(&all);
-    println!(
-        "{}",
-        text.map_err(|error| Fault::Compute(error.to_string()))?
-    );
-    Ok(())
+    serde_json::to_string_pretty(&all).map_err(|error| Fault::Compute(error.to_string()))
 }
 
-/// Prints the manifest of a folder as JSON, for a model that is computed as `settings` say.
+/// The manifest of a folder as JSON, for a model that is computed as `settings` say.
 ///
 /// # Errors
 /// Those of [`of_folder`].
-pub fn print_folder(path: &Path, family: Option<&str>, settings: Settings) -> Result<(), Fault> {
+pub fn folder_as_json(
+    path: &Path,
+    family: Option<&str>,
+    settings: Settings,
+) -> Result<String, Fault> {
     let family = family.map(Family::named).transpose()?;
     let manifest = of_folder(path, family, settings)?;
-    let text = serde_json::to_string(&manifest);
-    println!(
-        "{}",
-        text.map_err(|error| Fault::Compute(error.to_string()))?
-    );
-    Ok(())
+    serde_json::to_string(&manifest).map_err(|error| Fault::Compute(error.to_string()))
 }
 
 /// A model inside this program.

@@ -6,8 +6,10 @@
 //!  heartbeat        every half second, so that a long step does not look like death
 //! ```
 
+use std::io;
 use std::process::{self, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use ipc_protocol::segment::Segment;
 use ipc_protocol::version::{PROTOCOL, mismatch};
 
 use crate::cancel::CancelMark;
-use crate::fault::Fault;
+use crate::fault::{Fault, complain, lacks_memory};
 use crate::footprint;
 use crate::job::Desk;
 use crate::leash::{self, Voice};
@@ -28,6 +30,12 @@ use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision}
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Exit code of a worker that panicked, and of one that could not take up its descriptors.
 const PANICKED: u8 = 85;
+/// Exit code of a worker that panicked for lack of memory while it loaded; that of the fault.
+const OUT_OF_MEMORY_LOADING: i32 = 75;
+/// The same with a job.
+const OUT_OF_MEMORY_RUNNING: i32 = 80;
+/// The model is loaded.
+static IS_LOADED: AtomicBool = AtomicBool::new(false);
 /// Exit code of a worker that was started with descriptors that are not what the design says.
 const MISCONFIGURED: u8 = 78;
 
@@ -38,36 +46,48 @@ pub fn serve() -> ExitCode {
     let handle = match leash::take_segment_handle() {
         Ok(handle) => handle,
         Err(error) => {
-            eprintln!("worker: descriptor 1 is not a segment: {error}");
+            complain(format_args!(
+                "worker: descriptor 1 is not a segment: {error}"
+            ));
             return ExitCode::from(MISCONFIGURED);
         }
     };
     let ToWorker::Welcome(welcome) = leash::hear() else {
-        eprintln!("worker: the first message was not a welcome");
+        complain(format_args!("worker: the first message was not a welcome"));
         process::exit(leash::PROTOCOL_MISMATCH);
     };
     if welcome.protocol != PROTOCOL {
-        eprintln!("worker: {}", mismatch(welcome.protocol));
+        complain(format_args!("worker: {}", mismatch(welcome.protocol)));
         process::exit(leash::PROTOCOL_MISMATCH);
     }
     leash::check_parent(welcome.supervisor_pid);
     let segment = match Segment::from_handle(handle, welcome.geometry) {
         Ok(segment) => segment,
         Err(error) => {
-            eprintln!("worker: {error}");
+            complain(format_args!("worker: {error}"));
             return ExitCode::from(MISCONFIGURED);
         }
     };
     work(&welcome, segment)
 }
 
-/// Any panic, on any thread, ends the process after its message: a half-broken worker helps nobody.
+/// Any panic, on any thread, ends the process after its message: a half-broken worker helps nobody. One
+/// for lack of memory or threads has the exit code of that.
 fn exit_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        process::exit(i32::from(PANICKED));
+        let message = panic.payload_as_str().unwrap_or_default();
+        process::exit(code_of_panic(message, IS_LOADED.load(Ordering::Relaxed)));
     }));
+}
+
+fn code_of_panic(message: &str, is_loaded: bool) -> i32 {
+    match (lacks_memory(message), is_loaded) {
+        (false, _) => i32::from(PANICKED),
+        (true, false) => OUT_OF_MEMORY_LOADING,
+        (true, true) => OUT_OF_MEMORY_RUNNING,
+    }
 }
 
 fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
@@ -78,12 +98,19 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
         generation: welcome.generation,
     });
     let cancel = CancelMark::default();
-    let orders = listen(cancel.clone());
-    let _heartbeat = beat(Arc::clone(&voice));
+    let threads = listen(cancel.clone()).and_then(|orders| {
+        let heartbeat = beat(Arc::clone(&voice))?;
+        Ok((orders, heartbeat))
+    });
+    let (orders, _heartbeat) = match threads {
+        Ok(threads) => threads,
+        Err(error) => return give_up(&voice, &no_thread(&error)),
+    };
     let mut pipeline = match load(welcome, &voice) {
         Ok(pipeline) => pipeline,
         Err(fault) => return give_up(&voice, &fault),
     };
+    IS_LOADED.store(true, Ordering::Relaxed);
     voice.say(&ready(welcome));
     let desk = Desk {
         segment,
@@ -111,10 +138,15 @@ fn ready(welcome: &Welcome) -> FromWorker {
 /// Says why, and ends with the code that says it again.
 fn give_up(voice: &Voice, fault: &Fault) -> ExitCode {
     let message = fault.sentence();
-    eprintln!("worker: {message}");
+    complain(format_args!("worker: {message}"));
     voice.say(&FromWorker::GivingUp { message });
     let code = fault.exit_code().unwrap_or(i32::from(MISCONFIGURED));
     ExitCode::from(u8::try_from(code).unwrap_or(MISCONFIGURED))
+}
+
+/// No thread was to be had, which is for lack of memory or of processes.
+fn no_thread(error: &dyn std::error::Error) -> Fault {
+    Fault::OutOfMemoryLoading(format!("cannot start a thread: {error}"))
 }
 
 fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
@@ -122,7 +154,7 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(welcome.threads.max(1) as usize)
         .build_global()
-        .map_err(|error| Fault::Compute(error.to_string()))?;
+        .map_err(|error| no_thread(&error))?;
     let source = source(&welcome.source)?;
     let mut said = 0;
     let settings = Settings::on(welcome.device, welcome.arithmetic);
@@ -161,9 +193,9 @@ fn source(source: &Source) -> Result<ModelSource, Fault> {
 }
 
 /// Starts the reader; orders arrive on the channel, everything else is carried out at once.
-fn listen(cancel: CancelMark) -> Receiver<Box<Order>> {
+fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<Order>>> {
     let (sender, orders) = mpsc::channel();
-    thread::spawn(move || {
+    let hear = move || {
         loop {
             match leash::hear() {
                 ToWorker::Run(order) => {
@@ -176,19 +208,36 @@ fn listen(cancel: CancelMark) -> Receiver<Box<Order>> {
                 ToWorker::Welcome(_) => process::exit(leash::PROTOCOL_MISMATCH),
             }
         }
-    });
-    orders
+    };
+    thread::Builder::new().name("reader".into()).spawn(hear)?;
+    Ok(orders)
 }
 
 /// Starts the signs of life; they end with the returned sender.
-fn beat(voice: Arc<Voice>) -> mpsc::Sender<()> {
+fn beat(voice: Arc<Voice>) -> io::Result<mpsc::Sender<()>> {
     let (sender, stopped) = mpsc::channel::<()>();
-    thread::spawn(move || {
+    let say = move || {
         while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
             voice.say(&FromWorker::Heartbeat {
                 resident_bytes: footprint::measure().resident_bytes,
             });
         }
-    });
-    sender
+    };
+    thread::Builder::new().name("heartbeat".into()).spawn(say)?;
+    Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_for_lack_of_memory_or_threads_has_the_exit_code_of_that() {
+        let no_thread = "failed to spawn thread: Os { code: 11, kind: WouldBlock }";
+        for lack in [no_thread, "capacity overflow"] {
+            assert_eq!(code_of_panic(lack, false), 75, "{lack}");
+            assert_eq!(code_of_panic(lack, true), 80, "{lack}");
+        }
+        assert_eq!(code_of_panic("index out of bounds", true), 85);
+    }
 }

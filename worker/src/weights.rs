@@ -21,7 +21,7 @@ mod naming;
 mod recipe;
 mod section;
 
-pub use file::WeightFile;
+pub use file::{WeightFile, open_regular};
 pub use matrix::{Matrix, Products};
 pub use naming::Part;
 pub use section::{Meter, Section};

@@ -268,6 +268,17 @@ pub enum Notice {
         /// From the start of the process.
         load: Duration,
     },
+    /// A worker holds more than was promised to it, and there is no room to promise more. Told once.
+    Outgrew {
+        /// Its generation.
+        worker: Generation,
+        /// Its name.
+        name: WorkerName,
+        /// Promised memory, over all devices.
+        reserved: Mebibytes,
+        /// What it holds, over all devices.
+        measured: Mebibytes,
+    },
     /// A worker is told to leave.
     Stopping {
         /// Its generation.

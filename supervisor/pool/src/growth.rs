@@ -231,6 +231,7 @@ impl Pool {
             jobs_done: 0,
             footprint: None,
             stretched: false,
+            outgrown: false,
             load_failure: None,
             outdated: false,
             life: Lifecycle::Starting { reservation },

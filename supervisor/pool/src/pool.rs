@@ -139,7 +139,7 @@ impl Pool {
                 foreign,
             } => self.budget.measure(device, total, measured, foreign),
             Event::FootprintMeasured { worker, footprint } => {
-                return self.footprint_measured(worker, footprint);
+                return self.footprint_measured(turn, worker, footprint);
             }
             // No rule asks for it yet.
             Event::CpuMeasured { .. } => return,

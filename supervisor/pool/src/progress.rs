@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::units::Mebibytes;
 
 use crate::action::{Action, Notice, Outcome, PictureFacts, Progress, StopReason};
 use crate::budget::Amount;
@@ -96,7 +97,7 @@ impl Pool {
             load,
         });
         if let Some(footprint) = footprint {
-            self.footprint_measured(id, footprint);
+            self.footprint_measured(turn, id, footprint);
         }
         self.leave_if_outdated(turn, id);
     }
@@ -109,7 +110,12 @@ impl Pool {
 
     /// A worker that holds more than was promised to it is promised more, as far as there is room;
     /// the next one of its model is promised what the worst one held that drew usual pictures only.
-    pub(crate) fn footprint_measured(&mut self, id: Generation, footprint: Footprint) {
+    pub(crate) fn footprint_measured(
+        &mut self,
+        turn: &mut Turn,
+        id: Generation,
+        footprint: Footprint,
+    ) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
@@ -119,20 +125,28 @@ impl Pool {
             worst.host = worst.host.max(footprint.host);
             worst.device = worst.device.max(footprint.device);
         }
-        let Lifecycle::Idle { reservation } = &worker.life else {
-            return;
-        };
+        let nothing = Amount::on(worker.device, Mebibytes::ZERO, Mebibytes::ZERO);
+        let promised = worker.promised().fold(nothing, Amount::plus);
         let held = Amount::on(worker.device, footprint.host, footprint.device);
-        let beyond = held.beyond(reservation.amount());
+        let beyond = held.beyond(promised);
         if beyond.total().0 == 0 {
             return;
         }
-        if let Some(more) = self.budget.promise(beyond)
-            && let Some(worker) = self.workers.remove(&id)
+        if worker.is_idle()
+            && let Some(more) = self.budget.promise(beyond)
         {
-            let since = worker.since;
-            let worker = worker.turned(since, |life| life.holding(more));
-            self.workers.insert(id, worker);
+            if let Some(worker) = self.workers.remove(&id) {
+                let since = worker.since;
+                let worker = worker.turned(since, |life| life.holding(more));
+                self.workers.insert(id, worker);
+            }
+        } else if !std::mem::replace(&mut worker.outgrown, true) {
+            turn.tell(Notice::Outgrew {
+                worker: id,
+                name: worker.name.clone(),
+                reserved: promised.total(),
+                measured: held.total(),
+            });
         }
     }
 

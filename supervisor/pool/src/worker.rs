@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     /// It has drawn a picture that took more than its start booked: what it holds since then says nothing
     /// about what the next worker of its model needs.
     pub(crate) stretched: bool,
+    /// It was told that it holds more than was promised to it.
+    pub(crate) outgrown: bool,
     /// What it said about a load that failed.
     pub(crate) load_failure: Option<String>,
     /// Its model changed under it: it leaves as soon as it is idle.

@@ -17,7 +17,7 @@ use super::job::Drawn;
 use super::news::{FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
 use crate::link::{Heard, Link};
-use crate::probe;
+use crate::probe::{self, Held};
 use crate::process::{stderr, watch};
 use crate::telemetry;
 
@@ -50,7 +50,7 @@ impl Driver {
             }
             WorkerNews::Exited(exit) => {
                 if let Some(hand) = self.workers.get_mut(&worker) {
-                    hand.exit = Some(exit);
+                    hand.ended(exit);
                 }
                 self.bury(worker);
             }
@@ -61,6 +61,7 @@ impl Driver {
     fn born(&mut self, worker: Generation, newborn: Newborn) {
         let Newborn {
             pid,
+            label,
             mut child,
             socket,
             segment,
@@ -68,14 +69,20 @@ impl Driver {
         let Some(hand) = self.workers.get_mut(&worker) else {
             return;
         };
-        if let Some(pipe) = child.stderr.take() {
-            let name = hand.name.to_string();
-            tokio::spawn(stderr::follow(pipe, hand.stderr.clone(), move |line| {
-                tracing::info!(target: "worker", "{name}: {line}");
-            }));
-        }
+        let (lines, pipe) = (hand.stderr.clone(), child.stderr.take());
+        let name = hand.name.to_string();
+        let follower = tokio::spawn(async move {
+            if let Some(pipe) = pipe {
+                let tell = |line: &str| tracing::info!(target: "worker", "{name}: {line}");
+                stderr::follow(pipe, lines, tell).await;
+            }
+        });
+        let stderr = watch::Stderr {
+            follower,
+            lines: hand.stderr.clone(),
+        };
         let inbox = self.handle.inbox.clone();
-        let signaller = watch::watch(child, {
+        let signaller = watch::watch(child, label, stderr, {
             let inbox = inbox.clone();
             move |exit| tell_later(inbox, worker, WorkerNews::Exited(exit))
         });
@@ -114,7 +121,8 @@ impl Driver {
                 }
             }
             Err(error) => {
-                // It has no socket to live by, so it ends by itself; its exit is reported as usual.
+                // It has no socket to live by, so it ends by itself or is ended; its exit is reported as usual.
+                signaller.finish();
                 hand.silent = true;
                 hand.last_words = Some(error.to_string());
                 self.happen(Event::WorkerStarted { worker, pid });
@@ -133,17 +141,13 @@ impl Driver {
                 worker,
                 permille: permille.min(1000),
             }),
-            FromWorker::Ready {
-                peak_bytes,
-                dtype,
-                because,
-            } => {
+            FromWorker::Ready { dtype, because, .. } => {
                 self.computes(worker, dtype, because.map(printable).as_deref());
-                let footprint = self.footprint(worker, peak_bytes);
+                let footprint = self.footprint(worker, |held| held.peak);
                 self.happen(Event::WorkerReady { worker, footprint });
             }
-            FromWorker::Heartbeat { resident_bytes } => {
-                if let Some(footprint) = self.footprint(worker, resident_bytes) {
+            FromWorker::Heartbeat { .. } => {
+                if let Some(footprint) = self.footprint(worker, |held| held.now) {
                     self.happen(Event::FootprintMeasured { worker, footprint });
                 }
                 self.happen(Event::WorkerHeard { worker });
@@ -241,12 +245,12 @@ impl Driver {
         });
     }
 
-    /// What a worker says that it holds, and no more than the kernel has seen it hold; nothing once it is gone.
-    fn footprint(&self, worker: Generation, said_bytes: u64) -> Option<Footprint> {
+    /// What a worker holds, as the kernel counts it; nothing once it is gone.
+    fn footprint(&self, worker: Generation, chosen: impl Fn(Held) -> u64) -> Option<Footprint> {
         let hand = self.workers.get(&worker)?;
-        let bytes = said_bytes.min(probe::peak_bytes(hand.pid()?)?);
+        let held = probe::held_bytes(hand.pid()?)?;
         Some(Footprint {
-            host: Mebibytes::holding(bytes),
+            host: Mebibytes::holding(chosen(held)),
             device: Mebibytes::ZERO,
         })
     }

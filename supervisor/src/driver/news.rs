@@ -11,6 +11,7 @@ use pool::{CpuTime, Exit, StartFault};
 #[derive(Debug)]
 pub(super) struct Newborn {
     pub pid: u32,
+    pub label: String,
     pub child: tokio::process::Child,
     pub socket: OwnedFd,
     pub segment: Segment,

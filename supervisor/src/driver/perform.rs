@@ -127,6 +127,7 @@ impl Driver {
                 Ok(spawned) => WorkerNews::Born(Box::new(Newborn {
                     // A child that was not waited for has a pid.
                     pid: spawned.child.id().unwrap_or_default(),
+                    label: spawned.label,
                     child: spawned.child,
                     socket: spawned.socket,
                     segment: spawned.segment,

@@ -109,6 +109,14 @@ impl WorkerHand {
         }
     }
 
+    /// How it ended; what it had said before is still to be heard.
+    pub fn ended(&mut self, exit: Exit) {
+        self.exit = Some(exit);
+        if let Some(body) = &self.body {
+            body.link.hear_the_rest();
+        }
+    }
+
     pub fn segment(&self) -> Option<&Segment> {
         self.body.as_ref().map(|body| &body.segment)
     }

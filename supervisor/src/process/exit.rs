@@ -6,35 +6,81 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use pool::{Exit, KilledBy};
 
-/// Reads an exit status. `killed_by_us` says that we sent the signal that ends all; a SIGKILL that we
-/// did not send came from the kernel when it counts one more out-of-memory kill, else from outside.
-pub fn read(status: ExitStatus, killed_by_us: bool, out_of_memory: bool) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(signal)) => Exit::Signal {
-            signal,
-            by: match (killed_by_us, out_of_memory) {
-                (true, _) => KilledBy::Us,
-                (false, true) if signal == Signal::SIGKILL as i32 => KilledBy::KernelOom,
-                (false, _) => KilledBy::Other,
-            },
-        },
+use super::kernel_kills::KernelKills;
+
+/// What Rust's runtime writes before it aborts for an allocation that failed, around the number of bytes.
+const ALLOCATION_FAILED: (&str, &str) = ("memory allocation of ", " bytes failed");
+
+/// What is known about a process beside its exit status.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// Signals that we sent it while its end was still open.
+    pub sent: &'a [Signal],
+    /// The kernel's kills that explain no death yet.
+    pub kernel: &'a KernelKills,
+    /// The last lines it wrote.
+    pub lines: &'a [String],
+}
+
+/// Reads an exit status. Who sent a signal is not in it: it is us when we sent one with that number, the
+/// kernel when it counted an out-of-memory kill, and else unknown.
+pub fn read(status: ExitStatus, evidence: &Evidence<'_>) -> Exit {
+    let Some(signal) = status.signal() else {
         // Neither exited nor signalled is no end at all by wait(2); the status is kept as a code.
-        (None, None) => Exit::Code(status.into_raw()),
-    }
+        return Exit::Code(status.code().unwrap_or_else(|| status.into_raw()));
+    };
+    let by = if evidence.sent.iter().any(|sent| *sent as i32 == signal) {
+        KilledBy::Us
+    } else if signal == Signal::SIGABRT as i32 && evidence.lines.iter().any(|line| lacked(line)) {
+        KilledBy::AllocationFailed
+    } else if evidence.kernel.explain(signal) {
+        KilledBy::KernelOom
+    } else {
+        KilledBy::Other
+    };
+    Exit::Signal { signal, by }
+}
+
+/// Whether the line says that an allocation failed.
+pub fn lacked(line: &str) -> bool {
+    let (before, after) = ALLOCATION_FAILED;
+    let bytes = line
+        .strip_prefix(before)
+        .and_then(|rest| rest.strip_suffix(after));
+    bytes.is_some_and(|bytes| bytes.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernel_kills;
     use super::*;
 
-    #[test]
-    fn only_a_sigkill_can_be_the_kernels() {
-        let by = |signal| match read(ExitStatus::from_raw(signal), false, true) {
+    fn by(signal: Signal, sent: &[Signal], line: &str) -> KilledBy {
+        let evidence = Evidence {
+            sent,
+            kernel: &kernel_kills::OWN,
+            lines: &["it starts".into(), line.into(), "stack backtrace:".into()],
+        };
+        match read(ExitStatus::from_raw(signal as i32), &evidence) {
             Exit::Signal { by, .. } => by,
             Exit::Code(code) => panic!("code {code}"),
-        };
-        assert_eq!(by(Signal::SIGKILL as i32), KilledBy::KernelOom);
-        assert_eq!(by(Signal::SIGSEGV as i32), KilledBy::Other);
+        }
+    }
+
+    #[test]
+    fn a_signal_is_ours_only_when_we_sent_that_one() {
+        use Signal::{SIGKILL, SIGSEGV, SIGTERM};
+        assert_eq!(by(SIGKILL, &[SIGTERM, SIGKILL], ""), KilledBy::Us);
+        assert_eq!(by(SIGTERM, &[SIGTERM], ""), KilledBy::Us);
+        assert_eq!(by(SIGSEGV, &[SIGTERM], ""), KilledBy::Other);
+    }
+
+    #[test]
+    fn an_abort_after_a_failed_allocation_is_for_lack_of_memory() {
+        let said = "memory allocation of 4096 bytes failed";
+        assert_eq!(by(Signal::SIGABRT, &[], said), KilledBy::AllocationFailed);
+        assert_eq!(by(Signal::SIGSEGV, &[], said), KilledBy::Other);
+        let other = "memory allocation of my own bytes failed";
+        assert_eq!(by(Signal::SIGABRT, &[], other), KilledBy::Other);
     }
 }

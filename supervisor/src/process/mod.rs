@@ -3,7 +3,12 @@
 //! - [`spawn`] starts workers, private daemons and fetchers, and is the only file that does
 //! - [`watch`] waits for a worker's end and sends it signals while it lives
 //! - [`cpu`] reads how much CPU time a worker got
+//! - [`descendants`] ends what dead workers left behind
 //! - [`exit`] says how a process ended
+//! - [`kernel_kills`] tells which deaths were the kernel's, out of memory
+//! - [`leash`] ends a private daemon with its caller
+//! - [`parent`] ends a process with the one that started it
+//! - [`signals`] makes errors of signals
 //! - [`stderr`] keeps the last lines a worker wrote
 //! - [`identity`] tells a process from a later one with the same pid
 //! - [`stat`] reads what the kernel says of a process that runs
@@ -11,10 +16,15 @@
 //! - [`descriptors`] closes what our own starter had left open
 
 pub mod cpu;
+pub mod descendants;
 pub mod descriptors;
 pub mod exit;
 pub mod identity;
+pub mod kernel_kills;
+pub mod leash;
+pub mod parent;
 pub mod programs;
+pub mod signals;
 pub mod spawn;
 pub mod stat;
 pub mod stderr;

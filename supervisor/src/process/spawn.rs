@@ -13,9 +13,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{self, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Generation;
@@ -23,7 +24,10 @@ use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
 use nix::errno::Errno;
 use pool::StartFault;
 use tokio::process::{Child, Command};
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
+use tokio::time::timeout;
+
+use super::descendants;
 
 /// Environment that a worker inherits; everything else, tokens above all, stays here.
 const ENVIRONMENT_KEPT: [&str; 8] = [
@@ -37,12 +41,17 @@ const ENVIRONMENT_KEPT: [&str; 8] = [
     "TMPDIR",
 ];
 
+/// How long the worker program may look at a folder: it reads headers, and digests at most 1 GiB.
+const INSPECTION_MAX: Duration = Duration::from_secs(120);
+/// How long it may read all weights of a folder.
+const VERIFICATION_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// A worker to start.
 #[derive(Debug)]
 pub struct Order {
     /// The life it begins.
     pub generation: Generation,
-    /// Unique on the machine; names the segment.
+    /// Unique on the machine; names the segment and marks the process.
     pub label: String,
     /// What its segment must hold.
     pub geometry: Geometry,
@@ -51,6 +60,8 @@ pub struct Order {
 /// A worker that was started.
 #[derive(Debug)]
 pub struct Spawned {
+    /// The order's.
+    pub label: String,
     /// The process, not yet waited for.
     pub child: Child,
     /// Our end of its socket, non-blocking.
@@ -137,20 +148,22 @@ fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawn
     let kept = ENVIRONMENT_KEPT
         .iter()
         .filter_map(|name| std::env::var_os(name).map(|value| (name, value)));
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .env_clear()
         .envs(kept)
+        .env(descendants::MARK, &order.label)
         .current_dir("/")
         .process_group(0)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::from(segment.handle()?))
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|source| SpawnError::Process {
-            program: program.to_owned(),
-            source,
-        })?;
+        .stderr(Stdio::piped());
+    let child = command.spawn().map_err(|source| SpawnError::Process {
+        program: program.to_owned(),
+        source,
+    })?;
     Ok(Spawned {
+        label: order.label.clone(),
         child,
         socket: ours.into(),
         segment,
@@ -170,12 +183,13 @@ pub fn inspect(
 ) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
     command.arg("--inspect").arg(folder);
+    command.args(["--parent", &process::id().to_string()]);
     command.args(["--dtype", arithmetic.dtype.word()]);
     command.args(["--encoders", arithmetic.encoders.word()]);
     if let Some(family) = family {
         command.args(["--family", family]);
     }
-    answer(command)
+    answer(command, INSPECTION_MAX)
 }
 
 /// Lets the worker program compare weights with their digests: those of a folder, or of the embedded model
@@ -186,12 +200,31 @@ pub fn inspect(
 pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
     command.arg("--verify").arg(what);
-    answer(command)
+    command.args(["--parent", &process::id().to_string()]);
+    answer(command, VERIFICATION_MAX)
 }
 
-/// What a program prints that ends by itself; its sentence on stderr where it does not end well.
-fn answer(mut command: std::process::Command) -> io::Result<Result<String, String>> {
-    let output = command.stdin(Stdio::null()).output()?;
+/// What a program prints that ends by itself; its sentence on stderr where it does not end well, and one of
+/// ours where it takes longer than `at_most`, which ends it.
+fn answer(command: std::process::Command, at_most: Duration) -> io::Result<Result<String, String>> {
+    // A runtime of its own on a thread of its own: the caller may be a task of another, and the child
+    // ends with the thread that started it.
+    let waiting = thread::Builder::new().spawn(move || {
+        let mut command = Command::from(command);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async { Ok(timeout(at_most, command.output()).await) })
+    })?;
+    let waited: io::Result<_> = waiting.join().expect("nothing in it panics");
+    let Ok(output) = waited? else {
+        let seconds = at_most.as_secs();
+        return Ok(Err(format!(
+            "reading it took longer than {seconds} s: is its disk or network there?"
+        )));
+    };
+    let output = output?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(match output.status.success() {
         true => Ok(text(&output.stdout)),
@@ -246,8 +279,36 @@ pub fn spawn_fetcher(
     }
     command
         .arg("fetch")
+        .args(["--parent", &process::id().to_string()])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended_and_the_sentence_says_so() {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("600");
+        let said = answer(command, Duration::from_millis(50)).expect("it starts");
+        assert!(said.expect_err("no answer").contains("took longer than"));
+    }
+
+    #[test]
+    fn what_we_lack_ourselves_is_not_the_programs_fault() {
+        let failed = |errno: Errno| SpawnError::Process {
+            program: "worker".into(),
+            source: errno.into(),
+        };
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM] {
+            assert_eq!(failed(errno).fault(), StartFault::Own, "{errno}");
+        }
+        for errno in [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC] {
+            assert_eq!(failed(errno).fault(), StartFault::Program, "{errno}");
+        }
+    }
 }

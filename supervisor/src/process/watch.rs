@@ -1,16 +1,28 @@
 //! One worker process while it lives: the only task that signals it, and the one that reaps it.
 //!
 //! Signalling and reaping happen in one task, so a signal can never reach another process that got
-//! the pid in between.
+//! the pid in between. Signals go to the worker's process group: its children end with it.
+
+use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use pool::Exit;
 use tokio::process::Child;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
-use super::exit;
+use super::descendants;
+use super::exit::{self, Evidence};
+use super::kernel_kills;
 use super::stat::Stat;
+use super::stderr::LastLines;
+
+/// How long a process that has closed its socket may take to end by itself.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+/// How long what is left of a dead worker may take: its last lines, and children that hold its stderr.
+const REMAINS_MAX: Duration = Duration::from_secs(1);
 
 /// Sends signals to one worker for as long as it exists.
 #[derive(Debug, Clone)]
@@ -23,6 +35,15 @@ enum Wish {
     Signal(Signal),
     /// See that it does not linger: it has closed its socket, so it is ending or of no use any more.
     Finish,
+}
+
+/// A worker's stderr: the task that reads it, and what it has read.
+#[derive(Debug)]
+pub struct Stderr {
+    /// Ends with the pipe.
+    pub follower: JoinHandle<()>,
+    /// What it read.
+    pub lines: LastLines,
 }
 
 impl Signaller {
@@ -38,61 +59,110 @@ impl Signaller {
     }
 }
 
-/// Watches a child; `ended` is called once, after the kernel has let go of it.
-pub fn watch(mut child: Child, ended: impl FnOnce(Exit) + Send + 'static) -> Signaller {
-    let (sender, mut signals) = mpsc::unbounded_channel();
+/// Watches a child; `ended` is called once, after the kernel has let go of it and its group is killed.
+pub fn watch(
+    child: Child,
+    label: String,
+    stderr: Stderr,
+    ended: impl FnOnce(Exit) + Send + 'static,
+) -> Signaller {
+    let (sender, wishes) = mpsc::unbounded_channel();
+    kernel_kills::OWN.forget_older();
     tokio::spawn(async move {
-        let mut killed_by_us = false;
-        let kills_before = out_of_memory_kills();
-        let exit = loop {
-            tokio::select! {
-                biased;
-                status = child.wait() => match status {
-                    Ok(status) => {
-                        let out_of_memory = out_of_memory_kills() > kills_before;
-                        break exit::read(status, killed_by_us, out_of_memory);
-                    }
-                    // Nobody else waits for our children; should the kernel refuse all the same, the
-                    // worker is beyond our reach and the books must not wait for it.
-                    Err(error) => {
-                        tracing::error!(%error, "cannot wait for a worker");
-                        break Exit::Code(-1);
-                    }
-                },
-                Some(wish) = signals.recv() => {
-                    let Some(pid) = child.id() else { continue };
-                    let signal = match wish {
-                        Wish::Signal(signal) => signal,
-                        // Its end is its own, and settled.
-                        Wish::Finish if Stat::of(pid).is_none_or(|stat| stat.is_ending) => continue,
-                        Wish::Finish => Signal::SIGKILL,
-                    };
-                    killed_by_us |= matches!(signal, Signal::SIGKILL | Signal::SIGTERM);
-                    // ESRCH only: the process ended and the next turn of the loop reaps it.
-                    let _ = signal::kill(Pid::from_raw(pid as i32), signal);
-                }
-            }
-        };
+        let exit = Watched::new(child, label).until_gone(wishes, stderr).await;
         ended(exit);
     });
     Signaller(sender)
 }
 
-/// Out-of-memory kills that the kernel has counted in our own control group, which the workers share;
-/// where it has none of its own, on this machine.
-fn out_of_memory_kills() -> u64 {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let count = |text: String| {
-        let mut lines = text.lines();
-        let found = lines.find_map(|line| line.strip_prefix("oom_kill "));
-        found.and_then(|count| count.trim().parse().ok())
-    };
-    let groups = read("/proc/self/cgroup");
-    let ours = groups
-        .as_deref()
-        .and_then(|text| text.trim().strip_prefix("0::"));
-    ours.and_then(|group| read(&format!("/sys/fs/cgroup{group}/memory.events")))
-        .and_then(count)
-        .or_else(|| read("/proc/vmstat").and_then(count))
-        .unwrap_or(0)
+/// The child of one watching task.
+struct Watched {
+    child: Child,
+    group: Option<u32>,
+    label: String,
+    /// Signals that it was sent while its end was still open.
+    sent: Vec<Signal>,
+}
+
+impl Watched {
+    fn new(child: Child, label: String) -> Self {
+        Self {
+            group: child.id(),
+            child,
+            label,
+            sent: Vec::new(),
+        }
+    }
+
+    async fn until_gone(mut self, wishes: mpsc::UnboundedReceiver<Wish>, stderr: Stderr) -> Exit {
+        let ended = self.attend(wishes).await;
+        // Its group may live on; the group's number is not given to another while it does.
+        self.kill_group(Signal::SIGKILL);
+        // Where it takes longer, it goes on beside us.
+        let _ = timeout(REMAINS_MAX, descendants::end(&self.label)).await;
+        let reading = stderr.follower.abort_handle();
+        if timeout(REMAINS_MAX, stderr.follower).await.is_err() {
+            reading.abort();
+        }
+        match ended {
+            Ok(status) => {
+                let evidence = Evidence {
+                    sent: &self.sent,
+                    kernel: &kernel_kills::OWN,
+                    lines: &stderr.lines.newest(usize::MAX),
+                };
+                exit::read(status, &evidence)
+            }
+            // Nobody else waits for our children; should the kernel refuse all the same, the
+            // worker is beyond our reach and the books must not wait for it.
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for a worker");
+                Exit::Code(-1)
+            }
+        }
+    }
+
+    /// Carries out what is asked for until the process is reaped.
+    async fn attend(
+        &mut self,
+        mut wishes: mpsc::UnboundedReceiver<Wish>,
+    ) -> std::io::Result<std::process::ExitStatus> {
+        let mut lingers = false;
+        loop {
+            tokio::select! {
+                biased;
+                status = self.child.wait() => return status,
+                Some(wish) = wishes.recv() => match wish {
+                    Wish::Signal(signal) => self.signal(signal),
+                    Wish::Finish if self.is_ending() => lingers = true,
+                    Wish::Finish => self.signal(Signal::SIGKILL),
+                },
+                () = sleep(LINGER_MAX), if lingers => {
+                    lingers = false;
+                    self.signal(Signal::SIGKILL);
+                }
+            }
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.child.id().is_none_or(Stat::all_ending)
+    }
+
+    /// Sends its group a signal; the end of a process that is ending already is not ours.
+    fn signal(&mut self, signal: Signal) {
+        if self.child.id().is_some() {
+            if !self.is_ending() {
+                self.sent.push(signal);
+            }
+            self.kill_group(signal);
+        }
+    }
+
+    fn kill_group(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // ESRCH only: there is nobody left in it.
+            let _ = signal::killpg(Pid::from_raw(group as i32), signal);
+        }
+    }
 }

@@ -26,6 +26,15 @@ pub fn tell(notice: &Notice) {
         Notice::Ready { worker, name, load } => {
             info!(%name, generation = worker.0, load_ms = ms(*load), "Worker is ready.");
         }
+        Notice::Outgrew {
+            worker,
+            name,
+            reserved,
+            measured,
+        } => warn!(
+            %name, generation = worker.0, reserved_mb = reserved.0, measured_mb = measured.0,
+            "Worker holds more memory than was reserved for it."
+        ),
         Notice::Stopping { worker, name, why } if why.is_fault() => {
             warn!(%name, generation = worker.0, reason = %why.word(), "Ending a worker.");
         }

@@ -7,11 +7,12 @@
 mod places;
 
 use crate::fault::Fault;
-use crate::weights::{Part, WeightFile, Weights};
+use crate::weights::{Part, WeightFile, Weights, open_regular};
 use places::{components, fits, noun, prefix_of, published};
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,16 +161,17 @@ impl Shelf {
     /// The files of an index, each holding what the index says it does.
     fn shards(&self, folder: &Path, index: &Path) -> Result<Vec<Arc<WeightFile>>, Fault> {
         let said = index.display().to_string();
-        let length = std::fs::metadata(index)
-            .map_err(|error| Fault::reading(index, &error))?
-            .len();
+        let unread = |error| Fault::reading(index, &error);
+        let mut file = open_regular(index)?;
+        let length = file.metadata().map_err(unread)?.len();
         if length > INDEX_MAX {
             return Err(corrupt(
                 &said,
                 format!("has {length} bytes; {INDEX_MAX} are the most"),
             ));
         }
-        let text = std::fs::read(index).map_err(|error| Fault::reading(index, &error))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(unread)?;
         let parsed: Index =
             serde_json::from_slice(&text).map_err(|error| corrupt(&said, error.to_string()))?;
         let names: BTreeSet<&String> = parsed.weight_map.values().collect();

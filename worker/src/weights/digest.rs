@@ -1,8 +1,8 @@
 //! SHA-256 of weight files, and whether they are what they were.
 
+use super::open_regular;
 use crate::fault::Fault;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
@@ -31,7 +31,7 @@ pub fn of_model(mut files: Vec<String>) -> String {
 /// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`] when it cannot be read.
 pub fn of_file(path: &Path) -> Result<String, Fault> {
     let unread = |error| Fault::reading(path, &error);
-    let mut file = File::open(path).map_err(unread)?;
+    let mut file = open_regular(path)?;
     let (mut sum, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
     loop {
         let count = file.read(&mut chunk).map_err(unread)?;
@@ -54,7 +54,9 @@ fn hex(sum: Sha256) -> String {
 /// [`Fault::WeightsCorrupt`] naming the first file that is not what it was.
 pub fn verify(folder: &Path) -> Result<Vec<String>, Fault> {
     let list = folder.join(SUMS);
-    let text = std::fs::read_to_string(&list).map_err(|error| Fault::reading(&list, &error))?;
+    let mut text = String::new();
+    let read = open_regular(&list)?.read_to_string(&mut text);
+    read.map_err(|error| Fault::reading(&list, &error))?;
     let damaged = |line: &str| Fault::WeightsCorrupt {
         file: list.display().to_string(),
         what: format!("{line:?} is not a digest and a name"),

@@ -4,7 +4,9 @@ use super::entry::{Entries, Entry, corrupt};
 use super::{gguf, header, map, release};
 use crate::fault::Fault;
 use memmap2::Mmap;
+use nix::fcntl::OFlag;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 enum Bytes {
@@ -27,7 +29,7 @@ impl WeightFile {
     /// its header is cut, overlaps, points outside the file or is no header at all;
     /// [`Fault::Configuration`] for a dtype that nobody knows.
     pub fn open(path: &Path) -> Result<WeightFile, Fault> {
-        let file = File::open(path).map_err(|error| Fault::reading(path, &error))?;
+        let file = open_regular(path)?;
         let map = map(&file).map_err(|error| Fault::reading(path, &error))?;
         WeightFile::new(path.display().to_string(), Bytes::Mapped(map))
     }
@@ -105,6 +107,27 @@ impl WeightFile {
             release(map, entry.range.start, entry.range.len());
         }
     }
+}
+
+/// Opens a file for reading if it is a plain one: a pipe would wait for a writer, and a device may do anything.
+///
+/// # Errors
+/// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is no plain file.
+pub fn open_regular(path: &Path) -> Result<File, Fault> {
+    let unread = |error| Fault::reading(path, &error);
+    let mut options = File::options();
+    // Opening a pipe does not wait then; a plain file does not know the flag.
+    let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).map_err(unread)?;
+    let kind = file.metadata().map_err(unread)?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let name = path.display().to_string();
+    Err(corrupt(
+        &name,
+        "is no plain file: a folder, a pipe or a device",
+    ))
 }
 
 /// A zip archive (what torch saves), or the first opcode of a pickle of protocol 2 or later.

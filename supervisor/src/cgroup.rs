@@ -1,0 +1,160 @@
+//! What this process's control groups allow and have counted, versions 1 and 2 (cgroups(7)).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where control groups are mounted.
+const MOUNT: &str = "/sys/fs/cgroup";
+/// Version 1 spells "no limit" as the largest multiple of a page; nothing has this much.
+const UNLIMITED_FROM: u64 = 1 << 60;
+
+/// The control group that counts this process's memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryGroup {
+    version: Version,
+    /// Its folder.
+    folder: PathBuf,
+    /// The topmost folder that belongs to it: parents up to here bound it too.
+    top: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl MemoryGroup {
+    /// Ours, where the kernel tells of one.
+    pub fn own() -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Self::find(&groups, Path::new(MOUNT))
+    }
+
+    /// The group that `groups`, the text of /proc/PID/cgroup, names for memory. Version 1 goes first: where
+    /// both are mounted, one of them has the memory controller.
+    fn find(groups: &str, mount: &Path) -> Option<Self> {
+        let lines = || groups.lines().filter_map(|line| line.split_once(':'));
+        let at = |version, top: PathBuf, path: &str, file: &str| {
+            // In a container the path may be the host's, while the mount shows the group itself as its top.
+            let inner = top.join(path.trim_start_matches('/'));
+            let folder = [inner, top.clone()].into_iter();
+            let folder = folder.into_iter().find(|it| it.join(file).is_file())?;
+            Some(Self {
+                version,
+                folder,
+                top,
+            })
+        };
+        let one = lines().find_map(|(_, rest)| {
+            let (controllers, path) = rest.split_once(':')?;
+            let has_memory = controllers.split(',').any(|name| name == "memory");
+            has_memory.then_some(path)
+        });
+        let one = one.and_then(|path| {
+            let top = mount.join("memory");
+            at(Version::One, top, path, "memory.limit_in_bytes")
+        });
+        one.or_else(|| {
+            let path = lines().find_map(|(number, rest)| {
+                let path = rest.strip_prefix(':')?;
+                (number == "0").then_some(path)
+            })?;
+            at(Version::Two, mount.to_owned(), path, "memory.events")
+        })
+    }
+
+    /// Most memory that it and the groups around it allow, in bytes; nothing where none of them bounds it.
+    pub fn limit_bytes(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        };
+        let groups = self.folder.ancestors();
+        let ours = groups.take_while(|folder| folder.starts_with(&self.top));
+        // "max" is no number, and no limit.
+        let limits = ours.filter_map(|folder| number(&folder.join(file)));
+        limits.filter(|limit| *limit < UNLIMITED_FROM).min()
+    }
+
+    /// Out-of-memory kills that it has counted; nothing for the machine's own group, which counts everybody's.
+    pub fn out_of_memory_kills(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::One if self.folder == self.top => return None,
+            Version::One => "memory.oom_control",
+            // The machine's own group has no such file.
+            Version::Two => "memory.events",
+        };
+        let text = fs::read_to_string(self.folder.join(file)).ok()?;
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill "))?;
+        count.trim().parse().ok()
+    }
+}
+
+fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mount with these files in it.
+    fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let mount = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let file = mount.path().join(name);
+            fs::create_dir_all(file.parent().expect("inside the mount")).expect("a folder");
+            fs::write(file, text).expect("a file");
+        }
+        mount
+    }
+
+    #[test]
+    fn the_limit_of_a_version_1_group_is_the_lowest_up_to_the_mount() {
+        let none = "9223372036854771712\n";
+        let mount = mounted(&[
+            ("memory/memory.limit_in_bytes", none),
+            ("memory/a/memory.limit_in_bytes", "1048576\n"),
+            ("memory/a/b/memory.limit_in_bytes", none),
+            ("memory/a/b/memory.oom_control", "under_oom 0\noom_kill 3\n"),
+        ]);
+        let groups = "5:cpu,cpuacct:/x\n4:memory:/a/b\n0::/\n";
+        let group = MemoryGroup::find(groups, mount.path()).expect("it is there");
+        assert_eq!(group.limit_bytes(), Some(1 << 20));
+        assert_eq!(group.out_of_memory_kills(), Some(3));
+    }
+
+    #[test]
+    fn the_limit_of_a_version_2_group_is_the_lowest_up_to_the_mount() {
+        let mount = mounted(&[
+            ("a/memory.max", "4096\n"),
+            ("a/b/memory.max", "max\n"),
+            ("a/b/memory.events", "oom 9\noom_kill 2\noom_group_kill 7\n"),
+        ]);
+        let group = MemoryGroup::find("0::/a/b\n", mount.path()).expect("it is there");
+        assert_eq!(group.limit_bytes(), Some(4096));
+        assert_eq!(group.out_of_memory_kills(), Some(2));
+    }
+
+    #[test]
+    fn the_kills_of_the_whole_machine_are_not_ours() {
+        let mount = mounted(&[
+            ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("memory/memory.oom_control", "oom_kill 3\n"),
+        ]);
+        let group = MemoryGroup::find("4:memory:/\n", mount.path()).expect("it is there");
+        assert_eq!(group.out_of_memory_kills(), None);
+        assert_eq!(group.limit_bytes(), None);
+        assert_eq!(MemoryGroup::find("0::/\n", mount.path()), None);
+    }
+
+    #[test]
+    fn a_container_whose_paths_are_the_hosts_sees_its_own_group_at_the_mount() {
+        let mount = mounted(&[("memory/memory.limit_in_bytes", "8192\n")]);
+        let group = MemoryGroup::find("4:memory:/docker/0123\n", mount.path());
+        assert_eq!(group.and_then(|group| group.limit_bytes()), Some(8192));
+    }
+}

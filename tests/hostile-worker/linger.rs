@@ -1,0 +1,60 @@
+//! Processes that a worker leaves behind, with its descriptors.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use nix::unistd::{alarm, pause, setsid};
+
+/// The argument by which this program knows that it is such a process.
+pub const LINGER: &str = "--linger";
+/// Seconds after which one ends, should nobody have ended it: it is not to outlive a test for long.
+const SECONDS_MAX: u32 = 600;
+
+/// Where a process that is left behind lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// In the worker's process group.
+    Group,
+    /// In a session of its own, as a daemon does.
+    Session,
+}
+
+impl Where {
+    const ALL: [(Where, &str); 2] = [(Where::Group, "group"), (Where::Session, "session")];
+
+    fn word(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(place, _)| *place == self);
+        found.expect("all are listed").1
+    }
+}
+
+/// Starts one that holds our socket and our stderr, and waits until it is where it belongs.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a worker that starts processes is what this is"
+)]
+pub fn leave(place: Where) {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let mut child = Command::new(own)
+        .args([LINGER, place.word()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut pipe = child.stdout.take().expect("it is piped");
+    pipe.read_exact(&mut [0]).expect("it says when it is there");
+}
+
+/// Is one.
+pub fn linger(word: &str) -> ! {
+    alarm::set(SECONDS_MAX);
+    let place = Where::ALL.iter().find(|(_, known)| *known == word);
+    if place.expect("a known word").0 == Where::Session {
+        setsid().expect("we lead no group");
+    }
+    let told = std::io::stdout().write_all(b"+");
+    told.and_then(|()| std::io::stdout().flush())
+        .expect("the worker listens");
+    loop {
+        pause();
+    }
+}
