@@ -1,6 +1,6 @@
 //! A supervisor in a world of its own.
 
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,17 +56,44 @@ impl Daemon {
         Self::start_with(world, false)
     }
 
+    /// Starts a daemon with these settings that can open few files, and waits until it serves.
+    pub fn start_with_open_files(settings: &str, most: u32) -> Self {
+        let world = World::new(settings);
+        let command = program::with_open_files(&Self::command(&world), most);
+        let daemon = Self::started(command, world.into());
+        daemon.stderr.wait_for("Serving.", 1, PATIENCE);
+        daemon
+    }
+
+    /// Starts a daemon in `world` as another user, which only root can, and waits until it serves.
+    pub fn start_as(uid: u32, gid: u32, world: impl Into<Arc<World>>) -> Self {
+        let world = world.into();
+        let command = program::as_user(Self::command(&world), uid, gid);
+        let daemon = Self::started(command, world);
+        daemon.stderr.wait_for("Serving.", 1, PATIENCE);
+        daemon
+    }
+
     fn start_with(world: impl Into<Arc<World>>, recorded: bool) -> Self {
         let world = world.into();
-        let mut command = program::command(&world.binaries().supervisor(), &world);
+        let mut command = Self::command(&world);
+        if recorded {
+            command.arg("--record").arg(world.record());
+        }
+        Self::started(command, world)
+    }
+
+    fn command(world: &World) -> Command {
+        let mut command = program::command(&world.binaries().supervisor(), world);
         command
             .arg("--config")
             .arg(world.settings())
             .arg("--runtime-dir")
             .arg(world.runtime_dir());
-        if recorded {
-            command.arg("--record").arg(world.record());
-        }
+        command
+    }
+
+    fn started(mut command: Command, world: Arc<World>) -> Self {
         let mut child = command.spawn().expect("the supervisor starts");
         let stderr = Lines::follow(child.stderr.take().expect("it is piped"));
         Self {

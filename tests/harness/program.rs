@@ -6,7 +6,7 @@
 )]
 
 use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -33,6 +33,34 @@ pub fn command(program: &Path, world: &World) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// The same program as another user; only root can start it.
+pub fn as_user(mut command: Command, uid: u32, gid: u32) -> Command {
+    command.uid(uid).gid(gid);
+    command
+}
+
+/// The same program with this limit of open files.
+pub fn with_open_files(command: &Command, most: u32) -> Command {
+    let mut limited = Command::new("/bin/sh");
+    limited
+        .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
+        .arg(most.to_string())
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear();
+    for (name, value) in command.get_envs() {
+        limited.envs(value.map(|value| (name, value)));
+    }
+    if let Some(folder) = command.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    limited
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    limited
 }
 
 /// A program that runs; its exit is awaited by a thread, so that waiting can have a deadline.

@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::imagepool;
-use crate::program::{Call, Output};
+use crate::program::{self, Call, Output};
 
 /// A home, a runtime folder, a folder for pictures, and settings.
 #[derive(Debug)]
@@ -93,6 +94,21 @@ impl World {
     /// Runs `imagepool` here and waits for its end.
     pub fn imagepool(&self, arguments: &[&str]) -> Output {
         self.imagepool_begun(arguments).output()
+    }
+
+    /// Runs `imagepool` here as another user, which only root can.
+    pub fn imagepool_as(&self, uid: u32, gid: u32, arguments: &[&str]) -> Output {
+        let command = program::as_user(imagepool::command(self, arguments), uid, gid);
+        Call::start(command).output()
+    }
+
+    /// Lets other users in, as far as the runtime folder lets them, and write pictures.
+    pub fn open(&self) {
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our own folder");
+        };
+        mode(self.folder.path(), 0o755);
+        mode(&self.pictures(), 0o777);
     }
 
     /// Starts `imagepool` here.

@@ -19,6 +19,8 @@ mod private_pool;
 mod record;
 mod refusals;
 mod replay;
+mod rights;
 mod shrinking;
+mod sockets;
 mod threads;
 mod verify;

@@ -1,7 +1,7 @@
 //! The files of models: looked at again where they may have come since, and fetched by a process of their
 //! own, which is watched here.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use crate::hub;
 use crate::hub::event::PlannedFile;
 use crate::hub::source::Release;
 use crate::process::{programs, spawn};
+
+/// Longest line of the process that fetches. The longest is the plan of the longest listing that is taken.
+const LINE_BYTES_MAX: u64 = 8 << 20;
 
 /// What it takes to look for a model's files again, and to fetch them.
 #[derive(Debug, Clone)]
@@ -173,10 +176,18 @@ pub fn watch(
         spawn::spawn_fetcher(&program, settings, &arguments).map_err(|error| failed(&error))?;
     let stdout = child.stdout.take().expect("it is piped");
     let (mut heard, mut ended) = (Ok(()), false);
-    for line in BufReader::new(stdout).lines() {
-        let event = line
-            .map_err(|error| failed(&error))
-            .and_then(|line| hub::event::Event::read(&line));
+    let mut stdout = BufReader::new(stdout);
+    loop {
+        let mut line = String::new();
+        let event = match (&mut stdout).take(LINE_BYTES_MAX).read_line(&mut line) {
+            Ok(0) => break,
+            Ok(_) if line.ends_with('\n') => hub::event::Event::read(line.trim_end()),
+            Ok(_) => Err(format!(
+                "the fetcher's line after {} bytes has no end",
+                line.len()
+            )),
+            Err(error) => Err(failed(&error)),
+        };
         match event {
             Ok(event) => {
                 ended |= event.is_last();

@@ -1,5 +1,6 @@
 //! What a fetch tells while it runs: one JSON object a line on its stdout.
 
+use ipc_protocol::untrusted::Untrusted;
 use serde::{Deserialize, Serialize};
 
 /// Something happened.
@@ -68,7 +69,8 @@ impl Event {
     /// # Errors
     /// A sentence: it is none of ours.
     pub fn read(line: &str) -> Result<Self, String> {
-        serde_json::from_str(line).map_err(|error| format!("the fetcher said {line:?}: {error}"))
+        serde_json::from_str(line)
+            .map_err(|error| format!("the fetcher said {:?}: {error}", Untrusted::new(line)))
     }
 }
 

@@ -298,6 +298,65 @@ fn a_listed_name_that_a_terminal_would_obey_is_shown_escaped() {
 }
 
 #[test]
+fn the_token_goes_to_the_endpoint_alone_however_often_it_redirects() {
+    let other = faulty(Fault::None);
+    let hub = faulty(Fault::Elsewhere { port: other.port() });
+    let home = Home::new(&hub.endpoint(), "");
+    home.run(&FETCH).ended_with(0);
+    assert_whole(&home.published(KEY, "original"));
+    let sent = format!("Bearer {TOKEN}");
+    let has_token = |asked: &mirror::Asked| asked.token.as_deref() == Some(&sent);
+    assert!(hub.asked().iter().all(has_token));
+    // The first redirect leads to the other host, the second one goes on there.
+    let asked = other.asked();
+    for at in [true, false] {
+        assert!(
+            asked
+                .iter()
+                .any(|asked| asked.path.starts_with("/on/") == at)
+        );
+    }
+    assert!(asked.iter().all(|asked| asked.token.is_none()), "{asked:?}");
+}
+
+#[test]
+fn a_listing_that_goes_on_at_another_host_is_refused() {
+    let other = faulty(Fault::None);
+    let hub = faulty(Fault::NextPage { port: other.port() });
+    let home = Home::new(&hub.endpoint(), "");
+    let said = home.run(&FETCH).ended_with(75);
+    assert!(said.stderr.contains("is not at the hub"), "{said:?}");
+    assert!(other.asked().is_empty());
+}
+
+/// More than a hub's answer may have, less than a machine has to have.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+#[test]
+fn an_answer_without_end_is_refused_before_it_fills_memory() {
+    for fault in [
+        Fault::Endless,
+        Fault::Listed { more: 200_000 },
+        Fault::Verbose { bytes: 8 << 20 },
+    ] {
+        let hub = faulty(fault);
+        let home = Home::new(&hub.endpoint(), "");
+        let said = home.run(&FETCH).ended_with(75);
+        let sentence = "longer than that of any model";
+        assert!(said.stderr.contains(sentence), "{fault:?}: {said:?}");
+        let sent = hub.asked().iter().map(|asked| asked.sent_bytes).max();
+        assert!(
+            sent.is_some_and(|sent| sent < ANSWER_BYTES_MAX),
+            "{fault:?}: {sent:?}"
+        );
+    }
+    let hub = faulty(Fault::Listed { more: 9_000 });
+    let home = Home::new(&hub.endpoint(), "");
+    home.run(&FETCH).ended_with(0);
+    assert_whole(&home.published(KEY, "original"));
+}
+
+#[test]
 fn a_pinned_commit_that_is_here_asks_nobody() {
     let mirror = faulty(Fault::None);
     let home = Home::new(&mirror.endpoint(), "");

@@ -39,6 +39,16 @@ pub enum Fault {
     Silent,
     /// Ranges are not honoured: every answer is the whole file.
     NoRanges,
+    /// Everything is at the mirror of this port, which sends its clients on once more.
+    Elsewhere { port: u16 },
+    /// The listing goes on at the mirror of this port.
+    NextPage { port: u16 },
+    /// The listing has so many files more.
+    Listed { more: usize },
+    /// The listing has no end.
+    Endless,
+    /// The commit of a revision is told after so many bytes.
+    Verbose { bytes: usize },
 }
 
 /// How it answers what is not a file.
@@ -121,6 +131,10 @@ impl Mirror {
         self.shared.files.keys().map(String::as_str)
     }
 
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     pub fn mend(&self) {
         *self.shared.fault.lock().expect("no holder panics") = Fault::None;
     }
@@ -199,9 +213,26 @@ fn answer(shared: &Shared, asked: &Asked, mut socket: TcpStream) -> usize {
         );
         return 0;
     }
+    if let Fault::Elsewhere { port } = fault {
+        redirect(
+            &mut socket,
+            &format!("http://127.0.0.1:{port}/on{}", asked.path),
+        );
+        return 0;
+    }
+    if let Some(on) = asked.path.strip_prefix("/on/") {
+        redirect(&mut socket, &format!("/{on}"));
+        return 0;
+    }
+    if let (Fault::Endless, true) = (fault, path.contains("/tree/")) {
+        return endless(&mut socket);
+    }
     if let Some(rest) = path.strip_prefix("/api/models/") {
         match (shared.manner, listing(shared, rest)) {
-            (Manner::Hub, Some(body)) => page(&mut socket, 200, &body, ""),
+            (Manner::Hub, Some(body)) => {
+                let (body, headers) = with_fault(fault, path, body);
+                page(&mut socket, 200, &body, &headers);
+            }
             _ => page(&mut socket, 404, "{\"error\":\"no such thing\"}", ""),
         }
         return 0;
@@ -258,6 +289,11 @@ fn bytes(
         }
         Fault::Cut { after_bytes } => body.truncate(after_bytes),
         Fault::None
+        | Fault::Elsewhere { .. }
+        | Fault::NextPage { .. }
+        | Fault::Listed { .. }
+        | Fault::Endless
+        | Fault::Verbose { .. }
         | Fault::Refuses(_)
         | Fault::RefusesBytes(_)
         | Fault::Slow { .. }
@@ -291,6 +327,47 @@ fn bytes(
         sent += piece.len();
     }
     sent
+}
+
+/// An answer about a repository, and its headers, with what is wrong with them.
+fn with_fault(fault: Fault, path: &str, body: String) -> (String, String) {
+    let is_tree = path.contains("/tree/");
+    match fault {
+        Fault::NextPage { port } if is_tree => {
+            let next = format!("http://127.0.0.1:{port}{path}?page=2");
+            (body, format!("Link: <{next}>; rel=\"next\"\r\n"))
+        }
+        Fault::Listed { more } if is_tree => {
+            let entry = r#"{"type":"directory","oid":"0","path":"a"}"#;
+            let entries = vec![entry; more].join(",");
+            (format!("[{entries},{}", &body[1..]), String::new())
+        }
+        Fault::Verbose { bytes } if !is_tree => {
+            let padding = "x".repeat(bytes);
+            (
+                format!("{{\"padding\":\"{padding}\",{}", &body[1..]),
+                String::new(),
+            )
+        }
+        _ => (body, String::new()),
+    }
+}
+
+/// A listing that goes on until nobody reads it; returns its bytes.
+fn endless(socket: &mut TcpStream) -> usize {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[";
+    let entry = r#"{"type":"directory","oid":"0","path":"a"},"#.repeat(1000);
+    let mut sent = 0;
+    let mut next = head.as_bytes();
+    while socket.write_all(next).is_ok() {
+        sent += next.len();
+        next = entry.as_bytes();
+    }
+    sent
+}
+
+fn redirect(socket: &mut TcpStream, to: &str) {
+    page(socket, 302, "", &format!("Location: {to}\r\n"));
 }
 
 fn page(socket: &mut TcpStream, status: u16, body: &str, headers: &str) {

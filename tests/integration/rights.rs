@@ -1,0 +1,101 @@
+//! What a client of another user may do, and what only operators may.
+
+use std::os::unix::fs::chown;
+
+use ipc_protocol::client::Update;
+use nix::unistd::geteuid;
+use tests::daemon::Daemon;
+use tests::job::request;
+use tests::world::World;
+
+/// A user that owns nothing here, in the daemon's group.
+const NOBODY: u32 = 65534;
+const SETTINGS: &str = "default_model = \"syn\"\n[pool]\ncold_start_workers = 1\n\
+    [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 100, load_ms = 1, weights_mb = 1 }\n";
+/// Verbs that change something for everybody.
+const OPERATE: [&[&str]; 8] = [
+    &["stop", "all"],
+    &["start", "all"],
+    &["restart", "syn"],
+    &["scale", "syn", "2"],
+    &["pin", "syn"],
+    &["unpin", "syn"],
+    &["quarantine", "drop"],
+    &["drain"],
+];
+
+/// A daemon whose group may come in, with more of the `[socket]` section.
+fn daemon(more: &str) -> Daemon {
+    let world = World::new(&format!("{SETTINGS}[socket]\nmode = \"0660\"\n{more}\n"));
+    world.open();
+    Daemon::start_in(world)
+}
+
+#[test]
+fn another_user_may_draw_and_cancel_its_own_jobs_and_nothing_else() {
+    let daemon = daemon("");
+    let world = &daemon.world;
+    let group = nix::unistd::getegid().as_raw();
+    if !geteuid().is_root() {
+        // Only root can be another user; the daemon's own user is an operator.
+        for verb in OPERATE {
+            daemon.imagepool(verb).succeeded();
+        }
+        return;
+    }
+    chown(world.home(), Some(NOBODY), None).expect("root may");
+    let socket = world.socket().display().to_string();
+    let other = |arguments: &[&str]| {
+        world.imagepool_as(NOBODY, group, &[&["--socket", &socket], arguments].concat())
+    };
+    for verb in OPERATE.into_iter().chain([&["shutdown"][..]]) {
+        let refused = other(verb).ended_with(4).stderr;
+        assert!(refused.contains("user 65534 may not"), "{refused}");
+        assert!(refused.contains("socket.operators"), "{refused}");
+    }
+    let mut client = daemon.client();
+    let drawing = client.generate(&request("syn", 20, 1)).expect("accepted");
+    let job = drawing.accepted.first.0.to_string();
+    let refused = other(&["cancel", &job]).ended_with(4).stderr;
+    assert!(refused.contains("another user's"), "{refused}");
+    let mut finished = false;
+    for update in drawing {
+        match update.expect("the daemon stays") {
+            Update::Picture(_) => finished = true,
+            Update::Failed { failure, .. } => panic!("{failure}"),
+            _ => {}
+        }
+    }
+    assert!(finished, "the job went on");
+    for question in [
+        &["status"][..],
+        &["jobs"],
+        &["plan", "syn"],
+        &["quarantine"],
+    ] {
+        other(question).succeeded();
+    }
+    other(&["generate", "a star", "--steps", "2", "-o", "other.png"]).succeeded();
+    let as_root = other(&["generate", "a star", "-o", "b.png", "--as", "uid:0"]);
+    as_root.ended_with(4);
+    assert_eq!(daemon.status().supervisor.state, "serving");
+}
+
+#[test]
+fn an_operator_of_the_settings_may_operate() {
+    let daemon = daemon(&format!("operators = [\"root\", {NOBODY}]"));
+    let socket = daemon.world.socket().display().to_string();
+    for verb in OPERATE {
+        if geteuid().is_root() {
+            let group = nix::unistd::getegid().as_raw();
+            let arguments = [&["--socket", &socket], verb].concat();
+            daemon
+                .world
+                .imagepool_as(NOBODY, group, &arguments)
+                .succeeded();
+        } else {
+            daemon.imagepool(verb).succeeded();
+        }
+    }
+    assert_eq!(daemon.status().supervisor.state, "draining");
+}

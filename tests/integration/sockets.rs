@@ -1,0 +1,235 @@
+//! A client sends its prompt only to a socket that nobody else could have put there, and a daemon keeps its
+//! own socket where clients look for it.
+
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+
+use ipc_protocol::client::{Client, ClientError};
+use ipc_protocol::failure::FailureKind;
+use nix::unistd::geteuid;
+use tests::daemon::Daemon;
+use tests::program::PATIENCE;
+use tests::wait;
+use tests::world::World;
+
+/// A user that owns nothing here.
+const NOBODY: u32 = 65534;
+const ASK: [&str; 4] = ["generate", "a secret", "-o", "a.png"];
+const QUICK: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
+
+/// A world where this test listens in place of a daemon.
+fn with_listener() -> (World, UnixListener) {
+    let world = World::new(QUICK);
+    fs::create_dir(world.runtime_dir()).expect("our own folder");
+    fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o700)).expect("ours");
+    let listener = UnixListener::bind(world.socket()).expect("our own folder");
+    listener.set_nonblocking(true).expect("a socket");
+    (world, listener)
+}
+
+/// The command is refused, and whoever listens was not sent one byte.
+#[track_caller]
+fn assert_not_asked(world: &World, listener: &UnixListener, why: &str) {
+    for command in [&ASK[..], &["status"]] {
+        let output = world.imagepool(command).ended_with(4);
+        assert!(
+            output.stderr.contains("is not trusted"),
+            "{}",
+            output.stderr
+        );
+        assert!(output.stderr.contains(why), "{}", output.stderr);
+        while let Ok((mut client, _)) = listener.accept() {
+            let mut sent = Vec::new();
+            client.read_to_end(&mut sent).expect("the client is gone");
+            assert!(sent.is_empty(), "{} bytes", sent.len());
+        }
+    }
+}
+
+#[test]
+fn a_client_sends_nothing_to_a_socket_that_others_could_have_put_there() {
+    let (world, listener) = with_listener();
+    for mode in [0o777, 0o770, 0o702, 0o1777] {
+        fs::set_permissions(world.runtime_dir(), Permissions::from_mode(mode)).expect("ours");
+        assert_not_asked(&world, &listener, "may write to its folder");
+    }
+    fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o700)).expect("ours");
+    let real = world.home().join("real");
+    fs::rename(world.runtime_dir(), &real).expect("ours");
+    std::os::unix::fs::symlink(&real, world.runtime_dir()).expect("ours");
+    assert_not_asked(&world, &listener, "is a link");
+}
+
+#[test]
+fn a_client_sends_nothing_to_a_daemon_of_another_user() {
+    let (world, listener) = with_listener();
+    if !geteuid().is_root() {
+        // What another user would own nobody but root can make; what is ours is spoken to.
+        let begun = world.imagepool_begun(&["status"]);
+        let client = wait::until_found(PATIENCE, || listener.accept().ok());
+        assert!(client.is_some(), "our own socket is trusted");
+        drop((client, listener));
+        begun.output().ended_with(7);
+        return;
+    }
+    chown(world.socket(), Some(NOBODY), None).expect("root may");
+    assert_not_asked(&world, &listener, "it belongs to user 65534");
+    chown(world.runtime_dir(), Some(NOBODY), None).expect("root may");
+    assert_not_asked(&world, &listener, "its folder belongs to user 65534");
+    drop(listener);
+    fs::remove_file(world.socket()).expect("root may");
+    // The names look right, and who listens is another.
+    world.open();
+    let daemon = Daemon::start_as(NOBODY, NOBODY, world);
+    for path in [daemon.world.runtime_dir(), daemon.world.socket()] {
+        chown(path, Some(0), Some(0)).expect("root may");
+    }
+    let output = daemon.imagepool(&ASK).ended_with(4);
+    assert!(
+        output.stderr.contains("user 65534 serves there"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn folders_of_the_environment_count_only_where_they_are_absolute_and_ours() {
+    let world = World::new(QUICK);
+    let looked_at = |runtime: &str| {
+        let mut command = tests::imagepool::command(&world, &["status"]);
+        command.env("XDG_RUNTIME_DIR", runtime);
+        let output = tests::program::Call::start(command).output().ended_with(7);
+        output.stderr
+    };
+    let session = world.runtime_dir();
+    let session = session.parent().expect("a folder").to_owned();
+    let ours = looked_at(&session.display().to_string());
+    assert!(
+        ours.contains(&world.socket().display().to_string()),
+        "{ours}"
+    );
+    let fallback = format!("/tmp/imagepool-{}/pool.sock", geteuid());
+    for runtime in ["", "run", "../run", "/nonexistent"] {
+        let places = looked_at(runtime);
+        assert!(places.contains(&fallback), "{runtime:?}: {places}");
+        assert_eq!(
+            places.matches("pool.sock").count(),
+            2,
+            "{runtime:?}: {places}"
+        );
+    }
+    assert!(!world.pictures().join("run").exists());
+    if geteuid().is_root() {
+        chown(&session, Some(NOBODY), None).expect("root may");
+        let places = looked_at(&session.display().to_string());
+        assert!(!places.contains(&session.display().to_string()), "{places}");
+    }
+}
+
+#[test]
+fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
+    let mut daemon = Daemon::start(QUICK);
+    let world = std::sync::Arc::clone(&daemon.world);
+    let lock = world.runtime_dir().join("lock");
+    let is_back = || Client::connect(&world.socket()).is_ok() && lock.exists();
+    let remove: [&dyn Fn(); 4] = [
+        &|| fs::remove_file(world.socket()).expect("it is there"),
+        &|| fs::remove_file(&lock).expect("it is there"),
+        &|| fs::remove_dir_all(world.runtime_dir()).unwrap_or_default(),
+        &|| fs::rename(world.runtime_dir(), world.home().join("old")).expect("it is there"),
+    ];
+    for (number, remove) in remove.into_iter().enumerate() {
+        remove();
+        assert!(
+            wait::until(PATIENCE, is_back),
+            "number {number} is missing: {:?}",
+            daemon.stderr.all()
+        );
+        // It is known before anybody looks at names, so this holds at every moment.
+        let mut second = Daemon::start_unready(std::sync::Arc::clone(&world));
+        assert_eq!(second.wait().code(), Some(1), "{:?}", second.stderr.all());
+        second.stderr.wait_for("already", 1, PATIENCE);
+        world.imagepool(&["status"]).succeeded();
+        assert!(daemon.stderr.with("it is back").len() > number.min(1));
+    }
+    daemon.imagepool(&ASK).succeeded();
+    daemon.imagepool(&["shutdown"]).succeeded();
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!world.socket().exists(), "the socket goes with its daemon");
+}
+
+#[test]
+fn the_socket_and_its_folder_let_in_whom_the_settings_say() {
+    for (mode, socket, folder) in [("0600", 0o600, 0o700), ("0660", 0o660, 0o750)] {
+        let daemon = Daemon::start(&format!("{QUICK}[socket]\nmode = \"{mode}\"\n"));
+        let bits = |path| fs::metadata(path).expect("it is there").mode() & 0o7777;
+        assert_eq!(bits(daemon.world.socket()), socket, "{mode}");
+        assert_eq!(bits(daemon.world.runtime_dir()), folder, "{mode}");
+    }
+}
+
+#[test]
+fn a_runtime_folder_that_others_may_write_to_is_refused_with_what_to_do() {
+    let world = World::new(QUICK);
+    fs::create_dir(world.runtime_dir()).expect("our own folder");
+    fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o777)).expect("ours");
+    let mut daemon = Daemon::start_unready(world);
+    daemon.stderr.wait_for("chmod go-w", 1, PATIENCE);
+    assert_eq!(daemon.wait().code(), Some(1));
+    if geteuid().is_root() {
+        let folder = daemon.world.runtime_dir();
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("ours");
+        chown(&folder, Some(NOBODY), None).expect("root may");
+        let mut daemon = Daemon::start_unready(std::sync::Arc::clone(&daemon.world));
+        daemon.stderr.wait_for("belongs to user 65534", 1, PATIENCE);
+        assert_eq!(daemon.wait().code(), Some(1));
+    }
+}
+
+/// Descriptors that a daemon may have in this test; it takes about 20 itself.
+const OPEN_FILES: u32 = 64;
+
+#[test]
+fn idle_clients_that_hold_all_descriptors_shut_nobody_out() {
+    let daemon = Daemon::start_with_open_files(QUICK, OPEN_FILES);
+    let mut idle = Vec::new();
+    let refused = loop {
+        assert!(idle.len() < OPEN_FILES as usize, "the limit is not reached");
+        match Client::connect(&daemon.world.socket()) {
+            Ok(client) => idle.push(client),
+            Err(error) => break error,
+        }
+    };
+    let ClientError::Refused(failure) = refused else {
+        panic!("a sentence is owed, not {refused}");
+    };
+    assert_eq!(failure.kind, FailureKind::QueueFull);
+    assert!(failure.message.contains("descriptors"), "{failure}");
+    // The first of the idle ones had to leave, so the next client comes in, and the one after it.
+    for _ in 0..4 {
+        let came_in = wait::until_found(PATIENCE, || {
+            Client::connect(&daemon.world.socket()).ok()?.status().ok()
+        });
+        assert!(came_in.is_some(), "shut out");
+    }
+    let left = idle.iter_mut().map(|client| client.status().is_err());
+    assert!(left.into_iter().any(|left| left), "nobody had to leave");
+}
+
+#[test]
+fn half_a_greeting_does_not_hold_a_client_for_ever() {
+    use std::io::Write;
+    let daemon = Daemon::start(QUICK);
+    let mut client =
+        std::os::unix::net::UnixStream::connect(daemon.world.socket()).expect("it serves");
+    client.write_all(b"IMGP\x01").expect("the daemon listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let mut byte = [0];
+    match client.read(&mut byte) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("the daemon hangs up, not {other:?}"),
+    }
+}
