@@ -1,7 +1,7 @@
 //! The protocol version this build speaks, and how a mismatch is refused.
 
 /// Raised whenever a frame's meaning changes; both sides must speak the same one.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The version of this build, for people.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -13,7 +13,7 @@ const NOBODY: u32 = 65534;
 const SETTINGS: &str = "default_model = \"syn\"\n[pool]\ncold_start_workers = 1\n\
     [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 100, load_ms = 1, weights_mb = 1 }\n";
 /// Verbs that change something for everybody.
-const OPERATE: [&[&str]; 8] = [
+const OPERATE: [&[&str]; 9] = [
     &["stop", "all"],
     &["start", "all"],
     &["restart", "syn"],
@@ -22,6 +22,7 @@ const OPERATE: [&[&str]; 8] = [
     &["unpin", "syn"],
     &["quarantine", "drop"],
     &["drain"],
+    &["drain", "--undo"],
 ];
 
 /// A daemon whose group may come in, with more of the `[socket]` section.
@@ -97,5 +98,5 @@ fn an_operator_of_the_settings_may_operate() {
             daemon.imagepool(verb).succeeded();
         }
     }
-    assert_eq!(daemon.status().supervisor.state, "draining");
+    assert_eq!(daemon.status().supervisor.state, "serving");
 }

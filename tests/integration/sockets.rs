@@ -152,7 +152,7 @@ fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
         assert_eq!(second.wait().code(), Some(1), "{:?}", second.stderr.all());
         second.stderr.wait_for("already", 1, PATIENCE);
         world.imagepool(&["status"]).succeeded();
-        assert!(daemon.stderr.with("it is back").len() > number.min(1));
+        daemon.stderr.wait_for("it is back", number + 1, PATIENCE);
     }
     daemon.imagepool(&ASK).succeeded();
     daemon.imagepool(&["shutdown"]).succeeded();

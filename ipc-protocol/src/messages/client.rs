@@ -80,7 +80,7 @@ pub enum Verb {
         /// How many.
         workers: u32,
     },
-    /// Take nothing new, finish what is accepted, stay up.
+    /// Take nothing new, finish what is accepted, stay up until `Undrain` or `Shutdown`.
     Drain,
     /// End a job; its own client gets the answer.
     CancelJob {
@@ -106,6 +106,8 @@ pub enum Verb {
         /// As the list prints it.
         digest: Option<String>,
     },
+    /// Take requests again after `Drain`.
+    Undrain,
 }
 
 /// Whom a verb is about.

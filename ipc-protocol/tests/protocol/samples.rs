@@ -70,6 +70,7 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
             operate(Verb::Restart(Target::Worker(worker()))),
         ),
         ("ToPool::Operate/shutdown", operate(Verb::Shutdown)),
+        ("ToPool::Operate/undrain", operate(Verb::Undrain)),
     ]
 }
 

@@ -387,6 +387,8 @@ pub enum Notice {
         /// Jobs still to answer.
         jobs: u64,
     },
+    /// Requests are taken again.
+    DrainUndone,
 }
 
 /// Why a worker is told to leave.

@@ -44,6 +44,9 @@ impl Pool {
         ticket: Option<Ticket>,
         drain: Drain,
     ) {
+        if drain == Drain::Undo {
+            return self.undo_drain(turn, ticket);
+        }
         let jobs = self.jobs.len() as u64;
         turn.tell(Notice::Draining { jobs });
         if let Some(ticket) = ticket {
@@ -51,7 +54,7 @@ impl Pool {
             turn.acknowledge(ticket, vec![line], true);
         }
         let until = match drain {
-            Drain::Stay => None,
+            Drain::Stay | Drain::Undo => None,
             Drain::Exit => Some(turn.now + self.settings.drain),
             Drain::ExitNow => Some(turn.now),
         };
@@ -64,6 +67,25 @@ impl Pool {
             (before @ (Phase::Leaving { .. } | Phase::Gone), _) => before,
         };
         self.drain_overdue(turn);
+    }
+
+    /// Takes requests again, unless the pool is on its way out.
+    fn undo_drain(&mut self, turn: &mut Turn, ticket: Option<Ticket>) {
+        let (line, success) = match self.phase {
+            Phase::Serving => ("Serving: it was not draining", true),
+            Phase::Refusing => {
+                self.phase = Phase::Serving;
+                turn.tell(Notice::DrainUndone);
+                ("Serving again", true)
+            }
+            Phase::Leaving { .. } | Phase::Gone => (
+                "Shutting down, which cannot be undone: start the daemon again",
+                false,
+            ),
+        };
+        if let Some(ticket) = ticket {
+            turn.acknowledge(ticket, vec![line.to_owned()], success);
+        }
     }
 
     /// When what is left is cancelled.

@@ -387,4 +387,6 @@ pub enum Drain {
     Exit,
     /// Cancel what is accepted and exit.
     ExitNow,
+    /// Take requests again after `Stay`. What was told to exit does.
+    Undo,
 }

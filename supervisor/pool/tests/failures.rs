@@ -289,6 +289,32 @@ fn a_drain_refuses_what_is_new_finishes_what_is_accepted_and_exits_once_all_is_r
 }
 
 #[test]
+fn a_drain_is_undone_unless_the_pool_is_on_its_way_out() {
+    let wind_down = |desk: &mut Desk, drain| {
+        let ticket = Some(Ticket(900));
+        desk.tell(Event::DrainRequested { ticket, drain })
+    };
+    let acknowledged = |said: &[Action]| {
+        said.iter().find_map(|action| match action {
+            Action::Acknowledge { success, .. } => Some(*success),
+            _ => None,
+        })
+    };
+    let (mut desk, run) = busy();
+    wind_down(&mut desk, Drain::Stay);
+    assert_eq!(refusals(&desk.ask_model("a")).len(), 1);
+    let said = wind_down(&mut desk, Drain::Undo);
+    assert_eq!(acknowledged(&said), Some(true));
+    assert!(refusals(&desk.ask_model("a")).is_empty());
+    assert!(!desk.pool.snapshot(desk.now).draining);
+    wind_down(&mut desk, Drain::Exit);
+    let said = wind_down(&mut desk, Drain::Undo);
+    assert_eq!(acknowledged(&said), Some(false));
+    assert_eq!(refusals(&desk.ask_model("a")).len(), 1);
+    drop(run);
+}
+
+#[test]
 fn a_drain_that_takes_too_long_cancels_what_is_left() {
     let (mut desk, run) = busy();
     desk.tell(Event::DrainRequested {

@@ -65,7 +65,7 @@ impl Rights {
             Verb::Pin { pinned: true, .. } => "pin",
             Verb::Pin { pinned: false, .. } => "unpin",
             Verb::Scale { .. } => "scale",
-            Verb::Drain => "drain",
+            Verb::Drain | Verb::Undrain => "drain",
             Verb::Release { .. } => "quarantine release",
         };
         if self.operator {
@@ -108,6 +108,7 @@ mod tests {
             Verb::Restart(Target::All),
             Verb::Shutdown,
             Verb::Drain,
+            Verb::Undrain,
             Verb::Pin {
                 model: model(),
                 pinned: true,

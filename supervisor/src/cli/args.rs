@@ -86,7 +86,11 @@ pub enum Command {
     /// Drain the daemon and end it.
     Shutdown,
     /// Take nothing new, finish what is accepted, stay up.
-    Drain,
+    Drain {
+        /// Take requests again.
+        #[arg(long)]
+        undo: bool,
+    },
     /// List the jobs without an answer.
     Jobs,
     /// End a job; whoever waits for it is told.

@@ -144,7 +144,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Pid { names } => status::pids(&arguments.reach, &names),
         Command::Jobs => status::jobs(&arguments.reach, json),
         Command::Shutdown => verbs::shutdown(&arguments.reach),
-        Command::Drain => verbs::tell(&arguments.reach, Verb::Drain),
+        Command::Drain { undo: false } => verbs::tell(&arguments.reach, Verb::Drain),
+        Command::Drain { undo: true } => verbs::tell(&arguments.reach, Verb::Undrain),
         Command::Cancel { job } => {
             verbs::tell(&arguments.reach, Verb::CancelJob { job: JobId(job) })
         }

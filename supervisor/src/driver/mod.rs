@@ -178,7 +178,7 @@ impl Driver {
             tracing::error!(%error, "The record ends here.");
             self.recorder = None;
         }
-        if matches!(event, Event::DrainRequested { .. }) {
+        if matches!(&event, Event::DrainRequested { drain, .. } if *drain != Drain::Undo) {
             self.dismiss_fetches();
         }
         let mut actions = Vec::new();

@@ -37,6 +37,10 @@ impl Driver {
                 ticket: Some(ticket),
                 drain: Drain::Stay,
             },
+            Verb::Undrain => Event::DrainRequested {
+                ticket: Some(ticket),
+                drain: Drain::Undo,
+            },
             Verb::Pin { model, pinned } => Event::PinChanged {
                 ticket,
                 model,

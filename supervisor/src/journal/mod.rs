@@ -206,6 +206,10 @@ mod tests {
                 ticket: Some(ticket),
                 drain: Drain::Stay,
             },
+            Event::DrainRequested {
+                ticket: None,
+                drain: Drain::Undo,
+            },
             Event::QuarantineListed { ticket },
             Event::QuarantineReleased {
                 ticket,

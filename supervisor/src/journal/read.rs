@@ -137,6 +137,7 @@ fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
                 "stay" => Drain::Stay,
                 "exit" => Drain::Exit,
                 "exit_now" => Drain::ExitNow,
+                "undo" => Drain::Undo,
                 other => return Err(format!("no drain {other:?}")),
             },
         },

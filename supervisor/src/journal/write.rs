@@ -194,6 +194,7 @@ fn wind_down(drain: Drain) -> &'static str {
         Drain::Stay => "stay",
         Drain::Exit => "exit",
         Drain::ExitNow => "exit_now",
+        Drain::Undo => "undo",
     }
 }
 

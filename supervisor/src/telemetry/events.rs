@@ -104,6 +104,7 @@ pub fn tell(notice: &Notice) {
             "A dead worker's memory did not come back."
         ),
         Notice::Draining { jobs } => info!(jobs, "Draining: nothing new is taken."),
+        Notice::DrainUndone => info!("Not draining any more: requests are taken again."),
     }
 }
 

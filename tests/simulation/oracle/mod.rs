@@ -193,7 +193,7 @@ impl Oracle {
                 self.order(target, false);
             }
             Event::DrainRequested { drain, .. } => {
-                self.draining = true;
+                self.draining = drains(self.draining, *drain, self.ends);
                 let end = end_of(*drain, now, &self.settings);
                 self.ends = [self.ends, end].into_iter().flatten().min();
             }
@@ -340,10 +340,18 @@ impl Oracle {
     }
 }
 
+/// Whether nothing new is taken after this word; one that exits cannot be taken back.
+pub(crate) fn drains(before: bool, drain: Drain, ends: Option<Moment>) -> bool {
+    match drain {
+        Drain::Stay | Drain::Exit | Drain::ExitNow => true,
+        Drain::Undo => before && ends.is_some(),
+    }
+}
+
 /// When what is left is cancelled, if it ever is.
 pub(crate) fn end_of(drain: Drain, now: Moment, settings: &Settings) -> Option<Moment> {
     match drain {
-        Drain::Stay => None,
+        Drain::Stay | Drain::Undo => None,
         Drain::Exit => Some(now + settings.drain),
         Drain::ExitNow => Some(now),
     }

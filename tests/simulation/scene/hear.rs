@@ -4,7 +4,7 @@ use ipc_protocol::ids::ModelKey;
 use pool::{Drain, Event, Fault, Moment};
 
 use super::{Model, News, Scene};
-use crate::oracle::end_of;
+use crate::oracle::{drains, end_of};
 
 impl Scene {
     pub(crate) fn hear(&mut self, now: Moment, event: &Event) {
@@ -96,7 +96,7 @@ impl Scene {
     }
 
     fn winds_down(&mut self, now: Moment, drain: Drain) {
-        self.draining = true;
+        self.draining = drains(self.draining, drain, self.ends);
         let end = end_of(drain, now, &self.settings);
         self.ends = [self.ends, end].into_iter().flatten().min();
     }

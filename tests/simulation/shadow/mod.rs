@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Action, DeviceLimit, Event, Exit, KilledBy, ModelSpec, Moment, Notice, Parameters, Registry,
-    Settings, StopReason, Ticket,
+    Action, DeviceLimit, Drain, Event, Exit, KilledBy, ModelSpec, Moment, Notice, Parameters,
+    Registry, Settings, StopReason, Ticket,
 };
 
 /// Says what is wrong.
@@ -38,6 +38,8 @@ pub(crate) struct Shadow {
     models: BTreeMap<String, Account>,
     requests: BTreeMap<Ticket, Asked>,
     draining: bool,
+    /// It was told to exit, which cannot be undone.
+    leaving: bool,
     exited: bool,
     forgiving: bool,
     crowded_out: bool,
@@ -126,6 +128,7 @@ impl Shadow {
             models: BTreeMap::new(),
             requests: BTreeMap::new(),
             draining: false,
+            leaving: false,
             exited: false,
             forgiving: false,
             crowded_out: false,
@@ -201,7 +204,11 @@ impl Shadow {
                 self.forgiving = true;
                 self.learn(registry);
             }
-            Event::DrainRequested { .. } => self.draining = true,
+            Event::DrainRequested { drain, .. } => match drain {
+                Drain::Stay => self.draining = true,
+                Drain::Exit | Drain::ExitNow => (self.draining, self.leaving) = (true, true),
+                Drain::Undo => self.draining &= self.leaving,
+            },
             _ => {}
         }
         if self.forgiving {
