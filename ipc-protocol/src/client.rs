@@ -145,8 +145,10 @@ impl Client {
     }
 
     fn greet(stream: Stream) -> Result<Self, ClientError> {
-        connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL })?;
-        match connection::read(&mut &stream)? {
+        let sent = connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL });
+        // A daemon that can let nobody in says so and hangs up, whether it was greeted or not.
+        let answer = connection::read(&mut &stream).or_else(|error| sent.and(Err(error)));
+        match answer? {
             FromPool::Hello { protocol, .. } if protocol != PROTOCOL => {
                 Err(ClientError::OtherVersion { theirs: protocol })
             }
