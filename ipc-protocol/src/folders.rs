@@ -142,14 +142,21 @@ impl Servers {
 pub fn servers(socket: &Path) -> io::Result<Result<Servers, String>> {
     let folder = socket.parent().unwrap_or(Path::new("/"));
     let above = folder.parent().unwrap_or(Path::new("/"));
-    let seen = (Seen::at(above)?, Seen::at(folder)?, Seen::at(socket)?);
-    Ok(judge(seen, Uid::effective().as_raw()))
+    let seen = (Seen::at(folder)?, Seen::at(socket)?);
+    let above = match folder == Path::new(SYSTEM) {
+        true => Some(Seen::at(above)?),
+        false => None,
+    };
+    Ok(judge(above, seen, Uid::effective().as_raw()))
 }
 
-/// Judges a socket, its folder, and the folder above that, for a client of the user `own`.
-fn judge((above, folder, socket): (Seen, Seen, Seen), own: u32) -> Result<Servers, String> {
+/// Judges a folder and the socket in it for a client of the user `own`; for the machine's own folder, also
+/// the one above that.
+fn judge(above: Option<Seen>, (folder, socket): (Seen, Seen), own: u32) -> Result<Servers, String> {
     // Only root puts a name into a folder of root's, so whoever owns it was meant to.
-    let of_root = above.uid == 0 && above.mode & 0o022 == 0 && above.kind == Kind::Folder;
+    let of_root = above.is_some_and(|above| {
+        above.kind == Kind::Folder && above.uid == 0 && above.mode & WRITABLE_BY_OTHERS == 0
+    });
     let servers = Servers {
         own,
         service: of_root.then_some(folder.uid),
@@ -210,28 +217,29 @@ mod tests {
             (folder(OWN, 0o700), link, "is no socket"),
         ];
         for (folder, socket, why) in cases {
-            let refused = judge((TMP, folder, socket), OWN).expect_err(why);
+            let refused = judge(None, (folder, socket), OWN).expect_err(why);
             assert!(refused.contains(why), "{refused}");
         }
     }
 
     #[test]
     fn our_own_daemon_and_roots_are_trusted_and_nobody_elses() {
-        let servers = judge((TMP, folder(OWN, 0o700), socket(OWN)), OWN).expect("ours");
+        let servers = judge(None, (folder(OWN, 0o700), socket(OWN)), OWN).expect("ours");
         assert!(servers.include(OWN) && servers.include(0) && !servers.include(OTHER));
-        let servers = judge((TMP, folder(0, 0o755), socket(0)), OWN).expect("root's");
+        let servers = judge(None, (folder(0, 0o755), socket(0)), OWN).expect("root's");
         assert!(servers.include(0) && !servers.include(OTHER));
     }
 
     #[test]
     fn whoever_root_made_the_machines_folder_for_is_trusted() {
         let service = 200;
-        let servers = judge((RUN, folder(service, 0o750), socket(service)), OWN);
-        let servers = servers.expect("root chose who serves there");
+        let seen = (folder(service, 0o750), socket(service));
+        let servers = judge(Some(RUN), seen, OWN).expect("root chose who serves there");
         assert!(servers.include(service) && !servers.include(OTHER));
-        assert!(judge((TMP, folder(service, 0o750), socket(service)), OWN).is_err());
-        let open = folder(0, 0o777);
-        assert!(judge((open, folder(service, 0o750), socket(service)), OWN).is_err());
+        assert!(judge(None, seen, OWN).is_err(), "it is another folder");
+        for above in [folder(0, 0o777), folder(OTHER, 0o755), TMP] {
+            assert!(judge(Some(above), seen, OWN).is_err(), "{above:?}");
+        }
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl Daemon {
         daemon
     }
 
+    /// Starts a daemon in `world` that cannot serve there, and waits for its end.
+    pub fn refused_in(world: &World) -> Output {
+        Call::start(Self::command(world)).output()
+    }
+
     fn start_with(world: impl Into<Arc<World>>, recorded: bool) -> Self {
         let world = world.into();
         let mut command = Self::command(&world);

@@ -15,7 +15,7 @@ const SETTINGS: &str = "default_model = \"syn\"\n[pool]\ncold_start_workers = 1\
 /// Verbs that change something for everybody.
 const OPERATE: [&[&str]; 9] = [
     &["stop", "all"],
-    &["start", "all"],
+    &["start", "syn"],
     &["restart", "syn"],
     &["scale", "syn", "2"],
     &["pin", "syn"],

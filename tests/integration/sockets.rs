@@ -148,9 +148,8 @@ fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
             daemon.stderr.all()
         );
         // It is known before anybody looks at names, so this holds at every moment.
-        let mut second = Daemon::start_unready(std::sync::Arc::clone(&world));
-        assert_eq!(second.wait().code(), Some(1), "{:?}", second.stderr.all());
-        second.stderr.wait_for("already", 1, PATIENCE);
+        let second = Daemon::refused_in(&world).ended_with(1).stderr;
+        assert!(second.contains("already"), "{second}");
         world.imagepool(&["status"]).succeeded();
         daemon.stderr.wait_for("it is back", number + 1, PATIENCE);
     }
@@ -175,16 +174,14 @@ fn a_runtime_folder_that_others_may_write_to_is_refused_with_what_to_do() {
     let world = World::new(QUICK);
     fs::create_dir(world.runtime_dir()).expect("our own folder");
     fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o777)).expect("ours");
-    let mut daemon = Daemon::start_unready(world);
-    daemon.stderr.wait_for("chmod go-w", 1, PATIENCE);
-    assert_eq!(daemon.wait().code(), Some(1));
+    let refused = Daemon::refused_in(&world).ended_with(1).stderr;
+    assert!(refused.contains("chmod go-w"), "{refused}");
     if geteuid().is_root() {
-        let folder = daemon.world.runtime_dir();
+        let folder = world.runtime_dir();
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("ours");
         chown(&folder, Some(NOBODY), None).expect("root may");
-        let mut daemon = Daemon::start_unready(std::sync::Arc::clone(&daemon.world));
-        daemon.stderr.wait_for("belongs to user 65534", 1, PATIENCE);
-        assert_eq!(daemon.wait().code(), Some(1));
+        let refused = Daemon::refused_in(&world).ended_with(1).stderr;
+        assert!(refused.contains("belongs to user 65534"), "{refused}");
     }
 }
 
