@@ -93,6 +93,10 @@ pub enum FailureKind {
     Internal,
     /// The files of the model are not on this machine, and could not be fetched.
     ModelMissing,
+    /// The files of the model are damaged, not readable or do not fit each other.
+    ModelUnusable,
+    /// The files of the model are still being looked at.
+    ModelUnread,
 }
 
 impl FailureKind {
@@ -107,6 +111,8 @@ impl FailureKind {
             Self::Draining => "draining",
             Self::Stopped => "stopped",
             Self::ModelMissing => "model_missing",
+            Self::ModelUnusable => "model_unusable",
+            Self::ModelUnread => "model_unread",
             Self::LoadRefused => "load_refused",
             Self::ModelBroken => "model_broken",
             Self::Quarantined => "quarantined",
@@ -128,6 +134,7 @@ impl FailureKind {
             | Self::Draining
             | Self::Stopped
             | Self::ModelMissing
+            | Self::ModelUnread
             | Self::LoadRefused
             | Self::ModelBroken => 75,
             Self::DeadlineExceeded => 124,
@@ -138,6 +145,7 @@ impl FailureKind {
             | Self::Cancelled
             | Self::WorkerLost
             | Self::ModelFailed
+            | Self::ModelUnusable
             | Self::Internal => 1,
         }
     }

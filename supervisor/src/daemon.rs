@@ -46,10 +46,11 @@ impl Daemon {
     pub async fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         paths::prepare(&self.runtime_dir, self.socket_mode)?;
         let socket_path = paths::socket(&self.runtime_dir)?;
-        let lock = Lock::take(&self.runtime_dir)?;
+        let lock = Lock::take(&self.runtime_dir).map_err(|error| at(&self.runtime_dir, &error))?;
         sweep(&self.runtime_dir);
         let driver = Driver::new(self.setup)?;
-        let door = Door::open(&socket_path, self.socket_mode, lock)?;
+        let door = Door::open(&socket_path, self.socket_mode, lock)
+            .map_err(|error| at(&socket_path, &error))?;
         let handle = driver.handle();
         let door = tokio::spawn(door.serve(handle.clone(), Operators::new(self.operators)));
         tokio::spawn(heed_signals(handle.clone()));
@@ -84,6 +85,18 @@ impl Daemon {
     }
 }
 
+/// An error with the path that it is about.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    let said = error.to_string();
+    match said.contains(&path.display().to_string()) {
+        true => io::Error::new(error.kind(), said),
+        false => io::Error::new(
+            error.kind(),
+            format!("cannot use {}: {said}", path.display()),
+        ),
+    }
+}
+
 /// Removes what daemons and private pools of this user left when they were killed.
 fn sweep(runtime_dir: &Path) {
     let is_alive = |owner: &str| owner.parse::<Identity>().is_ok_and(Identity::is_alive);
@@ -109,11 +122,12 @@ fn sweep(runtime_dir: &Path) {
     }
 }
 
-/// SIGTERM and SIGINT drain; the second one cancels.
+/// SIGTERM and SIGINT drain; the second one cancels. SIGHUP has the files of all models looked at again.
 async fn heed_signals(handle: Handle) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
     ) else {
         return tracing::error!("Cannot listen for signals.");
     };
@@ -122,6 +136,12 @@ async fn heed_signals(handle: Handle) {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                if handle.reread().await.is_err() {
+                    return; // The loop has ended already.
+                }
+                continue;
+            }
         }
         if handle.drain(cancel).await.is_err() {
             return; // The loop has ended already.

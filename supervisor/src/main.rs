@@ -115,7 +115,9 @@ fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::e
         return Ok(());
     }
     if let Some(path) = &arguments.record {
-        setup = setup.recorded(path)?;
+        setup = setup
+            .recorded(path)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     let daemon = Daemon {
         setup,

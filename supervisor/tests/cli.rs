@@ -67,3 +67,39 @@ fn settings_that_cannot_be_used_are_refused_with_their_place() {
     assert!(stderr.contains("line 2"), "{stderr}");
     assert!(stderr.contains("queue_per_model"), "{stderr}");
 }
+
+#[test]
+fn a_folder_that_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let taken = folder.path().join("taken");
+    std::fs::write(&taken, "").expect("our own folder");
+    let under = taken.join("run").display().to_string();
+    let served = folder.path().join("run");
+    std::fs::create_dir_all(served.join("lock")).expect("our own folder");
+    let lock = served.display().to_string();
+    let record = taken.join("record").display().to_string();
+    let run_in = |more: &[&str]| {
+        let output = run(env!("CARGO_BIN_EXE_supervisor"), more);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (arguments, path) in [
+        (vec!["--runtime-dir", &under], &under),
+        (vec!["--runtime-dir", &lock], &lock),
+        (vec!["--runtime-dir", &lock, "--record", &record], &record),
+    ] {
+        let said = run_in(&arguments);
+        assert!(said.contains(path.as_str()), "{said}");
+    }
+}
+
+#[test]
+fn settings_are_checked_without_a_look_at_any_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("settings.toml");
+    std::fs::write(&file, "[models.mine]\npath = \"/not/mounted\"\n").expect("our own folder");
+    let file = file.display().to_string();
+    let program = env!("CARGO_BIN_EXE_supervisor");
+    let output = run(program, &["--config", &file, "--check-config"]);
+    assert_eq!(output.status.code(), Some(0));
+}

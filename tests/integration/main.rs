@@ -2,6 +2,7 @@
 
 mod affinity;
 mod arithmetic;
+mod broken;
 mod cancel;
 mod cold_start;
 mod demo;

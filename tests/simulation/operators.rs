@@ -2,7 +2,7 @@
 
 use ipc_protocol::ids::{Device, ModelKey, WorkerName};
 use ipc_protocol::units::Mebibytes;
-use pool::{Event, ModelSpec, Registry, Target, Ticket};
+use pool::{Event, Files, ModelSpec, Registry, Target, Ticket};
 
 use crate::dice::Dice;
 use crate::faults::Fault;
@@ -73,7 +73,14 @@ pub(crate) fn changed(registry: &Registry, dice: &mut Dice) -> Registry {
         5 => spec.sizes.max = 16 * dice.from(40, 110) as u32,
         6 => spec.params = "dtype=f16".into(),
         7 => spec.need.activation.base = Mebibytes(dice.from(0, 30)),
-        _ => spec.digest = format!("digest-{}", dice.next()),
+        8 => spec.files = Files::Broken("a file is cut short".into()),
+        _ => {
+            let other = dice.next();
+            spec.digest = format!("digest-{other}");
+            spec.files = Files::Here {
+                stamp: format!("stamp-{other}"),
+            };
+        }
     }
     Registry::new(specs).expect("it was sound before")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Activation, CudaResidency, DeviceLimit, Family, GuidanceRule, ModelSpec, Need, Registry,
+    Activation, CudaResidency, DeviceLimit, Family, Files, GuidanceRule, ModelSpec, Need, Registry,
     Settings, SizeRule,
 };
 
@@ -174,7 +174,12 @@ fn spec(nth: usize, gpus: bool, dice: &mut Dice) -> ModelSpec {
         max_workers: dice.permille(200).then(|| dice.from(1, 3) as u32),
         device: DeviceWish::Auto,
         params: String::new(),
-        missing: dice.permille(10).then(|| "its files are not here".into()),
+        files: match dice.permille(10) {
+            true => Files::Missing("its files are not here".into()),
+            false => Files::Here {
+                stamp: format!("stamp-{nth}"),
+            },
+        },
     }
 }
 

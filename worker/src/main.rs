@@ -10,7 +10,7 @@ use ipc_protocol::ids::Device;
 use ipc_protocol::untrusted::Untrusted;
 use worker::fault::{Fault, complain};
 use worker::leash;
-use worker::manifest;
+use worker::manifest::{self, Digested};
 use worker::pipelines::Settings;
 use worker::pipelines::pocket::Pocket;
 use worker::weights::digest;
@@ -35,6 +35,9 @@ struct Arguments {
     /// Take the folder for this family instead of finding out.
     #[arg(long, value_name = "FAMILY", requires = "inspect")]
     family: Option<String>,
+    /// Read all bytes of the folder's files for their digest, however large they are.
+    #[arg(long, requires = "inspect")]
+    whole: bool,
     /// What the inspected model is to be computed in: f32, bf16 or f16.
     #[arg(long, default_value_t)]
     dtype: Dtype,
@@ -64,7 +67,11 @@ fn main() -> ExitCode {
         // The need is the host's, so it is that of what a processor makes of the wish.
         let settings = Settings::on(Device::Host, wished);
         let family = arguments.family.as_deref();
-        return told(manifest::folder_as_json(folder, family, settings));
+        let digested = match arguments.whole {
+            true => Digested::Always,
+            false => Digested::Quickly,
+        };
+        return told(manifest::folder_as_json(folder, family, settings, digested));
     }
     if let Some(folder) = &arguments.verify {
         return told(verify(folder.as_deref()));

@@ -5,8 +5,9 @@ use crate::pipelines::folder::{self, FluxFiles};
 use crate::pipelines::need::{self, Activation, Need};
 use crate::pipelines::pocket::{self, Pocket};
 use crate::pipelines::sd3::files::Sd3Files;
+use crate::pipelines::stamp::Stamp;
 use crate::pipelines::{Family, Settings, drawing, synthetic};
-use crate::weights::{WeightFile, Weights, digest};
+use crate::weights::{Mark, WeightFile, Weights, digest};
 use ipc_protocol::about::{Group, Rights};
 use serde::Serialize;
 use std::path::Path;
@@ -45,6 +46,21 @@ pub struct Manifest {
     pub draws: Vec<Group>,
     /// Terms and thanks, where its files say so.
     pub rights: Rights,
+    /// What the files of a folder were when they were looked at.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stamp: String,
+    /// The files and folders that the stamp is of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+}
+
+/// Whether the digest of large files is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digested {
+    /// Only where that takes seconds at most.
+    Quickly,
+    /// However long it takes.
+    Always,
 }
 
 /// The manifests of all built-in models as one JSON array.
@@ -68,9 +84,10 @@ pub fn folder_as_json(
     path: &Path,
     family: Option<&str>,
     settings: Settings,
+    digested: Digested,
 ) -> Result<String, Fault> {
     let family = family.map(Family::named).transpose()?;
-    let manifest = of_folder(path, family, settings)?;
+    let manifest = of_folder_digested(path, family, settings, digested)?;
     serde_json::to_string(&manifest).map_err(|error| Fault::Compute(error.to_string()))
 }
 
@@ -85,12 +102,17 @@ pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
             let files = pocket::flux()?;
             let bytes = model.weight_bytes();
             let need = need::flux_need(&files, bytes, settings);
-            flux_manifest("", &files, digest_of(&files.weights()), need)
+            flux_manifest(
+                "",
+                &files,
+                digest_of(&files.weights(), Digested::Always),
+                need,
+            )
         }
         Pocket::Sd3 => {
             let files = pocket::sd3()?;
             let need = need::sd3_need(&files, model.weight_bytes(), settings);
-            sd3_manifest(&files, digest_of(&files.weights()), need)
+            sd3_manifest(&files, digest_of(&files.weights(), Digested::Always), need)
         }
     };
     Ok(Manifest {
@@ -99,7 +121,7 @@ pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
     })
 }
 
-/// A folder of the user's, computed as `settings` say. Weights of less than 1 GiB are digested as well.
+/// A folder of the user's, computed as `settings` say. Weights of less than 1 GiB are digested in any case.
 ///
 /// # Errors
 /// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
@@ -108,24 +130,47 @@ pub fn of_folder(
     family: Option<Family>,
     settings: Settings,
 ) -> Result<Manifest, Fault> {
-    match folder::family(path, family)? {
+    of_folder_digested(path, family, settings, Digested::Quickly)
+}
+
+/// As [`of_folder`], with the digest as `digested` says.
+///
+/// # Errors
+/// As [`of_folder`]; [`Fault::WeightsCorrupt`] for files that change meanwhile.
+pub fn of_folder_digested(
+    path: &Path,
+    family: Option<Family>,
+    settings: Settings,
+    digested: Digested,
+) -> Result<Manifest, Fault> {
+    let (manifest, stamp) = match folder::family(path, family)? {
         Family::Flux => {
             let files = folder::flux(path)?;
+            let stamp = Stamp::of_folder(path, &files.weights());
             let need = need::flux_need(&files, 0, settings);
-            let digest = digest_of(&files.weights());
-            Ok(flux_manifest("", &files, digest, need))
+            let digest = digest_of(&files.weights(), digested);
+            (flux_manifest("", &files, digest, need), stamp)
         }
         Family::Sd35 => {
             let files = Sd3Files::open(path)?;
+            let stamp = Stamp::of_folder(path, &files.weights());
             let need = need::sd3_need(&files, 0, settings);
-            Ok(sd3_manifest(&files, digest_of(&files.weights()), need))
+            let digest = digest_of(&files.weights(), digested);
+            (sd3_manifest(&files, digest, need), stamp)
         }
         Family::Synthetic => {
             let what = "has no weights, so a folder cannot hold one";
             let file = path.display().to_string();
-            Err(Fault::configuration(file, "synthetic", what))
+            return Err(Fault::configuration(file, "synthetic", what));
         }
-    }
+    };
+    // A digest of bytes that were exchanged while they were read is of no file at all.
+    stamp.expect_unchanged()?;
+    Ok(Manifest {
+        stamp: stamp.text(),
+        marks: stamp.marks.into_iter().collect(),
+        ..manifest
+    })
 }
 
 /// The family without weights, at `weights_mb` 0.
@@ -152,6 +197,8 @@ pub fn synthetic() -> Manifest {
         per_thread_mb: 0,
         draws: Vec::new(),
         rights: Rights::default(),
+        stamp: String::new(),
+        marks: Vec::new(),
     }
 }
 
@@ -179,6 +226,8 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, need: Need) -> Ma
         per_thread_mb: need::FLUX_PER_THREAD_MB,
         draws: files.described.lexicon.groups.clone(),
         rights: files.described.rights.clone(),
+        stamp: String::new(),
+        marks: Vec::new(),
     }
 }
 
@@ -208,11 +257,13 @@ fn sd3_manifest(files: &Sd3Files, digest: String, need: Need) -> Manifest {
         per_thread_mb: need::FLUX_PER_THREAD_MB,
         draws: described.lexicon.groups.clone(),
         rights: described.rights.clone(),
+        stamp: String::new(),
+        marks: Vec::new(),
     }
 }
 
 /// SHA-256 of the SHA-256s of the files; empty for those that are so large that it would take minutes.
-fn digest_of(files: &[&Weights]) -> String {
+fn digest_of(files: &[&Weights], digested: Digested) -> String {
     const DIGESTED_BYTES_MAX: usize = 1 << 30;
     let mut parts: Vec<&Arc<WeightFile>> = Vec::new();
     for file in files.iter().flat_map(|part| part.files()) {
@@ -222,7 +273,7 @@ fn digest_of(files: &[&Weights]) -> String {
         }
     }
     let bytes: usize = parts.iter().map(|file| file.bytes().len()).sum();
-    if bytes >= DIGESTED_BYTES_MAX {
+    if digested == Digested::Quickly && bytes >= DIGESTED_BYTES_MAX {
         return String::new();
     }
     let digests = parts.iter().map(|file| digest::of_bytes(file.bytes()));
@@ -252,14 +303,19 @@ mod tests {
     fn a_copy_of_the_embedded_folder_has_the_same_digest() {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
         for model in Pocket::ALL {
-            let copy = of_folder(&assets.join(model.key()), None, Settings::default());
+            let folder = assets.join(model.key());
+            let copy = of_folder(&folder, None, Settings::default());
             let copy = copy.expect("the asset folder is a model");
             let embedded = embedded(model).expect("the embedded files");
             let residency_mb = copy.residency_mb; // the program's pages are not the file's
             let key = String::new();
+            let (stamp, marks) = (copy.stamp.clone(), copy.marks.clone());
+            assert!(!stamp.is_empty() && !marks.is_empty());
             let alike = Manifest {
                 key,
                 residency_mb,
+                stamp,
+                marks,
                 ..embedded
             };
             assert_eq!(alike, copy);

@@ -158,14 +158,15 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
     let source = source(&welcome.source)?;
     let mut said = 0;
     let settings = Settings::on(welcome.device, welcome.arithmetic);
-    pipelines::load_with(&source, welcome.device, settings, &mut |fraction| {
+    let mut tell = |fraction: f32| {
         let permille = (fraction.clamp(0.0, 1.0) * 1000.0) as u16;
         if permille > said {
             said = permille;
             voice.say(&FromWorker::Loading { permille });
         }
-    })
-    .map_err(Fault::while_loading)
+    };
+    let (device, known) = (welcome.device, &welcome.stamp);
+    pipelines::load_known(&source, known, device, settings, &mut tell).map_err(Fault::while_loading)
 }
 
 /// The wire's word for a model, as the pipelines know it.

@@ -16,12 +16,14 @@ mod file;
 mod gguf;
 mod header;
 mod kind;
+mod mark;
 mod matrix;
 mod naming;
 mod recipe;
 mod section;
 
 pub use file::{WeightFile, open_regular};
+pub use mark::Mark;
 pub use matrix::{Matrix, Products};
 pub use naming::Part;
 pub use section::{Meter, Section};

@@ -147,6 +147,9 @@ pub struct Welcome {
     pub arithmetic: Arithmetic,
     /// How the segment on descriptor 1 is laid out.
     pub geometry: Geometry,
+    /// What the files of the folder were when they were looked at, as `--inspect` printed it; a worker that
+    /// finds others gives up. Empty: not known.
+    pub stamp: String,
 }
 
 /// Where a model comes from.

@@ -325,6 +325,7 @@ fn welcome(source: ModelSource) -> ToWorker {
             preview_bytes: 768,
             picture_bytes: 196_608,
         },
+        stamp: "5a".into(),
     })
 }
 

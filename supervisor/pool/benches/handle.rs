@@ -55,7 +55,7 @@ fn spec(nth: u64) -> ModelSpec {
         max_workers: None,
         device: DeviceWish::Auto,
         params: String::new(),
-        missing: None,
+        files: pool::Files::default(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::parameters::resolve;
 use crate::pool::Pool;
 use crate::quarantine::Fingerprint;
 use crate::queue::Place;
+use crate::registry::Files;
 use crate::room::{Room, Shortage};
 use crate::turn::Turn;
 
@@ -86,6 +87,7 @@ impl Pool {
         let id = self
             .find_model(name)
             .ok_or_else(|| self.unknown_model(name))?;
+        self.check_files(now, id)?;
         let parameters = resolve(&self.model(id).spec, &self.settings, request, entropy)?;
         self.check_device(id, request.device)?;
         self.check_state(now, id, &parameters)?;
@@ -193,6 +195,16 @@ impl Pool {
                 Field::Device,
                 format!("{} cannot run on {place}", spec.key),
             )),
+        }
+    }
+
+    /// What a model allows is known from its files: where these cannot be read, nothing can be said of
+    /// a request.
+    fn check_files(&self, now: Moment, id: ModelId) -> Result<(), Failure> {
+        match &self.model(id).spec.files {
+            Files::Unread | Files::Broken(_) if self.phase.refuses() => Err(draining()),
+            Files::Unread | Files::Broken(_) => self.refusal(id, now).map_or(Ok(()), Err),
+            Files::Here { .. } | Files::Missing(_) => Ok(()),
         }
     }
 

@@ -150,7 +150,8 @@ impl Pool {
             if model.queue.is_empty() || self.live(model).next().is_some() {
                 continue;
             }
-            let Some(failure) = self.refusal(id, turn.now) else {
+            // What comes of a look at the files decides about the jobs that wait.
+            let Some(failure) = self.refusal(id, turn.now).filter(is_settled) else {
                 continue;
             };
             for job in self.model(id).queue.iter().collect::<Vec<_>>() {
@@ -180,6 +181,14 @@ impl Pool {
                 FailureKind::ModelMissing,
                 format!("{key} cannot be loaded: {why}"),
             )),
+            Standing::Broken(why) => Some(Failure::new(
+                FailureKind::ModelUnusable,
+                format!("{key} cannot be loaded: {why}"),
+            )),
+            Standing::Unread => Some(Failure::new(
+                FailureKind::ModelUnread,
+                format!("the files of {key} are being looked at"),
+            )),
             Standing::Stopped => Some(Failure::new(
                 FailureKind::Stopped,
                 format!("{key} is stopped"),
@@ -208,6 +217,11 @@ impl Pool {
             Standing::Tried(Verdict::Go | Verdict::Probe | Verdict::BackOff(_)) => None,
         }
     }
+}
+
+/// Whether a refusal stands: a look at a model's files is still to end.
+pub(crate) fn is_settled(failure: &Failure) -> bool {
+    failure.kind != FailureKind::ModelUnread
 }
 
 /// The answer of a job like one that killed its workers.

@@ -4,7 +4,7 @@ use ipc_protocol::ids::Generation;
 
 use crate::model::Model;
 use crate::pool::Pool;
-use crate::registry::{ModelSpec, Registry};
+use crate::registry::{Files, ModelSpec, Registry};
 use crate::turn::Turn;
 
 impl Pool {
@@ -50,11 +50,23 @@ impl Pool {
     }
 }
 
+/// Whether two looks found the same files. A digest may be known later than the files are.
+fn same_files(old: &ModelSpec, new: &ModelSpec) -> bool {
+    match (&old.files, &new.files) {
+        (Files::Here { stamp: old }, Files::Here { stamp: new })
+            if !old.is_empty() && !new.is_empty() =>
+        {
+            old == new
+        }
+        (one, other) => one == other && old.digest == new.digest,
+    }
+}
+
 /// A worker made for `old` cannot go on for `new`.
 fn needs_new_workers(old: &ModelSpec, new: &ModelSpec) -> bool {
     old.family != new.family
         || old.need != new.need
-        || old.digest != new.digest
+        || !same_files(old, new)
         || old.params != new.params
         || old.device != new.device
         || old.sizes.max < new.sizes.max

@@ -119,7 +119,10 @@ impl Pool {
                 ));
             }
             Standing::Stopped => return Some(format!("{key} is stopped")),
-            Standing::Missing(why) => return Some(format!("{key}: {why}")),
+            Standing::Missing(why) | Standing::Broken(why) => {
+                return Some(format!("{key}: {why}"));
+            }
+            Standing::Unread => return Some(format!("the files of {key} are being looked at")),
             Standing::Retired => return Some(format!("{key} is no longer offered")),
         }
         let most = model.most(&self.settings);

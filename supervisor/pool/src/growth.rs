@@ -103,6 +103,8 @@ impl Pool {
             Standing::Tried(Verdict::BackOff(_) | Verdict::Cool(_) | Verdict::Open(..))
             | Standing::Retired
             | Standing::Missing(_)
+            | Standing::Broken(_)
+            | Standing::Unread
             | Standing::Stopped => return None,
         };
         let most = model.most(&self.settings);

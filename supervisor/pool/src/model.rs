@@ -12,7 +12,7 @@ use crate::event::Footprint;
 use crate::job::Attempt;
 use crate::moment::Moment;
 use crate::queue::Queue;
-use crate::registry::ModelSpec;
+use crate::registry::{Files, ModelSpec};
 use crate::restart::{Record, Verdict};
 use crate::settings::{Patience, Settings};
 
@@ -82,6 +82,8 @@ pub(crate) struct Pace {
 pub(crate) enum Standing<'a> {
     Retired,
     Missing(&'a str),
+    Broken(&'a str),
+    Unread,
     Stopped,
     Tried(Verdict<'a>),
 }
@@ -115,8 +117,11 @@ impl Model {
         if self.retired {
             return Standing::Retired;
         }
-        if let Some(why) = &self.spec.missing {
-            return Standing::Missing(why);
+        match &self.spec.files {
+            Files::Missing(why) => return Standing::Missing(why),
+            Files::Broken(why) => return Standing::Broken(why),
+            Files::Unread => return Standing::Unread,
+            Files::Here { .. } => {}
         }
         if self.stopped {
             return Standing::Stopped;
@@ -135,7 +140,7 @@ impl Model {
 
     /// Workers it keeps whatever the load is: one for each of the first slots that no operator holds.
     pub(crate) fn floor(&self, settings: &Settings) -> usize {
-        if self.retired || self.stopped || self.spec.missing.is_some() {
+        if self.retired || self.stopped || !self.spec.files.are_here() {
             return 0;
         }
         let least = self.spec.min_workers.unwrap_or(settings.min_workers);

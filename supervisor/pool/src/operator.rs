@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipc_protocol::ids::{DeviceWish, Generation, WorkerName};
 
 use crate::action::StopReason;
+use crate::aftermath::is_settled;
 use crate::event::{Target, Ticket};
 use crate::model::{Model, ModelId};
 use crate::pool::Pool;
@@ -303,6 +304,9 @@ impl Pool {
             return true;
         }
         if let Some(failure) = self.refusal(id, turn.now) {
+            if !is_settled(&failure) {
+                return false;
+            }
             order.error(name, &failure.message);
             return true;
         }

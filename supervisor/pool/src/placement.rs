@@ -84,6 +84,8 @@ impl Pool {
             Standing::Tried(Verdict::BackOff(_) | Verdict::Cool(_) | Verdict::Open(..))
             | Standing::Retired
             | Standing::Missing(_)
+            | Standing::Broken(_)
+            | Standing::Unread
             | Standing::Stopped => return None,
         }
         if self.live(model).next().is_none() {
@@ -154,6 +156,8 @@ impl Pool {
             Standing::Tried(Verdict::Open(..))
             | Standing::Retired
             | Standing::Missing(_)
+            | Standing::Broken(_)
+            | Standing::Unread
             | Standing::Stopped => 0,
         };
         let idle = self

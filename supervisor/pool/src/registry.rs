@@ -46,8 +46,42 @@ pub struct ModelSpec {
     pub device: DeviceWish,
     /// Handed to the worker; means nothing to the pool.
     pub params: String,
-    /// Why it cannot be used now, e.g. files that are not there.
-    pub missing: Option<String>,
+    /// Whether its files can be used.
+    pub files: Files,
+}
+
+/// Whether the files of a model can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Files {
+    /// They can. The stamp changes when the files do; a worker that loaded others is outdated.
+    Here {
+        /// What the files were when they were looked at; empty where they never change.
+        stamp: String,
+    },
+    /// They are being looked at. It does not stay so: the look has a deadline.
+    Unread,
+    /// They are not on this machine, for this reason.
+    Missing(String),
+    /// They are here, or should be, and cannot be used, for this reason.
+    Broken(String),
+}
+
+impl Files {
+    /// Whether workers can load them.
+    pub fn are_here(&self) -> bool {
+        match self {
+            Self::Here { .. } => true,
+            Self::Unread | Self::Missing(_) | Self::Broken(_) => false,
+        }
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::Here {
+            stamp: String::new(),
+        }
+    }
 }
 
 /// The code that can run a model.

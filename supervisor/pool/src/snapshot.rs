@@ -102,6 +102,9 @@ impl Pool {
     fn model_word(&self, model: &Model, now: Moment) -> &'static str {
         match model.standing(now) {
             Standing::Retired | Standing::Missing(_) => "missing",
+            Standing::Broken(_) => "broken",
+            // Nothing of it is in memory; its line says that its files are being looked at.
+            Standing::Unread => "cold",
             // The line of `status` says that an operator stopped it; nothing of it is in memory.
             Standing::Stopped => "cold",
             Standing::Tried(Verdict::Open(..)) => "broken",
@@ -165,6 +168,8 @@ fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
     match model.standing(now) {
         Standing::Retired => (WorkerState::Exited, "No longer offered".into()),
         Standing::Missing(why) => (WorkerState::Stopped, format!("Not started: {why}")),
+        Standing::Broken(why) => (WorkerState::Fatal, format!("Cannot be loaded: {why}")),
+        Standing::Unread => (WorkerState::Stopped, "Looking at its files".into()),
         Standing::Stopped => (WorkerState::Stopped, "Stopped by operator".into()),
         Standing::Tried(Verdict::Open(until, failures)) => {
             let left = seconds(until);

@@ -52,7 +52,7 @@ fn spec() -> ModelSpec {
         max_workers: Some(1),
         device: DeviceWish::Auto,
         params: String::new(),
-        missing: None,
+        files: crate::Files::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ipc_protocol::about::Work;
 use ipc_protocol::units::Mebibytes;
-use pool::ModelSpec;
+use pool::{Files, ModelSpec};
 use serde_json::json;
 
 use super::args::Models;
@@ -11,7 +11,8 @@ use super::{CommandError, fetch, say, verify};
 use crate::config::served::Served;
 use crate::config::{self, Config, paths};
 use crate::driver::library::Wish;
-use crate::driver::offer;
+use crate::driver::offer::{self, Depth};
+use crate::hub::looks::Looks;
 use crate::hub::source::Release;
 use crate::process::programs;
 
@@ -151,7 +152,12 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
 /// What the pool would know of a model; a sentence where that cannot be known.
 fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
-    offer::model(config, &worker, key)
+    let looks = Looks::in_folder(paths::default_cache_dir().as_deref());
+    let (spec, served) = offer::model(config, &worker, &looks, key, Depth::Quick)?;
+    match spec.files {
+        Files::Broken(why) => Err(why),
+        Files::Here { .. } | Files::Unread | Files::Missing(_) => Ok((spec, served)),
+    }
 }
 
 /// What a picture of the default size takes.

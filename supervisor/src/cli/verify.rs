@@ -97,7 +97,7 @@ fn folder(
     let worker = worker()?;
     let name = path.display().to_string();
     // What a folder holds does not depend on how it is computed.
-    let looked = spawn::inspect(&worker, path, family, Arithmetic::default());
+    let looked = spawn::inspect(&worker, path, family, Arithmetic::default(), false);
     let structure = match looked.map_err(unasked)? {
         Ok(_) => Verdict::Good,
         Err(why) => Verdict::Bad(why),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::bounds;
 use super::operators::Operator;
 
 /// The whole file; what is absent has its default.
@@ -110,6 +111,7 @@ pub struct Pool {
     pub grow_after_seconds: f64,
     pub idle_seconds: f64,
     pub queue_per_model: u64,
+    pub queue_total: u64,
     pub drain_seconds: f64,
     pub max_attempts: u32,
     pub max_overtakes: u32,
@@ -128,6 +130,7 @@ impl Default for Pool {
             grow_after_seconds: settings.grow_after.as_secs_f64(),
             idle_seconds: settings.idle.as_secs_f64(),
             queue_per_model: settings.queue_per_model as u64,
+            queue_total: settings.queue_total as u64,
             drain_seconds: settings.drain.as_secs_f64(),
             max_attempts: settings.max_attempts,
             max_overtakes: settings.max_overtakes,
@@ -238,15 +241,36 @@ impl Default for Synthetic {
     }
 }
 
-/// Reads TOML; the error is a sentence with the line, and for an unknown key the nearest known one.
+/// Reads TOML and checks every value by itself; the error is a sentence with the line or the setting, and for
+/// an unknown key the nearest known one.
 pub fn parse(text: &str) -> Result<File, String> {
-    toml::from_str(text).map_err(|error| {
-        let place = error
-            .span()
-            .map(|span| format!("line {}: ", text[..span.start].matches('\n').count() + 1))
-            .unwrap_or_default();
+    let table: toml::Table = toml::from_str(text).map_err(|error| {
+        let (place, line) = place(text, &error);
+        // What is not TOML may be a number that TOML cannot hold: the line says of which setting.
+        match line {
+            "" => format!("{place}{}", error.message()),
+            line => format!("{place}{line}: {}", error.message()),
+        }
+    })?;
+    bounds::check(&table)?;
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let (place, _) = place(text, &error);
         format!("{place}{}", with_nearest(error.message()))
     })
+}
+
+/// Where an error is: `line N: `, and the line itself as far as it is worth repeating.
+fn place<'a>(text: &'a str, error: &toml::de::Error) -> (String, &'a str) {
+    let Some(span) = error.span() else {
+        return (String::new(), "");
+    };
+    let number = text[..span.start].matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    let end = line
+        .char_indices()
+        .nth(80)
+        .map_or(line.len(), |(end, _)| end);
+    (format!("line {}: ", number + 1), &line[..end])
 }
 
 /// serde names an unknown key and then the known ones, each in backticks: keep the first and say which

@@ -1,11 +1,13 @@
 //! From a file to checked settings.
 //!
 //! - [`mod@file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
+//! - [`bounds`] are the values that each setting may have
 //! - [`models`] are the built-in models and how a `[models.KEY]` section changes or adds one
 //! - [`served`] is what the pool and the hands know of each
 //! - [`operators`] are the users that may operate the pool
 //! - [`paths`] are the folders a daemon works in
 
+pub mod bounds;
 pub mod file;
 pub mod models;
 pub mod operators;
@@ -111,45 +113,24 @@ pub fn parse(text: &str) -> Result<Config, String> {
     })
 }
 
-/// Turns what was written into what holds; the error names the key.
+/// Turns what was written into what holds. Each value was checked by itself; here are those that have to
+/// fit each other. The error names both.
 fn check(file: File) -> Result<Config, String> {
-    let seconds = |key: &str, value: f64| {
-        Duration::try_from_secs_f64(value).map_err(|_| format!("{key} = {value} is no duration"))
-    };
-    let within = |key: &str, value: u64, least: u64, most: u64| {
-        (least..=most)
-            .contains(&value)
-            .then_some(value)
-            .ok_or_else(|| format!("{key} = {value} must lie between {least} and {most}"))
-    };
-    let limit_percent = within("memory.limit_percent", file.memory.limit_percent, 1, 100)?;
+    fits_together(&file)?;
+    let seconds = Duration::from_secs_f64;
     let pool = pool::Settings {
         default_model: file.default_model,
-        cold_start_workers: within(
-            "pool.cold_start_workers",
-            file.pool.cold_start_workers.into(),
-            1,
-            64,
-        )? as u32,
-        max_workers_per_model: within(
-            "pool.max_workers_per_model",
-            file.pool.max_workers_per_model.into(),
-            1,
-            64,
-        )? as u32,
+        cold_start_workers: file.pool.cold_start_workers,
+        max_workers_per_model: file.pool.max_workers_per_model,
         min_workers: file.pool.min_workers,
-        grow_after: seconds("pool.grow_after_seconds", file.pool.grow_after_seconds)?,
-        idle: seconds("pool.idle_seconds", file.pool.idle_seconds)?,
-        queue_per_model: within(
-            "pool.queue_per_model",
-            file.pool.queue_per_model,
-            1,
-            100_000,
-        )? as usize,
-        drain: seconds("pool.drain_seconds", file.pool.drain_seconds)?,
-        max_attempts: within("pool.max_attempts", file.pool.max_attempts.into(), 1, 10)? as u32,
+        grow_after: seconds(file.pool.grow_after_seconds),
+        idle: seconds(file.pool.idle_seconds),
+        queue_per_model: file.pool.queue_per_model as usize,
+        queue_total: file.pool.queue_total as usize,
+        drain: seconds(file.pool.drain_seconds),
+        max_attempts: file.pool.max_attempts,
         max_overtakes: file.pool.max_overtakes,
-        max_overtake: seconds("pool.max_overtake_seconds", file.pool.max_overtake_seconds)?,
+        max_overtake: seconds(file.pool.max_overtake_seconds),
         fifo: file.pool.fifo,
         prompt_bytes: file.limits.prompt_bytes,
         max_pixels: file.limits.max_pixels,
@@ -163,36 +144,48 @@ fn check(file: File) -> Result<Config, String> {
         },
         socket_mode: mode(&file.socket.mode)?,
         operators: operators::uids(&file.socket.operators)?,
-        limit_percent,
+        limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         file: None,
         text: String::new(),
-        hub: hub(file.hub)?,
+        hub: Hub {
+            offline: file.hub.offline,
+            endpoint: file.hub.endpoint,
+            folder: file.hub.folder,
+            patience: seconds(file.hub.patience_seconds),
+        },
         models: file.models,
     })
 }
 
-/// A hub that can be asked.
-fn hub(hub: file::Hub) -> Result<Hub, String> {
-    if let Some(endpoint) = &hub.endpoint {
-        let rest = endpoint
-            .strip_prefix("https://")
-            .or_else(|| endpoint.strip_prefix("http://"));
-        // A name or a password in it would end up in messages; the token has a place of its own.
-        if rest.is_none_or(|rest| rest.is_empty() || rest.contains('@')) {
-            return Err("hub.endpoint must be a plain http:// or https:// address".into());
+/// Checks settings against each other.
+fn fits_together(file: &File) -> Result<(), String> {
+    let (least, most) = (file.pool.min_workers, file.pool.max_workers_per_model);
+    if least > most {
+        return Err(format!(
+            "pool.min_workers = {least} is not possible with pool.max_workers_per_model = {most}: use 0 to {most}"
+        ));
+    }
+    for (key, model) in &file.models {
+        let most = model.max_workers.unwrap_or(most);
+        let (name, least) = match model.min_workers {
+            Some(least) => (format!("models.{key}.min_workers"), least),
+            None => ("pool.min_workers".to_owned(), least),
+        };
+        if least > most {
+            return Err(format!(
+                "{name} = {least} is not possible: {key} may have {most} workers at most, so use 0 to {most}"
+            ));
         }
     }
-    let patience = Duration::try_from_secs_f64(hub.patience_seconds)
-        .ok()
-        .filter(|patience| !patience.is_zero())
-        .ok_or("hub.patience_seconds must be above 0")?;
-    Ok(Hub {
-        offline: hub.offline,
-        endpoint: hub.endpoint,
-        folder: hub.folder,
-        patience,
-    })
+    if !models::is_name(&file.models, &file.default_model) {
+        let known = models::keys(&file.models).join(", ");
+        return Err(format!(
+            "default_model = {:?} is not the name of a model: use one of {known}",
+            file.default_model
+        ));
+    }
+    Ok(())
 }
 
 /// An octal mode for the door's socket: its own user, and its group where that is wanted.
@@ -201,7 +194,7 @@ fn mode(text: &str) -> Result<u32, String> {
         "0600" => Ok(0o600),
         "0660" => Ok(0o660),
         _ => Err(format!(
-            "socket.mode = {text:?} must be \"0600\" or \"0660\""
+            "socket.mode = {text:?} is not a known word: use 0600 or 0660"
         )),
     }
 }
@@ -251,20 +244,27 @@ mod tests {
             assert!(error.contains("hub.endpoint"), "{error}");
             assert!(!error.contains("word"), "{error}");
         }
-        let error = checked("[hub]\npatience_seconds = 0").expect_err("no patience");
-        assert!(error.contains("hub.patience_seconds"), "{error}");
     }
 
     #[test]
-    fn a_value_out_of_range_names_its_key() {
-        let parsed = file::parse("[memory]\nlimit_percent = 101").expect("valid TOML");
-        let error = check(parsed).expect_err("over 100 %");
-        assert!(error.contains("memory.limit_percent"), "{error}");
-        let parsed = file::parse("[socket]\nmode = \"0777\"").expect("valid TOML");
-        assert!(
-            check(parsed)
-                .expect_err("open to all")
-                .contains("socket.mode")
-        );
+    fn settings_that_do_not_fit_each_other_are_refused_with_both() {
+        for (text, what) in [
+            ("[pool]\nmin_workers = 5", "pool.max_workers_per_model = 4"),
+            (
+                "[pool]\nmin_workers = 2\n[models.flux-schnell]\nmax_workers = 1",
+                "flux-schnell may have 1",
+            ),
+            (
+                "[models.flux-schnell]\nmin_workers = 5",
+                "models.flux-schnell.min_workers = 5",
+            ),
+            ("default_model = \"fluxx\"", "default_model = \"fluxx\""),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(what) && error.contains("use "), "{error}");
+        }
+        parse("[models.flux-schnell]\nmin_workers = 5\nmax_workers = 5").expect("five of five");
+        parse("default_model = \"black-forest-labs/FLUX.1-schnell\"").expect("an alias");
+        parse("default_model = \"own\"\n[models.own]\npath = \"/srv/own\"").expect("one's own");
     }
 }

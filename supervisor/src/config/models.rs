@@ -9,14 +9,14 @@ use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::units::Mebibytes;
-use pool::{Family, ModelSpec, Registry};
+use pool::{Family, Files, ModelSpec, Registry};
 
 use super::file::{Model, Synthetic};
-use super::served::{Catalogue, Served, absent, from_facts};
-use crate::facts::FolderFacts;
+use super::served::{Catalogue, Served, absent, aliases, from_facts};
+use crate::facts::{FolderFacts, Look};
 
-/// Looks at a folder of weights of a family, to be computed so; the error is a sentence that names the file.
-pub type Inspect<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Result<FolderFacts, String>;
+/// Looks at a folder of weights of a family, to be computed so.
+pub type LookAt<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Look;
 
 /// The folder a model was fetched to and the digest of what came, if it was fetched; the error is a
 /// sentence about its section.
@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     /// Models inside the worker program, by key.
     pub built_in: BTreeMap<String, FolderFacts>,
     /// Looks at folders.
-    pub inspect: Inspect<'a>,
+    pub look: LookAt<'a>,
     /// Knows what was fetched.
     pub fetched: Fetched<'a>,
     /// Threads of a worker whose section names no number.
@@ -42,6 +42,12 @@ pub fn keys(sections: &BTreeMap<String, Model>) -> Vec<String> {
     let own = sections.keys().map(String::as_str);
     let own = own.filter(|key| !ALWAYS.contains(key));
     ALWAYS.into_iter().chain(own).map(str::to_owned).collect()
+}
+
+/// Whether a model of these settings has that key or alias.
+pub fn is_name(sections: &BTreeMap<String, Model>, name: &str) -> bool {
+    let called = |key: &String| key == name || aliases(key).iter().any(|alias| alias == name);
+    keys(sections).iter().any(called)
 }
 
 /// The registry for the pool and the catalogue for the hands.
@@ -109,79 +115,89 @@ fn word<T: FromStr<Err = String> + Default>(name: &str, said: Option<&str>) -> R
 fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Served), String> {
     let key = ModelKey::new(key)?;
     let arithmetic = arithmetic(section)?;
-    let (source, found) = match (&section.path, section.family.as_deref()) {
-        (None, Some("synthetic")) => synthetic(section.params.unwrap_or_default(), facts)?,
-        (Some(path), family) => folder(path, family, arithmetic, facts)?,
+    let threads = threads(section, facts);
+    let here = |source, found| Ok(from_facts(key.clone(), source, found, threads, arithmetic));
+    if section.params.is_some() && section.family.as_deref() != Some("synthetic") {
+        return Err("params mean nothing to a model that is not of family \"synthetic\"".into());
+    }
+    let (family, found) = match (&section.path, section.family.as_deref()) {
+        (None, Some("synthetic")) => {
+            let (source, found) = synthetic(section.params.unwrap_or_default(), facts)?;
+            return here(source, found);
+        }
+        (Some(_), Some("synthetic")) => {
+            return Err("family \"synthetic\" has no weights, so it has no path".into());
+        }
+        (Some(path), family) => (guess(&key, family), folder(path, family, arithmetic, facts)),
         (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
-            ("flux-schnell", _) => match fetched(&key, section, Family::Flux, facts)? {
-                Ok(found) => found,
-                Err(why) => return Ok(absent(key, Family::Flux, arithmetic, why)),
-            },
-            ("sd3.5-turbo", _) => match fetched(&key, section, Family::Sd3, facts)? {
-                Ok(found) => found,
-                Err(why) => return Ok(absent(key, Family::Sd3, arithmetic, why)),
-            },
+            ("flux-schnell", _) => (Family::Flux, fetched(&key, section, Family::Flux, facts)?),
+            ("sd3.5-turbo", _) => (Family::Sd3, fetched(&key, section, Family::Sd3, facts)?),
             // The table knows it in f32 with its encoders kept, which is the most that it can need.
-            (_, Some(found)) => (
-                ModelSource::Embedded {
+            (_, Some(found)) => {
+                let source = ModelSource::Embedded {
                     key: key.to_string(),
-                },
-                found.clone(),
-            ),
+                };
+                return here(source, found.clone());
+            }
             (_, None) => return Err("a model of one's own needs a family or a path".into()),
         },
-        (None, Some(family @ ("flux" | "sd3"))) => {
-            return Err(format!("family {family:?} needs a path"));
-        }
-        (None, Some(family)) => {
-            return Err(format!("{family:?} is not one of flux, sd3, synthetic"));
-        }
+        (None, Some(family)) => return Err(format!("family {family:?} needs a path")),
     };
-    let threads = threads(section, facts);
-    Ok(from_facts(key, source, found, threads, arithmetic))
+    match found {
+        Ok((source, found)) => here(source, found),
+        Err(files) => Ok(absent(key, family, arithmetic, files)),
+    }
 }
 
-/// What a fetch has brought, or why it cannot be used. Nobody wrote that folder into the settings, so
-/// what is wrong with it is no reason to refuse them.
+/// The family of a folder that nobody has looked into: the one that is named, else the likeliest.
+fn guess(key: &ModelKey, named: Option<&str>) -> Family {
+    match (named, key.as_str()) {
+        (Some("sd3"), _) | (None, "sd3.5-turbo" | "pocket-sd3") => Family::Sd3,
+        _ => Family::Flux,
+    }
+}
+
+/// What was found of a model's files, or why they cannot be used: that depends on the disk, so it is no
+/// reason to refuse the settings.
+type Found = Result<(ModelSource, FolderFacts), Files>;
+
+/// What a fetch has brought.
 fn fetched(
     key: &ModelKey,
     section: &Model,
     family: Family,
     facts: &Facts<'_>,
-) -> Result<Result<(ModelSource, FolderFacts), String>, String> {
+) -> Result<Found, String> {
     Ok(match (facts.fetched)(key.as_str(), section)? {
         Some((path, digest)) => {
             let found = folder(&path, Some(family.word()), arithmetic(section)?, facts);
-            let found = found.map(|(source, facts)| (source, FolderFacts { digest, ..facts }));
-            found.map_err(|why| {
-                format!("its fetched files cannot be used: {why}; `imagepool models verify {key}` checks them")
-            })
+            match found {
+                Ok((source, facts)) => Ok((source, FolderFacts { digest, ..facts })),
+                Err(Files::Broken(why)) => Err(Files::Broken(format!(
+                    "its fetched files cannot be used: {why}; `imagepool models verify {key}` checks them"
+                ))),
+                Err(other) => Err(other),
+            }
         }
-        None => Err(format!(
+        None => Err(Files::Missing(format!(
             "its files are not on this machine: `imagepool models fetch {key}` fetches them, or set path in \
              [models.{key}]"
-        )),
+        ))),
     })
 }
 
-fn folder(
-    path: &Path,
-    family: Option<&str>,
-    arithmetic: Arithmetic,
-    facts: &Facts<'_>,
-) -> Result<(ModelSource, FolderFacts), String> {
-    let path = path
-        .canonicalize()
-        .map_err(|error| format!("path = {}: {error}", path.display()))?;
-    let found = (facts.inspect)(&path, family, arithmetic)?;
-    let source = ModelSource::Folder {
-        path: path
-            .to_str()
-            .ok_or_else(|| format!("path = {} is not UTF-8", path.display()))?
-            .to_owned(),
-        family: Some(found.family.word().to_owned()),
-    };
-    Ok((source, found))
+fn folder(path: &Path, family: Option<&str>, arithmetic: Arithmetic, facts: &Facts<'_>) -> Found {
+    match (facts.look)(path, family, arithmetic) {
+        Look::Seen { folder, found } => {
+            let source = ModelSource::Folder {
+                path: folder,
+                family: Some(found.family.word().to_owned()),
+            };
+            Ok((source, *found))
+        }
+        Look::Unread => Err(Files::Unread),
+        Look::Broken(why) => Err(Files::Broken(why)),
+    }
 }
 
 fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, FolderFacts), String> {
@@ -239,11 +255,18 @@ mod tests {
         ]);
         let facts = Facts {
             built_in,
-            inspect: &|path, _, _| Err(format!("nothing to see in {}", path.display())),
+            look: &|path, _, _| Look::Broken(format!("nothing to see in {}", path.display())),
             fetched: &|_, _| Ok(None),
             threads: 1,
         };
         build(&file.models, &facts)
+    }
+
+    fn seen(found: FolderFacts) -> Look {
+        Look::Seen {
+            folder: "/where/it/is".into(),
+            found: Box::new(found),
+        }
     }
 
     fn small() -> FolderFacts {
@@ -262,6 +285,8 @@ mod tests {
             digest: "d".into(),
             draws: Vec::new(),
             rights: Rights::default(),
+            stamp: String::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -282,9 +307,9 @@ mod tests {
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
         let facts = Facts {
             built_in,
-            inspect: &|_, family, _| {
+            look: &|_, family, _| {
                 assert_eq!(family, Some("flux"));
-                Ok(small())
+                seen(small())
             },
             fetched: &|key, _| {
                 Ok((key == "flux-schnell").then(|| (here.path().to_owned(), "d2".into())))
@@ -301,28 +326,28 @@ mod tests {
         assert!(
             registry
                 .find("flux-schnell")
-                .is_some_and(|spec| spec.missing.is_none())
+                .is_some_and(|spec| spec.files.are_here())
         );
-        let missing = registry
-            .find("sd3.5-turbo")
-            .and_then(|spec| spec.missing.clone());
-        assert!(missing.is_some_and(|why| why.contains("imagepool models fetch sd3.5-turbo")));
+        let missing = registry.find("sd3.5-turbo").map(|spec| spec.files.clone());
+        let command = "imagepool models fetch sd3.5-turbo";
+        assert!(matches!(missing, Some(Files::Missing(why)) if why.contains(command)));
     }
 
     #[test]
-    fn a_fetched_model_that_cannot_be_read_is_missing_and_the_others_are_offered() {
+    fn a_fetched_model_that_cannot_be_read_is_broken_and_the_others_are_offered() {
         let file = super::super::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            inspect: &|_, _, _| Err("ae.safetensors is cut short".into()),
+            look: &|_, _, _| Look::Broken("ae.safetensors is cut short".into()),
             fetched: &|_, _| Ok(Some((here.path().to_owned(), "d2".into()))),
             threads: 1,
         };
         let (registry, _) = build(&file.models, &facts).expect("the settings are good");
-        let missing = |key| registry.find(key).and_then(|spec| spec.missing.clone());
-        assert!(missing("sd3.5-turbo").is_some_and(|why| why.contains("ae.safetensors")));
-        assert_eq!(missing("pocket-flux"), None);
+        let files = |key| registry.find(key).map(|spec| spec.files.clone());
+        let cut = "ae.safetensors is cut short";
+        assert!(matches!(files("sd3.5-turbo"), Some(Files::Broken(why)) if why.contains(cut)));
+        assert!(files("pocket-flux").is_some_and(|files| files.are_here()));
     }
 
     /// The digests by which the pool knows synthetic models with these `params`, in order.
@@ -363,11 +388,12 @@ mod tests {
         let file = super::super::file::parse(&text).expect("three folders");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            inspect: &|_, _, _| {
-                Ok(FolderFacts {
+            look: &|path, _, _| Look::Seen {
+                folder: path.display().to_string(),
+                found: Box::new(FolderFacts {
                     digest: String::new(),
                     ..small()
-                })
+                }),
             },
             fetched: &|_, _| Ok(None),
             threads: 1,
@@ -393,9 +419,9 @@ mod tests {
         };
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            inspect: &|_, _, arithmetic| {
+            look: &|_, _, arithmetic| {
                 assert_eq!(arithmetic, wanted);
-                Ok(small())
+                seen(small())
             },
             fetched: &|_, _| Ok(None),
             threads: 1,
@@ -411,10 +437,12 @@ mod tests {
     #[test]
     fn a_word_that_is_no_arithmetic_is_refused_by_section_and_setting() {
         let error = built("[models.pocket-flux]\ndtype = \"f64\"").expect_err("no such dtype");
-        let sentence = "[models.pocket-flux]: dtype: \"f64\" is not one of f32, bf16, f16";
+        let sentence =
+            "models.pocket-flux.dtype = \"f64\" is not a known word: use f32 or bf16 or f16";
         assert_eq!(error, sentence);
         let error = built("[models.pocket-flux]\nencoders = \"gpu\"").expect_err("no such place");
-        let sentence = "[models.pocket-flux]: encoders: \"gpu\" is not one of keep, drop, cpu";
+        let sentence =
+            "models.pocket-flux.encoders = \"gpu\" is not a known word: use keep or drop or cpu";
         assert_eq!(error, sentence);
         let error = built("[models.syn]\nfamily = \"synthetic\"\ndtype = \"bf16\"");
         let error = error.expect_err("a pattern has no dtype");
@@ -425,10 +453,45 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_cannot_be_used_is_broken_and_the_others_are_offered() {
+        let (registry, catalogue) =
+            built("[models.mine]\npath = \"/not/mounted\"\nfamily = \"sd3\"")
+                .expect("the settings are good");
+        let mine = registry.find("mine").expect("it is offered");
+        let why = "nothing to see in /not/mounted".to_owned();
+        assert_eq!(
+            (mine.family, &mine.files),
+            (Family::Sd3, &Files::Broken(why))
+        );
+        assert_eq!(catalogue.len(), 4);
+        assert!(
+            registry
+                .find("pocket-flux")
+                .is_some_and(|spec| spec.files.are_here())
+        );
+    }
+
+    #[test]
+    fn a_synthetic_model_with_a_path_and_a_folder_with_params_are_refused() {
+        let error = built("[models.syn]\nfamily = \"synthetic\"\npath = \"/a\"");
+        assert!(
+            error
+                .expect_err("two sources")
+                .starts_with("[models.syn]: family")
+        );
+        let error = built("[models.mine]\npath = \"/a\"\nparams = { step_ms = 1 }");
+        assert!(
+            error
+                .expect_err("no such family")
+                .starts_with("[models.mine]: params")
+        );
+    }
+
+    #[test]
     fn a_section_that_makes_no_model_says_what_is_missing() {
         let error = built("[models.mine]\npinned = true").expect_err("no family");
         assert!(error.starts_with("[models.mine]: "), "{error}");
         let error = built("[models.mine]\nfamily = \"fluxx\"").expect_err("no such family");
-        assert!(error.contains("flux, sd3, synthetic"), "{error}");
+        assert!(error.contains("flux or sd3 or synthetic"), "{error}");
     }
 }

@@ -75,6 +75,16 @@ pub fn default_config() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// Where what can be found out again is kept: `$CACHE_DIRECTORY`, `$XDG_CACHE_HOME/imagepool` or
+/// `$HOME/.cache/imagepool`; nowhere, where that would be in somebody else's folder.
+pub fn default_cache_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from);
+    given.filter(|folder| folder.is_absolute()).or_else(|| {
+        let own = folders::of_user("XDG_CACHE_HOME", ".cache")?;
+        Some(own.join("imagepool"))
+    })
+}
+
 /// Makes the folder of a door whose socket has this mode, or checks that an existing one is ours and nobody
 /// else may change what is in it. The folder lets in whom the socket lets in: its group, or our user alone.
 pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {

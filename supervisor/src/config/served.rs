@@ -8,7 +8,7 @@ use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, Family, GuidanceRule, ModelSpec, Need, SizeRule};
+use pool::{Activation, Family, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 
 use crate::facts::FolderFacts;
 
@@ -23,6 +23,8 @@ pub struct Served {
     pub threads: u32,
     /// Digest of its weights.
     pub digest: String,
+    /// What its files were when they were looked at.
+    pub stamp: String,
     /// What it can draw, by group.
     pub draws: Vec<Group>,
     /// Terms and thanks, where its files say so.
@@ -31,6 +33,16 @@ pub struct Served {
     pub sampler: &'static str,
     /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
     pub arithmetic: Arithmetic,
+}
+
+impl Served {
+    /// What the files in its folder were when they were looked at; empty where it has no folder.
+    pub fn folder_stamp(&self) -> &str {
+        match self.source {
+            ModelSource::Folder { .. } => &self.stamp,
+            ModelSource::Embedded { .. } | ModelSource::Synthetic { .. } => "",
+        }
+    }
 }
 
 /// Every model by key, as the hands know them.
@@ -46,6 +58,11 @@ pub(super) fn from_facts(
     let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max));
     let segment = Mebibytes::holding(geometry.total_bytes());
     let digest = identity(&source, &facts.digest);
+    // What has no files is what its digest says.
+    let stamp = match facts.stamp.is_empty() {
+        true => facts.digest.clone(),
+        false => facts.stamp,
+    };
     let for_threads = Mebibytes(facts.per_thread.0 * u64::from(threads.saturating_sub(2)));
     let spec = ModelSpec {
         aliases: aliases(key.as_str()),
@@ -79,13 +96,16 @@ pub(super) fn from_facts(
         device: DeviceWish::Auto,
         // A worker that computes otherwise is another worker.
         params: format!("{} {}", arithmetic.dtype, arithmetic.encoders),
-        missing: None,
+        files: Files::Here {
+            stamp: stamp.clone(),
+        },
     };
     let served = Served {
         source,
         geometry,
         threads,
         digest: facts.digest,
+        stamp,
         draws: facts.draws,
         rights: facts.rights,
         sampler: match facts.family {
@@ -98,12 +118,13 @@ pub(super) fn from_facts(
     (spec, served)
 }
 
-/// A real model whose files are not here, or are no use. It keeps its place in the registry, with the reason.
+/// A model whose files are not here, are no use, or were not looked at yet. It keeps its place in the
+/// registry, with the reason; its sizes and its need are those of the published model of its family.
 pub(super) fn absent(
     key: ModelKey,
     family: Family,
     arithmetic: Arithmetic,
-    why: String,
+    files: Files,
 ) -> (ModelSpec, Served) {
     let in_f32 = if family == Family::Flux {
         64_600
@@ -133,16 +154,15 @@ pub(super) fn absent(
         digest: String::new(),
         draws: Vec::new(),
         rights: Rights::default(),
+        stamp: String::new(),
+        marks: Vec::new(),
     };
     let source = ModelSource::Folder {
         path: String::new(),
         family: Some(family.word().to_owned()),
     };
     let (spec, served) = from_facts(key, source, facts, 1, arithmetic);
-    let spec = ModelSpec {
-        missing: Some(why),
-        ..spec
-    };
+    let spec = ModelSpec { files, ..spec };
     (spec, served)
 }
 
@@ -158,7 +178,7 @@ fn identity(source: &ModelSource, digest: &str) -> String {
 }
 
 /// The hub's names for the real models are aliases of their keys.
-fn aliases(key: &str) -> Vec<String> {
+pub(super) fn aliases(key: &str) -> Vec<String> {
     match key {
         "flux-schnell" => vec!["black-forest-labs/FLUX.1-schnell".into()],
         "sd3.5-turbo" => vec!["stabilityai/stable-diffusion-3.5-large-turbo".into()],

@@ -1,41 +1,59 @@
-//! Models that are asked for and whose files are not here: looked for again, fetched once however many
-//! ask, and put into the registry. Until then their requests wait outside of the pool, where no clock of
-//! theirs runs and no place in a queue is taken.
+//! Models whose files are looked at, or fetched: each once however many ask, and then put into the registry.
+//! Until then their requests wait outside of the pool, where no clock of theirs runs and no place in a queue
+//! is taken. When the files are looked at, and what their faults mean, is in `looking`.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
-use pool::{Event, ModelSpec, Registry, Ticket};
+use pool::{Event, Files, ModelSpec, Registry, Ticket};
 
 use super::conversation::Asking;
 use super::library::Found;
+use super::looking::Faults;
+use super::offer::Depth;
 use super::{Driver, Input};
 use crate::config::served::Served;
 
-/// Every fetch that somebody waits for, and who does.
+/// Longest look at a model's files; then they cannot be used. A digest of all their bytes may take longer.
+const LOOK_MAX: Duration = Duration::from_secs(120);
+
+/// Every look and every fetch that goes on, and the requests that wait for it.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     under_way: BTreeMap<ModelKey, Fetch>,
     begun: u64,
+    /// What loading has shown of files that a look does not.
+    pub faults: Faults,
 }
 
 #[derive(Debug)]
 struct Fetch {
-    /// News of an earlier fetch of the model is none of this one.
+    /// News of an earlier look or fetch of the model change nothing.
     number: u64,
+    errand: Errand,
     waiting: Vec<Ticket>,
     /// Nothing while it is still looked for.
     far: Option<Fetching>,
     given_up: Arc<AtomicBool>,
 }
 
-/// How a fetch goes.
+/// What is done about a model's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// A look, whether a request waits for it or not.
+    Look,
+    /// A look, and a fetch where they are not here; it ends when no request waits for it.
+    Bring,
+}
+
+/// How a look or a fetch goes.
 #[derive(Debug)]
 pub(super) struct FetchNews {
     model: ModelKey,
@@ -47,6 +65,10 @@ pub(super) struct FetchNews {
 enum What {
     Far(Fetching),
     Ended(Result<Found, Failure>),
+    /// It has taken as long as a look may take.
+    Late,
+    /// All bytes were read for the digest.
+    Digested(Result<Found, Failure>),
 }
 
 impl Fetches {
@@ -58,11 +80,16 @@ impl Fetches {
             let before = fetch.waiting.len();
             fetch.waiting.retain(|waiting| *waiting != ticket);
             waited |= fetch.waiting.len() < before;
-            let wanted = !fetch.waiting.is_empty();
+            let wanted = fetch.errand == Errand::Look || !fetch.waiting.is_empty();
             fetch.given_up.store(!wanted, Ordering::Release);
             wanted
         });
         waited
+    }
+
+    /// Whether a model's files are being looked at or fetched.
+    pub(super) fn is_under_way(&self, model: &ModelKey) -> bool {
+        self.under_way.contains_key(model)
     }
 }
 
@@ -79,8 +106,8 @@ impl Driver {
             .unwrap_or(&settings.default_model);
         let model = self.registry.find(name)?.key.clone();
         let most = settings.queue_per_model;
-        if !self.fetches.under_way.contains_key(&model) {
-            self.fetch(model.clone())?;
+        if !self.fetches.is_under_way(&model) {
+            self.begin(model.clone(), Errand::Bring)?;
         }
         let fetch = self.fetches.under_way.get_mut(&model)?;
         if fetch.waiting.len() >= most {
@@ -95,43 +122,78 @@ impl Driver {
         Some(())
     }
 
-    /// Begins a fetch, in a thread of its own: the process that fetches lives as long as that does.
-    fn fetch(&mut self, model: ModelKey) -> Option<()> {
+    /// Begins a look or a fetch, in a thread of its own: the process that looks or fetches lives as long
+    /// as that does.
+    pub(super) fn begin(&mut self, model: ModelKey, errand: Errand) -> Option<()> {
         self.fetches.begun += 1;
         let number = self.fetches.begun;
         let given_up = Arc::new(AtomicBool::new(false));
         let fetch = Fetch {
             number,
+            errand,
             waiting: Vec::new(),
             far: None,
             given_up: Arc::clone(&given_up),
         };
-        let (library, inbox) = (self.library.clone(), self.handle.inbox.clone());
-        let key = model.clone();
+        let (library, key) = (self.library.clone(), model.clone());
+        let tell = self.teller(model.clone(), number);
         let begun = thread::Builder::new().name("fetch".into()).spawn(move || {
-            let send = |what| {
-                let model = key.clone();
-                let news = FetchNews {
-                    model,
-                    number,
-                    what,
-                };
-                inbox.blocking_send(Input::Fetch(news)).is_ok()
+            let found = match errand {
+                Errand::Look => library.look(&key, Depth::Quick),
+                Errand::Bring => library.bring(&key, |far| {
+                    match !given_up.load(Ordering::Acquire) && tell(What::Far(far)) {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(()),
+                    }
+                }),
             };
-            let found = library.bring(&key, |far| {
-                match !given_up.load(Ordering::Acquire) && send(What::Far(far)) {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(()),
-                }
-            });
-            send(What::Ended(found));
+            tell(What::Ended(found));
         });
         if let Err(error) = begun {
-            tracing::error!(%error, %model, "Cannot start to fetch.");
+            tracing::error!(%error, %model, "Cannot start to look for files.");
             return None;
         }
-        self.fetches.under_way.insert(model, fetch);
+        self.fetches.under_way.insert(model.clone(), fetch);
+        let (clock, inbox) = (self.clock, self.handle.inbox.clone());
+        let late = clock.now() + LOOK_MAX;
+        tokio::spawn(async move {
+            clock.wait_until(Some(late)).await;
+            let what = What::Late;
+            let news = FetchNews {
+                model,
+                number,
+                what,
+            };
+            // Without a loop the daemon is ending.
+            let _ = inbox.send(Input::Fetch(news)).await;
+        });
         Some(())
+    }
+
+    /// Tells the loop from a thread how a look or fetch goes; says whether it listens.
+    fn teller(&self, model: ModelKey, number: u64) -> impl Fn(What) -> bool + Send + use<> {
+        let inbox = self.handle.inbox.clone();
+        move |what| {
+            let model = model.clone();
+            let news = FetchNews {
+                model,
+                number,
+                what,
+            };
+            inbox.blocking_send(Input::Fetch(news)).is_ok()
+        }
+    }
+
+    /// Reads all bytes of a model whose files were too large for a digest, beside serving.
+    pub(super) fn digest(&mut self, model: ModelKey) {
+        let (library, tell) = (self.library.clone(), self.teller(model.clone(), 0));
+        let begun = thread::Builder::new()
+            .name("digest".into())
+            .spawn(move || tell(What::Digested(library.look(&model, Depth::Whole))));
+        if let Err(error) = begun {
+            tracing::warn!(%error, "Cannot start to take a digest.");
+            self.fetches.faults.digest_ended();
+        }
     }
 
     pub(super) fn hear_of_fetch(&mut self, news: FetchNews) {
@@ -140,6 +202,9 @@ impl Driver {
             number,
             what,
         } = news;
+        if let What::Digested(found) = what {
+            return self.digested(model, found);
+        }
         let Some(fetch) = self.fetches.under_way.get_mut(&model) else {
             return;
         };
@@ -147,6 +212,7 @@ impl Driver {
             return;
         }
         match what {
+            What::Digested(_) => {}
             What::Far(far) => {
                 fetch.far = Some(far.clone());
                 let waiting = fetch.waiting.iter();
@@ -155,34 +221,64 @@ impl Driver {
                     .filter_map(|conversation| conversation.asked.as_ref())
                     .for_each(|asking| asking.tell(&far));
             }
-            What::Ended(found) => {
-                let waiting = std::mem::take(&mut fetch.waiting);
-                self.fetches.under_way.remove(&model);
-                match found.and_then(|found| self.enter(*found)) {
-                    Ok(()) => waiting
-                        .into_iter()
-                        .for_each(|ticket| self.ask_again(ticket)),
-                    Err(failure) => {
-                        tracing::warn!(%model, why = failure.message, "Not fetched.");
-                        for ticket in waiting {
-                            self.refuse(ticket, failure.clone());
-                        }
-                    }
-                }
+            What::Late if fetch.far.is_none() => {
+                let seconds = LOOK_MAX.as_secs();
+                let why = format!("looking at its files took longer than {seconds} s");
+                self.looked(&model, Err(Failure::new(FailureKind::ModelUnusable, why)));
             }
+            What::Late => {}
+            What::Ended(found) => self.looked(&model, found),
         }
     }
 
-    /// Puts a model that is here now in the place of the one whose files were missing.
-    fn enter(&mut self, (spec, served): (ModelSpec, Served)) -> Result<(), Failure> {
+    /// A look or a fetch has ended: the registry learns of it, and the requests are asked again.
+    fn looked(&mut self, model: &ModelKey, found: Result<Found, Failure>) {
+        let Some(fetch) = self.fetches.under_way.remove(model) else {
+            return;
+        };
+        let found = found.map(|found| self.judged(*found));
+        let is_missing = |(spec, _): &(ModelSpec, Served)| matches!(spec.files, Files::Missing(_));
+        let to_fetch = fetch.errand == Errand::Look
+            && !fetch.waiting.is_empty()
+            && found.as_ref().is_ok_and(is_missing);
+        let entered = match found {
+            Ok(found) => self.enter(found),
+            Err(failure) => self.not_looked(model, failure),
+        };
+        if to_fetch && self.begin(model.clone(), Errand::Bring).is_some() {
+            if let Some(next) = self.fetches.under_way.get_mut(model) {
+                next.waiting = fetch.waiting;
+            }
+            return;
+        }
+        match entered {
+            Ok(()) => fetch
+                .waiting
+                .into_iter()
+                .for_each(|ticket| self.ask_again(ticket)),
+            Err(failure) => {
+                tracing::warn!(%model, why = failure.message, "Not fetched.");
+                for ticket in fetch.waiting {
+                    self.refuse(ticket, failure.clone());
+                }
+            }
+        }
+        self.take_next_digest();
+    }
+
+    /// Puts a model as its files are into the place of what was known of it.
+    pub(super) fn enter(&mut self, (spec, served): (ModelSpec, Served)) -> Result<(), Failure> {
         let key = spec.key.clone();
+        self.catalogue.insert(key.clone(), served);
+        if self.registry.find(key.as_str()) == Some(&spec) {
+            return Ok(());
+        }
         let models = self.registry.iter().map(|old| match old.key == key {
             true => spec.clone(),
             false => old.clone(),
         });
         let registry = Registry::new(models.collect())
-            .map_err(|why| Failure::new(FailureKind::ModelMissing, why))?;
-        self.catalogue.insert(key, served);
+            .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))?;
         self.registry = registry.clone();
         let registry = Box::new(registry);
         self.happen(Event::ModelsChanged { registry });
@@ -218,6 +314,12 @@ impl Driver {
     /// What an operator reads of a model that is being fetched.
     pub(super) fn fetch_line(&self, model: &ModelKey) -> Option<String> {
         let fetch = self.fetches.under_way.get(model)?;
+        if fetch.far.is_none() && !fetch.waiting.is_empty() {
+            return Some(format!(
+                "Looking at its files, {} waiting",
+                fetch.waiting.len()
+            ));
+        }
         let Fetching {
             here_bytes,
             all_bytes,

@@ -272,6 +272,11 @@ impl Handle {
             .map_err(|_| gone())
     }
 
+    /// Reads again what may have changed on the disk: the files of every model.
+    pub async fn reread(&self) -> Result<(), Failure> {
+        self.inbox.send(Input::Reread).await.map_err(|_| gone())
+    }
+
     /// Ends every worker at once and the loop with the last of them: nobody is left to work for.
     pub async fn abandon(&self) -> Result<(), Failure> {
         self.inbox.send(Input::Abandon).await.map_err(|_| gone())

@@ -9,10 +9,10 @@ use ipc_protocol::segment::Slot;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::{PROTOCOL, mismatch};
-use pool::{Event, Exit, Fault, Footprint, Phases};
+use pool::{Event, Exit, Fault, Footprint, KilledBy, Phases};
 use tokio::sync::mpsc;
 
-use super::handle::Update;
+use super::handle::{ModelFacts, Update};
 use super::job::Drawn;
 use super::news::{FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
@@ -100,7 +100,7 @@ impl Driver {
                     .await;
             }
         });
-        let served = &self.catalogue[&hand.model];
+        let served = &hand.served;
         let welcome = ToWorker::Welcome(Welcome {
             protocol: PROTOCOL,
             generation: worker,
@@ -110,6 +110,7 @@ impl Driver {
             threads: served.threads,
             arithmetic: served.arithmetic,
             geometry: served.geometry,
+            stamp: served.folder_stamp().to_owned(),
         });
         match link {
             Ok(link) => {
@@ -143,6 +144,7 @@ impl Driver {
             }),
             FromWorker::Ready { dtype, because, .. } => {
                 self.computes(worker, dtype, because.map(printable).as_deref());
+                self.files_were_loaded(worker);
                 let footprint = self.footprint(worker, |held| held.peak);
                 self.happen(Event::WorkerReady { worker, footprint });
             }
@@ -229,13 +231,16 @@ impl Driver {
             Err(what) => return self.broke(worker, what),
         };
         hand.running = None;
-        let model = hand.model.clone();
+        let model = ModelFacts {
+            digest: self.digest_of(worker),
+            sampler: self.workers[&worker].served.sampler,
+            dtype,
+        };
         if let Some(hand) = self.jobs.get_mut(&job) {
             hand.drawn = Some(Drawn {
                 rgb8,
                 reading,
                 model,
-                dtype,
             });
         }
         self.happen(Event::JobFinished {
@@ -274,7 +279,7 @@ impl Driver {
             return;
         };
         hand.dtype = Some(dtype);
-        let wished = self.catalogue[&hand.model].arithmetic.dtype;
+        let wished = hand.served.arithmetic.dtype;
         telemetry::events::computes(&hand.name, wished, dtype, because);
     }
 
@@ -307,7 +312,10 @@ impl Driver {
         if !last_lines.is_empty() && exit != Exit::Code(0) {
             tracing::warn!("Last words of {}: {}", hand.name, last_lines.join(" | "));
         }
-        self.workers.remove(&worker);
+        let hand = self.workers.remove(&worker);
+        if let Some(hand) = hand.filter(|_| is_fault_of_files(exit)) {
+            self.suspect_files(hand);
+        }
         // A worker that died before its first step leaves what the one before it had left.
         let salvaged_step = salvaged.and_then(|(job, checkpoint)| {
             let job = self.jobs.get_mut(&job)?;
@@ -330,6 +338,18 @@ pub(super) fn tell_later(inbox: mpsc::Sender<Input>, worker: Generation, news: W
             .send(Input::Worker(FromGeneration { worker, news }))
             .await;
     });
+}
+
+/// Exit codes of missing, damaged and contradictory files, and the signal of a map whose file was cut.
+fn is_fault_of_files(exit: Exit) -> bool {
+    matches!(
+        exit,
+        Exit::Code(66 | 78)
+            | Exit::Signal {
+                signal: 7,
+                by: KilledBy::Other
+            }
+    )
 }
 
 fn fault_of(fault: JobFault) -> Fault {

@@ -1,9 +1,9 @@
 //! What the loop holds of a job beside what the pool knows: latents and pixels.
 
-use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::ids::ModelKey;
 use ipc_protocol::reading::Reading;
 use pool::Ticket;
+
+use super::handle::ModelFacts;
 
 /// One accepted job.
 #[derive(Debug)]
@@ -20,8 +20,7 @@ pub(super) struct JobHand {
 pub(super) struct Drawn {
     pub rgb8: Vec<u8>,
     pub reading: Reading,
-    pub model: ModelKey,
-    pub dtype: Dtype,
+    pub model: ModelFacts,
 }
 
 /// Latents that another worker can go on from.

@@ -10,13 +10,14 @@ use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::untrusted::Untrusted;
-use pool::ModelSpec;
+use pool::{Files, ModelSpec};
 
-use super::offer;
-use crate::config::Config;
+use super::offer::{self, Depth};
 use crate::config::served::Served;
+use crate::config::{Config, paths};
 use crate::hub;
 use crate::hub::event::PlannedFile;
+use crate::hub::looks::Looks;
 use crate::hub::source::Release;
 use crate::process::{programs, spawn};
 
@@ -30,21 +31,33 @@ pub struct Library {
     pub config: Arc<Config>,
     /// The worker program, which looks at weights.
     pub worker_program: PathBuf,
+    /// What it found before.
+    pub looks: Arc<Looks>,
 }
 
-/// A model as it is once its files are here.
+/// A model as its files are.
 pub(super) type Found = Box<(ModelSpec, Served)>;
 
 impl Library {
-    /// The model as its files are on this machine now.
-    fn look(&self, key: &str) -> Result<(ModelSpec, Served), Failure> {
-        let missing = |why: String| Failure::new(FailureKind::ModelMissing, why);
-        let (spec, served) =
-            offer::model(&self.config, &self.worker_program, key).map_err(missing)?;
-        match &spec.missing {
-            None => Ok((spec, served)),
-            Some(why) => Err(missing(format!("{key} cannot be loaded: {why}"))),
+    /// What it takes for these settings.
+    pub fn new(config: Config, worker_program: PathBuf) -> Self {
+        Self {
+            config: Arc::new(config),
+            worker_program,
+            looks: Arc::new(Looks::in_folder(paths::default_cache_dir().as_deref())),
         }
+    }
+
+    /// The model as its files are on this machine now, usable or not.
+    pub(super) fn look(&self, key: &ModelKey, depth: Depth) -> Result<Found, Failure> {
+        let Self {
+            config,
+            worker_program,
+            looks,
+        } = self;
+        offer::model(config, worker_program, looks, key.as_str(), depth)
+            .map(Box::new)
+            .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))
     }
 
     /// Looks for a model's files, fetches them where they are not here, and looks again.
@@ -54,17 +67,21 @@ impl Library {
         mut tell: impl FnMut(Fetching) -> ControlFlow<()>,
     ) -> Result<Found, Failure> {
         // Somebody may have fetched it by hand since.
-        let not_here = match self.look(key.as_str()) {
-            Ok(found) => return Ok(Box::new(found)),
-            Err(failure) => failure,
+        let found = self.look(key, Depth::Quick)?;
+        let Files::Missing(why) = &found.0.files else {
+            return Ok(found);
+        };
+        let not_here = || {
+            let why = format!("{key} cannot be loaded: {why}");
+            Failure::new(FailureKind::ModelMissing, why)
         };
         let Some(release) = Release::find(key.as_str()) else {
-            return Err(not_here);
+            return Err(not_here());
         };
         if self.config.hub.offline {
             let why = format!(
                 "{}; hub.offline is set, so nothing is fetched",
-                not_here.message
+                not_here().message
             );
             return Err(Failure::new(FailureKind::ModelMissing, why));
         }
@@ -75,7 +92,7 @@ impl Library {
             all_bytes: 0,
         };
         if tell(begun).is_break() {
-            return Err(not_here);
+            return Err(not_here());
         }
         let (mut count, mut failed) = (Count::default(), None);
         let wish = Wish {
@@ -97,7 +114,7 @@ impl Library {
             }
         });
         match watched.err().or(failed) {
-            None => self.look(key.as_str()).map(Box::new),
+            None => self.look(key, Depth::Quick),
             Some(why) => Err(Failure::new(
                 FailureKind::ModelMissing,
                 format!("{key} could not be fetched: {why}"),

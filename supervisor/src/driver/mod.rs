@@ -5,7 +5,8 @@
 //! - [`handle`] is how doors get in and how answers get out
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
-//! - `fetching` keeps requests until the files of their model are here; [`library`] looks and fetches
+//! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
+//!   here; [`library`] looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - `worker`, `job` and `conversation` are what is held of each; `news` is what workers do
 
@@ -15,6 +16,7 @@ pub mod handle;
 mod hear;
 mod job;
 pub mod library;
+mod looking;
 mod news;
 pub mod offer;
 mod operate;
@@ -56,7 +58,11 @@ enum Input {
     Ask(Ask),
     Worker(FromGeneration),
     Fetch(FetchNews),
-    Drain { cancel: bool },
+    Drain {
+        cancel: bool,
+    },
+    /// SIGHUP.
+    Reread,
     Abandon,
 }
 
@@ -129,6 +135,7 @@ impl Driver {
     pub async fn run(mut self) {
         // Pinned models and minimum numbers of workers are due before anybody asks.
         self.happen(Event::DeadlineReached);
+        self.look_at_unread();
         while !self.is_over() {
             let deadline = self.pool.next_deadline();
             tokio::select! {
@@ -159,6 +166,7 @@ impl Driver {
                 ticket: None,
                 drain: if cancel { Drain::ExitNow } else { Drain::Exit },
             }),
+            Input::Reread => self.look_again(),
             Input::Abandon => {
                 self.state = State::Abandoned;
                 for worker in self.workers.values_mut() {

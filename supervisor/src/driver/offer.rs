@@ -10,46 +10,59 @@ use pool::{ModelSpec, Registry};
 use crate::config::Config;
 use crate::config::models;
 use crate::config::served::{Catalogue, Served};
-use crate::facts::FolderFacts;
+use crate::facts::{FolderFacts, Look};
 use crate::hub;
 use crate::hub::fetch;
+use crate::hub::looks::{self, Looks};
 use crate::hub::store::Store;
 use crate::process::spawn;
 
-/// All models of these settings.
+/// All models of these settings. No folder is looked at: those models are unread.
 ///
 /// # Errors
 /// A sentence that names the section of a model that cannot be offered.
-pub fn models(config: &Config, worker_program: &Path) -> Result<(Registry, Catalogue), String> {
-    with_facts(config, worker_program, |facts| {
+pub fn models(config: &Config) -> Result<(Registry, Catalogue), String> {
+    with_facts(config, &|_, _, _| Look::Unread, |facts| {
         models::build(&config.models, facts)
     })
 }
 
-/// One model of these settings.
+/// One model of these settings as its files are now.
 ///
 /// # Errors
 /// A sentence that names its section.
 pub fn model(
     config: &Config,
     worker_program: &Path,
+    looks: &Looks,
     key: &str,
+    depth: Depth,
 ) -> Result<(ModelSpec, Served), String> {
     let section = config.models.get(key).cloned().unwrap_or_default();
-    with_facts(config, worker_program, |facts| {
-        models::one(key, &section, facts)
-    })
+    let look = |path: &Path, family: Option<&str>, arithmetic| {
+        look_at(worker_program, looks, path, family, arithmetic, depth)
+    };
+    with_facts(config, &look, |facts| models::one(key, &section, facts))
+}
+
+/// How much of a model's files is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// What the need and the sizes follow from; the digest too, where that takes seconds at most.
+    Quick,
+    /// All of it, for the digest.
+    Whole,
 }
 
 fn with_facts<T>(
     config: &Config,
-    worker_program: &Path,
+    look: models::LookAt<'_>,
     build: impl FnOnce(&models::Facts<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
     let store = Store::at(hub_settings(config).folder);
     build(&models::Facts {
         built_in: hub::built_in()?,
-        inspect: &|path, family, arithmetic| inspect(worker_program, path, family, arithmetic),
+        look,
         fetched: &|key, section| {
             let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
             let found = store.wanted(key, variant, revision)?;
@@ -79,16 +92,43 @@ fn threads_per_worker(config: &Config) -> u32 {
     (cores as u32 / config.pool.cold_start_workers.max(1)).max(1)
 }
 
-/// Lets the worker program look at a folder of weights; its own sentence names the file.
-fn inspect(
+/// Looks at a folder of weights: at what was found before where its files are what they were, else by
+/// the worker program, whose own sentence names the file that is no use.
+fn look_at(
     worker: &Path,
-    folder: &Path,
+    looks: &Looks,
+    path: &Path,
     family: Option<&str>,
     arithmetic: Arithmetic,
-) -> Result<FolderFacts, String> {
-    let said = spawn::inspect(worker, folder, family, arithmetic);
-    let said = said.map_err(|error| error.to_string())?;
-    // It quotes names of files and tensors.
-    let said = said.map_err(|why| Untrusted::new(why).to_string())?;
-    hub::read_manifest(&said)
+    depth: Depth,
+) -> Look {
+    let found = || -> Result<(String, FolderFacts), String> {
+        let folder = path
+            .canonicalize()
+            .map_err(|error| format!("path = {}: {error}", path.display()))?;
+        let name = folder
+            .to_str()
+            .ok_or_else(|| format!("path = {} is not UTF-8", folder.display()))?
+            .to_owned();
+        let what = looks::key(worker, &folder, family, arithmetic);
+        let whole = depth == Depth::Whole;
+        let known = looks.find(&what);
+        if let Some(known) = known.filter(|known| !whole || !known.digest.is_empty()) {
+            return Ok((name, known));
+        }
+        let said = spawn::inspect(worker, &folder, family, arithmetic, whole);
+        let said = said.map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
+        // It quotes names of files and tensors.
+        let said = said.map_err(|why| Untrusted::new(why).to_string())?;
+        let found = hub::read_manifest(&said)?;
+        looks.keep(&what, &said);
+        Ok((name, found))
+    };
+    match found() {
+        Ok((folder, found)) => Look::Seen {
+            folder,
+            found: Box::new(found),
+        },
+        Err(why) => Look::Broken(why),
+    }
 }

@@ -4,7 +4,7 @@ use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{self, Told, Verb};
 use ipc_protocol::units::PictureSize;
-use pool::{Drain, Event, Target};
+use pool::{Drain, Event, Files, ModelSpec, Target};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -16,6 +16,9 @@ pub(super) type Answer = oneshot::Sender<Result<Told, Failure>>;
 impl Driver {
     pub(super) fn operate(&mut self, verb: Verb, by: &Caller, answer: Answer) {
         let ticket = self.next_ticket();
+        if let Verb::Start(target) | Verb::Restart(target) = &verb {
+            self.try_again(target);
+        }
         let event = match verb {
             Verb::Stop(target) => Event::StopRequested {
                 ticket,
@@ -96,6 +99,10 @@ impl Driver {
     }
 
     fn plan(&self, model: &str, size: Option<PictureSize>) -> Result<Vec<String>, Failure> {
+        // What its files say of its need is not known.
+        if let Some(failure) = self.registry.find(model).and_then(unusable) {
+            return Err(failure);
+        }
         match self.pool.plan(model, size) {
             Some(plan) => Ok(plan.lines),
             None => Err(Failure {
@@ -106,6 +113,22 @@ impl Driver {
                 )
             }),
         }
+    }
+}
+
+/// Why nothing can be said of what a model needs.
+fn unusable(spec: &ModelSpec) -> Option<Failure> {
+    let key = &spec.key;
+    match &spec.files {
+        Files::Broken(why) => Some(Failure::new(
+            FailureKind::ModelUnusable,
+            format!("{key} cannot be loaded: {why}"),
+        )),
+        Files::Unread => Some(Failure::new(
+            FailureKind::ModelUnread,
+            format!("the files of {key} are being looked at"),
+        )),
+        Files::Here { .. } | Files::Missing(_) => None,
     }
 }
 

@@ -10,7 +10,7 @@ use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
 use pool::{Accepted, Action, Outcome, Run, Start, Ticket};
 
-use super::handle::{ModelFacts, Picture, Update};
+use super::handle::{Picture, Update};
 use super::job::JobHand;
 use super::news::{FromGeneration, Newborn, WorkerNews};
 use super::worker::{Running, WorkerHand};
@@ -24,8 +24,7 @@ impl Driver {
         match action {
             Action::Accept(accepted) => self.accept(accepted),
             Action::Refuse { ticket, failure } => {
-                let waits = failure.kind == FailureKind::ModelMissing
-                    && self.wait_for_files(ticket).is_some();
+                let waits = files_may_come(failure.kind) && self.wait_for_files(ticket).is_some();
                 if !waits {
                     self.refuse(ticket, failure);
                 }
@@ -111,10 +110,12 @@ impl Driver {
 
     fn start(&mut self, start: Start) {
         let worker = start.worker;
-        let geometry = self.catalogue[&start.model].geometry;
+        // What it loads is what is known now, whatever is found out while it starts.
+        let served = self.catalogue[&start.model].clone();
+        let geometry = served.geometry;
         self.workers.insert(
             worker,
-            WorkerHand::new(start.name, start.model, start.device),
+            WorkerHand::new(start.name, start.model, start.device, served),
         );
         let order = spawn::Order {
             generation: worker,
@@ -203,20 +204,13 @@ impl Driver {
             return;
         };
         let update = match (outcome, hand.drawn.take()) {
-            (Outcome::Picture(facts), Some(drawn)) => {
-                let served = &self.catalogue[&drawn.model];
-                Update::Picture(Arc::new(Picture {
-                    job,
-                    rgb8: drawn.rgb8,
-                    facts,
-                    reading: drawn.reading,
-                    model: ModelFacts {
-                        digest: served.digest.clone(),
-                        sampler: served.sampler,
-                        dtype: drawn.dtype,
-                    },
-                }))
-            }
+            (Outcome::Picture(facts), Some(drawn)) => Update::Picture(Arc::new(Picture {
+                job,
+                rgb8: drawn.rgb8,
+                facts,
+                reading: drawn.reading,
+                model: drawn.model,
+            })),
             (Outcome::Picture(_), None) => Update::Failed {
                 job,
                 failure: Failure::new(
@@ -233,6 +227,14 @@ impl Driver {
             }
         }
     }
+}
+
+/// Whether a refusal is about files that may be here, or whole again, when they are looked at.
+fn files_may_come(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::ModelMissing | FailureKind::ModelUnusable | FailureKind::ModelUnread
+    )
 }
 
 /// Puts the latents that a job goes on from into its next worker's segment; returns their bytes.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ipc_protocol::ids::Device;
 use ipc_protocol::segment::Backing;
@@ -38,7 +37,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A pool as the settings want it, on this machine.
+    /// A pool as the settings want it, on this machine. No model's files are looked at yet.
     ///
     /// # Errors
     /// A sentence that names the section of a model that cannot be offered.
@@ -47,7 +46,7 @@ impl Setup {
         worker_program: PathBuf,
         clock: Clock,
     ) -> Result<Self, String> {
-        let (registry, catalogue) = offer::models(config, &worker_program)?;
+        let (registry, catalogue) = offer::models(config)?;
         let host = DeviceLimit {
             device: Device::Host,
             limit: host_limit(config),
@@ -62,10 +61,7 @@ impl Setup {
             pool: Pool::new(config.pool.clone(), registry, vec![host]),
             beginning,
             catalogue,
-            library: Library {
-                config: Arc::new(config.clone()),
-                worker_program,
-            },
+            library: Library::new(config.clone(), worker_program),
             backing: config.backing,
             clock,
             recorder: None,

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use pool::Exit;
 
 use super::job::Checkpoint;
+use crate::config::served::Served;
 use crate::link::{Deaf, Link};
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
@@ -18,6 +19,8 @@ pub(super) struct WorkerHand {
     pub name: WorkerName,
     pub model: ModelKey,
     pub device: Device,
+    /// What it was started with: the files that it loads, and what is known of them.
+    pub served: Served,
     pub stderr: LastLines,
     pub running: Option<Running>,
     /// What it computes in, since it was ready.
@@ -55,11 +58,12 @@ pub(super) struct Running {
 }
 
 impl WorkerHand {
-    pub fn new(name: WorkerName, model: ModelKey, device: Device) -> Self {
+    pub fn new(name: WorkerName, model: ModelKey, device: Device, served: Served) -> Self {
         Self {
             name,
             model,
             device,
+            served,
             stderr: LastLines::default(),
             running: None,
             dtype: None,

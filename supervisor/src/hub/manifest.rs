@@ -2,13 +2,14 @@
 //! knows files; this reads what it says.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::facts::FolderFacts;
+use crate::facts::{FolderFacts, Mark};
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]
@@ -27,6 +28,20 @@ struct Manifest {
     per_thread_mb: u64,
     draws: Vec<Group>,
     rights: Rights,
+    #[serde(default)]
+    stamp: String,
+    #[serde(default)]
+    marks: Vec<MarkFacts>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MarkFacts {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified_ns: i64,
+    changed_ns: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,5 +105,18 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
         digest: manifest.digest,
         draws: manifest.draws,
         rights: manifest.rights,
+        stamp: manifest.stamp,
+        marks: manifest
+            .marks
+            .into_iter()
+            .map(|mark| Mark {
+                path: mark.path,
+                device: mark.device,
+                inode: mark.inode,
+                bytes: mark.bytes,
+                modified_ns: mark.modified_ns,
+                changed_ns: mark.changed_ns,
+            })
+            .collect(),
     })
 }

@@ -82,7 +82,7 @@ fn limit(facts: &DeviceFacts) -> Result<DeviceLimit, String> {
 mod tests {
     use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
     use ipc_protocol::units::PictureSize;
-    use pool::{Activation, CudaResidency, Family, GuidanceRule, ModelSpec, Need, SizeRule};
+    use pool::{Activation, CudaResidency, Family, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 
     use super::*;
 
@@ -123,7 +123,7 @@ mod tests {
             max_workers: Some(2),
             device: DeviceWish::On(Device::Cuda(1)),
             params: "p".into(),
-            missing: Some("not \"here\"".into()),
+            files: Files::Broken("not \"here\"".into()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::units::Mebibytes;
-use pool::{Activation, CudaResidency, Family, GuidanceRule, ModelSpec, Need, SizeRule};
+use pool::{Activation, CudaResidency, Family, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 use serde::{Deserialize, Serialize};
 
 /// Everything that the pool knows of a model.
@@ -27,7 +27,36 @@ pub(super) struct ModelFacts {
     max_workers: Option<u32>,
     device: String,
     params: String,
-    missing: Option<String>,
+    files: FilesFacts,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FilesFacts {
+    Here(String),
+    Unread,
+    Missing(String),
+    Broken(String),
+}
+
+impl FilesFacts {
+    fn of(files: &Files) -> Self {
+        match files.clone() {
+            Files::Here { stamp } => Self::Here(stamp),
+            Files::Unread => Self::Unread,
+            Files::Missing(why) => Self::Missing(why),
+            Files::Broken(why) => Self::Broken(why),
+        }
+    }
+
+    fn files(self) -> Files {
+        match self {
+            Self::Here(stamp) => Files::Here { stamp },
+            Self::Unread => Files::Unread,
+            Self::Missing(why) => Files::Missing(why),
+            Self::Broken(why) => Files::Broken(why),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -111,7 +140,7 @@ impl ModelFacts {
             max_workers: spec.max_workers,
             device: spec.device.to_string(),
             params: spec.params.clone(),
-            missing: spec.missing.clone(),
+            files: FilesFacts::of(&spec.files),
         }
     }
 
@@ -152,7 +181,7 @@ impl ModelFacts {
             max_workers: self.max_workers,
             device: self.device.parse()?,
             params: self.params,
-            missing: self.missing,
+            files: self.files.files(),
         })
     }
 }

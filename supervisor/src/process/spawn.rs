@@ -171,7 +171,7 @@ fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawn
 }
 
 /// Lets the worker program look at a folder of weights that is to be computed so; gives what it printed,
-/// or its own sentence.
+/// or its own sentence. `whole`: with the digest, however large the files are.
 ///
 /// # Errors
 /// It could not be started.
@@ -180,16 +180,25 @@ pub fn inspect(
     folder: &Path,
     family: Option<&str>,
     arithmetic: Arithmetic,
+    whole: bool,
 ) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
     command.arg("--inspect").arg(folder);
     command.args(["--parent", &process::id().to_string()]);
+    if whole {
+        command.arg("--whole");
+    }
     command.args(["--dtype", arithmetic.dtype.word()]);
     command.args(["--encoders", arithmetic.encoders.word()]);
     if let Some(family) = family {
         command.args(["--family", family]);
     }
-    answer(command, INSPECTION_MAX)
+    let at_most = if whole {
+        VERIFICATION_MAX
+    } else {
+        INSPECTION_MAX
+    };
+    answer(command, at_most)
 }
 
 /// Lets the worker program compare weights with their digests: those of a folder, or of the embedded model

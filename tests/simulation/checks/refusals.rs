@@ -60,6 +60,8 @@ fn failed(scene: &Scene, task: &Task, failure: &Failure) -> Verdict {
         }
         FailureKind::Stopped
         | FailureKind::ModelMissing
+        | FailureKind::ModelUnusable
+        | FailureKind::ModelUnread
         | FailureKind::LoadRefused
         | FailureKind::ModelBroken => {
             text.contains(task.model.as_str()) && scene.live(&task.model).next().is_none()

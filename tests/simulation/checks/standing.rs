@@ -33,7 +33,7 @@ pub(crate) enum Standing {
 impl Record {
     pub(super) fn standing(&self, model: &Model, now: Moment) -> Standing {
         let ahead = |at: Option<Moment>| at.filter(|&at| now < at);
-        if model.spec.missing.is_some() {
+        if !model.spec.files.are_here() {
             return Standing::Missing;
         }
         if model.stopped {

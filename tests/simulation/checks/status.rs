@@ -3,7 +3,7 @@
 use crate::scene::span;
 use ipc_protocol::ids::{Device, DeviceWish};
 use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus};
-use pool::{Moment, Pool};
+use pool::{Files, Moment, Pool};
 
 use super::reports::place;
 use super::standing::Standing;
@@ -173,7 +173,11 @@ fn check_model(
     }
     let resident = scene.live(key).any(|(_, hand)| hand.is_resident());
     let word = match trouble.standing(scene, key, now) {
-        Standing::Missing => "missing",
+        Standing::Missing => match model.spec.files {
+            Files::Broken(_) => "broken",
+            Files::Unread => "cold",
+            Files::Missing(_) | Files::Here { .. } => "missing",
+        },
         Standing::Stopped => "cold",
         Standing::Broken(..) => "broken",
         Standing::Cooling(_) => "cooling",

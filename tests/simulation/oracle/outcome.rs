@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::JobId;
-use pool::{Event, ModelSpec, Moment, PictureFacts};
+use pool::{Event, Files, ModelSpec, Moment, PictureFacts};
 
 use super::{Fate, News, Oracle, Troubles};
 
@@ -41,6 +41,8 @@ impl Oracle {
             FailureKind::UnknownModel => !self.offered.contains(&fate.model),
             FailureKind::Stopped
             | FailureKind::ModelMissing
+            | FailureKind::ModelUnusable
+            | FailureKind::ModelUnread
             | FailureKind::LoadRefused
             | FailureKind::ModelBroken => self.has_trouble(now, &fate.model, kind),
             FailureKind::MemoryExhausted | FailureKind::NeverFits => true,
@@ -58,8 +60,16 @@ impl Oracle {
         match kind {
             FailureKind::Stopped => troubles.stopped,
             FailureKind::ModelMissing => {
-                let missing = |spec: &ModelSpec| spec.missing.is_some();
+                let missing = |spec: &ModelSpec| matches!(spec.files, Files::Missing(_));
                 self.specs.get(model).is_some_and(missing)
+            }
+            FailureKind::ModelUnusable => {
+                let broken = |spec: &ModelSpec| matches!(spec.files, Files::Broken(_));
+                self.specs.get(model).is_some_and(broken)
+            }
+            FailureKind::ModelUnread => {
+                let unread = |spec: &ModelSpec| spec.files == Files::Unread;
+                self.specs.get(model).is_some_and(unread)
             }
             FailureKind::LoadRefused => within(troubles.last_load_failure, COOLING_MAX),
             _ => {

@@ -100,6 +100,8 @@ impl Oracle {
                 FailureKind::DeadlineExceeded => request.timeout_ms.is_some(),
                 FailureKind::Stopped
                 | FailureKind::ModelMissing
+                | FailureKind::ModelUnusable
+                | FailureKind::ModelUnread
                 | FailureKind::LoadRefused
                 | FailureKind::ModelBroken => self.has_trouble(now, &model, kind),
                 // What fits is the business of the books, which the shadow keeps.

@@ -148,7 +148,7 @@ impl Scene {
 
     /// Workers it keeps whatever the load is.
     pub(crate) fn floor(&self, model: &Model) -> usize {
-        if !model.offered || model.stopped || model.spec.missing.is_some() {
+        if !model.offered || model.stopped || !model.spec.files.are_here() {
             return 0;
         }
         let least = model.spec.min_workers.unwrap_or(self.settings.min_workers);

@@ -210,7 +210,8 @@ impl Scene {
 /// A worker made for `old` is as good for `new`.
 pub(crate) fn serves_on(old: &ModelSpec, new: &ModelSpec) -> bool {
     let what = |spec: &ModelSpec| (spec.family, spec.need, spec.device);
-    old.digest == new.digest
+    old.files == new.files
+        && old.digest == new.digest
         && old.params == new.params
         && what(old) == what(new)
         && new.sizes.max <= old.sizes.max

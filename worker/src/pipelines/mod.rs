@@ -32,6 +32,7 @@ pub mod rights;
 pub mod sd3;
 pub mod shelf;
 pub mod sizes;
+pub mod stamp;
 pub mod synthetic;
 pub mod t5;
 pub mod tokens;
@@ -46,6 +47,7 @@ use ipc_protocol::ids::Device;
 use ipc_protocol::reading::Reading;
 use pocket::Pocket;
 use sd3::files::Sd3Files;
+use stamp::Stamp;
 use std::path::PathBuf;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
@@ -242,6 +244,20 @@ pub fn load_with(
     settings: Settings,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Box<dyn Pipeline>, Fault> {
+    load_known(source, "", device, settings, progress)
+}
+
+/// Loads a model whose files were looked at before, when they were `known` (empty: not looked at).
+///
+/// # Errors
+/// As [`load_with`], and [`Fault::WeightsCorrupt`] for files that have changed since or change meanwhile.
+pub fn load_known(
+    source: &ModelSource,
+    known: &str,
+    device: Device,
+    settings: Settings,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Box<dyn Pipeline>, Fault> {
     let loaded: Box<dyn Pipeline> = match source {
         ModelSource::Embedded(model) => {
             model.verify()?;
@@ -250,15 +266,29 @@ pub fn load_with(
                 Pocket::Sd3 => sd3_model(pocket::sd3()?, device, settings, progress)?,
             }
         }
-        ModelSource::Folder { path, family } => match folder::family(path, *family)? {
-            Family::Flux => flux_model(folder::flux(path)?, device, settings, progress)?,
-            Family::Sd35 => sd3_model(Sd3Files::open(path)?, device, settings, progress)?,
-            Family::Synthetic => {
-                let file = path.display().to_string();
-                let what = "has no weights, so a folder cannot hold one";
-                return Err(Fault::configuration(file, "synthetic", what));
-            }
-        },
+        ModelSource::Folder { path, family } => {
+            let (loaded, stamp) = match folder::family(path, *family)? {
+                Family::Flux => {
+                    let files = folder::flux(path)?;
+                    let stamp = Stamp::of_folder(path, &files.weights());
+                    stamp.expect(path, known)?;
+                    (flux_model(files, device, settings, progress)?, stamp)
+                }
+                Family::Sd35 => {
+                    let files = Sd3Files::open(path)?;
+                    let stamp = Stamp::of_folder(path, &files.weights());
+                    stamp.expect(path, known)?;
+                    (sd3_model(files, device, settings, progress)?, stamp)
+                }
+                Family::Synthetic => {
+                    let file = path.display().to_string();
+                    let what = "has no weights, so a folder cannot hold one";
+                    return Err(Fault::configuration(file, "synthetic", what));
+                }
+            };
+            stamp.expect_unchanged()?;
+            loaded
+        }
         ModelSource::Synthetic {
             step_ms,
             load_ms,

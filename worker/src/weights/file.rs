@@ -1,7 +1,7 @@
 //! One weight file: its bytes, and where in them each tensor lies.
 
 use super::entry::{Entries, Entry, corrupt};
-use super::{gguf, header, map, release};
+use super::{Mark, gguf, header, map, release};
 use crate::fault::Fault;
 use memmap2::Mmap;
 use nix::fcntl::OFlag;
@@ -19,6 +19,7 @@ pub struct WeightFile {
     name: String,
     bytes: Bytes,
     entries: Entries,
+    mark: Option<Mark>,
 }
 
 impl WeightFile {
@@ -30,8 +31,15 @@ impl WeightFile {
     /// [`Fault::Configuration`] for a dtype that nobody knows.
     pub fn open(path: &Path) -> Result<WeightFile, Fault> {
         let file = open_regular(path)?;
+        let found = file
+            .metadata()
+            .map_err(|error| Fault::reading(path, &error))?;
         let map = map(&file).map_err(|error| Fault::reading(path, &error))?;
-        WeightFile::new(path.display().to_string(), Bytes::Mapped(map))
+        let opened = WeightFile::new(path.display().to_string(), Bytes::Mapped(map))?;
+        Ok(WeightFile {
+            mark: Some(Mark::new(path, &found)),
+            ..opened
+        })
     }
 
     /// Takes a file that is part of this program; `name` is for messages.
@@ -61,12 +69,18 @@ impl WeightFile {
             name,
             bytes,
             entries,
+            mark: None,
         })
     }
 
     /// The file's name in messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it was when it was opened; nothing for a part of this program.
+    pub fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
     }
 
     /// The whole file.

@@ -65,7 +65,7 @@ pub fn model(key: &str, mb: u64) -> ModelSpec {
         max_workers: None,
         device: DeviceWish::Auto,
         params: String::new(),
-        missing: None,
+        files: pool::Files::default(),
     }
 }
 

@@ -1,0 +1,437 @@
+//! Every setting with the values it may have: one table, checked before anything else reads the file.
+
+use super::operators::OPERATORS_MAX;
+use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::request::TEXT_BYTES_MAX;
+use toml::{Table, Value};
+
+/// Most workers of one model, whoever says so.
+pub const WORKERS_MAX: i64 = 64;
+/// Most threads of one worker's arithmetic.
+const THREADS_MAX: i64 = 1024;
+/// A year, in seconds: longer waits are mistakes.
+const YEAR: f64 = 31_536_000.0;
+/// An hour, in milliseconds.
+const HOUR_MS: i64 = 3_600_000;
+/// 64 TiB, in MiB: more than one machine has.
+const MEMORY_MB_MAX: i64 = 64 << 20;
+/// Highest ordinal of an accelerator.
+const ORDINAL_MAX: u32 = 255;
+/// Most characters of a refused value that are repeated.
+const SHOWN_MAX: usize = 80;
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its section; `*` stands for the key of a model, nothing for the top of the file.
+    pub section: &'static str,
+    /// Its name in the section.
+    pub name: &'static str,
+    /// The values it may have.
+    pub kind: Kind,
+}
+
+/// The values a setting may have.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Whole numbers from the first to the second.
+    Whole(i64, i64),
+    /// Seconds from the first to the second, fractions allowed.
+    Seconds(f64, f64),
+    /// `true` or `false`.
+    Flag,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A text that is not empty; what it is, for the refusal.
+    Text(&'static str),
+    /// An http or https address without name and password.
+    Address,
+    /// `auto`, `cpu` or `cuda:N`.
+    Device,
+    /// A list of users, by name or number.
+    Users,
+    /// A table of the settings that the next section lists.
+    Parameters,
+}
+
+use Kind::{Address, Flag, Seconds, Text, Whole, Words};
+
+const fn setting(section: &'static str, name: &'static str, kind: Kind) -> Setting {
+    Setting {
+        section,
+        name,
+        kind,
+    }
+}
+
+/// Every setting.
+pub const SETTINGS: [Setting; 42] = [
+    setting("", "default_model", Text("the name of a model")),
+    setting("", "segment", Words(&["sealed", "named"])),
+    setting("socket", "mode", Words(&["0600", "0660"])),
+    setting("socket", "operators", Kind::Users),
+    setting("memory", "limit_percent", Whole(1, 100)),
+    setting("memory", "host_limit_mb", Whole(1, MEMORY_MB_MAX)),
+    setting("memory", "device_limit_mb", Whole(1, MEMORY_MB_MAX)),
+    setting("pool", "cold_start_workers", Whole(1, WORKERS_MAX)),
+    setting("pool", "max_workers_per_model", Whole(1, WORKERS_MAX)),
+    setting("pool", "min_workers", Whole(0, WORKERS_MAX)),
+    setting("pool", "grow_after_seconds", Seconds(0.0, YEAR)),
+    setting("pool", "idle_seconds", Seconds(0.0, YEAR)),
+    setting("pool", "queue_per_model", Whole(1, 100_000)),
+    setting("pool", "queue_total", Whole(1, 100_000)),
+    setting("pool", "drain_seconds", Seconds(0.0, YEAR)),
+    setting("pool", "max_attempts", Whole(1, 10)),
+    setting("pool", "max_overtakes", Whole(0, 100_000)),
+    setting("pool", "max_overtake_seconds", Seconds(0.0, YEAR)),
+    setting("pool", "result_seconds", Seconds(0.0, YEAR)),
+    setting("pool", "fifo", Flag),
+    setting("limits", "prompt_bytes", Whole(1, TEXT_BYTES_MAX as i64)),
+    setting("limits", "max_pixels", Whole(64 * 64, 1 << 28)),
+    setting("limits", "result_mb", Whole(1, 1 << 20)),
+    setting("hub", "offline", Flag),
+    setting("hub", "endpoint", Address),
+    setting("hub", "folder", Text("the path of a folder")),
+    setting("hub", "patience_seconds", Seconds(0.001, 86_400.0)),
+    setting("models.*", "family", Words(&["flux", "sd3", "synthetic"])),
+    setting("models.*", "path", Text("the path of a folder")),
+    setting("models.*", "variant", Text("the name of a variant")),
+    setting("models.*", "revision", Text("a branch, a tag or a commit")),
+    setting("models.*", "pinned", Flag),
+    setting("models.*", "min_workers", Whole(0, WORKERS_MAX)),
+    setting("models.*", "max_workers", Whole(1, WORKERS_MAX)),
+    setting("models.*", "device", Kind::Device),
+    setting("models.*", "threads", Whole(1, THREADS_MAX)),
+    setting("models.*", "dtype", Words(&["f32", "bf16", "f16"])),
+    setting("models.*", "encoders", Words(&["keep", "drop", "cpu"])),
+    setting("models.*", "params", Kind::Parameters),
+    setting("models.*.params", "step_ms", Whole(0, HOUR_MS)),
+    setting("models.*.params", "load_ms", Whole(0, HOUR_MS)),
+    setting("models.*.params", "weights_mb", Whole(0, 1 << 20)),
+];
+
+/// Checks every value of a settings file that a known setting has.
+///
+/// # Errors
+/// `SECTION.FIELD = VALUE is not …: use …` about the first that cannot be.
+pub fn check(file: &Table) -> Result<(), String> {
+    section("", file, "")?;
+    for (name, value) in file {
+        match (name.as_str(), value) {
+            ("models", Value::Table(models)) => models
+                .iter()
+                .try_for_each(|(key, value)| model(key, value))?,
+            (_, Value::Table(table)) => section(name, table, name)?,
+            (_, value) if is_section(name) => return Err(no_section(name, value)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn model(key: &str, value: &Value) -> Result<(), String> {
+    let place = format!("models.{key}");
+    let Value::Table(table) = value else {
+        return Err(no_section(&place, value));
+    };
+    section("models.*", table, &place)?;
+    match table.get("params") {
+        Some(Value::Table(params)) => {
+            section("models.*.params", params, &format!("{place}.params"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Checks the settings of one section, which is called `place` in refusals.
+fn section(pattern: &str, table: &Table, place: &str) -> Result<(), String> {
+    let known = |name: &String| {
+        let is = |setting: &&Setting| setting.section == pattern && setting.name == name;
+        SETTINGS.iter().find(is)
+    };
+    for (name, value) in table {
+        let Some(setting) = known(name) else {
+            continue; // An unknown name is refused with the nearest known one, elsewhere.
+        };
+        let at = match place {
+            "" => name.clone(),
+            place => format!("{place}.{name}"),
+        };
+        setting.kind.check(&at, value)?;
+    }
+    Ok(())
+}
+
+fn is_section(name: &str) -> bool {
+    name == "models" || SETTINGS.iter().any(|setting| setting.section == name)
+}
+
+fn no_section(place: &str, value: &Value) -> String {
+    refusal(place, &shown(value), "a section", &format!("[{place}]"))
+}
+
+impl Kind {
+    fn check(self, at: &str, value: &Value) -> Result<(), String> {
+        let wrong = |what: &str| Err(refusal(at, &shown(value), what, &self.allowed()));
+        match (self, value) {
+            (Self::Whole(least, most), Value::Integer(number)) => {
+                match (least..=most).contains(number) {
+                    true => Ok(()),
+                    false => wrong("possible"),
+                }
+            }
+            (Self::Whole(..), _) => wrong("a whole number"),
+            (Self::Seconds(least, most), Value::Float(_) | Value::Integer(_)) => {
+                // NaN lies in no range.
+                match (least..=most).contains(&number(value)) {
+                    true => Ok(()),
+                    false => wrong("a duration"),
+                }
+            }
+            (Self::Seconds(..), _) => wrong("a duration"),
+            (Self::Flag, Value::Boolean(_)) => Ok(()),
+            (Self::Flag, _) => wrong("true or false"),
+            (Self::Words(words), Value::String(word)) if words.contains(&word.as_str()) => Ok(()),
+            (Self::Words(_), _) => wrong("a known word"),
+            (Self::Text(_), Value::String(text)) if is_name(text) => Ok(()),
+            (Self::Text(what), _) => wrong(what),
+            (Self::Address, Value::String(text)) if is_address(text) => Ok(()),
+            // A name or a password in it would end up in messages; the token has a place of its own.
+            (Self::Address, _) => Err(format!(
+                "{at} is not a plain address: use {}",
+                self.allowed()
+            )),
+            (Self::Device, Value::String(text)) if is_device(text) => Ok(()),
+            (Self::Device, _) => wrong("a device"),
+            (Self::Users, Value::Array(users)) if users.len() <= OPERATORS_MAX => {
+                match users.iter().find(|user| !is_user(user)) {
+                    None => Ok(()),
+                    Some(user) => Err(refusal(at, &shown(user), "a user", &self.allowed())),
+                }
+            }
+            (Self::Users, _) => wrong("a list of users"),
+            (Self::Parameters, Value::Table(_)) => Ok(()),
+            (Self::Parameters, _) => wrong("a table"),
+        }
+    }
+
+    /// What to use instead of a refused value.
+    fn allowed(self) -> String {
+        match self {
+            Self::Whole(least, most) => format!("{least} to {most}"),
+            Self::Seconds(least, most) => format!("seconds, {least} to {most}"),
+            Self::Flag => "true or false".into(),
+            Self::Words(words) => words.join(" or "),
+            Self::Text(_) => "a text that is not empty, of one line".into(),
+            Self::Address => "http://HOST or https://HOST, without name and password".into(),
+            Self::Users => format!("[\"NAME\", NUMBER, …], {OPERATORS_MAX} at most"),
+            Self::Parameters => "{ step_ms = 10, load_ms = 10, weights_mb = 16 }".into(),
+            Self::Device => format!("auto, cpu or cuda:N, N from 0 to {ORDINAL_MAX}"),
+        }
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Integer(number) => *number as f64,
+        Value::Float(number) => *number,
+        _ => f64::NAN,
+    }
+}
+
+/// Neither empty nor with a character that ends a line or a text.
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains(|c: char| c.is_control())
+}
+
+fn is_address(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '@';
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with(['/', ':', '?']) && rest.chars().all(plain)
+    })
+}
+
+fn is_user(value: &Value) -> bool {
+    match value {
+        Value::Integer(number) => u32::try_from(*number).is_ok(),
+        Value::String(name) => is_name(name),
+        _ => false,
+    }
+}
+
+fn is_device(text: &str) -> bool {
+    match text.parse() {
+        Ok(DeviceWish::On(Device::Cuda(ordinal))) => ordinal <= ORDINAL_MAX,
+        Ok(DeviceWish::Auto | DeviceWish::On(Device::Host)) => true,
+        Err(_) => false,
+    }
+}
+
+fn refusal(at: &str, value: &str, what: &str, instead: &str) -> String {
+    format!("{at} = {value} is not {what}: use {instead}")
+}
+
+/// A value as a refusal repeats it, on one line.
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Datetime(date) => date.to_string(),
+        Value::Array(_) => "[…]".into(),
+        Value::Table(_) => "{…}".into(),
+    };
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::parse;
+    use super::*;
+
+    /// Values that a setting of this kind cannot have, as TOML.
+    fn nonsense(kind: Kind) -> Vec<String> {
+        let mut values: Vec<String> = ["[1]", "1979-05-27"].map(str::to_owned).into();
+        let more: &[&str] = match kind {
+            Kind::Whole(least, most) => {
+                values.push((least - 1).to_string());
+                values.push((most + 1).to_string());
+                &[
+                    "-1",
+                    "9223372036854775807",
+                    "1.5",
+                    "nan",
+                    "inf",
+                    "\"1\"",
+                    "true",
+                ]
+            }
+            Kind::Seconds(least, most) => {
+                values.push((least - 0.5).to_string());
+                values.push((most * 2.0).to_string());
+                &["-1", "1e300", "nan", "inf", "-inf", "\"1\"", "true"]
+            }
+            Kind::Flag => &["0", "1", "\"true\""],
+            Kind::Words(_) => &["\"\"", "\"other\"", "3", "true"],
+            Kind::Users => {
+                values.remove(0);
+                &[
+                    "[-1]",
+                    "[4294967296]",
+                    "[\"\"]",
+                    "[1.5]",
+                    "\"root\"",
+                    "[[1]]",
+                ]
+            }
+            Kind::Parameters => &["3", "\"x\""],
+            Kind::Text(_) => &["\"\"", "\" \"", "\"a\\nb\"", "3", "true"],
+            Kind::Address => &["\"\"", "\"host\"", "\"ftp://a\"", "\"https://\"", "3"],
+            Kind::Device => &[
+                "\"\"",
+                "\"gpu\"",
+                "\"cuda:\"",
+                "\"cuda:-1\"",
+                "\"cuda:4000000000\"",
+                "0",
+            ],
+        };
+        values.extend(more.iter().map(|value| (*value).to_owned()));
+        values
+    }
+
+    #[test]
+    fn every_setting_refuses_nonsense_with_its_name_and_what_to_use() {
+        for Setting {
+            section,
+            name,
+            kind,
+        } in &SETTINGS
+        {
+            let section = section.replace('*', "mine");
+            let header = match section.as_str() {
+                "" => String::new(),
+                section => format!("[{section}]\n"),
+            };
+            let full = match section.as_str() {
+                "" => (*name).to_owned(),
+                section => format!("{section}.{name}"),
+            };
+            for value in nonsense(*kind) {
+                let text = format!("{header}{name} = {value}\n");
+                let error = parse(&text).expect_err(&text);
+                assert!(error.contains(&full), "{text} gives {error}");
+                assert!(error.contains(": use "), "{text} gives {error}");
+                assert!(!error.contains('\n'), "{text} gives {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_example_name_the_same_settings() {
+        let example = include_str!("../../../imagepool.example.toml");
+        let mut section = String::new();
+        let mut named = BTreeSet::new();
+        for line in example.lines() {
+            let line = line.strip_prefix("# ").unwrap_or(line);
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|line| line.split(']').next())
+            {
+                section = match name.starts_with("models.") {
+                    true => "models.*".into(),
+                    false => name.into(),
+                };
+            } else if let Some((name, value)) = line.split_once(" = ") {
+                let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+                if name.chars().all(plain) {
+                    named.insert((section.clone(), name.to_owned()));
+                }
+                let inner = value.strip_prefix('{').unwrap_or_default();
+                for (name, _) in inner.split(',').filter_map(|part| part.split_once(" = ")) {
+                    named.insert((format!("{section}.params"), name.trim().to_owned()));
+                }
+            }
+        }
+        let table = SETTINGS.iter();
+        let table = table.map(|s| (s.section.to_owned(), s.name.to_owned()));
+        assert_eq!(named, table.collect());
+    }
+
+    #[test]
+    fn a_number_that_toml_cannot_hold_is_refused_with_its_line() {
+        let error = parse("[pool]\nqueue_per_model = 99999999999999999999999\n");
+        let error = error.expect_err("more than 64 bits");
+        assert!(error.contains("line 2: queue_per_model = 9999"), "{error}");
+    }
+
+    #[test]
+    fn a_section_that_is_a_value_is_refused_with_its_header() {
+        for (text, header) in [
+            ("pool = 3", "[pool]"),
+            ("[models]\nmine = 3", "[models.mine]"),
+        ] {
+            let error = parse(text).expect_err("no section");
+            assert!(
+                error.ends_with(&format!("is not a section: use {header}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_range_are_allowed() {
+        let text = "[pool]\nmax_workers_per_model = 64\nmin_workers = 64\nidle_seconds = 0\n\
+                    drain_seconds = 31536000\n[limits]\nprompt_bytes = 61440\n";
+        parse(text).expect("each is the end of its range");
+    }
+}

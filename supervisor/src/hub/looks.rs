@@ -1,0 +1,202 @@
+//! What was found in folders of weights, kept for as long as their files are what they were.
+//!
+//! Looking at a folder takes a process and, for the digest, all its bytes; asking the kernel whether the
+//! files changed takes microseconds. What was found is kept in memory and in one file, which private pools
+//! profit from. A file that is damaged, foreign or too large is ignored and written anew.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ipc_protocol::arithmetic::Arithmetic;
+use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::read_manifest;
+use crate::facts::{FolderFacts, Mark};
+
+/// Longest file that is read.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Most folders that are kept.
+const LOOKS_MAX: usize = 64;
+/// Name of the file.
+const NAME: &str = "looks.json";
+
+/// What was found, by what was looked for. Shared by all threads that look.
+#[derive(Debug)]
+pub struct Looks {
+    file: Option<PathBuf>,
+    known: Mutex<BTreeMap<String, String>>,
+}
+
+/// The file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// Manifests as the worker program printed them.
+    looks: BTreeMap<String, String>,
+}
+
+impl Looks {
+    /// Reads what is kept in `folder`, where there is one.
+    pub fn in_folder(folder: Option<&Path>) -> Self {
+        let file = folder.map(|folder| folder.join(NAME));
+        let known = file.as_deref().map(read).unwrap_or_default();
+        Self {
+            file,
+            known: Mutex::new(known),
+        }
+    }
+
+    /// What was found of that, if the files are what they were.
+    pub fn find(&self, what: &str) -> Option<FolderFacts> {
+        let text = self.lock().get(what).cloned()?;
+        let found = read_manifest(&text).ok()?;
+        found.are_current().then_some(found)
+    }
+
+    /// Keeps a manifest; where it cannot be written down it is kept in memory.
+    pub fn keep(&self, what: &str, manifest: &str) {
+        let mut known = self.lock();
+        if known.len() >= LOOKS_MAX && !known.contains_key(what) {
+            known.pop_first();
+        }
+        known.insert(what.to_owned(), manifest.to_owned());
+        let Some(file) = &self.file else {
+            return;
+        };
+        // Another process may have kept others since.
+        let mut all = read(file);
+        all.extend(known.clone());
+        while all.len() > LOOKS_MAX {
+            all.pop_first();
+        }
+        if let Err(error) = write(file, all) {
+            tracing::debug!(file = %file.display(), %error, "Cannot keep what was found.");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.known.lock().expect("no holder of this lock can panic")
+    }
+}
+
+/// What is looked for: a folder, a family, an arithmetic, and the program that looks.
+pub fn key(program: &Path, folder: &Path, family: Option<&str>, arithmetic: Arithmetic) -> String {
+    let program = Mark::of(program).map_or_else(String::new, |mark| {
+        format!("{}.{}.{}", mark.inode, mark.bytes, mark.modified_ns)
+    });
+    let family = family.unwrap_or("any");
+    let (dtype, encoders) = (arithmetic.dtype, arithmetic.encoders);
+    format!("{program} {family} {dtype} {encoders} {}", folder.display())
+}
+
+/// Everything in the file; nothing where it is not as we write it.
+fn read(file: &Path) -> BTreeMap<String, String> {
+    let kept = || -> io::Result<Kept> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW)
+            .open(file)?;
+        let found = file.metadata()?;
+        let is_ours = found.uid() == Uid::effective().as_raw() && found.mode() & 0o022 == 0;
+        if !found.is_file() || !is_ours || found.len() > FILE_BYTES_MAX {
+            return Ok(Kept::default());
+        }
+        let mut text = Vec::new();
+        file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
+        Ok(serde_json::from_slice(&text)?)
+    };
+    kept().unwrap_or_default().looks
+}
+
+/// Replaces the file in one step; only its own user may read it.
+fn write(file: &Path, looks: BTreeMap<String, String>) -> io::Result<()> {
+    let text = serde_json::to_vec(&Kept { looks })?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let part = folder.join(format!("{NAME}.{}", std::process::id()));
+    let written = || -> io::Result<()> {
+        let mut out = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&part)?;
+        out.set_permissions(fs::Permissions::from_mode(0o600))?;
+        out.write_all(&text)?;
+        fs::rename(&part, file)
+    };
+    written().inspect_err(|_| {
+        // What could not be finished is of no use.
+        let _ = fs::remove_file(&part);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(weights: &Path) -> String {
+        let mark = Mark::of(weights).expect("it is there");
+        serde_json::json!({
+            "key": "", "family": "flux", "digest": "d", "default_size": [128, 128], "min_size": 64,
+            "max_size": 256, "size_multiple": 16, "default_steps": 4, "max_steps": 64,
+            "residency_mb": 30, "per_thread_mb": 0, "draws": [], "rights": {"attribution": []},
+            "activation": {"base_mb": 1, "per_megapixel_mb": 2, "per_megapixel_squared_mb": 3, "least_mb": 4},
+            "stamp": "s",
+            "marks": [{"path": mark.path, "device": mark.device, "inode": mark.inode, "bytes": mark.bytes,
+                "modified_ns": mark.modified_ns, "changed_ns": mark.changed_ns}],
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn what_was_found_is_known_to_the_next_process_until_the_files_change() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let weights = folder.path().join("weights");
+        fs::write(&weights, "one").expect("our own folder");
+        let cache = folder.path().join("cache");
+        let looks = Looks::in_folder(Some(&cache));
+        assert_eq!(looks.find("a"), None);
+        looks.keep("a", &manifest(&weights));
+        let next = Looks::in_folder(Some(&cache));
+        assert_eq!(next.find("a").map(|found| found.digest), Some("d".into()));
+        let mode = fs::metadata(cache.join(NAME))
+            .expect("written")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        fs::write(&weights, "other").expect("our own folder");
+        assert_eq!(next.find("a"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_or_that_others_may_write_is_ignored_and_written_anew() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let weights = folder.path().join("weights");
+        fs::write(&weights, "one").expect("our own folder");
+        let file = folder.path().join(NAME);
+        for (text, mode) in [("{\"looks\": {\"a\": ", 0o600), ("{\"looks\":{}}", 0o666)] {
+            fs::write(&file, text).expect("our own folder");
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");
+            let looks = Looks::in_folder(Some(folder.path()));
+            assert_eq!(looks.find("a"), None);
+            looks.keep("a", &manifest(&weights));
+            assert!(Looks::in_folder(Some(folder.path())).find("a").is_some());
+        }
+    }
+
+    #[test]
+    fn no_more_folders_are_kept_than_the_bound() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let looks = Looks::in_folder(Some(folder.path()));
+        for nth in 0..LOOKS_MAX + 5 {
+            looks.keep(&format!("{nth:03}"), "{}");
+        }
+        assert_eq!(read(&folder.path().join(NAME)).len(), LOOKS_MAX);
+    }
+}
