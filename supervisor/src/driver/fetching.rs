@@ -21,8 +21,9 @@ use super::offer::Depth;
 use super::{Driver, Input};
 use crate::config::served::Served;
 
-/// Longest look at a model's files; then they cannot be used. A digest of all their bytes may take longer.
-const LOOK_MAX: Duration = Duration::from_secs(120);
+/// Longest look at a model's files, a little more than the program that looks has for it; then they cannot be
+/// used. A digest of all their bytes may take longer.
+const LOOK_MAX: Duration = Duration::from_secs(150);
 
 /// Every look and every fetch that goes on, and the requests that wait for it.
 #[derive(Debug, Default)]
