@@ -223,10 +223,23 @@ impl Client {
     /// Asks for an operator's verb and returns what was done, line by line.
     pub fn operate(&mut self, verb: Verb) -> Result<Told, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Operate(verb))?;
-        match connection::read(&mut &*self.stream)? {
-            FromPool::Told(told) => Ok(told),
-            FromPool::Refused(failure) => Err(failure.into()),
-            other => Err(unexpected(&other)),
+        let mut lines = Vec::new();
+        loop {
+            match connection::read(&mut &*self.stream)? {
+                FromPool::Told(part) => {
+                    lines.extend(part.lines);
+                    if !part.more {
+                        let (success, more) = (part.success, false);
+                        return Ok(Told {
+                            lines,
+                            success,
+                            more,
+                        });
+                    }
+                }
+                FromPool::Refused(failure) => return Err(failure.into()),
+                other => return Err(unexpected(&other)),
+            }
         }
     }
 }

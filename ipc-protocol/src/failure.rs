@@ -81,7 +81,7 @@ pub enum FailureKind {
     Cancelled,
     /// The time limit passed.
     DeadlineExceeded,
-    /// Every attempt lost its worker.
+    /// Every attempt lost its worker to something outside; trying again later can help.
     WorkerLost,
     /// The model produced values that are not finite, or failed in another way of its own.
     ModelFailed,
@@ -136,14 +136,14 @@ impl FailureKind {
             | Self::ModelMissing
             | Self::ModelUnread
             | Self::LoadRefused
-            | Self::ModelBroken => 75,
+            | Self::ModelBroken
+            | Self::WorkerLost => 75,
             Self::DeadlineExceeded => 124,
             Self::NotPermitted | Self::NoSuchName => 4,
             Self::NeverFits
             | Self::MemoryExhausted
             | Self::Quarantined
             | Self::Cancelled
-            | Self::WorkerLost
             | Self::ModelFailed
             | Self::ModelUnusable
             | Self::Internal => 1,

@@ -197,7 +197,10 @@ fn dies_with_job(name: &str, socket: &Socket) {
         "exit-0-mid-job" => std::process::exit(0),
         "flood-of-heartbeats" => {
             for resident_bytes in 0..200_000 {
-                socket.say(&FromWorker::Heartbeat { resident_bytes });
+                socket.say(&FromWorker::Heartbeat {
+                    resident_bytes,
+                    work: resident_bytes,
+                });
             }
             std::process::abort();
         }

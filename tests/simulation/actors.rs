@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipc_protocol::ids::{Generation, JobId};
-use pool::{Event, Exit, KilledBy, Phases, Run, Start, StartFault};
+use pool::{CpuTime, Event, Exit, KilledBy, Moment, Phases, Run, Start, StartFault};
 
 use crate::dice::Dice;
 use crate::faults::{Fault, Swarm};
@@ -28,6 +28,8 @@ pub(crate) enum Act {
     Reap(Exit),
     MemoryBack,
     Repeat,
+    /// The kernel is asked for its processor time.
+    Sample,
 }
 
 /// Something that happens later.
@@ -51,6 +53,17 @@ struct Actor {
     silent: bool,
     /// Beats, but does not go on.
     stuck: bool,
+    /// Where it is stuck: it computes all the while.
+    spins: bool,
+    /// Where it is stuck: it says that it works.
+    lies: bool,
+    /// It gets little of the processor for the job at hand.
+    starved: bool,
+    /// The kernel does not tell its processor time.
+    unknown: bool,
+    work: u64,
+    cpu: CpuTime,
+    cpu_at: Moment,
     asked: bool,
     episode: u64,
     job: Option<Drawing>,
@@ -76,6 +89,7 @@ pub(crate) struct Actors {
     actors: BTreeMap<Generation, Actor>,
     gone: Vec<(Generation, Event)>,
     pub(crate) swarm: Swarm,
+    pub(crate) now: Moment,
     /// The model that dies whatever one does.
     pub(crate) cursed: Option<String>,
     pub(crate) deaths: u64,
@@ -87,6 +101,7 @@ impl Actors {
             actors: BTreeMap::new(),
             gone: Vec::new(),
             swarm,
+            now: Moment::START,
             cursed: None,
             deaths: 0,
         }
@@ -104,6 +119,13 @@ impl Actors {
             ready: false,
             silent: false,
             stuck: false,
+            spins: dice.permille(400),
+            lies: dice.permille(150),
+            starved: false,
+            unknown: self.luck(dice, Fault::NoEvidence, 300),
+            work: 0,
+            cpu: CpuTime::default(),
+            cpu_at: self.now,
             asked: false,
             episode: 1,
             job: None,
@@ -124,11 +146,19 @@ impl Actors {
         let slow = self.luck(dice, Fault::Slow, 50);
         let hang = self.luck(dice, Fault::Hang, 8);
         let stuck = self.luck(dice, Fault::Stuck, 8);
+        let starved = self.luck(dice, Fault::Starved, 40);
+        self.spend(run.worker);
         let Some(actor) = self.actors.get_mut(&run.worker) else {
             return Vec::new();
         };
         actor.episode += 1;
-        let step_us = dice.from(20, 400) * MS * if slow { 5 } else { 1 };
+        actor.starved = starved;
+        let slower = match (slow, starved) {
+            (_, true) => 40,
+            (true, false) => 5,
+            (false, false) => 1,
+        };
+        let step_us = dice.from(20, 400) * MS * slower;
         actor.job = Some(Drawing {
             job: run.job,
             step: run.from_step,
@@ -217,12 +247,12 @@ impl Actors {
         }
         let worker = alive[dice.below(alive.len())];
         let oom = self.luck(dice, Fault::KernelOom, 300);
-        let by = if oom {
-            KilledBy::KernelOom
-        } else {
-            KilledBy::Other
+        let exit = match (oom, self.luck(dice, Fault::Sigbus, 200)) {
+            (true, _) => killed(9, KilledBy::KernelOom),
+            (false, true) => killed(7, KilledBy::Other),
+            (false, false) => killed([9, 15, 2, 1, 3][dice.below(5)], KilledBy::Other),
         };
-        vec![later(worker, 0, 0, Act::Die(killed(9, by)))]
+        vec![later(worker, 0, 0, Act::Die(exit))]
     }
 
     /// The probe looked at one of them.
@@ -255,6 +285,12 @@ impl Actors {
         if what.act == Act::MemoryBack {
             return (Some(Event::MemoryReturned { worker }), Vec::new());
         }
+        self.spend(worker);
+        if what.act == Act::Sample {
+            let known = self.actors.get(&worker).filter(|actor| !actor.unknown);
+            let cpu = known.map(|actor| actor.cpu);
+            return (Some(Event::CpuMeasured { worker, cpu }), Vec::new());
+        }
         let Some(actor) = self.actors.get(&worker) else {
             return (None, Vec::new());
         };
@@ -270,7 +306,7 @@ impl Actors {
             _ if actor.silent => (None, Vec::new()),
             Act::Beat => {
                 let next = vec![later(worker, 0, BEAT, Act::Beat)];
-                (Some(Event::WorkerHeard { worker }), next)
+                (Some(self.beat(worker)), next)
             }
             Act::Repeat => (actor.said.clone(), Vec::new()),
             _ if actor.stuck => (None, Vec::new()),
@@ -279,7 +315,7 @@ impl Actors {
             Act::Step => self.step(worker, dice),
             Act::Done => self.done(worker, dice),
             Act::Unwound => self.unwound(worker),
-            Act::MemoryBack => (None, Vec::new()),
+            Act::MemoryBack | Act::Sample => (None, Vec::new()),
         };
         self.remember(worker, event, next, dice)
     }
@@ -304,6 +340,52 @@ impl Actors {
         (event, next)
     }
 
+    /// A sign of life; who works counts what is done, and so does who only says so.
+    fn beat(&mut self, worker: Generation) -> Event {
+        let counts = !self.swarm.has(Fault::Uncounted);
+        let Some(actor) = self.actors.get_mut(&worker) else {
+            return Event::WorkerHeard { worker };
+        };
+        let works = !actor.ready || actor.job.is_some();
+        let goes_on = !actor.stuck && !actor.starved || actor.stuck && actor.lies;
+        match counts && works {
+            true => {
+                actor.work += u64::from(goes_on);
+                let work = actor.work;
+                Event::WorkerWorked { worker, work }
+            }
+            false => Event::WorkerHeard { worker },
+        }
+    }
+
+    /// The kernel is asked; where it does not answer, nobody does.
+    pub(crate) fn measured(&mut self, worker: Generation, dice: &mut Dice) -> Vec<Later> {
+        match self.luck(dice, Fault::NoEvidence, 100) {
+            true => Vec::new(),
+            false => vec![later(worker, 0, dice.from(1, 30 * MS), Act::Sample)],
+        }
+    }
+
+    /// Processor time up to now, by what it did since it was looked at last.
+    fn spend(&mut self, worker: Generation) {
+        let now = self.now;
+        let Some(actor) = self.actors.get_mut(&worker) else {
+            return;
+        };
+        let spent = now.since(std::mem::replace(&mut actor.cpu_at, now));
+        let works = !actor.ready || actor.job.is_some();
+        actor.cpu.blocked = false;
+        match (actor.silent, actor.stuck, works) {
+            (false, false, true) if actor.starved => {
+                actor.cpu.ran += spent / 50;
+                actor.cpu.waited += spent * 49 / 50;
+            }
+            (false, false, true) => actor.cpu.ran += spent,
+            (false, true, _) if actor.spins => actor.cpu.ran += spent,
+            _ => {}
+        }
+    }
+
     fn begin(&mut self, worker: Generation, dice: &mut Dice) -> (Option<Event>, Vec<Later>) {
         if self.luck(dice, Fault::SpawnFails, 40) {
             self.actors.remove(&worker);
@@ -312,7 +394,10 @@ impl Actors {
                 Some(Event::WorkerStartFailed {
                     worker,
                     message,
-                    fault: StartFault::Program,
+                    fault: match dice.permille(800) {
+                        true => StartFault::Own,
+                        false => StartFault::Program,
+                    },
                 }),
                 Vec::new(),
             );
@@ -360,7 +445,7 @@ impl Actors {
                 return ((fault == Fault::CannotLoad).then_some(said), die);
             }
         }
-        let stuck = self.luck(dice, Fault::Stuck, 10);
+        let stuck = self.luck(dice, Fault::Stuck, 10) | self.luck(dice, Fault::HungLoads, 60);
         let fat = self.luck(dice, Fault::Fat, 200);
         let Some(actor) = self.actors.get_mut(&worker) else {
             return (None, Vec::new());
@@ -379,7 +464,10 @@ impl Actors {
     fn step(&mut self, worker: Generation, dice: &mut Dice) -> (Option<Event>, Vec<Later>) {
         let dies = self.luck(dice, Fault::DieDrawing, 45);
         let oom = self.luck(dice, Fault::OutOfMemory, 8);
-        let lost = self.luck(dice, Fault::DeviceLost, 2);
+        let gone = self.luck(dice, Fault::DeviceLost, 2);
+        let context = self.luck(dice, Fault::ContextLost, 6);
+        let lost = gone | context;
+        let allocates = self.luck(dice, Fault::AllocationFails, 500);
         let nan = self.luck(dice, Fault::NotFinite, 6);
         let garbage = self.luck(dice, Fault::Garbage, 6);
         let pause = self.luck(dice, Fault::Pause, 8);
@@ -395,10 +483,12 @@ impl Actors {
             return (None, vec![later(worker, 0, 1, Act::Die(crash(6)))]);
         }
         if dies || oom && dice.permille(500) || lost {
+            let own = [crash(11), crash(6), Exit::Code(85)][dice.below(3)];
             let exit = match (dies, oom) {
-                (true, _) => crash(11),
+                (true, _) => own,
+                (false, true) if allocates => killed(6, KilledBy::AllocationFailed),
                 (false, true) => Exit::Code(if dice.permille(500) { 75 } else { 80 }),
-                (false, false) => Exit::Code(82),
+                (false, false) => Exit::Code(if context { 81 } else { 82 }),
             };
             return (
                 None,

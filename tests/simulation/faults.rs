@@ -49,11 +49,19 @@ faults! {
     DeviceLost = "device-lost",
     Drains = "drains",
     Others = "others",
+    Starved = "starved",
+    Sigbus = "sigbus",
+    ContextLost = "context-lost",
+    AllocationFails = "allocation-fails",
+    Uncounted = "uncounted",
+    NoEvidence = "no-evidence",
+    HungLoads = "hung-loads",
+    Massacre = "massacre",
 }
 
 /// Which kinds a world has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Swarm(pub(crate) u32);
+pub(crate) struct Swarm(pub(crate) u64);
 
 impl Swarm {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
@@ -64,7 +72,7 @@ impl Swarm {
         } else {
             dice.next() & all
         };
-        Self(u32::try_from(mask).unwrap_or(0))
+        Self(mask)
     }
 
     pub(crate) fn has(self, fault: Fault) -> bool {

@@ -178,7 +178,7 @@ fn replay(wanted: &Wanted, seed: u64) -> ExitCode {
             "--clients" => plan.clients = count,
             "--users" => plan.users = count,
             "--devices" => plan.devices = count,
-            "--faults" => plan.swarm.0 = u32::try_from(*value).unwrap_or(0),
+            "--faults" => plan.swarm.0 = *value,
             "--events" => plan.events = *value,
             _ => {}
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Activation, CudaResidency, DeviceLimit, Family, Files, GuidanceRule, ModelSpec, Need, Registry,
-    Settings, SizeRule,
+    Activation, CudaResidency, DeviceLimit, Family, Files, GuidanceRule, ModelSpec, Need, Patience,
+    Registry, Settings, SizeRule,
 };
 
 use crate::dice::Dice;
@@ -94,6 +94,12 @@ impl Plan {
                 2048 * 2048
             },
             margin_percent: dice.from(5, 30),
+            quarantine: Duration::from_secs(dice.from(20, 600)),
+            patience: Patience {
+                longest: Duration::from_secs(dice.from(130, 600)),
+                longest_known: Duration::from_secs(dice.from(60, 300)),
+                ..Patience::default()
+            },
             fifo: self.fifo,
             ..Settings::default()
         }

@@ -5,7 +5,7 @@ use pool::{Action, Event, Moment};
 /// The event changed the pool: heartbeats and echoes do not.
 pub(crate) fn changes(event: &Event, actions: &[Action]) -> bool {
     match event {
-        Event::WorkerHeard { .. } => false,
+        Event::WorkerHeard { .. } | Event::WorkerWorked { .. } => false,
         Event::WorkerSaidHello { .. }
         | Event::LoadProgressed { .. }
         | Event::WorkerReady { .. }

@@ -262,6 +262,7 @@ impl World {
     }
 
     fn actor_acts(&mut self, later: Later) -> Verdict {
+        self.actors.now = self.now;
         let (event, next) = self.actors.act(later, &mut self.dice);
         for later in next {
             self.later(later.in_us, Todo::Actor(later));
@@ -306,14 +307,14 @@ impl World {
         }
         let next = self.dice.from(10_000, 600_000);
         self.later(next, Todo::Trouble);
+        if self.has(Fault::Massacre) && self.tally.events % 2000 < 600 {
+            self.somebody_kills(3)?;
+        }
         match self.dice.from(0, 8) {
             0 if self.has(Fault::ClientGone) => self.client_leaves(),
             1 | 2 if self.has(Fault::Cancels) => self.somebody_cancels(),
             3 if self.has(Fault::KilledFromOutside) || self.has(Fault::KernelOom) => {
-                for later in self.actors.kill_one(&mut self.dice) {
-                    self.later(later.in_us, Todo::Actor(later));
-                }
-                Ok(())
+                self.somebody_kills(1)
             }
             4 if self.has(Fault::Repeats) => match self.actors.echo(&mut self.dice) {
                 Some(event) => self.feed(event),
@@ -327,6 +328,16 @@ impl World {
             7 => self.measure(),
             _ => Ok(()),
         }
+    }
+
+    /// Somebody outside, or the kernel, ends workers.
+    fn somebody_kills(&mut self, count: u64) -> Verdict {
+        for _ in 0..count {
+            for later in self.actors.kill_one(&mut self.dice) {
+                self.later(later.in_us, Todo::Actor(later));
+            }
+        }
+        Ok(())
     }
 
     fn client_leaves(&mut self) -> Verdict {
@@ -452,6 +463,7 @@ impl World {
     }
 
     fn carry_out(&mut self, action: &Action) {
+        self.actors.now = self.now;
         let dice = &mut self.dice;
         let next = match action {
             Action::Start(start) => {
@@ -484,11 +496,10 @@ impl World {
                 self.quarantined.insert(digest.clone());
                 Vec::new()
             }
-            Action::Measure { .. }
-            | Action::Acknowledge { .. }
-            | Action::Report { .. }
-            | Action::Tell(_)
-            | Action::Exit => Vec::new(),
+            Action::Measure { worker } => self.actors.measured(*worker, dice),
+            Action::Acknowledge { .. } | Action::Report { .. } | Action::Tell(_) | Action::Exit => {
+                Vec::new()
+            }
         };
         for later in next {
             self.later(later.in_us, Todo::Actor(later));

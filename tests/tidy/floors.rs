@@ -36,6 +36,7 @@ const WORKER: &[(&str, u8)] = &[
     ("cancel", 0),
     ("leash", 0),
     ("footprint", 0),
+    ("work", 0),
     ("fault", 0),
 ];
 

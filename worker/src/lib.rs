@@ -13,3 +13,4 @@ pub mod pixels;
 pub mod sampling;
 pub mod session;
 pub mod weights;
+pub mod work;

@@ -25,6 +25,7 @@ use crate::job::Desk;
 use crate::leash::{self, Voice};
 use crate::pipelines::pocket::Pocket;
 use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision};
+use crate::work;
 
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -221,6 +222,7 @@ fn beat(voice: Arc<Voice>) -> io::Result<mpsc::Sender<()>> {
         while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
             voice.say(&FromWorker::Heartbeat {
                 resident_bytes: footprint::measure().resident_bytes,
+                work: work::count(),
             });
         }
     };

@@ -234,6 +234,40 @@ pub struct Told {
     pub lines: Vec<String>,
     /// Nothing went wrong; what was so already did not.
     pub success: bool,
+    /// Another frame with more lines follows.
+    pub more: bool,
+}
+
+/// Bytes of lines in one frame of a listing.
+const TOLD_BYTES_MAX: usize = 32 * 1024;
+/// What a line takes beside its text.
+const LINE_BYTES: usize = 16;
+
+impl Told {
+    /// The same in as many frames as it takes. A line that fits in none is cut.
+    pub fn into_parts(self) -> Vec<Self> {
+        let part = |lines| Self {
+            lines,
+            success: self.success,
+            more: true,
+        };
+        let (mut parts, mut lines, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for mut line in self.lines {
+            line.truncate(line.floor_char_boundary(TOLD_BYTES_MAX - LINE_BYTES));
+            let more = line.len() + LINE_BYTES;
+            if bytes + more > TOLD_BYTES_MAX {
+                parts.push(part(std::mem::take(&mut lines)));
+                bytes = 0;
+            }
+            bytes += more;
+            lines.push(line);
+        }
+        parts.push(Self {
+            more: false,
+            ..part(lines)
+        });
+        parts
+    }
 }
 
 /// What the pool made of a request.

@@ -74,6 +74,9 @@ pub enum FromWorker {
     Heartbeat {
         /// Memory the process holds, in bytes.
         resident_bytes: u64,
+        /// Pieces of work finished since the process began; it rises while the worker makes progress within a
+        /// step or a load.
+        work: u64,
     },
     /// A step is finished and its latents are in the segment.
     Step {
@@ -121,7 +124,7 @@ message!(FromWorker {
     Hello = 1, 64;
     Loading = 2, 16;
     Ready = 3, 1024;
-    Heartbeat = 4, 16;
+    Heartbeat = 4, 32;
     Step = 5, 128;
     Done = 6, 2 * 1024;
     Failed = 7, 4 * 1024;

@@ -63,6 +63,7 @@ fn a_message_over_its_cap_is_not_sent() {
     let error = frame::encode(&FromPool::Told(Told {
         lines,
         success: true,
+        more: false,
     }))
     .expect_err("70 kB");
     assert!(matches!(
@@ -72,6 +73,42 @@ fn a_message_over_its_cap_is_not_sent() {
     let message = "x".repeat(5000);
     let error = frame::encode(&FromWorker::GivingUp { message }).expect_err("over 4 KiB");
     assert!(matches!(error, FrameError::TooLong { cap: 4096, .. }));
+}
+
+#[test]
+fn a_long_listing_goes_in_several_frames_and_loses_no_line() {
+    let line = |nth: usize| format!("{nth} {}", "x".repeat(nth % 700));
+    let lines: Vec<String> = (0..1000).map(line).chain([String::new()]).collect();
+    let told = Told {
+        lines: lines.clone(),
+        success: false,
+        more: false,
+    };
+    let parts = told.into_parts();
+    assert!(parts.len() > 1);
+    for part in &parts {
+        frame::encode(&FromPool::Told(part.clone())).expect("each fits its frame");
+        assert!(!part.success);
+    }
+    let last = parts.iter().map(|part| !part.more);
+    assert!(last.eq((1..=parts.len()).map(|nth| nth == parts.len())));
+    let joined: Vec<String> = parts.into_iter().flat_map(|part| part.lines).collect();
+    assert_eq!(joined, lines);
+}
+
+#[test]
+fn a_line_longer_than_a_frame_is_cut_at_a_letter() {
+    let told = Told {
+        lines: vec!["ä".repeat(100_000)],
+        success: true,
+        more: false,
+    };
+    let parts = told.into_parts();
+    let bytes: Vec<_> = parts
+        .into_iter()
+        .map(|part| frame::encode(&FromPool::Told(part)).expect("it fits").len())
+        .collect();
+    assert!(bytes.iter().all(|&bytes| bytes <= 64 * 1024));
 }
 
 #[test]
@@ -96,6 +133,7 @@ fn a_side_cannot_say_what_only_the_other_may() {
     let told = FromPool::Told(Told {
         lines: Vec::new(),
         success: true,
+        more: false,
     });
     let bytes = frame::encode(&told).expect("an empty list");
     let error = connection::read::<ToPool>(&mut bytes.as_slice()).expect_err("a client's kind");

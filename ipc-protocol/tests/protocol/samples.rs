@@ -124,6 +124,15 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
             FromPool::Told(Told {
                 lines: vec!["pocket-flux:0: stopped".into(), String::new()],
                 success: true,
+                more: false,
+            }),
+        ),
+        (
+            "FromPool::Told, of several",
+            FromPool::Told(Told {
+                lines: vec!["0123456789abcdef   3 s ago".into()],
+                success: true,
+                more: true,
             }),
         ),
     ];
@@ -379,6 +388,7 @@ pub fn from_worker() -> Vec<(&'static str, FromWorker)> {
             "FromWorker::Heartbeat",
             FromWorker::Heartbeat {
                 resident_bytes: 1 << 26,
+                work: 4711,
             },
         ),
         ("FromWorker::Step", step()),

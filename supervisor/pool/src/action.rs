@@ -410,6 +410,8 @@ pub enum StopReason {
     Silent,
     /// Signs of life, but no progress.
     Stuck,
+    /// No progress for too long, and too little of the processor or of a disk to make any.
+    Starved,
     /// It kept on with a cancelled job.
     IgnoredCancel,
     /// It broke the protocol.
@@ -419,7 +421,7 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// The worker itself gave the reason: its end counts as a death.
+    /// Nobody wanted it gone before it gave the reason: its end counts as a death.
     pub fn is_fault(self) -> bool {
         match self {
             Self::Idle
@@ -428,9 +430,12 @@ impl StopReason {
             | Self::Drain
             | Self::Abandoned
             | Self::Outdated => false,
-            Self::NoHello | Self::Silent | Self::Stuck | Self::IgnoredCancel | Self::Protocol => {
-                true
-            }
+            Self::NoHello
+            | Self::Silent
+            | Self::Stuck
+            | Self::Starved
+            | Self::IgnoredCancel
+            | Self::Protocol => true,
         }
     }
 
@@ -445,6 +450,7 @@ impl StopReason {
             Self::NoHello => "no_hello",
             Self::Silent => "silent",
             Self::Stuck => "stuck",
+            Self::Starved => "starved",
             Self::IgnoredCancel => "ignored_cancel",
             Self::Protocol => "protocol",
             Self::Outdated => "outdated",

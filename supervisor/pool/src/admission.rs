@@ -89,6 +89,7 @@ impl Pool {
             .ok_or_else(|| self.unknown_model(name))?;
         self.check_files(now, id)?;
         let parameters = resolve(&self.model(id).spec, &self.settings, request, entropy)?;
+        self.check_count(request.count)?;
         self.check_device(id, request.device)?;
         self.check_state(now, id, &parameters)?;
         let wish = self.check_room(id, &parameters, request.device)?;
@@ -138,6 +139,8 @@ impl Pool {
             stage: Stage::Waiting { since: now },
             attempts: 0,
             losses: Vec::new(),
+            fruitless: 0,
+            out_of_memory: 0,
             salvaged: 0,
             overtaken: 0,
             more_room: Mebibytes::ZERO,
@@ -174,6 +177,23 @@ impl Pool {
                 FailureKind::UnknownModel,
                 format!("there is no model called {shown:?}{hint}"),
             )
+        }
+    }
+
+    /// More images than may ever wait at once can never be let in.
+    fn check_count(&self, count: u32) -> Result<(), Failure> {
+        let limits = [
+            ("pool.queue_per_model", self.settings.queue_per_model),
+            ("pool.queue_total", self.settings.queue_total),
+        ];
+        let [one, two] = limits;
+        let (name, most) = if one.1 <= two.1 { one } else { two };
+        match count as usize > most {
+            true => Err(Failure::bad_value(
+                Field::Count,
+                format!("{count} pictures at once are more than the {most} that may wait ({name})"),
+            )),
+            false => Ok(()),
         }
     }
 
@@ -227,11 +247,10 @@ impl Pool {
         }
         if !self.quarantine.is_empty() {
             let fingerprint = Fingerprint::of(&model.spec.digest, parameters);
-            if let Some(evidence) = self.quarantine.find(&fingerprint) {
-                return Err(quarantined(
-                    &fingerprint.name(),
-                    &evidence.deaths.join("; "),
-                ));
+            let lasts = self.settings.quarantine;
+            if let Some((evidence, left)) = self.quarantine.find(&fingerprint, now, lasts) {
+                let told = evidence.deaths.join("; ");
+                return Err(quarantined(&fingerprint.name(), &told, left));
             }
         }
         Ok(())
@@ -400,12 +419,9 @@ impl Pool {
 
     /// When a place in a full queue is likely to be free.
     fn slot_free_in(&self, model: &Model, now: Moment) -> Duration {
-        let usual = model.spec.default_size.pixels();
-        let picture = model.pace.picture(usual, model.spec.default_steps);
-        let rests = self.live(model).filter_map(|worker| {
-            let attempt = worker.attempt()?;
-            Some(picture?.saturating_sub(now.since(attempt.began)))
-        });
+        let rests = self
+            .live(model)
+            .filter_map(|worker| model.pace.rest(worker.attempt()?, now));
         rests.min().unwrap_or(Duration::from_secs(1))
     }
 }

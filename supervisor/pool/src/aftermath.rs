@@ -1,11 +1,13 @@
 //! What becomes of jobs when workers or models fail: again, elsewhere, or an answer.
 
+use std::time::Duration;
+
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{DeviceWish, JobId};
 use ipc_protocol::units::Mebibytes;
 
 use crate::action::{Action, Notice};
-use crate::ending::Cause;
+use crate::blame::Cause;
 use crate::job::{Attempt, Job, Loss, Stage};
 use crate::model::{Model, ModelId, Standing};
 use crate::moment::Moment;
@@ -14,6 +16,15 @@ use crate::quarantine::Evidence;
 use crate::restart::Verdict;
 use crate::turn::Turn;
 use crate::worker::Lifecycle;
+
+/// Attempts in a row that brought a job no further: after so many it is given up, whoever ended them.
+const FRUITLESS_MAX: u32 = 16;
+/// After running out of memory so often, the second time with more room, a job is given up.
+const MEMORY_MAX: u32 = 2;
+/// Deaths told in the answer of a job that is given up.
+const TOLD_MAX: usize = 3;
+/// When trying again may help after workers were lost to something outside.
+const RETRY_MS: u64 = 5000;
 
 impl Pool {
     /// Ends a job without a picture, wherever it is. Its one answer leaves here.
@@ -53,6 +64,10 @@ impl Pool {
     }
 
     /// A job lost its worker: it goes first in its queue, or is given up.
+    ///
+    /// Deaths of a worker's own making are evidence against the job, and at `max_attempts` of them it is
+    /// quarantined. What came from outside is none; such attempts are bounded all the same, while they
+    /// bring the job no further.
     pub(crate) fn place_again(
         &mut self,
         turn: &mut Turn,
@@ -65,28 +80,32 @@ impl Pool {
         let Some(job) = self.jobs.get_mut(&attempt.job) else {
             return;
         };
-        match cause {
-            Cause::Wanted => {}
-            Cause::CannotLoad
-            | Cause::OutOfMemoryLoading
-            | Cause::OutOfMemory
-            | Cause::DeviceGone
-            | Cause::Outside
-            | Cause::Fault => {
-                let suspect = matches!(cause, Cause::Fault | Cause::OutOfMemory);
-                job.losses.push(Loss { how, suspect });
-            }
-        }
-        if cause == Cause::OutOfMemory {
-            job.more_room = more_room(&self.models[job.model.0], job.more_room);
-        }
         // What was salvaged before still holds when this attempt did not get further.
+        let before = job.salvaged;
         let steps = job.parameters.steps;
-        job.salvaged = job.salvaged.max(salvaged_step.unwrap_or(0)).min(steps);
-        if job.losses.len() >= limit {
-            return self.give_up(turn, attempt.job);
+        job.salvaged = before.max(salvaged_step.unwrap_or(0)).min(steps);
+        job.fruitless += 1;
+        if job.salvaged > before {
+            job.fruitless = 0;
         }
-        self.wait_again(turn, attempt.job);
+        let suspect = cause.accuses_job();
+        job.losses.push(Loss { how, suspect });
+        if matches!(cause, Cause::OutOfMemory | Cause::KernelOutOfMemory) {
+            if job.more_room == Mebibytes::ZERO {
+                job.more_room = more_room(&self.models[job.model.0]);
+            }
+            job.out_of_memory += u32::from(cause == Cause::OutOfMemory);
+        }
+        let suspects = job.losses.iter().filter(|loss| loss.suspect).count();
+        if suspects >= limit {
+            self.quarantine_job(turn, attempt.job);
+        } else if job.out_of_memory >= MEMORY_MAX {
+            self.give_up(turn, attempt.job, FailureKind::MemoryExhausted);
+        } else if job.fruitless >= FRUITLESS_MAX {
+            self.give_up(turn, attempt.job, FailureKind::WorkerLost);
+        } else {
+            self.wait_again(turn, attempt.job);
+        }
     }
 
     /// Puts a job that ran before at the head of its queue.
@@ -108,19 +127,41 @@ impl Pool {
         });
     }
 
-    /// A job lost as many workers as it may.
-    fn give_up(&mut self, turn: &mut Turn, id: JobId) {
+    /// Answers a job that lost its workers and is not accused of it.
+    fn give_up(&mut self, turn: &mut Turn, id: JobId, kind: FailureKind) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let all = job.losses.len();
+        let last = job.losses.iter().skip(all.saturating_sub(TOLD_MAX));
+        let last: Vec<&str> = last.map(|loss| loss.how.as_str()).collect();
+        let last = last.join("; ");
+        let failure = match kind {
+            FailureKind::MemoryExhausted => Failure::new(
+                kind,
+                format!(
+                    "ran out of memory {} times: {last}; a smaller picture needs less",
+                    job.out_of_memory
+                ),
+            ),
+            _ => Failure::new(
+                kind,
+                format!("lost its worker {all} times, which is not held against the request: {last}; try again later"),
+            )
+            .retry_after_ms(RETRY_MS),
+        };
+        self.end_job(turn, id, failure);
+    }
+
+    /// A job killed as many workers as it may: it is answered, with those that are like it.
+    fn quarantine_job(&mut self, turn: &mut Turn, id: JobId) {
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
         let model = job.model;
-        let deaths: Vec<String> = job.losses.iter().map(|loss| loss.how.clone()).collect();
+        let suspects = job.losses.iter().filter(|loss| loss.suspect);
+        let deaths: Vec<String> = suspects.map(|loss| loss.how.clone()).collect();
         let told = deaths.join("; ");
-        if !job.losses.iter().all(|loss| loss.suspect) {
-            let message = format!("lost its worker {} times: {told}", deaths.len());
-            let failure = Failure::new(FailureKind::WorkerLost, message);
-            return self.end_job(turn, id, failure);
-        }
         let fingerprint = job.fingerprint(&self.model(model).spec.digest);
         let digest = fingerprint.name();
         turn.tell(Notice::Quarantined {
@@ -129,8 +170,9 @@ impl Pool {
             evidence: deaths.clone(),
         });
         let since = turn.now;
+        let lasts = self.settings.quarantine;
         self.quarantine
-            .keep(fingerprint.clone(), Evidence { since, deaths });
+            .keep(fingerprint.clone(), Evidence { since, deaths }, lasts);
         let alike = |other: &JobId| {
             let digest = &self.model(model).spec.digest;
             let other = self.jobs.get(other);
@@ -139,7 +181,7 @@ impl Pool {
         let mut ends: Vec<JobId> = self.model(model).queue.iter().filter(alike).collect();
         ends.push(id);
         for job in ends {
-            self.end_job(turn, job, quarantined(&digest, &told));
+            self.end_job(turn, job, quarantined(&digest, &told, lasts));
         }
     }
 
@@ -224,14 +266,17 @@ pub(crate) fn is_settled(failure: &Failure) -> bool {
     failure.kind != FailureKind::ModelUnread
 }
 
-/// The answer of a job like one that killed its workers.
-pub(crate) fn quarantined(digest: &str, told: &str) -> Failure {
-    let message =
-        format!("this request killed its workers and is in quarantine as {digest}: {told}");
+/// The answer of a job like one that killed its workers, which may come again after `left`.
+pub(crate) fn quarantined(digest: &str, told: &str, left: Duration) -> Failure {
+    let left = left.as_secs().max(1);
+    let message = format!(
+        "this request killed its workers and is in quarantine as {digest} for {left} s more: {told}"
+    );
     Failure::new(FailureKind::Quarantined, message)
 }
 
-fn more_room(model: &Model, before: Mebibytes) -> Mebibytes {
+/// Room beyond the usual for a job that ran out of memory.
+fn more_room(model: &Model) -> Mebibytes {
     let usual = model.spec.need.activation.at(model.spec.default_size);
-    before + Mebibytes((usual.0 / 2).max(64))
+    Mebibytes((usual.0 / 2).max(64))
 }

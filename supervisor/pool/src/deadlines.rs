@@ -3,12 +3,14 @@
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::Generation;
 
-use crate::action::Notice;
+use crate::action::{Action, Notice};
+use crate::event::CpuTime;
 use crate::model::Model;
 use crate::moment::Moment;
 use crate::pool::Pool;
 use crate::turn::Turn;
-use crate::worker::{Overdue, Worker};
+use crate::watch::Limits;
+use crate::worker::{Lifecycle, Overdue, Worker};
 
 impl Pool {
     /// When the pool next wants `Event::DeadlineReached`; `None` while nothing waits.
@@ -40,8 +42,40 @@ impl Pool {
     }
 
     fn overdue(&self, worker: &Worker) -> (Moment, Overdue) {
-        let pace = &self.model(worker.model).pace;
-        worker.deadline(&self.settings.patience, pace)
+        worker.deadline(&self.settings.patience, &self.limits(worker))
+    }
+
+    /// How long a worker may go without progress.
+    fn limits(&self, worker: &Worker) -> Limits {
+        let attempt = match &worker.life {
+            Lifecycle::Busy { attempt, .. } | Lifecycle::Unwinding { attempt, .. } => Some(attempt),
+            Lifecycle::Starting { .. }
+            | Lifecycle::Loading { .. }
+            | Lifecycle::Idle { .. }
+            | Lifecycle::Stopping { .. } => None,
+        };
+        let model = self.model(worker.model);
+        model.limits(&self.settings.patience, worker.device, attempt)
+    }
+
+    /// Asks for the evidence on which a worker without progress is judged.
+    fn measure(&mut self, turn: &mut Turn, id: Generation) {
+        if let Some(watch) = self.workers.get_mut(&id).and_then(Worker::watch_mut) {
+            watch.ask(turn.now);
+            turn.act(Action::Measure { worker: id });
+        }
+    }
+
+    /// The evidence came, or did not: the worker ends or is given more time.
+    pub(crate) fn cpu_measured(&mut self, turn: &mut Turn, id: Generation, cpu: Option<CpuTime>) {
+        let Some(limits) = self.workers.get(&id).map(|worker| self.limits(worker)) else {
+            return;
+        };
+        let watch = self.workers.get_mut(&id).and_then(Worker::watch_mut);
+        let verdict = watch.and_then(|watch| watch.measured(turn.now, cpu, &limits));
+        if let Some(why) = verdict {
+            self.end_worker(turn, id, why);
+        }
     }
 
     fn end_overdue_workers(&mut self, turn: &mut Turn) {
@@ -56,6 +90,8 @@ impl Pool {
             match what {
                 Overdue::Stop(why) => self.end_worker(turn, id, why),
                 Overdue::NextStep => self.next_stop_step(turn, id),
+                Overdue::Measure => self.measure(turn, id),
+                Overdue::NoSample => self.cpu_measured(turn, id, None),
             }
         }
     }

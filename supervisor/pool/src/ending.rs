@@ -6,33 +6,14 @@ use ipc_protocol::ids::Generation;
 use ipc_protocol::status::WorkerState;
 
 use crate::action::{Notice, StopReason};
-use crate::event::{Exit, KilledBy, StartFault};
+use crate::blame::{Cause, words};
+use crate::event::{Exit, StartFault};
 use crate::job::Attempt;
 use crate::model::ModelId;
 use crate::pool::Pool;
 use crate::stop::StopPlan;
 use crate::turn::Turn;
 use crate::worker::{Lifecycle, Worker};
-
-/// Why a process ended, for the model's record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// We wanted it to.
-    Wanted,
-    /// Its files or settings cannot work now.
-    CannotLoad,
-    /// No memory while loading.
-    OutOfMemoryLoading,
-    /// No memory while drawing.
-    OutOfMemory,
-    /// The device is gone.
-    DeviceGone,
-    /// SIGKILL, SIGTERM and the like from somebody who is neither us nor the kernel: no evidence
-    /// against the model or its job.
-    Outside,
-    /// Anything else: a signal of its own making, a panic, a hang.
-    Fault,
-}
 
 impl Pool {
     /// Tells a worker to leave, unless it is on its way out.
@@ -100,17 +81,32 @@ impl Pool {
         };
         turn.tell(Notice::SpawnFailed {
             name: worker.name.clone(),
-            message,
+            message: message.clone(),
         });
         let model = worker.model;
         let remains = worker.remains();
         // There was no process: nothing has to settle.
         self.budget.give_back(remains.reservation);
-        self.model_mut(model).record.note_death(turn.now, true);
         match fault {
-            // It says nothing about the model.
-            StartFault::Own => {}
-            StartFault::Program => self.note_failure(turn, model),
+            StartFault::Own => self.note_no_start(turn, model, message),
+            StartFault::Program => {
+                self.model_mut(model).record.note_death(turn.now, true);
+                self.note_load_failure(turn, model, message);
+            }
+        }
+    }
+
+    /// This machine could not make a process: nothing against the model. Its jobs are told why once that has
+    /// happened several times in a row.
+    fn note_no_start(&mut self, turn: &mut Turn, id: ModelId, message: String) {
+        let model = self.model_mut(id);
+        if let Some(for_long) = model.record.note_no_start(turn.now, &message) {
+            let model = model.spec.key.clone();
+            turn.tell(Notice::LoadCooling {
+                model,
+                message,
+                for_long,
+            });
         }
     }
 
@@ -132,7 +128,7 @@ impl Pool {
         let remains = worker.remains();
         let until = turn.now + self.settings.patience.settle;
         self.budget.give_back_reaped(remains.reservation, id, until);
-        let cause = cause_of(exit, remains.why, remains.was_loading);
+        let cause = Cause::of(exit, remains.why, remains.was_loading);
         let job = remains.attempt.as_ref().map(|attempt| attempt.job);
         match cause {
             Cause::Wanted => {
@@ -148,11 +144,22 @@ impl Pool {
             Cause::CannotLoad
             | Cause::OutOfMemoryLoading
             | Cause::OutOfMemory
+            | Cause::KernelOutOfMemory
+            | Cause::ContextLost
             | Cause::Outside
+            | Cause::Starved
+            | Cause::Silent
             | Cause::Fault => {}
         }
         if cause != Cause::Wanted {
-            let backoff = self.note_death(turn, model, cause, remains.was_loading, said);
+            let end = End {
+                cause,
+                exit,
+                why: remains.why,
+                loading: remains.was_loading,
+                said,
+            };
+            let backoff = self.note_death(turn, model, end);
             let model = self.model_mut(model);
             model.deaths += 1;
             model.at_rest = (WorkerState::Backoff, "Died");
@@ -180,24 +187,45 @@ impl Pool {
         Some(worker)
     }
 
-    fn note_death(
-        &mut self,
-        turn: &mut Turn,
-        id: ModelId,
-        cause: Cause,
-        loading: bool,
-        said: Option<String>,
-    ) -> Duration {
+    fn note_death(&mut self, turn: &mut Turn, id: ModelId, end: End) -> Duration {
+        let now = turn.now;
         let model = self.model_mut(id);
-        let backoff = model.record.note_death(turn.now, loading);
         model.to_replace += 1;
-        match cause {
-            Cause::Wanted | Cause::Outside | Cause::DeviceGone => {}
-            Cause::OutOfMemory | Cause::Fault => self.note_failure(turn, id),
+        let backoff = match end.cause.is_nobodys() {
+            true => model.record.note_bad_luck(now),
+            false => model.record.note_death(now, end.loading),
+        };
+        let words = words(end.exit, end.why);
+        match end.cause {
+            Cause::Wanted => {}
+            Cause::KernelOutOfMemory if end.loading && model.raised_percent == 0 => {
+                model.raised_percent = 25;
+            }
+            Cause::KernelOutOfMemory
+            | Cause::ContextLost
+            | Cause::DeviceGone
+            | Cause::Outside
+            | Cause::Starved => {
+                if end.loading && model.record.note_lost_load() {
+                    let message =
+                        format!("its workers ended before they were ready, the last {words}");
+                    self.cool(turn, id, message);
+                }
+            }
+            Cause::Silent | Cause::Fault if end.loading && end.why.is_some() => {
+                match model.record.note_hung_load() {
+                    true => {
+                        let message = end.said.unwrap_or(format!("its worker {words}"));
+                        self.note_load_failure(turn, id, message);
+                    }
+                    false => self.note_failure(turn, id),
+                }
+            }
+            Cause::OutOfMemory | Cause::Silent | Cause::Fault => self.note_failure(turn, id),
             // One more try with a quarter more room; a second time in a row is a load failure.
             Cause::OutOfMemoryLoading if model.raised_percent == 0 => model.raised_percent = 25,
             Cause::OutOfMemoryLoading | Cause::CannotLoad => {
-                let message = said.unwrap_or_else(|| "the worker could not load it".into());
+                let message = end.said.unwrap_or(format!("its worker {words}"));
                 self.note_load_failure(turn, id, message);
             }
         }
@@ -205,6 +233,12 @@ impl Pool {
     }
 
     fn note_load_failure(&mut self, turn: &mut Turn, id: ModelId, message: String) {
+        self.cool(turn, id, message);
+        self.note_failure(turn, id);
+    }
+
+    /// Tries no load of a model for a while.
+    fn cool(&mut self, turn: &mut Turn, id: ModelId, message: String) {
         let model = self.model_mut(id);
         let for_long = model.record.note_load_failure(turn.now, message.clone());
         let model = model.spec.key.clone();
@@ -213,7 +247,6 @@ impl Pool {
             message,
             for_long,
         });
-        self.note_failure(turn, id);
     }
 
     /// Counts a failure of the model's own towards its breaker.
@@ -230,6 +263,16 @@ impl Pool {
     }
 }
 
+/// The end of a worker that nobody had wanted gone.
+struct End {
+    cause: Cause,
+    exit: Exit,
+    why: Option<StopReason>,
+    loading: bool,
+    /// What it said about a load that failed.
+    said: Option<String>,
+}
+
 fn at_rest(why: StopReason) -> (WorkerState, &'static str) {
     match why {
         StopReason::Idle => (WorkerState::Exited, "Idle"),
@@ -240,46 +283,9 @@ fn at_rest(why: StopReason) -> (WorkerState, &'static str) {
         StopReason::NoHello
         | StopReason::Silent
         | StopReason::Stuck
+        | StopReason::Starved
         | StopReason::IgnoredCancel
         | StopReason::Protocol => (WorkerState::Backoff, "Ended for its own fault"),
-    }
-}
-
-fn cause_of(exit: Exit, why: Option<StopReason>, was_loading: bool) -> Cause {
-    match why {
-        Some(why) if !why.is_fault() => return Cause::Wanted,
-        Some(_) => return Cause::Fault,
-        None => {}
-    }
-    match exit {
-        Exit::Code(66 | 78 | 83) => Cause::CannotLoad,
-        Exit::Code(75) if was_loading => Cause::OutOfMemoryLoading,
-        Exit::Code(82) => Cause::DeviceGone,
-        Exit::Code(75 | 80) => Cause::OutOfMemory,
-        Exit::Code(_) => Cause::Fault,
-        Exit::Signal {
-            by: KilledBy::KernelOom | KilledBy::AllocationFailed,
-            ..
-        } => match was_loading {
-            true => Cause::OutOfMemoryLoading,
-            false => Cause::OutOfMemory,
-        },
-        Exit::Signal {
-            by: KilledBy::Us, ..
-        } => Cause::Fault,
-        // SIGBUS: a mapped file of weights was cut or cannot be read.
-        Exit::Signal {
-            signal: 7,
-            by: KilledBy::Other,
-        } => Cause::CannotLoad,
-        Exit::Signal {
-            signal: 1 | 2 | 3 | 9 | 15,
-            by: KilledBy::Other,
-        } => Cause::Outside,
-        Exit::Signal {
-            by: KilledBy::Other,
-            ..
-        } => Cause::Fault,
     }
 }
 
@@ -301,24 +307,5 @@ fn doing(worker: &Worker) -> String {
             ..
         } => job(attempt),
         Lifecycle::Stopping { attempt: None, .. } => "stopping".into(),
-    }
-}
-
-fn words(exit: Exit, why: Option<StopReason>) -> String {
-    let ended = match exit {
-        Exit::Code(code) => format!("exited with code {code}"),
-        Exit::Signal { signal, by } => {
-            let by = match by {
-                KilledBy::Us => "us",
-                KilledBy::KernelOom => "the kernel, out of memory",
-                KilledBy::AllocationFailed => "itself, after an allocation failed",
-                KilledBy::Other => "itself or somebody else",
-            };
-            format!("ended by signal {signal} from {by}")
-        }
-    };
-    match why {
-        Some(why) => format!("{ended} ({})", why.word()),
-        None => ended,
     }
 }

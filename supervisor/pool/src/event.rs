@@ -87,6 +87,13 @@ pub enum Event {
         /// Its generation.
         worker: Generation,
     },
+    /// A sign of life, with what was done.
+    WorkerWorked {
+        /// Its generation.
+        worker: Generation,
+        /// Finished pieces of work since it began, as it counts them: layers, blocks read from a disk.
+        work: u64,
+    },
     /// A step is done and its latents are in the segment.
     StepFinished {
         /// Its generation.
@@ -242,6 +249,7 @@ impl Event {
             | Self::LoadFailed { worker, .. }
             | Self::WorkerReady { worker, .. }
             | Self::WorkerHeard { worker }
+            | Self::WorkerWorked { worker, .. }
             | Self::StepFinished { worker, .. }
             | Self::JobFinished { worker, .. }
             | Self::JobFailed { worker, .. }

@@ -13,6 +13,12 @@ use crate::restart::Verdict;
 use crate::room::Room;
 use crate::worker::{Lifecycle, Worker};
 
+/// Longest reason: a wait of many workers is told in a frame of 4 KiB.
+const REASON_BYTES_MAX: usize = 3000;
+
+/// Earlier jobs whose own steps are counted for a prediction.
+const LOOKED_AT_MAX: usize = 32;
+
 /// The arithmetic of `imagepool plan`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -90,10 +96,12 @@ impl Pool {
         }
         parts.extend(self.workers_of(model).map(|worker| self.doing(worker, now)));
         parts.extend(self.why_no_other(now, job, model));
-        if let Some(eta) = self.eta(now, model, before) {
+        if let Some(eta) = self.eta(now, model, job, before) {
             parts.push(format!("its turn in about {}", seconds(eta)));
         }
-        parts.join("; ")
+        let mut reason = parts.join("; ");
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason
     }
 
     /// Why the model has not one worker more.
@@ -174,14 +182,8 @@ impl Pool {
             Lifecycle::Loading { permille, .. } => format!("{name} loads, {} %", permille / 10),
             Lifecycle::Idle { .. } => format!("{name} idle"),
             Lifecycle::Busy { attempt, .. } => {
-                let pace = &self.model(worker.model).pace;
-                let rest = pace.picture(attempt.pixels, attempt.steps.saturating_sub(attempt.step));
-                let about = rest.map_or(String::new(), |rest| {
-                    format!(
-                        ", about {}",
-                        seconds(rest.saturating_sub(now.since(attempt.progressed)))
-                    )
-                });
+                let rest = self.model(worker.model).pace.rest(attempt, now);
+                let about = rest.map_or(String::new(), |rest| format!(", about {}", seconds(rest)));
                 format!(
                     "{name} busy, step {}/{}{about}",
                     attempt.step, attempt.steps
@@ -192,20 +194,40 @@ impl Pool {
         }
     }
 
-    /// When a job with so many before it is likely to start, where that can be known.
-    fn eta(&self, now: Moment, model: &Model, before: usize) -> Option<Duration> {
-        let usual = model.spec.default_size.pixels();
-        let picture = model.pace.picture(usual, model.spec.default_steps)?;
+    /// When a job with so many before it is likely to start, where that can be known: each of those goes to
+    /// the worker that is free first, and takes its own steps.
+    fn eta(&self, now: Moment, model: &Model, waiting: &Job, before: usize) -> Option<Duration> {
         let resident = self.live(model).filter(|worker| worker.is_resident());
-        let rests: Vec<Duration> = resident
-            .map(|worker| {
-                let began = worker.attempt().map(|attempt| now.since(attempt.began));
-                began.map_or(Duration::ZERO, |began| picture.saturating_sub(began))
-            })
-            .collect();
-        let first = rests.iter().min()?;
-        let before = u32::try_from(before).ok()?;
-        Some(*first + picture * before / u32::try_from(rests.len()).ok()?)
+        let mut rests = resident
+            .map(|worker| self.rest_of(model, worker, now))
+            .collect::<Option<Vec<Duration>>>()?;
+        let mut known = Duration::ZERO;
+        let mut looked_at = 0;
+        for earlier in model.queue.before(waiting.id()).take(LOOKED_AT_MAX) {
+            let parameters = &self.jobs.get(&earlier)?.parameters;
+            let picture = model
+                .pace
+                .picture(parameters.size.pixels(), parameters.steps)?;
+            *rests.iter_mut().min()? += picture;
+            (known, looked_at) = (known + picture, looked_at + 1);
+        }
+        // Of a long queue the rest is taken to be like its head.
+        let others = u32::try_from(before).ok()?.saturating_sub(looked_at);
+        let workers = u32::try_from(rests.len()).ok()?;
+        let more = known / looked_at.max(1) * others / workers.max(1);
+        Some(rests.into_iter().min()? + more)
+    }
+
+    /// Until a worker is free: what is left of its own job, by its own steps.
+    fn rest_of(&self, model: &Model, worker: &Worker, now: Moment) -> Option<Duration> {
+        match &worker.life {
+            Lifecycle::Busy { attempt, .. } => model.pace.rest(attempt, now),
+            Lifecycle::Starting { .. }
+            | Lifecycle::Loading { .. }
+            | Lifecycle::Idle { .. }
+            | Lifecycle::Unwinding { .. }
+            | Lifecycle::Stopping { .. } => Some(Duration::ZERO),
+        }
     }
 }
 

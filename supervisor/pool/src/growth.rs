@@ -229,6 +229,7 @@ impl Pool {
             spawned: turn.now,
             since: turn.now,
             heard: turn.now,
+            work: 0,
             ready: None,
             jobs_done: 0,
             footprint: None,
@@ -378,7 +379,9 @@ impl Pool {
         }
     }
 
-    /// Ends the loads that nobody waits for any more, after somebody stopped waiting.
+    /// Looks at the loads of a model after a client stopped waiting for it. One goes on, so that the next
+    /// request finds it ready and a client that asks and leaves starts no second one; any beyond it ends.
+    /// The one that goes on leaves for another model that needs its room, and when idle like any other.
     pub(crate) fn abandon_loads(&mut self, turn: &mut Turn, id: ModelId) {
         let model = self.model(id);
         if !model.queue.is_empty() {
@@ -391,7 +394,9 @@ impl Pool {
             .filter(|worker| worker.is_coming())
             .map(|worker| worker.generation)
             .collect();
-        for worker in coming.into_iter().rev().take(live.saturating_sub(floor)) {
+        let beyond_floor = live.saturating_sub(floor);
+        let beyond_one = coming.len().saturating_sub(1);
+        for worker in coming.into_iter().rev().take(beyond_floor.min(beyond_one)) {
             self.end_worker(turn, worker, StopReason::Abandoned);
         }
     }

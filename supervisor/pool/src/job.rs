@@ -11,6 +11,7 @@ use crate::model::ModelId;
 use crate::moment::Moment;
 use crate::quarantine::Fingerprint;
 use crate::queue::Place;
+use crate::watch::Watch;
 
 /// An accepted job without an answer. Its answer takes it out of the pool's map, so there is one.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(crate) struct Job {
     pub(crate) attempts: u32,
     /// How each worker died that ran it.
     pub(crate) losses: Vec<Loss>,
+    /// Attempts in a row that ended without a step beyond the last.
+    pub(crate) fruitless: u32,
+    /// How often it ran out of memory.
+    pub(crate) out_of_memory: u32,
     /// Finished steps whose latents the driver holds.
     pub(crate) salvaged: u32,
     /// Later jobs that started while this one wanted their room.
@@ -71,6 +76,7 @@ pub(crate) struct Attempt {
     pub(crate) pixels: u64,
     pub(crate) began: Moment,
     pub(crate) progressed: Moment,
+    pub(crate) watch: Watch,
 }
 
 impl Job {

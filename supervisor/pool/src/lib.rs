@@ -13,12 +13,14 @@
 //!  budget     what each device may promise, and to whom it did
 //!  worker     one process from its start to its reaped exit
 //!  restart    when a model that failed may be tried again
+//!  watch      whether a worker without progress hangs
 //!  stop       ask, terminate, kill: as data
 //! ```
 
 mod action;
 mod admission;
 mod aftermath;
+mod blame;
 mod budget;
 mod cancel;
 mod changes;
@@ -47,6 +49,7 @@ mod snapshot;
 mod states;
 mod stop;
 mod turn;
+mod watch;
 mod worker;
 
 pub use action::{

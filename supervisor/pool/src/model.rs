@@ -15,6 +15,10 @@ use crate::queue::Queue;
 use crate::registry::{Files, ModelSpec};
 use crate::restart::{Record, Verdict};
 use crate::settings::{Patience, Settings};
+use crate::watch::Limits;
+
+/// So many usual steps without one are a hang.
+const STEPS_OF_PATIENCE: u32 = 10;
 
 /// A model's place in the pool; never used for another model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,6 +182,51 @@ impl Model {
         })
     }
 
+    /// How long a worker on `device` may go without the next part of its load or, with an attempt, its next
+    /// step. By what was measured; where nothing was, by how much there is to do.
+    pub(crate) fn limits(
+        &self,
+        patience: &Patience,
+        device: Device,
+        attempt: Option<&Attempt>,
+    ) -> Limits {
+        let longest = patience.longest;
+        let Some(attempt) = attempt else {
+            return Limits {
+                still: patience.still_load.min(patience.load),
+                busy: patience.load,
+                longest,
+            };
+        };
+        if let Some(usual) = self.pace.usual(attempt) {
+            let most = usual.saturating_mul(STEPS_OF_PATIENCE).max(patience.step);
+            return Limits {
+                still: most,
+                busy: most,
+                longest: usual
+                    .saturating_mul(10 * STEPS_OF_PATIENCE)
+                    .max(patience.longest_known),
+            };
+        }
+        let part = self.spec.residency_on(device);
+        let size = part.map_or(Mebibytes::ZERO, |(host, part)| host + part);
+        let busy = patience.cold
+            + patience
+                .cold_per_mb
+                .saturating_mul(u32::try_from(size.0).unwrap_or(u32::MAX));
+        let busy = busy.min(patience.first_step);
+        let still = match device {
+            Device::Host => patience.still.min(busy),
+            // The processor may rest while the device works.
+            Device::Cuda(_) => patience.first_step,
+        };
+        Limits {
+            still,
+            busy: busy.max(still),
+            longest,
+        }
+    }
+
     /// Room a picture of `size` takes on `device` beyond what the start booked.
     pub(crate) fn extra_for(&self, device: Device, size: PictureSize, more: Mebibytes) -> Amount {
         let activation = &self.spec.need.activation;
@@ -200,26 +249,37 @@ impl Pace {
         Some(self.step(pixels)?.saturating_mul(steps) + around)
     }
 
+    /// What is left of an attempt: its own steps that are not finished, and the decoding. What it took for
+    /// the step it is in counts for no more than that step.
+    pub(crate) fn rest(&self, attempt: &Attempt, now: Moment) -> Option<Duration> {
+        let step = self.step(attempt.pixels)?;
+        let decode = self.decode.unwrap_or_default();
+        let spent = now.since(attempt.progressed);
+        let left = attempt.steps.saturating_sub(attempt.step);
+        if left == 0 {
+            return Some(decode.saturating_sub(spent));
+        }
+        let first = match attempt.step == attempt.from_step {
+            true => step + self.encode.unwrap_or_default(),
+            false => step,
+        };
+        Some(first.saturating_sub(spent) + step.saturating_mul(left - 1) + decode)
+    }
+
     pub(crate) fn load(&self) -> Option<Duration> {
         self.load
     }
 
-    /// How long to wait for the next sign of progress of `attempt`.
-    pub(crate) fn patience(&self, patience: &Patience, attempt: &Attempt) -> Duration {
-        let least = patience.step;
-        let ten_times = |usual: Duration| usual.saturating_mul(10).max(least);
-        let Some(step) = self.step(attempt.pixels) else {
-            return patience.first_step;
-        };
+    /// How long the next step of `attempt`, or its picture, usually takes, where that was measured.
+    fn usual(&self, attempt: &Attempt) -> Option<Duration> {
+        let step = self.step(attempt.pixels)?;
         if attempt.step >= attempt.steps {
-            return self.decode.map_or(patience.decode, ten_times);
+            return self.decode;
         }
-        if attempt.step == attempt.from_step {
-            return self
-                .encode
-                .map_or(patience.first_step, |encode| ten_times(encode + step));
+        match attempt.step == attempt.from_step {
+            true => Some(self.encode? + step),
+            false => Some(step),
         }
-        ten_times(step)
     }
 
     pub(crate) fn saw_step(&mut self, took: Duration, pixels: u64) {

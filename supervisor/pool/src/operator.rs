@@ -393,7 +393,9 @@ impl Pool {
         ticket: Ticket,
         digest: Option<&str>,
     ) {
-        let count = self.quarantine.release(digest);
+        let count = self
+            .quarantine
+            .release(digest, turn.now, self.settings.quarantine);
         let success = count > 0 || digest.is_none();
         let line = match (digest, success) {
             (Some(digest), true) => format!("{digest}: released"),

@@ -9,7 +9,7 @@ use ipc_protocol::units::Mebibytes;
 
 use crate::action::{Action, Progress, Run};
 use crate::budget::{Amount, Reservation};
-use crate::job::{Attempt, FirstStart, Stage};
+use crate::job::{Attempt, FirstStart, Job, Stage};
 use crate::model::{Lacking, Model, ModelId, Standing};
 use crate::moment::Moment;
 use crate::pool::Pool;
@@ -17,6 +17,7 @@ use crate::queue::Order;
 use crate::restart::Verdict;
 use crate::room::Room;
 use crate::turn::Turn;
+use crate::watch::Watch;
 use crate::worker::Worker;
 
 /// Waiting jobs told about their new place when one before them goes.
@@ -120,9 +121,22 @@ impl Pool {
         let idle = self.live(model).filter(|worker| worker.is_idle());
         idle.filter_map(move |worker| {
             let job = self.jobs.get(&self.next_for(model, worker, &[])?)?;
-            let amount = model.extra_for(worker.device, job.parameters.size, job.more_room);
-            Some((amount, self.room(amount, id, Some(worker.generation))))
+            Some(self.room_for_picture(id, worker, job))
         })
+    }
+
+    /// The room that a job takes beyond what a worker holds. More than it was let in with, after it ran out of
+    /// memory, is a guess: where that can never be had it goes without.
+    fn room_for_picture(&self, id: ModelId, worker: &Worker, job: &Job) -> (Amount, Room) {
+        let room = |more: Mebibytes| {
+            let size = job.parameters.size;
+            let amount = self.model(id).extra_for(worker.device, size, more);
+            (amount, self.room(amount, id, Some(worker.generation)))
+        };
+        match room(job.more_room) {
+            (_, Room::Never(_)) if job.more_room > Mebibytes::ZERO => room(Mebibytes::ZERO),
+            (amount, room) => (amount, room),
+        }
     }
 
     /// Gives waiting jobs to idle workers: first what needs nobody to leave, then what does.
@@ -182,8 +196,8 @@ impl Pool {
             && let Some(waiting) = self.jobs.get(&job)
         {
             let size = waiting.parameters.size;
-            let amount = self.model(id).extra_for(to.device, size, waiting.more_room);
-            match self.room(amount, id, Some(worker)) {
+            let (amount, room) = self.room_for_picture(id, to, waiting);
+            match room {
                 Room::Free => {
                     let extra = self.budget.promise(amount);
                     self.run(turn, worker, job, extra);
@@ -306,6 +320,7 @@ impl Pool {
             pixels: waiting.parameters.size.pixels(),
             began: turn.now,
             progressed: turn.now,
+            watch: Watch::new(turn.now),
         };
         turn.act(Action::Run(Run {
             worker,

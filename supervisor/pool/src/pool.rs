@@ -114,6 +114,9 @@ impl Pool {
                 self.worker_ready(turn, worker, footprint);
             }
             Event::WorkerHeard { worker } => return self.worker_heard(turn, worker),
+            Event::WorkerWorked { worker, work } => {
+                return self.worker_worked(turn, worker, work);
+            }
             Event::StepFinished { worker, job, step } => {
                 return self.step_finished(turn, worker, job, step);
             }
@@ -141,8 +144,7 @@ impl Pool {
             Event::FootprintMeasured { worker, footprint } => {
                 return self.footprint_measured(turn, worker, footprint);
             }
-            // No rule asks for it yet.
-            Event::CpuMeasured { .. } => return,
+            Event::CpuMeasured { worker, cpu } => self.cpu_measured(turn, worker, cpu),
             Event::SettingsChanged { settings } => self.settings = *settings,
             Event::ModelsChanged { registry } => self.models_changed(turn, &registry),
             Event::StartRequested { ticket, target } => self.start_requested(turn, ticket, &target),
@@ -162,7 +164,11 @@ impl Pool {
             } => self.scaled(turn, ticket, &model, workers),
             Event::DrainRequested { ticket, drain } => self.drain_requested(turn, ticket, drain),
             Event::QuarantineListed { ticket } => {
-                return turn.acknowledge(ticket, self.quarantine.lines(turn.now), true);
+                return turn.acknowledge(
+                    ticket,
+                    self.quarantine.lines(turn.now, self.settings.quarantine),
+                    true,
+                );
             }
             Event::QuarantineReleased { ticket, digest } => {
                 return self.quarantine_released(turn, ticket, digest.as_deref());

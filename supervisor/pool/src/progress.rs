@@ -7,13 +7,14 @@ use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::units::Mebibytes;
 
 use crate::action::{Action, Notice, Outcome, PictureFacts, Progress, StopReason};
+use crate::blame::Cause;
 use crate::budget::Amount;
-use crate::ending::Cause;
 use crate::event::{Fault, Footprint, Phases};
 use crate::job::{Attempt, Job};
 use crate::moment::Moment;
 use crate::pool::Pool;
 use crate::turn::Turn;
+use crate::watch::Watch;
 use crate::worker::{Lifecycle, Worker};
 
 /// Waiting jobs told how the load they wait for goes.
@@ -26,6 +27,7 @@ impl Pool {
         };
         worker.pid = Some(pid);
         worker.heard = turn.now;
+        self.models[worker.model.0].record.note_started();
         turn.tell(Notice::Spawned {
             worker: id,
             name: worker.name.clone(),
@@ -49,6 +51,7 @@ impl Pool {
         let Lifecycle::Loading {
             permille: before,
             progressed,
+            watch,
             ..
         } = &mut worker.life
         else {
@@ -58,6 +61,7 @@ impl Pool {
             return;
         }
         (*before, *progressed) = (permille.min(1000), turn.now);
+        *watch = Watch::new(turn.now);
         if self.live(self.model(model)).any(Worker::is_resident) {
             return;
         }
@@ -105,6 +109,19 @@ impl Pool {
     pub(crate) fn worker_heard(&mut self, turn: &mut Turn, id: Generation) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.heard = turn.now;
+        }
+    }
+
+    /// A worker counts its finished pieces of work: while the count rises it does not hang.
+    pub(crate) fn worker_worked(&mut self, turn: &mut Turn, id: Generation, work: u64) {
+        self.worker_heard(turn, id);
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut worker.work, work) < work
+            && let Some(watch) = worker.watch_mut()
+        {
+            *watch = Watch::new(turn.now);
         }
     }
 
@@ -171,6 +188,7 @@ impl Pool {
         let first = attempt.step == attempt.from_step;
         let took = turn.now.since(attempt.progressed) / (step - attempt.step);
         (attempt.step, attempt.progressed) = (step, turn.now);
+        attempt.watch = Watch::new(turn.now);
         let (pixels, total) = (attempt.pixels, attempt.steps);
         let elapsed = turn.now.since(attempt.began);
         if !first {

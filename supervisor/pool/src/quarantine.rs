@@ -1,6 +1,7 @@
-//! Requests that killed workers, by what they ask for and not by their seed.
+//! Requests that killed workers, by what they ask for and not by their seed, each for a limited time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipc_protocol::units::PictureSize;
 
@@ -55,15 +56,24 @@ impl Fingerprint {
 }
 
 impl Quarantine {
-    pub(crate) fn find(&self, fingerprint: &Fingerprint) -> Option<&Evidence> {
-        self.kept.get(fingerprint)
+    /// The evidence against a request, and for how long it still holds where each holds for `lasts`.
+    pub(crate) fn find(
+        &self,
+        fingerprint: &Fingerprint,
+        now: Moment,
+        lasts: Duration,
+    ) -> Option<(&Evidence, Duration)> {
+        let evidence = self.kept.get(fingerprint)?;
+        let left = evidence.left(now, lasts)?;
+        Some((evidence, left))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    pub(crate) fn keep(&mut self, fingerprint: Fingerprint, evidence: Evidence) {
+    pub(crate) fn keep(&mut self, fingerprint: Fingerprint, evidence: Evidence, lasts: Duration) {
+        self.forget_old(evidence.since, lasts);
         self.kept.insert(fingerprint, evidence);
         if self.kept.len() > KEPT_MAX {
             let oldest = self.kept.iter().min_by_key(|(_, evidence)| evidence.since);
@@ -72,27 +82,43 @@ impl Quarantine {
         }
     }
 
-    /// Lets what is called `name` in again, or everything; says how many that were.
-    pub(crate) fn release(&mut self, name: Option<&str>) -> usize {
+    /// Lets what is called `name` in again, or everything; returns how many that were.
+    pub(crate) fn release(&mut self, name: Option<&str>, now: Moment, lasts: Duration) -> usize {
+        self.forget_old(now, lasts);
         let before = self.kept.len();
         self.kept
             .retain(|fingerprint, _| name.is_some_and(|name| fingerprint.name() != name));
         before - self.kept.len()
     }
 
-    /// One line per fingerprint.
-    pub(crate) fn lines(&self, now: Moment) -> Vec<String> {
+    /// One line per fingerprint, with the time until it ends.
+    pub(crate) fn lines(&self, now: Moment, lasts: Duration) -> Vec<String> {
         let line = |(fingerprint, evidence): (&Fingerprint, &Evidence)| {
+            let left = evidence.left(now, lasts)?;
             let prompt: String = fingerprint.prompt.chars().take(60).collect();
-            format!(
-                "{}   {} s ago   {} steps {}   {prompt:?}   {}",
+            Some(format!(
+                "{}   {} s ago, ends in {} s   {} steps {}   {prompt:?}   {}",
                 fingerprint.name(),
                 now.since(evidence.since).as_secs(),
+                left.as_secs().max(1),
                 fingerprint.size,
                 fingerprint.steps,
                 evidence.deaths.join("; ")
-            )
+            ))
         };
-        self.kept.iter().map(line).collect()
+        self.kept.iter().filter_map(line).collect()
+    }
+
+    fn forget_old(&mut self, now: Moment, lasts: Duration) {
+        self.kept
+            .retain(|_, evidence| evidence.left(now, lasts).is_some());
+    }
+}
+
+impl Evidence {
+    /// Until it ends, where it has not.
+    fn left(&self, now: Moment, lasts: Duration) -> Option<Duration> {
+        let left = lasts.checked_sub(now.since(self.since))?;
+        (left > Duration::ZERO).then_some(left)
     }
 }

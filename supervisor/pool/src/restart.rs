@@ -13,8 +13,34 @@ pub(crate) struct Record {
     restart_at: Option<Moment>,
     cooling: Option<Cooling>,
     load_failures_in_a_row: u32,
+    /// Loads in a row that showed no progress.
+    hung_loads: u32,
+    /// Loads in a row that something outside ended.
+    lost_loads: u32,
+    /// Processes in a row that could not be made.
+    no_starts: u32,
+    bad_luck: BadLuck,
     breaker: Breaker,
 }
+
+/// Deaths in a short time that nobody here is to blame for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct BadLuck {
+    since: Moment,
+    count: u32,
+}
+
+/// Within this time such deaths are counted together, and after so many each replacement waits.
+const BAD_LUCK_WINDOW: Duration = Duration::from_secs(30);
+const BAD_LUCK_FREE: u32 = 5;
+/// The wait between two starts that keeps bad luck from spinning.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So many loads in a row may be ended from outside before waiting jobs are told.
+const LOST_LOADS_MAX: u32 = 16;
+/// So many starts in a row may find no process before waiting jobs are told.
+const NO_STARTS_MAX: u32 = 5;
+/// How long no process is tried after that.
+const NO_START_COOLING: Duration = Duration::from_secs(10);
 
 /// A load that cannot work now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +125,56 @@ impl Record {
         backoff
     }
 
+    /// A worker ended and nobody here is to blame. Its replacement comes at once; after many in a short time
+    /// it waits a second.
+    pub(crate) fn note_bad_luck(&mut self, now: Moment) -> Duration {
+        if now.since(self.bad_luck.since) > BAD_LUCK_WINDOW {
+            self.bad_luck = BadLuck {
+                since: now,
+                count: 0,
+            };
+        }
+        self.bad_luck.count += 1;
+        if self.bad_luck.count <= BAD_LUCK_FREE {
+            return Duration::ZERO;
+        }
+        self.restart_at = self.restart_at.max(Some(now + PAUSE));
+        PAUSE
+    }
+
+    /// A load was ended from outside. Says whether that was so often in a row that it counts as a failed load.
+    pub(crate) fn note_lost_load(&mut self) -> bool {
+        self.lost_loads += 1;
+        let often = self.lost_loads >= LOST_LOADS_MAX;
+        self.lost_loads *= u32::from(!often);
+        often
+    }
+
+    /// A load showed no progress. Says whether that was the second in a row, which counts as a failed load.
+    pub(crate) fn note_hung_load(&mut self) -> bool {
+        self.hung_loads += 1;
+        self.hung_loads > 1
+    }
+
+    /// No process could be made, for a reason of this machine: tried again after a second, and less often
+    /// once that has happened several times in a row. Says for how long then.
+    pub(crate) fn note_no_start(&mut self, now: Moment, message: &str) -> Option<Duration> {
+        self.no_starts += 1;
+        self.restart_at = self.restart_at.max(Some(now + PAUSE));
+        if self.no_starts < NO_STARTS_MAX {
+            return None;
+        }
+        let until = now + NO_START_COOLING;
+        let message = format!("no process could be started for it: {message}");
+        self.cooling = Some(Cooling { until, message });
+        Some(NO_START_COOLING)
+    }
+
+    /// A process could be made.
+    pub(crate) fn note_started(&mut self) {
+        self.no_starts = 0;
+    }
+
     /// A load failed in a way that trying at once cannot mend: 10 s, doubling to 5 minutes.
     pub(crate) fn note_load_failure(&mut self, now: Moment, message: String) -> Duration {
         let for_long = Duration::from_secs((10 << self.load_failures_in_a_row.min(5)).min(300));
@@ -135,6 +211,7 @@ impl Record {
     /// A load went well.
     pub(crate) fn note_ready(&mut self) {
         self.load_failures_in_a_row = 0;
+        (self.hung_loads, self.lost_loads) = (0, 0);
         self.cooling = None;
     }
 

@@ -64,6 +64,8 @@ struct Staying {
     kept: BTreeSet<Generation>,
     /// Not before they did what they wait to do.
     spoken_for: BTreeSet<Generation>,
+    /// They load and nobody waits for it: they leave as soon as they are told.
+    unwanted: BTreeSet<Generation>,
 }
 
 /// When a worker's room comes back.
@@ -71,7 +73,7 @@ struct Staying {
 enum Leave {
     /// It is on its way out.
     Leaving,
-    /// As soon as it is told.
+    /// As soon as it is told: it is idle, or loads for nobody.
     Idle,
     /// When it has worked.
     Later,
@@ -85,6 +87,7 @@ impl Staying {
             (false, _) => Leave::Leaving,
             (true, _) if self.kept.contains(id) => Leave::Stays,
             (true, true) if !self.spoken_for.contains(id) => Leave::Idle,
+            (true, _) if self.unwanted.contains(id) => Leave::Idle,
             (true, _) => Leave::Later,
         }
     }
@@ -157,7 +160,15 @@ impl Pool {
         Staying {
             kept: self.kept().into_iter().chain(spare).collect(),
             spoken_for: self.spoken_for(for_model, spare),
+            unwanted: self.unwanted(),
         }
+    }
+
+    /// Workers that load for clients that left.
+    fn unwanted(&self) -> BTreeSet<Generation> {
+        let idle = self.models.iter().filter(|model| model.queue.is_empty());
+        let coming = idle.flat_map(|model| self.live(model).filter(|worker| worker.is_coming()));
+        coming.map(|worker| worker.generation).collect()
     }
 
     /// Each model's first workers, up to its floor.

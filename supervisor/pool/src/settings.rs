@@ -25,8 +25,11 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// How long accepted jobs may take once the pool winds down.
     pub drain: Duration,
-    /// Workers one job may lose before it is given up.
+    /// Workers that one job may bring down before it is quarantined. Those that something outside ended do
+    /// not count.
     pub max_attempts: u32,
+    /// How long a request that brought down its workers is refused.
+    pub quarantine: Duration,
     /// Later jobs of resident models that may start before one that needs their room.
     pub max_overtakes: u32,
     /// A job that needs others' room waits at most this long for them.
@@ -56,14 +59,25 @@ pub struct Patience {
     pub hello: Duration,
     /// Between two signs of life.
     pub heartbeat: Duration,
-    /// Between two steps of a load.
+    /// Between two parts of a load that has the processor.
     pub load: Duration,
-    /// From `Run` to the first step, and for every step while none was measured.
+    /// The same while it does not even want the processor.
+    pub still_load: Duration,
+    /// From `Run` to the first step, and for every step while none was measured: the most processor time.
     pub first_step: Duration,
+    /// Of that a small model gets this, and for each MiB it holds `cold_per_mb` more.
+    pub cold: Duration,
+    /// See `cold`.
+    pub cold_per_mb: Duration,
+    /// While no step was measured: how long a worker on the processor may not want it.
+    pub still: Duration,
     /// The least between two steps; the bound is ten usual steps where that is more.
     pub step: Duration,
-    /// From the last step to the picture.
-    pub decode: Duration,
+    /// A worker without a step or a part of its load for this long is ended whatever else it shows, where
+    /// nothing was measured.
+    pub longest: Duration,
+    /// The same where steps were measured; a hundred usual steps where that is more.
+    pub longest_known: Duration,
     /// From asking to SIGTERM.
     pub ask: Duration,
     /// From SIGTERM to SIGKILL.
@@ -80,9 +94,14 @@ impl Default for Patience {
             hello: Duration::from_secs(30),
             heartbeat: Duration::from_secs(5),
             load: Duration::from_secs(300),
+            still_load: Duration::from_secs(30),
             first_step: Duration::from_secs(120),
+            cold: Duration::from_secs(20),
+            cold_per_mb: Duration::from_millis(50),
+            still: Duration::from_secs(10),
             step: Duration::from_secs(5),
-            decode: Duration::from_secs(120),
+            longest: Duration::from_secs(3600),
+            longest_known: Duration::from_secs(600),
             ask: Duration::from_secs(1),
             terminate: Duration::from_secs(2),
             kill: Duration::from_secs(5),
@@ -105,6 +124,7 @@ impl Default for Settings {
             queue_bytes: 16 << 20,
             drain: Duration::from_secs(5),
             max_attempts: 2,
+            quarantine: Duration::from_secs(24 * 3600),
             max_overtakes: 8,
             max_overtake: Duration::from_secs(30),
             fifo: false,

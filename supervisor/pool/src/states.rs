@@ -169,6 +169,7 @@ fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("WorkerHeard", Event::WorkerHeard { worker }),
+        ("WorkerWorked", Event::WorkerWorked { worker, work: 1 }),
         ("CpuMeasured", Event::CpuMeasured { worker, cpu: None }),
         (
             "StepFinished",

@@ -16,10 +16,11 @@ use crate::action::StopReason;
 use crate::budget::{Amount, Reservation};
 use crate::event::Footprint;
 use crate::job::Attempt;
-use crate::model::{ModelId, Pace};
+use crate::model::ModelId;
 use crate::moment::Moment;
 use crate::settings::Patience;
 use crate::stop::StopPlan;
+use crate::watch::{Due, Limits, Watch};
 
 /// A worker that is not reaped yet.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) since: Moment,
     /// Last sign of life.
     pub(crate) heard: Moment,
+    /// Finished pieces of work, as it counts them.
+    pub(crate) work: u64,
     /// When it became ready.
     pub(crate) ready: Option<Moment>,
     pub(crate) jobs_done: u64,
@@ -60,6 +63,7 @@ pub(crate) enum Lifecycle {
         reservation: Reservation,
         permille: u16,
         progressed: Moment,
+        watch: Watch,
     },
     /// Resident and free: evictable.
     Idle { reservation: Reservation },
@@ -211,12 +215,21 @@ impl Worker {
         [base].into_iter().chain(extra).map(Reservation::amount)
     }
 
-    /// When it has been silent or without progress for too long, and what to call that.
-    pub(crate) fn deadline(&self, patience: &Patience, pace: &Pace) -> (Moment, Overdue) {
+    /// When it has been silent or without progress for too long, and what to do then.
+    pub(crate) fn deadline(&self, patience: &Patience, limits: &Limits) -> (Moment, Overdue) {
         let silent = (
             self.heard + patience.heartbeat,
             Overdue::Stop(StopReason::Silent),
         );
+        let watched = |watch: &Watch, progressed: Moment| {
+            let (at, due) = watch.due(limits, progressed);
+            let overdue = match due {
+                Due::Measure => Overdue::Measure,
+                Due::NoSample => Overdue::NoSample,
+                Due::End(why) => Overdue::Stop(why),
+            };
+            (at, overdue)
+        };
         let stuck = match &self.life {
             Lifecycle::Starting { .. } => {
                 let due = self.spawned + patience.hello;
@@ -224,20 +237,28 @@ impl Worker {
             }
             Lifecycle::Stopping { plan, .. } => return (plan.due(), Overdue::NextStep),
             Lifecycle::Idle { .. } => return silent,
-            Lifecycle::Loading { progressed, .. } => (
-                *progressed + patience.load,
-                Overdue::Stop(StopReason::Stuck),
+            Lifecycle::Loading {
+                progressed, watch, ..
+            } => watched(watch, *progressed),
+            Lifecycle::Busy { attempt, .. } => watched(&attempt.watch, attempt.progressed),
+            Lifecycle::Unwinding { asked, .. } => (
+                *asked + limits.busy,
+                Overdue::Stop(StopReason::IgnoredCancel),
             ),
-            Lifecycle::Busy { attempt, .. } => {
-                let due = attempt.progressed + pace.patience(patience, attempt);
-                (due, Overdue::Stop(StopReason::Stuck))
-            }
-            Lifecycle::Unwinding { attempt, asked, .. } => {
-                let due = *asked + pace.patience(patience, attempt);
-                (due, Overdue::Stop(StopReason::IgnoredCancel))
-            }
         };
         if stuck.0 < silent.0 { stuck } else { silent }
+    }
+
+    /// The watch over its progress, where it has to make some.
+    pub(crate) fn watch_mut(&mut self) -> Option<&mut Watch> {
+        match &mut self.life {
+            Lifecycle::Loading { watch, .. } => Some(watch),
+            Lifecycle::Busy { attempt, .. } => Some(&mut attempt.watch),
+            Lifecycle::Starting { .. }
+            | Lifecycle::Idle { .. }
+            | Lifecycle::Unwinding { .. }
+            | Lifecycle::Stopping { .. } => None,
+        }
     }
 
     /// The same worker in the state that `next` makes of its present one.
@@ -262,6 +283,10 @@ pub(crate) enum Overdue {
     Stop(StopReason),
     /// The next step of its stop plan.
     NextStep,
+    /// The processor time it got.
+    Measure,
+    /// To go on without the measurement that was asked for.
+    NoSample,
 }
 
 impl Lifecycle {
@@ -282,6 +307,7 @@ impl Lifecycle {
                 reservation,
                 permille: 0,
                 progressed: now,
+                watch: Watch::new(now),
             },
             Self::Loading { .. }
             | Self::Idle { .. }

@@ -179,14 +179,14 @@ fn idle_workers_leave_one_by_one_and_the_ledger_returns_to_zero() {
 }
 
 #[test]
-fn a_load_nobody_waits_for_any_more_is_abandoned() {
+fn of_two_loads_that_nobody_waits_for_any_more_one_goes_on() {
     let mut desk = Desk::new(vec![model("a", 100)], 1000);
     desk.ask_model("a");
     let job = desk.pool.snapshot(desk.now).queue[0].job;
     let by = "the client".to_string();
     let after = desk.tell(pool::Event::RequestCancelled { job, by });
     assert_eq!(failures(&after)[0].1.kind, FailureKind::Cancelled);
-    assert_eq!(asked_to_leave(&after).len(), 2);
+    assert_eq!(asked_to_leave(&after).len(), 1);
 }
 
 #[test]

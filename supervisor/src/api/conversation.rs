@@ -114,13 +114,14 @@ impl Client {
                     }
                     Err(failure) => self.refuse(failure).await?,
                 },
-                ToPool::Operate(verb) => {
-                    let answer = match self.operate(verb).await {
-                        Ok(told) => FromPool::Told(told),
-                        Err(failure) => FromPool::Refused(failure.fitting()),
-                    };
-                    self.say(&answer).await?;
-                }
+                ToPool::Operate(verb) => match self.operate(verb).await {
+                    Ok(told) => {
+                        for part in told.into_parts() {
+                            self.say(&FromPool::Told(part)).await?;
+                        }
+                    }
+                    Err(failure) => self.refuse(failure).await?,
+                },
                 ToPool::Cancel { job } => self.cancel(job).await,
                 ToPool::Hello { .. } => return Ok(()),
             }

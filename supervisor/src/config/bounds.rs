@@ -82,6 +82,7 @@ pub const SETTINGS: [Setting; 42] = [
     setting("pool", "queue_total", Whole(1, 100_000)),
     setting("pool", "drain_seconds", Seconds(0.0, YEAR)),
     setting("pool", "max_attempts", Whole(1, 10)),
+    setting("pool", "quarantine_seconds", Seconds(1.0, 30.0 * 86_400.0)),
     setting("pool", "max_overtakes", Whole(0, 100_000)),
     setting("pool", "max_overtake_seconds", Seconds(0.0, YEAR)),
     setting("pool", "result_seconds", Seconds(0.0, YEAR)),

@@ -129,6 +129,7 @@ fn check(file: File) -> Result<Config, String> {
         queue_total: file.pool.queue_total as usize,
         drain: seconds(file.pool.drain_seconds),
         max_attempts: file.pool.max_attempts,
+        quarantine: seconds(file.pool.quarantine_seconds),
         max_overtakes: file.pool.max_overtakes,
         max_overtake: seconds(file.pool.max_overtake_seconds),
         fifo: file.pool.fifo,

@@ -148,11 +148,11 @@ impl Driver {
                 let footprint = self.footprint(worker, |held| held.peak);
                 self.happen(Event::WorkerReady { worker, footprint });
             }
-            FromWorker::Heartbeat { .. } => {
+            FromWorker::Heartbeat { work, .. } => {
                 if let Some(footprint) = self.footprint(worker, |held| held.now) {
                     self.happen(Event::FootprintMeasured { worker, footprint });
                 }
-                self.happen(Event::WorkerHeard { worker });
+                self.happen(Event::WorkerWorked { worker, work });
             }
             FromWorker::Step {
                 job,

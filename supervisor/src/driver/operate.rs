@@ -137,6 +137,7 @@ fn answer_now(answer: Answer, lines: Result<Vec<String>, Failure>) {
     let told = |lines| Told {
         lines,
         success: true,
+        more: false,
     };
     let _ = answer.send(lines.map(told));
 }

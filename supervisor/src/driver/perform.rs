@@ -35,7 +35,11 @@ impl Driver {
                 success,
             } => {
                 if let Some(told) = self.operators.remove(&ticket) {
-                    let _ = told.send(Ok(Told { lines, success })); // An operator who left needs no lines.
+                    let _ = told.send(Ok(Told {
+                        lines,
+                        success,
+                        more: false,
+                    })); // An operator who left needs no lines.
                 }
             }
             // Nor does a pool that was left start what a floor asks for: it ends when the last worker has.

@@ -110,6 +110,7 @@ mod tests {
                 footprint: None,
             },
             Event::WorkerHeard { worker },
+            Event::WorkerWorked { worker, work: 4711 },
             Event::StepFinished {
                 worker,
                 job,

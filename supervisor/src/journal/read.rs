@@ -201,6 +201,10 @@ fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
             footprint: facts.optional("footprint", footprint)?,
         },
         "worker_heard" => Event::WorkerHeard { worker },
+        "worker_worked" => Event::WorkerWorked {
+            worker,
+            work: facts.number("work")?,
+        },
         "step_finished" => Event::StepFinished {
             worker,
             job: facts.job()?,

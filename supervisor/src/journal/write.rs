@@ -108,6 +108,9 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
             json!({"worker": worker.0, "footprint": footprint.as_ref().map(held)}),
         ),
         Event::WorkerHeard { worker } => ("worker_heard", json!({"worker": worker.0})),
+        Event::WorkerWorked { worker, work } => {
+            ("worker_worked", json!({"worker": worker.0, "work": work}))
+        }
         Event::StepFinished { worker, job, step } => (
             "step_finished",
             json!({"worker": worker.0, "job": job.0, "step": step}),

@@ -1,10 +1,12 @@
 //! Workers are told to leave for a reason that is so, step by step, and in time.
 
 use crate::scene::span;
+use std::time::Duration;
+
 use ipc_protocol::ids::Generation;
 use pool::{Action, Event, Moment, Notice, StopReason};
 
-use super::patience::{longest, shortest};
+use super::patience::{evidence, is_unasked, longest, shortest};
 use crate::scene::{Gone, Hand, Life, News, Scene};
 use crate::shadow::Verdict;
 
@@ -97,8 +99,15 @@ fn is_so(scene: &Scene, now: Moment, event: &Event, hand: &Hand, why: StopReason
     match why {
         StopReason::NoHello => hand.progressed + patience.hello <= now,
         StopReason::Silent => hand.heard + patience.heartbeat <= now,
-        StopReason::Stuck if hand.was_loading => hand.progressed + patience.load <= now,
-        StopReason::Stuck => hand.progressed + shortest(scene, hand) <= now,
+        StopReason::Stuck => {
+            let (limits, shown) = (shortest(scene, hand), evidence(hand));
+            hand.progressed + limits.longest <= now && !shown.wants
+                || shown.had + Duration::from_millis(1) >= limits.busy
+                || shown.still.is_some_and(|still| still >= limits.still)
+        }
+        StopReason::Starved => {
+            hand.progressed + shortest(scene, hand).longest <= now && evidence(hand).wants
+        }
         StopReason::IgnoredCancel => {
             let since = hand.stops.map_or(now, |stops| stops.from);
             since + patience.step <= now
@@ -114,7 +123,13 @@ fn is_so(scene: &Scene, now: Moment, event: &Event, hand: &Hand, why: StopReason
             }
         }
         StopReason::Outdated => hand.outdated && alone,
-        StopReason::Abandoned => hand.was_loading && !waits,
+        StopReason::Abandoned => {
+            // One of several, so that the next who asks finds one.
+            let another = scene
+                .live(&hand.name.model)
+                .any(|(_, other)| other.is_coming());
+            hand.was_loading && !waits && another
+        }
         StopReason::Evicted | StopReason::Idle => alone,
         StopReason::Operator => matches!(
             event,
@@ -152,6 +167,11 @@ pub(super) fn check_event(
         return Err(format!(
             "the memory of worker {worker} should be told as unreclaimed"
         ));
+    }
+    if let Event::CpuMeasured { worker, .. } = event
+        && let Some(hand) = scene.workers.get(worker)
+    {
+        check_late(scene, now, *worker, hand)?;
     }
     if *event != Event::DeadlineReached {
         return check_outdated(scene);
@@ -252,10 +272,18 @@ fn check_late(scene: &Scene, now: Moment, worker: Generation, hand: &Hand) -> Ve
             };
         }
         Life::Starting => span(now, hand.started) < patience.hello,
-        Life::Loading => span(now, hand.progressed) < patience.load,
         Life::Idle => true,
-        Life::Busy(_) => span(now, hand.progressed) < longest(scene, hand),
-        Life::Unwinding(_) => span(now, hand.since) < longest(scene, hand),
+        Life::Loading | Life::Busy(_) => {
+            let (limits, shown) = (longest(scene, hand), evidence(hand));
+            // It is judged when the kernel has spoken.
+            let judged = hand.samples.last().is_some_and(|(at, _)| *at == now);
+            let hangs = shown.had >= limits.busy + Duration::from_millis(1)
+                || shown.still.is_some_and(|still| still >= limits.still);
+            span(now, hand.progressed) < limits.longest
+                && !(judged && hangs)
+                && !is_unasked(hand, &limits, now)
+        }
+        Life::Unwinding(_) => span(now, hand.since) < Duration::from_secs(600),
     };
     match waited {
         true => Ok(()),

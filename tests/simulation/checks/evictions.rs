@@ -22,7 +22,8 @@ pub(super) fn check(
     let Some((id, hand)) = victim else {
         return Err(format!("{name} is evicted and gone"));
     };
-    if !hand.is_idle() {
+    let unwanted = hand.is_coming() && scene.waiting(&name.model).next().is_none();
+    if !hand.is_idle() && !unwanted {
         return Err(format!("{name} is evicted and {:?}", hand.life));
     }
     let model = &scene.models[key];

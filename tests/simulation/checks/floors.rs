@@ -128,6 +128,7 @@ pub(super) fn decides(event: &Event, actions: &[Action]) -> bool {
                 | Event::LoadProgressed { .. }
                 | Event::LoadFailed { .. }
                 | Event::WorkerHeard { .. }
+                | Event::WorkerWorked { .. }
                 | Event::StepFinished { .. }
                 | Event::FootprintMeasured { .. }
                 | Event::CpuMeasured { .. }

@@ -103,7 +103,7 @@ pub(super) fn unwanted(scene: &Scene, action: &Action) -> Option<ModelKey> {
     scene.jobs.get(task).map(|task| task.model.clone())
 }
 
-/// Nobody loads for jobs that nobody waits for any more.
+/// For jobs that nobody waits for any more one load goes on, and no second.
 pub(super) fn check_loads(scene: &Scene, unwanted: Vec<ModelKey>, actions: &[Action]) -> Verdict {
     // The last that waited may have gone to a worker after the loads were looked at.
     let runs = actions
@@ -111,9 +111,11 @@ pub(super) fn check_loads(scene: &Scene, unwanted: Vec<ModelKey>, actions: &[Act
         .any(|action| matches!(action, Action::Run(_)));
     for key in unwanted.into_iter().filter(|_| !runs) {
         let (live, floor) = (scene.live(&key).count(), scene.floor(&scene.models[&key]));
-        let coming = scene.live(&key).any(|(_, hand)| hand.is_coming());
-        if coming && live > floor && scene.waiting(&key).next().is_none() {
-            return Err(format!("{key} loads and nobody waits for it any more"));
+        let coming = scene.live(&key).filter(|(_, hand)| hand.is_coming());
+        if coming.count() > 1 && live > floor && scene.waiting(&key).next().is_none() {
+            return Err(format!(
+                "{key} loads twice and nobody waits for it any more"
+            ));
         }
     }
     Ok(())

@@ -1,64 +1,132 @@
-//! How long a worker with a job may go without progress, by what was measured of its model.
+//! How long a worker may go without progress, by what was measured of its model and of the processor time
+//! that it got.
 
 use std::time::Duration;
 
-use crate::scene::{Hand, Life, Scene};
+use ipc_protocol::ids::Device;
 
-/// A wait is never taken for too long before so many usual steps.
+use crate::scene::{Hand, Range, Scene, span};
+
+/// So many usual steps without one are a hang.
 const STEPS_OF_PATIENCE: u32 = 10;
 
-/// The shortest after which a worker with a job is said to be stuck.
-pub(super) fn shortest(scene: &Scene, hand: &Hand) -> Duration {
-    let patience = &scene.settings.patience;
-    let pace = &scene.models[&hand.name.model].pace;
-    let Some(task) = hand.job().and_then(|job| scene.jobs.get(&job)) else {
-        return patience.step;
-    };
-    let slack = Duration::from_millis(50);
-    let times = |usual: Duration| {
-        (usual * STEPS_OF_PATIENCE)
-            .saturating_sub(slack)
-            .max(patience.step)
-    };
-    let Some(step) = pace.least_step(task.size.pixels()) else {
-        return patience.first_step;
-    };
-    if task.step >= task.steps {
-        return pace
-            .decode
-            .map_or(patience.decode, |decode| times(decode.least));
-    }
-    if task.step == task.from_step {
-        return pace
-            .encode
-            .map_or(patience.first_step, |encode| times(encode.least + step));
-    }
-    times(step)
+/// Of one worker, as a bound from below or from above.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// It does not want the processor.
+    pub(super) still: Duration,
+    /// It has the processor.
+    pub(super) busy: Duration,
+    /// Whatever it shows.
+    pub(super) longest: Duration,
 }
 
-/// The longest that a worker with a job may go without progress.
-pub(super) fn longest(scene: &Scene, hand: &Hand) -> Duration {
+/// What the kernel said of a worker since its last sign of work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Evidence {
+    /// It had the processor for so long.
+    pub(super) had: Duration,
+    /// At the last look it had not wanted it, and so for so long without a sign of work.
+    pub(super) still: Option<Duration>,
+    /// At the last look it wanted more than it got.
+    pub(super) wants: bool,
+}
+
+/// No worker is said to hang before.
+pub(super) fn shortest(scene: &Scene, hand: &Hand) -> Limits {
+    let slack = Duration::from_millis(50);
+    limits(scene, hand, |range| range.least, slack)
+}
+
+/// Every worker is said to hang after.
+pub(super) fn longest(scene: &Scene, hand: &Hand) -> Limits {
+    limits(scene, hand, |range| range.most, Duration::ZERO)
+}
+
+fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration) -> Limits {
     let patience = &scene.settings.patience;
-    let pace = &scene.models[&hand.name.model].pace;
-    let unknown = patience.first_step.max(patience.decode);
-    let Life::Busy(job) = hand.life else {
-        return unknown.max(Duration::from_secs(600));
+    let model = &scene.models[&hand.name.model];
+    let task = hand.job().and_then(|job| scene.jobs.get(&job));
+    let Some(task) = task.filter(|_| !hand.was_loading) else {
+        return Limits {
+            still: patience.still_load,
+            busy: patience.load,
+            longest: patience.longest,
+        };
     };
-    let task = &scene.jobs[&job];
-    let times =
-        |usual: Duration| (usual * STEPS_OF_PATIENCE).max(patience.step) + Duration::from_secs(1);
-    let Some(step) = pace.most_step(task.size.pixels()) else {
-        return unknown;
+    let pace = &model.pace;
+    let steps = match slack.is_zero() {
+        true => pace.most_step(task.size.pixels()),
+        false => pace.least_step(task.size.pixels()),
     };
-    if task.step >= task.steps {
-        return pace
-            .decode
-            .map_or(patience.decode, |decode| times(decode.most));
+    let usual = match (steps, task.step >= task.steps, task.step == task.from_step) {
+        (None, _, _) => None,
+        (Some(_), true, _) => pace.decode.map(of),
+        (Some(step), false, true) => pace.encode.map(|encode| of(encode) + step),
+        (Some(step), false, false) => Some(step),
+    };
+    if let Some(usual) = usual {
+        let most = (usual * STEPS_OF_PATIENCE).saturating_sub(slack);
+        let most = most.max(patience.step);
+        let longest = (usual * 10 * STEPS_OF_PATIENCE).saturating_sub(10 * slack);
+        return Limits {
+            still: most,
+            busy: most,
+            longest: longest.max(patience.longest_known),
+        };
     }
-    if task.step == task.from_step {
-        return pace
-            .encode
-            .map_or(patience.first_step, |encode| times(encode.most + step));
+    let need = &model.spec.need;
+    let (host, size) = match hand.device {
+        Device::Host => (true, need.on_cpu.map_or(0, |part| part.0)),
+        Device::Cuda(_) => (
+            false,
+            need.on_cuda.map_or(0, |part| part.host.0 + part.device.0),
+        ),
+    };
+    let busy = patience.cold + Duration::from_millis(50 * size);
+    let busy = busy.min(patience.first_step);
+    Limits {
+        still: if host {
+            patience.still
+        } else {
+            patience.first_step
+        },
+        busy: if host { busy } else { patience.first_step },
+        longest: patience.longest,
     }
-    times(step)
+}
+
+/// What the samples say, one after the other.
+pub(super) fn evidence(hand: &Hand) -> Evidence {
+    let mut evidence = Evidence::default();
+    let (mut counted, mut before) = (hand.worked, None);
+    for &(at, cpu) in &hand.samples {
+        evidence.still = None;
+        let Some(cpu) = cpu else {
+            evidence.had += span(at, counted);
+            (counted, before) = (at, None);
+            continue;
+        };
+        let Some((since, old)) = before.replace((at, cpu)) else {
+            continue;
+        };
+        let (ran, waited) = (cpu.ran - old.ran, cpu.waited - old.waited);
+        let wanted = (ran + waited).as_secs_f64();
+        if cpu.blocked {
+            (counted, evidence.wants) = (at, true);
+        } else if wanted < span(at, since).as_secs_f64() * 0.05 {
+            evidence.still = Some(span(at, hand.worked));
+        } else {
+            evidence.had += span(at, counted).mul_f64(ran.as_secs_f64() / wanted);
+            (counted, evidence.wants) = (at, waited > ran);
+        }
+    }
+    evidence
+}
+
+/// Nothing was asked of the kernel although it is time to.
+pub(super) fn is_unasked(hand: &Hand, limits: &Limits, now: pool::Moment) -> bool {
+    let last = hand.samples.last().map_or(hand.worked, |(at, _)| *at);
+    let half = (limits.still / 2).max(Duration::from_secs(1));
+    hand.asked.is_none() && last + half + Duration::from_millis(1) < now
 }

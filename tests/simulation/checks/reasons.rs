@@ -2,6 +2,7 @@
 
 use crate::scene::span;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ipc_protocol::ids::{DeviceWish, JobId};
 use ipc_protocol::units::PictureSize;
@@ -10,11 +11,14 @@ use pool::{Moment, Pool, StopReason};
 use super::reports::place;
 use super::standing::Standing;
 use super::trouble::Trouble;
-use crate::scene::{Hand, Life, Model, Parts, Scene, Task};
+use super::words::rest;
+use crate::scene::{Hand, Life, Model, Parts, Range, Scene, Task};
 use crate::shadow::Verdict;
 
 /// Jobs that are asked about at one time.
 const ASKED: usize = 6;
+/// Earlier jobs that are counted one by one.
+const LOOKED_AT: usize = 32;
 
 pub(super) fn check(
     scene: &Scene,
@@ -62,7 +66,7 @@ fn check_job(
         )),
         None => says_seconds(&text)
             .and_then(|()| says_who_stays(scene, &text))
-            .and_then(|()| says_its_turn(scene, id, task, &text)),
+            .and_then(|()| says_its_turn(scene, now, id, task, &text)),
     }
 }
 
@@ -79,29 +83,61 @@ fn says_seconds(text: &str) -> Verdict {
     Ok(())
 }
 
-/// Its turn comes with those before it, as fast as pictures of its model were.
-fn says_its_turn(scene: &Scene, id: JobId, task: &Task, text: &str) -> Verdict {
+/// Its turn comes with those before it, each with its own steps, as fast as pictures of its model were.
+fn says_its_turn(scene: &Scene, now: Moment, id: JobId, task: &Task, text: &str) -> Verdict {
     let model = &scene.models[&task.model];
-    let usual = model.spec.default_size.pixels();
     let said = text.split("its turn in about ").nth(1);
     let said = said.and_then(|rest| rest.split(" s").next()?.parse::<f64>().ok());
-    let picture = model.pace.picture(usual, model.spec.default_steps);
-    let (Some(said), Some(picture)) = (said, picture) else {
+    let Some(said) = said else {
         return Ok(());
     };
-    let before = place(scene, id) - 1;
-    let resident = scene
-        .live(&task.model)
-        .filter(|(_, hand)| hand.is_resident());
-    let rounds = before as f64 / resident.count().max(1) as f64;
-    let least = picture.least.as_secs_f64() * rounds - 0.1;
-    let most = picture.most.as_secs_f64() * (rounds + 1.0) + 0.1;
-    match said >= least && said <= most && !text.contains(": 0 wait before") {
+    let least = turn(scene, now, id, model, |range| range.least);
+    let most = turn(scene, now, id, model, |range| range.most);
+    let (Some(least), Some(most)) = (least, most) else {
+        return Err(format!("{text:?}: nobody can know that"));
+    };
+    match said >= least - 0.1 && said <= most + 0.1 && !text.contains(": 0 wait before") {
         true => Ok(()),
         false => Err(format!(
             "{text:?}: its turn is in {least:.1} to {most:.1} s"
         )),
     }
+}
+
+/// When the first worker is free for it, where each earlier job takes the one that is free first.
+fn turn(
+    scene: &Scene,
+    now: Moment,
+    id: JobId,
+    model: &Model,
+    of: fn(Range) -> Duration,
+) -> Option<f64> {
+    let resident = scene
+        .live(&model.spec.key)
+        .filter(|(_, hand)| hand.is_resident());
+    let left = |hand: &Hand| match hand.job() {
+        Some(_) => rest(scene, now, model, hand).map(of),
+        None => Some(Duration::ZERO),
+    };
+    let mut free = resident
+        .map(|(_, hand)| left(hand))
+        .collect::<Option<Vec<Duration>>>()?;
+    let earlier: Vec<JobId> = scene
+        .waiting(&model.spec.key)
+        .map(|(id, _)| id)
+        .take_while(|&other| other < id)
+        .collect();
+    let (mut sum, mut count) = (0.0, 0.0);
+    for job in earlier.iter().take(LOOKED_AT) {
+        let task = &scene.jobs[job];
+        let picture = of(model.pace.picture(task.size.pixels(), task.steps)?);
+        free.sort();
+        *free.first_mut()? += picture;
+        (sum, count) = (sum + picture.as_secs_f64(), count + 1.0);
+    }
+    let others = earlier.len().saturating_sub(LOOKED_AT) as f64;
+    let more = sum / f64::max(count, 1.0) * others / free.len() as f64;
+    free.iter().min().map(|first| first.as_secs_f64() + more)
 }
 
 /// Where nothing can be done, the models are named whose workers stay.
@@ -140,6 +176,7 @@ fn word(why: StopReason) -> &'static str {
         StopReason::NoHello => "no_hello",
         StopReason::Silent => "silent",
         StopReason::Stuck => "stuck",
+        StopReason::Starved => "starved",
         StopReason::IgnoredCancel => "ignored_cancel",
         StopReason::Protocol => "protocol",
         StopReason::Outdated => "outdated",

@@ -47,11 +47,23 @@ fn failed(scene: &Scene, task: &Task, failure: &Failure) -> Verdict {
     let text = &failure.message;
     let model = &scene.models[&task.model];
     let right = match failure.kind {
-        FailureKind::WorkerLost | FailureKind::Quarantined
-            if task.losses.len() >= scene.settings.max_attempts as usize =>
-        {
-            let told = |(name, how): &(String, String)| text.contains(name) && text.contains(how);
-            task.losses.iter().all(told)
+        FailureKind::Quarantined if task.accused() >= scene.settings.max_attempts as usize => {
+            let accused = task.losses.iter().filter(|(_, _, accused)| *accused);
+            accused
+                .clone()
+                .all(|(name, how, _)| text.contains(name) && text.contains(how))
+        }
+        FailureKind::WorkerLost => {
+            let last = task.losses.iter().rev().take(3);
+            let count = format!(" {} times", task.losses.len());
+            let all = last
+                .clone()
+                .all(|(name, how, _)| text.contains(name) && text.contains(how));
+            all && text.contains(&count) && failure.retry_after_ms.is_some()
+        }
+        FailureKind::MemoryExhausted if text.starts_with("ran out of memory") => {
+            let last = task.losses.last();
+            last.is_some_and(|(name, how, _)| text.contains(name) && text.contains(how))
         }
         FailureKind::MemoryExhausted if scene.devices.len() == 1 && !scene.comes_back() => {
             let need = scene.need(model, Device::Host).unwrap_or_default();

@@ -16,6 +16,12 @@ pub(super) struct Record {
     /// It has been open and was not closed.
     pub(super) probing: bool,
     pub(super) successes: u32,
+    /// Loads in a row without progress, and ended from outside; starts in a row without a process.
+    pub(super) hung: u32,
+    pub(super) lost: u32,
+    pub(super) no_starts: u32,
+    /// Ends that were nobody's fault, counted together since then.
+    pub(super) bad_luck: (Moment, u32),
 }
 
 /// Whether a model may serve, and if not until when.

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipc_protocol::ids::ModelKey;
-use pool::{Action, Event, Exit, Fault, KilledBy, Moment, Notice, Outcome};
+use pool::{Action, Event, Exit, Fault, KilledBy, Moment, Notice, Outcome, StartFault, StopReason};
 
 use super::standing::{Record, Standing};
-use crate::scene::{Gone, Life, News, Scene, is_its_fault};
+use crate::scene::{Gone, Life, News, Scene, is_its_fault, span};
 use crate::shadow::Verdict;
 
 #[derive(Debug, Default)]
@@ -22,14 +22,34 @@ pub(crate) struct Trouble {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failed {
-    Start,
+    /// No process, because this machine had none to give.
+    NoProcess,
+    /// No process, because the program cannot be run.
+    NoProgram,
     /// At work: counts, and for nothing else.
     Job,
-    Death {
-        loading: bool,
-        counts: bool,
-        cannot_load: bool,
-    },
+    Death(Death),
+}
+
+/// A worker's end, and what it is held to say of its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Death {
+    loading: bool,
+    says: Says,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// The machine, the kernel or somebody on it.
+    Nothing,
+    /// The same, of a load whose room is raised now.
+    NothingButRaise,
+    /// No memory for its load: more room the next time.
+    Raise,
+    CannotLoad,
+    /// No progress, which is not held against a load the first time.
+    Hung,
+    Failed,
 }
 
 /// Something that has to be told with this event.
@@ -73,11 +93,15 @@ impl Trouble {
                 };
                 self.failed = counts.then(|| (hand.name.model.clone(), Failed::Job));
             }
-            Event::WorkerStartFailed { worker, .. } => {
+            Event::WorkerStartFailed { worker, fault, .. } => {
+                let failed = match fault {
+                    StartFault::Own => Failed::NoProcess,
+                    StartFault::Program => Failed::NoProgram,
+                };
                 let hand = scene.workers.get(worker).filter(|hand| hand.pid.is_none());
                 self.failed = hand
                     .filter(|hand| matches!(hand.life, Life::Starting | Life::Leaving(_)))
-                    .map(|hand| (hand.name.model.clone(), Failed::Start));
+                    .map(|hand| (hand.name.model.clone(), failed));
             }
             Event::StartRequested { target, .. } => {
                 for key in scene.meant(target) {
@@ -113,6 +137,12 @@ impl Trouble {
         if let (News::Died(gone), Event::WorkerExited { exit, .. }) = (&scene.news, event) {
             self.failed = Some((gone.hand.name.model.clone(), death(gone, *exit)));
         }
+        if let Event::WorkerStarted { worker, .. } = event
+            && let Some(hand) = scene.workers.get(worker)
+            && let Some(record) = self.records.get_mut(&hand.name.model)
+        {
+            record.no_starts = 0;
+        }
         if let Event::WorkerReady { worker, .. } = event
             && let Some(hand) = scene.workers.get(worker)
             && let Some(record) = self.records.get_mut(&hand.name.model)
@@ -120,38 +150,96 @@ impl Trouble {
             && hand.since == now
         {
             (record.loads, record.cooling) = (0, None);
+            (record.hung, record.lost) = (0, 0);
         }
         let Some((key, failed)) = self.failed.clone() else {
             return;
         };
         let counts = match failed {
-            Failed::Start => {
+            Failed::NoProcess => {
+                self.no_process(now, &key);
+                false
+            }
+            Failed::NoProgram => {
                 self.died(now, &key, true);
+                self.cools(now, &key);
                 true
             }
             Failed::Job => true,
-            Failed::Death {
-                loading,
-                counts,
-                cannot_load,
-            } => {
-                let backoff = self.died(now, &key, loading);
-                let record = self.records.entry(key.clone()).or_default();
-                self.expects
-                    .push(Expected::Died(key.clone(), record.deaths, backoff));
-                if cannot_load {
-                    let seconds = [10, 20, 40, 80, 160].get(record.loads as usize);
-                    let span = Duration::from_secs(seconds.copied().unwrap_or(300));
-                    record.loads += 1;
-                    record.cooling = Some(now + span);
-                    self.expects.push(Expected::Cools(key.clone(), span));
-                }
-                counts
-            }
+            Failed::Death(death) => self.ended(now, &key, death),
         };
         if counts {
             self.count(scene, now, key);
         }
+    }
+
+    /// This machine gave no process: again after a second, after five in a row after ten.
+    fn no_process(&mut self, now: Moment, key: &ModelKey) {
+        let record = self.records.entry(key.clone()).or_default();
+        record.no_starts += 1;
+        record.again = record.again.max(Some(now + Duration::from_secs(1)));
+        if record.no_starts >= 5 {
+            let span = Duration::from_secs(10);
+            record.cooling = Some(now + span);
+            self.expects.push(Expected::Cools(key.clone(), span));
+        }
+    }
+
+    /// A worker ended; says whether that counts towards the breaker.
+    fn ended(&mut self, now: Moment, key: &ModelKey, death: Death) -> bool {
+        let nobodys = matches!(death.says, Says::Nothing | Says::NothingButRaise);
+        let backoff = match nobodys {
+            true => self.bad_luck(now, key),
+            false => self.died(now, key, death.loading),
+        };
+        let record = self.records.entry(key.clone()).or_default();
+        self.expects
+            .push(Expected::Died(key.clone(), record.deaths, backoff));
+        let (counts, cools) = match death.says {
+            Says::NothingButRaise | Says::Raise => (false, false),
+            Says::Nothing if death.loading => {
+                record.lost += 1;
+                let often = record.lost == 16;
+                record.lost %= 16;
+                (false, often)
+            }
+            Says::Nothing => (false, false),
+            Says::Hung if death.loading => {
+                record.hung += 1;
+                (true, record.hung > 1)
+            }
+            Says::Hung | Says::Failed => (true, false),
+            Says::CannotLoad => (true, true),
+        };
+        if cools {
+            self.cools(now, key);
+        }
+        counts
+    }
+
+    fn cools(&mut self, now: Moment, key: &ModelKey) {
+        let record = self.records.entry(key.clone()).or_default();
+        let seconds = [10, 20, 40, 80, 160].get(record.loads as usize);
+        let span = Duration::from_secs(seconds.copied().unwrap_or(300));
+        record.loads += 1;
+        record.cooling = Some(now + span);
+        self.expects.push(Expected::Cools(key.clone(), span));
+    }
+
+    /// Nobody's fault: five within half a minute cost no time, the others a second each.
+    fn bad_luck(&mut self, now: Moment, key: &ModelKey) -> Duration {
+        let record = self.records.entry(key.clone()).or_default();
+        let (since, count) = record.bad_luck;
+        record.bad_luck = match span(now, since) > Duration::from_secs(30) {
+            true => (now, 1),
+            false => (since, count + 1),
+        };
+        if record.bad_luck.1 <= 5 {
+            return Duration::ZERO;
+        }
+        let pause = Duration::from_secs(1);
+        record.again = record.again.max(Some(now + pause));
+        pause
     }
 
     fn died(&mut self, now: Moment, key: &ModelKey, loading: bool) -> Duration {
@@ -210,6 +298,10 @@ impl Trouble {
             *record = Record {
                 loads: record.loads,
                 cooling: record.cooling,
+                hung: record.hung,
+                lost: record.lost,
+                no_starts: record.no_starts,
+                bad_luck: record.bad_luck,
                 ..Record::default()
             };
             self.expects.push(Expected::Closed(key.clone()));
@@ -267,30 +359,28 @@ impl Trouble {
 
 fn death(gone: &Gone, exit: Exit) -> Failed {
     let loading = gone.hand.was_loading;
-    let plain = |counts, cannot_load| Failed::Death {
-        loading,
-        counts,
-        cannot_load,
+    let memory = match (loading, gone.raised) {
+        (false, _) => Says::Failed,
+        (true, false) => Says::Raise,
+        (true, true) => Says::CannotLoad,
     };
-    if gone.hand.told.is_some_and(is_its_fault) {
-        return plain(true, false);
-    }
-    let memory = match exit {
-        Exit::Code(66 | 78 | 83) => return plain(true, true),
-        Exit::Code(82) => return plain(false, false),
-        Exit::Code(code) => code == 75 || code == 80 && !loading,
-        Exit::Signal {
-            by: KilledBy::KernelOom,
-            ..
-        } => true,
-        Exit::Signal { signal, by } => {
-            let innocent = by == KilledBy::Other && matches!(signal, 1 | 2 | 3 | 9 | 15);
-            return plain(!innocent, false);
-        }
+    let says = match gone.hand.told {
+        Some(StopReason::Starved) => Says::Nothing,
+        Some(why) if is_its_fault(why) => Says::Hung,
+        Some(_) | None => match exit {
+            Exit::Code(66 | 78 | 83) => Says::CannotLoad,
+            Exit::Code(81 | 82) => Says::Nothing,
+            Exit::Code(75) => memory,
+            Exit::Code(_) => Says::Failed,
+            Exit::Signal { signal, by } => match (by, signal) {
+                (KilledBy::KernelOom, _) if loading && !gone.raised => Says::NothingButRaise,
+                (KilledBy::KernelOom, _) => Says::Nothing,
+                (KilledBy::AllocationFailed, _) => memory,
+                (KilledBy::Other, 7) => Says::CannotLoad,
+                (KilledBy::Other, 1 | 2 | 3 | 9 | 15) => Says::Nothing,
+                (KilledBy::Us | KilledBy::Other, _) => Says::Failed,
+            },
+        },
     };
-    match memory && loading {
-        // The first time it gets a quarter more room instead.
-        true => plain(gone.raised, gone.raised),
-        false => plain(true, false),
-    }
+    Failed::Death(Death { loading, says })
 }

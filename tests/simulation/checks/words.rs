@@ -10,7 +10,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
 use pool::{GuidanceRule, Moment};
 
-use crate::scene::{Model, Place, Scene};
+use crate::scene::{Hand, Model, Place, Range, Scene};
 use crate::shadow::Verdict;
 
 /// The field it names cannot be what it is.
@@ -48,29 +48,53 @@ pub(super) fn names_field(
         }
         Some(Field::Device) => request.device != DeviceWish::Auto,
         Some(Field::Timeout) => request.timeout_ms == Some(0),
+        Some(Field::Count) => {
+            let settings = &scene.settings;
+            let most = settings.queue_per_model.min(settings.queue_total);
+            request.count as usize > most && failure.message.contains(&most.to_string())
+        }
         Some(_) | None => false,
     }
 }
 
 /// When a place is likely to be free: when the first that draws will have drawn.
 pub(super) fn says_when(scene: &Scene, now: Moment, model: &Model, said_ms: u64) -> bool {
-    let usual = model.spec.default_size.pixels();
-    let Some(picture) = model.pace.picture(usual, model.spec.default_steps) else {
-        return said_ms >= 1;
-    };
+    let said = Duration::from_millis(said_ms);
     let drawing = scene
         .live(&model.spec.key)
-        .filter_map(|(_, hand)| hand.job());
-    let began = drawing
-        .filter_map(|job| scene.jobs.get(&job))
-        .map(|task| task.began);
-    let Some(longest) = began.min() else {
+        .filter_map(|(_, hand)| rest(scene, now, model, hand));
+    let (least, most): (Vec<Duration>, Vec<Duration>) =
+        drawing.map(|rest| (rest.least, rest.most)).unzip();
+    let (Some(least), Some(most)) = (least.iter().min(), most.iter().min()) else {
         return said_ms >= 1;
     };
-    let rest = |picture: Duration| picture.saturating_sub(span(now, longest));
-    let said = Duration::from_millis(said_ms);
-    rest(picture.least) <= said + Duration::from_millis(1)
-        && said <= rest(picture.most).max(Duration::from_secs(1))
+    *least <= said + Duration::from_millis(1) && said <= (*most).max(Duration::from_secs(1))
+}
+
+/// What is left of the job that a worker draws: at least the steps after the one that it is in, at most that
+/// one too.
+pub(super) fn rest(scene: &Scene, now: Moment, model: &Model, hand: &Hand) -> Option<Range> {
+    let task = scene.jobs.get(&hand.job()?)?;
+    let pace = &model.pace;
+    let pixels = task.size.pixels();
+    let (least, most) = (pace.least_step(pixels)?, pace.most_step(pixels)?);
+    let (encode, decode) = (
+        pace.encode.unwrap_or_default(),
+        pace.decode.unwrap_or_default(),
+    );
+    let left = task.steps.saturating_sub(task.step);
+    let spent = span(now, hand.progressed);
+    let rounded = Duration::from_millis(u64::from(left) + 2);
+    Some(match left {
+        0 => Range {
+            least: decode.least.saturating_sub(spent + rounded),
+            most: decode.most + rounded,
+        },
+        _ => Range {
+            least: (least * (left - 1) + decode.least).saturating_sub(rounded),
+            most: most * left + encode.most + decode.most + rounded,
+        },
+    })
 }
 
 /// Which number is short where.

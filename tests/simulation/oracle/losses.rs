@@ -2,7 +2,7 @@
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Generation, JobId};
-use pool::{Event, Exit, Fault, KilledBy, Moment};
+use pool::{Event, Exit, Fault, KilledBy, Moment, StartFault, StopReason};
 
 use super::{Hand, News, Oracle, Troubles};
 
@@ -22,14 +22,21 @@ impl Oracle {
             Event::JobFailed { worker, job, fault } if self.let_go(*worker, *job) => {
                 self.gave_up(now, *job, fault)
             }
-            Event::WorkerStartFailed { worker, .. } => {
+            Event::WorkerStartFailed { worker, fault, .. } => {
                 if let Some(hand) = self.workers.remove(worker) {
-                    self.note_failure(now, &hand.model);
+                    self.trouble(&hand.model).last_load_failure = Some(now);
+                    if *fault == StartFault::Program {
+                        self.note_failure(now, &hand.model);
+                    }
                 }
                 News::None
             }
-            Event::WorkerExited { worker, exit, .. } => match self.workers.remove(worker) {
-                Some(hand) => self.gone(now, &hand, *exit),
+            Event::WorkerExited {
+                worker,
+                exit,
+                salvaged_step,
+            } => match self.workers.remove(worker) {
+                Some(hand) => self.gone(now, &hand, *exit, salvaged_step.unwrap_or(0)),
                 None => News::None,
             },
             _ => News::None,
@@ -52,7 +59,7 @@ impl Oracle {
     fn gave_up(&mut self, now: Moment, job: JobId, fault: &Fault) -> News {
         match fault {
             Fault::BadRequest { .. } => News::GaveUp(job, FailureKind::BadValue),
-            Fault::OutOfMemory { .. } => self.lose(job, true),
+            Fault::OutOfMemory { .. } => self.lose(now, job, End::Memory, 0),
             Fault::NotFinite { .. } | Fault::Cancelled | Fault::Other { .. } => {
                 if let Some(model) = self.jobs.get(&job).map(|fate| fate.model.clone()) {
                     self.note_failure(now, &model);
@@ -62,49 +69,40 @@ impl Oracle {
         }
     }
 
-    fn gone(&mut self, now: Moment, hand: &Hand, exit: Exit) -> News {
-        if hand.told.is_some_and(|why| !why.is_fault()) {
-            let fate = hand.job.and_then(|job| self.jobs.get_mut(&job));
-            if let Some(fate) = fate {
-                fate.on = None;
-            }
-            return News::None;
-        }
-        let out_of_memory = match exit {
-            Exit::Code(code) => matches!(code, 75 | 80),
-            Exit::Signal { by, .. } => by == KilledBy::KernelOom,
-        };
-        let cannot_load = matches!(exit, Exit::Code(66 | 78 | 83)) || out_of_memory && !hand.loaded;
-        // Signals that people send, and a device that is gone, say nothing against a job.
-        let innocent = match exit {
-            Exit::Code(code) => code == 82,
-            Exit::Signal { signal, by } => {
-                by == KilledBy::Other && matches!(signal, 1 | 2 | 3 | 9 | 15)
-            }
-        };
-        let told = hand.told.is_some();
-        if told || !innocent {
+    fn gone(&mut self, now: Moment, hand: &Hand, exit: Exit, salvaged: u32) -> News {
+        let end = end_of(hand, exit);
+        let blames_model = !matches!(end, End::Wanted | End::Outside);
+        if blames_model {
             self.note_failure(now, &hand.model);
         }
-        if cannot_load && !told {
+        if !hand.loaded && end != End::Wanted {
+            self.trouble(&hand.model).last_load_failure = Some(now);
+        }
+        if end == End::Files {
             self.trouble(&hand.model).last_load_failure = Some(now);
         }
         match hand.job {
-            Some(job) => self.lose(job, told || !innocent && !cannot_load),
+            Some(job) => self.lose(now, job, end, salvaged),
             None => News::None,
         }
     }
 
-    fn lose(&mut self, job: JobId, suspect: bool) -> News {
+    fn lose(&mut self, now: Moment, job: JobId, end: End, salvaged: u32) -> News {
         let Some(fate) = self.jobs.get_mut(&job) else {
             return News::None;
         };
         fate.on = None;
         fate.losses += 1;
-        fate.suspects += u32::from(suspect);
-        if fate.losses >= self.settings.max_attempts && fate.suspects == fate.losses {
+        fate.suspects += u32::from(end == End::OwnMaking);
+        fate.memory += u32::from(end == End::Memory);
+        fate.fruitless = match salvaged > fate.salvaged {
+            true => 0,
+            false => fate.fruitless + 1,
+        };
+        fate.salvaged = fate.salvaged.max(salvaged);
+        if fate.suspects >= self.settings.max_attempts {
             let fingerprint = self.fingerprint(&self.jobs[&job].model, &self.jobs[&job].parameters);
-            self.quarantine.insert(fingerprint);
+            self.quarantine.insert(now, fingerprint);
         }
         News::Lost(job)
     }
@@ -117,5 +115,43 @@ impl Oracle {
         let troubles = self.trouble(model);
         troubles.in_a_row += 1;
         troubles.last_failure = Some(now);
+    }
+}
+
+/// What the end of a worker says of the job that it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Somebody of us wanted it.
+    Wanted,
+    /// The machine, the kernel or somebody on it.
+    Outside,
+    /// It had no memory for this job.
+    Memory,
+    /// Its model's files are not what they were.
+    Files,
+    /// Nobody knows: it said nothing any more.
+    Unknown,
+    OwnMaking,
+}
+
+fn end_of(hand: &Hand, exit: Exit) -> End {
+    match hand.told {
+        Some(why) if !why.is_fault() => return End::Wanted,
+        Some(StopReason::Starved) => return End::Outside,
+        Some(StopReason::Silent) => return End::Unknown,
+        Some(_) => return End::OwnMaking,
+        None => {}
+    }
+    match exit {
+        Exit::Code(66 | 78 | 83) => End::Files,
+        Exit::Code(75 | 80) => End::Memory,
+        Exit::Code(81 | 82) => End::Outside,
+        Exit::Code(_) => End::OwnMaking,
+        Exit::Signal { signal, by } => match (by, signal) {
+            (KilledBy::KernelOom, _) | (KilledBy::Other, 1 | 2 | 3 | 9 | 15) => End::Outside,
+            (KilledBy::AllocationFailed, _) => End::Memory,
+            (KilledBy::Other, 7) => End::Files,
+            (KilledBy::Us | KilledBy::Other, _) => End::OwnMaking,
+        },
     }
 }

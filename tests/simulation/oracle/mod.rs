@@ -24,6 +24,11 @@ use pool::{
 use crate::shadow::Verdict;
 use quarantine::Quarantine;
 
+/// Attempts in a row that bring a job no further, after which nobody tries again.
+const FRUITLESS_MAX: u32 = 16;
+/// Times that a job may run out of memory.
+const MEMORY_MAX: u32 = 2;
+
 /// Every job's fate so far, and every model's troubles.
 pub(crate) struct Oracle {
     settings: Settings,
@@ -58,6 +63,12 @@ struct Fate {
     on: Option<Generation>,
     attempts: u32,
     from_step: u32,
+    /// Attempts in a row that brought it no further.
+    fruitless: u32,
+    /// How often it ran out of memory itself.
+    memory: u32,
+    /// Steps that are safe.
+    salvaged: u32,
     losses: u32,
     suspects: u32,
 }
@@ -149,7 +160,7 @@ impl Oracle {
                 Action::Tell(Notice::Quarantined { job, digest, .. }) => {
                     if let Some(fate) = self.jobs.get(job) {
                         let fingerprint = self.fingerprint(&fate.model, &fate.parameters);
-                        self.quarantine.call(fingerprint, digest)?;
+                        self.quarantine.call(now, fingerprint, digest)?;
                     }
                 }
                 Action::Acknowledge {
@@ -157,8 +168,9 @@ impl Oracle {
                     lines,
                     success,
                 } => {
+                    let lasts = self.settings.quarantine;
                     self.quarantine
-                        .check_answer(event, *ticket, lines, *success)?;
+                        .check_answer((now, lasts), event, *ticket, lines, *success)?;
                 }
                 Action::Answer { job, outcome } => self.answer(now, event, news, *job, outcome)?,
                 Action::Cancel { .. }
@@ -197,7 +209,10 @@ impl Oracle {
                 let end = end_of(*drain, now, &self.settings);
                 self.ends = [self.ends, end].into_iter().flatten().min();
             }
-            Event::QuarantineReleased { digest, .. } => self.quarantine.release(digest.as_deref()),
+            Event::QuarantineReleased { digest, .. } => {
+                let lasts = self.settings.quarantine;
+                self.quarantine.release(now, lasts, digest.as_deref());
+            }
             Event::SettingsChanged { settings } => self.settings = (**settings).clone(),
             Event::ModelsChanged { registry } => self.learn(registry),
             _ => {}
@@ -239,10 +254,7 @@ impl Oracle {
         let Some((model, parameters)) = resolved else {
             return Err(format!("accepted what cannot be: {request:?}"));
         };
-        if self
-            .quarantine
-            .contains(&self.fingerprint(&model, &parameters))
-        {
+        if self.is_quarantined(now, &model, &parameters) {
             return Err(format!("let in again what killed its workers: {request:?}"));
         }
         let same = accepted.model.as_str() == model
@@ -270,6 +282,9 @@ impl Oracle {
                 on: None,
                 attempts: 0,
                 from_step: 0,
+                fruitless: 0,
+                memory: 0,
+                salvaged: 0,
                 losses: 0,
                 suspects: 0,
             };
@@ -311,6 +326,19 @@ impl Oracle {
         }
     }
 
+    /// It may have no other attempt.
+    fn is_given_up(&self, fate: &Fate) -> bool {
+        fate.suspects >= self.settings.max_attempts
+            || fate.memory >= MEMORY_MAX
+            || fate.fruitless >= FRUITLESS_MAX
+    }
+
+    fn is_quarantined(&self, now: Moment, model: &str, parameters: &Parameters) -> bool {
+        let fingerprint = self.fingerprint(model, parameters);
+        self.quarantine
+            .contains(now, self.settings.quarantine, &fingerprint)
+    }
+
     /// What had to be answered with this event was.
     fn check_due(&self, now: Moment, event: &Event, news: News) -> Verdict {
         let due = match event {
@@ -327,8 +355,7 @@ impl Oracle {
                 News::Finished(job) | News::GaveUp(job, _) => Some(job),
                 News::Lost(job) => {
                     let fate = self.jobs.get(&job);
-                    let lost = fate.filter(|fate| fate.losses >= self.settings.max_attempts);
-                    lost.map(|_| job)
+                    fate.filter(|fate| self.is_given_up(fate)).map(|_| job)
                 }
                 News::None => None,
             },

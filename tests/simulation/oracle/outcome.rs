@@ -31,12 +31,10 @@ impl Oracle {
             }
             FailureKind::WorkerLost => {
                 news == News::Lost(job)
-                    && fate.losses >= self.settings.max_attempts
-                    && fate.suspects < fate.losses
+                    && fate.fruitless >= super::FRUITLESS_MAX
+                    && fate.suspects < self.settings.max_attempts
             }
-            FailureKind::Quarantined => self
-                .quarantine
-                .contains(&self.fingerprint(&fate.model, &fate.parameters)),
+            FailureKind::Quarantined => self.is_quarantined(now, &fate.model, &fate.parameters),
             FailureKind::Draining => self.ends.is_some_and(|at| at <= now),
             FailureKind::UnknownModel => !self.offered.contains(&fate.model),
             FailureKind::Stopped

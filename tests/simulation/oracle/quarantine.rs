@@ -1,10 +1,12 @@
-//! What killed its workers and may not come back until somebody lets it.
+//! What killed its workers and may not come back for a time, or until somebody lets it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipc_protocol::units::PictureSize;
-use pool::{Event, Ticket};
+use pool::{Event, Moment, Ticket};
 
+use crate::scene::span;
 use crate::shadow::Verdict;
 
 /// What requests alike have in common.
@@ -13,43 +15,66 @@ pub(super) type Fingerprint = (String, String, Option<String>, PictureSize, u32,
 /// Each with the name that the pool gave it.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
-    kept: BTreeMap<Fingerprint, Option<String>>,
+    kept: BTreeMap<Fingerprint, Kept>,
     /// By the last release.
     released: usize,
 }
 
+/// Since when, and as what.
+#[derive(Debug, Clone)]
+struct Kept {
+    since: Moment,
+    name: Option<String>,
+}
+
+impl Kept {
+    fn holds(&self, now: Moment, lasts: Duration) -> bool {
+        now < self.since + lasts
+    }
+}
+
 impl Quarantine {
-    pub(super) fn insert(&mut self, fingerprint: Fingerprint) {
-        self.kept.entry(fingerprint).or_default();
+    pub(super) fn insert(&mut self, now: Moment, fingerprint: Fingerprint) {
+        let kept = self.kept.entry(fingerprint).or_insert(Kept {
+            since: now,
+            name: None,
+        });
+        kept.since = now;
     }
 
-    pub(super) fn contains(&self, fingerprint: &Fingerprint) -> bool {
-        self.kept.contains_key(fingerprint)
+    pub(super) fn contains(&self, now: Moment, lasts: Duration, of: &Fingerprint) -> bool {
+        self.kept.get(of).is_some_and(|kept| kept.holds(now, lasts))
     }
 
     /// No two are called the same.
-    pub(super) fn call(&mut self, fingerprint: Fingerprint, name: &str) -> Verdict {
-        let same = |(other, called): (&Fingerprint, &Option<String>)| {
-            *other != fingerprint && called.as_deref() == Some(name)
+    pub(super) fn call(&mut self, now: Moment, fingerprint: Fingerprint, name: &str) -> Verdict {
+        let same = |(other, kept): (&Fingerprint, &Kept)| {
+            *other != fingerprint && kept.name.as_deref() == Some(name)
         };
         if self.kept.iter().any(same) {
             return Err(format!("two requests are in quarantine as {name}"));
         }
-        self.kept.insert(fingerprint, Some(name.to_owned()));
+        let kept = Kept {
+            since: now,
+            name: Some(name.to_owned()),
+        };
+        self.kept.insert(fingerprint, kept);
         Ok(())
     }
 
     /// One by its name, or all.
-    pub(super) fn release(&mut self, name: Option<&str>) {
-        let stays = |called: &Option<String>| name.is_some() && called.as_deref() != name;
+    pub(super) fn release(&mut self, now: Moment, lasts: Duration, name: Option<&str>) {
+        self.kept.retain(|_, kept| kept.holds(now, lasts));
         let before = self.kept.len();
-        self.kept.retain(|_, called| stays(called));
+        self.kept
+            .retain(|_, kept| name.is_some() && kept.name.as_deref() != name);
         self.released = before - self.kept.len();
     }
 
     /// A list has a line for each, with its name.
     pub(super) fn check_answer(
         &self,
+        (now, lasts): (Moment, Duration),
         event: &Event,
         to: Ticket,
         lines: &[String],
@@ -62,9 +87,16 @@ impl Quarantine {
             }
             _ => return Ok(()),
         };
-        let named = |name: &String| lines.iter().any(|line| line.starts_with(name.as_str()));
-        let mut names = self.kept.values().flatten();
-        match *ticket == to && lines.len() == self.kept.len() && names.all(named) {
+        let kept = || self.kept.values().filter(|kept| kept.holds(now, lasts));
+        let named = |kept: &Kept| {
+            let left = span(kept.since + lasts, now).as_secs().max(1);
+            let ends = format!("ends in {left} s");
+            let name = kept.name.as_deref().unwrap_or_default();
+            lines
+                .iter()
+                .any(|line| line.starts_with(name) && line.contains(&ends))
+        };
+        match *ticket == to && lines.len() == kept().count() && kept().all(named) {
             true => Ok(()),
             false => Err(format!(
                 "{lines:?} is not what is in quarantine: {:?}",

@@ -45,7 +45,9 @@ impl Oracle {
             DeviceWish::On(at) => self.devices.contains(&at) && spec.residency_on(at).is_some(),
         };
         let text = |text: &str| text.len() <= self.settings.prompt_bytes;
+        let places = self.settings.queue_per_model.min(self.settings.queue_total);
         let can_be = request.check().is_ok()
+            && request.count as usize <= places
             && text(&request.prompt)
             && (spec.empty_prompt || request.prompt.chars().any(|letter| !letter.is_whitespace()))
             && side(size.width)
@@ -94,9 +96,7 @@ impl Oracle {
             (Some(_), Some((model, parameters)), kind) => match kind {
                 FailureKind::QueueFull => self.is_full(&model, &parameters, request.count),
                 FailureKind::Draining => self.draining,
-                FailureKind::Quarantined => self
-                    .quarantine
-                    .contains(&self.fingerprint(&model, &parameters)),
+                FailureKind::Quarantined => self.is_quarantined(now, &model, &parameters),
                 FailureKind::DeadlineExceeded => request.timeout_ms.is_some(),
                 FailureKind::Stopped
                 | FailureKind::ModelMissing

@@ -22,11 +22,16 @@ impl Scene {
             | Action::Kill { worker } => {
                 self.leave(now, *worker, matches!(action, Action::Kill { .. }))
             }
+            Action::Measure { worker } => {
+                if let Some(hand) = self.workers.get_mut(worker) {
+                    hand.asked = Some(now);
+                }
+            }
             Action::Answer { job, .. } => self.answer(*job),
             Action::Tell(notice) => self.tell(notice),
             Action::Exit => self.gone = true,
             Action::Refuse { .. } => self.asked = None,
-            Action::Acknowledge { .. } | Action::Report { .. } | Action::Measure { .. } => {}
+            Action::Acknowledge { .. } | Action::Report { .. } => {}
         }
     }
 
@@ -81,6 +86,10 @@ impl Scene {
             since: now,
             heard: now,
             progressed: now,
+            worked: now,
+            work: 0,
+            asked: None,
+            samples: Vec::new(),
             permille: 0,
             footprint: None,
             stretched: false,
@@ -107,10 +116,17 @@ impl Scene {
         (task.step, task.from_step) = (run.from_step, run.from_step);
         task.attempts = run.attempt;
         let (key, size, more) = (task.model.clone(), task.size, task.more);
-        let extra = self.extra(&self.models[&key], size) + more;
+        let usual = self.extra(&self.models[&key], size);
+        let on = self.workers.get(&run.worker).map(|hand| hand.device);
+        // More than it was let in with is had where there is room for it.
+        let extra = match on.is_some_and(|on| usual + more <= self.free(on)) {
+            true => usual + more,
+            false => usual,
+        };
         self.model_mut(&key).waiting.remove(&run.job);
         if let Some(hand) = self.workers.get_mut(&run.worker) {
             (hand.life, hand.since, hand.progressed) = (Life::Busy(run.job), now, now);
+            hand.shows_work(now);
             hand.extra = extra;
             hand.stretched |= extra > Mebibytes::ZERO;
         }
@@ -195,6 +211,7 @@ pub(crate) fn is_its_fault(why: StopReason) -> bool {
         StopReason::NoHello
         | StopReason::Silent
         | StopReason::Stuck
+        | StopReason::Starved
         | StopReason::IgnoredCancel
         | StopReason::Protocol => true,
     }

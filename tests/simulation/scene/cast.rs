@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::request::Priority;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Footprint, ModelSpec, Moment, StopReason};
+use pool::{CpuTime, Footprint, ModelSpec, Moment, StopReason};
 
 use super::pace::Pace;
 
@@ -60,6 +60,13 @@ pub(crate) struct Hand {
     pub(crate) since: Moment,
     pub(crate) heard: Moment,
     pub(crate) progressed: Moment,
+    /// Its last sign of work: a step, a part of its load, a count that rose.
+    pub(crate) worked: Moment,
+    pub(crate) work: u64,
+    /// When the kernel was asked for its processor time.
+    pub(crate) asked: Option<Moment>,
+    /// What it said since the last sign of work.
+    pub(crate) samples: Vec<(Moment, Option<CpuTime>)>,
     pub(crate) permille: u16,
     pub(crate) footprint: Option<Footprint>,
     /// It drew a picture larger than usual.
@@ -105,8 +112,8 @@ pub(crate) struct Task {
     pub(crate) more: Mebibytes,
     /// It lost a worker: it goes first.
     pub(crate) again: bool,
-    /// Who died with it, and of what.
-    pub(crate) losses: Vec<(String, String)>,
+    /// Who ended with it, of what, and whether that is evidence against it.
+    pub(crate) losses: Vec<(String, String, bool)>,
 }
 
 #[derive(Debug, Clone)]
@@ -177,7 +184,23 @@ impl Hand {
     }
 }
 
+impl Hand {
+    /// It shows that it works: what was measured before says nothing any more.
+    pub(crate) fn shows_work(&mut self, now: Moment) {
+        (self.worked, self.asked) = (now, None);
+        self.samples.clear();
+    }
+}
+
 impl Task {
+    /// Workers whose end is evidence against it.
+    pub(crate) fn accused(&self) -> usize {
+        self.losses
+            .iter()
+            .filter(|(_, _, accused)| *accused)
+            .count()
+    }
+
     pub(crate) fn serves(&self, device: Device) -> Option<bool> {
         self.wish.map(|wish| match wish {
             DeviceWish::Auto => true,

@@ -1,10 +1,15 @@
 //! What events change: which file answers which.
 
 use ipc_protocol::ids::ModelKey;
+use std::time::Duration;
+
 use pool::{Drain, Event, Fault, Moment};
 
-use super::{Model, News, Scene};
+use super::{Life, Model, News, Scene};
 use crate::oracle::{drains, end_of};
+
+/// The kernel says in this time how long a worker had the processor, or does not.
+const ANSWER: Duration = Duration::from_secs(2);
 
 impl Scene {
     pub(crate) fn hear(&mut self, now: Moment, event: &Event) {
@@ -35,6 +40,22 @@ impl Scene {
             Event::WorkerSaidHello { worker } => self.greeted(now, *worker),
             Event::LoadProgressed { worker, permille } => self.loaded(now, *worker, *permille),
             Event::WorkerReady { worker, footprint } => self.ready(now, *worker, *footprint),
+            Event::WorkerWorked { worker, work } => {
+                if let Some(hand) = self.workers.get_mut(worker)
+                    && std::mem::replace(&mut hand.work, *work) < *work
+                    && matches!(hand.life, Life::Loading | Life::Busy(_))
+                {
+                    hand.shows_work(now);
+                }
+            }
+            Event::CpuMeasured { worker, cpu } => {
+                if let Some(hand) = self.workers.get_mut(worker)
+                    && hand.asked.take().is_some()
+                {
+                    hand.samples.push((now, *cpu));
+                }
+            }
+            Event::DeadlineReached => self.gives_up_asking(now),
             Event::StepFinished { worker, job, step } => self.stepped(now, *worker, *job, *step),
             Event::JobFinished {
                 worker,
@@ -45,7 +66,7 @@ impl Scene {
                 let known = self.lets_go(now, *worker, *job);
                 if known && matches!(fault, Fault::OutOfMemory { .. }) {
                     let how = "out of memory".to_string();
-                    self.lost(now, *worker, *job, how, true);
+                    self.lost(now, *worker, *job, how, (true, false));
                 }
             }
             Event::WorkerExited {
@@ -59,6 +80,16 @@ impl Scene {
             }
             Event::FootprintMeasured { worker, footprint } => self.weigh(*worker, *footprint),
             _ => {}
+        }
+    }
+
+    /// What the kernel did not say in time is not waited for.
+    fn gives_up_asking(&mut self, now: Moment) {
+        for hand in self.workers.values_mut().filter(|hand| hand.is_live()) {
+            if hand.asked.is_some_and(|at| at + ANSWER <= now) {
+                hand.asked = None;
+                hand.samples.push((now, None));
+            }
         }
     }
 

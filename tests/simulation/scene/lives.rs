@@ -3,7 +3,7 @@
 use super::span;
 use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::units::Mebibytes;
-use pool::{Exit, Footprint, KilledBy, Moment, Phases};
+use pool::{Exit, Footprint, KilledBy, Moment, Phases, StopReason};
 
 use super::act::is_its_fault;
 use super::pace::saw;
@@ -17,6 +17,7 @@ impl Scene {
         {
             hand.life = Life::Loading;
             (hand.since, hand.progressed) = (now, now);
+            hand.shows_work(now);
         }
     }
 
@@ -27,6 +28,7 @@ impl Scene {
         {
             hand.permille = permille.min(1000);
             hand.progressed = now;
+            hand.shows_work(now);
             self.news = News::Loaded(worker, permille);
         }
     }
@@ -100,6 +102,7 @@ impl Scene {
         let took = span(now, hand.progressed) / (step - task.step);
         let first = task.step == task.from_step;
         (task.step, hand.progressed) = (step, now);
+        hand.shows_work(now);
         let (key, pixels) = (task.model.clone(), task.size.pixels());
         if !first {
             self.model_mut(&key).pace.saw_step(took, pixels);
@@ -168,7 +171,7 @@ impl Scene {
         worker: Generation,
         job: JobId,
         how: String,
-        memory: bool,
+        (memory, accused): (bool, bool),
     ) {
         let Some(hand) = self.workers.get(&worker) else {
             return;
@@ -177,8 +180,10 @@ impl Scene {
         // Half of the usual picture more, and at least 64 MB.
         let more = Mebibytes((self.activation(model, model.spec.default_size) / 2).max(64));
         if let Some(task) = self.jobs.get_mut(&job) {
-            task.losses.push((name, how));
-            task.more += if memory { more } else { Mebibytes::ZERO };
+            task.losses.push((name, how, accused));
+            if memory {
+                task.more = more;
+            }
         }
         self.waits_again(now, job);
     }
@@ -251,13 +256,9 @@ impl Scene {
         wanted: bool,
     ) {
         let told = self.workers.get(&worker).and_then(|hand| hand.told);
-        match wanted {
-            true => self.waits_again(now, job),
-            false => {
-                let memory = told.is_none() && is_out_of_memory(exit);
-                self.lost(now, worker, job, said(exit), memory);
-            }
-        }
+        let memory = told.is_none() && is_out_of_memory(exit);
+        let accused = !wanted && is_accused(told, exit);
+        self.lost(now, worker, job, said(exit), (memory, accused));
     }
 
     /// Where the device's driver says when memory is free, it is not before.
@@ -290,9 +291,20 @@ pub(super) fn said(exit: Exit) -> String {
     }
 }
 
+/// The end is one of the worker's own making, which may be its job's.
+fn is_accused(told: Option<StopReason>, exit: Exit) -> bool {
+    match (told, exit) {
+        (Some(why), _) => !matches!(why, StopReason::Silent | StopReason::Starved),
+        (None, Exit::Code(code)) => ![66, 75, 78, 80, 81, 82, 83].contains(&code),
+        (None, Exit::Signal { signal, by }) => {
+            by == KilledBy::Other && ![1, 2, 3, 7, 9, 15].contains(&signal)
+        }
+    }
+}
+
 fn is_out_of_memory(exit: Exit) -> bool {
     match exit {
         Exit::Code(code) => code == 75 || code == 80,
-        Exit::Signal { by, .. } => by == KilledBy::KernelOom,
+        Exit::Signal { by, .. } => matches!(by, KilledBy::KernelOom | KilledBy::AllocationFailed),
     }
 }

@@ -17,6 +17,7 @@ mod sums;
 pub(crate) use act::is_its_fault;
 pub(crate) use cast::{Gone, Hand, Life, Model, News, Place, Settling, Stops, Task};
 pub(crate) use orders::serves_on;
+pub(crate) use pace::Range;
 pub(crate) use sums::Parts;
 
 use std::collections::{BTreeMap, BTreeSet};

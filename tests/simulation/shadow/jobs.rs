@@ -48,7 +48,7 @@ impl Shadow {
                 since: now,
                 on: None,
                 attempts: 0,
-                deaths: 0,
+                crashes: 0,
                 salvaged: 0,
                 ran_with: None,
             };
@@ -114,10 +114,10 @@ impl Shadow {
                 run.attempt, job.attempts
             ));
         }
-        if job.deaths >= self.settings.max_attempts {
+        if job.crashes >= self.settings.max_attempts {
             return Err(format!(
-                "job {} runs again after {} deaths",
-                run.job, job.deaths
+                "job {} runs again after {} crashes",
+                run.job, job.crashes
             ));
         }
         if run.from_step != job.salvaged {
@@ -235,7 +235,7 @@ impl Shadow {
 
     pub(super) fn check_failure(&self, job: JobId, done: &Accepted, kind: FailureKind) -> Verdict {
         let right = match kind {
-            FailureKind::WorkerLost => done.deaths >= 1,
+            FailureKind::WorkerLost => done.attempts >= 16,
             FailureKind::Draining => self.draining,
             FailureKind::QueueFull | FailureKind::Internal | FailureKind::NotPermitted => false,
             _ => true,
@@ -243,8 +243,8 @@ impl Shadow {
         match right {
             true => Ok(()),
             false => Err(format!(
-                "job {job} ended with {kind:?} after {} deaths",
-                done.deaths
+                "job {job} ended with {kind:?} after {} crashes",
+                done.crashes
             )),
         }
     }

@@ -93,7 +93,8 @@ struct Accepted {
     since: Moment,
     on: Option<Generation>,
     attempts: u32,
-    deaths: u32,
+    /// Workers that ended with it by a signal of their own or a panic.
+    crashes: u32,
     salvaged: u32,
     ran_with: Option<Parameters>,
 }

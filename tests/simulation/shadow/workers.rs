@@ -164,11 +164,21 @@ impl Shadow {
             Life::Busy(job) | Life::Leaving(Some(job)) => Some(job),
             Life::Coming | Life::Idle | Life::Unwinding(_) | Life::Leaving(None) => None,
         };
-        let wanted = matches!(seen.life, Life::Leaving(_)) && !seen.fault;
+        let alone = !matches!(seen.life, Life::Leaving(_));
         if let Some(job) = at_hand.and_then(|job| self.jobs.get_mut(&job)) {
             job.on = None;
             job.salvaged = job.salvaged.max(salvaged.unwrap_or(0));
-            job.deaths += u32::from(!wanted);
+            job.crashes += u32::from(alone && exit.is_some_and(is_crash));
+        }
+    }
+}
+
+/// A signal that nobody sent, or a panic.
+fn is_crash(exit: Exit) -> bool {
+    match exit {
+        Exit::Code(code) => code == 85,
+        Exit::Signal { signal, by } => {
+            by == pool::KilledBy::Other && [4, 5, 6, 8, 11].contains(&signal)
         }
     }
 }

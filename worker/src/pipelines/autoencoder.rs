@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::pipelines::layers::attention;
 use crate::pipelines::sizes::{DecoderSizes, LatentSizes};
 use crate::weights::Section;
+use crate::work;
 use candle_core::Tensor;
 
 /// Pixels of a latent's side.
@@ -38,6 +39,7 @@ impl Conv {
         let y = x
             .contiguous()?
             .conv2d(&self.kernel, self.padding, 1, 1, 1)?;
+        work::finished_one();
         Ok(y.broadcast_add(&self.bias)?)
     }
 }

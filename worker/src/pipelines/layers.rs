@@ -5,6 +5,7 @@
 
 use crate::fault::Fault;
 use crate::weights::{Matrix, Section};
+use crate::work;
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops;
 
@@ -78,6 +79,7 @@ impl Linear {
             Some(bias) => product.broadcast_add(&computed(bias)?)?,
             None => product,
         };
+        work::finished_one();
         Ok(sum.to_dtype(dtype)?.reshape(shape)?)
     }
 }

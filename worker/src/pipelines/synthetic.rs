@@ -12,6 +12,7 @@
 use crate::fault::Fault;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, checkpoint_values};
 use crate::sampling::noise;
+use crate::work;
 use std::time::{Duration, Instant};
 
 const CHANNELS: usize = 16;
@@ -137,6 +138,7 @@ impl Denoising for Job {
                 return Err(Fault::Cancelled);
             }
             std::thread::sleep(SLICE.min(self.step.saturating_sub(start.elapsed())));
+            work::finished_one();
         }
         let turn = 1.0 / (self.done as f32 + 2.0);
         let before = self.latents.last().copied().unwrap_or_default();

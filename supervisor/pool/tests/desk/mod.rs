@@ -13,9 +13,9 @@ use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Action, Activation, CudaResidency, DeviceLimit, Event, Exit, Family, GuidanceRule, KilledBy,
-    ModelSpec, Moment, Need, Outcome, Phases, PictureFacts, Pool, Registry, Run, Settings,
-    SizeRule, Start, Ticket,
+    Action, Activation, CpuTime, CudaResidency, DeviceLimit, Event, Exit, Family, GuidanceRule,
+    KilledBy, ModelSpec, Moment, Need, Outcome, Phases, PictureFacts, Pool, Registry, Run,
+    Settings, SizeRule, Start, Ticket,
 };
 
 /// A pool, the time, and everything it ever said.
@@ -23,7 +23,39 @@ pub struct Desk {
     pub pool: Pool,
     pub now: Moment,
     pub said: Vec<Action>,
+    /// What the kernel says of a worker's processor time when it is asked.
+    pub cpu: fn(Moment) -> Option<CpuTime>,
     tickets: u64,
+}
+
+/// A worker that sleeps.
+pub fn still(_: Moment) -> Option<CpuTime> {
+    Some(CpuTime::default())
+}
+
+/// A worker that has one processor to itself.
+pub fn computing(now: Moment) -> Option<CpuTime> {
+    Some(CpuTime {
+        ran: now.since(Moment::START),
+        ..CpuTime::default()
+    })
+}
+
+/// A worker that gets a hundredth of the processor it wants.
+pub fn starved(now: Moment) -> Option<CpuTime> {
+    Some(CpuTime {
+        ran: now.since(Moment::START) / 100,
+        waited: now.since(Moment::START) * 99 / 100,
+        blocked: false,
+    })
+}
+
+/// A worker that waits for a disk.
+pub fn reading(_: Moment) -> Option<CpuTime> {
+    Some(CpuTime {
+        blocked: true,
+        ..CpuTime::default()
+    })
 }
 
 /// A model that runs anywhere and takes `mb` in all.
@@ -95,6 +127,7 @@ impl Desk {
             pool: Pool::new(settings, registry, devices),
             now: Moment::START,
             said: Vec::new(),
+            cpu: still,
             tickets: 0,
         }
     }
@@ -114,7 +147,12 @@ impl Desk {
         while let Some(at) = self.pool.next_deadline().filter(|&at| at <= until) {
             assert!(at >= self.now || at <= until, "a deadline in the past");
             self.now = self.now.max(at);
-            self.tell(Event::DeadlineReached);
+            for action in self.tell(Event::DeadlineReached) {
+                if let Action::Measure { worker } = action {
+                    let cpu = (self.cpu)(self.now);
+                    self.tell(Event::CpuMeasured { worker, cpu });
+                }
+            }
         }
         self.now = until;
         self.said[from..].to_vec()
@@ -195,6 +233,26 @@ impl Desk {
                 by: KilledBy::Other,
             },
             salvaged_step: salvaged,
+        })
+    }
+
+    /// The kernel ends it, out of memory.
+    pub fn die_for_memory(&mut self, worker: Generation) -> Vec<Action> {
+        self.tell(Event::WorkerExited {
+            worker,
+            exit: Exit::Signal {
+                signal: 9,
+                by: KilledBy::KernelOom,
+            },
+            salvaged_step: None,
+        })
+    }
+
+    pub fn exit(&mut self, worker: Generation, code: i32) -> Vec<Action> {
+        self.tell(Event::WorkerExited {
+            worker,
+            exit: Exit::Code(code),
+            salvaged_step: None,
         })
     }
 

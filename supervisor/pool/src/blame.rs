@@ -1,0 +1,176 @@
+//! Whose fault the end of a worker is, by the evidence there is for it.
+
+use crate::action::StopReason;
+use crate::event::{Exit, KilledBy};
+
+/// Why a process ended, for the records of its model and of its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// We wanted it to.
+    Wanted,
+    /// Its model's files or settings cannot work now: nothing against a job.
+    CannotLoad,
+    /// No memory while loading.
+    OutOfMemoryLoading,
+    /// No memory while drawing; its job takes more room.
+    OutOfMemory,
+    /// The kernel had no memory for the whole control group: nothing against model or job.
+    KernelOutOfMemory,
+    /// The device's context is lost; the device is there.
+    ContextLost,
+    /// The device is gone.
+    DeviceGone,
+    /// SIGKILL, SIGTERM and the like from somebody who is neither us nor the kernel: nothing against
+    /// model or job.
+    Outside,
+    /// Too little of the processor for too long: nothing against model or job.
+    Starved,
+    /// Nothing was heard of it. It may have been stopped from outside, so nothing against its job.
+    Silent,
+    /// Its own making: a signal of its own, a panic, a hang although it had the processor, a broken
+    /// protocol.
+    Fault,
+}
+
+impl Cause {
+    pub(crate) fn of(exit: Exit, why: Option<StopReason>, was_loading: bool) -> Self {
+        match why {
+            Some(StopReason::Starved) => Self::Starved,
+            Some(StopReason::Silent) => Self::Silent,
+            Some(why) if why.is_fault() => Self::Fault,
+            Some(_) => Self::Wanted,
+            None => Self::of_exit(exit, was_loading),
+        }
+    }
+
+    fn of_exit(exit: Exit, was_loading: bool) -> Self {
+        let memory = match was_loading {
+            true => Self::OutOfMemoryLoading,
+            false => Self::OutOfMemory,
+        };
+        match exit {
+            Exit::Code(66 | 78 | 83) => Self::CannotLoad,
+            Exit::Code(75) => memory,
+            Exit::Code(80) => Self::OutOfMemory,
+            Exit::Code(81) => Self::ContextLost,
+            Exit::Code(82) => Self::DeviceGone,
+            Exit::Code(_) => Self::Fault,
+            Exit::Signal { signal, by } => match by {
+                KilledBy::Us => Self::Fault,
+                KilledBy::KernelOom => Self::KernelOutOfMemory,
+                KilledBy::AllocationFailed => memory,
+                KilledBy::Other => of_signal(signal),
+            },
+        }
+    }
+
+    /// It may have been the job that ended the worker.
+    pub(crate) fn accuses_job(self) -> bool {
+        match self {
+            Self::Fault => true,
+            Self::Wanted
+            | Self::CannotLoad
+            | Self::OutOfMemoryLoading
+            | Self::OutOfMemory
+            | Self::KernelOutOfMemory
+            | Self::ContextLost
+            | Self::DeviceGone
+            | Self::Outside
+            | Self::Starved
+            | Self::Silent => false,
+        }
+    }
+
+    /// Nothing in the worker, its model or its job brought it about.
+    pub(crate) fn is_nobodys(self) -> bool {
+        match self {
+            Self::KernelOutOfMemory
+            | Self::ContextLost
+            | Self::DeviceGone
+            | Self::Outside
+            | Self::Starved => true,
+            Self::Wanted
+            | Self::CannotLoad
+            | Self::OutOfMemoryLoading
+            | Self::OutOfMemory
+            | Self::Silent
+            | Self::Fault => false,
+        }
+    }
+}
+
+/// A signal from nobody that is known: those that people and programs send, those that the kernel raises
+/// for a mapped file that was cut, and those of the worker's own making.
+fn of_signal(signal: i32) -> Cause {
+    match signal {
+        1 | 2 | 3 | 9 | 15 => Cause::Outside,
+        7 => Cause::CannotLoad,
+        _ => Cause::Fault,
+    }
+}
+
+/// How a worker ended, in words for its job's answer.
+pub(crate) fn words(exit: Exit, why: Option<StopReason>) -> String {
+    let ended = match exit {
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal { signal, by } => {
+            let by = match by {
+                KilledBy::Us => "from us",
+                KilledBy::KernelOom => "from the kernel, out of memory",
+                KilledBy::AllocationFailed => "of its own, an allocation failed",
+                KilledBy::Other => match of_signal(signal) {
+                    Cause::Outside => "from outside",
+                    Cause::CannotLoad => "because a model file was cut or cannot be read",
+                    _ => "of its own",
+                },
+            };
+            format!("ended by signal {signal} {by}")
+        }
+    };
+    match why {
+        Some(why) => format!("{ended} ({})", why.word()),
+        None => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signal(signal: i32, by: KilledBy) -> Exit {
+        Exit::Signal { signal, by }
+    }
+
+    #[test]
+    fn only_what_a_worker_did_itself_accuses_its_job() {
+        let accused = |exit| Cause::of(exit, None, false).accuses_job();
+        for own in [4, 5, 6, 8, 11, 31] {
+            assert!(accused(signal(own, KilledBy::Other)), "signal {own}");
+        }
+        for sent in [1, 2, 3, 7, 9, 15] {
+            assert!(!accused(signal(sent, KilledBy::Other)), "signal {sent}");
+        }
+        assert!(!accused(signal(9, KilledBy::KernelOom)));
+        assert!(!accused(signal(6, KilledBy::AllocationFailed)));
+        assert!(accused(Exit::Code(85)));
+        for code in [66, 75, 78, 80, 81, 82, 83] {
+            assert!(!accused(Exit::Code(code)), "code {code}");
+        }
+    }
+
+    #[test]
+    fn a_hang_accuses_the_job_only_where_the_worker_had_the_processor() {
+        let killed = signal(9, KilledBy::Us);
+        let accused = |why| Cause::of(killed, Some(why), false).accuses_job();
+        assert!(accused(StopReason::Stuck) && accused(StopReason::Protocol));
+        assert!(!accused(StopReason::Starved) && !accused(StopReason::Silent));
+    }
+
+    #[test]
+    fn a_model_is_not_blamed_for_what_the_machine_did() {
+        let nobodys = |exit| Cause::of(exit, None, true).is_nobodys();
+        assert!(nobodys(signal(9, KilledBy::Other)) && nobodys(signal(9, KilledBy::KernelOom)));
+        assert!(nobodys(Exit::Code(81)) && nobodys(Exit::Code(82)));
+        assert!(!nobodys(signal(11, KilledBy::Other)) && !nobodys(signal(7, KilledBy::Other)));
+    }
+}
