@@ -6,7 +6,6 @@ use std::time::Duration;
 use ipc_protocol::units::PictureSize;
 use pool::{Event, Moment, Ticket};
 
-use crate::scene::span;
 use crate::shadow::Verdict;
 
 /// What requests alike have in common.
@@ -89,7 +88,7 @@ impl Quarantine {
         };
         let kept = || self.kept.values().filter(|kept| kept.holds(now, lasts));
         let named = |kept: &Kept| {
-            let left = span(kept.since + lasts, now).as_secs().max(1);
+            let left = (kept.since + lasts).since(now).as_secs().max(1);
             let ends = format!("ends in {left} s");
             let name = kept.name.as_deref().unwrap_or_default();
             lines
