@@ -65,7 +65,7 @@ const fn setting(section: &'static str, name: &'static str, kind: Kind) -> Setti
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 42] = [
+pub const SETTINGS: [Setting; 43] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
