@@ -8,7 +8,7 @@ use super::sheet::{Sheet, distance};
 use super::{Line, Measure, sd3};
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::flux::{Flux, rope};
-use crate::pipelines::layers::RmsNorm;
+use crate::pipelines::norms::RmsNorm;
 use crate::pipelines::sd3::Sd3;
 use crate::pipelines::sd3::files::Sd3Files;
 use crate::pipelines::sizes::ClipActivation;

@@ -5,6 +5,7 @@
 
 use crate::fault::Fault;
 use crate::pipelines::layers::attention;
+use crate::pipelines::norms::GroupNorm;
 use crate::pipelines::sizes::{DecoderSizes, LatentSizes};
 use crate::weights::Section;
 use crate::work;
@@ -12,8 +13,6 @@ use candle_core::Tensor;
 
 /// Pixels of a latent's side.
 pub const PIXELS_PER_LATENT: usize = 8;
-
-const EPSILON: f64 = 1e-6;
 
 struct Conv {
     kernel: Tensor, // (out, in, side, side)
@@ -41,40 +40,6 @@ impl Conv {
             .conv2d(&self.kernel, self.padding, 1, 1, 1)?;
         work::finished_one();
         Ok(y.broadcast_add(&self.bias)?)
-    }
-}
-
-struct GroupNorm {
-    scale: Tensor, // (1, c, 1, 1)
-    shift: Tensor,
-    groups: usize,
-}
-
-impl GroupNorm {
-    fn load(section: &Section, channels: usize, groups: usize) -> Result<GroupNorm, Fault> {
-        let load = |name| -> Result<Tensor, Fault> {
-            Ok(section
-                .tensor(name, &[channels])?
-                .reshape((1, channels, 1, 1))?)
-        };
-        Ok(GroupNorm {
-            scale: load("weight")?,
-            shift: load("bias")?,
-            groups,
-        })
-    }
-
-    /// Mean and variance in two passes: the sums run over up to millions of values.
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        let (batch, channels, height, width) = x.dims4()?;
-        let grouped = x.reshape((batch, self.groups, channels / self.groups * height * width))?;
-        let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
-        let variance = centred.sqr()?.mean_keepdim(2)?; // (b, groups, 1)
-        let normed = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
-        let normed = normed.reshape((batch, channels, height, width))?;
-        Ok(normed
-            .broadcast_mul(&self.scale)?
-            .broadcast_add(&self.shift)?)
     }
 }
 

@@ -5,7 +5,8 @@
 
 use crate::fault::Fault;
 use crate::pipelines::activation;
-use crate::pipelines::layers::{LayerNorm, Linear, attention, join_heads, split_heads};
+use crate::pipelines::layers::{Linear, attention, join_heads, split_heads};
+use crate::pipelines::norms::LayerNorm;
 use crate::pipelines::sizes::{ClipActivation, ClipSizes};
 use crate::weights::Section;
 use candle_core::{DType, Device, IndexOp, Tensor};

@@ -1,7 +1,8 @@
 //! Queries, keys and values of a transformer's streams, and the attention in which they meet.
 
 use crate::fault::Fault;
-use crate::pipelines::layers::{RmsNorm, attention, join_heads, split_heads};
+use crate::pipelines::layers::{attention, join_heads, split_heads};
+use crate::pipelines::norms::RmsNorm;
 use candle_core::{D, Tensor};
 
 /// Norms of queries and keys, each over a head.

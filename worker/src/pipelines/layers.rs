@@ -84,98 +84,13 @@ impl Linear {
     }
 }
 
-/// Layer norm over the last axis, with scale and shift.
-pub struct LayerNorm {
-    scale: Tensor,
-    shift: Tensor,
-    epsilon: f32,
-}
-
-impl LayerNorm {
-    /// Loads `weight` and `bias` of `width` values.
-    ///
-    /// # Errors
-    /// As [`Section::tensor`].
-    pub fn load(section: &Section, width: usize, epsilon: f32) -> Result<LayerNorm, Fault> {
-        let scale = section.tensor("weight", &[width])?;
-        Ok(LayerNorm {
-            scale,
-            shift: section.tensor("bias", &[width])?,
-            epsilon,
-        })
-    }
-
-    /// A norm without learned values, as transformers with modulation use it.
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn plain(width: usize, epsilon: f32, dtype: DType, device: &Device) -> Result<Self, Fault> {
-        let scale = Tensor::ones(width, dtype, device)?;
-        Ok(LayerNorm {
-            shift: scale.zeros_like()?,
-            scale,
-            epsilon,
-        })
-    }
-
-    /// Normalises (…, width).
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        Ok(ops::layer_norm(
-            &x.contiguous()?,
-            &self.scale,
-            &self.shift,
-            self.epsilon,
-        )?)
-    }
-}
-
-/// Root-mean-square norm over the last axis, with a scale.
-pub struct RmsNorm {
-    scale: Tensor,
-    epsilon: f32,
-}
-
-impl RmsNorm {
-    /// One that changes nothing, for a test that leaves a norm out: `x * s / sqrt(mean + s^2)` is `x` in f32.
-    #[cfg(test)]
-    pub(crate) fn nothing(like: &RmsNorm) -> Result<RmsNorm, Fault> {
-        const SCALE: f64 = 1e6;
-        Ok(RmsNorm {
-            scale: (like.scale.ones_like()? * SCALE)?,
-            epsilon: (SCALE * SCALE) as f32,
-        })
-    }
-
-    /// Loads the scale under `name` (`scale`, `weight`).
-    ///
-    /// # Errors
-    /// As [`Section::tensor`].
-    pub fn load(section: &Section, name: &str, width: usize) -> Result<RmsNorm, Fault> {
-        Ok(RmsNorm {
-            scale: section.tensor(name, &[width])?,
-            epsilon: 1e-6,
-        })
-    }
-
-    /// Normalises (…, width).
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
-        Ok(ops::rms_norm(&x.contiguous()?, &self.scale, self.epsilon)?)
-    }
-}
-
-/// What a product is computed from: f32 on the processor, the stored dtype elsewhere.
+/// What a product is computed from: f32 on the processor, the stored dtype elsewhere; f64 stays f64.
 ///
 /// The processor's product of halves widens both sides anyway; done here, what follows the product (a
 /// bias, a softmax) sees values that are not rounded yet, as in the references' fused kernels.
 fn computed(x: &Tensor) -> Result<Tensor, Fault> {
     match x.device() {
-        Device::Cpu => Ok(x.to_dtype(DType::F32)?),
+        Device::Cpu if x.dtype() != DType::F64 => Ok(x.to_dtype(DType::F32)?),
         _ => Ok(x.clone()),
     }
 }
@@ -202,7 +117,10 @@ pub fn attention(
     if let Some(bias) = bias {
         scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
     }
-    let weights = ops::softmax_last_dim(&scores.to_dtype(DType::F32)?)?.to_dtype(v.dtype())?;
+    if scores.dtype() != DType::F64 {
+        scores = scores.to_dtype(DType::F32)?;
+    }
+    let weights = ops::softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
     Ok(weights.matmul(&v)?.to_dtype(dtype)?) // (b, heads, s, d)
 }
 

@@ -5,7 +5,8 @@
 
 use crate::fault::Fault;
 use crate::pipelines::activation::silu;
-use crate::pipelines::layers::{LayerNorm, Linear};
+use crate::pipelines::layers::Linear;
+use crate::pipelines::norms::LayerNorm;
 use candle_core::{D, Tensor};
 
 /// Shift, scale and gate of one half of a block, each (b, 1, width).

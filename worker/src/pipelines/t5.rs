@@ -5,7 +5,8 @@
 
 use crate::fault::Fault;
 use crate::pipelines::activation::gelu_tanh;
-use crate::pipelines::layers::{Linear, RmsNorm, attention, join_heads, split_heads};
+use crate::pipelines::layers::{Linear, attention, join_heads, split_heads};
+use crate::pipelines::norms::RmsNorm;
 use crate::pipelines::sizes::T5Sizes;
 use crate::weights::Section;
 use candle_core::{DType, Device, Tensor};

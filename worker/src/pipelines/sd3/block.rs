@@ -7,8 +7,9 @@ use super::sizes::MmditSizes;
 use crate::fault::Fault;
 use crate::pipelines::activation::gelu_tanh;
 use crate::pipelines::heads::{Heads, QueryKeyNorm};
-use crate::pipelines::layers::{LayerNorm, Linear, RmsNorm, within_half};
+use crate::pipelines::layers::{Linear, within_half};
 use crate::pipelines::modulation::{Modulation, gated, modulate, modulate_last, modulations};
+use crate::pipelines::norms::{LayerNorm, RmsNorm};
 use crate::weights::Section;
 use candle_core::Tensor;
 

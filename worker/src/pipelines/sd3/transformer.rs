@@ -9,8 +9,9 @@ use crate::fault::Fault;
 use crate::pipelines::embedding::{self, Embedder, TIME_WIDTH};
 #[cfg(test)]
 use crate::pipelines::heads::QueryKeyNorm;
-use crate::pipelines::layers::{LayerNorm, Linear};
+use crate::pipelines::layers::Linear;
 use crate::pipelines::modulation::modulate_last;
+use crate::pipelines::norms::LayerNorm;
 use crate::sampling::packing::{self, PATCH};
 use crate::weights::Section;
 use candle_core::{DType, Device, Tensor};

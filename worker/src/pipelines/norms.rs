@@ -1,0 +1,373 @@
+//! Layer, root-mean-square and group norms; on the processor mean and variance are f64 sums.
+//!
+//! A norm of the decoder runs over millions of values. In f32 the error of such a sum grows with their
+//! number and depends on how many accumulators the instruction set has; in f64 it is below one rounding of
+//! the result. Each row is summed by one thread in a fixed order, so the number of threads changes nothing.
+
+use crate::fault::Fault;
+use crate::weights::Section;
+use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Shape, Tensor};
+use candle_nn::ops;
+use rayon::prelude::*;
+
+/// Layer norm over the last axis, with scale and shift.
+pub struct LayerNorm {
+    scale: Tensor, // (width)
+    shift: Tensor,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// Loads `weight` and `bias` of `width` values.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, width: usize, epsilon: f32) -> Result<LayerNorm, Fault> {
+        let scale = section.tensor("weight", &[width])?;
+        Ok(LayerNorm {
+            scale,
+            shift: section.tensor("bias", &[width])?,
+            epsilon,
+        })
+    }
+
+    /// A norm without learned values, as transformers with modulation use it.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn plain(width: usize, epsilon: f32, dtype: DType, device: &Device) -> Result<Self, Fault> {
+        let scale = Tensor::ones(width, dtype, device)?;
+        Ok(LayerNorm {
+            shift: scale.zeros_like()?,
+            scale,
+            epsilon,
+        })
+    }
+
+    /// Normalises (…, width).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        let x = x.contiguous()?;
+        if !x.device().is_cpu() {
+            let normed = ops::layer_norm(&x, &self.scale, &self.shift, self.epsilon);
+            return Ok(normed?);
+        }
+        let norm = RowNorm {
+            centred: true,
+            plane: 1,
+            epsilon: f64::from(self.epsilon),
+        };
+        norm.of(&x, &self.scale, &self.shift)
+    }
+}
+
+/// Root-mean-square norm over the last axis, with a scale.
+pub struct RmsNorm {
+    scale: Tensor, // (width)
+    epsilon: f32,
+}
+
+impl RmsNorm {
+    /// One that changes nothing, for a test that leaves a norm out: `x * s / sqrt(mean + s^2)` is `x` in f32.
+    #[cfg(test)]
+    pub(crate) fn nothing(like: &RmsNorm) -> Result<RmsNorm, Fault> {
+        const SCALE: f64 = 1e6;
+        Ok(RmsNorm {
+            scale: (like.scale.ones_like()? * SCALE)?,
+            epsilon: (SCALE * SCALE) as f32,
+        })
+    }
+
+    /// Loads the scale under `name` (`scale`, `weight`).
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, name: &str, width: usize) -> Result<RmsNorm, Fault> {
+        Ok(RmsNorm {
+            scale: section.tensor(name, &[width])?,
+            epsilon: 1e-6,
+        })
+    }
+
+    /// Normalises (…, width).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        let x = x.contiguous()?;
+        if !x.device().is_cpu() {
+            return Ok(ops::rms_norm(&x, &self.scale, self.epsilon)?);
+        }
+        let norm = RowNorm {
+            centred: false,
+            plane: 1,
+            epsilon: f64::from(self.epsilon),
+        };
+        norm.of(&x, &self.scale, &self.scale.zeros_like()?)
+    }
+}
+
+/// Group norm of pictures, with a scale and a shift for each channel.
+pub struct GroupNorm {
+    scale: Tensor, // (channels)
+    shift: Tensor,
+    groups: usize,
+}
+
+impl GroupNorm {
+    /// The published autoencoders'.
+    const EPSILON: f64 = 1e-6;
+
+    /// Loads `weight` and `bias` of `channels` values.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, channels: usize, groups: usize) -> Result<GroupNorm, Fault> {
+        Ok(GroupNorm {
+            scale: section.tensor("weight", &[channels])?,
+            shift: section.tensor("bias", &[channels])?,
+            groups,
+        })
+    }
+
+    /// Normalises (b, channels, h, w), each group of channels by its own mean and variance.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let row = channels / self.groups * height * width;
+        let grouped = x.contiguous()?.reshape((batch, self.groups, row))?;
+        let normed = if x.device().is_cpu() && x.dtype() != DType::F64 {
+            let norm = RowNorm {
+                centred: true,
+                plane: height * width,
+                epsilon: GroupNorm::EPSILON,
+            };
+            norm.of(&grouped, &self.scale, &self.shift)?
+        } else {
+            return self.by_tensors(&grouped, x.dims());
+        };
+        Ok(normed.reshape(x.dims())?)
+    }
+
+    /// As [`GroupNorm::forward`] by the device's own sums, which are trees on a GPU.
+    fn by_tensors(&self, grouped: &Tensor, shape: &[usize]) -> Result<Tensor, Fault> {
+        let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
+        let variance = centred.sqr()?.mean_keepdim(2)?; // (b, groups, 1)
+        let normed = centred.broadcast_div(&(variance + GroupNorm::EPSILON)?.sqrt()?)?;
+        let of_channel = |values: &Tensor| values.reshape((1, shape[1], 1, 1));
+        Ok(normed
+            .reshape(shape)?
+            .broadcast_mul(&of_channel(&self.scale)?)?
+            .broadcast_add(&of_channel(&self.shift)?)?)
+    }
+}
+
+/// A norm of each row of the last axis on the processor: statistics in f64, the result rounded once.
+struct RowNorm {
+    /// Whether the mean is taken away first.
+    centred: bool,
+    /// Neighbouring values of a row that share a scale and a shift.
+    plane: usize,
+    epsilon: f64,
+}
+
+impl RowNorm {
+    /// Normalises the rows of `x` (…, n). Rows in turn take the next `n / plane` scales and shifts, and
+    /// the first ones again after the last.
+    fn of(&self, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor, Fault> {
+        let [wide, scale, shift] = [x, scale, shift].map(|t| t.to_dtype(DType::F32));
+        let normed = wide?.apply_op3_no_bwd(&scale?, &shift?, self)?;
+        Ok(normed.to_dtype(x.dtype())?)
+    }
+
+    /// Normalises one row into `to`.
+    fn row(&self, row: &[f32], to: &mut [f32], scale: &[f32], shift: &[f32]) {
+        let count = row.len() as f64;
+        let mean = if self.centred {
+            sum(row, |value| value) / count
+        } else {
+            0.0
+        };
+        let variance = sum(row, |value| (value - mean) * (value - mean)) / count;
+        let inverse = (variance + self.epsilon).sqrt().recip();
+        let normed = |value: &f32, scale: &f32, shift: &f32| {
+            let value = (f64::from(*value) - mean) * inverse;
+            (value * f64::from(*scale) + f64::from(*shift)) as f32
+        };
+        let learned = scale.iter().zip(shift);
+        if self.plane == 1 {
+            for ((to, value), (scale, shift)) in to.iter_mut().zip(row).zip(learned) {
+                *to = normed(value, scale, shift);
+            }
+            return;
+        }
+        let planes = to.chunks_mut(self.plane).zip(row.chunks(self.plane));
+        for ((to, values), (scale, shift)) in planes.zip(learned) {
+            for (to, value) in to.iter_mut().zip(values) {
+                *to = normed(value, scale, shift);
+            }
+        }
+    }
+}
+
+impl CustomOp3 for RowNorm {
+    fn name(&self) -> &'static str {
+        "row-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        scale: &CpuStorage,
+        of_scale: &Layout,
+        shift: &CpuStorage,
+        of_shift: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let values = floats(x, of_x)?;
+        let (scale, shift) = (floats(scale, of_scale)?, floats(shift, of_shift)?);
+        let length = of_x.dims().last().copied().unwrap_or(0).max(1);
+        let learned = (length / self.plane).max(1); // scales of a row
+        let turns = (scale.len() / learned).max(1);
+        let mut normed = vec![0f32; values.len()];
+        let rows = normed.par_chunks_mut(length).zip(values.par_chunks(length));
+        rows.enumerate().for_each(|(i, (to, row))| {
+            let first = i % turns * learned;
+            let own = first..first + learned;
+            self.row(row, to, &scale[own.clone()], &shift[own]);
+        });
+        Ok((CpuStorage::F32(normed), of_x.shape().clone()))
+    }
+}
+
+/// The values of a contiguous f32 tensor.
+fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => candle_core::bail!("a norm takes contiguous f32 values"),
+    }
+}
+
+/// Sum of `of` over a row, in f64 by a fixed number of accumulators.
+fn sum(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    const ACCUMULATORS: usize = 8;
+    let (whole, rest) = row.as_chunks::<ACCUMULATORS>();
+    let mut sums = [0f64; ACCUMULATORS];
+    for values in whole {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += of(f64::from(*value));
+        }
+    }
+    let rest: f64 = rest.iter().map(|value| of(f64::from(*value))).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values far from zero beside how far they are apart.
+    fn values(count: usize) -> Vec<f32> {
+        let value = |i: usize| 100.0 + ((i * 7919) % 1009) as f32 / 1009.0;
+        (0..count).map(value).collect()
+    }
+
+    fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
+        Tensor::from_slice(values, shape, &Device::Cpu).expect("values of this shape")
+    }
+
+    fn flat(x: &Tensor) -> Vec<f32> {
+        let flat = x.flatten_all().and_then(|x| x.to_vec1());
+        flat.expect("f32 values")
+    }
+
+    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, in f64 alone.
+    fn truth(row: &[f32], epsilon: f64, learned: impl Fn(usize) -> (f64, f64)) -> Vec<f64> {
+        let count = row.len() as f64;
+        let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let apart = row.iter().map(|v| (f64::from(*v) - mean).powi(2));
+        let deviation = (apart.sum::<f64>() / count + epsilon).sqrt();
+        let normed = row.iter().enumerate().map(|(i, value)| {
+            let (scale, shift) = learned(i);
+            (f64::from(*value) - mean) / deviation * scale + shift
+        });
+        normed.collect()
+    }
+
+    #[track_caller]
+    fn assert_rounded_once(ours: &[f32], truth: &[f64]) {
+        assert_eq!(ours.len(), truth.len());
+        for (our, exact) in ours.iter().zip(truth) {
+            let apart = (f64::from(*our) - exact).abs();
+            assert!(apart <= exact.abs() * 6e-8 + 1e-12, "{our} for {exact}");
+        }
+    }
+
+    #[test]
+    fn every_group_of_a_large_picture_is_normalised_as_in_f64() {
+        let (groups, of_group, side) = (2, 2, 512);
+        let row = of_group * side * side;
+        let x = values(groups * row);
+        let (scale, shift) = ([1.5, 0.5, -2.0, 1.0], [0.25, -1.0, 0.0, 3.0]);
+        let norm = GroupNorm {
+            scale: tensor(&scale, &[4]),
+            shift: tensor(&shift, &[4]),
+            groups,
+        };
+        let ours = norm.forward(&tensor(&x, &[1, 4, side, side]));
+        let truths = x.chunks(row).enumerate().flat_map(|(group, row)| {
+            let channel = |i: usize| group * of_group + i / (side * side);
+            truth(row, GroupNorm::EPSILON, |i| {
+                (f64::from(scale[channel(i)]), f64::from(shift[channel(i)]))
+            })
+        });
+        assert_rounded_once(&flat(&ours.expect("a norm")), &truths.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_layer_far_from_zero_is_normalised_as_in_f64() {
+        let (width, x) = (3072, values(2 * 3072));
+        let (scale, shift) = (values(width), vec![-1.0; width]);
+        let norm = LayerNorm {
+            scale: tensor(&scale, &[width]),
+            shift: tensor(&shift, &[width]),
+            epsilon: 1e-6,
+        };
+        let ours = norm.forward(&tensor(&x, &[2, width])).expect("a norm");
+        let learned = |i: usize| (f64::from(scale[i]), -1.0);
+        let epsilon = f64::from(1e-6f32);
+        let truths = x.chunks(width).flat_map(|row| truth(row, epsilon, learned));
+        assert_rounded_once(&flat(&ours), &truths.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_root_mean_square_norm_rounds_bf16_once() {
+        let width = 4096;
+        let norm = RmsNorm {
+            scale: tensor(&values(width), &[width]),
+            epsilon: 1e-6,
+        };
+        let half = |x: &Tensor| x.to_dtype(DType::BF16).expect("a cast");
+        let x = half(&tensor(&values(width), &[1, width]));
+        let wide = x.to_dtype(DType::F32).expect("a cast");
+        let exact = half(&norm.forward(&wide).expect("a norm"));
+        let ours = norm.forward(&x).expect("a norm");
+        let [exact, ours] = [exact, ours].map(|t| flat(&t.to_dtype(DType::F32).expect("a cast")));
+        assert_eq!(exact, ours);
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_stays_visible() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = values(64);
+            x[17] = bad;
+            let norm = LayerNorm::plain(64, 1e-6, DType::F32, &Device::Cpu).expect("a norm");
+            let ours = flat(&norm.forward(&tensor(&x, &[1, 64])).expect("a norm"));
+            assert!(ours.iter().any(|value| !value.is_finite()));
+        }
+    }
+}
