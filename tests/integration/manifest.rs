@@ -1,20 +1,30 @@
-//! The supervisor's table of built-in models is what the worker program says of itself.
+//! The supervisor's tables of models are what the worker program prints.
 
 use tests::binaries::Binaries;
 use tests::program::{Call, command};
 use tests::world::World;
 
-#[test]
-fn the_supervisors_table_is_what_the_worker_prints() {
+#[track_caller]
+fn assert_printed(option: &str, table: &str, file: &str) {
     let world = World::new("");
     let mut worker = command(&Binaries::built().worker(), &world);
-    worker.arg("--manifest");
+    worker.arg(option);
     let output = Call::start(worker).output();
     assert_eq!(output.code, 0, "{}", output.stderr);
     let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
     assert_eq!(
-        supervisor::hub::BUILT_IN.trim(),
+        table.trim(),
         printed.trim(),
-        "run `worker --manifest > supervisor/src/hub/built-in.json`"
+        "run `worker {option} > supervisor/src/hub/{file}`"
     );
+}
+
+#[test]
+fn the_table_of_built_in_models_is_what_the_worker_prints() {
+    assert_printed("--manifest", supervisor::hub::BUILT_IN, "built-in.json");
+}
+
+#[test]
+fn the_table_of_published_models_is_what_the_worker_prints() {
+    assert_printed("--published", supervisor::hub::PUBLISHED, "published.json");
 }

@@ -25,6 +25,9 @@ struct Arguments {
     /// Print what is known of the models inside this program, as JSON, and exit.
     #[arg(long)]
     manifest: bool,
+    /// Print what is known of the published models without their files, as JSON, and exit.
+    #[arg(long)]
+    published: bool,
     /// Look at a folder of weights, print what it holds as JSON, and exit.
     #[arg(long, value_name = "DIR")]
     inspect: Option<PathBuf>,
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
     }
     if arguments.manifest {
         return told(manifest::all_as_json());
+    }
+    if arguments.published {
+        return told(manifest::print_published());
     }
     if let Some(folder) = &arguments.inspect {
         let wished = Arithmetic {

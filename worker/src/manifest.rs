@@ -1,14 +1,18 @@
 //! What this program knows of the models it can run, for the supervisor's books and tables.
 
 use crate::fault::Fault;
-use crate::pipelines::folder::{self, FluxFiles};
-use crate::pipelines::need::{self, Activation, Need};
+use crate::pipelines::configuration::{self, Described};
+use crate::pipelines::folder;
+use crate::pipelines::need::{self, Activation, Need, Parts};
 use crate::pipelines::pocket::{self, Pocket};
+use crate::pipelines::sd3::configuration::{self as sd3_configuration, Sd3Described};
 use crate::pipelines::sd3::files::Sd3Files;
 use crate::pipelines::stamp::Stamp;
-use crate::pipelines::{Family, Settings, drawing, synthetic};
+use crate::pipelines::{Family, Settings, drawing, published, synthetic};
 use crate::weights::{Mark, WeightFile, Weights, digest};
 use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::ids::Device;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +95,58 @@ pub fn folder_as_json(
     serde_json::to_string(&manifest).map_err(|error| Fault::Compute(error.to_string()))
 }
 
+/// A published model whose files need not be here, computed in one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// What it computes in: f32, bf16 or f16.
+    pub dtype: &'static str,
+    /// What becomes of its encoders: keep, drop or cpu.
+    pub encoders: &'static str,
+    /// As of a folder that holds its files, in this arithmetic.
+    #[serde(flatten)]
+    pub manifest: Manifest,
+}
+
+/// The published models, each computed in every way that a section of the settings can ask for.
+///
+/// # Errors
+/// None that can be met: their sizes are known to fit.
+pub fn all_published() -> Result<Vec<Published>, Fault> {
+    let (flux, sd3) = (configuration::published(), sd3_configuration::published());
+    let parts = (published::flux(&flux.sizes)?, published::sd3(&sd3.sizes)?);
+    let mut all = Vec::new();
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
+            let arithmetic = Arithmetic { dtype, encoders };
+            let settings = Settings::on(Device::Host, arithmetic);
+            let need = need::flux_need(&parts.0, &flux.sizes, 0, settings);
+            let of_flux = flux_manifest(&flux, String::new(), need);
+            let need = need::sd3_need(&parts.1, &sd3.sizes, 0, settings);
+            let of_sd3 = sd3_manifest(&sd3, String::new(), need);
+            all.extend([of_flux, of_sd3].map(|manifest| Published {
+                dtype: dtype.word(),
+                encoders: encoders.word(),
+                manifest,
+            }));
+        }
+    }
+    Ok(all)
+}
+
+/// Prints [`all_published`] as a JSON array, one of them a line.
+///
+/// # Errors
+/// As [`all_published`].
+pub fn print_published() -> Result<(), Fault> {
+    let lines = all_published()?.into_iter().map(|one| {
+        let line = serde_json::to_string(&one);
+        line.map_err(|error| Fault::Compute(error.to_string()))
+    });
+    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
+    println!("[\n{}\n]", lines.join(",\n"));
+    Ok(())
+}
+
 /// A model inside this program.
 ///
 /// # Errors
@@ -101,18 +157,15 @@ pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
         Pocket::Flux => {
             let files = pocket::flux()?;
             let bytes = model.weight_bytes();
-            let need = need::flux_need(&files, bytes, settings);
-            flux_manifest(
-                "",
-                &files,
-                digest_of(&files.weights(), Digested::Always),
-                need,
-            )
+            let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);
+            let need = need::flux_need(&parts, sizes, bytes, settings);
+            flux_manifest(&files.described, digest_of(&files.weights(), Digested::Always), need)
         }
         Pocket::Sd3 => {
             let files = pocket::sd3()?;
-            let need = need::sd3_need(&files, model.weight_bytes(), settings);
-            sd3_manifest(&files, digest_of(&files.weights(), Digested::Always), need)
+            let (parts, sizes) = (Parts::of_sd3(&files), &files.described.sizes);
+            let need = need::sd3_need(&parts, sizes, model.weight_bytes(), settings);
+            sd3_manifest(&files.described, digest_of(&files.weights(), Digested::Always), need)
         }
     };
     Ok(Manifest {
@@ -147,16 +200,18 @@ pub fn of_folder_digested(
         Family::Flux => {
             let files = folder::flux(path)?;
             let stamp = Stamp::of_folder(path, &files.weights());
-            let need = need::flux_need(&files, 0, settings);
+            let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);
+            let need = need::flux_need(&parts, sizes, 0, settings);
             let digest = digest_of(&files.weights(), digested);
-            (flux_manifest("", &files, digest, need), stamp)
+            (flux_manifest(&files.described, digest, need), stamp)
         }
         Family::Sd35 => {
             let files = Sd3Files::open(path)?;
             let stamp = Stamp::of_folder(path, &files.weights());
-            let need = need::sd3_need(&files, 0, settings);
+            let (parts, sizes) = (Parts::of_sd3(&files), &files.described.sizes);
+            let need = need::sd3_need(&parts, sizes, 0, settings);
             let digest = digest_of(&files.weights(), digested);
-            (sd3_manifest(&files, digest, need), stamp)
+            (sd3_manifest(&files.described, digest, need), stamp)
         }
         Family::Synthetic => {
             let what = "has no weights, so a folder cannot hold one";
@@ -202,8 +257,8 @@ pub fn synthetic() -> Manifest {
     }
 }
 
-fn flux_manifest(key: &str, files: &FluxFiles, digest: String, need: Need) -> Manifest {
-    let side = files.described.image_size;
+fn flux_manifest(described: &Described, digest: String, need: Need) -> Manifest {
+    let side = described.image_size;
     // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
     let (min_size, max_size) = if side >= 1024 {
         (256, 2048)
@@ -211,28 +266,27 @@ fn flux_manifest(key: &str, files: &FluxFiles, digest: String, need: Need) -> Ma
         (side / 2, side * 2)
     };
     Manifest {
-        key: key.to_owned(),
+        key: String::new(),
         family: "flux",
         digest,
         default_size: [side, side],
         min_size,
         max_size,
         size_multiple: drawing::SIZE_MULTIPLE,
-        default_steps: files.described.steps,
+        default_steps: described.steps,
         max_steps: if side >= 1024 { 50 } else { 64 },
         residency_mb: need.residency_mb,
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
-        draws: files.described.lexicon.groups.clone(),
-        rights: files.described.rights.clone(),
+        draws: described.lexicon.groups.clone(),
+        rights: described.rights.clone(),
         stamp: String::new(),
         marks: Vec::new(),
     }
 }
 
-fn sd3_manifest(files: &Sd3Files, digest: String, need: Need) -> Manifest {
-    let described = &files.described;
+fn sd3_manifest(described: &Sd3Described, digest: String, need: Need) -> Manifest {
     let side = described.image_size;
     // Beyond the published 1536 the table of positions ends; smaller models end where theirs does.
     let table = described.sizes.transformer.pos_embed_max_size as u32 * drawing::SIZE_MULTIPLE;

@@ -15,6 +15,7 @@ mod entry;
 mod file;
 mod gguf;
 mod header;
+mod inventory;
 mod kind;
 mod mark;
 mod matrix;
@@ -23,6 +24,7 @@ mod recipe;
 mod section;
 
 pub use file::{WeightFile, open_regular};
+pub use inventory::Inventory;
 pub use mark::Mark;
 pub use matrix::{Matrix, Products};
 pub use naming::Part;
@@ -114,28 +116,14 @@ impl Weights {
         chosen.map(|(_, recipe)| recipe.elements()).sum()
     }
 
-    /// Bytes of the tensors that `wanted` accepts once loaded: `width` each element, packed matrices as
-    /// they are stored.
-    pub fn held_bytes(&self, width: usize, wanted: impl Fn(&str) -> bool) -> u64 {
-        let chosen = self.recipes.iter().filter(|(name, _)| wanted(name));
-        chosen
-            .map(|(name, recipe)| match recipe.packed() {
-                // An embedding is looked up and not multiplied: it is widened.
-                Some(_) if !name.contains("shared.") => recipe.stored_bytes(),
-                _ => recipe.elements() * width as u64,
-            })
-            .sum()
-    }
-
-    /// Elements of the largest matrix that is multiplied with and is not held as its blocks.
-    pub fn widest_matrix(&self) -> u64 {
-        let multiplied = |name: &str, recipe: &Recipe| {
-            recipe.shape.len() == 2 && !name.contains("shared.") && !name.contains("embed")
-        };
-        let wide = self.recipes.iter().filter(|(name, recipe)| {
-            multiplied(name.as_str(), recipe) && recipe.packed().is_none()
-        });
-        wide.map(|(_, recipe)| recipe.elements()).max().unwrap_or(0)
+    /// Names and shapes of all tensors.
+    pub fn inventory(&self) -> Inventory {
+        let mut inventory = Inventory::default();
+        for (name, recipe) in &self.recipes {
+            let packed = recipe.packed().map(|_| recipe.stored_bytes());
+            inventory.add(name.clone(), &recipe.shape, packed);
+        }
+        inventory
     }
 
     /// Refuses tensors that nobody asked for: they mean another model than the configuration says.

@@ -22,10 +22,15 @@ pub type LookAt<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Look;
 /// sentence about its section.
 pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<(PathBuf, String)>, String>;
 
+/// The facts of a family's published model, computed so, without its files; the error is a sentence.
+pub type Published<'a> = &'a dyn Fn(Family, Arithmetic) -> Result<FolderFacts, String>;
+
 /// Where facts about models come from.
 pub struct Facts<'a> {
     /// Models inside the worker program, by key.
     pub built_in: BTreeMap<String, FolderFacts>,
+    /// Knows the published models without their files.
+    pub published: Published<'a>,
     /// Looks at folders.
     pub look: LookAt<'a>,
     /// Knows what was fetched.
@@ -145,7 +150,10 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
     };
     match found {
         Ok((source, found)) => here(source, found),
-        Err(files) => Ok(absent(key, family, arithmetic, files)),
+        Err(files) => {
+            let published = (facts.published)(family, arithmetic)?;
+            Ok(absent(key, published, threads, arithmetic, files))
+        }
     }
 }
 
@@ -255,6 +263,7 @@ mod tests {
         ]);
         let facts = Facts {
             built_in,
+            published: &|_, _| Ok(small()),
             look: &|path, _, _| Look::Broken(format!("nothing to see in {}", path.display())),
             fetched: &|_, _| Ok(None),
             threads: 1,
@@ -307,6 +316,7 @@ mod tests {
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
         let facts = Facts {
             built_in,
+            published: &|_, _| Ok(small()),
             look: &|_, family, _| {
                 assert_eq!(family, Some("flux"));
                 seen(small())
@@ -339,6 +349,7 @@ mod tests {
         let here = tempfile::tempdir().expect("a temporary folder");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
+            published: &|_, _| Ok(small()),
             look: &|_, _, _| Look::Broken("ae.safetensors is cut short".into()),
             fetched: &|_, _| Ok(Some((here.path().to_owned(), "d2".into()))),
             threads: 1,
@@ -388,6 +399,7 @@ mod tests {
         let file = super::super::file::parse(&text).expect("three folders");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
+            published: &|_, _| Ok(small()),
             look: &|path, _, _| Look::Seen {
                 folder: path.display().to_string(),
                 found: Box::new(FolderFacts {
@@ -419,6 +431,7 @@ mod tests {
         };
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
+            published: &|_, _| Ok(small()),
             look: &|_, _, arithmetic| {
                 assert_eq!(arithmetic, wanted);
                 seen(small())

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ipc_protocol::about::{Group, Rights};
-use ipc_protocol::arithmetic::{Arithmetic, Dtype};
+use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::{DeviceWish, ModelKey};
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, Family, Files, GuidanceRule, ModelSpec, Need, SizeRule};
+use pool::{Activation, Family, Files, GuidanceRule, ModelSpec, Need};
 
 use crate::facts::FolderFacts;
 
@@ -122,46 +122,16 @@ pub(super) fn from_facts(
 /// registry, with the reason; its sizes and its need are those of the published model of its family.
 pub(super) fn absent(
     key: ModelKey,
-    family: Family,
+    published: FolderFacts,
+    threads: u32,
     arithmetic: Arithmetic,
     files: Files,
 ) -> (ModelSpec, Served) {
-    let in_f32 = if family == Family::Flux {
-        64_600
-    } else {
-        52_400
-    };
-    let facts = FolderFacts {
-        family,
-        default_size: square(1024),
-        sizes: SizeRule {
-            multiple: 16,
-            min: 256,
-            max: if family == Family::Flux { 2048 } else { 1536 },
-        },
-        steps: (4, 50),
-        residency: Mebibytes(match arithmetic.dtype {
-            Dtype::F32 => in_f32,
-            Dtype::Bf16 | Dtype::F16 => in_f32 / 2,
-        }),
-        activation: Activation {
-            base: Mebibytes(256),
-            per_megapixel: Mebibytes(6 * 1024),
-            per_megapixel_squared: Mebibytes(0),
-            least: Mebibytes(0),
-        },
-        per_thread: Mebibytes::ZERO,
-        digest: String::new(),
-        draws: Vec::new(),
-        rights: Rights::default(),
-        stamp: String::new(),
-        marks: Vec::new(),
-    };
     let source = ModelSource::Folder {
         path: String::new(),
-        family: Some(family.word().to_owned()),
+        family: Some(published.family.word().to_owned()),
     };
-    let (spec, served) = from_facts(key, source, facts, 1, arithmetic);
+    let (spec, served) = from_facts(key, source, published, threads, arithmetic);
     let spec = ModelSpec { files, ..spec };
     (spec, served)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
@@ -78,6 +79,38 @@ pub fn built_in() -> Result<BTreeMap<String, FolderFacts>, String> {
         .collect()
 }
 
+/// A published model as `worker --published` prints it: computed in one way.
+#[derive(Debug, Deserialize)]
+struct Published {
+    dtype: String,
+    encoders: String,
+    #[serde(flatten)]
+    manifest: Manifest,
+}
+
+/// What `worker --published` prints, kept here for models whose files are not here; a test compares the two.
+pub const PUBLISHED: &str = include_str!("published.json");
+
+/// The facts of a family's published model when it is computed so, from the sizes of its files.
+///
+/// # Errors
+/// A sentence: this build does not know that model.
+pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, String> {
+    let all: Vec<Published> =
+        serde_json::from_str(PUBLISHED).map_err(|error| format!("no manifests: {error}"))?;
+    let wanted = |one: &Published| {
+        one.manifest.family == family.word()
+            && one.dtype == arithmetic.dtype.word()
+            && one.encoders == arithmetic.encoders.word()
+    };
+    let found = all.into_iter().find(wanted);
+    facts(
+        found
+            .ok_or_else(|| format!("no published model of family {:?}", family.word()))?
+            .manifest,
+    )
+}
+
 fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
     let [width, height] = manifest.default_size;
     Ok(FolderFacts {
@@ -119,4 +152,51 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
             })
             .collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::arithmetic::{Dtype, Encoders};
+    use ipc_protocol::segment::Geometry;
+
+    use super::*;
+
+    /// As `plan` printed it of sparse files of the real sizes, the worker's segment included.
+    #[test]
+    fn published_models_need_what_files_of_their_sizes_need() {
+        let arithmetic = Arithmetic {
+            dtype: Dtype::Bf16,
+            encoders: Encoders::Keep,
+        };
+        let need = |family, side| {
+            let facts = published(family, arithmetic).expect("a model of the table");
+            let size = PictureSize {
+                width: side,
+                height: side,
+            };
+            let largest = PictureSize {
+                width: facts.sizes.max,
+                height: facts.sizes.max,
+            };
+            let segment = Geometry::for_pictures_up_to(largest).total_bytes();
+            (facts.residency + facts.activation.at(size) + Mebibytes::holding(segment)).0
+        };
+        assert_eq!(need(Family::Flux, 1024), 41_799);
+        assert_eq!(need(Family::Flux, 2048), 106_311);
+        assert_eq!(need(Family::Sd3, 1024), 42_603);
+        assert_eq!(need(Family::Sd3, 1536), 89_803);
+        assert!(published(Family::Synthetic, arithmetic).is_err());
+    }
+
+    #[test]
+    fn every_arithmetic_of_a_published_model_is_in_the_table() {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
+                for family in [Family::Flux, Family::Sd3] {
+                    let found = published(family, Arithmetic { dtype, encoders });
+                    assert_eq!(found.map(|facts| facts.family), Ok(family));
+                }
+            }
+        }
+    }
 }

@@ -31,4 +31,4 @@ mod transfer;
 pub mod trouble;
 pub mod verify;
 
-pub use manifest::{BUILT_IN, built_in, read_manifest};
+pub use manifest::{BUILT_IN, PUBLISHED, built_in, published, read_manifest};

@@ -54,7 +54,7 @@ pub struct Described {
 }
 
 /// The published model.
-fn published() -> Described {
+pub fn published() -> Described {
     Described {
         sizes: FluxModelSizes::schnell(),
         image_size: 1024,

@@ -9,8 +9,8 @@ use crate::pipelines::folder::FluxFiles;
 use crate::pipelines::sd3::files::Sd3Files;
 use crate::pipelines::sd3::sizes::Sd3ModelSizes;
 use crate::pipelines::sizes::{DecoderSizes, FluxModelSizes, T5Sizes};
-use crate::pipelines::{Settings, t5};
-use crate::weights::Weights;
+use crate::pipelines::{Settings, ignored, t5};
+use crate::weights::Inventory;
 use candle_core::DType;
 use serde::Serialize;
 
@@ -72,40 +72,52 @@ pub struct Need {
 }
 
 /// What a FLUX model takes, the program's own pages with `embedded` bytes of weight files among them.
-pub fn flux_need(files: &FluxFiles, embedded: u64, settings: Settings) -> Need {
-    let sizes = &files.described.sizes;
-    let parts = Parts {
-        t5: &files.t5,
-        clips: vec![&files.clip],
-        transformer: &files.transformer,
-        autoencoder: &files.autoencoder,
-    };
+pub fn flux_need(parts: &Parts, sizes: &FluxModelSizes, embedded: u64, settings: Settings) -> Need {
     let held = parts.held(settings.dtype, embedded);
     held.need(settings, &flux_tokens(sizes), &sizes.decoder, &sizes.t5)
 }
 
 /// What a Stable Diffusion 3.5 model takes; `embedded` as for FLUX.
-pub fn sd3_need(files: &Sd3Files, embedded: u64, settings: Settings) -> Need {
-    let sizes = &files.described.sizes;
-    let parts = Parts {
-        t5: &files.t5,
-        clips: vec![&files.clip_l, &files.clip_g],
-        transformer: &files.transformer,
-        autoencoder: &files.autoencoder,
-    };
+pub fn sd3_need(parts: &Parts, sizes: &Sd3ModelSizes, embedded: u64, settings: Settings) -> Need {
     let held = parts.held(settings.dtype, embedded);
     held.need(settings, &sd3_tokens(sizes), &sizes.decoder, &sizes.t5)
 }
 
-/// The weights of a model.
-struct Parts<'a> {
-    t5: &'a Weights,
-    clips: Vec<&'a Weights>,
-    transformer: &'a Weights,
-    autoencoder: &'a Weights,
+/// The tensors of a model that are held, by part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// The T5 encoder.
+    pub t5: Inventory,
+    /// The CLIP encoders.
+    pub clips: Vec<Inventory>,
+    /// The transformer.
+    pub transformer: Inventory,
+    /// The decoder.
+    pub decoder: Inventory,
 }
 
-impl Parts<'_> {
+impl Parts {
+    /// The tensors that a FLUX folder's files hold and a worker loads.
+    pub fn of_flux(files: &FluxFiles) -> Parts {
+        Parts {
+            t5: files.t5.inventory().without(&ignored::T5),
+            clips: vec![files.clip.inventory().without(&ignored::CLIP_L)],
+            transformer: files.transformer.inventory(),
+            decoder: files.autoencoder.inventory().without(&ignored::AUTOENCODER),
+        }
+    }
+
+    /// As [`Parts::of_flux`], for Stable Diffusion 3.5.
+    pub fn of_sd3(files: &Sd3Files) -> Parts {
+        let clip_l = files.clip_l.inventory().without(&ignored::CLIP_L);
+        Parts {
+            t5: files.t5.inventory().without(&ignored::T5),
+            clips: vec![clip_l, files.clip_g.inventory().without(&ignored::CLIP_G)],
+            transformer: files.transformer.inventory(),
+            decoder: files.autoencoder.inventory().without(&ignored::AUTOENCODER),
+        }
+    }
+
     fn held(&self, dtype: DType, embedded: u64) -> Held {
         let width = dtype.size_in_bytes();
         let is_down = |name: &str| name.ends_with(".wo.weight");
@@ -117,15 +129,14 @@ impl Parts<'_> {
             .clips
             .iter()
             .map(|clip| clip.held_bytes(width, |_| true));
-        let decoder = |name: &str| !name.starts_with("encoder.");
         let encoders = self.clips.iter().chain([&self.t5]);
         // A product of halves widens its matrix.
         let widened = if dtype == DType::F32 { 0.0 } else { F32 };
-        let widest = encoders.map(|part| part.widest_matrix()).max();
+        let widest = encoders.map(Inventory::widest_matrix).max();
         Held {
             encoders: (t5 + clips.sum::<u64>()) as f64,
             others: (self.transformer.held_bytes(width, |_| true)
-                + self.autoencoder.held_bytes(4, decoder)) as f64,
+                + self.decoder.held_bytes(4, |_| true)) as f64,
             process: PROCESS + embedded as f64,
             encoding: widest.unwrap_or(0) as f64 * widened,
             drawing: self.transformer.widest_matrix() as f64 * widened,

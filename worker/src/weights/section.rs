@@ -1,7 +1,7 @@
 //! The part of a weight file below a prefix, and how far loading has come.
 
 use super::recipe::Recipe;
-use super::{Matrix, Weights};
+use super::{Inventory, Matrix, Weights};
 use crate::fault::Fault;
 use candle_core::{DType, Device, Tensor};
 use std::cell::{Cell, RefCell};
@@ -36,11 +36,18 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// Where a section's tensors come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Files(&'a Weights, &'a Meter<'a>),
+    /// No file: every tensor is there, all zero, and is listed when it is asked for.
+    Listing(&'a RefCell<Inventory>),
+}
+
 /// A prefix of a weight file, with what its tensors should become.
 #[derive(Clone)]
 pub struct Section<'a> {
-    weights: &'a Weights,
-    meter: &'a Meter<'a>,
+    source: Source<'a>,
     prefix: String,
     dtype: DType,
     device: &'a Device,
@@ -55,10 +62,20 @@ impl<'a> Section<'a> {
         device: &'a Device,
     ) -> Section<'a> {
         Section {
-            weights,
-            meter,
+            source: Source::Files(weights, meter),
             prefix: String::new(),
             dtype,
+            device,
+        }
+    }
+
+    /// A section without a file, which lists in `inventory` every tensor that it is asked for. The tensors
+    /// are zeros of the shape that was asked for, one value in memory each.
+    pub fn listing(inventory: &'a RefCell<Inventory>, device: &'a Device) -> Section<'a> {
+        Section {
+            source: Source::Listing(inventory),
+            prefix: String::new(),
+            dtype: DType::F32,
             device,
         }
     }
@@ -101,7 +118,10 @@ impl<'a> Section<'a> {
 
     /// Shape of a tensor, if the section has it.
     pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
-        self.weights.shape(&self.full(name))
+        match self.source {
+            Source::Files(weights, _) => weights.shape(&self.full(name)),
+            Source::Listing(_) => None,
+        }
     }
 
     /// Whether the section has a tensor of this name.
@@ -114,9 +134,13 @@ impl<'a> Section<'a> {
     /// # Errors
     /// [`Fault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Fault> {
-        let (name, recipe) = self.recipe(name, shape)?;
+        let (weights, meter) = match self.source {
+            Source::Files(weights, meter) => (weights, meter),
+            Source::Listing(inventory) => return self.listed(inventory, name, shape),
+        };
+        let (name, recipe) = self.recipe(weights, name, shape)?;
         let tensor = recipe.tensor(self.dtype, self.device)?;
-        self.count(name, recipe);
+        count((weights, meter), name, recipe);
         Ok(tensor)
     }
 
@@ -124,18 +148,26 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn matrix(&self, name: &str, shape: (usize, usize)) -> Result<Matrix, Fault> {
-        let (full, recipe) = self.recipe(name, &[shape.0, shape.1])?;
-        let Some(blocks) = recipe.blocks(self.device)? else {
-            return Ok(Matrix::Dense(self.tensor(name, &[shape.0, shape.1])?));
-        };
-        self.count(full, recipe);
-        Ok(Matrix::Packed(Arc::new(blocks), self.weights.products))
+    pub fn matrix(&self, name: &str, (rows, columns): (usize, usize)) -> Result<Matrix, Fault> {
+        let shape = [rows, columns];
+        if let Source::Files(weights, meter) = self.source {
+            let (full, recipe) = self.recipe(weights, name, &shape)?;
+            if let Some(blocks) = recipe.blocks(self.device)? {
+                count((weights, meter), full, recipe);
+                return Ok(Matrix::Packed(Arc::new(blocks), weights.products));
+            }
+        }
+        Ok(Matrix::Dense(self.tensor(name, &shape)?))
     }
 
-    fn recipe(&self, name: &str, shape: &[usize]) -> Result<(String, &'a Recipe), Fault> {
+    fn recipe(
+        &self,
+        weights: &'a Weights,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(String, &'a Recipe), Fault> {
         let name = self.full(name);
-        let recipe = self.weights.recipe(&name)?;
+        let recipe = weights.recipe(&name)?;
         if recipe.shape == shape {
             return Ok((name, recipe));
         }
@@ -145,8 +177,20 @@ impl<'a> Section<'a> {
         Err(Fault::configuration(file, stored, what))
     }
 
-    fn count(&self, name: String, recipe: &Recipe) {
-        self.meter.count(recipe.stored_bytes());
-        self.weights.read.borrow_mut().insert(name);
+    fn listed(
+        &self,
+        inventory: &RefCell<Inventory>,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Tensor, Fault> {
+        inventory.borrow_mut().add(self.full(name), shape, None);
+        let zero = Tensor::zeros(1, self.dtype, self.device)?;
+        Ok(zero.broadcast_as(shape)?)
     }
+}
+
+/// Counts a tensor as read.
+fn count((weights, meter): (&Weights, &Meter), name: String, recipe: &Recipe) {
+    meter.count(recipe.stored_bytes());
+    weights.read.borrow_mut().insert(name);
 }

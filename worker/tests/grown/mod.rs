@@ -1,4 +1,6 @@
-//! A weight file with more of the same blocks, every value zero: as large as one likes, and holes on disk.
+//! Weight files as large as one likes, every value zero and holes on disk.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -21,26 +23,31 @@ pub(crate) fn grow(path: &Path, growth: &Growth) {
     let (length, rest) = bytes.split_first_chunk::<8>().expect("a header's length");
     let header = &rest[..u64::from_le_bytes(*length) as usize];
     let header: Map<String, Value> = serde_json::from_slice(header).expect("a header");
-    let mut grown = Map::new();
+    let tensors = header.iter().filter(|(name, _)| *name != "__metadata__");
+    let grown = tensors.flat_map(|(name, tensor)| {
+        let shape = widened(name, tensor, growth);
+        let copies = copies(name, growth).into_iter();
+        copies.map(move |name| (name, shape.clone()))
+    });
+    sparse(path, grown);
+}
+
+/// Writes a safetensors file of bf16 zeros, which are holes on disk.
+pub(crate) fn sparse(path: &Path, tensors: impl Iterator<Item = (String, Vec<u64>)>) {
+    let mut header = Map::new();
     let mut end = 0;
-    for (name, tensor) in header.iter().filter(|(name, _)| *name != "__metadata__") {
-        let tensor = widened(name, tensor, growth);
-        for name in copies(name, growth) {
-            let bytes = 2 * tensor.iter().product::<u64>();
-            let offsets = [end, end + bytes];
-            grown.insert(
-                name,
-                json!({"dtype": "BF16", "shape": tensor, "data_offsets": offsets}),
-            );
-            end += bytes;
-        }
+    for (name, shape) in tensors {
+        let offsets = [end, end + 2 * shape.iter().product::<u64>()];
+        end = offsets[1];
+        let tensor = json!({"dtype": "BF16", "shape": shape, "data_offsets": offsets});
+        header.insert(name, tensor);
     }
-    let header = serde_json::to_vec(&grown).expect("JSON");
-    let mut file = File::create(path).expect("a writable copy");
+    let header = serde_json::to_vec(&header).expect("JSON");
+    let mut file = File::create(path).expect("a writable folder");
     file.write_all(&(header.len() as u64).to_le_bytes())
         .and_then(|()| file.write_all(&header))
         .and_then(|()| file.set_len(8 + header.len() as u64 + end))
-        .expect("a writable copy");
+        .expect("a writable folder");
 }
 
 fn widened(name: &str, tensor: &Value, growth: &Growth) -> Vec<u64> {

@@ -4,19 +4,12 @@ use crate::fault::Fault;
 use crate::pipelines::clip::Clip;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::folder::FluxFiles;
+use crate::pipelines::ignored;
 use crate::pipelines::layers::finite;
 use crate::pipelines::t5::T5;
 use crate::pipelines::tokens::{Ids, Tokens};
 use crate::weights::{Meter, Section};
 use candle_core::{DType, Device};
-
-/// Extras of published files that hold nothing this pipeline needs.
-const T5_EXTRAS: [&str; 2] = ["spiece_model", "encoder.embed_tokens.weight"];
-const CLIP_EXTRAS: [&str; 3] = [
-    "text_model.embeddings.position_ids",
-    "logit_scale",
-    "text_projection.weight",
-];
 
 /// Token ids of a prompt for both encoders.
 pub struct PromptIds {
@@ -86,8 +79,8 @@ impl FluxEncoders {
             t5: T5::load(&part(&files.t5), &sizes.t5)?,
             clip: Clip::load(&part(&files.clip), &sizes.clip)?,
         };
-        files.t5.refuse_unread(&T5_EXTRAS)?;
-        files.clip.refuse_unread(&CLIP_EXTRAS)?;
+        files.t5.refuse_unread(&ignored::T5)?;
+        files.clip.refuse_unread(&ignored::CLIP_L)?;
         Ok(loaded)
     }
 

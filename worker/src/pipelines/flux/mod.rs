@@ -16,6 +16,7 @@ use crate::pipelines::drawing::{self, Drawing, Painter};
 pub use crate::pipelines::encoders::Encoded;
 use crate::pipelines::encoders::{Bench, Encoders, home};
 use crate::pipelines::folder::FluxFiles;
+use crate::pipelines::ignored;
 use crate::pipelines::layers::finite;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preview::Colours;
@@ -27,9 +28,6 @@ use candle_core::{DType, Device, Tensor};
 use encoders::{FluxEncoders, FluxTokens, PromptIds};
 use ipc_protocol::reading::Reading;
 use transformer::{Conditioning, Transformer};
-
-/// An encoder that may be there and is not read.
-const AUTOENCODER_EXTRAS: [&str; 1] = ["encoder."];
 
 /// A loaded FLUX model.
 pub struct Flux {
@@ -82,7 +80,7 @@ impl Flux {
             device: device.clone(),
         };
         files.transformer.refuse_unread(&[])?;
-        files.autoencoder.refuse_unread(&AUTOENCODER_EXTRAS)?;
+        files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
         Ok(Flux {
             tokens: FluxTokens::load(&files)?,
             lexicon: files.described.lexicon.clone(),

@@ -55,7 +55,8 @@ pub struct Sd3Described {
     pub rights: Rights,
 }
 
-fn published() -> Sd3Described {
+/// The published model.
+pub fn published() -> Sd3Described {
     Sd3Described {
         sizes: Sd3ModelSizes::large_turbo(),
         image_size: 1024,

@@ -8,16 +8,12 @@ use super::sizes::Sd3ModelSizes;
 use crate::fault::Fault;
 use crate::pipelines::clip::{Clip, ClipStates};
 use crate::pipelines::encoders::Encoded;
+use crate::pipelines::ignored;
 use crate::pipelines::layers::{Linear, finite};
 use crate::pipelines::t5::T5;
 use crate::pipelines::tokens::{Ids, Tokens};
 use crate::weights::{Meter, Section};
 use candle_core::{D, DType, Device, Tensor};
-
-const T5_EXTRAS: [&str; 2] = ["spiece_model", "encoder.embed_tokens.weight"];
-const CLIP_EXTRAS: [&str; 2] = ["text_model.embeddings.position_ids", "logit_scale"];
-// The published file's projection is the identity; substituted ones may be dense and are not applied either.
-const CLIP_L_EXTRAS: [&str; 3] = [CLIP_EXTRAS[0], CLIP_EXTRAS[1], "text_projection.weight"];
 
 /// Token ids of a prompt for all encoders.
 pub struct PromptIds {
@@ -99,9 +95,9 @@ impl Sd3Encoders {
             projection: Linear::without_bias(&clip_g.at("text_projection"), width, width)?,
             clip_g: Clip::load(&clip_g, &sizes.clip_g)?,
         };
-        files.t5.refuse_unread(&T5_EXTRAS)?;
-        files.clip_l.refuse_unread(&CLIP_L_EXTRAS)?;
-        files.clip_g.refuse_unread(&CLIP_EXTRAS)?;
+        files.t5.refuse_unread(&ignored::T5)?;
+        files.clip_l.refuse_unread(&ignored::CLIP_L)?;
+        files.clip_g.refuse_unread(&ignored::CLIP_G)?;
         Ok(loaded)
     }
 

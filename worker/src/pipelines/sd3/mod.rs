@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::pipelines::autoencoder::Decoder;
 use crate::pipelines::drawing::{self, Drawing, Painter};
 use crate::pipelines::encoders::{Bench, Encoded, Encoders, home};
+use crate::pipelines::ignored;
 use crate::pipelines::layers::finite;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preview::Colours;
@@ -28,9 +29,6 @@ use transformer::{Conditioning, Mmdit};
 
 /// Most guidance that is taken.
 pub const MAX_GUIDANCE: f32 = 10.0;
-
-/// An encoder that may be there and is not read.
-const AUTOENCODER_EXTRAS: [&str; 1] = ["encoder."];
 
 /// A loaded Stable Diffusion 3.5 model.
 pub struct Sd3 {
@@ -90,7 +88,7 @@ impl Sd3 {
             device: device.clone(),
         };
         files.transformer.refuse_unread(&[])?;
-        files.autoencoder.refuse_unread(&AUTOENCODER_EXTRAS)?;
+        files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
         Ok(Sd3 {
             tokens: Sd3Tokens::load(&files)?,
             lexicon: files.described.lexicon.clone(),

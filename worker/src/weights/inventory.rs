@@ -1,0 +1,79 @@
+//! The tensors of a part without their values: names, shapes, and which stay packed.
+
+use std::collections::BTreeMap;
+
+/// What one tensor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listed {
+    shape: Vec<usize>,
+    /// Bytes of its blocks, for a matrix that stays packed.
+    packed_bytes: Option<u64>,
+}
+
+impl Listed {
+    fn elements(&self) -> u64 {
+        self.shape.iter().map(|side| *side as u64).product()
+    }
+}
+
+/// The tensors of one part, by original name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    tensors: BTreeMap<String, Listed>,
+}
+
+impl Inventory {
+    /// Adds a tensor; `packed_bytes` are those of a matrix that stays packed.
+    pub(super) fn add(&mut self, name: String, shape: &[usize], packed_bytes: Option<u64>) {
+        let listed = Listed {
+            shape: shape.to_vec(),
+            packed_bytes,
+        };
+        self.tensors.insert(name, listed);
+    }
+
+    /// Names and shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, listed)| (name.as_str(), listed.shape.as_slice()))
+    }
+
+    /// The same, less the tensors whose names start with one of `prefixes`.
+    #[must_use]
+    pub fn without(mut self, prefixes: &[&str]) -> Inventory {
+        let known = |name: &String| prefixes.iter().any(|start| name.starts_with(start));
+        self.tensors.retain(|name, _| !known(name));
+        self
+    }
+
+    /// Bytes of the tensors that `wanted` accepts once loaded: `width` each element, packed matrices as
+    /// they are stored.
+    pub fn held_bytes(&self, width: usize, wanted: impl Fn(&str) -> bool) -> u64 {
+        let chosen = self.tensors.iter().filter(|(name, _)| wanted(name));
+        chosen
+            .map(|(name, listed)| match listed.packed_bytes {
+                // An embedding is looked up and not multiplied: it is widened.
+                Some(bytes) if !name.contains("shared.") => bytes,
+                _ => listed.elements() * width as u64,
+            })
+            .sum()
+    }
+
+    /// Elements of the largest matrix that is multiplied with and is not held as its blocks.
+    pub fn widest_matrix(&self) -> u64 {
+        let wide = self
+            .matrices()
+            .filter(|listed| listed.packed_bytes.is_none());
+        wide.map(Listed::elements).max().unwrap_or(0)
+    }
+
+    /// The matrices that are multiplied with.
+    fn matrices(&self) -> impl Iterator<Item = &Listed> {
+        let multiplied = |name: &str, listed: &Listed| {
+            listed.shape.len() == 2 && !name.contains("shared.") && !name.contains("embed")
+        };
+        let all = self.tensors.iter();
+        all.filter(move |(name, listed)| multiplied(name, listed))
+            .map(|(_, listed)| listed)
+    }
+}
