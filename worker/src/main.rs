@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         return told(manifest::all_as_json());
     }
     if arguments.published {
-        return told(manifest::print_published());
+        return told(manifest::published_as_json());
     }
     if let Some(folder) = &arguments.inspect {
         let wished = Arithmetic {

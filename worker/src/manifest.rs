@@ -133,18 +133,17 @@ pub fn all_published() -> Result<Vec<Published>, Fault> {
     Ok(all)
 }
 
-/// Prints [`all_published`] as a JSON array, one of them a line.
+/// [`all_published`] as a JSON array, one of them a line.
 ///
 /// # Errors
 /// As [`all_published`].
-pub fn print_published() -> Result<(), Fault> {
+pub fn published_as_json() -> Result<String, Fault> {
     let lines = all_published()?.into_iter().map(|one| {
         let line = serde_json::to_string(&one);
         line.map_err(|error| Fault::Compute(error.to_string()))
     });
     let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
-    println!("[\n{}\n]", lines.join(",\n"));
-    Ok(())
+    Ok(format!("[\n{}\n]", lines.join(",\n")))
 }
 
 /// A model inside this program.

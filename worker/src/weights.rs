@@ -26,7 +26,7 @@ mod section;
 pub use file::{WeightFile, open_regular};
 pub use inventory::Inventory;
 pub use mark::Mark;
-pub use matrix::{Matrix, Products};
+pub use matrix::Matrix;
 pub use naming::Part;
 pub use section::{Meter, Section};
 
@@ -43,7 +43,6 @@ use std::sync::Arc;
 pub struct Weights {
     files: Vec<Arc<WeightFile>>,
     recipes: BTreeMap<String, Recipe>,
-    products: Products,
     read: RefCell<BTreeSet<String>>,
 }
 
@@ -79,15 +78,8 @@ impl Weights {
         Weights {
             files,
             recipes,
-            products: Products::default(),
             read: RefCell::default(),
         }
-    }
-
-    /// The same tensors, packed ones multiplied as `products` says.
-    #[must_use]
-    pub fn with_products(self, products: Products) -> Weights {
-        Weights { products, ..self }
     }
 
     /// The first file's name in messages.

@@ -5,14 +5,11 @@ mod laid_out;
 
 use altered::Altered;
 use candle_core::Device;
-use laid_out::{
-    Golden, Measured, ROUNDED, TOKENIZERS, assert_within, join, layout, picture, tiny, with,
-};
+use laid_out::{Golden, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with};
 use worker::golden::measure::Bar;
 use worker::pipelines::flux::{Encoded, Flux};
 use worker::pipelines::{Settings, folder};
 use worker::sampling::sigmas;
-use worker::weights::Products;
 
 const FLUX: &str = "tiny-flux";
 const BESIDE: [&str; 4] = [
@@ -60,11 +57,9 @@ fn a_tensor_of_no_known_part_in_one_file_is_named() {
 }
 
 /// Encoders, both steps and the decoder, each fed what the reference fed its own.
-fn measure(name: &str, products: Products) -> Vec<Measured> {
+fn measure(name: &str) -> Vec<Measured> {
     let copy = with(&layout(name), &tiny(FLUX), &BESIDE);
-    let files = folder::flux(copy.path())
-        .expect("a good folder")
-        .with_products(products);
+    let files = folder::flux(copy.path()).expect("a good folder");
     let flux =
         Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {}).expect("good files");
     let golden = Golden::read(copy.path(), "flux_base");
@@ -91,36 +86,24 @@ fn measure(name: &str, products: Products) -> Vec<Measured> {
 }
 
 #[track_caller]
-fn check(name: &str, products: Products, bar: Bar) {
-    let what = format!("{name} {products:?}");
-    assert_within(&what, &measure(name, products), bar);
+fn check(name: &str) {
+    assert_within(name, &measure(name), Bar::PART);
 }
 
 #[test]
 fn fp8_is_the_reference_on_the_widened_weights() {
-    check("fp8", Products::Integer, Bar::PART);
+    check("fp8");
 }
 
 #[test]
 fn fp8_with_scales_is_the_reference_on_the_scaled_weights() {
-    check("fp8-scaled", Products::Integer, Bar::PART);
+    check("fp8-scaled");
 }
 
 #[test]
-fn gguf_blocks_widened_are_the_reference_on_the_widened_weights() {
-    check("gguf", Products::Widened, Bar::PART);
-    check("gguf-k", Products::Widened, Bar::PART);
-}
-
-#[test]
-fn gguf_blocks_with_integer_activations_are_within_two_percent() {
-    check("gguf", Products::Integer, ROUNDED);
-    check("gguf-k", Products::Integer, ROUNDED);
-    let first = measure("gguf-k", Products::Integer);
-    assert!(
-        first.iter().any(|one| one.distance.relative > 1e-4),
-        "nothing was rounded"
-    );
+fn gguf_blocks_are_the_reference_on_the_widened_weights() {
+    check("gguf");
+    check("gguf-k");
 }
 
 #[test]

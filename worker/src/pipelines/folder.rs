@@ -6,7 +6,7 @@ use crate::pipelines::configuration::{self, Described};
 use crate::pipelines::shelf::{self, MODEL_INDEX, Shelf};
 use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::vocabulary::Vocabulary;
-use crate::weights::{Part, Products, Weights};
+use crate::weights::{Part, Weights};
 use std::path::Path;
 
 const TRANSFORMER: &str = "flux1-schnell.safetensors";
@@ -34,16 +34,6 @@ impl FluxFiles {
     /// The weight files, in the order in which a digest runs over them.
     pub fn weights(&self) -> [&Weights; 4] {
         [&self.transformer, &self.autoencoder, &self.t5, &self.clip]
-    }
-
-    /// The same files, packed matrices multiplied as `products` says.
-    #[must_use]
-    pub fn with_products(self, products: Products) -> FluxFiles {
-        FluxFiles {
-            transformer: self.transformer.with_products(products),
-            t5: self.t5.with_products(products),
-            ..self
-        }
     }
 }
 

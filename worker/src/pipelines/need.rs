@@ -130,16 +130,16 @@ impl Parts {
             .iter()
             .map(|clip| clip.held_bytes(width, |_| true));
         let encoders = self.clips.iter().chain([&self.t5]);
-        // A product of halves widens its matrix.
-        let widened = if dtype == DType::F32 { 0.0 } else { F32 };
-        let widest = encoders.map(Inventory::widest_matrix).max();
+        // A product widens a matrix of halves whole, and one of blocks by slabs.
+        let halves = dtype != DType::F32;
+        let widest = encoders.map(|part| part.widened_elements(halves)).max();
         Held {
             encoders: (t5 + clips.sum::<u64>()) as f64,
             others: (self.transformer.held_bytes(width, |_| true)
                 + self.decoder.held_bytes(4, |_| true)) as f64,
             process: PROCESS + embedded as f64,
-            encoding: widest.unwrap_or(0) as f64 * widened,
-            drawing: self.transformer.widest_matrix() as f64 * widened,
+            encoding: widest.unwrap_or(0) as f64 * F32,
+            drawing: self.transformer.widened_elements(halves) as f64 * F32,
         }
     }
 }

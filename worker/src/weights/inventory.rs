@@ -1,5 +1,6 @@
 //! The tensors of a part without their values: names, shapes, and which stay packed.
 
+use super::matrix::SLAB_ELEMENTS;
 use std::collections::BTreeMap;
 
 /// What one tensor is.
@@ -59,12 +60,15 @@ impl Inventory {
             .sum()
     }
 
-    /// Elements of the largest matrix that is multiplied with and is not held as its blocks.
-    pub fn widest_matrix(&self) -> u64 {
-        let wide = self
-            .matrices()
-            .filter(|listed| listed.packed_bytes.is_none());
-        wide.map(Listed::elements).max().unwrap_or(0)
+    /// Most elements of a matrix that a product widens at a time, where the matrices that are held as
+    /// tensors are held in `halves` or not.
+    pub fn widened_elements(&self, halves: bool) -> u64 {
+        let widened = |listed: &Listed| match listed.packed_bytes {
+            Some(_) => listed.elements().min(SLAB_ELEMENTS as u64),
+            None if halves => listed.elements(),
+            None => 0,
+        };
+        self.matrices().map(widened).max().unwrap_or(0)
     }
 
     /// The matrices that are multiplied with.

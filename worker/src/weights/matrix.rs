@@ -1,26 +1,52 @@
 //! A matrix to multiply with: widened, or in the blocks that its file has.
 
 use crate::fault::Fault;
-use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{DType, Module, Tensor};
-use std::sync::Arc;
+use candle_core::Tensor;
+use candle_core::quantized::QTensor;
 
-/// How packed matrices are multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Products {
-    /// Activations are rounded to 8 bits by blocks and multiplied as integers: fast.
-    #[default]
-    Integer,
-    /// The matrix is widened to f32 for each product and thrown away: exact.
-    Widened,
-}
+/// Most elements of a packed matrix that are widened at a time.
+pub(super) const SLAB_ELEMENTS: usize = 1 << 22;
 
 /// A matrix (out, in).
 pub enum Matrix {
     /// In the compute dtype.
     Dense(Tensor),
-    /// As stored, with the way it is multiplied.
-    Packed(Arc<QTensor>, Products),
+    /// In its file's blocks.
+    Packed(Packed),
+}
+
+/// A matrix as blocks, in slabs of whole rows. Each slab is widened for a product and thrown away, so that
+/// a product is that of the widened matrix and never holds all of it.
+///
+/// candle's own product of blocks rounds the activations to 8 bits, which for Q8_0 costs as much as the
+/// file's rounding did, keeps a second copy of some kinds, and is slower on a processor but for Q4_K.
+pub struct Packed {
+    slabs: Vec<QTensor>,
+    dims: (usize, usize),
+}
+
+impl Packed {
+    /// The slabs of a matrix (out, in), in order.
+    pub(super) fn new(slabs: Vec<QTensor>, dims: (usize, usize)) -> Packed {
+        Packed { slabs, dims }
+    }
+
+    fn product(&self, rows: &Tensor) -> Result<Tensor, Fault> {
+        let dtype = rows.dtype();
+        let product = Tensor::zeros((rows.dim(0)?, self.dims.0), dtype, rows.device())?;
+        let mut first = 0;
+        for slab in &self.slabs {
+            let dense = slab.dequantize(rows.device())?.to_dtype(dtype)?;
+            product.slice_set(&rows.matmul(&dense.t()?)?, 1, first)?;
+            first += dense.dim(0)?;
+        }
+        Ok(product)
+    }
+}
+
+/// Rows of a slab of a matrix with so many columns.
+pub(super) fn slab_rows(columns: usize) -> usize {
+    (SLAB_ELEMENTS / columns.max(1)).max(1)
 }
 
 impl Matrix {
@@ -31,7 +57,7 @@ impl Matrix {
     pub fn dims(&self) -> Result<(usize, usize), Fault> {
         Ok(match self {
             Matrix::Dense(dense) => dense.dims2()?,
-            Matrix::Packed(packed, _) => packed.shape().dims2()?,
+            Matrix::Packed(packed) => packed.dims,
         })
     }
 
@@ -40,19 +66,62 @@ impl Matrix {
     /// # Errors
     /// The device's faults.
     pub fn product(&self, rows: &Tensor) -> Result<Tensor, Fault> {
-        Ok(match self {
-            Matrix::Dense(dense) => rows.matmul(&dense.to_dtype(rows.dtype())?.t()?)?,
-            Matrix::Packed(packed, products) => {
-                let wide = rows.to_dtype(DType::F32)?;
-                let product = match products {
-                    Products::Integer => QMatMul::QTensor(Arc::clone(packed)).forward(&wide)?,
-                    Products::Widened => {
-                        let dense = packed.dequantize(wide.device())?;
-                        wide.matmul(&dense.t()?)?
-                    }
-                };
-                product.to_dtype(rows.dtype())?
-            }
-        })
+        match self {
+            Matrix::Dense(dense) => Ok(rows.matmul(&dense.to_dtype(rows.dtype())?.t()?)?),
+            Matrix::Packed(packed) => packed.product(rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use candle_core::quantized::GgmlDType;
+
+    /// Numbers in -1..1, ordered by no pattern.
+    fn values(count: usize) -> Vec<f32> {
+        let value = |i: usize| ((i * 7919 + i / 31) % 2003) as f32 / 1001.5 - 1.0;
+        (0..count).map(value).collect()
+    }
+
+    fn relative(ours: &Tensor, exact: &Tensor) -> f64 {
+        let length = |x: &Tensor| -> f64 {
+            let squares = x.sqr().and_then(|x| x.sum_all());
+            let sum = squares.and_then(|x| x.to_scalar::<f32>());
+            f64::from(sum.expect("a sum")).sqrt()
+        };
+        length(&(ours - exact).expect("one shape")) / length(exact)
+    }
+
+    #[test]
+    fn a_packed_product_is_that_of_the_widened_matrix() {
+        let (rows, columns) = (slab_rows(1024) + 64, 1024);
+        let weight = Tensor::from_vec(values(rows * columns), (rows, columns), &Device::Cpu);
+        let weight = weight.expect("values of this shape");
+        let x = Tensor::from_vec(values(3 * columns), (3, columns), &Device::Cpu);
+        let x = x.expect("values of this shape");
+        for kind in [GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::Q4_0] {
+            let starts = (0..rows).step_by(slab_rows(columns));
+            let slabs: Vec<QTensor> = starts
+                .map(|first| {
+                    let count = slab_rows(columns).min(rows - first);
+                    let slab = weight.narrow(0, first, count).and_then(|slab| slab.copy());
+                    let slab = slab.and_then(|slab| QTensor::quantize(&slab, kind));
+                    slab.expect("whole blocks")
+                })
+                .collect();
+            assert_eq!(slabs.len(), 2);
+            let widened = slabs.iter().map(|slab| slab.dequantize(&Device::Cpu));
+            let widened: Vec<Tensor> = widened.collect::<Result<_, _>>().expect("blocks");
+            let exact = Tensor::cat(&widened, 0).and_then(|dense| x.matmul(&dense.t()?));
+            let exact = exact.expect("a product");
+            let matrix = Matrix::Packed(Packed::new(slabs, (rows, columns)));
+            let ours = matrix.product(&x).expect("a product");
+            let apart = relative(&ours, &exact);
+            assert!(apart <= 1e-6, "{kind:?}: {apart}"); // 8-bit activations: 5e-3
+            let file = x.matmul(&weight.t().expect("a matrix")).expect("a product");
+            assert!(relative(&file, &exact) > 1e-3, "{kind:?} lost nothing");
+        }
     }
 }

@@ -3,9 +3,9 @@
 use super::entry::Entry;
 use super::file::WeightFile;
 use super::kind::Kind;
+use super::matrix::{Packed, slab_rows};
 use super::naming::{Part, Place, Renaming};
 use crate::fault::Fault;
-use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,15 +75,21 @@ impl Recipe {
         (whole && piece.entry.kind.is_packed()).then_some(piece)
     }
 
-    /// The blocks of [`Recipe::packed`].
-    pub(super) fn blocks(&self, device: &Device) -> Result<Option<QTensor>, Fault> {
-        let Some(piece) = self.packed() else {
+    /// The matrix of [`Recipe::packed`].
+    pub(super) fn blocks(&self, device: &Device) -> Result<Option<Packed>, Fault> {
+        let (Some(piece), [rows, columns]) = (self.packed(), self.shape.as_slice()) else {
             return Ok(None);
         };
-        let bytes = piece.file.data(&piece.entry);
-        let blocks = piece.entry.kind.blocks(bytes, &piece.entry.shape, device)?;
+        let (kind, bytes) = (piece.entry.kind, piece.file.data(&piece.entry));
+        let row = bytes.len() / rows.max(&1); // bytes of it: whole blocks
+        let slab = slab_rows(*columns);
+        let slabs = bytes.chunks((slab * row).max(1)).map(|bytes| {
+            let shape = [bytes.len() / row, *columns];
+            kind.blocks(bytes, &shape, device)
+        });
+        let slabs = slabs.collect::<Result<_, _>>()?;
         piece.file.release(&piece.entry);
-        Ok(Some(blocks))
+        Ok(Some(Packed::new(slabs, (*rows, *columns))))
     }
 
     /// The widened tensor.

@@ -5,7 +5,6 @@ use super::{Inventory, Matrix, Weights};
 use crate::fault::Fault;
 use candle_core::{DType, Device, Tensor};
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 /// Counts bytes of loaded tensors and tells the fraction of all.
 pub struct Meter<'a> {
@@ -152,9 +151,9 @@ impl<'a> Section<'a> {
         let shape = [rows, columns];
         if let Source::Files(weights, meter) = self.source {
             let (full, recipe) = self.recipe(weights, name, &shape)?;
-            if let Some(blocks) = recipe.blocks(self.device)? {
+            if let Some(packed) = recipe.blocks(self.device)? {
                 count((weights, meter), full, recipe);
-                return Ok(Matrix::Packed(Arc::new(blocks), weights.products));
+                return Ok(Matrix::Packed(packed));
             }
         }
         Ok(Matrix::Dense(self.tensor(name, &shape)?))

@@ -18,12 +18,6 @@ pub(crate) const TOKENIZERS: [&str; 2] = [
     "tokenizers/clip/tokenizer.json",
 ];
 
-/// The largest error of a part that rounds its activations to integers.
-pub(crate) const ROUNDED: Bar = Bar::Close {
-    relative: 2e-2,
-    max: f64::INFINITY,
-};
-
 pub(crate) fn layout(name: &str) -> PathBuf {
     tests().join("layouts").join(name)
 }

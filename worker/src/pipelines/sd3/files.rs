@@ -6,7 +6,7 @@ use crate::pipelines::folder::{CLIP_EMBEDDING, T5_EMBEDDING, rows};
 use crate::pipelines::shelf::{self, Shelf};
 use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::vocabulary::Vocabulary;
-use crate::weights::{Part, Products, Weights};
+use crate::weights::{Part, Weights};
 use std::path::Path;
 
 /// Where this family's CLIP-L is before FLUX's is thought of.
@@ -54,16 +54,6 @@ impl Sd3Files {
             clip_l,
             described,
         })
-    }
-
-    /// The same files, packed matrices multiplied as `products` says.
-    #[must_use]
-    pub fn with_products(self, products: Products) -> Sd3Files {
-        Sd3Files {
-            transformer: self.transformer.with_products(products),
-            t5: self.t5.with_products(products),
-            ..self
-        }
     }
 
     /// The parts, in the order in which a digest runs over them.
