@@ -158,13 +158,21 @@ pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
             let bytes = model.weight_bytes();
             let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);
             let need = need::flux_need(&parts, sizes, bytes, settings);
-            flux_manifest(&files.described, digest_of(&files.weights(), Digested::Always), need)
+            flux_manifest(
+                &files.described,
+                digest_of(&files.weights(), Digested::Always),
+                need,
+            )
         }
         Pocket::Sd3 => {
             let files = pocket::sd3()?;
             let (parts, sizes) = (Parts::of_sd3(&files), &files.described.sizes);
             let need = need::sd3_need(&parts, sizes, model.weight_bytes(), settings);
-            sd3_manifest(&files.described, digest_of(&files.weights(), Digested::Always), need)
+            sd3_manifest(
+                &files.described,
+                digest_of(&files.weights(), Digested::Always),
+                need,
+            )
         }
     };
     Ok(Manifest {

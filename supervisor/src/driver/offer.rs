@@ -62,12 +62,8 @@ fn with_facts<T>(
     let store = Store::at(hub_settings(config).folder);
     build(&models::Facts {
         built_in: hub::built_in()?,
-<<<<<<< HEAD
-        look,
-=======
         published: &hub::published,
-        inspect: &|path, family, arithmetic| inspect(worker_program, path, family, arithmetic),
->>>>>>> 7d8e7fb (worker, supervisor: a model that is not here is planned from its real sizes)
+        look,
         fetched: &|key, section| {
             let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
             let found = store.wanted(key, variant, revision)?;
