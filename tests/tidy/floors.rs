@@ -37,6 +37,7 @@ const WORKER: &[(&str, u8)] = &[
     ("leash", 0),
     ("footprint", 0),
     ("work", 0),
+    ("panics", 0),
     ("fault", 0),
 ];
 

@@ -179,10 +179,18 @@ const DEVICE_MARKS: [&str; 5] = [
     "CurandError(",
 ];
 
+/// What an error says; its backtrace names folders of the machine that the program was built on.
+fn without_backtrace(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(inner),
+        other => other.to_string(),
+    }
+}
+
 impl From<candle_core::Error> for Fault {
     fn from(error: candle_core::Error) -> Fault {
         let text = format!("{error:?}");
-        let said = error.to_string();
+        let said = without_backtrace(&error);
         if lacks_memory(&text) || lacks_memory(&said) {
             Fault::OutOfMemoryRunning(said)
         } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {

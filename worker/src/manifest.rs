@@ -7,8 +7,9 @@ use crate::pipelines::need::{self, Activation, Need, Parts};
 use crate::pipelines::pocket::{self, Pocket};
 use crate::pipelines::sd3::configuration::{self as sd3_configuration, Sd3Described};
 use crate::pipelines::sd3::files::Sd3Files;
+use crate::pipelines::shelf;
 use crate::pipelines::stamp::Stamp;
-use crate::pipelines::{Family, Settings, drawing, published, synthetic};
+use crate::pipelines::{Family, Settings, drawing, flux, published, sd3, synthetic};
 use crate::weights::{Mark, WeightFile, Weights, digest};
 use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
@@ -181,7 +182,7 @@ pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
     })
 }
 
-/// A folder of the user's, computed as `settings` say. Weights of less than 1 GiB are digested in any case.
+/// A folder of the user's, computed as `settings` say, refused here for all that loading would refuse. Weights of less than 1 GiB are digested in any case.
 ///
 /// # Errors
 /// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
@@ -203,10 +204,12 @@ pub fn of_folder_digested(
     settings: Settings,
     digested: Digested,
 ) -> Result<Manifest, Fault> {
+    let folder = shelf::folder_of(path);
     let (manifest, stamp) = match folder::family(path, family)? {
         Family::Flux => {
             let files = folder::flux(path)?;
-            let stamp = Stamp::of_folder(path, &files.weights());
+            flux::check_files(&files)?;
+            let stamp = Stamp::of_folder(&folder, &files.weights());
             let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);
             let need = need::flux_need(&parts, sizes, 0, settings);
             let digest = digest_of(&files.weights(), digested);
@@ -214,7 +217,8 @@ pub fn of_folder_digested(
         }
         Family::Sd35 => {
             let files = Sd3Files::open(path)?;
-            let stamp = Stamp::of_folder(path, &files.weights());
+            sd3::check_files(&files)?;
+            let stamp = Stamp::of_folder(&folder, &files.weights());
             let (parts, sizes) = (Parts::of_sd3(&files), &files.described.sizes);
             let need = need::sd3_need(&parts, sizes, 0, settings);
             let digest = digest_of(&files.weights(), digested);
@@ -302,12 +306,14 @@ fn sd3_manifest(described: &Sd3Described, digest: String, need: Need) -> Manifes
     } else {
         (side / 2, (side * 2).min(table))
     };
+    // A model whose table ends before its default size draws the largest that the table has.
+    let side = side.min(max_size);
     Manifest {
         key: String::new(),
         family: "sd3",
         digest,
         default_size: [side, side],
-        min_size,
+        min_size: min_size.min(max_size),
         max_size,
         size_multiple: drawing::SIZE_MULTIPLE,
         default_steps: described.steps,

@@ -23,6 +23,7 @@ use crate::fault::{Fault, complain, lacks_memory};
 use crate::footprint;
 use crate::job::Desk;
 use crate::leash::{self, Voice};
+use crate::panics;
 use crate::pipelines::pocket::Pocket;
 use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision};
 use crate::work;
@@ -75,9 +76,8 @@ pub fn serve() -> ExitCode {
 /// Any panic, on any thread, ends the process after its message: a half-broken worker helps nobody. One
 /// for lack of memory or threads has the exit code of that.
 fn exit_on_panic() {
-    let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
+        complain(format_args!("{}", panics::message(panic)));
         let message = panic.payload_as_str().unwrap_or_default();
         process::exit(code_of_panic(message, IS_LOADED.load(Ordering::Relaxed)));
     }));

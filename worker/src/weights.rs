@@ -13,6 +13,7 @@
 pub mod digest;
 mod entry;
 mod file;
+mod foreign;
 mod gguf;
 mod header;
 mod inventory;
@@ -24,11 +25,12 @@ mod recipe;
 mod section;
 
 pub use file::{WeightFile, open_regular};
+pub use foreign::{is_lora, stand_in};
 pub use inventory::Inventory;
 pub use mark::Mark;
 pub use matrix::Matrix;
 pub use naming::Part;
-pub use section::{Meter, Section};
+pub use section::{Depth, Meter, Section};
 
 use crate::fault::Fault;
 use memmap2::{Mmap, UncheckedAdvice};
@@ -64,12 +66,16 @@ impl Weights {
     ///
     /// # Errors
     /// [`Fault::Configuration`] for a tensor that two files hold, that lacks one of its pieces or whose
-    /// scale cannot be read.
+    /// scale cannot be read, and for one by which the part is another model's or in an encoding that is
+    /// not read.
     pub fn of_part(
         part: Part,
         files: Vec<Arc<WeightFile>>,
         prefix: &str,
     ) -> Result<Weights, Fault> {
+        for file in &files {
+            foreign::refuse(part, file, prefix)?;
+        }
         let recipes = recipe::of_part(part, &files, prefix)?;
         Ok(Weights::new(files, recipes))
     }

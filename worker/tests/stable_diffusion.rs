@@ -148,19 +148,22 @@ fn a_diffusers_folder_holds_the_originals_values() {
         folder::family(&layout, None).expect("a transformer"),
         Family::Sd35
     );
-    let shelf = Shelf::new(&layout);
+    let shelf = Shelf::new(&layout, Family::Sd35);
     for (part, prefix) in [(Part::ClipL, "0."), (Part::ClipG, "1."), (Part::Mmdit, "")] {
         let mut digests = digests(&layout, prefix);
         digests.retain(|name, _| part != Part::Mmdit || !name.starts_with(['0', '1']));
-        assert_values(&shelf.part(part).expect("a part of the folder"), &digests);
+        assert_values(
+            &shelf.part(part, &Vec::new()).expect("a part of the folder"),
+            &digests,
+        );
     }
 }
 
 #[test]
 fn blocks_of_a_width_that_k_quants_do_not_divide_are_widened_as_the_reference_does() {
     let layout = layout("gguf-sd3");
-    let weights = Shelf::new(&layout)
-        .part(Part::Mmdit)
+    let weights = Shelf::new(&layout, Family::Sd35)
+        .part(Part::Mmdit, &Vec::new())
         .expect("a transformer");
     assert_eq!(
         weights.shape("joint_blocks.0.x_block.attn.qkv.weight"),

@@ -133,7 +133,11 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
         (Some(_), Some("synthetic")) => {
             return Err("family \"synthetic\" has no weights, so it has no path".into());
         }
-        (Some(path), family) => (guess(&key, family), folder(path, family, arithmetic, facts)),
+        (Some(path), family) => {
+            // A folder may hold both families; a published model's key says which of them is meant.
+            let family = family.or_else(|| family_of(key.as_str()));
+            (guess(&key, family), folder(path, family, arithmetic, facts))
+        }
         (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
             ("flux-schnell", _) => (Family::Flux, fetched(&key, section, Family::Flux, facts)?),
             ("sd3.5-turbo", _) => (Family::Sd3, fetched(&key, section, Family::Sd3, facts)?),
@@ -162,6 +166,15 @@ fn guess(key: &ModelKey, named: Option<&str>) -> Family {
     match (named, key.as_str()) {
         (Some("sd3"), _) | (None, "sd3.5-turbo" | "pocket-sd3") => Family::Sd3,
         _ => Family::Flux,
+    }
+}
+
+/// The family of the published models.
+fn family_of(key: &str) -> Option<&'static str> {
+    match key {
+        "flux-schnell" => Some(Family::Flux.word()),
+        "sd3.5-turbo" => Some(Family::Sd3.word()),
+        _ => None,
     }
 }
 
@@ -297,6 +310,32 @@ mod tests {
             stamp: String::new(),
             marks: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_published_models_key_says_which_family_of_a_folder_is_meant() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let look = |_: &Path, family: Option<&str>, _: Arithmetic| {
+            asked.borrow_mut().push(family.map(str::to_owned));
+            Look::Broken("nothing to see".into())
+        };
+        let section = Model {
+            path: Some("/somewhere".into()),
+            ..Model::default()
+        };
+        for key in ["flux-schnell", "sd3.5-turbo", "mine"] {
+            let facts = Facts {
+                built_in: BTreeMap::new(),
+                published: &|_, _| Err("no published models".into()),
+                look: &look,
+                fetched: &|_, _| Ok(None),
+                threads: 1,
+            };
+            // Nothing is served; what was asked is what counts.
+            drop(one(key, &section, &facts));
+        }
+        let families = ["flux", "sd3"].map(|family| Some(family.to_owned()));
+        assert_eq!(asked.into_inner(), [&families[..], &[None]].concat());
     }
 
     #[test]

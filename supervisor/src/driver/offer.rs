@@ -1,6 +1,6 @@
 //! The models that settings offer: for the pool, and for the hands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use ipc_protocol::arithmetic::Arithmetic;
@@ -93,6 +93,22 @@ fn threads_per_worker(config: &Config) -> u32 {
     (cores as u32 / config.pool.cold_start_workers.max(1)).max(1)
 }
 
+/// An absolute path without links, of a folder or of a file in one. The file itself may be a link, as in a
+/// hub cache, and keeps its name: its neighbours are beside the link.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    match (path.is_file(), path.parent(), path.file_name()) {
+        (true, Some(folder), Some(name)) => {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            Ok(folder.canonicalize()?.join(name))
+        }
+        _ => path.canonicalize(),
+    }
+}
+
 /// Looks at a folder of weights: at what was found before where its files are what they were, else by
 /// the worker program, whose own sentence names the file that is no use.
 fn look_at(
@@ -104,9 +120,8 @@ fn look_at(
     depth: Depth,
 ) -> Look {
     let found = || -> Result<(String, FolderFacts), String> {
-        let folder = path
-            .canonicalize()
-            .map_err(|error| format!("path = {}: {error}", path.display()))?;
+        let folder =
+            absolute(path).map_err(|error| format!("path = {}: {error}", path.display()))?;
         let name = folder
             .to_str()
             .ok_or_else(|| format!("path = {} is not UTF-8", folder.display()))?
@@ -131,5 +146,25 @@ fn look_at(
             found: Box::new(found),
         },
         Err(why) => Look::Broken(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_named_keeps_its_name_and_a_folder_loses_its_links() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let real = folder.path().canonicalize().expect("a folder");
+        std::fs::create_dir(real.join("blobs")).expect("our own folder");
+        std::fs::write(real.join("blobs/0123"), b"").expect("our own folder");
+        std::os::unix::fs::symlink("blobs", real.join("snapshot")).expect("our own folder");
+        std::os::unix::fs::symlink("0123", real.join("blobs/flux.gguf")).expect("our own folder");
+        let file = absolute(&real.join("snapshot/flux.gguf")).expect("a file");
+        assert_eq!(file, real.join("blobs/flux.gguf"));
+        let found = absolute(&real.join("snapshot")).expect("a folder");
+        assert_eq!(found, real.join("blobs"));
+        assert!(absolute(&real.join("nothing")).is_err());
     }
 }

@@ -2,9 +2,12 @@
 
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use worker::fault::Fault;
 use worker::golden::measure::Bar;
+use worker::golden::tokens::{self, Reader};
 use worker::golden::{self, Line, Measure, Report};
 
 /// Runs every part of ours on the files and cases of a folder of goldens.
@@ -13,8 +16,18 @@ use worker::golden::{self, Line, Measure, Report};
 /// with 1 when one is beyond its bar, with 3 when only families that are not built yet were named.
 #[derive(Parser)]
 struct Arguments {
-    /// Folder with meta.json, golden_*.safetensors and the model's files.
-    folder: PathBuf,
+    /// Folder with meta.json, golden_*.safetensors and the model's files; with --tokens a model's folder,
+    /// and none for the published tokenizers.
+    #[arg(required_unless_present = "tokens")]
+    folder: Option<PathBuf>,
+    /// Print the token ids of the prompts in FILE and compare nothing.
+    ///
+    /// FILE holds JSON strings, one a line, or one JSON array of strings. Each prompt becomes a line
+    /// {"prompt", "t5", "clip_l", "clip_g"} with the ids as the encoders are given them, begin, end and
+    /// padding included; a FLUX folder has no clip_g. A folder without a transformer is read for its
+    /// tokenizers alone.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["case", "reference_half"])]
+    tokens: Option<PathBuf>,
     /// Cases to run, flux_base for example; all when none is named.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     case: Vec<String>,
@@ -89,18 +102,41 @@ fn conclude(report: &Report, json: bool) -> ExitCode {
     }
 }
 
+/// Prints the ids of each prompt of a file.
+fn print_tokens(prompts: &Path, folder: Option<&Path>) -> Result<(), Fault> {
+    let reader = folder.map_or_else(Reader::published, Reader::of_folder)?;
+    let mut out = std::io::stdout().lock();
+    for prompt in tokens::prompts(prompts)? {
+        let line = serde_json::to_string(&reader.line(&prompt)?);
+        let line = line.map_err(|error| Fault::Compute(error.to_string()))?;
+        writeln!(out, "{line}").map_err(|error| Fault::Compute(format!("stdout: {error}")))?;
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut hear = |line: &Line| print(line, arguments.json);
-    let measure = Measure {
-        dtype: arguments.dtype.into(),
-        half: arguments.reference_half.as_deref(),
+    let compared = match (&arguments.tokens, &arguments.folder) {
+        (Some(prompts), folder) => print_tokens(prompts, folder.as_deref()).map(|()| None),
+        (None, Some(folder)) => compare(folder, &arguments).map(Some),
+        (None, None) => Ok(None), // the parser asks for one of them
     };
-    match golden::run_beside(&arguments.folder, &arguments.case, measure, &mut hear) {
-        Ok(report) => conclude(&report, arguments.json),
+    match compared {
+        Ok(report) => report.map_or(ExitCode::SUCCESS, |report| {
+            conclude(&report, arguments.json)
+        }),
         Err(fault) => {
             eprintln!("golden: {fault}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn compare(folder: &Path, arguments: &Arguments) -> Result<Report, Fault> {
+    let mut hear = |line: &Line| print(line, arguments.json);
+    let measure = Measure {
+        dtype: arguments.dtype.into(),
+        half: arguments.reference_half.as_deref(),
+    };
+    golden::run_beside(folder, &arguments.case, measure, &mut hear)
 }

@@ -10,6 +10,7 @@ pub mod measure;
 mod mutations;
 mod sd3;
 mod sheet;
+pub mod tokens;
 
 use crate::fault::Fault;
 use candle_core::DType;

@@ -10,8 +10,11 @@ use crate::pipelines::shelf::MODEL_INDEX;
 use crate::pipelines::sizes::{
     ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
 };
+use crate::weights::{open_regular, stand_in};
 use ipc_protocol::about::Rights;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::path::Path;
 
 /// `config.json` as the pocket model has it. A part that is absent keeps the published sizes.
@@ -72,6 +75,36 @@ pub fn published() -> Described {
 pub(super) fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a [u8]) -> Result<T, Fault> {
     serde_json::from_slice(text)
         .map_err(|error| Fault::configuration(file, "JSON", error.to_string()))
+}
+
+/// Reads a JSON file, which may begin with the mark that editors on Windows put there.
+///
+/// # Errors
+/// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is a git-lfs pointer
+/// or a web page; [`Fault::Configuration`] for text that is none or lacks a key.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
+    let text = read_text(path)?;
+    parse(&path.display().to_string(), &text)
+}
+
+/// Reads a text file as [`read_json`] does.
+///
+/// # Errors
+/// As [`read_json`], but for what the text says.
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Fault> {
+    let unread = |error| Fault::reading(path, &error);
+    let mut text = Vec::new();
+    let mut file = open_regular(path)?;
+    file.read_to_end(&mut text).map_err(unread)?;
+    if let Some(what) = stand_in(&text) {
+        return Err(Fault::WeightsCorrupt {
+            file: path.display().to_string(),
+            what: what.to_owned(),
+        });
+    }
+    Ok(text
+        .strip_prefix(b"\xef\xbb\xbf")
+        .map_or(text.clone(), <[u8]>::to_vec))
 }
 
 /// Reads a `config.json`.
@@ -151,7 +184,7 @@ pub fn of_folder(folder: &Path) -> Result<Described, Fault> {
     for (name, read) in readers {
         let path = folder.join(name);
         if path.is_file() {
-            let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+            let text = read_text(&path)?;
             return read(&path.display().to_string(), &text);
         }
     }

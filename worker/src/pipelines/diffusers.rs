@@ -4,6 +4,7 @@
 //! published sizes.
 
 use crate::fault::Fault;
+use crate::pipelines::configuration::read_json;
 use crate::pipelines::sd3::sizes::{MmditSizes, Sd3ModelSizes};
 use crate::pipelines::sizes::{
     ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
@@ -60,11 +61,7 @@ fn read<T: DeserializeOwned>(folder: &Path, component: &str) -> Result<Option<T>
     if !path.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
-    let refuse = |error: serde_json::Error| {
-        Fault::configuration(path.display().to_string(), "JSON", error.to_string())
-    };
-    serde_json::from_slice(&text).map(Some).map_err(refuse)
+    read_json(&path).map(Some)
 }
 
 /// Overrides the sizes of a FLUX model with what its components say.

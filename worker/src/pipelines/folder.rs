@@ -3,6 +3,8 @@
 use crate::fault::Fault;
 use crate::pipelines::Family;
 use crate::pipelines::configuration::{self, Described};
+use crate::pipelines::schedule;
+use crate::pipelines::shapes;
 use crate::pipelines::shelf::{self, MODEL_INDEX, Shelf};
 use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::vocabulary::Vocabulary;
@@ -37,50 +39,71 @@ impl FluxFiles {
     }
 }
 
-/// The family of a folder: the one that was named, else that of the first transformer that is there.
+/// The family of a folder, or of the transformer's file in it: the one that was named, else that of the
+/// transformer that is there.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`] when there is none, and the faults of looking into files for one.
-pub fn family(folder: &Path, named: Option<Family>) -> Result<Family, Fault> {
+/// [`Fault::WeightsMissing`] when there is none, [`Fault::Configuration`] when there are two of different
+/// families, and the faults of looking into files for one.
+pub fn family(path: &Path, named: Option<Family>) -> Result<Family, Fault> {
     if let Some(family) = named {
         return Ok(family);
     }
     for (file, family) in [(TRANSFORMER, Family::Flux), (SD35, Family::Sd35)] {
-        if folder.join(file).is_file() {
+        if path.join(file).is_file() {
             return Ok(family);
         }
     }
-    if !folder.is_dir() {
-        return Err(missing(folder, "no such folder".to_owned()));
+    if !path.exists() {
+        return Err(missing(path, "no such folder".to_owned()));
     }
-    let shelf = Shelf::new(folder);
-    for (part, family) in [(Part::Flux, Family::Flux), (Part::Mmdit, Family::Sd35)] {
-        if shelf.find(part)?.is_some() {
-            return Ok(family);
+    let holds = |part, family| Shelf::new(path, family).holds(part);
+    let flux = holds(Part::Flux, Family::Flux)?;
+    match (flux, holds(Part::Mmdit, Family::Sd35)?) {
+        (Some(_), None) => Ok(Family::Flux),
+        (None, Some(_)) => Ok(Family::Sd35),
+        (Some(flux), Some(sd3)) => {
+            let what = format!(
+                "is FLUX's in {} and Stable Diffusion 3.5's in {}: set family = \"flux\" or \"sd3\" in the \
+                 model's section, or path to the file to use",
+                flux.display(),
+                sd3.display()
+            );
+            let file = path.display().to_string();
+            Err(Fault::configuration(file, "transformer", what))
         }
+        (None, None) => Err(no_transformer(path)),
     }
-    shelf.refuse_pickles()?;
-    let names = format!("{TRANSFORMER}, {SD35}, {MODEL_INDEX} nor another file with a transformer");
-    Err(missing(
-        folder,
-        format!("neither {names} is in this folder"),
-    ))
 }
 
-/// Opens the files of a FLUX model.
+/// Why there is no transformer: what came near, else the names that are looked for.
+fn no_transformer(path: &Path) -> Fault {
+    let names = format!("{TRANSFORMER}, {SD35}, {MODEL_INDEX} nor another file with a transformer");
+    let shelf = Shelf::new(path, Family::Flux);
+    shelf
+        .near_transformer()
+        .unwrap_or_else(|| missing(path, format!("neither {names} is in this folder")))
+}
+
+/// Opens the files of a FLUX model. `path` is its folder, or its transformer's file in it.
 ///
 /// # Errors
 /// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`], [`Fault::Configuration`], each naming its file.
-pub fn flux(folder: &Path) -> Result<FluxFiles, Fault> {
-    let shelf = Shelf::new(folder);
-    let described = configuration::of_folder(folder)?;
-    let transformer = shelf.part(Part::Flux)?;
-    let (t5, clip) = (shelf.part(Part::T5)?, shelf.part(Part::ClipL)?);
+pub fn flux(path: &Path) -> Result<FluxFiles, Fault> {
+    let (shelf, folder) = (Shelf::new(path, Family::Flux), shelf::folder_of(path));
+    let described = configuration::of_folder(&folder)?;
+    schedule::check(&folder, Family::Flux)?;
+    let sizes = &described.sizes;
+    let transformer = shelf.part(Part::Flux, &shapes::flux(&sizes.transformer))?;
     shelf::refuse_strays(&transformer)?;
+    let near = |part, shapes| shelf.part_near(part, Some(&transformer), &shapes);
+    let t5 = near(Part::T5, shapes::t5(&sizes.t5))?;
+    let clip = near(Part::ClipL, shapes::clip(&sizes.clip))?;
+    let (t5_rows, clip_rows) = (rows(&t5, T5_EMBEDDING), rows(&clip, CLIP_EMBEDDING));
     Ok(FluxFiles {
-        autoencoder: shelf.part(Part::Autoencoder)?,
-        t5_tokenizer: Vocabulary::T5.for_encoder(folder, rows(&t5, T5_EMBEDDING))?,
-        clip_tokenizer: Vocabulary::Clip.for_encoder(folder, rows(&clip, CLIP_EMBEDDING))?,
+        autoencoder: near(Part::Autoencoder, shapes::decoder(&sizes.decoder))?,
+        t5_tokenizer: Vocabulary::T5.for_encoder(&folder, "tokenizer_2", t5_rows)?,
+        clip_tokenizer: Vocabulary::ClipL.for_encoder(&folder, "tokenizer", clip_rows)?,
         transformer,
         t5,
         clip,

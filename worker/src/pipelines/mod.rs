@@ -32,7 +32,9 @@ mod preset;
 pub mod preview;
 pub mod published;
 pub mod rights;
+pub mod schedule;
 pub mod sd3;
+pub mod shapes;
 pub mod shelf;
 pub mod sizes;
 pub mod stamp;
@@ -273,13 +275,13 @@ pub fn load_known(
             let (loaded, stamp) = match folder::family(path, *family)? {
                 Family::Flux => {
                     let files = folder::flux(path)?;
-                    let stamp = Stamp::of_folder(path, &files.weights());
+                    let stamp = Stamp::of_folder(&shelf::folder_of(path), &files.weights());
                     stamp.expect(path, known)?;
                     (flux_model(files, device, settings, progress)?, stamp)
                 }
                 Family::Sd35 => {
                     let files = Sd3Files::open(path)?;
-                    let stamp = Stamp::of_folder(path, &files.weights());
+                    let stamp = Stamp::of_folder(&shelf::folder_of(path), &files.weights());
                     stamp.expect(path, known)?;
                     (sd3_model(files, device, settings, progress)?, stamp)
                 }

@@ -3,7 +3,7 @@
 use crate::fault::Fault;
 use crate::pipelines::folder::FluxFiles;
 use crate::pipelines::sd3::configuration as sd3_configuration;
-use crate::pipelines::sd3::files::Sd3Files;
+use crate::pipelines::sd3::files::{Sd3Files, Tokenizers};
 use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::{configuration, shelf};
 use crate::weights::{Part, WeightFile, Weights, digest};
@@ -122,6 +122,7 @@ impl Pocket {
         Ok(TokenizerFile {
             file: self.name(name),
             bytes: Cow::Borrowed(self.bytes(name)?),
+            pad_token: None,
         })
     }
 }
@@ -159,8 +160,11 @@ pub fn sd3() -> Result<Sd3Files, Fault> {
         t5: model.part(Part::T5, "t5xxl.safetensors")?,
         clip_l: model.part(Part::ClipL, "text_encoders/clip_l.safetensors")?,
         clip_g: model.part(Part::ClipG, "text_encoders/clip_g.safetensors")?,
-        t5_tokenizer: model.tokenizer("t5_tokenizer.json")?,
-        clip_tokenizer: model.tokenizer("clip_tokenizer.json")?,
+        tokenizers: Tokenizers {
+            t5: model.tokenizer("t5_tokenizer.json")?,
+            clip_l: model.tokenizer("clip_tokenizer.json")?,
+            clip_g: model.tokenizer("clip_tokenizer.json")?,
+        },
         described: sd3_configuration::from_config(&model.name("config.json"), config)?,
     })
 }

@@ -1,18 +1,21 @@
 //! Where in a folder each part of a model is, found by looking at names and then into the files.
 //!
-//! A part is looked for in this order: the published file names; a diffusers folder's components, one file
-//! or shards by their index; then every other weight file, in which it may lie below a prefix beside
-//! other parts. Files are opened once, however many parts they hold.
+//! Every file that may hold a part is a candidate. Those whose tensors have the shapes of the model come
+//! first, then those with the family's own names; a part that two files hold equally well is refused with
+//! both names. Files are opened once, however many parts they hold.
 
+mod absence;
+mod choice;
 mod places;
+mod sets;
 
 use crate::fault::Fault;
-use crate::weights::{Part, WeightFile, Weights, open_regular};
-use places::{components, fits, noun, prefix_of, published};
-use serde::Deserialize;
+use crate::pipelines::Family;
+use crate::weights::{Part, WeightFile, Weights};
+use places::{FOLDERS, Rank, components, fits, prefix_of, rank};
+use sets::Set;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,9 +23,6 @@ use std::sync::Arc;
 pub const MODEL_INDEX: &str = "model_index.json";
 /// Longest index of shards, in bytes.
 const INDEX_MAX: u64 = 64 << 20;
-/// Folders beside the top one that are looked through.
-const FOLDERS: [&str; 4] = ["text_encoders", "vae", "unet", "diffusion_models"];
-const PICKLES: [&str; 4] = ["ckpt", "pt", "pth", "bin"];
 const ALL_IN_ONE: [&str; 6] = [
     "model.diffusion_model.",
     "first_stage_model.",
@@ -32,79 +32,218 @@ const ALL_IN_ONE: [&str; 6] = [
     "text_encoders.t5xxl.",
 ];
 
-/// A folder's weight files.
+/// Shapes by original name, by which a file is told to hold this model's part and not another one's.
+pub type Shapes = Vec<(String, Vec<usize>)>;
+
+/// A model's weight files, as its family looks for them.
 pub struct Shelf {
     folder: PathBuf,
+    family: Family,
+    /// The transformer's file, where the settings name it instead of its folder.
+    chosen: Option<PathBuf>,
     opened: RefCell<BTreeMap<PathBuf, Arc<WeightFile>>>,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+/// Files that hold a part.
+struct Candidate {
+    rank: Rank,
+    named: PathBuf,
+    files: Vec<Arc<WeightFile>>,
+    prefix: &'static str,
+}
+
+/// The folder of a model whose `path` is the folder, or the transformer's file in it or in one of the
+/// folders that are looked through.
+pub fn folder_of(path: &Path) -> PathBuf {
+    if !path.is_file() {
+        return path.to_owned();
+    }
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let inside = |name: &&str| parent.file_name() == Some((*name).as_ref());
+    let within = FOLDERS
+        .iter()
+        .chain(&["transformer"])
+        .any(|name| inside(&name));
+    let above = parent.parent().filter(|_| within);
+    above.unwrap_or(parent).to_owned()
 }
 
 impl Shelf {
-    /// Opens nothing yet.
-    pub fn new(folder: &Path) -> Shelf {
+    /// Opens nothing yet. `path` is a folder, or the transformer's file in it.
+    pub fn new(path: &Path, family: Family) -> Shelf {
         Shelf {
-            folder: folder.to_owned(),
+            folder: folder_of(path),
+            family,
+            chosen: path.is_file().then(|| path.to_owned()),
             opened: RefCell::default(),
         }
     }
 
-    /// The tensors of a part, by original name.
+    /// The tensors of a part, by original name. Where several files hold it, those count that have
+    /// `shapes`.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when no file holds it; the faults of opening the files that might.
-    pub fn part(&self, part: Part) -> Result<Weights, Fault> {
-        if let Some(found) = self.find(part)? {
-            return Ok(found);
-        }
-        self.refuse_pickles()?;
-        let names = published(part).join(", ");
-        Err(Fault::WeightsMissing {
-            file: self.folder.display().to_string(),
-            what: format!(
-                "no {} ({names}, or in another file) in this folder",
-                noun(part)
-            ),
-        })
+    /// [`Fault::WeightsMissing`] when no file holds it; [`Fault::Configuration`] when several do equally
+    /// well; the faults of opening the files that might.
+    pub fn part(&self, part: Part, shapes: &Shapes) -> Result<Weights, Fault> {
+        self.part_near(part, None, shapes)
     }
 
-    /// A part that is looked for first in the files of another one, then under `names`, then as
-    /// [`Shelf::part`] does it: a folder may hold two families, whose parts have names in common.
+    /// As [`Shelf::part`], looked for first in the files of another part.
     ///
     /// # Errors
     /// As [`Shelf::part`].
-    pub fn part_near(&self, part: Part, near: &Weights, names: &[&str]) -> Result<Weights, Fault> {
-        for file in near.files() {
-            if let Some(prefix) = prefix_of(part, file).filter(|at| fits(part, file, at)) {
-                return Weights::of_part(part, vec![Arc::clone(file)], prefix);
+    pub fn part_near(
+        &self,
+        part: Part,
+        near: Option<&Weights>,
+        shapes: &Shapes,
+    ) -> Result<Weights, Fault> {
+        if let Some(files) = near.map(Weights::files) {
+            let prefix = prefix_of(part, files).filter(|at| fits(part, files, at));
+            if let Some(prefix) = prefix {
+                return Weights::of_part(part, files.to_vec(), prefix);
             }
         }
-        let mut paths = names.iter().map(|name| self.folder.join(name));
-        if let Some(path) = paths.find(|path| path.is_file()) {
-            return part_in(part, self.open(&path)?);
+        let mut came_near = None;
+        let candidates = self.candidates(part, &mut came_near)?;
+        if candidates.is_empty() {
+            return Err(self.absent(part, came_near));
         }
-        self.part(part)
+        if self.are_of_another_family(part, &candidates)? {
+            return Err(self.of_another_family(part, &candidates));
+        }
+        self.choose(part, candidates, shapes)
     }
 
-    /// As [`Shelf::part`], `None` when no file holds it.
+    /// The file that holds a part, if one does, for messages.
     ///
     /// # Errors
-    /// The faults of opening the files that might.
-    pub fn find(&self, part: Part) -> Result<Option<Weights>, Fault> {
-        if let Some(path) = self.by_name(part)? {
-            return Ok(Some(part_in(part, self.open(&path)?)?));
+    /// The faults of files with the family's own names.
+    pub fn holds(&self, part: Part) -> Result<Option<PathBuf>, Fault> {
+        let mut candidates = self.candidates(part, &mut None)?;
+        candidates.sort_by_key(|one| one.rank);
+        Ok(candidates.into_iter().next().map(|one| one.named))
+    }
+
+    /// Every set of files that holds the part. `came_near` becomes the first file that could not be read.
+    fn candidates(
+        &self,
+        part: Part,
+        came_near: &mut Option<Fault>,
+    ) -> Result<Vec<Candidate>, Fault> {
+        if let Some(path) = self.chosen.as_ref().filter(|_| is_transformer(part)) {
+            return self.of_chosen(part, path);
         }
-        if self.folder.join(MODEL_INDEX).is_file() {
-            for component in components(part) {
-                if let Some(found) = self.component(part, &self.folder.join(component))? {
-                    return Ok(Some(found));
+        let mut all = Vec::new();
+        let mut near = |path: &Path, fault: Fault| {
+            // A file with the family's own name is meant, whatever else is there.
+            let below = path.strip_prefix(&self.folder).unwrap_or(path);
+            match rank(part, self.family, below) {
+                Rank::Published(_) => Err(fault),
+                _ => {
+                    came_near.get_or_insert(fault);
+                    Ok(())
+                }
+            }
+        };
+        for place in [""].iter().chain(&FOLDERS) {
+            let found = sets::of_folder(&self.folder.join(place))?;
+            for (path, fault) in found.near {
+                near(&path, fault)?;
+            }
+            for set in found.sets {
+                let below = set.named.strip_prefix(&self.folder).unwrap_or(&set.named);
+                let rank = rank(part, self.family, below);
+                match self.candidate(part, &set, rank) {
+                    Ok(candidate) => all.extend(candidate),
+                    Err(fault) => near(&set.named, fault)?,
                 }
             }
         }
-        self.by_content(part)
+        if self.folder.join(MODEL_INDEX).is_file() {
+            for component in components(part) {
+                self.component(part, component, &mut all, &mut near)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The candidate of a diffusers component: its first set, and what came near where it has none.
+    fn component(
+        &self,
+        part: Part,
+        name: &str,
+        all: &mut Vec<Candidate>,
+        near: &mut impl FnMut(&Path, Fault) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let folder = self.folder.join(name);
+        let found = sets::of_folder(&folder)?;
+        let mut faults = found.near;
+        for set in found.sets {
+            match self.files_of(&set) {
+                Ok(files) if prefix_of(part, &files) == Some("") => {
+                    // Its folder's name tells the two CLIPs apart, so the file need not.
+                    all.retain(|one| one.named != set.named);
+                    all.push(Candidate {
+                        rank: Rank::Component,
+                        named: set.named,
+                        files,
+                        prefix: "",
+                    });
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(fault) => faults.push((set.named, fault)),
+            }
+        }
+        faults
+            .into_iter()
+            .try_for_each(|(path, fault)| near(&path, fault))
+    }
+
+    /// The set that the settings name: the file, or all shards that it is one of.
+    fn of_chosen(&self, part: Part, path: &Path) -> Result<Vec<Candidate>, Fault> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let found = sets::of_folder(folder)?;
+        let mut holding = found.sets.into_iter();
+        let set = holding.find(|set| set.paths.iter().any(|one| one == path));
+        let set = set.unwrap_or_else(|| Set {
+            named: path.to_owned(),
+            paths: vec![path.to_owned()],
+            index: None,
+        });
+        let candidate = self.candidate(part, &set, Rank::Chosen)?;
+        Ok(candidate.into_iter().collect())
+    }
+
+    fn candidate(&self, part: Part, set: &Set, rank: Rank) -> Result<Option<Candidate>, Fault> {
+        let files = self.files_of(set)?;
+        let Some(prefix) = prefix_of(part, &files).filter(|at| fits(part, &files, at)) else {
+            return Ok(None);
+        };
+        Ok(Some(Candidate {
+            rank,
+            named: set.named.clone(),
+            files,
+            prefix,
+        }))
+    }
+
+    /// Opens a set; each file holds what an index says it does.
+    fn files_of(&self, set: &Set) -> Result<Vec<Arc<WeightFile>>, Fault> {
+        let opened = set.paths.iter().map(|path| self.open(path));
+        let files = opened.collect::<Result<Vec<_>, Fault>>()?;
+        for (tensor, name) in set.index.iter().flatten() {
+            let held = set.paths.iter().position(|path| file_name(path) == *name);
+            let file = held.map(|at| &files[at]);
+            if !file.is_some_and(|file| file.has(tensor)) {
+                let what = format!("is not in the file, but {} says so", file_name(&set.named));
+                let file = file.map_or(name.as_str(), |file| file.name());
+                return Err(Fault::configuration(file, tensor, what));
+            }
+        }
+        Ok(files)
     }
 
     fn open(&self, path: &Path) -> Result<Arc<WeightFile>, Fault> {
@@ -116,131 +255,13 @@ impl Shelf {
         opened.insert(path.to_owned(), Arc::clone(&file));
         Ok(file)
     }
+}
 
-    /// The first published name that is there; one that ends in `*` stands for any end.
-    fn by_name(&self, part: Part) -> Result<Option<PathBuf>, Fault> {
-        for name in published(part) {
-            let Some(start) = name.strip_suffix('*') else {
-                let path = self.folder.join(name);
-                if path.is_file() {
-                    return Ok(Some(path));
-                }
-                continue;
-            };
-            let begins = |path: &PathBuf| file_name(path).starts_with(start);
-            if let Some(path) = weight_files(&self.folder)?.into_iter().find(begins) {
-                return Ok(Some(path));
-            }
-        }
-        Ok(None)
-    }
-
-    /// One component of a diffusers folder, if it is this part.
-    fn component(&self, part: Part, folder: &Path) -> Result<Option<Weights>, Fault> {
-        if !folder.is_dir() {
-            return Ok(None);
-        }
-        let entries = entries(folder)?;
-        let is_index = |path: &&PathBuf| file_name(path).ends_with(".safetensors.index.json");
-        let files = match entries.iter().find(is_index) {
-            Some(index) => self.shards(folder, index)?,
-            None => {
-                // Without a variant in its name a file has one dot: `model.safetensors`.
-                let mut files = weight_files(folder)?;
-                files.sort_by_key(|path| file_name(path).matches('.').count());
-                let first = files.first().map(|path| self.open(path)).transpose()?;
-                first.into_iter().collect()
-            }
-        };
-        if !part.is_in(|name| files.iter().any(|file| file.has(name))) {
-            return Ok(None);
-        }
-        Ok(Some(Weights::of_part(part, files, "")?))
-    }
-
-    /// The files of an index, each holding what the index says it does.
-    fn shards(&self, folder: &Path, index: &Path) -> Result<Vec<Arc<WeightFile>>, Fault> {
-        let said = index.display().to_string();
-        let unread = |error| Fault::reading(index, &error);
-        let mut file = open_regular(index)?;
-        let length = file.metadata().map_err(unread)?.len();
-        if length > INDEX_MAX {
-            return Err(corrupt(
-                &said,
-                format!("has {length} bytes; {INDEX_MAX} are the most"),
-            ));
-        }
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(unread)?;
-        let parsed: Index =
-            serde_json::from_slice(&text).map_err(|error| corrupt(&said, error.to_string()))?;
-        let names: BTreeSet<&String> = parsed.weight_map.values().collect();
-        let mut files = BTreeMap::new();
-        for name in names {
-            let path = folder.join(name);
-            if Path::new(name).file_name() != Some(name.as_ref()) {
-                return Err(corrupt(&said, format!("{name:?} is no file beside it")));
-            }
-            files.insert(name, self.open(&path)?);
-        }
-        for (tensor, name) in &parsed.weight_map {
-            if !files[name].has(tensor) {
-                let what = format!("is not in the file, but {} says so", file_name(index));
-                return Err(Fault::configuration(files[name].name(), tensor, what));
-            }
-        }
-        Ok(files.into_values().collect())
-    }
-
-    /// The first file, safetensors before GGUF, in which the part is.
-    fn by_content(&self, part: Part) -> Result<Option<Weights>, Fault> {
-        let mut paths = weight_files(&self.folder)?;
-        for folder in FOLDERS {
-            let folder = self.folder.join(folder);
-            if folder.is_dir() {
-                paths.extend(weight_files(&folder)?);
-            }
-        }
-        let mut damaged = None;
-        for path in paths {
-            let file = match self.open(&path) {
-                Ok(file) => file,
-                Err(fault) => {
-                    damaged.get_or_insert(fault);
-                    continue;
-                }
-            };
-            let Some(prefix) = prefix_of(part, &file).filter(|at| fits(part, &file, at)) else {
-                continue;
-            };
-            return Ok(Some(Weights::of_part(part, vec![file], prefix)?));
-        }
-        // What is missing may well be what cannot be read.
-        damaged.map_or(Ok(None), Err)
-    }
-
-    /// A file that would run a program when it is opened is told by name, not overlooked.
-    ///
-    /// # Errors
-    /// [`Fault::WeightsCorrupt`] naming it.
-    pub fn refuse_pickles(&self) -> Result<(), Fault> {
-        let mut paths = entries(&self.folder)?;
-        for name in [
-            "transformer",
-            "vae",
-            "text_encoder",
-            "text_encoder_2",
-            "text_encoder_3",
-        ] {
-            paths.extend(entries(&self.folder.join(name)).unwrap_or_default());
-        }
-        let pickles = paths.iter().filter(|path| {
-            let end = path.extension().and_then(|end| end.to_str());
-            path.is_file() && end.is_some_and(|end| PICKLES.contains(&end))
-        });
-        pickles
-            .into_iter()
-            .try_for_each(|path| WeightFile::open(path).map(|_| ()))
+/// Whether a part is what `path` may name.
+fn is_transformer(part: Part) -> bool {
+    match part {
+        Part::Flux | Part::Mmdit => true,
+        Part::Autoencoder | Part::T5 | Part::ClipL | Part::ClipG => false,
     }
 }
 
@@ -249,8 +270,9 @@ impl Shelf {
 /// # Errors
 /// As [`Weights::of_part`].
 pub fn part_in(part: Part, file: Arc<WeightFile>) -> Result<Weights, Fault> {
-    let prefix = prefix_of(part, &file).unwrap_or("");
-    Weights::of_part(part, vec![file], prefix)
+    let files = vec![file];
+    let prefix = prefix_of(part, &files).unwrap_or("");
+    Weights::of_part(part, files, prefix)
 }
 
 /// Refuses what an all-in-one file holds beside the parts that such files are made of.
@@ -284,22 +306,4 @@ fn corrupt(file: &str, what: String) -> Fault {
 fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
-}
-
-/// What a folder holds, sorted by name.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let read = std::fs::read_dir(folder).map_err(|error| Fault::reading(folder, &error))?;
-    let mut paths: Vec<PathBuf> = read.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    Ok(paths)
-}
-
-/// Weight files of a folder, safetensors before GGUF, each sorted by name.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let paths = entries(folder)?;
-    let ends_in = |end: &'static str| {
-        let is = move |path: &&PathBuf| path.extension().is_some_and(|found| found == end);
-        paths.iter().filter(is).cloned()
-    };
-    Ok(ends_in("safetensors").chain(ends_in("gguf")).collect())
 }

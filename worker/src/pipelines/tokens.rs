@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use std::borrow::Cow;
-use tokenizers::{Encoding, Tokenizer, TruncationParams};
+use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
 
 /// A tokenizer's file, read whole, with its name for messages.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub struct TokenizerFile {
     pub file: String,
     /// Contents.
     pub bytes: Cow<'static, [u8]>,
+    /// The padding token that the files beside it name, if they name one.
+    pub pad_token: Option<String>,
 }
 
 /// A tokenizer with the length and padding of its encoder.
@@ -33,6 +35,9 @@ pub struct Ids {
 impl Tokens {
     /// Reads a `tokenizer.json`; its own truncation and padding settings are not used.
     ///
+    /// As in transformers, the padding token is a special token: text that spells it becomes that token,
+    /// whatever stands around it. CLIP-G's is `!`.
+    ///
     /// # Errors
     /// [`Fault::WeightsCorrupt`] when `bytes` are no such file.
     pub fn new(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, Fault> {
@@ -42,6 +47,12 @@ impl Tokens {
         };
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(corrupt)?;
         tokenizer.with_padding(None);
+        let known = tokenizer.get_added_tokens_decoder().contains_key(&pad);
+        if let Some(token) = tokenizer.id_to_token(pad).filter(|_| !known) {
+            let special = AddedToken::from(token, true);
+            tokenizer.add_special_tokens([special]).map_err(corrupt)?;
+        }
+        cut_to(&mut tokenizer, length).map_err(corrupt)?;
         Ok(Tokens {
             tokenizer,
             length,
@@ -49,12 +60,31 @@ impl Tokens {
         })
     }
 
+    /// Reads a tokenizer; `pad` is the padding token's id unless the tokenizer's own files name the token.
+    ///
+    /// # Errors
+    /// As [`Tokens::new`]; [`Fault::Configuration`] for a padding token that the vocabulary lacks.
+    pub fn load(from: &TokenizerFile, length: usize, pad: u32) -> Result<Tokens, Fault> {
+        let tokens = Tokens::new(&from.file, &from.bytes, length, pad)?;
+        let Some(named) = &from.pad_token else {
+            return Ok(tokens);
+        };
+        match tokens.tokenizer.token_to_id(named) {
+            Some(id) if id == pad => Ok(tokens),
+            Some(id) => Tokens::new(&from.file, &from.bytes, length, id),
+            None => {
+                let what = format!("is {named:?}, which is not in the vocabulary");
+                Err(Fault::configuration(&from.file, "pad_token", what))
+            }
+        }
+    }
+
     /// Encodes a prompt to this encoder's length.
     ///
     /// # Errors
     /// As [`Tokens::encode_to`].
     pub fn encode(&self, prompt: &str) -> Result<Ids, Fault> {
-        self.encode_to(prompt, self.length)
+        self.ids(&self.tokenizer, prompt, self.length)
     }
 
     /// Encodes a prompt to `length` ids. A longer one loses words from its end, not its end token.
@@ -62,18 +92,15 @@ impl Tokens {
     /// # Errors
     /// [`Fault::BadRequest`] on `prompt` when the tokenizer refuses the text.
     pub fn encode_to(&self, prompt: &str, length: usize) -> Result<Ids, Fault> {
-        let refused = |error: tokenizers::Error| Fault::BadRequest {
-            field: "prompt",
-            sentence: format!("cannot be tokenized: {error}"),
-        };
+        if length == self.length {
+            return self.encode(prompt);
+        }
         let mut tokenizer = self.tokenizer.clone();
-        let truncation = TruncationParams {
-            max_length: length,
-            ..TruncationParams::default()
-        };
-        tokenizer
-            .with_truncation(Some(truncation))
-            .map_err(refused)?;
+        cut_to(&mut tokenizer, length).map_err(refused)?;
+        self.ids(&tokenizer, prompt, length)
+    }
+
+    fn ids(&self, tokenizer: &Tokenizer, prompt: &str, length: usize) -> Result<Ids, Fault> {
         let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
         let cut = !encoding.get_overflowing().is_empty();
         let mut ids = encoding.get_ids().to_vec();
@@ -95,6 +122,21 @@ impl Tokens {
             }
         }
         words
+    }
+}
+
+fn cut_to(tokenizer: &mut Tokenizer, length: usize) -> tokenizers::Result<()> {
+    let truncation = TruncationParams {
+        max_length: length,
+        ..TruncationParams::default()
+    };
+    tokenizer.with_truncation(Some(truncation)).map(|_| ())
+}
+
+fn refused(error: tokenizers::Error) -> Fault {
+    Fault::BadRequest {
+        field: "prompt",
+        sentence: format!("cannot be tokenized: {error}"),
     }
 }
 

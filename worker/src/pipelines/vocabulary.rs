@@ -2,7 +2,10 @@
 //!
 //! Sources and licences: `worker/assets/tokenizers/README.md`.
 
+mod special;
+
 use crate::fault::Fault;
+use crate::pipelines::configuration::read_text;
 use crate::pipelines::tokens::{TokenizerFile, Tokens};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -29,8 +32,10 @@ const PROBE_LENGTH: usize = 77;
 pub enum Vocabulary {
     /// T5 1.1's: 32,100 pieces.
     T5,
-    /// CLIP's: 49,408 of them.
-    Clip,
+    /// CLIP's, 49,408 pieces, padded with its end token: CLIP-L's.
+    ClipL,
+    /// The same pieces, padded with `!`, which is thereby a special token: CLIP-G's.
+    ClipG,
 }
 
 impl Vocabulary {
@@ -41,51 +46,73 @@ impl Vocabulary {
     pub fn published(self) -> Result<TokenizerFile, Fault> {
         let (name, bytes) = match self {
             Vocabulary::T5 => ("built-in T5 tokenizer", Cow::Borrowed(T5)),
-            Vocabulary::Clip => (
+            Vocabulary::ClipL | Vocabulary::ClipG => (
                 "built-in CLIP tokenizer",
-                Cow::Owned(clip(CLIP_VOCABULARY, CLIP_MERGES)?),
+                Cow::Owned(clip(CLIP_VOCABULARY, CLIP_MERGES, None)?),
             ),
         };
         Ok(TokenizerFile {
             file: name.to_owned(),
             bytes,
+            pad_token: None,
         })
     }
 
     fn pieces(self) -> usize {
         match self {
             Vocabulary::T5 => 32100,
-            Vocabulary::Clip => 49408,
+            Vocabulary::ClipL | Vocabulary::ClipG => 49408,
         }
     }
 
-    /// Names of a folder's own tokenizer: ours, then those of diffusers' components.
+    /// The padding token of the published tokenizer.
+    fn pad_token(self) -> &'static str {
+        match self {
+            Vocabulary::T5 => "<pad>",
+            Vocabulary::ClipL => "<|endoftext|>",
+            Vocabulary::ClipG => "!",
+        }
+    }
+
+    /// Names of a folder's own tokenizer beside those of a diffusers component.
     fn files(self) -> &'static [&'static str] {
         match self {
-            Vocabulary::T5 => &[
-                "t5_tokenizer.json",
-                "tokenizers/t5/tokenizer.json",
-                "tokenizer_3/tokenizer.json",
-                "tokenizer_2/tokenizer.json",
-            ],
-            Vocabulary::Clip => &[
-                "clip_tokenizer.json",
-                "tokenizers/clip/tokenizer.json",
-                "tokenizer/tokenizer.json",
-            ],
+            Vocabulary::T5 => &["t5_tokenizer.json", "tokenizers/t5/tokenizer.json"],
+            Vocabulary::ClipL => &["clip_tokenizer.json", "tokenizers/clip/tokenizer.json"],
+            Vocabulary::ClipG => &[],
         }
     }
 
-    /// The tokenizer for an encoder with `rows` embeddings, the folder's own or the published one.
+    /// The tokenizer for an encoder with `rows` embeddings, the folder's own or the published one;
+    /// `component` is its folder in a diffusers pipeline.
     ///
     /// An encoder with fewer rows than the published tokenizer has pieces can only have its own. One with
     /// all of them keeps its own when that splits text alike, else the published one is used and that is
-    /// said on stderr.
+    /// said on stderr. CLIP-G without a tokenizer of its own has CLIP-L's.
     ///
     /// # Errors
     /// [`Fault::WeightsMissing`] when a small encoder has none; [`Fault::WeightsCorrupt`] for a damaged one.
-    pub fn for_encoder(self, folder: &Path, rows: usize) -> Result<TokenizerFile, Fault> {
-        let own = self.own(folder)?;
+    pub fn for_encoder(
+        self,
+        folder: &Path,
+        component: &str,
+        rows: usize,
+    ) -> Result<TokenizerFile, Fault> {
+        let chosen = self.choose(folder, component, rows)?;
+        let pad_token = match self {
+            Vocabulary::T5 => None,
+            Vocabulary::ClipL | Vocabulary::ClipG => {
+                special::clip_pad(&folder.join(component), self.pad_token())?
+            }
+        };
+        Ok(TokenizerFile {
+            pad_token,
+            ..chosen
+        })
+    }
+
+    fn choose(self, folder: &Path, component: &str, rows: usize) -> Result<TokenizerFile, Fault> {
+        let own = self.own(folder, component)?;
         if rows < self.pieces() {
             return own.ok_or_else(|| self.missing(folder, rows));
         }
@@ -107,33 +134,31 @@ impl Vocabulary {
         Ok(published)
     }
 
-    fn own(self, folder: &Path) -> Result<Option<TokenizerFile>, Fault> {
-        let paths = self.files().iter().map(|name| folder.join(name));
-        if let Some(path) = paths.into_iter().find(|path| path.is_file()) {
-            let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+    fn own(self, folder: &Path, component: &str) -> Result<Option<TokenizerFile>, Fault> {
+        let names = self.files().iter().map(|name| folder.join(name));
+        let mut paths = names.chain([folder.join(component).join("tokenizer.json")]);
+        if let Some(path) = paths.find(|path| path.is_file()) {
+            let bytes = read_text(&path)?;
             return Ok(Some(TokenizerFile {
                 file: path.display().to_string(),
                 bytes: Cow::Owned(bytes),
+                pad_token: None,
             }));
         }
-        let pair = [
-            folder.join("tokenizer/vocab.json"),
-            folder.join("tokenizer/merges.txt"),
-        ];
-        if self == Vocabulary::T5 || !pair.iter().all(|path| path.is_file()) {
+        if self == Vocabulary::T5 {
             return Ok(None);
         }
-        let read = |path: &Path| std::fs::read(path).map_err(|error| Fault::reading(path, &error));
-        let merges = read(&pair[1])?;
-        let text = String::from_utf8_lossy(&merges);
-        Ok(Some(TokenizerFile {
-            file: pair[0].display().to_string(),
-            bytes: Cow::Owned(clip(&read(&pair[0])?, &text)?),
-        }))
+        match (clip_pair(&folder.join(component))?, self) {
+            (None, Vocabulary::ClipG) => Vocabulary::ClipL.own(folder, "tokenizer"),
+            (found, _) => Ok(found),
+        }
     }
 
     fn missing(self, folder: &Path, rows: usize) -> Fault {
-        let file = self.files()[0];
+        let file = match self {
+            Vocabulary::T5 => "t5_tokenizer.json",
+            Vocabulary::ClipL | Vocabulary::ClipG => "clip_tokenizer.json",
+        };
         Fault::WeightsMissing {
             file: folder.join(file).display().to_string(),
             what: format!(
@@ -143,8 +168,24 @@ impl Vocabulary {
     }
 }
 
-/// CLIP's tokenizer from its two files, as transformers' `CLIPTokenizer` builds it.
-fn clip(vocabulary: &[u8], merges: &str) -> Result<Vec<u8>, Fault> {
+/// CLIP's tokenizer from the two files of a component.
+fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, Fault> {
+    let pair = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
+    if !pair.iter().all(|path| path.is_file()) {
+        return Ok(None);
+    }
+    let merges = read_text(&pair[1])?;
+    let text = String::from_utf8_lossy(&merges);
+    Ok(Some(TokenizerFile {
+        file: pair[0].display().to_string(),
+        bytes: Cow::Owned(clip(&read_text(&pair[0])?, &text, Some(folder))?),
+        pad_token: None,
+    }))
+}
+
+/// CLIP's tokenizer from its two files, as transformers' `CLIPTokenizer` builds it; `folder` may hold a
+/// `tokenizer_config.json` with the flags of its special tokens.
+fn clip(vocabulary: &[u8], merges: &str, folder: Option<&Path>) -> Result<Vec<u8>, Fault> {
     let corrupt = |error: serde_json::Error| Fault::WeightsCorrupt {
         file: "vocab.json".to_owned(),
         what: error.to_string(),
@@ -162,7 +203,9 @@ fn clip(vocabulary: &[u8], merges: &str) -> Result<Vec<u8>, Fault> {
         .collect();
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": [added("<|startoftext|>", begin, true), added("<|endoftext|>", end, false)],
+        "added_tokens": [
+            added("<|startoftext|>", begin, special::is_normalized(folder, "<|startoftext|>")?),
+            added("<|endoftext|>", end, special::is_normalized(folder, "<|endoftext|>")?)],
         "normalizer": {"type": "Sequence", "normalizers": [
             {"type": "NFC"},
             {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "},

@@ -1,7 +1,7 @@
 //! One weight file: its bytes, and where in them each tensor lies.
 
 use super::entry::{Entries, Entry, corrupt};
-use super::{Mark, gguf, header, map, release};
+use super::{Mark, foreign, gguf, header, map, release};
 use crate::fault::Fault;
 use memmap2::Mmap;
 use nix::fcntl::OFlag;
@@ -26,8 +26,9 @@ impl WeightFile {
     /// Maps a file: safetensors, or GGUF, told apart by their first bytes.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is a pickle, or
-    /// its header is cut, overlaps, points outside the file or is no header at all;
+    /// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is a pickle, a
+    /// git-lfs pointer or a web page, or its header is cut, overlaps, points outside the file or is no
+    /// header at all;
     /// [`Fault::Configuration`] for a dtype that nobody knows.
     pub fn open(path: &Path) -> Result<WeightFile, Fault> {
         let file = open_regular(path)?;
@@ -58,6 +59,9 @@ impl WeightFile {
         if is_pickle(content) {
             let what = "is a pickle, which can run any program when it is opened; only safetensors and \
                         GGUF are read";
+            return Err(corrupt(&name, what));
+        }
+        if let Some(what) = foreign::stand_in(content) {
             return Err(corrupt(&name, what));
         }
         let entries = if content.starts_with(gguf::MAGIC) {

@@ -4,6 +4,7 @@
 //! is stepped over and never collected: only tensors and the alignment are kept.
 
 use super::entry::{self, Entries, Entry, corrupt};
+use super::foreign::READ;
 use super::kind::Kind;
 use crate::fault::Fault;
 
@@ -185,7 +186,7 @@ fn tensor(cursor: &mut Cursor) -> Result<(String, Entry), Fault> {
     shape.reverse(); // the file has the innermost first
     let number = cursor.word()?;
     let kind = Kind::of_ggml(number).ok_or_else(|| {
-        let what = format!("has the unknown type {number}");
+        let what = format!("has the unknown type {number}; {READ}");
         Fault::configuration(cursor.file, &name, what)
     })?;
     let offset = cursor.length()?;

@@ -5,6 +5,7 @@
 //! tensors is bounded while they are read.
 
 use super::entry::{self, Entries, Entry, corrupt};
+use super::foreign::READ;
 use super::kind::Kind;
 use crate::fault::Fault;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -114,7 +115,7 @@ fn tensor(
     length: usize,
 ) -> Result<Entry, Fault> {
     let kind = Kind::of_safetensors(&described.dtype).ok_or_else(|| {
-        let what = format!("has the unknown dtype {:?}", described.dtype);
+        let what = format!("has the unknown dtype {:?}; {READ}", described.dtype);
         Fault::configuration(file, name, what)
     })?;
     let shape = described.shape;

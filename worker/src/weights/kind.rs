@@ -1,5 +1,6 @@
 //! How the elements of a stored tensor are encoded, and how they are widened.
 
+use super::foreign::READ;
 use crate::fault::Fault;
 use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
 use candle_core::{DType, Device, Tensor};
@@ -148,11 +149,23 @@ impl Kind {
                 Tensor::from_vec(wide.collect::<Vec<f32>>(), shape, device)?
             }
             Kind::Blocks(_) => self.blocks(bytes, shape, device)?.dequantize(device)?,
-            Kind::Other { .. } => {
-                let read = "F32, F16, BF16, F8_E4M3 and the Q4_0 to Q6_K blocks are read";
-                return Ok(Err(format!("is stored as {self}; {read}")));
-            }
+            Kind::Other { .. } => return Ok(Err(self.refusal())),
         }))
+    }
+
+    /// Whether its values can be read.
+    ///
+    /// # Errors
+    /// The sentence that says what can.
+    pub(super) fn check(self) -> Result<(), String> {
+        match self {
+            Kind::Plain(_) | Kind::Float8 | Kind::Blocks(_) => Ok(()),
+            Kind::Other { .. } => Err(self.refusal()),
+        }
+    }
+
+    fn refusal(self) -> String {
+        format!("is stored as {self}, which is not read; {READ}")
     }
 
     /// The blocks as they are; only for [`Kind::Blocks`].

@@ -66,6 +66,15 @@ impl Recipe {
         first.map_or(("", ""), |piece| (piece.file.name(), piece.name.as_str()))
     }
 
+    /// Refuses a tensor whose values cannot be read.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] naming the piece and its encoding.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let mut pieces = self.pieces.iter();
+        pieces.try_for_each(|piece| piece.entry.kind.check().map_err(|what| piece.fault(what)))
+    }
+
     /// The one piece that can be multiplied as it is stored.
     pub(super) fn packed(&self) -> Option<&Piece> {
         let [piece] = self.pieces.as_slice() else {

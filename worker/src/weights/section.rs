@@ -6,8 +6,18 @@ use crate::fault::Fault;
 use candle_core::{DType, Device, Tensor};
 use std::cell::{Cell, RefCell};
 
+/// How far a load goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// To the values.
+    Values,
+    /// To names, shapes and encodings: every tensor becomes a view of one zero.
+    Headers,
+}
+
 /// Counts bytes of loaded tensors and tells the fraction of all.
 pub struct Meter<'a> {
+    depth: Depth,
     total: u64,
     done: Cell<u64>,
     tell: RefCell<&'a mut dyn FnMut(f32)>,
@@ -22,10 +32,17 @@ impl<'a> Meter<'a> {
             .sum::<u64>()
             .max(1);
         Meter {
+            depth: Depth::Values,
             total,
             done: Cell::new(0),
             tell: RefCell::new(tell),
         }
+    }
+
+    /// The same meter over a load of that depth.
+    #[must_use]
+    pub fn to(self, depth: Depth) -> Meter<'a> {
+        Meter { depth, ..self }
     }
 
     fn count(&self, bytes: u64) {
@@ -138,7 +155,10 @@ impl<'a> Section<'a> {
             Source::Listing(inventory) => return self.listed(inventory, name, shape),
         };
         let (name, recipe) = self.recipe(weights, name, shape)?;
-        let tensor = recipe.tensor(self.dtype, self.device)?;
+        let tensor = match meter.depth {
+            Depth::Values => recipe.tensor(self.dtype, self.device)?,
+            Depth::Headers => self.zeros(shape)?,
+        };
         count((weights, meter), name, recipe);
         Ok(tensor)
     }
@@ -151,7 +171,11 @@ impl<'a> Section<'a> {
         let shape = [rows, columns];
         if let Source::Files(weights, meter) = self.source {
             let (full, recipe) = self.recipe(weights, name, &shape)?;
-            if let Some(packed) = recipe.blocks(self.device)? {
+            let blocks = match meter.depth {
+                Depth::Values => recipe.blocks(self.device)?,
+                Depth::Headers => None,
+            };
+            if let Some(packed) = blocks {
                 count((weights, meter), full, recipe);
                 return Ok(Matrix::Packed(packed));
             }
@@ -167,6 +191,7 @@ impl<'a> Section<'a> {
     ) -> Result<(String, &'a Recipe), Fault> {
         let name = self.full(name);
         let recipe = weights.recipe(&name)?;
+        recipe.check()?;
         if recipe.shape == shape {
             return Ok((name, recipe));
         }
@@ -183,6 +208,11 @@ impl<'a> Section<'a> {
         shape: &[usize],
     ) -> Result<Tensor, Fault> {
         inventory.borrow_mut().add(self.full(name), shape, None);
+        self.zeros(shape)
+    }
+
+    /// Zeros of a shape, one value in memory.
+    fn zeros(&self, shape: &[usize]) -> Result<Tensor, Fault> {
         let zero = Tensor::zeros(1, self.dtype, self.device)?;
         Ok(zero.broadcast_as(shape)?)
     }

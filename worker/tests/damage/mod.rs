@@ -1,5 +1,11 @@
 //! A good weight file, damaged in one way at a time.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part"
+)]
+
 mod block;
 
 pub(crate) use block::{gguf, with_type};

@@ -29,14 +29,13 @@ impl FluxTokens {
     /// Reads both vocabularies.
     ///
     /// # Errors
-    /// As [`Tokens::new`].
+    /// As [`Tokens::load`].
     pub fn load(files: &FluxFiles) -> Result<FluxTokens, Fault> {
         let sizes = &files.described.sizes;
-        let (t5, clip) = (&files.t5_tokenizer, &files.clip_tokenizer);
         let places = sizes.clip.max_position_embeddings;
         Ok(FluxTokens {
-            t5: Tokens::new(&t5.file, &t5.bytes, sizes.t5.length, 0)?,
-            clip: Tokens::new(&clip.file, &clip.bytes, places, sizes.clip.pad)?,
+            t5: Tokens::load(&files.t5_tokenizer, sizes.t5.length, 0)?,
+            clip: Tokens::load(&files.clip_tokenizer, places, sizes.clip.pad)?,
         })
     }
 

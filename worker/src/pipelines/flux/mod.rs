@@ -23,7 +23,7 @@ use crate::pipelines::preview::Colours;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
 use crate::sampling::packing::{self, PATCH};
 use crate::sampling::sigmas;
-use crate::weights::{Meter, Section};
+use crate::weights::{Depth, Meter, Section};
 use candle_core::{DType, Device, Tensor};
 use encoders::{FluxEncoders, FluxTokens, PromptIds};
 use ipc_protocol::reading::Reading;
@@ -59,28 +59,7 @@ impl Flux {
         settings: Settings,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Flux, Fault> {
-        let sizes = &files.described.sizes;
-        let meter = Meter::new(&files.weights(), progress);
-        let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-        let place = home(settings.encoders, device);
-        // Encoders first: where they are dropped again, what follows finds their memory free.
-        let encoders = FluxEncoders::load(&files, &meter, settings.dtype, &place)?;
-        let encoders = Bench::new(encoders, settings.encoders);
-        let transformer = part(&files.transformer, settings.dtype);
-        let core = Core {
-            transformer: Transformer::load(&transformer, &sizes.transformer)?,
-            decoder: Decoder::load(
-                &part(&files.autoencoder, DType::F32),
-                &sizes.decoder,
-                sizes.latent,
-            )?,
-            channels: sizes.decoder.z_channels,
-            colours: files.described.colours,
-            dtype: settings.dtype,
-            device: device.clone(),
-        };
-        files.transformer.refuse_unread(&[])?;
-        files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
+        let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
         Ok(Flux {
             tokens: FluxTokens::load(&files)?,
             lexicon: files.described.lexicon.clone(),
@@ -170,6 +149,49 @@ impl Flux {
         let encoded = self.encoders.encode(prompt, &self.core.device, load, run)?;
         Ok((encoded, self.lexicon.reading(&ids.t5)))
     }
+}
+
+/// Everything that has weights.
+fn parts(
+    files: &FluxFiles,
+    depth: Depth,
+    device: &Device,
+    settings: Settings,
+    progress: &mut dyn FnMut(f32),
+) -> Result<(Bench<FluxEncoders>, Core), Fault> {
+    let sizes = &files.described.sizes;
+    let meter = Meter::new(&files.weights(), progress).to(depth);
+    let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
+    let place = home(settings.encoders, device);
+    // Encoders first: where they are dropped again, what follows finds their memory free.
+    let encoders = FluxEncoders::load(files, &meter, settings.dtype, &place)?;
+    let encoders = Bench::new(encoders, settings.encoders);
+    let transformer = part(&files.transformer, settings.dtype);
+    let core = Core {
+        transformer: Transformer::load(&transformer, &sizes.transformer)?,
+        decoder: Decoder::load(
+            &part(&files.autoencoder, DType::F32),
+            &sizes.decoder,
+            sizes.latent,
+        )?,
+        channels: sizes.decoder.z_channels,
+        colours: files.described.colours,
+        dtype: settings.dtype,
+        device: device.clone(),
+    };
+    files.transformer.refuse_unread(&[])?;
+    files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
+    Ok((encoders, core))
+}
+
+/// Refuses files that would be refused while they load, without reading their values.
+///
+/// # Errors
+/// As [`Flux::load`].
+pub fn check_files(files: &FluxFiles) -> Result<(), Fault> {
+    let settings = Settings::default();
+    parts(files, Depth::Headers, &Device::Cpu, settings, &mut |_| {})?;
+    FluxTokens::load(files).map(|_| ())
 }
 
 impl Core {

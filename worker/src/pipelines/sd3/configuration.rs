@@ -2,7 +2,7 @@
 
 use super::sizes::{MmditSizes, Sd3ModelSizes};
 use crate::fault::Fault;
-use crate::pipelines::configuration::parse;
+use crate::pipelines::configuration::{parse, read_text};
 use crate::pipelines::diffusers;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preset::Preset;
@@ -130,7 +130,7 @@ pub fn of_folder(folder: &Path) -> Result<Sd3Described, Fault> {
     for (name, read) in readers {
         let path = folder.join(name);
         if path.is_file() {
-            let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+            let text = read_text(&path)?;
             let file = path.display().to_string();
             return read(&file, &text);
         }

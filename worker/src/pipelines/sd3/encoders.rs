@@ -3,13 +3,14 @@
 //! Source: `StableDiffusion3Pipeline.encode_prompt` in diffusers. CLIP-L is filled up with its end token,
 //! CLIP-G with "!"; both give their states before the last block, without the final norm.
 
-use super::files::Sd3Files;
+use super::files::{Sd3Files, Tokenizers};
 use super::sizes::Sd3ModelSizes;
 use crate::fault::Fault;
 use crate::pipelines::clip::{Clip, ClipStates};
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::ignored;
 use crate::pipelines::layers::{Linear, finite};
+use crate::pipelines::sizes::ClipSizes;
 use crate::pipelines::t5::T5;
 use crate::pipelines::tokens::{Ids, Tokens};
 use crate::weights::{Meter, Section};
@@ -33,20 +34,26 @@ pub struct Sd3Tokens {
 }
 
 impl Sd3Tokens {
-    /// Reads both vocabularies; the CLIPs share one and differ in what fills them up.
+    /// Reads all vocabularies. The published CLIPs share one and differ in the padding token, which is a
+    /// special token of each.
     ///
     /// # Errors
-    /// As [`Tokens::new`].
+    /// As [`Tokens::load`].
     pub fn load(files: &Sd3Files) -> Result<Sd3Tokens, Fault> {
-        let sizes = &files.described.sizes;
-        let (t5, clip) = (&files.t5_tokenizer, &files.clip_tokenizer);
-        let for_clip = |s: &crate::pipelines::sizes::ClipSizes| {
-            Tokens::new(&clip.file, &clip.bytes, s.max_position_embeddings, s.pad)
-        };
+        Sd3Tokens::of(&files.tokenizers, &files.described.sizes)
+    }
+
+    /// As [`Sd3Tokens::load`], from the tokenizers alone.
+    ///
+    /// # Errors
+    /// As [`Tokens::load`].
+    pub fn of(from: &Tokenizers, sizes: &Sd3ModelSizes) -> Result<Sd3Tokens, Fault> {
+        let for_clip =
+            |file, sizes: &ClipSizes| Tokens::load(file, sizes.max_position_embeddings, sizes.pad);
         Ok(Sd3Tokens {
-            t5: Tokens::new(&t5.file, &t5.bytes, sizes.t5.length, 0)?,
-            clip_l: for_clip(&sizes.clip_l)?,
-            clip_g: for_clip(&sizes.clip_g)?,
+            t5: Tokens::load(&from.t5, sizes.t5.length, 0)?,
+            clip_l: for_clip(&from.clip_l, &sizes.clip_l)?,
+            clip_g: for_clip(&from.clip_g, &sizes.clip_g)?,
         })
     }
 

@@ -2,15 +2,15 @@
 
 use super::configuration::{self, Sd3Described};
 use crate::fault::Fault;
+use crate::pipelines::Family;
 use crate::pipelines::folder::{CLIP_EMBEDDING, T5_EMBEDDING, rows};
+use crate::pipelines::schedule;
+use crate::pipelines::shapes;
 use crate::pipelines::shelf::{self, Shelf};
 use crate::pipelines::tokens::TokenizerFile;
 use crate::pipelines::vocabulary::Vocabulary;
 use crate::weights::{Part, Weights};
 use std::path::Path;
-
-/// Where this family's CLIP-L is before FLUX's is thought of.
-const CLIP_L: [&str; 2] = ["text_encoders/clip_l.safetensors", "clip_l.safetensors"];
 
 /// The files of a model, opened.
 pub struct Sd3Files {
@@ -24,34 +24,65 @@ pub struct Sd3Files {
     pub clip_l: Weights,
     /// `text_model.*`, `text_projection`.
     pub clip_g: Weights,
-    /// T5's `tokenizer.json`.
-    pub t5_tokenizer: TokenizerFile,
-    /// CLIP's `tokenizer.json`, for both.
-    pub clip_tokenizer: TokenizerFile,
+    /// The tokenizers of all three encoders.
+    pub tokenizers: Tokenizers,
     /// Sizes.
     pub described: Sd3Described,
 }
 
+/// The `tokenizer.json` of each encoder.
+pub struct Tokenizers {
+    /// T5's.
+    pub t5: TokenizerFile,
+    /// CLIP-L's.
+    pub clip_l: TokenizerFile,
+    /// CLIP-G's: CLIP-L's with another padding token, as published.
+    pub clip_g: TokenizerFile,
+}
+
+impl Tokenizers {
+    /// The tokenizers of a folder for encoders with so many embeddings: T5, CLIP-L, CLIP-G.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::for_encoder`].
+    pub fn open(folder: &Path, rows: [usize; 3]) -> Result<Tokenizers, Fault> {
+        let [t5, clip_l, clip_g] = rows;
+        Ok(Tokenizers {
+            t5: Vocabulary::T5.for_encoder(folder, "tokenizer_3", t5)?,
+            clip_l: Vocabulary::ClipL.for_encoder(folder, "tokenizer", clip_l)?,
+            clip_g: Vocabulary::ClipG.for_encoder(folder, "tokenizer_2", clip_g)?,
+        })
+    }
+}
+
 impl Sd3Files {
-    /// Opens the files of a folder.
+    /// Opens the files of a model. `path` is its folder, or its transformer's file in it.
     ///
     /// # Errors
     /// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`], [`Fault::Configuration`], each naming its file.
-    pub fn open(folder: &Path) -> Result<Sd3Files, Fault> {
-        let shelf = Shelf::new(folder);
-        let described = configuration::of_folder(folder)?;
-        let transformer = shelf.part(Part::Mmdit)?;
+    pub fn open(path: &Path) -> Result<Sd3Files, Fault> {
+        let (shelf, folder) = (Shelf::new(path, Family::Sd35), shelf::folder_of(path));
+        let described = configuration::of_folder(&folder)?;
+        schedule::check(&folder, Family::Sd35)?;
+        let sizes = &described.sizes;
+        let transformer = shelf.part(Part::Mmdit, &shapes::mmdit(&sizes.transformer))?;
         shelf::refuse_strays(&transformer)?;
-        let near = |part, names| shelf.part_near(part, &transformer, names);
-        let (t5, clip_l) = (near(Part::T5, &[])?, near(Part::ClipL, &CLIP_L)?);
+        let near = |part, shapes| shelf.part_near(part, Some(&transformer), &shapes);
+        let t5 = near(Part::T5, shapes::t5(&sizes.t5))?;
+        let clip_l = near(Part::ClipL, shapes::clip(&sizes.clip_l))?;
+        let clip_g = near(Part::ClipG, shapes::clip(&sizes.clip_g))?;
+        let rows = [
+            rows(&t5, T5_EMBEDDING),
+            rows(&clip_l, CLIP_EMBEDDING),
+            rows(&clip_g, CLIP_EMBEDDING),
+        ];
         Ok(Sd3Files {
-            autoencoder: near(Part::Autoencoder, &[])?,
-            clip_g: near(Part::ClipG, &[])?,
-            t5_tokenizer: Vocabulary::T5.for_encoder(folder, rows(&t5, T5_EMBEDDING))?,
-            clip_tokenizer: Vocabulary::Clip.for_encoder(folder, rows(&clip_l, CLIP_EMBEDDING))?,
+            autoencoder: near(Part::Autoencoder, shapes::decoder(&sizes.decoder))?,
+            tokenizers: Tokenizers::open(&folder, rows)?,
             transformer,
             t5,
             clip_l,
+            clip_g,
             described,
         })
     }

@@ -20,7 +20,7 @@ use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preview::Colours;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
 use crate::sampling::sigmas;
-use crate::weights::{Meter, Section};
+use crate::weights::{Depth, Meter, Section};
 use candle_core::{DType, Device, Tensor};
 use encoders::{Sd3Encoders, Sd3Tokens};
 use files::Sd3Files;
@@ -66,29 +66,7 @@ impl Sd3 {
         settings: Settings,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Sd3, Fault> {
-        let sizes = &files.described.sizes;
-        let meter = Meter::new(&files.weights(), progress);
-        let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-        let place = home(settings.encoders, device);
-        // Encoders first: where they are dropped again, what follows finds their memory free.
-        let encoders = Sd3Encoders::load(&files, &meter, settings.dtype, &place)?;
-        let encoders = Bench::new(encoders, settings.encoders);
-        let pooled = sizes.clip_l.hidden_size + sizes.clip_g.hidden_size;
-        let transformer = part(&files.transformer, settings.dtype);
-        let core = Core {
-            transformer: Mmdit::load(&transformer, &sizes.transformer, pooled)?,
-            decoder: Decoder::load(
-                &part(&files.autoencoder, DType::F32),
-                &sizes.decoder,
-                sizes.latent,
-            )?,
-            channels: sizes.decoder.z_channels,
-            colours: files.described.colours,
-            dtype: settings.dtype,
-            device: device.clone(),
-        };
-        files.transformer.refuse_unread(&[])?;
-        files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
+        let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
         Ok(Sd3 {
             tokens: Sd3Tokens::load(&files)?,
             lexicon: files.described.lexicon.clone(),
@@ -195,6 +173,50 @@ impl Sd3 {
     pub(crate) fn encoders_mut(&mut self) -> Option<&mut Sd3Encoders> {
         self.encoders.held_mut()
     }
+}
+
+/// Everything that has weights.
+fn parts(
+    files: &Sd3Files,
+    depth: Depth,
+    device: &Device,
+    settings: Settings,
+    progress: &mut dyn FnMut(f32),
+) -> Result<(Bench<Sd3Encoders>, Core), Fault> {
+    let sizes = &files.described.sizes;
+    let meter = Meter::new(&files.weights(), progress).to(depth);
+    let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
+    let place = home(settings.encoders, device);
+    // Encoders first: where they are dropped again, what follows finds their memory free.
+    let encoders = Sd3Encoders::load(files, &meter, settings.dtype, &place)?;
+    let encoders = Bench::new(encoders, settings.encoders);
+    let pooled = sizes.clip_l.hidden_size + sizes.clip_g.hidden_size;
+    let transformer = part(&files.transformer, settings.dtype);
+    let core = Core {
+        transformer: Mmdit::load(&transformer, &sizes.transformer, pooled)?,
+        decoder: Decoder::load(
+            &part(&files.autoencoder, DType::F32),
+            &sizes.decoder,
+            sizes.latent,
+        )?,
+        channels: sizes.decoder.z_channels,
+        colours: files.described.colours,
+        dtype: settings.dtype,
+        device: device.clone(),
+    };
+    files.transformer.refuse_unread(&[])?;
+    files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
+    Ok((encoders, core))
+}
+
+/// Refuses files that would be refused while they load, without reading their values.
+///
+/// # Errors
+/// As [`Sd3::load`].
+pub fn check_files(files: &Sd3Files) -> Result<(), Fault> {
+    let settings = Settings::default();
+    parts(files, Depth::Headers, &Device::Cpu, settings, &mut |_| {})?;
+    Sd3Tokens::load(files).map(|_| ())
 }
 
 /// `without + guidance * (with - without)` of (2, c, h, w); of (1, c, h, w) itself.

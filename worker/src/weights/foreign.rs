@@ -1,0 +1,174 @@
+//! Files that are whole and cannot be used: other models, other encodings, stand-ins for the real file.
+//!
+//! Each is told by its first bytes or its tensors' names, so that a person reads what the file is and not
+//! which byte or tensor came unexpected.
+
+use super::file::WeightFile;
+use super::naming::Part;
+use crate::fault::Fault;
+
+/// What is read, for the end of every refusal.
+pub(super) const READ: &str =
+    "F32, F16, BF16, F8_E4M3 (alone or scaled) and the GGUF blocks Q4_0 to Q6_K are read";
+
+/// Marks in tensor names of what other programs store, and what each means.
+const ENCODINGS: [(&str, &str); 5] = [
+    (
+        ".quant_state.bitsandbytes__",
+        "4-bit weights of bitsandbytes (nf4 or fp4)",
+    ),
+    (
+        ".weight.absmax",
+        "4-bit weights of bitsandbytes (nf4 or fp4)",
+    ),
+    (
+        ".weight_scale_2",
+        "4-bit weights with scales of scales (nvfp4)",
+    ),
+    (".SCB", "8-bit weights of bitsandbytes (int8)"),
+    (".qweight", "packed integers (GPTQ, AWQ or SVDQuant)"),
+];
+
+/// Marks of an adapter's tensors.
+const LORA: [&str; 6] = [
+    "lora_A",
+    "lora_B",
+    "lora_up",
+    "lora_down",
+    "lora_a",
+    "lora_b",
+];
+
+/// Says what a file is that stands where weights should be: text that a download left there.
+pub fn stand_in(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Some(
+            "is a git-lfs pointer and not the file itself: run `git lfs pull` in its repository, or \
+             download it again",
+        );
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = bytes.trim_ascii_start();
+    let begins = |start: &[u8]| {
+        let first = text.get(..start.len());
+        first.is_some_and(|first| first.eq_ignore_ascii_case(start))
+    };
+    let page = [&b"<!doctype"[..], b"<html", b"<head", b"<?xml", b"<error"];
+    if page.into_iter().any(begins) {
+        return Some(
+            "is a web page and not the file itself: its download was answered with a page, as for a \
+             repository that asks for a login or a licence; download it again",
+        );
+    }
+    let answer = [
+        &b"{\"error\""[..],
+        b"Invalid username or password",
+        b"Access to model",
+        b"Entry not found",
+    ];
+    answer.into_iter().any(begins).then_some(
+        "is a server's error message and not the file itself: its download was refused; download it again",
+    )
+}
+
+/// Whether a file holds an adapter and no model.
+pub fn is_lora(file: &WeightFile) -> bool {
+    let adapter = |name: &str| LORA.iter().any(|mark| name.contains(mark));
+    file.names().any(adapter)
+}
+
+/// Refuses a part that a file holds in a form that is not read, or that is another model's.
+///
+/// # Errors
+/// [`Fault::Configuration`] naming the tensor that tells.
+pub(super) fn refuse(part: Part, file: &WeightFile, prefix: &str) -> Result<(), Fault> {
+    let below = || file.names().filter(|name| name.starts_with(prefix));
+    let refuse = |tensor: &str, what: String| Err(Fault::configuration(file.name(), tensor, what));
+    if let Some(tensor) = below().find(|name| LORA.iter().any(|mark| name.contains(mark))) {
+        let what =
+            "is a LoRA's, which is not read: merge it into the model's file with another program";
+        return refuse(tensor, what.to_owned());
+    }
+    for (mark, meaning) in ENCODINGS {
+        if let Some(tensor) = below().find(|name| name.contains(mark)) {
+            return refuse(
+                tensor,
+                format!("belongs to {meaning}, which are not read; {READ}"),
+            );
+        }
+    }
+    if let Some((tensor, what)) = other_model(part, file, prefix) {
+        return refuse(&tensor, what.to_owned());
+    }
+    Ok(())
+}
+
+/// The tensor by which a transformer is another one of its family, and which.
+fn other_model(part: Part, file: &WeightFile, prefix: &str) -> Option<(String, &'static str)> {
+    let stored = |name: &str| {
+        let full = format!("{prefix}{name}");
+        file.has(&full).then_some(full)
+    };
+    match part {
+        Part::Flux => {
+            let dev = [
+                "guidance_in.in_layer.weight",
+                "time_text_embed.guidance_embedder.linear_1.weight",
+            ];
+            let tensor = dev.into_iter().find_map(stored)?;
+            Some((
+                tensor,
+                "is FLUX.1 dev's (or Kontext's, or Fill's), which is not drawn; FLUX.1 schnell is",
+            ))
+        }
+        Part::Mmdit => {
+            const DRAWN: &str = "is Stable Diffusion 3.5 Medium's, which is not drawn; 3.5 Large and Large Turbo are";
+            let medium = [
+                "joint_blocks.0.x_block.attn2.qkv.weight",
+                "transformer_blocks.0.attn2.to_q.weight",
+            ];
+            if let Some(tensor) = medium.into_iter().find_map(stored) {
+                return Some((tensor, DRAWN));
+            }
+            let normed = [
+                "joint_blocks.0.x_block.attn.ln_q.weight",
+                "transformer_blocks.0.attn.norm_q.weight",
+            ];
+            if normed.into_iter().any(|name| stored(name).is_some()) {
+                return None;
+            }
+            let what = "comes without norms of its queries, so this is Stable Diffusion 3 Medium, which is \
+                        not drawn; 3.5 Large and Large Turbo are";
+            let first = [
+                "joint_blocks.0.x_block.attn.qkv.weight",
+                "transformer_blocks.0.attn.to_q.weight",
+            ];
+            Some((first.into_iter().find_map(stored)?, what))
+        }
+        Part::Autoencoder | Part::T5 | Part::ClipL | Part::ClipG => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_pages_and_answers_are_told_and_weights_are_not() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+        let told = stand_in(pointer).expect("a pointer");
+        assert!(told.contains("git-lfs pointer"), "{told}");
+        let pages = [
+            "<!DOCTYPE html>",
+            "\u{feff}<HTML><head>",
+            "\n  <?xml version=\"1.0\"?>",
+        ];
+        for page in pages {
+            let told = stand_in(page.as_bytes()).expect("a page");
+            assert!(told.contains("web page"), "{page}: {told}");
+        }
+        assert!(stand_in(b"{\"error\":\"gated\"}").is_some());
+        assert!(stand_in(b"\x10\0\0\0\0\0\0\0{\"a\":1}").is_none());
+        assert!(stand_in(b"GGUF\x03\0\0\0").is_none());
+    }
+}

@@ -1,0 +1,258 @@
+//! Folders in which several files could be a part: the right one is found, or both are named.
+
+mod altered;
+mod laid_out;
+
+use altered::Altered;
+use ipc_protocol::ids::Device;
+use laid_out::{TOKENIZERS, join, layout, tiny, with};
+use std::path::Path;
+use worker::fault::Fault;
+use worker::pipelines::{Family, JobParameters, ModelSource, load};
+
+const FLUX: &str = "flux1-schnell.safetensors";
+const SD3: &str = "sd3.5_large_turbo.safetensors";
+
+fn drawn(path: &Path, family: Option<Family>) -> Result<Vec<u8>, Fault> {
+    let source = ModelSource::Folder {
+        path: path.to_owned(),
+        family,
+    };
+    let mut model = load(&source, Device::Host, &mut |_| {})?;
+    let job = JobParameters {
+        prompt: "a red circle".to_owned(),
+        negative: None,
+        width: 64,
+        height: 64,
+        steps: 1,
+        guidance: 0.0,
+        seed: 7,
+    };
+    let mut run = model.start(&job, None)?;
+    run.step(&|| false)?;
+    Ok(run.decode()?.bytes)
+}
+
+#[track_caller]
+fn assert_refused(path: &Path, family: Option<Family>, code: i32, words: &[&str]) {
+    let fault = drawn(path, family).expect_err("an ambiguous or incomplete folder");
+    let said = fault.to_string();
+    assert_eq!(fault.exit_code(), Some(code), "{said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+/// The tiny Stable Diffusion 3.5 with its transformer and its autoencoder in files of these names.
+fn apart(transformer: &str, autoencoder: &str) -> Altered {
+    let copy = Altered::copy_of(&tiny("tiny-sd3"));
+    std::fs::remove_file(copy.file(SD3)).expect("a writable copy");
+    let from = tiny("tiny-sd3").join(SD3);
+    let parts = [
+        ("model.diffusion_model.", transformer),
+        ("first_stage_model.", autoencoder),
+    ];
+    for (prefix, name) in parts.into_iter().filter(|(_, name)| !name.is_empty()) {
+        let to = copy.file(name);
+        std::fs::create_dir_all(to.parent().expect("a file in a folder")).expect("a writable copy");
+        join(&[(from.clone(), prefix, "")], &to);
+    }
+    copy
+}
+
+fn put(folder: &Altered, from: &Path, name: &str) {
+    let to = folder.file(name);
+    std::fs::create_dir_all(to.parent().expect("a file in a folder")).expect("a writable copy");
+    std::fs::copy(from, to).expect("a writable copy");
+}
+
+/// A copy of a file in which one tensor has other bytes.
+fn put_altered(folder: &Altered, from: &Path, name: &str, tensor: &str) {
+    put(folder, from, name);
+    folder.tensor(name, tensor, |bytes| {
+        bytes.iter_mut().for_each(|byte| *byte ^= 1)
+    });
+}
+
+#[test]
+fn a_familys_own_autoencoder_comes_before_the_other_familys() {
+    let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
+    let flux = tiny("tiny-flux").join("ae.safetensors");
+    for (own, other) in [
+        ("sd3_vae.safetensors", "ae.safetensors"),
+        ("vae/sd3_vae.safetensors", "vae/ae.safetensors"),
+        ("vae/my-sd3.safetensors", "ae.safetensors"),
+        ("vae/plain.safetensors", "vae/flux_vae.safetensors"),
+    ] {
+        let folder = apart("sd3.5_large_turbo-F16.safetensors", own);
+        put(&folder, &flux, other);
+        let picture = drawn(folder.path(), None).expect("a good folder");
+        assert!(picture == right, "{own} beside {other}");
+    }
+    let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
+    let folder = Altered::copy_of(&tiny("tiny-flux"));
+    let sd3 = tiny("tiny-sd3").join(SD3);
+    join(
+        &[(sd3, "first_stage_model.", "")],
+        &folder.file("a-sd3-vae.safetensors"),
+    );
+    let renamed = folder.file("my.safetensors");
+    std::fs::rename(folder.file("ae.safetensors"), renamed).expect("a writable copy");
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+}
+
+#[test]
+fn the_other_familys_autoencoder_alone_is_refused_by_name() {
+    let flux = tiny("tiny-flux");
+    let folder = apart("sd3.5_large_turbo-F16.safetensors", "");
+    put(&folder, &flux.join("ae.safetensors"), "ae.safetensors");
+    // Interfaces call any family's autoencoder so while no other transformer is there.
+    drawn(folder.path(), None).expect("the only autoencoder");
+    put(&folder, &flux.join(FLUX), FLUX);
+    let words = ["autoencoder", "ae.safetensors", "sd3_vae.safetensors"];
+    assert_refused(folder.path(), Some(Family::Sd35), 66, &words);
+    let folder = apart("sd3.5_large_turbo-F16.safetensors", "");
+    put(
+        &folder,
+        &flux.join("ae.safetensors"),
+        "flux_vae.safetensors",
+    );
+    assert_refused(folder.path(), None, 66, &["flux_vae.safetensors"]);
+}
+
+#[test]
+fn two_autoencoders_that_fit_equally_well_are_both_named() {
+    let folder = apart("sd3.5_large_turbo-F16.safetensors", "vae/one.safetensors");
+    let flux = tiny("tiny-flux").join("ae.safetensors");
+    put(&folder, &flux, "vae/two.safetensors");
+    let words = [
+        "autoencoder",
+        "vae/one.safetensors",
+        "vae/two.safetensors",
+        "sd3.5_vae.safetensors",
+    ];
+    assert_refused(folder.path(), None, 78, &words);
+}
+
+#[test]
+fn two_transformers_that_fit_equally_well_are_both_named_and_a_path_chooses() {
+    let folder = Altered::copy_of(&tiny("tiny-flux"));
+    let right = drawn(folder.path(), None).expect("a good folder");
+    std::fs::remove_file(folder.file(FLUX)).expect("a writable copy");
+    let original = tiny("tiny-flux").join(FLUX);
+    put(&folder, &original, "unet/flux1-schnell-Q8_0.safetensors");
+    put(&folder, &original, "flux1-schnell-copy.safetensors");
+    assert!(drawn(folder.path(), None).expect("two copies are one") == right);
+    std::fs::remove_file(folder.file("flux1-schnell-copy.safetensors")).expect("a writable copy");
+    let other = "flux1-schnell-Q4_0.safetensors";
+    put_altered(&folder, &original, other, "img_in.weight");
+    let both = [other, "unet/flux1-schnell-Q8_0.safetensors", "set path"];
+    assert_refused(folder.path(), None, 78, &both);
+    let chosen = folder.file("unet/flux1-schnell-Q8_0.safetensors");
+    assert!(drawn(&chosen, None).expect("the named file") == right);
+    let picture = drawn(&folder.file(other), Some(Family::Flux)).expect("the named file");
+    assert!(picture != right, "the other file's weights");
+}
+
+#[test]
+fn large_turbo_comes_before_large() {
+    let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
+    let folder = Altered::copy_of(&tiny("tiny-sd3"));
+    let original = tiny("tiny-sd3").join(SD3);
+    std::fs::remove_file(folder.file(SD3)).expect("a writable copy");
+    put(&folder, &original, "sd3.5_large_turbo-F16.safetensors");
+    let tensor = "model.diffusion_model.x_embedder.proj.weight";
+    put_altered(&folder, &original, "sd3.5_large-F16.safetensors", tensor);
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+}
+
+#[test]
+fn a_file_of_another_model_beside_the_right_one_is_passed_over() {
+    let folder = Altered::copy_of(&tiny("tiny-flux"));
+    let right = drawn(folder.path(), None).expect("a good folder");
+    let original = tiny("tiny-flux");
+    for name in [FLUX, "ae.safetensors"] {
+        std::fs::remove_file(folder.file(name)).expect("a writable copy");
+    }
+    put(&folder, &original.join(FLUX), "zz.safetensors");
+    put(
+        &folder,
+        &original.join("ae.safetensors"),
+        "zz-vae.safetensors",
+    );
+    // FLUX.1 dev, and an autoencoder of four channels.
+    let beside = [
+        (original.join(FLUX), "", ""),
+        (original.join(FLUX), "time_in.", "guidance_in."),
+    ];
+    join(&beside, &folder.file("flux1-dev.safetensors"));
+    let narrow = [0u8; 64 * 4 * 9 * 4];
+    let dtype = safetensors::Dtype::F32;
+    let view = safetensors::tensor::TensorView::new(dtype, vec![64, 4, 3, 3], &narrow);
+    let tensors = [("decoder.conv_in.weight", view.expect("as many bytes"))];
+    let bytes = safetensors::serialize(tensors, None).expect("a tensor");
+    std::fs::write(folder.file("a-sdxl.safetensors"), bytes).expect("a writable copy");
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+}
+
+#[test]
+fn transformers_of_both_families_need_the_family() {
+    let folder = apart("b.safetensors", "sd3_vae.safetensors");
+    put(&folder, &tiny("tiny-flux").join(FLUX), "a.safetensors");
+    let words = ["a.safetensors", "b.safetensors", "family"];
+    assert_refused(folder.path(), None, 78, &words);
+    let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
+    let picture = drawn(folder.path(), Some(Family::Sd35)).expect("the named family");
+    assert!(picture == right);
+}
+
+#[test]
+fn folders_and_ends_of_names_that_other_programs_use_are_found() {
+    let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
+    let folder = Altered::copy_of(&tiny("tiny-flux"));
+    let moves = [
+        ("clip_l_flux.safetensors", "clip/clip_l.safetensors"),
+        ("t5xxl.safetensors", "clip/t5xxl_fp8_e4m3fn.safetensors"),
+        ("ae.safetensors", "vae/ae.sft"),
+        (FLUX, "checkpoints/flux1-schnell.sft"),
+    ];
+    for (from, to) in moves {
+        put(&folder, &tiny("tiny-flux").join(from), to);
+        std::fs::remove_file(folder.file(from)).expect("a writable copy");
+    }
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+}
+
+/// The diffusers folder whose T5 is there in half precision alone.
+fn half() -> Altered {
+    let folder = with(&layout("diffusers-flux"), &tiny("tiny-flux"), &TOKENIZERS);
+    let t5 = folder.file("text_encoder_2");
+    for number in 1..=3 {
+        let name = |stem: &str| format!("{stem}-{number:05}-of-00003.safetensors");
+        std::fs::rename(t5.join(name("model")), t5.join(name("model.fp16"))).expect("a copy");
+    }
+    let index = t5.join("model.safetensors.index.json");
+    let text = std::fs::read_to_string(&index).expect("an index");
+    let text = text.replace("\"model-", "\"model.fp16-");
+    std::fs::write(t5.join("model.safetensors.index.fp16.json"), text).expect("a copy");
+    std::fs::remove_file(index).expect("a writable copy");
+    folder
+}
+
+#[test]
+fn shards_of_a_variant_are_found_by_their_index_and_without_one() {
+    let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
+    let folder = half();
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    let index = "text_encoder_2/model.safetensors.index.fp16.json";
+    // The full index without its shards, as a filtered download leaves it.
+    let text = std::fs::read_to_string(folder.file(index)).expect("an index");
+    let full = folder.file("text_encoder_2/model.safetensors.index.json");
+    std::fs::write(&full, text.replace("model.fp16-", "model-")).expect("a writable copy");
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    std::fs::remove_file(full).expect("a writable copy");
+    std::fs::remove_file(folder.file(index)).expect("a writable copy");
+    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    let shard = "text_encoder_2/model.fp16-00002-of-00003.safetensors";
+    std::fs::remove_file(folder.file(shard)).expect("a writable copy");
+    let words = ["model.fp16-00001-of-00003", "number 2"];
+    assert_refused(folder.path(), None, 66, &words);
+}
