@@ -239,7 +239,9 @@ impl Pool {
         }
         let model = self.model(id);
         let broken = |failure: &Failure| match failure.kind {
-            FailureKind::LoadRefused => self.live(model).next().is_none(),
+            FailureKind::LoadRefused | FailureKind::ModelUnusable => {
+                self.live(model).next().is_none()
+            }
             _ => true,
         };
         if let Some(failure) = self.refusal(id, now).filter(broken) {

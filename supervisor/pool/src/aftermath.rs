@@ -235,6 +235,14 @@ impl Pool {
                 FailureKind::Stopped,
                 format!("{key} is stopped"),
             )),
+            Standing::Tried(Verdict::Cool(cooling)) if cooling.to_mend => Some(Failure::new(
+                FailureKind::ModelUnusable,
+                format!(
+                    "{key} cannot be loaded: {}; mend that and start {key}, or ask again after {} s",
+                    cooling.message,
+                    left_ms(cooling.until).div_ceil(1000)
+                ),
+            )),
             Standing::Tried(Verdict::Cool(cooling)) => Some(
                 Failure::new(
                     FailureKind::LoadRefused,

@@ -91,7 +91,7 @@ impl Pool {
             StartFault::Own => self.note_no_start(turn, model, message),
             StartFault::Program => {
                 self.model_mut(model).record.note_death(turn.now, true);
-                self.note_load_failure(turn, model, message);
+                self.note_load_failure(turn, model, message, true);
             }
         }
     }
@@ -209,14 +209,14 @@ impl Pool {
                 if end.loading && model.record.note_lost_load() {
                     let message =
                         format!("its workers ended before they were ready, the last {words}");
-                    self.cool(turn, id, message);
+                    self.cool(turn, id, message, false);
                 }
             }
             Cause::Silent | Cause::Fault if end.loading && end.why.is_some() => {
                 match model.record.note_hung_load() {
                     true => {
                         let message = end.said.unwrap_or(format!("its worker {words}"));
-                        self.note_load_failure(turn, id, message);
+                        self.note_load_failure(turn, id, message, false);
                     }
                     false => self.note_failure(turn, id),
                 }
@@ -226,21 +226,24 @@ impl Pool {
             Cause::OutOfMemoryLoading if model.raised_percent == 0 => model.raised_percent = 25,
             Cause::OutOfMemoryLoading | Cause::CannotLoad => {
                 let message = end.said.unwrap_or(format!("its worker {words}"));
-                self.note_load_failure(turn, id, message);
+                let to_mend = end.cause == Cause::CannotLoad;
+                self.note_load_failure(turn, id, message, to_mend);
             }
         }
         backoff
     }
 
-    fn note_load_failure(&mut self, turn: &mut Turn, id: ModelId, message: String) {
-        self.cool(turn, id, message);
+    fn note_load_failure(&mut self, turn: &mut Turn, id: ModelId, message: String, to_mend: bool) {
+        self.cool(turn, id, message, to_mend);
         self.note_failure(turn, id);
     }
 
     /// Tries no load of a model for a while.
-    fn cool(&mut self, turn: &mut Turn, id: ModelId, message: String) {
+    fn cool(&mut self, turn: &mut Turn, id: ModelId, message: String, to_mend: bool) {
         let model = self.model_mut(id);
-        let for_long = model.record.note_load_failure(turn.now, message.clone());
+        let for_long = model
+            .record
+            .note_load_failure(turn.now, message.clone(), to_mend);
         let model = model.spec.key.clone();
         turn.tell(Notice::LoadCooling {
             model,

@@ -47,6 +47,8 @@ const NO_START_COOLING: Duration = Duration::from_secs(10);
 pub(crate) struct Cooling {
     pub(crate) until: Moment,
     pub(crate) message: String,
+    /// Trying again helps only once somebody has mended something.
+    pub(crate) to_mend: bool,
 }
 
 /// Whether the model's work is trusted.
@@ -166,7 +168,11 @@ impl Record {
         }
         let until = now + NO_START_COOLING;
         let message = format!("no process could be started for it: {message}");
-        self.cooling = Some(Cooling { until, message });
+        self.cooling = Some(Cooling {
+            until,
+            message,
+            to_mend: false,
+        });
         Some(NO_START_COOLING)
     }
 
@@ -176,11 +182,20 @@ impl Record {
     }
 
     /// A load failed in a way that trying at once cannot mend: 10 s, doubling to 5 minutes.
-    pub(crate) fn note_load_failure(&mut self, now: Moment, message: String) -> Duration {
+    pub(crate) fn note_load_failure(
+        &mut self,
+        now: Moment,
+        message: String,
+        to_mend: bool,
+    ) -> Duration {
         let for_long = Duration::from_secs((10 << self.load_failures_in_a_row.min(5)).min(300));
         self.load_failures_in_a_row += 1;
         let until = now + for_long;
-        self.cooling = Some(Cooling { until, message });
+        self.cooling = Some(Cooling {
+            until,
+            message,
+            to_mend,
+        });
         for_long
     }
 
@@ -312,12 +327,18 @@ mod tests {
     fn a_load_that_cannot_work_is_tried_ever_later_up_to_five_minutes() {
         let mut record = Record::default();
         let waits: Vec<u64> = (0..7)
-            .map(|_| record.note_load_failure(Moment(0), "torn".into()).as_secs())
+            .map(|_| {
+                record
+                    .note_load_failure(Moment(0), "torn".into(), true)
+                    .as_secs()
+            })
             .collect();
         assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
         record.note_ready();
         assert_eq!(
-            record.note_load_failure(Moment(0), "torn".into()).as_secs(),
+            record
+                .note_load_failure(Moment(0), "torn".into(), true)
+                .as_secs(),
             10
         );
     }

@@ -125,11 +125,14 @@ fn a_load_that_cannot_work_is_answered_at_once_and_cools_down() {
     desk.tell(Event::LoadFailed { worker, message });
     let after = exit(&mut desk, worker, 78);
     let (_, failure) = failures(&after).remove(0);
-    assert_eq!(failure.kind, FailureKind::LoadRefused);
+    assert_eq!(failure.kind, FailureKind::ModelUnusable);
     assert!(failure.message.contains("double_blocks"), "{failure}");
     let refused = refusals(&desk.ask_model("a")).remove(0);
-    assert_eq!(refused.kind, FailureKind::LoadRefused);
-    assert_eq!(refused.retry_after_ms, Some(10_000));
+    assert_eq!(refused.kind, FailureKind::ModelUnusable);
+    assert_eq!(
+        (refused.retry_after_ms, refused.kind.exit_code()),
+        (None, 1)
+    );
     desk.pass(Duration::from_secs(11));
     assert_eq!(starts(&desk.ask_model("a")).len(), 1);
 }

@@ -204,7 +204,11 @@ fn check_model(
     let says = |wanted: WorkerState, part: &str| *state == wanted && why.contains(part);
     let left = |until: Moment| format!("next try in {} s", now_left(until, now));
     let right = match trouble.standing(scene, key, now) {
-        Standing::Missing => says(WorkerState::Stopped, "Not started"),
+        Standing::Missing => match &model.spec.files {
+            Files::Broken(reason) => says(WorkerState::Fatal, reason),
+            Files::Unread => says(WorkerState::Stopped, "Looking at its files"),
+            Files::Missing(_) | Files::Here { .. } => says(WorkerState::Stopped, "Not started"),
+        },
         Standing::Stopped => says(WorkerState::Stopped, "Stopped by operator"),
         Standing::Broken(until, failures) => {
             says(WorkerState::Fatal, &left(until)) && why.contains(&format!("{failures} times"))

@@ -64,6 +64,7 @@ impl Oracle {
             FailureKind::ModelUnusable => {
                 let broken = |spec: &ModelSpec| matches!(spec.files, Files::Broken(_));
                 self.specs.get(model).is_some_and(broken)
+                    || within(troubles.last_load_failure, COOLING_MAX)
             }
             FailureKind::ModelUnread => {
                 let unread = |spec: &ModelSpec| spec.files == Files::Unread;

@@ -3,7 +3,7 @@
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::DeviceWish;
 use ipc_protocol::request::ImageRequest;
-use pool::{GuidanceRule, ModelSpec, Moment, Parameters, Ticket};
+use pool::{Files, GuidanceRule, ModelSpec, Moment, Parameters, Ticket};
 
 use super::quarantine::Fingerprint;
 use super::{Asked, Oracle};
@@ -90,7 +90,14 @@ impl Oracle {
         };
         let spec = self.asked_for(&request);
         let resolved = spec.and_then(|spec| self.resolve(spec, &request, entropy));
+        // Of files that nobody could read nothing is known that a request could be held against.
+        let unread = |spec: &&ModelSpec| matches!(spec.files, Files::Broken(_) | Files::Unread);
+        let key = spec.filter(unread).map(|spec| spec.key.to_string());
         let may = match (spec, resolved, kind) {
+            _ if key.is_some() => {
+                let key = key.unwrap_or_default();
+                kind == FailureKind::Draining && self.draining || self.has_trouble(now, &key, kind)
+            }
             (None, _, kind) => kind == FailureKind::UnknownModel,
             (Some(_), None, kind) => kind == FailureKind::BadValue,
             (Some(_), Some((model, parameters)), kind) => match kind {
