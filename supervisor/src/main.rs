@@ -112,6 +112,9 @@ fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::e
             "The settings can be used: {} models.",
             setup.catalogue.len()
         );
+        for line in setup.library.unusable(&setup.beginning.registry) {
+            println!("{line}");
+        }
         return Ok(());
     }
     if let Some(path) = &arguments.record {

@@ -94,7 +94,7 @@ fn a_folder_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn settings_are_checked_without_a_look_at_any_folder() {
+fn a_folder_that_is_not_there_is_told_and_the_settings_can_be_used() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, "[models.mine]\npath = \"/not/mounted\"\n").expect("our own folder");
@@ -102,4 +102,9 @@ fn settings_are_checked_without_a_look_at_any_folder() {
     let program = env!("CARGO_BIN_EXE_supervisor");
     let output = run(program, &["--config", &file, "--check-config"]);
     assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("mine cannot be loaded: path = /not/mounted"),
+        "{said}"
+    );
 }

@@ -72,20 +72,37 @@ enum What {
     Digested(Result<Found, Failure>),
 }
 
+impl Fetch {
+    /// Has a fetch end that no request waits for; says whether this one, or its look, goes on.
+    fn goes_on(&self) -> bool {
+        let wanted = self.errand == Errand::Look || !self.waiting.is_empty();
+        self.given_up.store(!wanted, Ordering::Release);
+        wanted || self.far.is_none()
+    }
+}
+
 impl Fetches {
     /// A request no longer waits, and says whether it did. A fetch that nobody waits for ends; what came
-    /// is kept.
+    /// is kept. A look goes on: it ends by itself, and jobs may wait for what it finds.
     pub(super) fn forget(&mut self, ticket: Ticket) -> bool {
         let mut waited = false;
         self.under_way.retain(|_, fetch| {
             let before = fetch.waiting.len();
             fetch.waiting.retain(|waiting| *waiting != ticket);
             waited |= fetch.waiting.len() < before;
-            let wanted = fetch.errand == Errand::Look || !fetch.waiting.is_empty();
-            fetch.given_up.store(!wanted, Ordering::Release);
-            wanted
+            fetch.goes_on()
         });
         waited
+    }
+
+    /// The requests that wait, none of which does from now on.
+    fn dismiss(&mut self) -> Vec<Ticket> {
+        let mut dismissed = Vec::new();
+        self.under_way.retain(|_, fetch| {
+            dismissed.append(&mut fetch.waiting);
+            fetch.goes_on()
+        });
+        dismissed
     }
 
     /// Whether a model's files are being looked at or fetched.
@@ -117,6 +134,7 @@ impl Driver {
             return Some(());
         }
         fetch.waiting.push(ticket);
+        fetch.goes_on();
         if let Some(far) = &fetch.far {
             self.conversations.get(&ticket)?.asked.as_ref()?.tell(far);
         }
@@ -281,6 +299,9 @@ impl Driver {
         let registry = Registry::new(models.collect())
             .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))?;
         self.registry = registry.clone();
+        if let Files::Broken(why) = &spec.files {
+            tracing::warn!(model = %key, reason = %why, "Model cannot be used");
+        }
         let registry = Box::new(registry);
         self.happen(Event::ModelsChanged { registry });
         Ok(())
@@ -303,12 +324,8 @@ impl Driver {
 
     /// Nothing new is taken any more: who waits for files is told now.
     pub(super) fn dismiss_fetches(&mut self) {
-        let under_way = std::mem::take(&mut self.fetches.under_way);
-        for fetch in under_way.into_values() {
-            fetch.given_up.store(true, Ordering::Release);
-            for ticket in fetch.waiting {
-                self.refuse(ticket, pool::draining());
-            }
+        for ticket in self.fetches.dismiss() {
+            self.refuse(ticket, pool::draining());
         }
     }
 

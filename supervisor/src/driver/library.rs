@@ -10,7 +10,7 @@ use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::untrusted::Untrusted;
-use pool::{Files, ModelSpec};
+use pool::{Files, ModelSpec, Registry};
 
 use super::offer::{self, Depth};
 use crate::config::served::Served;
@@ -58,6 +58,22 @@ impl Library {
         offer::model(config, worker_program, looks, key.as_str(), depth)
             .map(Box::new)
             .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))
+    }
+
+    /// What cannot be used of these models, a line each; waits for every look.
+    pub fn unusable(&self, registry: &Registry) -> Vec<String> {
+        let unread = |spec: &&ModelSpec| spec.files == Files::Unread;
+        let why = |spec: &ModelSpec| match self.look(&spec.key, Depth::Quick) {
+            Ok(found) => match found.0.files {
+                Files::Broken(why) => Some(why),
+                Files::Here { .. } | Files::Unread | Files::Missing(_) => None,
+            },
+            Err(failure) => Some(failure.message),
+        };
+        let models = registry.iter().filter(unread);
+        models
+            .filter_map(|spec| Some(format!("{} cannot be loaded: {}", spec.key, why(spec)?)))
+            .collect()
     }
 
     /// Looks for a model's files, fetches them where they are not here, and looks again.

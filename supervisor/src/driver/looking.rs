@@ -62,7 +62,10 @@ impl Driver {
     /// Looks again at the files of every model.
     pub(super) fn look_again(&mut self) {
         let begun = self.look_at(|_| true);
-        tracing::info!(models = begun, "Looking again at the files of all models");
+        tracing::info!(
+            models = begun,
+            "Looking again at the files of all models; changed settings need a restart"
+        );
     }
 
     /// Looks at the files of the models that have some and are `wanted`; returns how many these are.
@@ -185,11 +188,13 @@ impl Driver {
         let (Some(spec), Some(served)) = (unread, self.catalogue.get(model).cloned()) else {
             return Err(failure);
         };
-        let spec = ModelSpec {
-            files: Files::Broken(failure.message.clone()),
-            ..spec
+        let why = failure.message.clone();
+        let files = match failure.kind {
+            FailureKind::ModelMissing => Files::Missing(why),
+            _ => Files::Broken(why),
         };
-        self.enter((spec, served)).and(Err(failure))
+        self.enter((ModelSpec { files, ..spec }, served))
+            .and(Err(failure))
     }
 
     /// Looks again at what an operator wants started and what cannot be used.

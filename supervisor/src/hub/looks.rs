@@ -29,7 +29,8 @@ const NAME: &str = "looks.json";
 #[derive(Debug)]
 pub struct Looks {
     file: Option<PathBuf>,
-    known: Mutex<BTreeMap<String, String>>,
+    /// Nothing until somebody asks: the disk may be slow, and a daemon serves before.
+    known: Mutex<Option<BTreeMap<String, String>>>,
 }
 
 /// The file.
@@ -41,36 +42,36 @@ struct Kept {
 }
 
 impl Looks {
-    /// Reads what is kept in `folder`, where there is one.
+    /// What is kept in `folder`, where there is one.
     pub fn in_folder(folder: Option<&Path>) -> Self {
-        let file = folder.map(|folder| folder.join(NAME));
-        let known = file.as_deref().map(read).unwrap_or_default();
         Self {
-            file,
-            known: Mutex::new(known),
+            file: folder.map(|folder| folder.join(NAME)),
+            known: Mutex::default(),
         }
     }
 
     /// What was found of that, if the files are what they were.
     pub fn find(&self, what: &str) -> Option<FolderFacts> {
-        let text = self.lock().get(what).cloned()?;
+        let text = self.with_known(|known| known.get(what).cloned())?;
         let found = read_manifest(&text).ok()?;
         found.are_current().then_some(found)
     }
 
     /// Keeps a manifest; where it cannot be written down it is kept in memory.
     pub fn keep(&self, what: &str, manifest: &str) {
-        let mut known = self.lock();
-        if known.len() >= LOOKS_MAX && !known.contains_key(what) {
-            known.pop_first();
-        }
-        known.insert(what.to_owned(), manifest.to_owned());
+        let known = self.with_known(|known| {
+            if known.len() >= LOOKS_MAX && !known.contains_key(what) {
+                known.pop_first();
+            }
+            known.insert(what.to_owned(), manifest.to_owned());
+            known.clone()
+        });
         let Some(file) = &self.file else {
             return;
         };
         // Another process may have kept others since.
         let mut all = read(file);
-        all.extend(known.clone());
+        all.extend(known);
         while all.len() > LOOKS_MAX {
             all.pop_first();
         }
@@ -79,8 +80,9 @@ impl Looks {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
-        self.known.lock().expect("no holder of this lock can panic")
+    fn with_known<T>(&self, act: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> T {
+        let mut known = self.known.lock().expect("no holder of this lock can panic");
+        act(known.get_or_insert_with(|| self.file.as_deref().map(read).unwrap_or_default()))
     }
 }
 
