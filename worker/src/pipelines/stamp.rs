@@ -20,13 +20,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of a folder whose weights are open. The weights' marks are those of the open files.
-    ///
-    /// `path` may be a file of the folder.
-    pub fn of_folder(path: &Path, weights: &[&Weights]) -> Stamp {
-        let folder = match path.is_file() {
-            true => path.parent().unwrap_or(path),
-            false => path,
-        };
+    pub fn of_folder(folder: &Path, weights: &[&Weights]) -> Stamp {
         let files = weights.iter().flat_map(|part| part.files());
         let mut marks: BTreeSet<Mark> = files.filter_map(|file| file.mark().cloned()).collect();
         let mut paths = vec![folder.to_owned()];
