@@ -375,6 +375,15 @@ impl World {
         self.feed(Event::DrainRequested {
             ticket: Some(Ticket(self.last_ticket)),
             drain,
+        })?;
+        // Half of those who only wanted it quiet want it to go on.
+        if drain != Drain::Stay || self.dice.from(0, 2) == 0 {
+            return Ok(());
+        }
+        self.last_ticket += 1;
+        self.feed(Event::DrainRequested {
+            ticket: Some(Ticket(self.last_ticket)),
+            drain: Drain::Undo,
         })
     }
 

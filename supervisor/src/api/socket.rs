@@ -222,3 +222,67 @@ async fn refuse(stream: &Stream) {
     // A client that left needs no refusal.
     let _ = frames::write_with(&mut &*stream, &FromPool::Refused(failure), &[]).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn door(folder: &Path) -> Door {
+        let lock = Lock::take(folder).expect("it is free");
+        Door::open(&folder.join("pool.sock"), 0o660, lock).expect("our own folder")
+    }
+
+    #[tokio::test]
+    async fn a_door_takes_away_its_own_socket_and_no_other() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("pool.sock");
+        door(folder.path()).close();
+        assert!(!path.exists(), "its own");
+        let door = door(folder.path());
+        fs::remove_file(&path).expect("ours");
+        let other = UnixListener::bind(&path).expect("the name is free");
+        door.close();
+        drop(door);
+        assert!(path.exists(), "another's");
+        drop(other);
+    }
+
+    #[tokio::test]
+    async fn names_that_were_removed_or_replaced_are_put_back_once() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let folder = base.path().join("run");
+        paths::prepare(&folder, 0o660).expect("ours to make");
+        let mut door = door(&folder);
+        assert!(!door.restored().expect("ours"), "all is in its place");
+        let remove: [&dyn Fn() -> io::Result<()>; 4] = [
+            &|| fs::remove_file(folder.join("pool.sock")),
+            &|| {
+                fs::write(base.path().join("x"), "")
+                    .and_then(|()| fs::rename(base.path().join("x"), folder.join("pool.sock")))
+            },
+            &|| fs::remove_file(folder.join("lock")),
+            &|| fs::remove_dir_all(&folder),
+        ];
+        for (number, remove) in remove.into_iter().enumerate() {
+            remove().expect("ours");
+            assert!(door.restored().expect("ours"), "number {number}");
+            assert!(!door.restored().expect("ours"), "number {number}");
+            let mode = fs::metadata(folder.join("pool.sock"))
+                .expect("it is back")
+                .mode();
+            assert_eq!(mode & 0o777, 0o660, "number {number}");
+        }
+        fs::remove_dir_all(&folder).expect("ours");
+        fs::write(&folder, "").expect("ours");
+        let error = door
+            .restored()
+            .expect_err("a file is no folder")
+            .to_string();
+        assert!(
+            error.contains("no folder") || error.contains("cannot use"),
+            "{error}"
+        );
+    }
+}
