@@ -109,6 +109,12 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
     Ok(())
 }
 
+/// Whether a folder is there, is ours, and nobody else may change what is in it.
+pub fn is_ours(folder: &Path) -> bool {
+    let own = Uid::effective().as_raw();
+    Seen::at(folder).is_ok_and(|seen| judge(folder, seen, own).is_ok())
+}
+
 /// Whether a folder is safe for a daemon of the user `own`.
 fn judge(folder: &Path, seen: Seen, own: u32) -> Result<(), PathError> {
     if seen.kind != Kind::Folder {
