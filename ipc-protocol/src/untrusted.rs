@@ -71,6 +71,13 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
+/// A line as it may be printed, whatever was put into it and however long it is; see [`Escaping`].
+pub fn escaped(line: impl fmt::Display) -> String {
+    let mut text = String::new();
+    write!(Escaping(&mut text), "{line}").expect("a string takes everything");
+    text
+}
+
 /// Whether terminals, editors or readers of lines do something at this character instead of showing it:
 /// control characters (C0, DEL, C1), ends of lines and paragraphs, and what turns the direction of text.
 pub fn is_obeyed(c: char) -> bool {

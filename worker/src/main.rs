@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
-use ipc_protocol::untrusted::Untrusted;
+use ipc_protocol::untrusted::{Untrusted, escaped};
 use worker::fault::{Fault, complain};
 use worker::leash;
 use worker::manifest::{self, Digested};
@@ -77,7 +77,9 @@ fn main() -> ExitCode {
             true => Digested::Always,
             false => Digested::Quickly,
         };
-        return told(manifest::folder_as_json(folder, family, settings, digested));
+        let json = manifest::folder_as_json(folder, family, settings, digested);
+        // It holds words of the folder's files; escaped it is the same JSON.
+        return told(json.map(escaped));
     }
     if let Some(folder) = &arguments.verify {
         return told(verify(folder.as_deref()));
