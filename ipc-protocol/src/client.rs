@@ -315,7 +315,7 @@ pub enum Update {
         step: u32,
         /// In all.
         steps: u32,
-        /// What it took.
+        /// Milliseconds since the attempt began.
         elapsed_ms: u32,
     },
     /// What a job's picture will look like, about: after each step where the request asks for previews,

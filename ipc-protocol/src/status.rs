@@ -91,6 +91,8 @@ pub struct SupervisorStatus {
     pub state: String,
     /// Seconds since it started.
     pub uptime_s: f64,
+    /// Seconds since it takes nothing new; none while it serves.
+    pub draining_s: Option<f64>,
 }
 
 /// The books of one device.

@@ -161,7 +161,7 @@ pub enum FromPool {
         step: u32,
         /// Steps in all.
         steps: u32,
-        /// Milliseconds this step took.
+        /// Milliseconds since the attempt began.
         elapsed_ms: u32,
     },
     /// A part of a job's picture; `len` raw bytes follow the frame.
@@ -285,6 +285,8 @@ pub struct Accepted {
     pub steps: u32,
     /// The seed of the first picture.
     pub seed: u64,
+    /// Milliseconds that the model usually takes from the last step to the picture, where that is known.
+    pub decode_ms: Option<u64>,
 }
 
 /// How a picture came to be.

@@ -175,6 +175,7 @@ fn accepted() -> Accepted {
         size: SIZE,
         steps: 4,
         seed: 7,
+        decode_ms: Some(30),
     }
 }
 
@@ -234,6 +235,7 @@ fn supervisor_part() -> StatusPart {
         version: "0.1.0".into(),
         state: "serving".into(),
         uptime_s: 1.5,
+        draining_s: Some(0.5),
     })
 }
 

@@ -99,6 +99,8 @@ pub struct Accepted {
     pub guidance: f32,
     /// Seed of the first image.
     pub seed: u64,
+    /// What the model usually takes from the last step to the picture, once that was measured.
+    pub decode: Option<Duration>,
 }
 
 /// A worker to make.
@@ -347,6 +349,8 @@ pub enum Notice {
         model: ModelKey,
         /// Failures in a row.
         failures: u32,
+        /// What the last of them was.
+        last: String,
         /// Until the first probe.
         for_long: Duration,
     },
@@ -398,8 +402,10 @@ pub enum StopReason {
     Idle,
     /// To make room for another model.
     Evicted,
-    /// An operator said so.
+    /// An operator stopped or restarted it.
     Operator,
+    /// An operator wants fewer workers of its model.
+    Scaled,
     /// The pool winds down.
     Drain,
     /// Nobody waits for this load any more.
@@ -427,6 +433,7 @@ impl StopReason {
             Self::Idle
             | Self::Evicted
             | Self::Operator
+            | Self::Scaled
             | Self::Drain
             | Self::Abandoned
             | Self::Outdated => false,
@@ -445,6 +452,7 @@ impl StopReason {
             Self::Idle => "idle",
             Self::Evicted => "evicted",
             Self::Operator => "operator",
+            Self::Scaled => "scaled",
             Self::Drain => "drain",
             Self::Abandoned => "abandoned",
             Self::NoHello => "no_hello",

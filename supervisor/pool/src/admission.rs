@@ -50,6 +50,7 @@ impl Pool {
             steps: parameters.steps,
             guidance: parameters.guidance,
             seed: parameters.seed,
+            decode: self.model(model).pace.decode(),
         }));
         let mut parameters = parameters;
         for &id in &jobs {
@@ -163,7 +164,7 @@ impl Pool {
         turn.report(id, Progress::Waiting { position, reason });
     }
 
-    fn unknown_model(&self, name: &str) -> Failure {
+    pub(crate) fn unknown_model(&self, name: &str) -> Failure {
         let offered = self.models.iter().filter(|model| !model.retired);
         let names = offered.map(|model| model.spec.key.as_str());
         let near = names.filter(|offered| distance(name, offered) <= offered.len() / 2 + 1);

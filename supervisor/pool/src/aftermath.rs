@@ -258,8 +258,9 @@ impl Pool {
                 Failure::new(
                     FailureKind::ModelBroken,
                     format!(
-                        "{key} failed {failures} times in a row; next try in {} s",
-                        left_ms(until).div_ceil(1000)
+                        "{key} failed {failures} times in a row; next try in {} s{}",
+                        left_ms(until).div_ceil(1000),
+                        model.last_failure("; the last time: ")
                     ),
                 )
                 .retry_after_ms(left_ms(until)),

@@ -15,18 +15,28 @@ pub(crate) enum Phase {
     /// Not at all.
     Serving,
     /// Takes nothing new, stays up.
-    Refusing,
-    /// Finishes what it has by this moment, then leaves.
-    Leaving { until: Moment },
+    Refusing { since: Moment },
+    /// Finishes what it has by a moment, then leaves.
+    Leaving { since: Moment, until: Moment },
     /// Said `Exit`.
-    Gone,
+    Gone { since: Moment },
 }
 
 impl Phase {
     pub(crate) fn refuses(self) -> bool {
         match self {
             Self::Serving => false,
-            Self::Refusing | Self::Leaving { .. } | Self::Gone => true,
+            Self::Refusing { .. } | Self::Leaving { .. } | Self::Gone { .. } => true,
+        }
+    }
+
+    /// When it began to refuse, while it does.
+    pub(crate) fn since(self) -> Option<Moment> {
+        match self {
+            Self::Refusing { since } | Self::Leaving { since, .. } | Self::Gone { since } => {
+                Some(since)
+            }
+            Self::Serving => None,
         }
     }
 }
@@ -58,13 +68,17 @@ impl Pool {
             Drain::Exit => Some(turn.now + self.settings.drain),
             Drain::ExitNow => Some(turn.now),
         };
+        let since = self.phase.since().unwrap_or(turn.now);
         self.phase = match (self.phase, until) {
-            (Phase::Serving | Phase::Refusing, None) => Phase::Refusing,
-            (Phase::Serving | Phase::Refusing, Some(until)) => Phase::Leaving { until },
-            (Phase::Leaving { until: before }, Some(until)) => Phase::Leaving {
+            (Phase::Serving | Phase::Refusing { .. }, None) => Phase::Refusing { since },
+            (Phase::Serving | Phase::Refusing { .. }, Some(until)) => {
+                Phase::Leaving { since, until }
+            }
+            (Phase::Leaving { until: before, .. }, Some(until)) => Phase::Leaving {
+                since,
                 until: before.min(until),
             },
-            (before @ (Phase::Leaving { .. } | Phase::Gone), _) => before,
+            (before @ (Phase::Leaving { .. } | Phase::Gone { .. }), _) => before,
         };
         self.drain_overdue(turn);
     }
@@ -73,12 +87,12 @@ impl Pool {
     fn undo_drain(&mut self, turn: &mut Turn, ticket: Option<Ticket>) {
         let (line, success) = match self.phase {
             Phase::Serving => ("Serving: it was not draining", true),
-            Phase::Refusing => {
+            Phase::Refusing { .. } => {
                 self.phase = Phase::Serving;
                 turn.tell(Notice::DrainUndone);
                 ("Serving again", true)
             }
-            Phase::Leaving { .. } | Phase::Gone => (
+            Phase::Leaving { .. } | Phase::Gone { .. } => (
                 "Shutting down, which cannot be undone: start the daemon again",
                 false,
             ),
@@ -91,8 +105,11 @@ impl Pool {
     /// When what is left is cancelled.
     pub(crate) fn drains_at(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Leaving { until } if !self.jobs.is_empty() => Some(until),
-            Phase::Leaving { .. } | Phase::Serving | Phase::Refusing | Phase::Gone => None,
+            Phase::Leaving { until, .. } if !self.jobs.is_empty() => Some(until),
+            Phase::Leaving { .. }
+            | Phase::Serving
+            | Phase::Refusing { .. }
+            | Phase::Gone { .. } => None,
         }
     }
 
@@ -109,7 +126,7 @@ impl Pool {
 
     /// Ends the workers once no job is left, and leaves once no worker is.
     pub(crate) fn finish_drain(&mut self, turn: &mut Turn) {
-        let Phase::Leaving { .. } = self.phase else {
+        let Phase::Leaving { since, .. } = self.phase else {
             return;
         };
         if !self.jobs.is_empty() {
@@ -120,7 +137,7 @@ impl Pool {
         }
         if self.workers.is_empty() {
             self.finish_orders(turn);
-            self.phase = Phase::Gone;
+            self.phase = Phase::Gone { since };
             turn.act(Action::Exit);
         }
     }

@@ -87,6 +87,7 @@ impl Pool {
         let remains = worker.remains();
         // There was no process: nothing has to settle.
         self.budget.give_back(remains.reservation);
+        self.model_mut(model).record.note_last(message.clone());
         match fault {
             StartFault::Own => self.note_no_start(turn, model, message),
             StartFault::Program => {
@@ -130,6 +131,7 @@ impl Pool {
         self.budget.give_back_reaped(remains.reservation, id, until);
         let cause = Cause::of(exit, remains.why, remains.was_loading);
         let job = remains.attempt.as_ref().map(|attempt| attempt.job);
+        let how = format!("{name} {} while {doing}", words(exit, remains.why));
         match cause {
             Cause::Wanted => {
                 let why = remains.why.unwrap_or(StopReason::Operator);
@@ -152,6 +154,7 @@ impl Pool {
             | Cause::Fault => {}
         }
         if cause != Cause::Wanted {
+            self.model_mut(model).record.note_last(how.clone());
             let end = End {
                 cause,
                 exit,
@@ -174,7 +177,6 @@ impl Pool {
             });
         }
         if let Some(attempt) = remains.attempt {
-            let how = format!("{name} {} while {doing}", words(exit, remains.why));
             self.place_again(turn, &attempt, cause, how, salvaged_step);
         }
     }
@@ -244,6 +246,7 @@ impl Pool {
         let for_long = model
             .record
             .note_load_failure(turn.now, message.clone(), to_mend);
+        model.record.note_last(message.clone());
         let model = model.spec.key.clone();
         turn.tell(Notice::LoadCooling {
             model,
@@ -260,6 +263,7 @@ impl Pool {
             turn.tell(Notice::BreakerOpened {
                 model: model.spec.key.clone(),
                 failures,
+                last: model.record.last().unwrap_or_default().to_owned(),
                 for_long: settings.breaker_open,
             });
         }
@@ -280,6 +284,7 @@ fn at_rest(why: StopReason) -> (WorkerState, &'static str) {
     match why {
         StopReason::Idle => (WorkerState::Exited, "Idle"),
         StopReason::Evicted => (WorkerState::Exited, "Evicted"),
+        StopReason::Scaled => (WorkerState::Exited, "Scaled down"),
         StopReason::Abandoned => (WorkerState::Exited, "Load abandoned"),
         StopReason::Outdated => (WorkerState::Exited, "Model changed"),
         StopReason::Operator | StopReason::Drain => (WorkerState::Stopped, "Stopped by operator"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceWish, JobId};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
@@ -42,19 +43,18 @@ impl Pool {
         })
     }
 
-    /// What a job of `model` at `size` would take and whether it could run; `None` for no such
-    /// model.
-    pub fn plan(&self, model: &str, size: Option<PictureSize>) -> Option<Plan> {
-        let id = self.find_model(model)?;
+    /// What a job of `model` at `size` would take and whether it could run.
+    ///
+    /// # Errors
+    /// There is no such model, or it has no such size.
+    pub fn plan(&self, model: &str, size: Option<PictureSize>) -> Result<Plan, Failure> {
+        let id = self
+            .find_model(model)
+            .ok_or_else(|| self.unknown_model(model))?;
         let model = self.model(id);
         let size = size.unwrap_or(model.spec.default_size);
-        if let Err(why) = model.spec.sizes.check(size, self.settings.max_pixels) {
-            let lines = vec![why];
-            return Some(Plan {
-                lines,
-                possible: false,
-            });
-        }
+        let sizes = model.spec.sizes.check(size, self.settings.max_pixels);
+        sizes.map_err(|why| Failure::bad_value(Field::Size, why))?;
         let mut plan = Plan {
             lines: vec![format!("{} at {size}:", model.spec.key)],
             possible: false,
@@ -83,7 +83,7 @@ impl Pool {
             Some(line) => format!("one more worker: {line}"),
             None => "no device that is usable now can run it".into(),
         });
-        Some(plan)
+        Ok(plan)
     }
 
     /// Why a waiting job waits.
@@ -111,7 +111,8 @@ impl Pool {
         match model.standing(now) {
             Standing::Tried(Verdict::Go | Verdict::Probe) => {}
             Standing::Tried(Verdict::BackOff(at)) => {
-                return Some(format!("{key} starts again in {}", left(at)));
+                let last = model.last_failure("; the last time: ");
+                return Some(format!("{key} starts again in {}{last}", left(at)));
             }
             Standing::Tried(Verdict::Cool(cooling)) => {
                 let again = left(cooling.until);
@@ -122,8 +123,9 @@ impl Pool {
             }
             Standing::Tried(Verdict::Open(until, failures)) => {
                 let again = left(until);
+                let last = model.last_failure("; the last time: ");
                 return Some(format!(
-                    "{key} failed {failures} times in a row; again in {again}"
+                    "{key} failed {failures} times in a row; again in {again}{last}"
                 ));
             }
             Standing::Stopped => return Some(format!("{key} is stopped")),
@@ -144,22 +146,23 @@ impl Pool {
         }
         let need = model.need_on(device, &self.settings)?.at(device);
         Some(format!(
-            "one more worker needs {need} on {device}: {}",
+            "one more worker needs {} MB on {device}: {}",
+            need.0,
             self.room_words(device, &room)
         ))
     }
 
     fn room_words(&self, device: Device, room: &Room) -> String {
-        let free = self.budget.free(device);
+        let free = self.budget.free(device).0;
         match room {
-            Room::Free => format!("{free} free"),
-            Room::Leaving => format!("{free} free, the rest is about to be"),
+            Room::Free => format!("{free} MB free"),
+            Room::Leaving => format!("{free} MB free, the rest is about to be"),
             Room::Evict(victims) => {
                 let names = victims.iter().filter_map(|id| self.workers.get(id));
                 let names: Vec<String> = names.map(|worker| worker.name.to_string()).collect();
-                format!("{free} free, {} would have to leave", names.join(", "))
+                format!("{free} MB free, {} would have to leave", names.join(", "))
             }
-            Room::Later => format!("{free} free, others are at work there"),
+            Room::Later => format!("{free} MB free, others are at work there"),
             Room::Never(short) => {
                 let kept = self.models.iter().filter(|m| m.floor(&self.settings) > 0);
                 let kept: Vec<String> = kept.map(|model| model.spec.key.to_string()).collect();

@@ -133,6 +133,12 @@ impl Model {
         Standing::Tried(self.record.verdict(now))
     }
 
+    /// What its last failure was, after `lead`; nothing where none is known.
+    pub(crate) fn last_failure(&self, lead: &str) -> String {
+        let last = self.record.last();
+        last.map(|why| format!("{lead}{why}")).unwrap_or_default()
+    }
+
     /// Most workers it may have.
     pub(crate) fn most(&self, settings: &Settings) -> usize {
         let most = self
@@ -268,6 +274,10 @@ impl Pace {
 
     pub(crate) fn load(&self) -> Option<Duration> {
         self.load
+    }
+
+    pub(crate) fn decode(&self) -> Option<Duration> {
+        self.decode
     }
 
     /// How long the next step of `attempt`, or its picture, usually takes, where that was measured.

@@ -382,7 +382,7 @@ impl Pool {
         let idle: Vec<Generation> = idle.map(|worker| worker.generation).collect();
         // The youngest go; those with a job stay until the idle time takes them.
         for worker in idle.into_iter().rev().take(surplus) {
-            self.end_worker(turn, worker, StopReason::Operator);
+            self.end_worker(turn, worker, StopReason::Scaled);
         }
         turn.acknowledge(ticket, vec![format!("{key}: scaled to {workers}")], true);
     }

@@ -85,7 +85,7 @@ impl Pool {
             now: self.now,
             actions,
         };
-        if self.phase == Phase::Gone {
+        if matches!(self.phase, Phase::Gone { .. }) {
             return;
         }
         match event {

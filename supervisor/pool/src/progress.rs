@@ -258,18 +258,16 @@ impl Pool {
                 return self.leave_if_outdated(turn, id);
             }
             Fault::NotFinite { stage } => {
-                self.note_failure(turn, model);
                 Failure::new(kind, format!("values that are not finite at {stage}"))
             }
-            Fault::Cancelled => {
-                self.note_failure(turn, model);
-                Failure::new(kind, format!("{name} gave the job up unasked"))
-            }
-            Fault::Other { message } => {
-                self.note_failure(turn, model);
-                Failure::new(kind, message)
-            }
+            Fault::Cancelled => Failure::new(kind, format!("{name} gave the job up unasked")),
+            Fault::Other { message } => Failure::new(kind, message),
         };
+        if failure.kind == kind {
+            let record = &mut self.model_mut(model).record;
+            record.note_last(failure.message.clone());
+            self.note_failure(turn, model);
+        }
         self.take_job(job);
         turn.fail(job, failure);
         self.leave_if_outdated(turn, id);

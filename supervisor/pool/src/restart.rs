@@ -21,6 +21,8 @@ pub(crate) struct Record {
     no_starts: u32,
     bad_luck: BadLuck,
     breaker: Breaker,
+    /// What the last failure was, until a picture is made.
+    last: Option<String>,
 }
 
 /// Deaths in a short time that nobody here is to blame for.
@@ -41,6 +43,8 @@ const LOST_LOADS_MAX: u32 = 16;
 const NO_STARTS_MAX: u32 = 5;
 /// How long no process is tried after that.
 const NO_START_COOLING: Duration = Duration::from_secs(10);
+/// Bytes that are kept of what a failure was.
+const LAST_BYTES_MAX: usize = 500;
 
 /// A load that cannot work now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +203,17 @@ impl Record {
         for_long
     }
 
+    /// Keeps what went wrong, for whoever is told that the model failed.
+    pub(crate) fn note_last(&mut self, mut why: String) {
+        why.truncate(why.floor_char_boundary(LAST_BYTES_MAX));
+        self.last = Some(why);
+    }
+
+    /// What the last failure was.
+    pub(crate) fn last(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// The model failed at its work. Says how often in a row where that opened the breaker.
     pub(crate) fn note_failure(&mut self, now: Moment, settings: &Settings) -> Option<u32> {
         let failures = match self.breaker {
@@ -234,6 +249,7 @@ impl Record {
     pub(crate) fn note_success(&mut self, now: Moment, settings: &Settings) -> bool {
         self.deaths_in_a_row = 0;
         self.restart_at = None;
+        self.last = None;
         let (successes, failures) = match self.breaker {
             Breaker::Closed { .. } => {
                 self.breaker = Breaker::Closed { failures: 0 };

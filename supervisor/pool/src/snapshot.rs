@@ -18,8 +18,8 @@ use crate::worker::{Lifecycle, Worker};
 /// Everything a status report needs but the daemon's own pid and version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Nothing new is taken.
-    pub draining: bool,
+    /// For how long nothing new has been taken; none while the pool serves.
+    pub draining: Option<Duration>,
     /// One per device.
     pub memory: Vec<MemoryStatus>,
     /// Every worker that is not reaped, by name.
@@ -39,7 +39,7 @@ impl Pool {
         workers.sort_by(|one, two| one.name.cmp(&two.name));
         let offered = self.model_ids().filter(|&id| !self.model(id).retired);
         Snapshot {
-            draining: self.phase.refuses(),
+            draining: self.phase.since().map(|since| now.since(since)),
             memory: self.budget.status(),
             workers: workers
                 .iter()
@@ -175,7 +175,10 @@ fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
             let left = seconds(until);
             (
                 WorkerState::Fatal,
-                format!("Failed {failures} times in a row, next try in {left} s"),
+                format!(
+                    "Failed {failures} times in a row, next try in {left} s{}",
+                    model.last_failure(": ")
+                ),
             )
         }
         Standing::Tried(Verdict::Cool(cooling)) => {
@@ -190,7 +193,11 @@ fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
         }
         Standing::Tried(Verdict::BackOff(at)) => (
             WorkerState::Backoff,
-            format!("Died, next try in {} s", seconds(at)),
+            format!(
+                "Failed, next try in {} s{}",
+                seconds(at),
+                model.last_failure(": ")
+            ),
         ),
         Standing::Tried(Verdict::Go | Verdict::Probe) => {
             let (state, why) = model.at_rest;

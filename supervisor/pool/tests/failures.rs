@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use desk::{Desk, failures, model, pictures, refusals, request, runs, starts};
 use ipc_protocol::failure::FailureKind;
-use ipc_protocol::ids::Generation;
+use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::request::ImageRequest;
-use pool::{Action, Drain, Event, Exit, Fault, Run, Target, Ticket};
+use pool::{Action, Drain, Event, Exit, Fault, Run, StartFault, Target, Ticket};
 
 /// A desk with one worker that is busy.
 fn busy() -> (Desk, Run) {
@@ -300,7 +300,7 @@ fn a_drain_is_undone_unless_the_pool_is_on_its_way_out() {
     let said = wind_down(&mut desk, Drain::Undo);
     assert_eq!(acknowledged(&said), Some(true));
     assert!(refusals(&desk.ask_model("a")).is_empty());
-    assert!(!desk.pool.snapshot(desk.now).draining);
+    assert!(desk.pool.snapshot(desk.now).draining.is_none());
     wind_down(&mut desk, Drain::Exit);
     let said = wind_down(&mut desk, Drain::Undo);
     assert_eq!(acknowledged(&said), Some(false));
@@ -318,4 +318,47 @@ fn a_drain_that_takes_too_long_cancels_what_is_left() {
     let said = desk.pass_alive(Duration::from_secs(6));
     assert_eq!(failures(&said)[0].1.kind, FailureKind::Draining);
     assert_eq!(desk.die(run.worker, 9, None).last(), Some(&Action::Exit));
+}
+
+#[test]
+fn a_client_is_told_why_workers_could_not_be_started() {
+    let mut desk = Desk::new(vec![model("a", 100)], 150);
+    let mut coming = starts(&desk.ask_model("a"));
+    let why = "cannot start worker: Too many open files (os error 24)";
+    let mut told = Vec::new();
+    while let Some(start) = coming.pop() {
+        let after = desk.tell(Event::WorkerStartFailed {
+            worker: start.worker,
+            message: why.to_owned(),
+            fault: StartFault::Own,
+        });
+        told = failures(&after);
+        if told.is_empty() {
+            let waits = desk.pool.explain(desk.now, JobId(1)).expect("it waits");
+            assert!(waits.contains(why), "{waits}");
+            coming = starts(&desk.pass(Duration::from_secs(1)));
+        }
+    }
+    let (_, failure) = told.remove(0);
+    assert_eq!(failure.kind, FailureKind::LoadRefused);
+    assert!(failure.message.contains(why), "{failure}");
+    let snapshot = desk.pool.snapshot(desk.now);
+    let (_, line) = snapshot.models[0].at_rest.clone().expect("no worker");
+    assert!(line.contains(why), "{line}");
+}
+
+#[test]
+fn a_model_that_failed_too_often_says_what_the_last_failure_was() {
+    let (mut desk, first) = busy();
+    let mut run = Some(first);
+    while let Some(Run { worker, job, .. }) = run.take() {
+        let message = "values of block 3 overflow".to_owned();
+        let fault = Fault::Other { message };
+        desk.tell(Event::JobFailed { worker, job, fault });
+        run = runs(&desk.ask_model("a")).pop();
+    }
+    let refused = refusals(&desk.ask_model("a")).remove(0);
+    assert_eq!(refused.kind, FailureKind::ModelBroken);
+    assert!(refused.message.contains("5 times in a row"), "{refused}");
+    assert!(refused.message.contains("block 3 overflow"), "{refused}");
 }

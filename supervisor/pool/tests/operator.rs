@@ -3,8 +3,11 @@
 mod desk;
 
 use desk::{Desk, asked_to_leave, model, starts};
+use std::time::Duration;
+
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
-use pool::{Action, Event, Target, Ticket};
+use ipc_protocol::status::WorkerState;
+use pool::{Action, Drain, Event, Target, Ticket};
 
 const RESTART: Ticket = Ticket(7);
 
@@ -91,4 +94,39 @@ fn a_worker_that_has_no_room_beside_the_others_is_told_of_at_once() {
         !success && lines[0].starts_with("a:1: ERROR (no room"),
         "{lines:?}"
     );
+}
+
+#[test]
+fn a_model_that_was_scaled_to_zero_is_not_stopped() {
+    let (mut desk, pair) = pair();
+    let none = Event::Scaled {
+        ticket: Ticket(2),
+        model: "a".into(),
+        workers: 0,
+    };
+    let leaving = asked_to_leave(&desk.tell(none));
+    assert_eq!(leaving.len(), 2);
+    for worker in pair {
+        desk.leave(worker);
+    }
+    let snapshot = desk.pool.snapshot(desk.now);
+    let at_rest = snapshot.models[0].at_rest.clone();
+    assert_eq!(at_rest, Some((WorkerState::Exited, "Scaled down".into())));
+    assert_eq!(starts(&desk.ask_model("a")).len(), 2);
+}
+
+#[test]
+fn a_snapshot_says_for_how_long_the_pool_drains() {
+    let mut desk = Desk::new(vec![model("a", 100)], 1000);
+    assert_eq!(desk.pool.snapshot(desk.now).draining, None);
+    desk.pass(Duration::from_secs(5));
+    let drain = || Event::DrainRequested {
+        ticket: None,
+        drain: Drain::Stay,
+    };
+    desk.tell(drain());
+    desk.pass(Duration::from_secs(3));
+    desk.tell(drain());
+    let so_far = desk.pool.snapshot(desk.now).draining;
+    assert_eq!(so_far, Some(Duration::from_secs(3)));
 }

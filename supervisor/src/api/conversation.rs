@@ -303,6 +303,7 @@ fn accepted(ongoing: &Ongoing) -> Accepted {
         size: accepted.size,
         steps: accepted.steps,
         seed: accepted.seed,
+        decode_ms: accepted.decode.map(|decode| decode.as_millis() as u64),
     }
 }
 

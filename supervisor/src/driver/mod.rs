@@ -293,13 +293,13 @@ impl Driver {
             supervisor: SupervisorStatus {
                 pid: std::process::id(),
                 version: BUILD.to_owned(),
-                state: if snapshot.draining {
-                    "draining"
-                } else {
-                    "serving"
+                state: match snapshot.draining {
+                    Some(_) => "draining",
+                    None => "serving",
                 }
                 .to_owned(),
                 uptime_s: now.since(pool::Moment::START).as_secs_f64(),
+                draining_s: snapshot.draining.map(|so_far| so_far.as_secs_f64()),
             },
             memory: snapshot.memory,
             workers: snapshot.workers,

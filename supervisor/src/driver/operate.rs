@@ -1,6 +1,6 @@
 //! Operators' verbs: turned into events, or answered at once where nothing has to happen.
 
-use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{self, Told, Verb};
 use ipc_protocol::units::PictureSize;
@@ -67,7 +67,7 @@ impl Driver {
         self.happen(event);
     }
 
-    fn cancel_for(&mut self, caller: &Caller, job: JobId) -> Result<Vec<String>, Failure> {
+    fn cancel_for(&mut self, caller: &Caller, job: JobId) -> Result<Told, Failure> {
         if !self.jobs.contains_key(&job) {
             return Err(no_such_job(job));
         }
@@ -82,7 +82,7 @@ impl Driver {
             false => caller.user.clone(),
         };
         self.happen(Event::RequestCancelled { job, by });
-        Ok(vec![format!("{job}: cancelled")])
+        Ok(done(vec![format!("{job}: cancelled")]))
     }
 
     /// Whether a job is the caller's to end.
@@ -91,28 +91,31 @@ impl Driver {
         caller.operator || job.is_some_and(|job| job.user == caller.user)
     }
 
-    fn explain(&self, job: JobId) -> Result<Vec<String>, Failure> {
+    fn explain(&self, job: JobId) -> Result<Told, Failure> {
         let reason = self.pool.explain(self.clock.now(), job);
         reason
-            .map(|reason| vec![reason])
+            .map(|reason| done(vec![reason]))
             .ok_or_else(|| no_such_job(job))
     }
 
-    fn plan(&self, model: &str, size: Option<PictureSize>) -> Result<Vec<String>, Failure> {
+    fn plan(&self, model: &str, size: Option<PictureSize>) -> Result<Told, Failure> {
         // What its files say of its need is not known.
         if let Some(failure) = self.registry.find(model).and_then(unusable) {
             return Err(failure);
         }
-        match self.pool.plan(model, size) {
-            Some(plan) => Ok(plan.lines),
-            None => Err(Failure {
-                field: Some(Field::Model),
-                ..Failure::new(
-                    FailureKind::UnknownModel,
-                    format!("there is no model called {model:?}"),
-                )
-            }),
-        }
+        let plan = self.pool.plan(model, size)?;
+        Ok(Told {
+            success: plan.possible,
+            ..done(plan.lines)
+        })
+    }
+}
+
+fn done(lines: Vec<String>) -> Told {
+    Told {
+        lines,
+        success: true,
+        more: false,
     }
 }
 
@@ -133,13 +136,8 @@ fn unusable(spec: &ModelSpec) -> Option<Failure> {
 }
 
 /// A door that no longer waits for an answer needs none.
-fn answer_now(answer: Answer, lines: Result<Vec<String>, Failure>) {
-    let told = |lines| Told {
-        lines,
-        success: true,
-        more: false,
-    };
-    let _ = answer.send(lines.map(told));
+fn answer_now(answer: Answer, told: Result<Told, Failure>) {
+    let _ = answer.send(told);
 }
 
 fn no_such_job(job: JobId) -> Failure {

@@ -77,8 +77,11 @@ pub fn tell(notice: &Notice) {
         Notice::BreakerOpened {
             model,
             failures,
+            last,
             for_long,
-        } => warn!(%model, failures, for_ms = ms(*for_long), "Model fails too often; it rests."),
+        } => {
+            warn!(%model, failures, error = %last, for_ms = ms(*for_long), "Model fails too often; it rests.")
+        }
         Notice::BreakerClosed { model } => info!(%model, "Model works again."),
         Notice::LoadCooling {
             model,

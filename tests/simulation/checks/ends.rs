@@ -133,8 +133,9 @@ fn is_so(scene: &Scene, now: Moment, event: &Event, hand: &Hand, why: StopReason
         StopReason::Evicted | StopReason::Idle => alone,
         StopReason::Operator => matches!(
             event,
-            Event::StopRequested { .. } | Event::RestartRequested { .. } | Event::Scaled { .. }
+            Event::StopRequested { .. } | Event::RestartRequested { .. }
         ),
+        StopReason::Scaled => matches!(event, Event::Scaled { .. }) && alone,
         StopReason::Drain => scene.ends.is_some() && scene.jobs.is_empty(),
     }
 }

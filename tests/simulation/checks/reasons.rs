@@ -4,6 +4,7 @@ use crate::scene::span;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipc_protocol::failure::Field;
 use ipc_protocol::ids::{DeviceWish, JobId};
 use ipc_protocol::units::PictureSize;
 use pool::{Moment, Pool, StopReason};
@@ -32,7 +33,7 @@ pub(super) fn check(
     for (&id, task) in scene.jobs.iter().skip(from).take(ASKED) {
         check_job(scene, trouble, now, pool, id, task)?;
     }
-    if pool.explain(now, JobId(u64::MAX)).is_some() || pool.plan("nobody", None).is_some() {
+    if pool.explain(now, JobId(u64::MAX)).is_some() || pool.plan("nobody", None).is_ok() {
         return Err("something is said of a job or a model that does not exist".into());
     }
     scene
@@ -171,6 +172,7 @@ fn word(why: StopReason) -> &'static str {
         StopReason::Idle => "idle",
         StopReason::Evicted => "evicted",
         StopReason::Operator => "operator",
+        StopReason::Scaled => "scaled",
         StopReason::Drain => "drain",
         StopReason::Abandoned => "abandoned",
         StopReason::NoHello => "no_hello",
@@ -264,7 +266,7 @@ fn no_other(scene: &Scene, now: Moment, model: &Model, task: &Task) -> Option<St
             .then(|| format!("one more worker in {:.1} s", span(grows, now).as_secs_f64()));
     }
     let part = need.get(&at)?;
-    let needs = format!("one more worker needs {part} on {at}: ");
+    let needs = format!("one more worker needs {} MB on {at}: ", part.0);
     let staying = scene.staying();
     let never = need
         .iter()
@@ -273,7 +275,7 @@ fn no_other(scene: &Scene, now: Moment, model: &Model, task: &Task) -> Option<St
         match (never, need.keys().any(|&on| scene.is_squeezed(on))) {
             (_, true) => needs,
             (true, false) => format!("{needs}{} MB needed, ", short(scene, &need)),
-            (false, false) => format!("{needs}{} free", scene.free(at)),
+            (false, false) => format!("{needs}{} MB free", scene.free(at).0),
         },
     )
 }
@@ -294,20 +296,23 @@ fn check_plan(scene: &Scene, pool: &Pool, model: &Model, turn: u64) -> Verdict {
         width: side,
         height: side,
     };
-    let Some(plan) = pool.plan(model.spec.key.as_str(), Some(size)) else {
-        return Err(format!("there is no plan of {}", model.spec.key));
-    };
-    let text = plan.lines.join("\n");
+    let plan = pool.plan(model.spec.key.as_str(), Some(size));
     let rule = &model.spec.sizes;
     let allowed = (rule.min..=rule.max).contains(&side)
         && side.is_multiple_of(rule.multiple)
         && size.pixels() <= scene.settings.max_pixels;
-    if !allowed {
-        return match plan.possible {
-            true => Err(format!("{size} is not allowed and planned: {text}")),
-            false => Ok(()),
-        };
-    }
+    let plan = match plan {
+        Ok(plan) if allowed => plan,
+        Ok(plan) => return Err(format!("{size} is not allowed and planned: {plan:?}")),
+        Err(failure) if allowed => return Err(format!("{size} has no plan: {failure}")),
+        Err(failure) => {
+            let field = failure.field == Some(Field::Size);
+            return field
+                .then_some(())
+                .ok_or_else(|| format!("{size} is refused: {failure}"));
+        }
+    };
+    let text = plan.lines.join("\n");
     let (mut possible, mut missing) = (false, None);
     for at in scene.places(model, DeviceWish::Auto) {
         let Some(need) = scene.need(model, at) else {

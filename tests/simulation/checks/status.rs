@@ -13,8 +13,8 @@ use crate::shadow::Verdict;
 
 pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, pool: &Pool) -> Verdict {
     let snapshot = pool.snapshot(now);
-    if snapshot.draining != scene.draining {
-        return Err(format!("draining: {}", snapshot.draining));
+    if snapshot.draining.is_some() != scene.draining {
+        return Err(format!("draining: {:?}", snapshot.draining));
     }
     if snapshot.memory.len() != scene.devices.len() || snapshot.workers.len() != scene.workers.len()
     {

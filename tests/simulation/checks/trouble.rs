@@ -324,6 +324,7 @@ impl Trouble {
                 model,
                 failures,
                 for_long,
+                ..
             }) => Expected::Opened(model.clone(), *failures, *for_long),
             Action::Tell(Notice::BreakerClosed { model }) => Expected::Closed(model.clone()),
             Action::Tell(Notice::LoadCooling {

@@ -205,6 +205,7 @@ pub(crate) fn is_its_fault(why: StopReason) -> bool {
         StopReason::Idle
         | StopReason::Evicted
         | StopReason::Operator
+        | StopReason::Scaled
         | StopReason::Drain
         | StopReason::Abandoned
         | StopReason::Outdated => false,

@@ -136,6 +136,7 @@ impl Shadow {
             (
                 StopReason::Evicted
                 | StopReason::Idle
+                | StopReason::Scaled
                 | StopReason::Abandoned
                 | StopReason::Outdated,
                 Life::Leaving(Some(_)),
