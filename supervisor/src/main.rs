@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ipc_protocol::folders;
-use ipc_protocol::untrusted::Untrusted;
+use supervisor::cli::say;
 use supervisor::clock::Clock;
 use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
@@ -64,13 +64,16 @@ enum Errand {
 fn main() -> ExitCode {
     signals::fail_beyond_file_size_limit();
     descriptors::close_inherited();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return say::usage(&answer),
+    };
     for (option, given) in [
         ("--state-dir", arguments.state_dir.is_some()),
         ("--http", arguments.http.is_some()),
     ] {
         if given {
-            eprintln!("supervisor: {option}: not built yet");
+            say::aside(format_args!("supervisor: {option}: not built yet"));
             return ExitCode::from(3);
         }
     }
@@ -81,14 +84,16 @@ fn main() -> ExitCode {
     let leash = match arguments.leashed.then(Leash::hold).transpose() {
         Ok(leash) => leash,
         Err(error) => {
-            eprintln!("supervisor: cannot watch for the end of its caller: {error}");
+            say::aside(format_args!(
+                "supervisor: cannot watch for the end of its caller: {error}"
+            ));
             return ExitCode::FAILURE;
         }
     };
     match run(&arguments, leash) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => say::end(0),
         Err(error) => {
-            eprintln!("supervisor: {}", Untrusted::of(error));
+            say::aside(format_args!("supervisor: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -108,13 +113,10 @@ fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::e
     }
     let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {
-        println!(
-            "The settings can be used: {} models.",
-            setup.catalogue.len()
-        );
-        for line in setup.library.unusable(&setup.beginning.registry) {
-            println!("{line}");
-        }
+        let models = setup.catalogue.len();
+        say::line(format_args!("The settings can be used: {models} models."));
+        let unusable = setup.library.unusable(&setup.beginning.registry);
+        unusable.iter().for_each(say::line);
         return Ok(());
     }
     if let Some(path) = &arguments.record {

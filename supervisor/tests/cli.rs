@@ -36,6 +36,83 @@ fn every_program_tells_its_version() {
     }
 }
 
+/// Runs a program with its stdout and stderr as they are given.
+fn run_into(program: &str, arguments: &[&str], stdout: Stdio) -> (Option<i32>, String) {
+    let child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("Cargo has built it");
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr)
+}
+
+#[test]
+fn help_and_versions_that_stdout_does_not_take_are_an_error_and_no_panic() {
+    for program in [
+        env!("CARGO_BIN_EXE_imagepool"),
+        env!("CARGO_BIN_EXE_supervisor"),
+    ] {
+        for argument in ["--version", "--help", "help"] {
+            let (_, writer) = std::io::pipe().expect("a pipe");
+            let (code, stderr) = run_into(program, &[argument], writer.into());
+            assert_eq!(
+                (code, stderr.as_str()),
+                (Some(1), ""),
+                "{program} {argument}"
+            );
+            let full = std::fs::File::create("/dev/full").expect("every system has it");
+            let (code, stderr) = run_into(program, &[argument], full.into());
+            assert_eq!(code, Some(1), "{program} {argument}");
+            assert!(stderr.contains("output: stdout: No space left"), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_none_is_refused_with_its_option_and_what_it_takes() {
+    let cases: [(&[&str], &[&str]); 8] = [
+        (
+            &["generate", "a", "--steps", "x"],
+            &["steps: ", "--steps", "from 1"],
+        ),
+        (
+            &["generate", "a", "--seed", "-1"],
+            &["seed: ", "--seed", "18446744073709551615"],
+        ),
+        (
+            &["generate", "a", "--guidance", "x"],
+            &["guidance: ", "--guidance", "from 0"],
+        ),
+        (
+            &["generate", "a", "-n", "x"],
+            &["count: ", "-n", "1 to 100"],
+        ),
+        (
+            &["generate", "a", "--timeout", "x"],
+            &["timeout: ", "--timeout", "above 0"],
+        ),
+        (
+            &["generate", "a", "--timeout", "-1"],
+            &["timeout: ", "--timeout", "above 0"],
+        ),
+        (&["cancel", "x"], &["JOB", "imagepool jobs"]),
+        (&["scale", "a", "-1"], &["WORKERS", "from 0"]),
+    ];
+    for (arguments, parts) in cases {
+        let (code, stderr) = imagepool(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert!(!stderr.contains("digit"), "{stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{part} is missing in {stderr}");
+        }
+    }
+}
+
 #[test]
 fn a_command_that_nobody_plans_is_a_usage_error() {
     let (code, stderr) = imagepool(&["frobnicate"]);

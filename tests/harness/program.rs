@@ -133,16 +133,16 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Call {
     running: Running,
-    stdout: Receiver<Vec<u8>>,
-    stderr: Receiver<Vec<u8>>,
+    stdout: Option<Receiver<Vec<u8>>>,
+    stderr: Option<Receiver<Vec<u8>>>,
 }
 
 impl Call {
-    /// Starts it.
+    /// Starts it. Its stdout and stderr may be something else than the pipes that [`command`] gives it.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program under test starts");
-        let stdout = collect(child.stdout.take().expect("it is piped"));
-        let stderr = collect(child.stderr.take().expect("it is piped"));
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
         Self {
             running: Running::watch(child),
             stdout,
@@ -167,12 +167,13 @@ impl Call {
             pipe.recv_timeout(PATIENCE)
                 .expect("nobody holds the pipe of a program that ended")
         };
+        let stderr = self.stderr.map(all).unwrap_or_default();
         Output {
             code: status
                 .code()
                 .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-            stdout: all(self.stdout),
-            stderr: String::from_utf8_lossy(&all(self.stderr)).into_owned(),
+            stdout: self.stdout.map(all).unwrap_or_default(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod library;
 mod manifest;
 mod memory;
 mod operators;
+mod outputs;
 mod previews;
 mod private_pool;
 mod record;

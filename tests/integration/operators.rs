@@ -5,6 +5,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{WorkerState, WorkerStatus};
 use serde_json::Value;
 use tests::daemon::Daemon;
+use tests::program::Output;
 use tests::world::World;
 
 /// A model that loads in no time.
@@ -200,12 +201,160 @@ fn shutdown_finishes_what_was_accepted() {
 }
 
 #[test]
-fn no_daemon_is_exit_7_for_every_verb() {
+fn no_daemon_is_exit_7_for_every_verb_and_every_place_is_named() {
     let world = World::new("");
     for verb in [&["status"][..], &["stop", "all"], &["shutdown"]] {
-        world.imagepool(verb).ended_with(7);
+        let said = world.imagepool(verb).ended_with(7).stderr;
+        let ours = world.socket().display().to_string();
+        for place in [ours.as_str(), "/run/imagepool/pool.sock", "/tmp/imagepool-"] {
+            assert!(said.contains(place), "{place} is missing in {said}");
+        }
     }
     world.imagepool(&["version"]).succeeded();
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+#[test]
+fn a_name_that_nothing_has_stops_no_other() {
+    let daemon = Daemon::start(QUICK);
+    let names = ["no such", "syn:*", "nobody", "nobody:*", "syn:x"];
+    let started = daemon.imagepool(&[&["start"], &names[..]].concat());
+    let lines = [
+        "no such: ERROR (no such process)",
+        "syn:0: started",
+        "nobody: ERROR (no such process)",
+        "nobody: ERROR (no such group)",
+        "syn:x: ERROR (no such process)",
+    ];
+    assert_eq!(
+        text(&started.ended_with(1)).lines().collect::<Vec<_>>(),
+        lines
+    );
+    let status = daemon
+        .imagepool(&["status", "syn:*", "nobody"])
+        .ended_with(4);
+    let status = text(&status);
+    assert!(
+        status.contains("nobody: ERROR (no such process)\n"),
+        "{status}"
+    );
+    assert!(
+        status.contains("syn:0 ") && status.contains("RUNNING"),
+        "{status}"
+    );
+    assert!(!status.contains("pocket-flux"), "{status}");
+    daemon.imagepool(&["status", "syn:*"]).succeeded();
+    let pid = text(&daemon.imagepool(&["pid", "syn:*"]).succeeded());
+    assert_eq!(pid, format!("{}\n", daemon.worker_pids()[0]));
+    daemon.imagepool(&["restart", "syn:*"]).succeeded();
+    let stopped = daemon.imagepool(&["stop", "syn:*"]).succeeded();
+    assert_eq!(text(&stopped), "syn:0: stopped\n");
+}
+
+#[test]
+fn every_verb_answers_as_json_where_that_is_wanted() {
+    let daemon = Daemon::start(QUICK);
+    let told = |arguments: &[&str], code: i32| {
+        let output = daemon.imagepool(&[arguments, &["--json"]].concat());
+        output.ended_with(code).json()
+    };
+    for (verb, name) in [
+        ("start", "syn"),
+        ("restart", "syn:0"),
+        ("pin", "syn"),
+        ("unpin", "syn"),
+    ] {
+        let lines = told(&[verb, name], 0);
+        for line in &lines {
+            assert_eq!(line["verb"], verb);
+            assert!(
+                line["name"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with("syn"))
+            );
+            assert!(
+                line["error"].is_null() && line["message"].is_string(),
+                "{line}"
+            );
+        }
+        assert!(!lines.is_empty(), "{verb}");
+    }
+    assert_eq!(told(&["stop", "nobody"], 1)[0]["error"], "no such process");
+    assert_eq!(told(&["scale", "syn", "1"], 0)[0]["message"], "scaled to 1");
+    assert_eq!(told(&["pid"], 0)[0]["pid"], daemon.pid());
+    assert_eq!(told(&["pid", "syn"], 0)[0]["name"], "syn:0");
+    assert_eq!(told(&["version"], 0)[0]["supervisor"]["pid"], daemon.pid());
+    assert!(told(&["quarantine"], 0).is_empty());
+    assert_eq!(told(&["quarantine", "drop"], 0)[0]["message"], "0 dropped");
+    assert_eq!(told(&["plan", "syn"], 0)[0]["possible"], true);
+    let status = told(&["status", "syn"], 0).remove(0);
+    assert_eq!(status["models"].as_array().map(Vec::len), Some(1));
+    assert!(told(&["drain"], 0)[0]["message"].is_string());
+    assert_eq!(told(&["shutdown"], 0)[0]["message"], "Shut down");
+}
+
+#[test]
+fn a_pool_that_drains_shows_it_in_its_status() {
+    let daemon = Daemon::start(QUICK);
+    assert!(!text(&daemon.imagepool(&["status"]).succeeded()).contains("DRAINING"));
+    daemon.imagepool(&["drain"]).succeeded();
+    let status = text(&daemon.imagepool(&["status"]).succeeded());
+    let line = status.lines().next().unwrap_or_default();
+    assert!(line.starts_with("supervisor "), "{status}");
+    assert!(line.contains("DRAINING  for 0:00:"), "{status}");
+    let json = daemon.imagepool(&["status", "--json"]).succeeded().json();
+    assert!(json[0]["supervisor"]["draining_s"].is_f64(), "{}", json[0]);
+}
+
+#[test]
+fn a_model_scaled_to_zero_is_not_said_to_be_stopped() {
+    let daemon = Daemon::start(QUICK);
+    daemon.imagepool(&["start", "syn"]).succeeded();
+    daemon.imagepool(&["scale", "syn", "0"]).succeeded();
+    let patience = tests::program::PATIENCE;
+    daemon.stderr.wait_for("Worker left.", 1, patience);
+    let status = text(&daemon.imagepool(&["status", "syn"]).ended_with(3));
+    assert!(status.contains("EXITED    Scaled down"), "{status}");
+    daemon
+        .imagepool(&["generate", "a", "-o", "a.png"])
+        .succeeded();
+}
+
+#[test]
+fn a_plan_has_one_unit_and_ends_with_1_where_nothing_fits() {
+    let limits = "[memory]\nhost_limit_mb = 40\n";
+    let sections = QUICK.split_once('\n').expect("two parts");
+    let settings = format!("{}\n{limits}{}", sections.0, sections.1);
+    let daemon = Daemon::start(&settings);
+    let fits = text(&daemon.imagepool(&["plan", "syn"]).succeeded());
+    assert!(fits.contains(" MB free: fits"), "{fits}");
+    let never = daemon.imagepool(&["plan", "pocket-flux"]).ended_with(1);
+    let never = text(&never);
+    assert!(never.contains("never fits"), "{never}");
+    assert!(
+        !fits.contains("iB") && !never.contains("iB"),
+        "{fits}{never}"
+    );
+    for (field, arguments) in [
+        ("size", ["plan", "syn", "--size", "17x33"]),
+        ("model", ["plan", "nobody", "--size", "64x64"]),
+    ] {
+        let said = daemon.imagepool(&arguments).ended_with(2).stderr;
+        assert!(said.starts_with(&format!("imagepool: {field}: ")), "{said}");
+    }
+}
+
+#[test]
+fn a_private_pool_is_not_asked_for_what_only_a_daemon_has() {
+    let world = World::new("");
+    let said = world
+        .imagepool(&["status", "--private"])
+        .ended_with(2)
+        .stderr;
+    assert!(said.starts_with("imagepool: --private is for"), "{said}");
 }
 
 #[test]

@@ -50,6 +50,27 @@ fn a_private_pool_is_asked_to_wait_for_nothing_when_the_request_is_refused() {
 }
 
 #[test]
+fn a_plan_without_a_daemon_is_that_of_a_private_pool() {
+    let world = World::new("");
+    let asked = world
+        .imagepool(&["plan", "pocket-flux", "--private"])
+        .succeeded();
+    let lines = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(lines.starts_with("pocket-flux at 128x128:"), "{lines}");
+    assert_eq!(asked.stderr, "");
+    let unasked = world.imagepool(&["plan", "pocket-flux"]).succeeded();
+    assert!(
+        unasked.stderr.contains("private pool"),
+        "{}",
+        unasked.stderr
+    );
+    assert_eq!(unasked.stdout, asked.stdout);
+    let absent = ["--socket", "nobody.sock", "plan", "pocket-flux"];
+    world.imagepool(&absent).ended_with(7);
+    assert!(world.processes().is_empty(), "{:?}", world.processes());
+}
+
+#[test]
 fn a_private_pool_leaves_although_a_model_is_to_have_a_worker_always() {
     let world = World::new("[models.pocket-flux]\npinned = true");
     world.imagepool(&ASK).succeeded();

@@ -3,20 +3,22 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use supervisor::cli::{self, args};
+use supervisor::cli::{self, args, say};
 
 fn main() -> ExitCode {
-    let arguments = args::Arguments::parse();
+    let arguments = match args::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return say::usage(&answer),
+    };
     if let args::Command::Later(words) = &arguments.command
         && !words.first().is_some_and(|word| args::is_planned(word))
     {
         let word = words.first().map_or("", String::as_str);
-        args::Arguments::command()
-            .error(
-                clap::error::ErrorKind::InvalidSubcommand,
-                format!("there is no command {word:?}"),
-            )
-            .exit();
+        let unknown = args::Arguments::command().error(
+            clap::error::ErrorKind::InvalidSubcommand,
+            format!("there is no command {word:?}"),
+        );
+        return say::usage(&unknown);
     }
     cli::run(arguments)
 }

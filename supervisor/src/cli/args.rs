@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::number;
+
 /// Draws pictures from words with the pool of models on this machine.
 #[derive(Debug, Parser)]
 #[command(version, name = "imagepool", disable_help_subcommand = false)]
@@ -28,7 +30,7 @@ pub struct Reach {
     /// The daemon's socket; else $IMAGEPOOL_SOCKET.
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Draw with a pool of one's own for this call, whether a daemon runs or not.
+    /// Use a pool of one's own for this call, whether a daemon runs or not: generate, plan, replay.
     #[arg(long, global = true)]
     pub private: bool,
     /// Say nothing but errors.
@@ -57,30 +59,30 @@ pub enum Command {
     /// Tell how workers and models are.
     #[command(visible_alias = "ps")]
     Status {
-        /// Workers (`MODEL:SLOT`) or models; all where none is named.
+        /// Workers (`MODEL:SLOT`) or models (`MODEL`, `MODEL:*`); all where none is named.
         names: Vec<String>,
     },
     /// Stop workers, models or all, and keep them stopped.
     Stop {
-        /// `MODEL:SLOT`, `MODEL` or `all`.
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`.
         #[arg(required = true)]
         names: Vec<String>,
     },
     /// Start stopped or idle models, and keep them resident.
     Start {
-        /// `MODEL:SLOT`, `MODEL` or `all`.
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`.
         #[arg(required = true)]
         names: Vec<String>,
     },
     /// Stop, then start.
     Restart {
-        /// `MODEL:SLOT`, `MODEL` or `all`.
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`.
         #[arg(required = true)]
         names: Vec<String>,
     },
     /// Print the daemon's process, or those of workers.
     Pid {
-        /// `MODEL:SLOT`, `MODEL` or `all`; the daemon where none is named.
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`; the daemon where none is named.
         names: Vec<String>,
     },
     /// Drain the daemon and end it.
@@ -96,14 +98,16 @@ pub enum Command {
     /// End a job; whoever waits for it is told.
     Cancel {
         /// The job.
+        #[arg(value_parser = job)]
         job: u64,
     },
     /// Say why a job waits, with numbers.
     Why {
         /// The job.
+        #[arg(value_parser = job)]
         job: u64,
     },
-    /// Print what a picture would take, and whether it fits.
+    /// Print what a picture would take, and whether it fits; ends with 1 where it never does.
     Plan {
         /// Key or alias.
         model: String,
@@ -126,6 +130,7 @@ pub enum Command {
         /// Key or alias.
         model: String,
         /// How many.
+        #[arg(value_parser = workers, allow_hyphen_values = true)]
         workers: u32,
     },
     /// Requests that ended every worker they were given to.
@@ -150,6 +155,16 @@ pub enum Command {
     /// Everything that is planned and not there yet.
     #[command(external_subcommand)]
     Later(Vec<String>),
+}
+
+impl Command {
+    /// Whether it asks a pool of its own where no daemon runs.
+    pub fn draws(&self) -> bool {
+        matches!(
+            self,
+            Self::Generate(_) | Self::Plan { .. } | Self::Replay { .. }
+        )
+    }
 }
 
 /// `models`
@@ -199,6 +214,15 @@ pub enum Quarantine {
     Drop,
 }
 
+fn job(text: &str) -> Result<u64, String> {
+    let takes = "a whole number, as `imagepool jobs` lists them";
+    number::argument("JOB", text, takes)
+}
+
+fn workers(text: &str) -> Result<u32, String> {
+    number::argument("WORKERS", text, "a whole number from 0 on")
+}
+
 /// Commands of the interface that a later version brings.
 const LATER: [&str; 14] = [
     "signal",
@@ -237,6 +261,7 @@ pub enum Format {
     /// Lossless, with a receipt.
     Png,
     /// Small.
+    #[value(alias = "jpg")]
     Jpeg,
     /// Lossless and smaller.
     Webp,
@@ -245,15 +270,16 @@ pub enum Format {
 /// `generate`
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// What to draw; `-` reads it from stdin.
+    /// What to draw; `-` reads it from stdin, at most 60 KiB.
     pub prompt: String,
     /// Which model.
     #[arg(short, long)]
     pub model: Option<String>,
-    /// Where the picture goes; `-` is stdout. With -n several, `a.png` becomes `a-1.png`, `a-2.png` …
+    /// Where the picture goes; `-` is stdout, a pipe or device is written to. With -n several, `a.png`
+    /// becomes `a-1.png`, `a-2.png` …
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<String>,
-    /// Overwrite.
+    /// Overwrite a file, or the one that a link leads to; write to a terminal.
     #[arg(short, long)]
     pub force: bool,
     /// Pixels, `WxH`.
@@ -279,7 +305,7 @@ pub struct Generate {
         allow_hyphen_values = true
     )]
     pub count: String,
-    /// What the file holds; else its name says.
+    /// What the file holds; else its ending says: .png, .jpg, .jpeg or .webp. PNG without an ending.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     /// `auto`, `cpu` or `cuda:N`.
@@ -289,8 +315,8 @@ pub struct Generate {
     #[arg(long)]
     pub priority: Option<String>,
     /// Seconds after which the answer is worth nothing.
-    #[arg(long, value_name = "SECONDS")]
-    pub timeout: Option<f64>,
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub timeout: Option<String>,
     /// Leave the receipt out of the file.
     #[arg(long)]
     pub no_metadata: bool,

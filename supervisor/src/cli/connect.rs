@@ -43,6 +43,6 @@ pub fn pool(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError
 /// line on stderr.
 pub fn say_who_draws(reach: &Reach, private: Option<&PrivatePool>) {
     if private.is_some() && !reach.private && !reach.quiet {
-        say::aside("imagepool: no daemon runs; a private pool draws this and leaves");
+        say::aside("imagepool: no daemon runs; a private pool serves this and leaves");
     }
 }

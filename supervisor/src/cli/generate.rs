@@ -1,21 +1,22 @@
 //! `imagepool generate`: a prompt in, pictures out.
 
 use std::cell::Cell;
-use std::io::Read;
+use std::str::FromStr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ipc_protocol::client::{Picture, Update};
-use ipc_protocol::failure::{Failure, Field};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::messages::client::Accepted;
 use ipc_protocol::reading::{Reading, UnknownWord};
-use ipc_protocol::request::ImageRequest;
+use ipc_protocol::request::{COUNT_MAX, ImageRequest};
 use serde_json::Value;
 
 use super::args::{Format, Generate, Reach};
-use super::output::{self, Output};
+use super::output::Output;
 use super::progress::Progress;
 use super::receipt::Receipt;
-use super::{CommandError, connect, encode, interrupt, say, show};
+use super::{CommandError, connect, encode, format, interrupt, number, prompt, say, show};
 
 /// Draws; returns the exit code.
 pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, CommandError> {
@@ -23,7 +24,7 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         return Err(CommandError::NotBuilt("--detach"));
     }
     let request = request(&arguments)?;
-    let format = output::format(arguments.format, arguments.output.as_deref());
+    let format = format::choose(arguments.format, arguments.output.as_deref())?;
     let output = Output::prepare(
         arguments.output.as_deref(),
         request.count,
@@ -42,6 +43,10 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         fetch.finish();
     }
     connect::say_who_draws(reach, private.as_ref());
+    let contradiction = format::contradiction(format, arguments.output.as_deref());
+    if let Some(warning) = contradiction.filter(|_| !reach.quiet) {
+        say::aside(format_args!("imagepool: warning: {warning}"));
+    }
     let interrupted = interrupt::cancels(canceller, &drawing.accepted);
     let easel = Easel {
         accepted: drawing.accepted.clone(),
@@ -86,17 +91,15 @@ struct Easel<'a> {
 
 impl Easel<'_> {
     fn take(&self, update: Update) -> Result<(), CommandError> {
+        self.progress.take(&update);
         match update {
-            Update::Waiting {
-                position, reason, ..
-            } => self.progress.waiting(position, &reason),
-            Update::Loading { fraction, .. } => self.progress.loading(fraction),
-            Update::Step { .. } => self.progress.stepped(),
-            Update::Preview { .. } => {} // it asks for none
-            Update::Picture(picture) => self.finish(&picture)?,
-            Update::Failed { failure, .. } => return Err(failure.into()),
+            Update::Picture(picture) => self.finish(&picture),
+            Update::Failed { failure, .. } => Err(failure.into()),
+            Update::Waiting { .. }
+            | Update::Loading { .. }
+            | Update::Step { .. }
+            | Update::Preview { .. } => Ok(()),
         }
-        Ok(())
     }
 
     fn finish(&self, picture: &Picture) -> Result<(), CommandError> {
@@ -170,63 +173,52 @@ fn with_reading(mut line: Value, reading: &Reading) -> Value {
     line
 }
 
-/// What was typed, as a request; a value that is none names its field.
-fn request(arguments: &Generate) -> Result<ImageRequest, CommandError> {
-    let mut request = ImageRequest::new(prompt(&arguments.prompt)?);
+/// What was typed, as a request; an invalid value names its field.
+fn request(arguments: &Generate) -> Result<ImageRequest, Failure> {
+    let mut request = ImageRequest::new(prompt::read(&arguments.prompt)?);
     request.model = arguments.model.clone();
-    request.size = parse(Field::Size, arguments.size.as_deref())?;
-    request.steps = parse(Field::Steps, arguments.steps.as_deref())?;
-    request.guidance = parse(Field::Guidance, arguments.guidance.as_deref())?;
+    request.size = word(Field::Size, arguments.size.as_deref())?;
+    let steps = arguments.steps.as_deref();
+    let takes = "a whole number from 1 on, up to what the model allows";
+    request.steps = number::option(Field::Steps, "--steps", steps, takes)?;
+    let guidance = arguments.guidance.as_deref();
+    let takes = "a number from 0 on, up to what the model allows";
+    request.guidance = number::option(Field::Guidance, "--guidance", guidance, takes)?;
     request.negative = arguments.negative.clone();
-    request.seed = parse(Field::Seed, arguments.seed.as_deref())?;
-    request.count = parse(Field::Count, Some(&arguments.count))?.unwrap_or(1);
-    request.device = parse(Field::Device, arguments.device.as_deref())?.unwrap_or_default();
-    request.priority = arguments
-        .priority
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|why: String| Failure::new(ipc_protocol::failure::FailureKind::BadValue, why))?
-        .unwrap_or_default();
-    request.timeout_ms = arguments.timeout.map(timeout_ms).transpose()?;
+    let seed = arguments.seed.as_deref();
+    let takes = format!("a whole number from 0 to {}", u64::MAX);
+    request.seed = number::option(Field::Seed, "--seed", seed, &takes)?;
+    let takes = format!("a whole number from 1 to {COUNT_MAX}");
+    request.count =
+        number::option(Field::Count, "-n", Some(&arguments.count), &takes)?.unwrap_or(1);
+    request.device = word(Field::Device, arguments.device.as_deref())?.unwrap_or_default();
+    if let Some(priority) = &arguments.priority {
+        let refused = |why| Failure::new(FailureKind::BadValue, format!("--priority: {why}"));
+        request.priority = priority.parse().map_err(refused)?;
+    }
+    request.timeout_ms = arguments.timeout.as_deref().map(timeout_ms).transpose()?;
     request.user = arguments.user.clone();
     request.check()?;
     Ok(request)
 }
 
-fn prompt(argument: &str) -> Result<String, CommandError> {
-    if argument != "-" {
-        return Ok(argument.to_owned());
-    }
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| {
-            Failure::bad_value(Field::Prompt, format!("cannot read stdin: {error}"))
-        })?;
-    Ok(text.trim_end_matches('\n').to_owned())
+/// A value whose own error is a sentence.
+fn word<T: FromStr<Err = String>>(field: Field, text: Option<&str>) -> Result<Option<T>, Failure> {
+    text.map(str::parse)
+        .transpose()
+        .map_err(|why| Failure::bad_value(field, why))
 }
 
-fn parse<T>(field: Field, text: Option<&str>) -> Result<Option<T>, Failure>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    text.map(|text| {
-        text.parse()
-            .map_err(|why| Failure::bad_value(field, format!("{text:?}: {why}")))
-    })
-    .transpose()
-}
-
-fn timeout_ms(seconds: f64) -> Result<u64, Failure> {
-    match std::time::Duration::try_from_secs_f64(seconds) {
+fn timeout_ms(text: &str) -> Result<u64, Failure> {
+    let takes = "seconds above 0, like 30 or 0.5";
+    let seconds = number::option(Field::Timeout, "--timeout", Some(text), takes)?.unwrap_or(0.0);
+    match Duration::try_from_secs_f64(seconds) {
         Ok(timeout) if !timeout.is_zero() => Ok(u64::try_from(timeout.as_millis())
             .unwrap_or(u64::MAX)
             .max(1)),
-        _ => Err(Failure::bad_value(
-            Field::Timeout,
-            format!("{seconds} is no time limit"),
-        )),
+        _ => {
+            let message = format!("{text:?} is not possible: --timeout takes {takes}");
+            Err(Failure::bad_value(Field::Timeout, message))
+        }
     }
 }

@@ -1,28 +1,34 @@
 //! `imagepool`: one file per command. It reaches the daemon only through `ipc_protocol::client`.
 //!
 //! - [`args`] is the grammar
-//! - [`generate`] draws; [`output`] is where pictures go, [`encode`] what their files hold, [`progress`]
-//!   what a terminal sees meanwhile, [`show`] the picture in the terminal itself, [`interrupt`] what
-//!   Ctrl-C does
+//! - [`generate`] draws; [`prompt`] is where it reads from, [`output`] where pictures go and [`destination`]
+//!   one such place, [`mod@format`] and [`encode`] what their files hold; [`progress`] is what a terminal
+//!   sees meanwhile ([`forecast`] is its arithmetic), [`show`] the picture in the terminal itself, [`interrupt`] what Ctrl-C does
 //! - [`receipt`] is what a picture depends on; [`replay`] draws it again: [`decode`] reads the file,
 //!   [`compare`] says how far two pictures are apart
 //! - [`connect`] finds the daemon, or starts a private one ([`private`])
 //! - [`models`] is the hub plane, with [`mod@fetch`] and [`verify`]; `place` is where a model's files are
-//! - [`say`] prints; [`status`] and [`verbs`] are the operator's side
+//! - [`say`] prints; `number` and `names` read what was typed; [`status`] and [`verbs`] are the operator's side
 
 pub mod args;
 pub mod compare;
 pub mod connect;
 pub mod decode;
+pub mod destination;
 pub mod encode;
 pub mod fetch;
+pub mod forecast;
+pub mod format;
 pub mod generate;
 pub mod interrupt;
 pub mod models;
+mod names;
+mod number;
 pub mod output;
 mod place;
 pub mod private;
 pub mod progress;
+pub mod prompt;
 pub mod receipt;
 pub mod replay;
 pub mod say;
@@ -39,6 +45,7 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Verb;
 
 use args::{Arguments, Command};
+use verbs::Teller;
 
 /// No daemon, or one that speaks another protocol version.
 const NO_DAEMON: u8 = 7;
@@ -134,39 +141,43 @@ impl CommandError {
 
 /// Runs a command; says on stderr, and with `--json` on stdout, why one failed.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let json = arguments.json;
+    let (reach, json) = (&arguments.reach, arguments.json);
+    let teller = |verb| Teller { verb, json };
+    let pin = |model, pinned| Verb::Pin { model, pinned };
     let result = match arguments.command {
-        Command::Generate(request) => generate::run(&arguments.reach, *request, json),
-        Command::Status { names } => status::run(&arguments.reach, &names, json),
-        Command::Stop { names } => verbs::each(&arguments.reach, &names, Verb::Stop),
-        Command::Start { names } => verbs::each(&arguments.reach, &names, Verb::Start),
-        Command::Restart { names } => verbs::each(&arguments.reach, &names, Verb::Restart),
-        Command::Pid { names } => status::pids(&arguments.reach, &names),
-        Command::Jobs => status::jobs(&arguments.reach, json),
-        Command::Shutdown => verbs::shutdown(&arguments.reach),
-        Command::Drain { undo: false } => verbs::tell(&arguments.reach, Verb::Drain),
-        Command::Drain { undo: true } => verbs::tell(&arguments.reach, Verb::Undrain),
+        _ if reach.private && !arguments.command.draws() => Err(Failure::new(
+            FailureKind::BadValue,
+            "--private is for generate, plan and replay: no other command starts a pool",
+        )
+        .into()),
+        Command::Generate(request) => generate::run(reach, *request, json),
+        Command::Status { names } => status::run(reach, &names, json),
+        Command::Stop { names } => verbs::each(reach, &names, teller("stop"), Verb::Stop),
+        Command::Start { names } => verbs::each(reach, &names, teller("start"), Verb::Start),
+        Command::Restart { names } => verbs::each(reach, &names, teller("restart"), Verb::Restart),
+        Command::Pid { names } => status::pids(reach, &names, json),
+        Command::Jobs => status::jobs(reach, json),
+        Command::Shutdown => verbs::shutdown(reach, teller("shutdown")),
+        Command::Drain { undo } => verbs::drain(reach, teller("drain"), undo),
         Command::Cancel { job } => {
-            verbs::tell(&arguments.reach, Verb::CancelJob { job: JobId(job) })
+            let verb = Verb::CancelJob { job: JobId(job) };
+            verbs::tell(reach, teller("cancel"), verb)
         }
-        Command::Why { job } => verbs::tell(&arguments.reach, Verb::Why { job: JobId(job) }),
-        Command::Plan { model, size } => verbs::plan(&arguments.reach, model, size.as_deref()),
-        Command::Pin { model } => verbs::pin(&arguments.reach, model, true),
-        Command::Unpin { model } => verbs::pin(&arguments.reach, model, false),
+        Command::Why { job } => verbs::why(reach, teller("why"), job),
+        Command::Plan { model, size } => verbs::plan(reach, model, size.as_deref(), json),
+        Command::Pin { model } => verbs::tell(reach, teller("pin"), pin(model, true)),
+        Command::Unpin { model } => verbs::tell(reach, teller("unpin"), pin(model, false)),
         Command::Scale { model, workers } => {
-            verbs::tell(&arguments.reach, Verb::Scale { model, workers })
+            verbs::tell(reach, teller("scale"), Verb::Scale { model, workers })
         }
-        Command::Quarantine { what } => verbs::quarantine(&arguments.reach, what),
-        Command::Models { what } => models::run(what, arguments.reach.quiet, json),
-        Command::Replay { file } => replay::run(&arguments.reach, &file, json),
-        Command::Version => verbs::version(&arguments.reach),
+        Command::Quarantine { what } => verbs::quarantine(reach, teller("quarantine"), what),
+        Command::Models { what } => models::run(what, reach.quiet, json),
+        Command::Replay { file } => replay::run(reach, &file, json),
+        Command::Version => verbs::version(reach, json),
         Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            error.tell(json);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    say::end(result.unwrap_or_else(|error| {
+        error.tell(json);
+        error.exit_code()
+    }))
 }

@@ -36,7 +36,7 @@ pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandE
             fetch::run(&config, &wish, quiet, json)
         }
         Models::Verify { model } => verify::run(&config, model.as_deref(), json),
-        Models::Rm { model } => remove(&config, &model),
+        Models::Rm { model } => remove(&config, &model, json),
     }
 }
 
@@ -166,17 +166,20 @@ fn need(spec: &ModelSpec) -> Mebibytes {
     residency + spec.need.activation.at(spec.default_size)
 }
 
-fn remove(config: &Config, key: &str) -> Result<u8, CommandError> {
+fn remove(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     let release = Release::find(key)
         .ok_or_else(|| trouble("usage", format!("{key:?} has no files that were fetched")))?;
     let waiting = || {
         say::aside(format_args!(
-            "imagepool: a fetch of {key} runs; its end is awaited"
-        ))
+            "imagepool: waiting for another process that fetches {key}"
+        ));
     };
     let bytes = store(config)
         .remove(release.key, waiting)
         .map_err(|error| trouble(error.kind(), error.to_string()))?;
-    say::line(format!("{key}: removed {}", megabytes(bytes)));
+    match json {
+        true => say::line(json!({"key": key, "removed_bytes": bytes})),
+        false => say::line(format!("{key}: removed {}", megabytes(bytes))),
+    }
     Ok(0)
 }

@@ -1,15 +1,18 @@
-//! Where pictures go: named, checked before a job is sent, written whole or not at all.
+//! Where the pictures of a request go: named and tried before a job is sent.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::JobId;
-use tempfile::NamedTempFile;
 
 use super::CommandError;
 use super::args::Format;
+use super::destination::{self, Destination};
+use super::format::extension;
+
+/// Names of this process's own stdout.
+const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// Where the pictures of one request go.
 #[derive(Debug)]
@@ -17,12 +20,9 @@ pub enum Output {
     /// Raw bytes to stdout.
     Stdout,
     /// Files that the user named, one per picture.
-    Named {
-        /// In the order of the pictures.
-        files: Vec<PathBuf>,
-        /// Overwrite.
-        force: bool,
-    },
+    Named(Vec<Destination>),
+    /// A device that takes all pictures.
+    Device(Destination),
     /// `imagepool-JOB.png` in the current folder.
     ByJob {
         /// `png`, `jpeg` or `webp`.
@@ -31,7 +31,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// Reads `-o`, and finds out now whether the files can be written later.
+    /// Reads `-o`, and finds out now whether it can be written later.
     ///
     /// # Errors
     /// A refused value (`-` for several, a file that exists), or `Output` where nothing can be written.
@@ -41,53 +41,16 @@ impl Output {
         force: bool,
         format: Format,
     ) -> Result<Self, CommandError> {
-        let output = match output {
-            Some("-") if count > 1 => {
-                let message = "stdout takes one picture; leave out -n or name a file";
-                return Err(Failure::bad_value(Field::Output, message).into());
-            }
-            Some("-") => return Ok(Self::Stdout),
-            Some("") => {
-                return Err(Failure::bad_value(Field::Output, "an empty file name").into());
-            }
-            Some(file) => Self::Named {
-                files: numbered(Path::new(file), count),
-                force,
-            },
-            None => Self::ByJob {
-                extension: extension(format),
-            },
-        };
-        output.check()?;
-        Ok(output)
-    }
-
-    fn check(&self) -> Result<(), CommandError> {
-        let Self::Named { files, force } = self else {
-            return writable_folder(Path::new("."));
-        };
-        for file in files {
-            match fs::metadata(file) {
-                Ok(found) if found.is_dir() => {
-                    return Err(CommandError::Output(format!(
-                        "{} is a folder",
-                        file.display()
-                    )));
-                }
-                Ok(found) if found.is_file() && !force => {
-                    let message = format!("{} exists; -f overwrites it", file.display());
-                    return Err(Failure::bad_value(Field::Output, message).into());
-                }
-                Ok(found) if found.permissions().readonly() => {
-                    return Err(CommandError::Output(format!(
-                        "{} is read-only",
-                        file.display()
-                    )));
-                }
-                Ok(_) | Err(_) => writable_folder(folder_of(file))?,
+        match output {
+            Some(name) if STDOUT.contains(&name) => to_stdout(count, force),
+            Some("") => Err(refused("an empty file name")),
+            Some(name) => named(Path::new(name), count, force),
+            None => {
+                let extension = extension(format);
+                destination::try_beside(&by_job("0", 1, extension))?;
+                Ok(Self::ByJob { extension })
             }
         }
-        Ok(())
     }
 
     /// Writes one picture; returns the file's name, `-` for stdout.
@@ -101,42 +64,42 @@ impl Output {
                     .map_err(|error| CommandError::Output(format!("stdout: {error}")))?;
                 Ok("-".into())
             }
-            Self::Named { files, force } => {
-                let file = &files[index as usize];
-                write_whole(file, bytes, *force)?;
-                Ok(file.display().to_string())
-            }
-            Self::ByJob { extension } => {
-                let file = free_name(job, extension);
-                write_whole(&file, bytes, false)?;
-                Ok(file.display().to_string())
-            }
+            Self::Named(files) => files[index as usize].write(bytes),
+            Self::Device(device) => device.write(bytes),
+            Self::ByJob { extension } => write_by_job(job, extension, bytes),
         }
     }
 }
 
-/// What the file should hold: as asked, else as its name says, else PNG.
-pub fn format(asked: Option<Format>, output: Option<&str>) -> Format {
-    let by_name = || {
-        let name = Path::new(output?)
-            .extension()?
-            .to_str()?
-            .to_ascii_lowercase();
-        match name.as_str() {
-            "jpg" | "jpeg" => Some(Format::Jpeg),
-            "webp" => Some(Format::Webp),
-            _ => None,
-        }
-    };
-    asked.or_else(by_name).unwrap_or(Format::Png)
+fn refused(message: impl Into<String>) -> CommandError {
+    Failure::bad_value(Field::Output, message).into()
 }
 
-fn extension(format: Format) -> &'static str {
-    match format {
-        Format::Png => "png",
-        Format::Jpeg => "jpeg",
-        Format::Webp => "webp",
+fn to_stdout(count: u32, force: bool) -> Result<Output, CommandError> {
+    if count > 1 {
+        let message = "stdout takes one picture; leave out -n or name a file";
+        return Err(refused(message));
     }
+    if io::stdout().is_terminal() && !force {
+        let message = "stdout is a terminal: name a file or redirect it; -f writes there anyway";
+        return Err(refused(message));
+    }
+    Ok(Output::Stdout)
+}
+
+fn named(name: &Path, count: u32, force: bool) -> Result<Output, CommandError> {
+    if count > 1 && destination::is_stream(name) {
+        let device = Destination::prepare(name, force)?;
+        if device.takes_one_picture() {
+            let name = name.display();
+            let message = format!("{name} takes one picture; leave out -n or name a file");
+            return Err(refused(message));
+        }
+        return Ok(Output::Device(device));
+    }
+    let files = numbered(name, count);
+    let prepared = files.iter().map(|file| Destination::prepare(file, force));
+    Ok(Output::Named(prepared.collect::<Result<_, _>>()?))
 }
 
 /// `a.png` for one picture, `a-1.png` to `a-N.png` for several.
@@ -156,56 +119,30 @@ fn numbered(file: &Path, count: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A name nobody has used: private pools count their jobs from 1 each, so the job alone is not enough.
-fn free_name(job: JobId, extension: &str) -> PathBuf {
-    let plain = PathBuf::from(format!("imagepool-{job}.{extension}"));
-    if !plain.exists() {
-        return plain;
+/// Writes under a name that nothing has: private pools count their jobs from 1 each, so the job alone is not
+/// enough.
+fn write_by_job(job: JobId, extension: &str, bytes: &[u8]) -> Result<String, CommandError> {
+    let job = job.to_string();
+    for number in 1u64.. {
+        let file = by_job(&job, number, extension);
+        match destination::write_file(&file, bytes, false) {
+            Ok(()) => return Ok(file.display().to_string()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let message = format!("{}: {error}", file.display());
+                return Err(CommandError::Output(message));
+            }
+        }
     }
-    (2u64..)
-        .map(|number| PathBuf::from(format!("imagepool-{job}-{number}.{extension}")))
-        .find(|name| !name.exists())
-        .expect("no folder holds 2^64 files")
+    unreachable!("no folder holds 2^64 files")
 }
 
-fn folder_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Tries it: permissions, read-only file systems and full disks all answer alike.
-fn writable_folder(folder: &Path) -> Result<(), CommandError> {
-    NamedTempFile::new_in(folder).map(drop).map_err(|error| {
-        CommandError::Output(format!("cannot write in {}: {error}", folder.display()))
+/// `imagepool-JOB.png`, then `imagepool-JOB-2.png` and on.
+fn by_job(job: &str, number: u64, extension: &str) -> PathBuf {
+    PathBuf::from(match number {
+        1 => format!("imagepool-{job}.{extension}"),
+        _ => format!("imagepool-{job}-{number}.{extension}"),
     })
-}
-
-/// Writes beside the file and renames, so that a reader sees the old file or the new one.
-fn write_whole(file: &Path, bytes: &[u8], force: bool) -> Result<(), CommandError> {
-    let failed = |error: io::Error| CommandError::Output(format!("{}: {error}", file.display()));
-    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
-        return fs::write(file, bytes).map_err(failed); // A device or pipe takes bytes, not names.
-    }
-    let mut beside = NamedTempFile::new_in(folder_of(file)).map_err(failed)?;
-    beside.write_all(bytes).map_err(failed)?;
-    set_usual_permissions(beside.as_file()).map_err(failed)?;
-    let persisted = match force {
-        true => beside.persist(file),
-        false => beside.persist_noclobber(file),
-    };
-    persisted.map(drop).map_err(|error| failed(error.error))
-}
-
-/// Temporary files are private; a picture is as readable as any file its user makes.
-fn set_usual_permissions(file: &fs::File) -> io::Result<()> {
-    use nix::sys::stat::{Mode, umask};
-    use std::os::unix::fs::PermissionsExt;
-    // The mask can only be read by setting it; this program has one thread that makes files.
-    let mask = umask(Mode::empty());
-    umask(mask);
-    file.set_permissions(fs::Permissions::from_mode(0o666 & !mask.bits()))
 }
 
 #[cfg(test)]
@@ -226,27 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_file_is_refused_and_a_missing_folder_is_unwritable() {
+    fn each_of_several_files_is_tried() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("a.png");
-        fs::write(&file, b"old").expect("ours");
-        let prepare = |name: &Path, force| {
-            Output::prepare(name.to_str(), 1, force, Format::Png).map_err(|error| error.exit_code())
+        std::fs::write(folder.path().join("a-2.png"), b"old").expect("our own folder");
+        let name = folder.path().join("a.png");
+        let prepare = |count, force| {
+            let output = Output::prepare(name.to_str(), count, force, Format::Png);
+            output.map_err(|error| error.exit_code())
         };
-        assert_eq!(prepare(&file, false).expect_err("exists"), 2);
-        assert!(prepare(&file, true).is_ok());
-        assert_eq!(
-            prepare(&folder.path().join("no/a.png"), true).expect_err("no folder"),
-            1
-        );
-        assert_eq!(prepare(folder.path(), true).expect_err("a folder"), 1);
-        assert_eq!(fs::read(&file).expect("still there"), b"old");
+        assert!(prepare(1, false).is_ok());
+        assert!(matches!(prepare(2, false), Err(2)));
+        assert!(prepare(2, true).is_ok());
     }
 
     #[test]
-    fn the_name_of_the_file_says_what_it_holds() {
-        assert_eq!(format(None, Some("a.JPG")), Format::Jpeg);
-        assert_eq!(format(None, Some("a")), Format::Png);
-        assert_eq!(format(Some(Format::Webp), Some("a.jpg")), Format::Webp);
+    fn a_device_takes_several_pictures_and_stdout_one() {
+        let prepare = |name, count| Output::prepare(Some(name), count, true, Format::Png);
+        assert!(matches!(prepare("/dev/null", 3), Ok(Output::Device(_))));
+        for name in STDOUT {
+            assert!(prepare(name, 2).is_err(), "{name}");
+            assert!(matches!(prepare(name, 1), Ok(Output::Stdout)), "{name}");
+        }
     }
 }

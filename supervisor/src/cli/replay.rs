@@ -48,13 +48,13 @@ fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandE
     let progress = Progress::start(&accepted, reach.quiet);
     let mut answer = None;
     for update in drawing {
-        match update? {
-            Update::Waiting {
-                position, reason, ..
-            } => progress.waiting(position, &reason),
-            Update::Loading { fraction, .. } => progress.loading(fraction),
-            Update::Step { .. } => progress.stepped(),
-            Update::Preview { .. } => {} // it asks for none
+        let update = update?;
+        progress.take(&update);
+        match update {
+            Update::Waiting { .. }
+            | Update::Loading { .. }
+            | Update::Step { .. }
+            | Update::Preview { .. } => {}
             Update::Picture(picture) => answer = Some(Ok(*picture)),
             Update::Failed { failure, .. } => answer = Some(Err(failure)),
         }

@@ -1,21 +1,29 @@
-//! Lines on stdout and stderr, for as long as somebody reads them. What a terminal would obey is escaped in
-//! all of them, because any may quote a file, a hub, a worker or a daemon.
+//! Lines on stdout and stderr. A reader that leaves or a full disk ends no command: what stdout lost is told by
+//! the exit code. What a terminal would obey is escaped in all lines, because any may quote a file, a hub, a
+//! worker or a daemon.
 
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, Write};
-use std::process;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use ipc_protocol::untrusted::Escaping;
 
-/// Prints a line. A reader that has had enough (`imagepool jobs | head`) ends the command quietly, as it
-/// ends every other command of a pipeline.
+/// The first error of this process's stdout.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// The exit code where output was lost.
+const OUTPUT_LOST: u8 = 1;
+
+/// Prints a line on stdout. An error is kept for [`end`], and nothing is printed after it.
 pub fn line(text: impl Display) {
-    if writeln!(io::stdout(), "{}", escaped(text)).is_err() {
-        process::exit(0);
+    if LOST.get().is_none() {
+        // A later error of another thread says nothing that the first one does not.
+        let _ = print(&mut io::stdout(), text).map_err(|error| LOST.set(error));
     }
 }
 
-/// Prints a line on stderr; without a reader there it is lost.
+/// Prints a line on stderr; without a reader there is nobody left to tell.
 pub fn aside(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", escaped(text));
 }
@@ -26,6 +34,38 @@ pub fn escaped(text: impl Display) -> String {
     let written: fmt::Result = write!(Escaping(&mut line), "{text}");
     written.expect("a string takes everything");
     line
+}
+
+/// The exit code of a command that would have ended with `code`: another one where stdout lost some of its
+/// output. A reader that has had enough (`imagepool jobs | head`) needs no sentence about it.
+pub fn end(code: u8) -> ExitCode {
+    let flushed = match LOST.get() {
+        None => io::stdout().flush(),
+        Some(_) => Ok(()),
+    };
+    let Some(error) = LOST.get().or(flushed.as_ref().err()) else {
+        return ExitCode::from(code);
+    };
+    if error.kind() != ErrorKind::BrokenPipe {
+        aside(format_args!("imagepool: output: stdout: {error}"));
+    }
+    ExitCode::from(if code == 0 { OUTPUT_LOST } else { code })
+}
+
+/// Prints what clap answers itself: help and versions on stdout, wrong usage on stderr.
+pub fn usage(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print();
+    if answer.use_stderr() {
+        return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+    }
+    // Nothing else is printed, so no earlier error can be there.
+    let _ = printed.map_err(|error| LOST.set(error));
+    end(0)
+}
+
+fn print(stdout: &mut impl Write, text: impl Display) -> io::Result<()> {
+    writeln!(stdout, "{}", escaped(text))?;
+    stdout.flush()
 }
 
 #[cfg(test)]

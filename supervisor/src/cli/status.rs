@@ -1,9 +1,11 @@
 //! `imagepool status`: a line per worker, in supervisorctl's form.
 
+use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{ModelStatus, StatusReport, WorkerState, WorkerStatus};
 use ipc_protocol::units::Mebibytes;
 
 use super::args::Reach;
+use super::names::Name;
 use super::{CommandError, connect, say};
 
 /// A named or pinned thing is not RUNNING.
@@ -13,72 +15,116 @@ const UNKNOWN: u8 = 4;
 
 /// Prints the status; returns the exit code.
 pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandError> {
-    let report = connect::daemon(reach)?.status()?;
+    let mut report = connect::daemon(reach)?.status()?;
+    let names: Vec<Name> = names.iter().map(|name| Name::read(name)).collect();
+    let lines = lines(&report);
+    for name in names
+        .iter()
+        .filter(|name| !lines.iter().any(|line| line.is_called(name)))
+    {
+        match json {
+            true => say::aside(name.unknown()),
+            false => say::line(name.unknown()),
+        }
+    }
+    let code = code(&lines, &names);
     if json {
+        keep_named(&mut report, &names);
         let text = serde_json::to_string(&report).expect("a status is numbers and words");
         say::line(text);
+        return Ok(code);
     }
-    let lines = lines(&report);
-    let mut code = 0;
-    for name in names.iter().filter(|name| *name != "all") {
-        if !lines.iter().any(|line| line.is_called(name)) {
-            say::aside(format_args!("{name}: ERROR (no such process)"));
-            code = UNKNOWN;
-        }
+    if let (Some(so_far), [] | [Name::All]) = (report.supervisor.draining_s, names.as_slice()) {
+        let jobs = report.queue.len();
+        let so_far = uptime(so_far);
+        let detail = format!("for {so_far}, {jobs} jobs to finish, nothing new is accepted");
+        say::line(row("supervisor", "DRAINING", &detail));
     }
-    let wanted = |line: &&Line| {
-        names.is_empty()
-            || names
-                .iter()
-                .any(|name| name == "all" || line.is_called(name))
-    };
+    let wanted = |line: &&Line| names.is_empty() || names.iter().any(|name| line.is_called(name));
     for line in lines.iter().filter(wanted) {
-        let expected = line.pinned || names.iter().any(|name| line.is_called(name));
-        // A model runs when one of its workers does; a worker that was named runs itself.
-        let alone = names.contains(&line.name);
-        let runs = |other: &Line| {
-            other.state == WorkerState::Running && (!alone || other.name == line.name)
-        };
-        let serves = |other: &&Line| other.model == line.model;
-        if expected && code == 0 && !lines.iter().filter(serves).any(runs) {
-            code = NOT_RUNNING;
-        }
-        if !json {
-            say::line(format_args!(
-                "{:<32} {:<9} {}",
-                line.name,
-                line.state.word(),
-                line.detail
-            ));
-        }
+        say::line(row(&line.name, line.state.word(), &line.detail));
     }
     Ok(code)
 }
 
-/// `pid`: the daemon's process, or those of the workers that were named.
-pub fn pids(reach: &Reach, names: &[String]) -> Result<u8, CommandError> {
-    let report = connect::daemon(reach)?.status()?;
+fn row(name: &str, state: &str, detail: &str) -> String {
+    format!("{name:<32} {state:<9} {detail}")
+}
+
+/// 4 where nothing has a name that was asked for, 3 where a named or pinned thing is not RUNNING.
+fn code(lines: &[Line], names: &[Name]) -> u8 {
+    if !names
+        .iter()
+        .all(|name| lines.iter().any(|line| line.is_called(name)))
+    {
+        return UNKNOWN;
+    }
+    let is_down = |line: &&Line| {
+        let wanted = names.is_empty() || names.iter().any(|name| line.is_called(name));
+        let named = |name: &Name| *name != Name::All && line.is_called(name);
+        let expected = line.pinned || names.iter().any(named);
+        // A model runs when one of its workers does; a worker that was named runs itself.
+        let alone = names.iter().any(|name| name.is_worker(&line.name));
+        let runs = |other: &Line| {
+            other.state == WorkerState::Running && (!alone || other.name == line.name)
+        };
+        let mut serving = lines.iter().filter(|other| other.model == line.model);
+        wanted && expected && !serving.any(runs)
+    };
+    match lines.iter().find(is_down) {
+        Some(_) => NOT_RUNNING,
+        None => 0,
+    }
+}
+
+/// Leaves only what was named in the report.
+fn keep_named(report: &mut StatusReport, names: &[Name]) {
     if names.is_empty() {
-        say::line(report.supervisor.pid);
+        return;
+    }
+    let named = |worker: &str, model: &str| names.iter().any(|name| name.means(worker, model));
+    let workers = &mut report.workers;
+    workers.retain(|worker| named(&worker.name, worker.model.as_str()));
+    let is_kept = |model: &ModelStatus| {
+        let key = model.key.as_str();
+        named(&first_slot(key), key) || workers.iter().any(|worker| worker.model == model.key)
+    };
+    report.models.retain(is_kept);
+    let models = &report.models;
+    let of_kept = |model: &ModelKey| models.iter().any(|kept| kept.key == *model);
+    report.queue.retain(|job| of_kept(&job.model));
+}
+
+/// The name in the line of a model without workers.
+fn first_slot(key: &str) -> String {
+    format!("{key}:0")
+}
+
+/// `pid`: the daemon's process, or those of the workers that were named.
+pub fn pids(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandError> {
+    let report = connect::daemon(reach)?.status()?;
+    let tell = |name: &str, pid: u32| match json {
+        true => say::line(serde_json::json!({"name": name, "pid": pid})),
+        false => say::line(pid),
+    };
+    if names.is_empty() {
+        tell("supervisor", report.supervisor.pid);
         return Ok(0);
     }
     let mut code = 0;
-    for name in names {
-        let named = |worker: &&WorkerStatus| {
-            name == "all" || worker.name == *name || worker.model.as_str() == name
-        };
-        let pids: Vec<u32> = report
-            .workers
+    for name in names.iter().map(|name| Name::read(name)) {
+        let named = |worker: &&WorkerStatus| name.means(&worker.name, worker.model.as_str());
+        let workers: Vec<_> = report.workers.iter().filter(named).collect();
+        let mut pids = workers
             .iter()
-            .filter(named)
-            .filter_map(|worker| worker.pid)
-            .collect();
-        if pids.is_empty() {
-            say::aside(format_args!("{name}: ERROR (no such process)"));
+            .filter_map(|worker| Some((*worker, worker.pid?)))
+            .peekable();
+        if pids.peek().is_none() && name != Name::All {
+            say::aside(name.unknown());
             code = UNKNOWN;
         }
-        for pid in pids {
-            say::line(pid);
+        for (worker, pid) in pids {
+            tell(&worker.name, pid);
         }
     }
     Ok(code)
@@ -115,8 +161,8 @@ struct Line {
 }
 
 impl Line {
-    fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.model == name
+    fn is_called(&self, name: &Name) -> bool {
+        name.means(&self.name, &self.model)
     }
 }
 
@@ -165,7 +211,7 @@ fn of_model(model: &ModelStatus) -> Line {
         .clone()
         .unwrap_or((WorkerState::Stopped, "Not started".into()));
     Line {
-        name: format!("{}:0", model.key),
+        name: first_slot(model.key.as_str()),
         model: model.key.to_string(),
         state,
         detail,

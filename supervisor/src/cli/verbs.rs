@@ -1,100 +1,226 @@
 //! The operator's verbs.
 
-use ipc_protocol::client::Client;
-use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{ModelKey, WorkerName};
+use ipc_protocol::client::{Client, ClientError};
+use ipc_protocol::failure::{Failure, Field};
+use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Target, Told, Verb};
 use ipc_protocol::version::BUILD;
+use serde_json::{Value, json};
 
 use super::args::{Quarantine, Reach};
+use super::names::Name;
 use super::{CommandError, connect, say};
 
-/// `stop`, `start` and `restart`: prints a line per worker or model that it happened to.
+/// `stop`, `start` and `restart`: answers every name, and ends with the worst of their codes.
 pub fn each(
     reach: &Reach,
     names: &[String],
+    teller: Teller,
     verb: impl Fn(Target) -> Verb,
 ) -> Result<u8, CommandError> {
-    let targets: Vec<Target> = names
-        .iter()
-        .map(|name| target(name))
-        .collect::<Result<_, _>>()?;
     let mut client = connect::daemon(reach)?;
     let mut code = 0;
-    for target in targets {
-        code = code.max(print(client.operate(verb(target))?));
+    for name in names.iter().map(|name| Name::read(name)) {
+        let Some(target) = name.target() else {
+            teller.line(&name.unknown());
+            code = code.max(FAILED);
+            continue;
+        };
+        let mut told = match client.operate(verb(target)) {
+            Err(ClientError::Refused(failure)) => {
+                teller.line(&format!("{name}: ERROR ({failure})"));
+                code = code.max(failure.kind.exit_code());
+                continue;
+            }
+            told => told?,
+        };
+        if let Name::Group(model) = &name
+            && told.lines == [Name::Model(model.clone()).unknown()]
+        {
+            told.lines = vec![name.unknown()];
+        }
+        code = code.max(teller.print(&told));
     }
     Ok(code)
 }
 
-/// Any verb whose answer is lines.
-pub fn tell(reach: &Reach, verb: Verb) -> Result<u8, CommandError> {
-    Ok(print(connect::daemon(reach)?.operate(verb)?))
+/// Any verb whose answer is lines that begin with a name.
+pub fn tell(reach: &Reach, teller: Teller, verb: Verb) -> Result<u8, CommandError> {
+    let told = connect::daemon(reach)?.operate(verb)?;
+    Ok(teller.print(&told))
 }
 
-/// `pin` and `unpin`.
-pub fn pin(reach: &Reach, model: String, pinned: bool) -> Result<u8, CommandError> {
-    tell(reach, Verb::Pin { model, pinned })
+/// `drain [--undo]`.
+pub fn drain(reach: &Reach, teller: Teller, undo: bool) -> Result<u8, CommandError> {
+    let verb = match undo {
+        true => Verb::Undrain,
+        false => Verb::Drain,
+    };
+    let told = connect::daemon(reach)?.operate(verb)?;
+    told.lines.iter().for_each(|line| teller.about(None, line));
+    Ok(code(&told))
 }
 
-/// `plan MODEL [--size WxH]`.
-pub fn plan(reach: &Reach, model: String, size: Option<&str>) -> Result<u8, CommandError> {
-    let size = size
-        .map(str::parse)
-        .transpose()
-        .map_err(|why: String| Failure::bad_value(Field::Size, why))?;
-    tell(reach, Verb::Plan { model, size })
+/// `why JOB`.
+pub fn why(reach: &Reach, teller: Teller, job: u64) -> Result<u8, CommandError> {
+    let told = connect::daemon(reach)?.operate(Verb::Why { job: JobId(job) })?;
+    let job = job.to_string();
+    for line in &told.lines {
+        teller.about(Some(&job), line);
+    }
+    Ok(code(&told))
+}
+
+/// `plan MODEL [--size WxH]`: asks the pool that `generate` would ask.
+pub fn plan(
+    reach: &Reach,
+    model: String,
+    size: Option<&str>,
+    is_json: bool,
+) -> Result<u8, CommandError> {
+    let verb = Verb::Plan {
+        model: model.clone(),
+        size: size
+            .map(str::parse)
+            .transpose()
+            .map_err(|why: String| Failure::bad_value(Field::Size, why))?,
+    };
+    let (mut client, private) = connect::pool(reach)?;
+    let told = client.operate(verb)?;
+    connect::say_who_draws(reach, private.as_ref());
+    match is_json {
+        true => say::line(json!({
+            "model": model,
+            "size": size,
+            "possible": told.success,
+            "lines": told.lines,
+        })),
+        false => told.lines.iter().for_each(say::line),
+    }
+    Ok(code(&told))
 }
 
 /// `quarantine [list|release|drop]`.
-pub fn quarantine(reach: &Reach, what: Option<Quarantine>) -> Result<u8, CommandError> {
-    let verb = match what {
-        None | Some(Quarantine::List) => Verb::Quarantined,
-        Some(Quarantine::Release { digest }) => Verb::Release {
-            digest: Some(digest),
-        },
-        Some(Quarantine::Drop) => Verb::Release { digest: None },
+pub fn quarantine(
+    reach: &Reach,
+    teller: Teller,
+    what: Option<Quarantine>,
+) -> Result<u8, CommandError> {
+    let digest = match what {
+        None | Some(Quarantine::List) => {
+            let told = connect::daemon(reach)?.operate(Verb::Quarantined)?;
+            for line in &told.lines {
+                teller.listed(line);
+            }
+            return Ok(code(&told));
+        }
+        Some(Quarantine::Release { digest }) => Some(digest),
+        Some(Quarantine::Drop) => None,
     };
-    tell(reach, verb)
-}
-
-/// Prints lines; the code is supervisorctl's: what was so already is no error, anything else is 1.
-fn print(told: Told) -> u8 {
-    told.lines.iter().for_each(say::line);
-    u8::from(!told.success)
+    tell(reach, teller, Verb::Release { digest })
 }
 
 /// `shutdown`: drains; `Shut down` is printed when the process is gone.
-pub fn shutdown(reach: &Reach) -> Result<u8, CommandError> {
+pub fn shutdown(reach: &Reach, teller: Teller) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
     client.operate(Verb::Shutdown)?;
     client.wait_for_end().map_err(CommandError::Client)?;
-    say::line("Shut down");
+    teller.about(None, "Shut down");
     Ok(0)
 }
 
 /// `version`: ours, and the daemon's where one answers.
-pub fn version(reach: &Reach) -> Result<u8, CommandError> {
+pub fn version(reach: &Reach, is_json: bool) -> Result<u8, CommandError> {
+    let daemon = connect::daemon_if_any(reach)?;
+    if is_json {
+        let supervisor =
+            daemon.map(|Client { version, pid, .. }| json!({"version": version, "pid": pid}));
+        say::line(json!({"imagepool": BUILD, "supervisor": supervisor}));
+        return Ok(0);
+    }
     say::line(format_args!("imagepool {BUILD}"));
-    if let Some(Client { version, pid, .. }) = connect::daemon_if_any(reach)? {
+    if let Some(Client { version, pid, .. }) = daemon {
         say::line(format_args!("supervisor {version}, pid {pid}"));
     }
     Ok(0)
 }
 
-/// `all`, `MODEL` or `MODEL:SLOT`.
-fn target(name: &str) -> Result<Target, CommandError> {
-    let unknown = |why: String| Failure::new(FailureKind::NoSuchName, why);
-    if name == "all" {
-        return Ok(Target::All);
+/// The code for an answer that says no.
+const FAILED: u8 = 1;
+
+/// supervisorctl's: what was so already is no error, anything else is 1.
+fn code(told: &Told) -> u8 {
+    match told.success {
+        true => 0,
+        false => FAILED,
     }
-    Ok(match name.rsplit_once(':') {
-        None => Target::Model(ModelKey::new(name).map_err(unknown)?),
-        Some((model, slot)) => Target::Worker(WorkerName {
-            model: ModelKey::new(model).map_err(unknown)?,
-            slot: slot
-                .parse()
-                .map_err(|_| unknown(format!("{name}: ERROR (no such process)")))?,
-        }),
-    })
+}
+
+/// Prints what was done, as lines or as JSON: `{"verb","name","message","error"}`, one object a line.
+#[derive(Debug, Clone, Copy)]
+pub struct Teller {
+    /// The verb's own word.
+    pub verb: &'static str,
+    /// JSON instead of lines.
+    pub json: bool,
+}
+
+impl Teller {
+    fn print(self, told: &Told) -> u8 {
+        told.lines.iter().for_each(|line| self.line(line));
+        code(told)
+    }
+
+    /// A line `NAME: WORD` or `NAME: ERROR (WHY)`; without a name where it has none.
+    fn line(self, line: &str) {
+        match self.json {
+            false => say::line(line),
+            true => match line.split_once(": ") {
+                Some((name, message)) => self.object(Some(name), message),
+                None => self.object(None, line),
+            },
+        }
+    }
+
+    /// A sentence about something.
+    fn about(self, name: Option<&str>, sentence: &str) {
+        match self.json {
+            false => say::line(sentence),
+            true => self.object(name, sentence),
+        }
+    }
+
+    /// A line of a list whose first word is a name.
+    fn listed(self, line: &str) {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match self.json {
+            false => say::line(line),
+            true => self.object(Some(name), rest.trim_start()),
+        }
+    }
+
+    fn object(self, name: Option<&str>, message: &str) {
+        say::line(object(self.verb, name, message));
+    }
+}
+
+fn object(verb: &str, name: Option<&str>, message: &str) -> Value {
+    let error = message
+        .strip_prefix("ERROR (")
+        .and_then(|why| why.strip_suffix(')'));
+    json!({"verb": verb, "name": name, "message": message, "error": error})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_a_field_of_its_own() {
+        let failed = object("stop", Some("syn:0"), "ERROR (not running (yet))");
+        assert_eq!(failed["error"], "not running (yet)");
+        let went_well = object("stop", Some("syn:0"), "stopped");
+        assert!(went_well["error"].is_null());
+        assert_eq!(went_well["message"], "stopped");
+    }
 }

@@ -1,0 +1,107 @@
+//! Workers and models as operators name them: `all`, `MODEL`, `MODEL:*`, `MODEL:SLOT`.
+
+use std::fmt;
+
+use ipc_protocol::ids::{ModelKey, WorkerName};
+use ipc_protocol::messages::client::Target;
+
+/// A name on the command line. Displays as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    /// Everything.
+    All,
+    /// A model.
+    Model(String),
+    /// All workers of a model, in supervisorctl's form for a group.
+    Group(String),
+    /// One worker.
+    Worker(String),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.pad("all"),
+            Self::Model(name) | Self::Worker(name) => f.pad(name),
+            Self::Group(model) => write!(f, "{model}:*"),
+        }
+    }
+}
+
+impl Name {
+    /// Every text is a name; whether something has it is found out later.
+    pub fn read(text: &str) -> Self {
+        match text.rsplit_once(':') {
+            None if text == "all" => Self::All,
+            None => Self::Model(text.to_owned()),
+            Some((model, "*" | "")) => Self::Group(model.to_owned()),
+            Some(_) => Self::Worker(text.to_owned()),
+        }
+    }
+
+    /// Whether it means a worker, or the model that the worker serves.
+    pub fn means(&self, worker: &str, of_model: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Model(model) | Self::Group(model) => model == of_model,
+            Self::Worker(name) => name == worker,
+        }
+    }
+
+    /// Whether it means this one worker and no others.
+    pub fn is_worker(&self, worker: &str) -> bool {
+        matches!(self, Self::Worker(name) if name == worker)
+    }
+
+    /// What a verb is told about; none where nothing can have such a name.
+    pub fn target(&self) -> Option<Target> {
+        Some(match self {
+            Self::All => Target::All,
+            Self::Model(model) | Self::Group(model) => {
+                Target::Model(ModelKey::new(model.as_str()).ok()?)
+            }
+            Self::Worker(name) => {
+                let (model, slot) = name.rsplit_once(':')?;
+                Target::Worker(WorkerName {
+                    model: ModelKey::new(model).ok()?,
+                    slot: slot.parse().ok()?,
+                })
+            }
+        })
+    }
+
+    /// The line for a name that nothing has.
+    pub fn unknown(&self) -> String {
+        match self {
+            Self::All | Self::Model(_) | Self::Worker(_) => {
+                format!("{self}: ERROR (no such process)")
+            }
+            Self::Group(model) => format!("{model}: ERROR (no such group)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_its_model() {
+        let group = Name::read("syn:*");
+        assert_eq!(group, Name::Group("syn".into()));
+        assert_eq!(group.target(), Name::read("syn").target());
+        assert!(group.means("syn:1", "syn") && !group.means("other:1", "other"));
+        assert!(!group.is_worker("syn:1"));
+        assert_eq!(group.unknown(), "syn: ERROR (no such group)");
+        assert_eq!(Name::read("syn:"), group);
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_has_no_target() {
+        for text in ["no such", "syn:x", ":0", "", "a:-1"] {
+            assert_eq!(Name::read(text).target(), None, "{text:?}");
+        }
+        assert!(Name::read("syn:1").target().is_some());
+        assert_eq!(Name::read("all").target(), Some(Target::All));
+    }
+}
