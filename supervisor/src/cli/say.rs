@@ -2,12 +2,12 @@
 //! the exit code. What a terminal would obey is escaped in all lines, because any may quote a file, a hub, a
 //! worker or a daemon.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use ipc_protocol::untrusted::Escaping;
+use ipc_protocol::untrusted::escaped;
 
 /// The first error of this process's stdout.
 static LOST: OnceLock<io::Error> = OnceLock::new();
@@ -26,14 +26,6 @@ pub fn line(text: impl Display) {
 /// Prints a line on stderr; without a reader there is nobody left to tell.
 pub fn aside(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", escaped(text));
-}
-
-/// A text as one line that a terminal only shows.
-pub fn escaped(text: impl Display) -> String {
-    let mut line = String::new();
-    let written: fmt::Result = write!(Escaping(&mut line), "{text}");
-    written.expect("a string takes everything");
-    line
 }
 
 /// The exit code of a command that would have ended with `code`: another one where stdout lost some of its
