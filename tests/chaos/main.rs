@@ -8,3 +8,4 @@ mod kill_private_pool;
 mod kill_supervisor;
 mod kill_worker;
 mod leftovers;
+mod outgrowing;

@@ -1,5 +1,7 @@
 //! Where the programs under test are: beside the test, in the folder that Cargo built both in.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The programs of one installation: each finds the others beside itself.
@@ -48,13 +50,28 @@ impl Binaries {
             (hostile, "worker"),
             (built.worker(), "honest-worker"),
         ] {
-            // Programs find each other beside the path they were started by, and a link of the same
-            // file system is as good as a copy.
-            let to = folder.join(name);
-            if std::fs::hard_link(&from, &to).is_err() {
-                std::fs::copy(&from, &to).expect("a copy of a program");
-            }
+            link(&from, &folder.join(name));
         }
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// An installation in `folder` where `program` starts behind a line of shell, e.g. `ulimit -f 8`.
+    pub fn behind(folder: &Path, program: &str, line: &str) -> Self {
+        let built = Self::built();
+        for name in ["supervisor", "worker", "imagepool"] {
+            let own = match name == program {
+                true => format!("{name}-itself"),
+                false => name.to_owned(),
+            };
+            link(&built.folder.join(name), &folder.join(own));
+        }
+        let itself = folder.join(format!("{program}-itself"));
+        let script = format!("#!/bin/sh\n{line}\nexec '{}' \"$@\"\n", itself.display());
+        let path = folder.join(program);
+        fs::write(&path, script).expect("our own folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
         Self {
             folder: folder.to_owned(),
         }
@@ -73,5 +90,13 @@ impl Binaries {
     /// The command.
     pub fn imagepool(&self) -> PathBuf {
         self.folder.join("imagepool")
+    }
+}
+
+/// Programs find each other beside the path they were started by, and a link of the same file system is as
+/// good as a copy.
+fn link(from: &Path, to: &Path) {
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to).expect("a copy of a program");
     }
 }

@@ -5,8 +5,11 @@ pub const STEP_MS: u32 = 13;
 /// The `weights_mb` of models that misbehave in their first life only.
 pub const ONCE_MB: u32 = 2;
 
+/// Mebibytes of the worker that says it holds a byte.
+pub const HELD_MB: u64 = 400;
+
 /// Every misbehaviour; a model's `load_ms` is an index into this.
-pub const MISBEHAVIOURS: [&str; 38] = [
+pub const MISBEHAVIOURS: [&str; 39] = [
     // In place of a greeting.
     "garbled-hello",
     "other-protocol",
@@ -48,6 +51,7 @@ pub const MISBEHAVIOURS: [&str; 38] = [
     "freezes",
     "allocation-fails",
     "read-fails",
+    "holds-more-than-it-says",
 ];
 
 /// Milliseconds a step takes of a model whose worker says [`OBEYED`]; `load_ms` is an index into [`SPEECHES`].

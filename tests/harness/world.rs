@@ -29,6 +29,11 @@ impl World {
         Self::furnish(settings, Binaries::with_hostile_worker)
     }
 
+    /// A world where `program` starts behind a line of shell, e.g. `ulimit -f 8`.
+    pub fn behind(program: &str, line: &str, settings: &str) -> Self {
+        Self::furnish(settings, |folder| Binaries::behind(folder, program, line))
+    }
+
     fn furnish(settings: &str, binaries: impl FnOnce(&Path) -> Binaries) -> Self {
         // Beside the programs, so that they can be linked; short, because sockets' paths are bounded.
         let folder = tempfile::Builder::new()

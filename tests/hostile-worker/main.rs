@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     }
     // Misbehaving is one thing, outliving a test another.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    if arguments.iter().any(|word| word == "--inspect") {
+        misbehaviour::wait_for_the_end();
+    }
     let socket = Socket::take();
     let welcome = socket.peek_welcome();
     if let Some(place) = speech(&welcome) {

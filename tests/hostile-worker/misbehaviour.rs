@@ -13,10 +13,14 @@ use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
 use nix::sys::signal::{Signal, raise};
 
+use tests::misbehaviours::HELD_MB;
+
 use crate::linger::{self, Where};
 use crate::voice::Socket;
 
 const GARBAGE: [u8; 64] = [0xa5; 64];
+/// What a worker takes that says that it holds a byte.
+const HELD_BYTES: usize = (HELD_MB as usize) << 20;
 
 /// Does it. Whatever returns ends the process with 0.
 pub fn act(name: &str, socket: Socket, welcome: &Welcome) {
@@ -40,7 +44,7 @@ pub fn act(name: &str, socket: Socket, welcome: &Welcome) {
 }
 
 /// Lives until the supervisor ends it.
-fn wait_for_the_end() -> ! {
+pub fn wait_for_the_end() -> ! {
     loop {
         nix::unistd::pause();
     }
@@ -233,6 +237,15 @@ fn dies_with_job(name: &str, socket: &Socket) {
         "allocation-fails" => {
             let more_than_there_is: Vec<u8> = Vec::with_capacity(1 << 60);
             drop(std::hint::black_box(more_than_there_is));
+        }
+        "holds-more-than-it-says" => {
+            let pages = vec![1u8; HELD_BYTES];
+            socket.say(&FromWorker::Heartbeat {
+                resident_bytes: 1,
+                work: 0,
+            });
+            // It is ended for its silence, with everything that it holds.
+            std::mem::forget(pages);
         }
         "read-fails" => die_of(Signal::SIGBUS),
         // Its caller ignores everything from here on, the heartbeat that is due included.

@@ -197,6 +197,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_cut_or_written_over_after_it_was_opened_is_corrupt() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = file(folder.path(), 0);
+        let whole = std::fs::read(&path).expect("a good file");
+        let spoil: [(&str, &dyn Fn()); 2] = [
+            ("cut", &|| std::fs::write(&path, b"").expect("our own file")),
+            ("written over", &|| {
+                std::fs::write(&path, &whole).expect("our own file");
+                let later = std::time::SystemTime::UNIX_EPOCH;
+                let written = File::options().write(true).open(&path);
+                let set = written.and_then(|written| written.set_modified(later));
+                set.expect("our own file");
+            }),
+        ];
+        for (how, spoil) in spoil {
+            std::fs::write(&path, &whole).expect("our own file");
+            let weights = Weights::open(&path).expect("a good file");
+            spoil();
+            let mut tell = |_| {};
+            let meter = Meter::new(&[&weights], &mut tell);
+            let section = Section::new(&weights, &meter, DType::F32, &Device::Cpu).at("part");
+            let read = section.tensor("scale", &[2]);
+            let fault = read.expect_err(how);
+            assert_eq!(fault.exit_code(), Some(66), "{how}: {fault}");
+            assert!(fault.to_string().contains("changed"), "{how}: {fault}");
+        }
+    }
+
+    #[test]
     fn a_wrong_shape_and_a_tensor_left_over_are_named() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let weights = Weights::open(&file(folder.path(), 0)).expect("a good file");

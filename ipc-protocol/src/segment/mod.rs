@@ -251,6 +251,7 @@ fn os(what: &'static str) -> impl FnOnce(io::Error) -> SegmentError {
 
 /// Reserves every page of `file`, so that running out is said now.
 fn reserve(file: &File, bytes: u64) -> Result<(), SegmentError> {
+    use nix::errno::Errno;
     use nix::fcntl::{FallocateFlags, fallocate};
     let length = i64::try_from(bytes).map_err(|_| SegmentError::NoRoom {
         bytes,
@@ -258,6 +259,9 @@ fn reserve(file: &File, bytes: u64) -> Result<(), SegmentError> {
     })?;
     fallocate(file, FallocateFlags::empty(), 0, length).map_err(|errno| SegmentError::NoRoom {
         bytes,
-        source: errno.into(),
+        source: match errno {
+            Errno::EFBIG => io::Error::other("the limit of a file's size (ulimit -f) is lower"),
+            other => other.into(),
+        },
     })
 }

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use supervisor::cli::{self, args, say};
+use supervisor::process::signals;
 
 fn main() -> ExitCode {
+    signals::fail_beyond_file_size_limit();
     let arguments = match args::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => return say::usage(&answer),

@@ -18,7 +18,8 @@ use super::news::{FromGeneration, Newborn, WorkerNews, phases};
 use super::{Driver, Input};
 use crate::link::{Heard, Link};
 use crate::probe::{self, Held};
-use crate::process::{stderr, watch};
+use crate::process::stderr::{self, LastLines};
+use crate::process::{exit, watch};
 use crate::telemetry;
 
 impl Driver {
@@ -308,6 +309,7 @@ impl Driver {
             return;
         };
         let salvaged = hand.salvage();
+        let lack = why_aborted(exit, &hand.stderr);
         let last_lines = hand.stderr.newest(5);
         if !last_lines.is_empty() && exit != Exit::Code(0) {
             tracing::warn!("Last words of {}: {}", hand.name, last_lines.join(" | "));
@@ -322,11 +324,32 @@ impl Driver {
             job.checkpoint = checkpoint.or_else(|| job.checkpoint.take());
             job.checkpoint.as_ref().map(|checkpoint| checkpoint.step)
         });
+        if let Some(message) = lack {
+            self.happen(Event::LoadFailed { worker, message });
+        }
         self.happen(Event::WorkerExited {
             worker,
             exit,
             salvaged_step,
         });
+    }
+}
+
+/// The line in which a worker said that an allocation failed, where it ended for that.
+fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
+    match exit {
+        Exit::Signal {
+            by: KilledBy::AllocationFailed,
+            ..
+        } => {
+            let mut lines = stderr.newest(usize::MAX).into_iter();
+            lines.find(|line| exit::lacked(line))
+        }
+        Exit::Signal {
+            by: KilledBy::Us | KilledBy::KernelOom | KilledBy::Other,
+            ..
+        }
+        | Exit::Code(_) => None,
     }
 }
 

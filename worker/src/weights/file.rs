@@ -10,8 +10,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 enum Bytes {
-    Mapped(Mmap),
+    Mapped(Mapped),
     Embedded(&'static [u8]),
+}
+
+/// A map, and the file under it.
+struct Mapped {
+    map: Mmap,
+    file: File,
 }
 
 /// One weight file whose header has been read and checked.
@@ -31,15 +37,14 @@ impl WeightFile {
     /// header at all;
     /// [`Fault::Configuration`] for a dtype that nobody knows.
     pub fn open(path: &Path) -> Result<WeightFile, Fault> {
+        let unread = |error| Fault::reading(path, &error);
         let file = open_regular(path)?;
-        let found = file
-            .metadata()
-            .map_err(|error| Fault::reading(path, &error))?;
-        let map = map(&file).map_err(|error| Fault::reading(path, &error))?;
-        let opened = WeightFile::new(path.display().to_string(), Bytes::Mapped(map))?;
+        let found = file.metadata().map_err(unread)?;
+        let map = map(&file).map_err(unread)?;
+        let mapped = Bytes::Mapped(Mapped { map, file });
         Ok(WeightFile {
             mark: Some(Mark::new(path, &found)),
-            ..opened
+            ..WeightFile::new(path.display().to_string(), mapped)?
         })
     }
 
@@ -53,7 +58,7 @@ impl WeightFile {
 
     fn new(name: String, bytes: Bytes) -> Result<WeightFile, Fault> {
         let content: &[u8] = match &bytes {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(mapped) => &mapped.map,
             Bytes::Embedded(bytes) => bytes,
         };
         if is_pickle(content) {
@@ -90,7 +95,7 @@ impl WeightFile {
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(mapped) => &mapped.map,
             Bytes::Embedded(bytes) => bytes,
         }
     }
@@ -115,14 +120,26 @@ impl WeightFile {
     }
 
     /// Bytes of a tensor.
-    pub(super) fn data(&self, entry: &Entry) -> &[u8] {
-        &self.bytes()[entry.range.clone()]
+    ///
+    /// # Errors
+    /// [`Fault::WeightsCorrupt`] when the file was changed since it was opened.
+    pub(super) fn data(&self, entry: &Entry) -> Result<&[u8], Fault> {
+        if let (Bytes::Mapped(mapped), Some(then)) = (&self.bytes, &self.mark) {
+            let path = Path::new(&self.name);
+            let now = mapped.file.metadata();
+            let now = now.map_err(|error| Fault::reading(path, &error))?;
+            // Beyond a new end there is a SIGBUS, and other bytes belong to another model.
+            if !Mark::new(path, &now).has_content_of(then) {
+                return Err(corrupt(&self.name, "was changed while it was in use"));
+            }
+        }
+        Ok(&self.bytes()[entry.range.clone()])
     }
 
     /// Says that a tensor's bytes are not needed again soon.
     pub(super) fn release(&self, entry: &Entry) {
-        if let Bytes::Mapped(map) = &self.bytes {
-            release(map, entry.range.start, entry.range.len());
+        if let Bytes::Mapped(mapped) = &self.bytes {
+            release(&mapped.map, entry.range.start, entry.range.len());
         }
     }
 }

@@ -36,6 +36,12 @@ impl Mark {
         }
     }
 
+    /// Whether nothing was written between the two, wherever the file has moved.
+    pub fn has_content_of(&self, other: &Mark) -> bool {
+        let content = |mark: &Mark| (mark.device, mark.inode, mark.bytes, mark.modified_ns);
+        content(self) == content(other)
+    }
+
     /// Of a file as it is now, if there is one.
     pub fn of(path: &Path) -> Option<Mark> {
         let found = std::fs::metadata(path).ok()?;

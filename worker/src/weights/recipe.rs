@@ -26,7 +26,7 @@ impl Piece {
     /// The widened values in `dtype` on `device`.
     fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
         let (kind, shape) = (self.entry.kind, &self.entry.shape);
-        let stored = kind.tensor(self.file.data(&self.entry), shape, device)?;
+        let stored = kind.tensor(self.file.data(&self.entry)?, shape, device)?;
         self.file.release(&self.entry);
         let stored = stored.map_err(|what| self.fault(what))?;
         let Some(scale) = &self.scale else {
@@ -89,7 +89,7 @@ impl Recipe {
         let (Some(piece), [rows, columns]) = (self.packed(), self.shape.as_slice()) else {
             return Ok(None);
         };
-        let (kind, bytes) = (piece.entry.kind, piece.file.data(&piece.entry));
+        let (kind, bytes) = (piece.entry.kind, piece.file.data(&piece.entry)?);
         let row = bytes.len() / rows.max(&1); // bytes of it: whole blocks
         let slab = slab_rows(*columns);
         let slabs = bytes.chunks((slab * row).max(1)).map(|bytes| {
@@ -253,7 +253,7 @@ fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Fau
 /// `{"format": "float8_e4m3fn"}` in bytes; another format would need another reading of the weight.
 fn check_format(file: &WeightFile, stored: &str) -> Result<(), Fault> {
     let entry = &file.entries()[stored];
-    let said = String::from_utf8_lossy(file.data(entry));
+    let said = String::from_utf8_lossy(file.data(entry)?);
     if said.contains("\"float8_e4m3fn\"") {
         return Ok(());
     }
@@ -285,7 +285,7 @@ fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, Fault> {
     }
     let values = entry
         .kind
-        .tensor(file.data(entry), &entry.shape, &Device::Cpu)?;
+        .tensor(file.data(entry)?, &entry.shape, &Device::Cpu)?;
     let values = values.map_err(refuse)?.to_dtype(DType::F32)?;
     let mut shape = vec![1; weight.shape.len().max(1)];
     shape[0] = count;

@@ -1,0 +1,34 @@
+//! Limits that a shell or a service manager sets: each is an error with a sentence, and nobody dies of it.
+
+use tests::daemon::Daemon;
+use tests::job::request;
+use tests::world::World;
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_that_names_it() {
+    let daemon = Daemon::start_in(World::behind("supervisor", "ulimit -f 1", ""));
+    let failure = daemon
+        .draw(&request("pocket-flux", 1, 1))
+        .expect_err("no segment fits");
+    assert!(failure.message.contains("ulimit -f"), "{failure}");
+    assert_eq!(daemon.status().supervisor.pid, daemon.pid(), "it lives");
+}
+
+#[test]
+fn an_allocation_that_fails_is_lack_of_memory_and_nothing_else() {
+    let settings = "[pool]\ncold_start_workers = 1\n[models.fat]\nfamily = \"synthetic\"\n\
+        params = { step_ms = 1, load_ms = 1, weights_mb = 400 }\n";
+    let daemon = Daemon::start_in(World::behind("worker", "ulimit -v 300000", settings));
+    let failure = daemon
+        .draw(&request("fat", 1, 1))
+        .expect_err("there is no memory for it");
+    assert!(
+        failure.message.contains("memory allocation of"),
+        "{failure}"
+    );
+    let deaths = daemon.stderr.with("Worker died.");
+    assert!(!deaths.is_empty());
+    for line in deaths {
+        assert!(line.contains("an allocation failed"), "{line}");
+    }
+}
