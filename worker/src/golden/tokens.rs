@@ -27,9 +27,9 @@ pub struct Line {
 /// The tokenizers of a family.
 pub enum Reader {
     /// T5 and CLIP-L.
-    Flux(FluxTokens),
+    Flux(Box<FluxTokens>),
     /// T5, CLIP-L and CLIP-G.
-    Sd3(Sd3Tokens),
+    Sd3(Box<Sd3Tokens>),
 }
 
 impl Reader {
@@ -44,7 +44,7 @@ impl Reader {
             clip_g: Vocabulary::ClipG.published()?,
         };
         let tokens = Sd3Tokens::of(&from, &Sd3ModelSizes::large_turbo())?;
-        Ok(Reader::Sd3(tokens))
+        Ok(Reader::Sd3(Box::new(tokens)))
     }
 
     /// The tokenizers that a worker uses for a model's folder. A folder without a transformer is read for
@@ -55,8 +55,14 @@ impl Reader {
     /// tokenizers.
     pub fn of_folder(path: &Path) -> Result<Reader, Fault> {
         match folder::family(path, None) {
-            Ok(Family::Flux) => Ok(Reader::Flux(FluxTokens::load(&folder::flux(path)?)?)),
-            Ok(Family::Sd35) => Ok(Reader::Sd3(Sd3Tokens::load(&Sd3Files::open(path)?)?)),
+            Ok(Family::Flux) => {
+                let tokens = FluxTokens::load(&folder::flux(path)?)?;
+                Ok(Reader::Flux(Box::new(tokens)))
+            }
+            Ok(Family::Sd35) => {
+                let tokens = Sd3Tokens::load(&Sd3Files::open(path)?)?;
+                Ok(Reader::Sd3(Box::new(tokens)))
+            }
             Ok(Family::Synthetic) => {
                 let file = path.display().to_string();
                 Err(Fault::configuration(file, "family", "has no tokenizers"))
@@ -67,7 +73,7 @@ impl Reader {
                 let end = || Some("<|endoftext|>".to_owned());
                 from.clip_l.pad_token = from.clip_l.pad_token.or_else(end);
                 let tokens = Sd3Tokens::of(&from, &Sd3ModelSizes::large_turbo())?;
-                Ok(Reader::Sd3(tokens))
+                Ok(Reader::Sd3(Box::new(tokens)))
             }
             Err(fault) => Err(fault),
         }

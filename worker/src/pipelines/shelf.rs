@@ -16,6 +16,7 @@ use places::{FOLDERS, Rank, components, fits, prefix_of, rank};
 use sets::Set;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,11 +60,8 @@ pub fn folder_of(path: &Path) -> PathBuf {
         return path.to_owned();
     }
     let parent = path.parent().unwrap_or(Path::new("."));
-    let inside = |name: &&str| parent.file_name() == Some((*name).as_ref());
-    let within = FOLDERS
-        .iter()
-        .chain(&["transformer"])
-        .any(|name| inside(&name));
+    let mut names = FOLDERS.iter().chain(&["transformer"]);
+    let within = names.any(|name| parent.file_name() == Some(OsStr::new(name)));
     let above = parent.parent().filter(|_| within);
     above.unwrap_or(parent).to_owned()
 }
