@@ -211,8 +211,12 @@ impl<'a> Section<'a> {
         self.zeros(shape)
     }
 
-    /// Zeros of a shape, one value in memory.
+    /// Zeros of a shape: one value in memory, or, for a convolution that its loader lays out anew, pages
+    /// that nobody has touched.
     fn zeros(&self, shape: &[usize]) -> Result<Tensor, Fault> {
+        if shape.len() > 2 {
+            return Ok(Tensor::zeros(shape, self.dtype, self.device)?);
+        }
         let zero = Tensor::zeros(1, self.dtype, self.device)?;
         Ok(zero.broadcast_as(shape)?)
     }
