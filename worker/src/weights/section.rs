@@ -86,7 +86,7 @@ impl<'a> Section<'a> {
     }
 
     /// A section without a file, which lists in `inventory` every tensor that it is asked for. The tensors
-    /// are zeros of the shape that was asked for, one value in memory each.
+    /// are zeros of the shape that was asked for and take next to no memory.
     pub fn listing(inventory: &'a RefCell<Inventory>, device: &'a Device) -> Section<'a> {
         Section {
             source: Source::Listing(inventory),
