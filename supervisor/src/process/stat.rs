@@ -16,8 +16,6 @@ pub struct Stat {
     pub is_ending: bool,
     /// It waits for a disk or another device, and no signal wakes it.
     pub is_blocked: bool,
-    /// Its parent's pid.
-    pub parent: u32,
     /// When it started, in clock ticks since boot.
     pub start_time: u64,
 }
@@ -51,14 +49,11 @@ impl Stat {
         let mut fields = after_name.split_ascii_whitespace();
         let state = fields.next()?;
         let is_dead = matches!(state, "Z" | "X");
-        // The parent is field 4.
-        let parent = fields.next()?.parse().ok()?;
-        let flags: u64 = fields.nth(4)?.parse().ok()?;
+        let flags: u64 = fields.nth(5)?.parse().ok()?;
         Some(Self {
             is_dead,
             is_ending: is_dead || flags & EXITING != 0,
             is_blocked: state == "D",
-            parent,
             start_time: fields.nth(12)?.parse().ok()?,
         })
     }
@@ -75,7 +70,6 @@ mod tests {
             is_dead: false,
             is_ending: true,
             is_blocked: false,
-            parent: 1,
             start_time: 8812,
         };
         assert_eq!(Stat::parse(line), Some(expected));
