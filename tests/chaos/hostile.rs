@@ -103,6 +103,8 @@ fn a_worker_that_always_misbehaves_costs_its_own_client_one_typed_answer() {
                     | FailureKind::Quarantined
                     | FailureKind::LoadRefused
                     | FailureKind::ModelBroken
+                    | FailureKind::ModelUnusable
+                    | FailureKind::MemoryExhausted
             ),
             "{name}: {failure:?}"
         );

@@ -9,7 +9,7 @@ pub const ONCE_MB: u32 = 2;
 pub const HELD_MB: u64 = 400;
 
 /// Every misbehaviour; a model's `load_ms` is an index into this.
-pub const MISBEHAVIOURS: [&str; 39] = [
+pub const MISBEHAVIOURS: [&str; 40] = [
     // In place of a greeting.
     "garbled-hello",
     "other-protocol",
@@ -52,6 +52,7 @@ pub const MISBEHAVIOURS: [&str; 39] = [
     "allocation-fails",
     "read-fails",
     "holds-more-than-it-says",
+    "sleeps-while-drawing",
 ];
 
 /// Milliseconds a step takes of a model whose worker says [`OBEYED`]; `load_ms` is an index into [`SPEECHES`].

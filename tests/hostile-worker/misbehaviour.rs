@@ -1,6 +1,8 @@
 //! Every misbehaviour, one arm each.
 
 use std::io::Write;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::frame;
@@ -194,6 +196,18 @@ fn die_of(signal: Signal) {
     }
 }
 
+/// Shows signs of life and does nothing.
+fn beat_for_ever(socket: &Socket) -> ! {
+    let (_sender, never) = mpsc::channel::<()>();
+    loop {
+        socket.say(&FromWorker::Heartbeat {
+            resident_bytes: 1 << 20,
+            work: 0,
+        });
+        let _ = never.recv_timeout(Duration::from_millis(500)); // Nobody sends: it is a wait.
+    }
+}
+
 /// What is wrong with the process.
 fn dies_with_job(name: &str, socket: &Socket) {
     match name {
@@ -248,6 +262,7 @@ fn dies_with_job(name: &str, socket: &Socket) {
             std::mem::forget(pages);
         }
         "read-fails" => die_of(Signal::SIGBUS),
+        "sleeps-while-drawing" => beat_for_ever(socket),
         // Its caller ignores everything from here on, the heartbeat that is due included.
         "silence-with-a-job" => {}
         other => panic!("{other} is no misbehaviour"),

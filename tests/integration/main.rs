@@ -2,6 +2,7 @@
 
 mod affinity;
 mod arithmetic;
+mod blame;
 mod broken;
 mod cancel;
 mod changed_weights;
