@@ -80,6 +80,8 @@ struct Drawing {
     step_us: u64,
     decode_us: u64,
     poison: bool,
+    /// Somebody outside nearly always kills whoever draws it.
+    doomed: bool,
     cancelled: bool,
 }
 
@@ -144,7 +146,8 @@ impl Actors {
 
     pub(crate) fn run(&mut self, run: &Run, dice: &mut Dice) -> Vec<Later> {
         let slow = self.luck(dice, Fault::Slow, 50);
-        let hang = self.luck(dice, Fault::Hang, 8);
+        let doomed = run.parameters.prompt.contains("doomed");
+        let hang = self.luck(dice, Fault::Hang, if doomed { 150 } else { 8 });
         let stuck = self.luck(dice, Fault::Stuck, 8);
         let starved = self.luck(dice, Fault::Starved, 40);
         self.spend(run.worker);
@@ -166,6 +169,7 @@ impl Actors {
             step_us,
             decode_us: step_us * dice.from(1, 12),
             poison: run.parameters.prompt.contains("poison"),
+            doomed,
             cancelled: false,
         });
         (actor.silent, actor.stuck) = (actor.silent | hang, actor.stuck | stuck);
@@ -481,6 +485,10 @@ impl Actors {
         let job = drawing.job;
         if drawing.poison && self.swarm.has(Fault::Poison) {
             return (None, vec![later(worker, 0, 1, Act::Die(crash(6)))]);
+        }
+        if drawing.doomed && self.swarm.has(Fault::Doomed) && dice.permille(850) {
+            let exit = killed(9, KilledBy::Other);
+            return (None, vec![later(worker, 0, 1, Act::Die(exit))]);
         }
         if dies || oom && dice.permille(500) || lost {
             let own = [crash(11), crash(6), Exit::Code(85)][dice.below(3)];

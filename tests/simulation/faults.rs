@@ -57,6 +57,7 @@ faults! {
     NoEvidence = "no-evidence",
     HungLoads = "hung-loads",
     Massacre = "massacre",
+    Doomed = "doomed",
 }
 
 /// Which kinds a world has.

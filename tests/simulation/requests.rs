@@ -11,7 +11,12 @@ use crate::plan::{Plan, name};
 
 pub(crate) fn draw(plan: &Plan, client: usize, dice: &mut Dice) -> ImageRequest {
     let poison = plan.swarm.has(Fault::Poison) && dice.permille(40);
-    let prompt = if poison { "a poison fox" } else { "a fox" };
+    let doomed = plan.swarm.has(Fault::Doomed) && dice.permille(60);
+    let prompt = match (poison, doomed) {
+        (true, _) => "a poison fox",
+        (false, true) => "a doomed fox",
+        (false, false) => "a fox",
+    };
     let mut request = ImageRequest::new(format!("{prompt} {}", dice.from(0, 50)));
     request.model = dice
         .permille(950)
