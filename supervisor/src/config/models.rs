@@ -276,7 +276,7 @@ mod tests {
         ]);
         let facts = Facts {
             built_in,
-            published: &|_, _| Ok(small()),
+            published: &published,
             look: &|path, _, _| Look::Broken(format!("nothing to see in {}", path.display())),
             fetched: &|_, _| Ok(None),
             threads: 1,
@@ -289,6 +289,10 @@ mod tests {
             folder: "/where/it/is".into(),
             found: Box::new(found),
         }
+    }
+
+    fn published(family: Family, _: Arithmetic) -> Result<FolderFacts, String> {
+        Ok(FolderFacts { family, ..small() })
     }
 
     fn small() -> FolderFacts {
@@ -355,7 +359,7 @@ mod tests {
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
         let facts = Facts {
             built_in,
-            published: &|_, _| Ok(small()),
+            published: &published,
             look: &|_, family, _| {
                 assert_eq!(family, Some("flux"));
                 seen(small())
@@ -388,7 +392,7 @@ mod tests {
         let here = tempfile::tempdir().expect("a temporary folder");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            published: &|_, _| Ok(small()),
+            published: &published,
             look: &|_, _, _| Look::Broken("ae.safetensors is cut short".into()),
             fetched: &|_, _| Ok(Some((here.path().to_owned(), "d2".into()))),
             threads: 1,
@@ -438,7 +442,7 @@ mod tests {
         let file = super::super::file::parse(&text).expect("three folders");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            published: &|_, _| Ok(small()),
+            published: &published,
             look: &|path, _, _| Look::Seen {
                 folder: path.display().to_string(),
                 found: Box::new(FolderFacts {
@@ -470,7 +474,7 @@ mod tests {
         };
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
-            published: &|_, _| Ok(small()),
+            published: &published,
             look: &|_, _, arithmetic| {
                 assert_eq!(arithmetic, wanted);
                 seen(small())
