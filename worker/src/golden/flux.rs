@@ -11,7 +11,7 @@ use crate::sampling::{packing, sigmas};
 use candle_core::Device;
 use std::path::Path;
 
-fn load(model: &Path, settings: Settings) -> Result<Flux, Fault> {
+pub(super) fn load(model: &Path, settings: Settings) -> Result<Flux, Fault> {
     Flux::load(folder::flux(model)?, &Device::Cpu, settings, &mut |_| {})
 }
 
@@ -21,19 +21,15 @@ pub(super) fn compare(model: &Path, cases: &[Sheet], hand: Hand) -> Result<(), F
         return Ok(());
     };
     let ours = load(model, first.settings())?;
-    // A reference in half precision is judged by f32 on its own inputs.
-    let wide = first.half().map(|_| load(model, Settings::default()));
-    let wide = wide.transpose()?;
-    for case in cases {
-        for image in case.images()? {
-            let part = FluxImage { image, ours: &ours };
-            part.compare(hand)?;
-            if let Some(wide) = &wide {
-                part.beside(wide, hand)?;
-            }
-        }
-    }
-    Ok(())
+    cases.iter().try_for_each(|case| measure(case, &ours, hand))
+}
+
+/// Measures one case of a loaded model.
+pub(super) fn measure(case: &Sheet, ours: &Flux, hand: Hand) -> Result<(), Fault> {
+    let images = case.images()?.into_iter();
+    images
+        .map(|image| FluxImage { image, ours })
+        .try_for_each(|part| part.compare(hand))
 }
 
 struct FluxImage<'a> {
@@ -48,8 +44,7 @@ impl FluxImage<'_> {
         self.free(hand)?;
         let image = &self.image;
         let picture = self.ours.decode(&image.golden("latents_final")?)?;
-        image.tensor(hand, ("vae_out", "vae_out"), &picture, image.part())?;
-        image.picture(hand, "image_u8", &picture)
+        image.decoded(hand, &picture)
     }
 
     fn encoders(&self, hand: Hand) -> Result<(), Fault> {
@@ -61,25 +56,31 @@ impl FluxImage<'_> {
         image.ids(hand, "clip_ids", &ids.clip.ids)?;
         let ids = |name| image.goldens.ids(name, image.index);
         let ours = self.ours.encode(&ids("t5_ids")?, &ids("clip_ids")?)?;
-        image.encoded(hand, "t5_embeds", &ours.text)?;
-        image.encoded(hand, "pooled", &ours.pooled)
+        let sizes = self.ours.sizes();
+        image.encoded(hand, "t5_embeds", &ours.text, sizes.t5.num_layers)?;
+        image.encoded(hand, "pooled", &ours.pooled, sizes.clip.num_hidden_layers)
     }
 
-    fn condition(&self, model: &Flux, by: &Encoded) -> Result<Conditioning, Fault> {
+    fn condition(&self, by: &Encoded) -> Result<Conditioning, Fault> {
         let case = self.image.sheet.case;
-        model.condition(by, case.height as usize, case.width as usize)
+        let (height, width) = (case.height as usize, case.width as usize);
+        self.ours.condition(by, height, width)
+    }
+
+    /// What a velocity may differ by.
+    fn part(&self) -> Bar {
+        let sizes = &self.ours.sizes().transformer;
+        let blocks = sizes.depth + sizes.depth_single_blocks;
+        self.image.part(Bar::HALF_VELOCITY, blocks)
     }
 
     /// Each step from the reference's latents, text and pooled state.
     fn steps(&self, hand: Hand) -> Result<(), Fault> {
         let image = &self.image;
-        let by = self.condition(
-            self.ours,
-            &Encoded {
-                text: image.golden("t5_embeds")?,
-                pooled: image.golden("pooled")?,
-            },
-        )?;
+        let by = self.condition(&Encoded {
+            text: image.golden("t5_embeds")?,
+            pooled: image.golden("pooled")?,
+        })?;
         let levels = sigmas::even(image.sheet.case.steps);
         image.levels(hand, &levels)?;
         let packed = packing::pack(&image.golden("latents_init")?)?;
@@ -93,9 +94,11 @@ impl FluxImage<'_> {
         for (i, pair) in levels.windows(2).enumerate() {
             let velocity = self.ours.predict(&before, pair[0], &by)?;
             let (pred, latents) = (format!("pred.{i}"), format!("latents.{i}"));
-            image.tensor(hand, (&pred, &pred), &velocity, image.part())?;
+            image.tensor(hand, (&pred, &pred), &velocity, self.part())?;
             let after = sigmas::euler(&before, &velocity, pair[0], pair[1])?;
-            image.tensor(hand, (&latents, &latents), &after, image.part())?;
+            image.tensor(hand, (&latents, &latents), &after, self.part())?;
+            let step = sigmas::euler(&before, &image.golden(&pred)?, pair[0], pair[1])?;
+            image.tensor(hand, (&format!("step.{i}"), &latents), &step, Bar::PART)?;
             before = image.golden(&latents)?;
         }
         Ok(())
@@ -107,12 +110,13 @@ impl FluxImage<'_> {
         let ids = self
             .ours
             .ids(image.prompt(), Some(image.sheet.case.t5_len))?;
-        let by = self.condition(self.ours, &self.ours.encode(&ids.t5.ids, &ids.clip.ids)?)?;
+        let by = self.condition(&self.ours.encode(&ids.t5.ids, &ids.clip.ids)?)?;
         let start = image.golden("latents_init")?;
         let (_, _, rows, columns) = start.dims4()?;
         let mut tokens = packing::pack(&start)?;
         for (i, pair) in sigmas::even(image.sheet.case.steps).windows(2).enumerate() {
             let velocity = self.ours.predict(&tokens, pair[0], &by)?;
+            image.beside(hand, &format!("pred.{i}"), &velocity, image.index)?;
             tokens = sigmas::euler(&tokens, &velocity, pair[0], pair[1])?;
             let name = format!("latents.{i}");
             image.tensor(
@@ -121,36 +125,11 @@ impl FluxImage<'_> {
                 &tokens,
                 image.free(),
             )?;
+            image.beside(hand, &name, &tokens, image.index)?;
         }
         let latents = packing::unpack(&tokens, rows, columns)?;
         let names = ("free.latents_final", "latents_final");
         image.tensor(hand, names, &latents, image.free())?;
-        image.picture(hand, "free.image_u8", &self.ours.decode(&latents)?)
-    }
-
-    /// Each step of a reference in half precision, on that reference's inputs: ours and its own from f32.
-    fn beside(&self, wide: &Flux, hand: Hand) -> Result<(), Fault> {
-        let image = &self.image;
-        let need = |name: &str| -> Result<_, Fault> {
-            let absent = || Fault::Compute(format!("{name} in half precision"));
-            image.half(name)?.ok_or_else(absent)
-        };
-        let by = Encoded {
-            text: need("t5_embeds")?,
-            pooled: need("pooled")?,
-        };
-        let (our_by, wide_by) = (self.condition(self.ours, &by)?, self.condition(wide, &by)?);
-        let mut before = need("latents_packed")?;
-        for (i, sigma) in sigmas::even(image.sheet.case.steps).iter().enumerate() {
-            let name = format!("pred.{i}");
-            if *sigma == 0.0 {
-                break;
-            }
-            let truth = wide.predict(&before, *sigma, &wide_by)?;
-            let ours = self.ours.predict(&before, *sigma, &our_by)?;
-            image.beside(hand, &name, (&ours, &need(&name)?), &truth)?;
-            before = need(&format!("latents.{i}"))?;
-        }
-        Ok(())
+        image.free_picture(hand, &self.ours.decode(&latents)?)
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod case;
 mod flux;
+#[cfg(test)]
+mod half_mutations;
 pub mod measure;
 #[cfg(test)]
 mod mutations;
@@ -17,6 +19,7 @@ use candle_core::DType;
 use case::Meta;
 use measure::{Bar, Distance};
 use sheet::Sheet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One part of one case.
@@ -105,9 +108,55 @@ pub fn run_beside(
     if !sd3.is_empty() {
         sd3::compare(&model, &sd3, &mut hand)?;
     }
+    let means = means(&report.lines);
+    means.iter().for_each(|line| hear(line));
+    report.lines.extend(means);
     let known = |name: &&String| !name.starts_with("flux") && !name.starts_with("sd3");
     report.not_built = named.iter().filter(known).cloned().collect();
     Ok(report)
+}
+
+/// Means over the cases of a family, part by part, of what chance makes smaller or larger in one case.
+pub(crate) fn means(lines: &[Line]) -> Vec<Line> {
+    let mut groups: BTreeMap<(&str, String), Vec<&Line>> = BTreeMap::new();
+    for line in lines {
+        if line.bar.average().is_some() {
+            let family = line.case.split('_').next().unwrap_or_default();
+            groups
+                .entry((family, kind(&line.part)))
+                .or_default()
+                .push(line);
+        }
+    }
+    let means = groups.into_iter().filter_map(|((family, part), lines)| {
+        let count = lines.len();
+        let mean = |of: &dyn Fn(&Line) -> f64| {
+            lines.iter().map(|line| of(line)).sum::<f64>() / count as f64
+        };
+        let average = mean(&|line| line.bar.average().unwrap_or(0.0));
+        let largest = |of: &dyn Fn(&Line) -> f64| lines.iter().map(|l| of(l)).fold(0.0, f64::max);
+        Some(Line {
+            case: format!("{family} mean"),
+            part: format!("{part} of {count}"),
+            distance: Distance {
+                max: largest(&|line| line.distance.max),
+                relative: mean(&|line| line.distance.relative),
+                off: mean(&|line| line.distance.off),
+                count: lines.iter().map(|line| line.distance.count).sum(),
+                largest: largest(&|line| line.distance.largest),
+            },
+            bar: lines[0].bar.of_mean(average, count)?,
+        })
+    });
+    means.collect()
+}
+
+/// A part without its step, its evaluation and its place in the batch: `pred` for `pred.0.prompted[1]`.
+fn kind(part: &str) -> String {
+    let part = part.split('[').next().unwrap_or_default();
+    let is_kind = |word: &&str| *word != "prompted" && word.parse::<u32>().is_err();
+    let words: Vec<&str> = part.split('.').filter(is_kind).collect();
+    words.join(".")
 }
 
 fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, Fault> {

@@ -1,5 +1,6 @@
 //! The parts of Stable Diffusion 3.5 beside the reference's.
 
+use super::measure::Bar;
 use super::sheet::{Hand, Image, Sheet};
 use crate::fault::Fault;
 use crate::pipelines::Settings;
@@ -21,30 +22,15 @@ pub(super) fn compare(model: &Path, cases: &[Sheet], hand: Hand) -> Result<(), F
         return Ok(());
     };
     let ours = load(model, first.settings())?;
-    // A reference in half precision is judged by f32 on its own inputs.
-    let wide = first.half().map(|_| load(model, Settings::default()));
-    let wide = wide.transpose()?;
-    for case in cases {
-        measure(case, &ours, wide.as_ref(), hand)?;
-    }
-    Ok(())
+    cases.iter().try_for_each(|case| measure(case, &ours, hand))
 }
 
 /// Measures one case of a loaded model.
-pub(super) fn measure(
-    case: &Sheet,
-    ours: &Sd3,
-    wide: Option<&Sd3>,
-    hand: Hand,
-) -> Result<(), Fault> {
-    for image in case.images()? {
-        let part = Sd3Image { image, ours };
-        part.compare(hand)?;
-        if let Some(wide) = wide.filter(|_| case.case.cfg.is_none()) {
-            part.beside(wide, hand)?;
-        }
-    }
-    Ok(())
+pub(super) fn measure(case: &Sheet, ours: &Sd3, hand: Hand) -> Result<(), Fault> {
+    let images = case.images()?.into_iter();
+    images
+        .map(|image| Sd3Image { image, ours })
+        .try_for_each(|part| part.compare(hand))
 }
 
 struct Sd3Image<'a> {
@@ -59,8 +45,7 @@ impl Sd3Image<'_> {
         self.free(hand)?;
         let image = &self.image;
         let picture = self.ours.decode(&image.golden("latents_final")?)?;
-        image.tensor(hand, ("vae_out", "vae_out"), &picture, image.part())?;
-        image.picture(hand, "image_u8", &picture)
+        image.decoded(hand, &picture)
     }
 
     fn held(&self) -> Result<&Sd3Encoders, Fault> {
@@ -91,19 +76,26 @@ impl Sd3Image<'_> {
             held.clip_l(&ids("clip_l_ids")?)?,
             held.clip_g(&ids("clip_g_ids")?)?,
         );
-        for (name, states) in [("clip_l", l), ("clip_g", g)] {
-            image.encoded(hand, &format!("{name}.penultimate"), &states.penultimate)?;
-            image.encoded(hand, &format!("{name}.pooled"), &states.pooled)?;
-            image.encoded(hand, &format!("{name}.last"), &states.last)?;
+        let sizes = self.ours.sizes();
+        let layers = [&sizes.clip_l, &sizes.clip_g].map(|clip| clip.num_hidden_layers);
+        let clips = [("clip_l", l), ("clip_g", g)].into_iter().zip(layers);
+        for ((name, states), blocks) in clips {
+            let part = |part: &str| format!("{name}.{part}");
+            image.encoded(hand, &part("penultimate"), &states.penultimate, blocks)?;
+            image.encoded(hand, &part("pooled"), &states.pooled, blocks)?;
+            image.encoded(hand, &part("last"), &states.last, blocks)?;
         }
-        image.encoded(hand, "t5_embeds", &held.t5(&ids("t5_ids")?)?)?;
+        let deepest = layers[0].max(layers[1]);
+        let (t5, layers) = (held.t5(&ids("t5_ids")?)?, sizes.t5.num_layers);
+        image.encoded(hand, "t5_embeds", &t5, layers)?;
         let whole = self.encode(image.prompt())?;
-        image.encoded(hand, "context", &whole.text)?;
-        image.encoded(hand, "pooled", &whole.pooled)?;
+        let all = layers.max(deepest);
+        image.encoded(hand, "context", &whole.text, all)?;
+        image.encoded(hand, "pooled", &whole.pooled, deepest)?;
         if let Some(negative) = self.negative() {
             let whole = self.encode(negative)?;
-            image.encoded(hand, "context_neg", &whole.text)?;
-            image.encoded(hand, "pooled_neg", &whole.pooled)?;
+            image.encoded(hand, "context_neg", &whole.text, all)?;
+            image.encoded(hand, "pooled_neg", &whole.pooled, deepest)?;
         }
         Ok(())
     }
@@ -133,24 +125,43 @@ impl Sd3Image<'_> {
             self.velocities(hand, &pred, &velocities)?;
             let velocity = self.ours.guide(&velocities, &by)?;
             let after = sigmas::euler(&before, &velocity, pair[0], pair[1])?;
-            image.tensor(hand, (&latents, &latents), &after, image.part())?;
+            let bar = self.part().times(image.stretch());
+            image.tensor(hand, (&latents, &latents), &after, bar)?;
+            let step = self.ours.guide(&self.golden_velocities(&pred, &by)?, &by)?;
+            let step = sigmas::euler(&before, &step, pair[0], pair[1])?;
+            image.tensor(hand, (&format!("step.{i}"), &latents), &step, Bar::PART)?;
             before = image.golden(&latents)?;
         }
         Ok(())
     }
 
+    /// What a velocity may differ by.
+    fn part(&self) -> Bar {
+        let blocks = self.ours.sizes().transformer.depth;
+        self.image.part(Bar::HALF_VELOCITY, blocks)
+    }
+
+    /// The row of the golden's batch of an evaluation: 0 for the only or negative one, 1 for the prompted.
+    fn row(&self, evaluation: usize) -> usize {
+        evaluation * self.image.sheet.case.prompts.len() + self.image.index
+    }
+
+    /// The reference's velocities of all evaluations.
+    fn golden_velocities(&self, name: &str, by: &Guided) -> Result<Tensor, Fault> {
+        let rows = (0..by.evaluations()).map(|nth| self.image.golden_at(name, self.row(nth)));
+        Ok(Tensor::cat(&rows.collect::<Result<Vec<_>, _>>()?, 0)?)
+    }
+
     /// One line for each of the evaluations.
     fn velocities(&self, hand: Hand, name: &str, ours: &Tensor) -> Result<(), Fault> {
         let image = &self.image;
-        let prompts = image.sheet.case.prompts.len();
-        for (row, velocity) in ours.chunk(ours.dim(0)?, 0)?.iter().enumerate() {
-            let golden = image.golden_at(name, row * prompts + image.index)?;
-            let part = if row == 0 {
+        for (nth, velocity) in ours.chunk(ours.dim(0)?, 0)?.iter().enumerate() {
+            let part = if nth == 0 {
                 name.to_owned()
             } else {
                 format!("{name}.prompted")
             };
-            image.line(hand, &part, velocity, &golden)?;
+            image.row(hand, (&part, name), (velocity, self.row(nth)), self.part())?;
         }
         Ok(())
     }
@@ -167,6 +178,9 @@ impl Sd3Image<'_> {
         let levels = sigmas::shifted_twice(image.sheet.case.steps);
         for (i, pair) in levels.windows(2).enumerate() {
             let velocities = self.ours.predict(&latents, pair[0], &by)?;
+            for (nth, velocity) in velocities.chunk(velocities.dim(0)?, 0)?.iter().enumerate() {
+                image.beside(hand, &format!("pred.{i}"), velocity, self.row(nth))?;
+            }
             let velocity = self.ours.guide(&velocities, &by)?;
             latents = sigmas::euler(&latents, &velocity, pair[0], pair[1])?;
             let name = format!("latents.{i}");
@@ -176,40 +190,10 @@ impl Sd3Image<'_> {
                 &latents,
                 image.free(),
             )?;
+            image.beside(hand, &name, &latents, image.index)?;
         }
         let names = ("free.latents_final", "latents_final");
         image.tensor(hand, names, &latents, image.free())?;
-        image.picture(hand, "free.image_u8", &self.ours.decode(&latents)?)
-    }
-
-    /// Each step of a reference in half precision, on that reference's inputs: ours and its own from f32.
-    fn beside(&self, wide: &Sd3, hand: Hand) -> Result<(), Fault> {
-        let image = &self.image;
-        let need = |name: &str| -> Result<Tensor, Fault> {
-            let absent = || Fault::Compute(format!("{name} in half precision"));
-            image.half(name)?.ok_or_else(absent)
-        };
-        let by = Encoded {
-            text: need("context")?,
-            pooled: need("pooled")?,
-        };
-        let (our_by, wide_by) = (self.ours.condition(&by, None)?, wide.condition(&by, None)?);
-        let dtype = image.sheet.settings().dtype; // the reference rounded its noise to it
-        let start = need("latents_init")?;
-        let mut before = start.to_dtype(dtype)?.to_dtype(start.dtype())?;
-        for (i, sigma) in sigmas::shifted_twice(image.sheet.case.steps)
-            .iter()
-            .enumerate()
-        {
-            let name = format!("pred.{i}");
-            if *sigma == 0.0 {
-                break;
-            }
-            let truth = wide.predict(&before, *sigma, &wide_by)?;
-            let ours = self.ours.predict(&before, *sigma, &our_by)?;
-            image.beside(hand, &name, (&ours, &need(&name)?), &truth)?;
-            before = need(&format!("latents.{i}"))?;
-        }
-        Ok(())
+        image.free_picture(hand, &self.ours.decode(&latents)?)
     }
 }

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::pipelines::Settings;
 use crate::pixels;
 use candle_core::{DType, Device, Tensor};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Who takes the lines.
 pub(super) type Hand<'h> = &'h mut dyn FnMut(Line);
@@ -43,11 +43,6 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// The folder of a reference in half precision, where one was given.
-    pub(super) fn half(&self) -> Option<PathBuf> {
-        self.measure.half.map(Path::to_owned)
-    }
-
     /// Each image of the batch.
     pub(super) fn images(&'a self) -> Result<Vec<Image<'a>>, Fault> {
         let image = |index: usize| -> Result<Image<'a>, Fault> {
@@ -76,25 +71,27 @@ impl Image<'_> {
         &self.sheet.case.prompts[self.index]
     }
 
-    /// What a part that is fed the golden's input may differ by.
-    pub(super) fn part(&self) -> Bar {
+    /// What a part that is fed the golden's input may differ by, and was made by so many blocks.
+    pub(super) fn part(&self, mean: f64, blocks: usize) -> Bar {
         match self.sheet.measure.dtype {
             DType::F32 => Bar::PART,
-            _ => Bar::HALF,
+            _ => Bar::half(mean, blocks),
         }
     }
 
-    /// What latents running free may differ by, under a guidance that stretches differences.
+    /// How much a case's guidance stretches the differences of the two velocities that it is made of.
+    pub(super) fn stretch(&self) -> f64 {
+        let guidance = self.sheet.case.cfg;
+        guidance.map_or(1.0, |g| (2.0 * g - 1.0).max(1.0))
+    }
+
+    /// What latents running free may differ by.
     pub(super) fn free(&self) -> Bar {
-        let stretch = self
-            .sheet
-            .case
-            .cfg
-            .map_or(1.0, |g| (2.0 * g - 1.0).max(1.0));
-        match self.sheet.measure.dtype {
-            DType::F32 => Bar::FREE.times(stretch),
-            _ => Bar::HALF_FREE.times(stretch),
-        }
+        let bar = match self.sheet.measure.dtype {
+            DType::F32 => Bar::FREE,
+            _ => Bar::HALF_FREE,
+        };
+        bar.times(self.stretch())
     }
 
     pub(super) fn golden(&self, name: &str) -> Result<Tensor, Fault> {
@@ -107,12 +104,12 @@ impl Image<'_> {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
-    /// A tensor of the reference in half precision, if there is one.
-    pub(super) fn half(&self, name: &str) -> Result<Option<Tensor>, Fault> {
+    /// A tensor of the reference in half precision, if there is one; rows as in [`Image::golden_at`].
+    fn half_at(&self, name: &str, row: usize) -> Result<Option<Tensor>, Fault> {
         let Some(half) = &self.half else {
             return Ok(None);
         };
-        let (values, shape) = half.floats(name, self.index)?;
+        let (values, shape) = half.floats(name, row)?;
         Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
     }
 
@@ -138,56 +135,80 @@ impl Image<'_> {
         ours: &Tensor,
         bar: Bar,
     ) -> Result<(), Fault> {
-        let distance = distance(ours, &self.golden(name)?)?;
+        self.row(hand, (part, name), (ours, self.index), bar)
+    }
+
+    /// As [`Image::tensor`], against another row of the batch.
+    pub(super) fn row(
+        &self,
+        hand: Hand,
+        (part, name): (&str, &str),
+        (ours, row): (&Tensor, usize),
+        bar: Bar,
+    ) -> Result<(), Fault> {
+        let distance = distance(ours, &self.golden_at(name, row)?)?;
         self.hand(hand, part, distance, bar);
         Ok(())
     }
 
-    /// Measures `ours` against a tensor, as a part that was fed the golden's input.
-    pub(super) fn line(
+    /// Measures an encoder's output, of so many blocks; also beside a reference in half precision, which
+    /// was fed the same ids.
+    pub(super) fn encoded(
         &self,
         hand: Hand,
-        part: &str,
+        name: &str,
         ours: &Tensor,
-        golden: &Tensor,
+        blocks: usize,
     ) -> Result<(), Fault> {
-        self.hand(hand, part, distance(ours, golden)?, self.part());
-        Ok(())
-    }
-
-    /// An encoder's output; beside a reference in half precision, which was fed the same ids.
-    pub(super) fn encoded(&self, hand: Hand, name: &str, ours: &Tensor) -> Result<(), Fault> {
-        let golden = self.golden(name)?;
-        self.tensor(hand, (name, name), ours, self.part())?;
-        let Some(theirs) = self.half(name)? else {
-            return Ok(());
+        let mean = if name.contains("pooled") {
+            Bar::HALF_POOLED
+        } else {
+            Bar::HALF
         };
-        self.beside(hand, name, (ours, &theirs), &golden)
+        self.tensor(hand, (name, name), ours, self.part(mean, blocks))?;
+        self.beside(hand, name, ours, self.index)
     }
 
-    /// Holds our error to the reference's own in the same precision.
+    /// Holds our error to that of the reference in the same half precision, where there is one. The truth
+    /// is the golden in f32.
     pub(super) fn beside(
         &self,
         hand: Hand,
-        part: &str,
-        (ours, theirs): (&Tensor, &Tensor),
-        truth: &Tensor,
+        name: &str,
+        ours: &Tensor,
+        row: usize,
     ) -> Result<(), Fault> {
-        let bar = Bar::Beside {
-            theirs: distance(theirs, truth)?.relative,
+        let Some(theirs) = self.half_at(name, row)? else {
+            return Ok(());
         };
-        self.hand(hand, &format!("half.{part}"), distance(ours, truth)?, bar);
+        let truth = self.golden_at(name, row)?;
+        let bar = Bar::Beside {
+            theirs: distance(&theirs, &truth)?.relative,
+            times: Bar::BESIDE,
+        };
+        self.hand(hand, &format!("half.{name}"), distance(ours, &truth)?, bar);
         Ok(())
     }
 
-    pub(super) fn picture(&self, hand: Hand, part: &str, picture: &Tensor) -> Result<(), Fault> {
-        let ours = pixels::bytes(picture)?;
-        let golden = self.goldens.bytes("image_u8", self.index)?;
-        let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
+    /// Measures what the decoder, which computes in f32 always, makes of the golden's latents.
+    pub(super) fn decoded(&self, hand: Hand, picture: &Tensor) -> Result<(), Fault> {
+        self.tensor(hand, ("vae_out", "vae_out"), picture, Bar::PART)?;
+        self.picture(hand, "image_u8", picture, Bar::BYTES)
+    }
+
+    /// Measures the bytes of a picture that ran free.
+    pub(super) fn free_picture(&self, hand: Hand, picture: &Tensor) -> Result<(), Fault> {
         let bar = match self.sheet.measure.dtype {
             DType::F32 => Bar::BYTES,
             _ => self.free(),
         };
+        self.picture(hand, "free.image_u8", picture, bar)
+    }
+
+    fn picture(&self, hand: Hand, part: &str, picture: &Tensor, bar: Bar) -> Result<(), Fault> {
+        let ours = pixels::bytes(picture)?;
+        let golden = self.goldens.bytes("image_u8", self.index)?;
+        let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
         self.hand(hand, part, Distance::between(ours, golden), bar);
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::pipelines::ignored;
 use crate::pipelines::layers::finite;
 use crate::pipelines::lexicon::Lexicon;
 use crate::pipelines::preview::Colours;
+use crate::pipelines::sizes::FluxModelSizes;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
 use crate::sampling::packing::{self, PATCH};
 use crate::sampling::sigmas;
@@ -32,6 +33,7 @@ use transformer::{Conditioning, Transformer};
 /// A loaded FLUX model.
 pub struct Flux {
     tokens: FluxTokens,
+    sizes: FluxModelSizes,
     lexicon: Lexicon,
     encoders: Bench<FluxEncoders>,
     files: Option<FluxFiles>, // kept where the encoders are not
@@ -62,11 +64,17 @@ impl Flux {
         let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
         Ok(Flux {
             tokens: FluxTokens::load(&files)?,
+            sizes: sizes.clone(),
             lexicon: files.described.lexicon.clone(),
             files: (settings.encoders == Encoders::Drop).then_some(files),
             encoders,
             core,
         })
+    }
+
+    /// Sizes of all parts.
+    pub fn sizes(&self) -> &FluxModelSizes {
+        &self.sizes
     }
 
     /// The device that this model computes on.

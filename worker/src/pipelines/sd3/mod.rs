@@ -25,6 +25,7 @@ use candle_core::{DType, Device, Tensor};
 use encoders::{Sd3Encoders, Sd3Tokens};
 use files::Sd3Files;
 use ipc_protocol::reading::Reading;
+use sizes::Sd3ModelSizes;
 use transformer::{Conditioning, Mmdit};
 
 /// Most guidance that is taken.
@@ -33,6 +34,7 @@ pub const MAX_GUIDANCE: f32 = 10.0;
 /// A loaded Stable Diffusion 3.5 model.
 pub struct Sd3 {
     tokens: Sd3Tokens,
+    sizes: Sd3ModelSizes,
     lexicon: Lexicon,
     encoders: Bench<Sd3Encoders>,
     files: Option<Sd3Files>, // kept where the encoders are not
@@ -55,6 +57,13 @@ pub struct Guided {
     guidance: Option<f64>,
 }
 
+impl Guided {
+    /// Velocities that a step evaluates.
+    pub fn evaluations(&self) -> usize {
+        if self.guidance.is_some() { 2 } else { 1 }
+    }
+}
+
 impl Sd3 {
     /// Loads all parts; encoders and transformer compute in the settings' dtype, the autoencoder in f32.
     ///
@@ -69,11 +78,17 @@ impl Sd3 {
         let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
         Ok(Sd3 {
             tokens: Sd3Tokens::load(&files)?,
+            sizes: sizes.clone(),
             lexicon: files.described.lexicon.clone(),
             files: (settings.encoders == Encoders::Drop).then_some(files),
             encoders,
             core,
         })
+    }
+
+    /// Sizes of all parts.
+    pub fn sizes(&self) -> &Sd3ModelSizes {
+        &self.sizes
     }
 
     /// The tokenizers.

@@ -1,0 +1,212 @@
+//! The same kind of mistakes made in bf16, where rounding must not hide them.
+//!
+//! Weights are spoiled in a copy of the model's files; what has no weights is spoiled in what it is given.
+
+use super::case::{Case, Goldens, Meta};
+use super::measure::{Bar, Distance};
+use super::sheet::Sheet;
+use super::{Line, Measure, flux, means, sd3};
+use crate::pipelines::Settings;
+use candle_core::{DType, Tensor, safetensors};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+type Tensors = HashMap<String, Tensor>;
+
+const FLUX: &str = "tiny-flux";
+const SD3: &str = "tiny-sd3";
+
+fn goldens(name: &str) -> PathBuf {
+    let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    goldens.join(name)
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from)
+        .expect("a readable folder")
+        .flatten()
+    {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to).expect("a writable copy");
+            copy(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("a writable copy");
+        }
+    }
+}
+
+/// A copy of a tiny model, one file of which is spoiled.
+fn spoiled(name: &str, file: &str, spoil: impl Fn(&mut Tensors)) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    copy(&goldens(name), folder.path());
+    let path = folder.path().join(file);
+    let bytes = std::fs::read(&path).expect("a weight file");
+    let tensors = safetensors::load_buffer(&bytes, &candle_core::Device::Cpu);
+    let mut tensors = tensors.expect("a good file");
+    spoil(&mut tensors);
+    safetensors::save(&tensors, &path).expect("a writable copy");
+    folder
+}
+
+/// Multiplies every tensor whose name ends so; there is at least one.
+fn scale(end: &'static str, factor: f64) -> impl Fn(&mut Tensors) {
+    move |tensors| {
+        let chosen = tensors.iter_mut().filter(|(name, _)| name.ends_with(end));
+        let scaled = chosen.map(|(_, tensor)| {
+            let wide = tensor.to_dtype(DType::F32).and_then(|wide| wide * factor);
+            let narrow = wide.and_then(|wide| wide.to_dtype(tensor.dtype()));
+            *tensor = narrow.expect("a finite tensor");
+        });
+        assert!(scaled.count() > 0, "no tensor ends in {end}");
+    }
+}
+
+/// Exchanges every tensor whose name ends in the first with its neighbour that ends in the second.
+fn exchange(first: &'static str, second: &'static str) -> impl Fn(&mut Tensors) {
+    move |tensors| {
+        let names = tensors.keys().filter_map(|name| name.strip_suffix(first));
+        let stems: Vec<String> = names.map(str::to_owned).collect();
+        assert!(!stems.is_empty(), "no tensor ends in {first}");
+        for stem in stems {
+            let names = [first, second].map(|end| format!("{stem}{end}"));
+            let [one, two] = names.each_ref().map(|name| tensors[name].clone());
+            tensors.extend(names.into_iter().zip([two, one]));
+        }
+    }
+}
+
+/// Every line of a folder's cases in bf16, means included; `alter` changes what a case asks for.
+fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<Line> {
+    let mut meta = Meta::read(folder).expect("a folder of goldens");
+    meta.cases.values_mut().for_each(alter);
+    let measure = Measure {
+        dtype: DType::BF16,
+        half: None,
+    };
+    let settings = Settings {
+        dtype: DType::BF16,
+        ..Settings::default()
+    };
+    let mut lines = Vec::new();
+    let mut hand = |line: Line| lines.push(line);
+    let sheets = meta.cases.iter();
+    let sheets = sheets.map(|(name, case)| Sheet::new(folder, name, case, measure));
+    for sheet in sheets {
+        let measured = if folder.join("flux1-schnell.safetensors").is_file() {
+            let model = flux::load(folder, settings).expect("a good folder");
+            flux::measure(&sheet, &model, &mut hand)
+        } else {
+            let model = sd3::load(folder, settings).expect("a good folder");
+            sd3::measure(&sheet, &model, &mut hand)
+        };
+        measured.expect("goldens of every part");
+    }
+    let means = means(&lines);
+    lines.extend(means);
+    lines
+}
+
+/// Parts beyond their bar.
+fn broken(lines: &[Line]) -> Vec<String> {
+    let beyond = lines.iter().filter(|line| !line.within());
+    beyond
+        .map(|line| format!("{} {}", line.case, line.part))
+        .collect()
+}
+
+#[track_caller]
+fn assert_broken(folder: &Path, part: &str) {
+    let lines = lines(folder, |_| {});
+    for line in lines.iter().filter(|line| line.case.ends_with("mean")) {
+        println!(
+            "{} {}: {:.2e}",
+            line.case, line.part, line.distance.relative
+        );
+    }
+    let broken = broken(&lines);
+    assert!(
+        broken.iter().any(|found| found.contains(part)),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn the_unspoiled_models_break_no_bar_in_bf16() {
+    for name in [FLUX, SD3] {
+        let lines = lines(&goldens(name), |_| {});
+        for line in lines.iter().filter(|line| line.case.ends_with("mean")) {
+            println!(
+                "{} {}: {:.2e}",
+                line.case, line.part, line.distance.relative
+            );
+        }
+        assert_eq!(broken(&lines), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn norms_of_queries_and_keys_exchanged_are_seen_in_bf16() {
+    let spoil = exchange("query_norm.scale", "key_norm.scale");
+    let folder = spoiled(FLUX, "flux1-schnell.safetensors", spoil);
+    assert_broken(folder.path(), "pred");
+    let spoil = exchange("x_block.attn.ln_q.weight", "x_block.attn.ln_k.weight");
+    let folder = spoiled(SD3, "sd3.5_large_turbo.safetensors", spoil);
+    assert_broken(folder.path(), "pred");
+}
+
+#[test]
+fn queries_keys_and_values_a_third_too_large_are_seen_in_bf16() {
+    let spoil = scale("double_blocks.0.img_attn.qkv.weight", 1.3);
+    let folder = spoiled(FLUX, "flux1-schnell.safetensors", spoil);
+    assert_broken(folder.path(), "pred");
+    let spoil = scale("joint_blocks.0.x_block.attn.qkv.weight", 1.3);
+    let folder = spoiled(SD3, "sd3.5_large_turbo.safetensors", spoil);
+    assert_broken(folder.path(), "pred");
+}
+
+#[test]
+fn a_t5_whose_last_products_are_3_percent_too_large_is_seen_in_bf16() {
+    for name in [FLUX, SD3] {
+        let spoil = scale("DenseReluDense.wo.weight", 1.03);
+        let folder = spoiled(name, "t5xxl.safetensors", spoil);
+        assert_broken(folder.path(), "t5_embeds");
+    }
+}
+
+#[test]
+fn a_guidance_one_percent_too_small_is_seen_in_bf16() {
+    let spoil = |case: &mut Case| case.cfg = case.cfg.map(|guidance| 0.99 * guidance);
+    let broken = broken(&lines(&goldens(SD3), spoil));
+    let seen = |part: &str| broken.iter().any(|found| found == part);
+    assert!(
+        seen("sd3_cfg step.0") && seen("sd3_cfg step.2"),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn a_last_convolution_one_percent_too_large_is_seen_in_bf16() {
+    let spoil = scale("decoder.conv_out.weight", 1.01);
+    let folder = spoiled(FLUX, "ae.safetensors", &spoil);
+    assert_broken(folder.path(), "vae_out");
+    let folder = spoiled(SD3, "sd3.5_large_turbo.safetensors", &spoil);
+    assert_broken(folder.path(), "vae_out");
+}
+
+#[test]
+fn bytes_that_are_cut_off_instead_of_rounded_are_seen_in_bf16() {
+    let golden = Goldens::read(&goldens(SD3), "sd3_base").expect("a golden");
+    let (picture, _) = golden.floats("vae_out", 0).expect("a picture");
+    let plane = picture.len() / 3;
+    let cut = |value: f32| f64::from(((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).floor());
+    let pixels = (0..plane * 3).map(|i| cut(picture[i % 3 * plane + i / 3]));
+    let bytes = golden.bytes("image_u8", 0).expect("bytes");
+    let apart = Distance::between(pixels, bytes.iter().map(|byte| f64::from(*byte)));
+    let lines = lines(&goldens(SD3), |_| {});
+    let bar = lines.iter().find(|line| line.part == "image_u8");
+    let bar = bar.expect("a picture").bar;
+    assert!(bar == Bar::BYTES && !bar.holds(&apart), "{bar:?} {apart:?}");
+    assert!(apart.max <= 1.0, "cut off, and nothing else: {apart:?}");
+}
