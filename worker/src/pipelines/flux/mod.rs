@@ -64,7 +64,7 @@ impl Flux {
         let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
         Ok(Flux {
             tokens: FluxTokens::load(&files)?,
-            sizes: sizes.clone(),
+            sizes: files.described.sizes.clone(),
             lexicon: files.described.lexicon.clone(),
             files: (settings.encoders == Encoders::Drop).then_some(files),
             encoders,

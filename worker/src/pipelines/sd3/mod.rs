@@ -78,7 +78,7 @@ impl Sd3 {
         let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
         Ok(Sd3 {
             tokens: Sd3Tokens::load(&files)?,
-            sizes: sizes.clone(),
+            sizes: files.described.sizes.clone(),
             lexicon: files.described.lexicon.clone(),
             files: (settings.encoders == Encoders::Drop).then_some(files),
             encoders,
