@@ -1,5 +1,7 @@
 //! What the hostile worker can be told to do, and the settings that tell it.
 
+/// A pipe in a model's folder: the hostile worker looks at the folder once somebody has written to it.
+pub const GATE: &str = "gate";
 /// Milliseconds a step of a misbehaving model takes, by which the hostile worker knows it.
 pub const STEP_MS: u32 = 13;
 /// The `weights_mb` of models that misbehave in their first life only.

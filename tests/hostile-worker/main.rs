@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use ipc_protocol::messages::worker::{ModelSource, Welcome};
 use nix::sys::{prctl, signal::Signal};
-use tests::misbehaviours::{MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS};
+use tests::misbehaviours::{GATE, MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS};
 
 use crate::voice::Socket;
 
@@ -26,6 +26,13 @@ fn main() -> ExitCode {
         && option == linger::LINGER
     {
         linger::linger(place);
+    }
+    if let [option, folder, ..] = arguments.as_slice()
+        && option == "--inspect"
+    {
+        // Looks as slowly as a test wants: until it has opened and closed the gate.
+        let _ = std::fs::read(std::path::Path::new(folder).join(GATE));
+        become_honest();
     }
     // Misbehaving is one thing, outliving a test another.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
@@ -85,6 +92,7 @@ fn become_honest() {
     let own = std::env::current_exe().expect("a running program has a path");
     let error = std::process::Command::new(own.with_file_name("honest-worker"))
         .arg0(&own)
+        .args(std::env::args_os().skip(1))
         .exec();
     panic!("the honest worker cannot be started: {error}");
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::daemon::Daemon;
+use tests::misbehaviours::GATE;
 use tests::program::{Output, PATIENCE};
 use tests::wait;
 use tests::world::World;
@@ -144,6 +145,27 @@ fn a_damaged_file_breaks_its_model_alone_in_a_private_pool_too() {
     assert!(shown.contains("ae.safetensors"), "{shown}");
     fs::copy(original().join("ae.safetensors"), &ae).expect("our own folder");
     draw(&world, "mine", "b.png").succeeded();
+}
+
+#[test]
+fn a_daemon_serves_while_files_are_looked_at_and_requests_for_them_wait() {
+    let (folder, settings) = mine();
+    furnish(folder.path());
+    let gate = folder.path().join("model").join(GATE);
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("our own folder");
+    let daemon = Daemon::start_in(World::with_hostile_worker(&settings));
+    draw(&daemon.world, "pocket-flux", "a.png").succeeded();
+    let unread = ("cold".to_owned(), "Looking at its files".to_owned());
+    assert_eq!(state(&daemon, "mine"), unread);
+    let waits = daemon.imagepool_begun(&["generate", "a", "-m", "mine", "-o", "b.png"]);
+    let joined = || state(&daemon, "mine").1.ends_with("1 waiting");
+    assert!(
+        wait::until(PATIENCE, joined),
+        "{:?}",
+        state(&daemon, "mine")
+    );
+    fs::write(&gate, "").expect("the look waits for it");
+    waits.output().succeeded();
 }
 
 #[test]
