@@ -4,9 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::Signal;
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::PictureSize;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tests::daemon::Daemon;
+use tests::job::{self, request};
 use tests::misbehaviours::GATE;
 use tests::program::{Output, PATIENCE};
 use tests::wait;
@@ -232,6 +236,34 @@ fn what_a_worker_loaded_is_what_a_receipt_names() {
     let replayed = daemon.imagepool(&["replay", "a.png"]).ended_with(1);
     let said = String::from_utf8_lossy(&replayed.stdout).into_owned();
     assert!(said.contains(&first) && said.contains(&second), "{said}");
+}
+
+#[test]
+fn no_picture_is_made_with_the_files_of_two_models() {
+    let (folder, settings) = mine();
+    furnish(folder.path());
+    let daemon = Daemon::start(&format!("[pool]\ncold_start_workers = 1\n{settings}"));
+    let request = ImageRequest {
+        size: Some(PictureSize {
+            width: 256,
+            height: 256,
+        }),
+        ..request("mine", 64, 1)
+    };
+    let drawn = job::draw(&mut daemon.client(), &request, |job, step| {
+        if step == 2 {
+            exchange(&folder.path().join("model/ae.safetensors"), |_| {});
+            let worker = daemon.worker_of(job).and_then(|worker| worker.pid);
+            let pid = Pid::from_raw(worker.expect("it runs the job") as i32);
+            signal::kill(pid, Signal::SIGKILL).expect("it is ours");
+        }
+    });
+    let failure = drawn.expect_err("half of it is of other files");
+    assert!(
+        failure.message.contains("files of its model changed"),
+        "{failure}"
+    );
+    draw(&daemon.world, "mine", "a.png").succeeded();
 }
 
 #[test]

@@ -28,4 +28,6 @@ pub(super) struct Drawn {
 pub(super) struct Checkpoint {
     pub step: u32,
     pub latents: Vec<u8>,
+    /// The files that they were computed with.
+    pub stamp: String,
 }

@@ -8,7 +8,7 @@ use ipc_protocol::messages::client::Told;
 use ipc_protocol::messages::worker::{Order, ToWorker};
 use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
-use pool::{Accepted, Action, Outcome, Run, Start, Ticket};
+use pool::{Accepted, Action, Event, Fault, Outcome, Run, Start, Ticket};
 
 use super::handle::{Picture, Update};
 use super::job::JobHand;
@@ -148,6 +148,22 @@ impl Driver {
         let Some(hand) = self.workers.get_mut(&run.worker) else {
             return;
         };
+        let checkpoint = self
+            .jobs
+            .get(&run.job)
+            .and_then(|job| job.checkpoint.as_ref());
+        let of_other_files =
+            checkpoint.is_some_and(|checkpoint| checkpoint.stamp != hand.served.stamp);
+        if run.from_step > 0 && of_other_files {
+            return self.happen(Event::JobFailed {
+                worker: run.worker,
+                job: run.job,
+                fault: Fault::Other {
+                    message: "the files of its model changed while it was drawn: ask for it again"
+                        .into(),
+                },
+            });
+        }
         let resume = match run.from_step {
             0 => Ok(0),
             step => resume(hand, self.jobs.get(&run.job), step),

@@ -203,6 +203,7 @@ impl WorkerHand {
             Some(Checkpoint {
                 step: running.step,
                 latents: self.segment()?.read(slot, bytes).ok()?,
+                stamp: self.served.stamp.clone(),
             })
         });
         Some((running.job, checkpoint))
