@@ -73,7 +73,6 @@ pub(crate) fn changed(registry: &Registry, dice: &mut Dice) -> Registry {
         5 => spec.sizes.max = 16 * dice.from(40, 110) as u32,
         6 => spec.params = "dtype=f16".into(),
         7 => spec.need.activation.base = Mebibytes(dice.from(0, 30)),
-        8 => spec.files = Files::Broken("a file is cut short".into()),
         _ => {
             let other = dice.next();
             spec.digest = format!("digest-{other}");

@@ -224,7 +224,7 @@ impl Kind {
             Self::Flag => "true or false".into(),
             Self::Words(words) => words.join(" or "),
             Self::Text(_) => "a text that is not empty, of one line".into(),
-            Self::Address => "http://HOST or https://HOST, without name and password".into(),
+            Self::Address => "http://HOST or https://HOST, with no credentials in it".into(),
             Self::Users => format!("[\"NAME\", NUMBER, …], {OPERATORS_MAX} at most"),
             Self::Parameters => "{ step_ms = 10, load_ms = 10, weights_mb = 16 }".into(),
             Self::Device => format!("auto, cpu or cuda:N, N from 0 to {ORDINAL_MAX}"),
