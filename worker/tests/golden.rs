@@ -5,7 +5,8 @@ mod altered;
 use altered::Altered;
 use candle_core::DType;
 use std::path::{Path, PathBuf};
-use worker::golden::{self, Line, Report};
+use worker::golden::measure::Bar;
+use worker::golden::{self, Line, Measure, Report};
 
 fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -66,6 +67,27 @@ fn bf16_is_near_the_f32_reference_and_not_equal_to_it() {
         .find(|line| line.part == "pred.0")
         .expect("a first step");
     assert!(prediction.distance.relative > 1e-4, "{prediction:?}");
+}
+
+#[test]
+fn bf16_is_no_further_from_the_f32_reference_than_the_bf16_reference() {
+    let (folder, half) = (goldens("tiny-flux"), goldens("tiny-flux-bf16"));
+    let measure = Measure {
+        dtype: DType::BF16,
+        half: Some(&half),
+    };
+    let case = ["flux_base".to_owned()];
+    let report = golden::run_beside(&folder, &case, measure, &mut |_| {});
+    let report = report.expect("two folders of goldens");
+    assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
+    let beside = |line: &&Line| matches!(line.bar, Bar::Beside { .. });
+    let (means, parts): (Vec<&Line>, Vec<&Line>) = report
+        .lines
+        .iter()
+        .filter(beside)
+        .partition(|line| line.case == "flux mean");
+    // Two encoders, then velocity and latents of four steps.
+    assert_eq!((parts.len(), means.len()), (10, 4), "{parts:#?}");
 }
 
 /// One value of one tensor of each part, changed by its last stored bit.

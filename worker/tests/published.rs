@@ -35,7 +35,7 @@ fn write_all(flux: &Path, sd3: &Path) {
         "model.diffusion_model.",
         &[&parts.transformer],
     );
-    write(sd3, "ae.safetensors", "", &[&parts.decoder]);
+    write(sd3, "sd3_vae.safetensors", "", &[&parts.decoder]);
     write(sd3, "t5xxl_fp16.safetensors", "", &[&parts.t5]);
     std::fs::create_dir(sd3.join("text_encoders")).expect("a writable folder");
     for (name, part) in ["clip_l", "clip_g"].into_iter().zip(&parts.clips) {
