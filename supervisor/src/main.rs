@@ -1,7 +1,13 @@
 //! The daemon's entry: arguments, settings, doors, and the loop until it is done.
 
+#![deny(
+    clippy::print_stderr,
+    reason = "it panics without a reader: telemetry::stderr"
+)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ipc_protocol::folders;
@@ -14,6 +20,10 @@ use supervisor::fetcher::{self, Wish};
 use supervisor::process::leash::Leash;
 use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, Format};
+use supervisor::telemetry::stderr;
+
+/// How long the last log lines may take to be written once the daemon has ended.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
 #[derive(Debug, Parser)]
@@ -90,13 +100,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(&arguments, leash) {
+    let code = match run(&arguments, leash) {
         Ok(()) => say::end(0),
         Err(error) => {
             say::aside(format_args!("supervisor: {error}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    stderr::flush(LOG_PATIENCE);
+    code
 }
 
 fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,6 +1,6 @@
 //! A supervisor in a world of its own.
 
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +77,30 @@ impl Daemon {
     /// Starts a daemon in `world` that cannot serve there, and waits for its end.
     pub fn refused_in(world: &World) -> Output {
         Call::start(Self::command(world)).output()
+    }
+
+    /// Starts a daemon with these settings and options whose stderr is not read here: `stderr` says what it is,
+    /// and `None` that it is closed. Waits until it serves.
+    pub fn start_unread(settings: &str, options: &[&str], stderr: Option<Stdio>) -> Self {
+        let world = Arc::new(World::new(settings));
+        let mut command = Self::command(&world);
+        command.args(options);
+        let mut command = match stderr {
+            Some(stderr) => {
+                command.stderr(stderr);
+                command
+            }
+            None => program::without_stderr(&command),
+        };
+        let child = command.spawn().expect("the supervisor starts");
+        let daemon = Self {
+            world,
+            stderr: Lines::default(),
+            running: Running::watch(child),
+        };
+        let socket = daemon.world.socket();
+        assert!(wait::until(PATIENCE, || Client::connect(&socket).is_ok()));
+        daemon
     }
 
     fn start_with(world: impl Into<Arc<World>>, recorded: bool) -> Self {

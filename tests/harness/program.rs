@@ -43,24 +43,33 @@ pub fn as_user(mut command: Command, uid: u32, gid: u32) -> Command {
 
 /// The same program with this limit of open files.
 pub fn with_open_files(command: &Command, most: u32) -> Command {
-    let mut limited = Command::new("/bin/sh");
-    limited
-        .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
-        .arg(most.to_string())
+    by_shell(command, &format!("ulimit -n {most} && exec \"$0\" \"$@\""))
+}
+
+/// The same program with its stderr closed.
+pub fn without_stderr(command: &Command) -> Command {
+    by_shell(command, "exec \"$0\" \"$@\" 2>&-")
+}
+
+/// A program started by a line of the shell, in which `$0` is the program and `$@` are its arguments.
+fn by_shell(command: &Command, line: &str) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", line])
         .arg(command.get_program())
         .args(command.get_args())
         .env_clear();
     for (name, value) in command.get_envs() {
-        limited.envs(value.map(|value| (name, value)));
+        shell.envs(value.map(|value| (name, value)));
     }
     if let Some(folder) = command.get_current_dir() {
-        limited.current_dir(folder);
+        shell.current_dir(folder);
     }
-    limited
+    shell
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    limited
+    shell
 }
 
 /// A program that runs; its exit is awaited by a thread, so that waiting can have a deadline.

@@ -28,5 +28,6 @@ mod replay;
 mod rights;
 mod shrinking;
 mod sockets;
+mod stderr;
 mod threads;
 mod verify;

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 use ipc_protocol::untrusted::escaped;
 
+use crate::telemetry::stderr;
+
 /// The first error of this process's stdout.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
@@ -25,7 +27,7 @@ pub fn line(text: impl Display) {
 
 /// Prints a line on stderr; without a reader there is nobody left to tell.
 pub fn aside(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{}", escaped(text));
+    stderr::line(escaped(text));
 }
 
 /// The exit code of a command that would have ended with `code`: another one where stdout lost some of its

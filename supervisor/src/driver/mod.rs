@@ -147,6 +147,9 @@ impl Driver {
                 () = self.clock.wait_until(deadline) => self.happen(Event::DeadlineReached),
             }
         }
+        if let Some(recorder) = &self.recorder {
+            recorder.finish();
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -180,7 +183,7 @@ impl Driver {
     fn happen(&mut self, event: Event) {
         let now = self.clock.now();
         tracing::debug!(%now, ?event, "event");
-        if let Some(recorder) = &mut self.recorder
+        if let Some(recorder) = &self.recorder
             && let Err(error) = recorder.record(now, &event)
         {
             tracing::error!(%error, "The record ends here.");

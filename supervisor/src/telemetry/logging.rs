@@ -1,13 +1,17 @@
 //! Log lines: plain sentences with `key=value` behind them, or JSON.
 
 use std::fmt::{self, Write};
+use std::io;
 
 use ipc_protocol::untrusted::Escaping;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
+
+use super::outlet::{LossLine, Outlet};
+use super::stderr;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -18,17 +22,20 @@ pub enum Format {
     Json,
 }
 
-/// Sends every event to stderr. `$IMAGEPOOL_LOG` filters, else `level` does.
+/// Sends every event to stderr through a queue that neither blocks nor fails. `$IMAGEPOOL_LOG` filters, else
+/// `level` does.
 ///
 /// # Errors
-/// A filter that is none, or a second call.
+/// An invalid filter, no thread, or a second call.
 pub fn start(format: Format, level: &str) -> Result<(), String> {
     let text = std::env::var("IMAGEPOOL_LOG").unwrap_or_else(|_| level.to_owned());
     let filter =
         EnvFilter::try_new(&text).map_err(|error| format!("{text:?} is no log filter: {error}"))?;
+    let outlet = stderr::queued(format.loss_line())
+        .map_err(|error| format!("cannot start the log thread: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(Lines(outlet));
     match format {
         Format::Text => builder.event_format(Escaped(Sentence)).try_init(),
         Format::Json => builder
@@ -62,6 +69,57 @@ where
             .format_event(context, Writer::new(&mut line), event)?;
         Escaping(&mut writer).write_str(line.trim_end_matches('\n'))?;
         writeln!(writer)
+    }
+}
+
+impl Format {
+    /// How the log tells of its own lost lines.
+    fn loss_line(self) -> LossLine {
+        match self {
+            Self::Text => |lost| format!("warning: {lost} log lines dropped\n"),
+            Self::Json => |lost| {
+                let message = format!("{lost} log lines dropped");
+                let line = serde_json::json!({"level": "WARN", "message": message, "lost": lost});
+                format!("{line}\n")
+            },
+        }
+    }
+}
+
+/// Gives each event a line of its own in the queue.
+struct Lines(Outlet);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line {
+            outlet: &self.0,
+            bytes: Vec::new(),
+        }
+    }
+}
+
+/// One line, queued when it is complete.
+struct Line<'a> {
+    outlet: &'a Outlet,
+    bytes: Vec<u8>,
+}
+
+impl io::Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        self.outlet.push(std::mem::take(&mut self.bytes));
     }
 }
 
