@@ -5,9 +5,10 @@
 //!  3  api/ · cli/                     doors translate and never decide
 //!  2  driver/                         the one loop: event → pool → actions
 //!  1  process/ journal/ link probe hub/ config/ telemetry/ clock      hands; they do not know each other
-//!  0  frames · facts · cgroup · pool (a package of its own)     the mind
+//!  0  allowance · frames · facts · cgroup · pool (a package of its own)     the mind
 //! ```
 
+pub mod allowance;
 pub mod api;
 pub mod cgroup;
 pub mod cli;

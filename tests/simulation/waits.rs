@@ -107,6 +107,11 @@ impl Waits {
             | Event::DrainRequested { .. } => self.meddled = true,
             _ => {}
         }
+        if let Event::LoopStalled { lasted } = event {
+            for watched in self.workers.values_mut() {
+                watched.heard = (watched.heard + *lasted).min(now);
+            }
+        }
         if let Some(watched) = event.said_by().and_then(|by| self.workers.get_mut(&by)) {
             watched.heard = now;
             watched.greeted |= matches!(event, Event::WorkerSaidHello { .. });

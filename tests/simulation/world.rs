@@ -218,7 +218,8 @@ impl World {
             (Some(at), Some(due)) if due <= at => self.deadline(due),
             (None, Some(due)) => self.deadline(due),
             (Some(at), _) => {
-                self.now = Moment(at);
+                // What happened while the driver could not run is heard afterwards.
+                self.now = self.now.max(Moment(at));
                 let Some(Reverse((_, id))) = self.heap.pop() else {
                     return Ok(());
                 };
@@ -325,6 +326,7 @@ impl World {
                 self.winds_down()
             }
             6 if self.has(Fault::Registry) && self.dice.permille(200) => self.registry_changes(),
+            7 if self.dice.permille(60) => self.stall(),
             7 => self.measure(),
             _ => Ok(()),
         }
@@ -338,6 +340,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The driver cannot run for a while. What is due is done then, before anything that happened meanwhile is
+    /// heard.
+    fn stall(&mut self) -> Verdict {
+        let lasted = Duration::from_micros(self.dice.from(500_000, 20_000_000));
+        self.now = self.now + lasted;
+        self.feed(Event::LoopStalled { lasted })?;
+        self.deadline(self.now.0)
     }
 
     fn client_leaves(&mut self) -> Verdict {

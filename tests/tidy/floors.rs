@@ -18,6 +18,7 @@ const SUPERVISOR: &[(&str, u8)] = &[
     ("config", 1),
     ("telemetry", 1),
     ("clock", 1),
+    ("allowance", 0),
     ("frames", 0),
     ("facts", 0),
     ("cgroup", 0),

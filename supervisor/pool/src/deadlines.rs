@@ -1,5 +1,7 @@
 //! The one timer: when something is due next, and what to do about it then.
 
+use std::time::Duration;
+
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::Generation;
 
@@ -39,6 +41,13 @@ impl Pool {
         self.end_overdue_jobs(turn);
         self.shrink(turn);
         self.drain_overdue(turn);
+    }
+
+    /// Nobody is silent or without progress in a time in which nobody could be heard.
+    pub(crate) fn loop_stalled(&mut self, now: Moment, lasted: Duration) {
+        for worker in self.workers.values_mut() {
+            worker.excuse(now, lasted);
+        }
     }
 
     fn overdue(&self, worker: &Worker) -> (Moment, Overdue) {

@@ -237,6 +237,11 @@ pub enum Event {
     },
     /// The moment `next_deadline` named is here.
     DeadlineReached,
+    /// The driver could not run, and so could not hear any worker: it was stopped, or starved of processor time.
+    LoopStalled {
+        /// For how long, up to now.
+        lasted: Duration,
+    },
 }
 
 impl Event {
@@ -273,7 +278,8 @@ impl Event {
             | Self::DrainRequested { .. }
             | Self::QuarantineListed { .. }
             | Self::QuarantineReleased { .. }
-            | Self::DeadlineReached => None,
+            | Self::DeadlineReached
+            | Self::LoopStalled { .. } => None,
         }
     }
 }

@@ -174,6 +174,7 @@ impl Pool {
                 return self.quarantine_released(turn, ticket, digest.as_deref());
             }
             Event::DeadlineReached => self.deadline_reached(turn),
+            Event::LoopStalled { lasted } => return self.loop_stalled(turn.now, lasted),
         }
         self.settle(turn);
     }

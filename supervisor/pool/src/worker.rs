@@ -10,6 +10,8 @@
 //!   from every state: the kernel reports the exit ──▶ gone: memory back, its job placed again
 //! ```
 
+use std::time::Duration;
+
 use ipc_protocol::ids::{Device, Generation, JobId, WorkerName};
 
 use crate::action::StopReason;
@@ -258,6 +260,24 @@ impl Worker {
             | Lifecycle::Idle { .. }
             | Lifecycle::Unwinding { .. }
             | Lifecycle::Stopping { .. } => None,
+        }
+    }
+
+    /// Moves everything that its deadlines are counted from, as if a time up to now had not passed, and begins the
+    /// watch over its progress anew. A worker on its way out is told the next step in time: that needs nobody to
+    /// be heard.
+    pub(crate) fn excuse(&mut self, now: Moment, lasted: Duration) {
+        let later = |moment: Moment| (moment + lasted).min(now);
+        self.heard = later(self.heard);
+        if let Some(watch) = self.watch_mut() {
+            *watch = Watch::new(now);
+        }
+        match &mut self.life {
+            Lifecycle::Starting { .. } => self.spawned = later(self.spawned),
+            Lifecycle::Loading { progressed, .. } => *progressed = later(*progressed),
+            Lifecycle::Busy { attempt, .. } => attempt.progressed = later(attempt.progressed),
+            Lifecycle::Unwinding { asked, .. } => *asked = later(*asked),
+            Lifecycle::Idle { .. } | Lifecycle::Stopping { .. } => {}
         }
     }
 

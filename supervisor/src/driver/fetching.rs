@@ -14,11 +14,11 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use pool::{Event, Files, ModelSpec, Registry, Ticket};
 
+use super::Driver;
 use super::conversation::Asking;
 use super::library::Found;
 use super::looking::Faults;
 use super::offer::Depth;
-use super::{Driver, Input};
 use crate::config::served::Served;
 
 /// Longest look at a model's files, a little more than the program that looks has for it; then they cannot be
@@ -173,7 +173,7 @@ impl Driver {
             return None;
         }
         self.fetches.under_way.insert(model.clone(), fetch);
-        let (clock, inbox) = (self.clock, self.handle.inbox.clone());
+        let (clock, outbox) = (self.clock, self.handle.outbox.clone());
         let late = clock.now() + LOOK_MAX;
         tokio::spawn(async move {
             clock.wait_until(Some(late)).await;
@@ -183,15 +183,14 @@ impl Driver {
                 number,
                 what,
             };
-            // Without a loop the daemon is ending.
-            let _ = inbox.send(Input::Fetch(news)).await;
+            outbox.tell_late(news).await;
         });
         Some(())
     }
 
     /// Tells the loop from a thread how a look or fetch goes; says whether it listens.
     fn teller(&self, model: ModelKey, number: u64) -> impl Fn(What) -> bool + Send + use<> {
-        let inbox = self.handle.inbox.clone();
+        let outbox = self.handle.outbox.clone();
         move |what| {
             let model = model.clone();
             let news = FetchNews {
@@ -199,7 +198,7 @@ impl Driver {
                 number,
                 what,
             };
-            inbox.blocking_send(Input::Fetch(news)).is_ok()
+            outbox.tell_of_fetch(news)
         }
     }
 

@@ -13,7 +13,7 @@ use ipc_protocol::units::PictureSize;
 use pool::{Accepted, PictureFacts, Progress, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Input;
+use super::inbox::{Command, Outbox};
 
 /// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
@@ -21,7 +21,7 @@ const PROGRESS_MAX: usize = 64;
 /// The way to the loop. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) outbox: Outbox,
 }
 
 /// Who asks for something that concerns jobs of others.
@@ -46,11 +46,12 @@ pub(super) enum Ask {
     Cancel {
         job: JobId,
         by: Caller,
+        done: oneshot::Sender<()>,
     },
     /// A door left that was waiting for its request to become jobs.
     GoneBefore,
     Gone(Ticket),
-    Status(oneshot::Sender<StatusReport>),
+    Status(oneshot::Sender<Arc<StatusReport>>),
     Operate {
         verb: Verb,
         by: Caller,
@@ -179,15 +180,15 @@ pub struct Ongoing {
 #[derive(Debug)]
 struct Leaving {
     ask: Option<Ask>,
-    inbox: mpsc::Sender<Input>,
+    outbox: Outbox,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        let (inbox, ask) = (self.inbox.clone(), self.ask.take());
+        let (outbox, ask) = (self.outbox.clone(), self.ask.take());
         // Without a runtime the daemon is ending, and so are all jobs.
         if let (Some(ask), Ok(runtime)) = (ask, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move { inbox.send(Input::Ask(ask)).await });
+            runtime.spawn(async move { outbox.ask(ask).await });
         }
     }
 }
@@ -228,21 +229,24 @@ impl Handle {
             updates,
             leaving: Leaving {
                 ask: Some(Ask::GoneBefore),
-                inbox: self.inbox.clone(),
+                outbox: self.outbox.clone(),
             },
         })
     }
 
     /// Ends a job of the caller's; whoever waits for it gets the answer. Another user's job goes on.
     pub async fn cancel(&self, job: JobId, by: Caller) -> Result<(), Failure> {
-        self.send(Ask::Cancel { job, by }).await
+        let (done, ended) = oneshot::channel();
+        self.send(Ask::Cancel { job, by, done }).await?;
+        ended.await.map_err(|_| gone())
     }
 
     /// Everything at one moment.
     pub async fn status(&self) -> Result<StatusReport, Failure> {
         let (sender, report) = oneshot::channel();
         self.send(Ask::Status(sender)).await?;
-        report.await.map_err(|_| gone())
+        let report = report.await.map_err(|_| gone())?;
+        Ok(Arc::unwrap_or_clone(report))
     }
 
     /// Carries out an operator's verb; returns what happened, line by line. Whether the caller may ask for
@@ -266,33 +270,30 @@ impl Handle {
 
     /// Winds the pool down; `cancel` ends what is accepted instead of finishing it.
     pub async fn drain(&self, cancel: bool) -> Result<(), Failure> {
-        self.inbox
-            .send(Input::Drain { cancel })
-            .await
-            .map_err(|_| gone())
+        self.outbox.command(Command::Drain { cancel }).await
     }
 
     /// Reads again what may have changed on the disk: the files of every model.
     pub async fn reread(&self) -> Result<(), Failure> {
-        self.inbox.send(Input::Reread).await.map_err(|_| gone())
+        self.outbox.command(Command::Reread).await
     }
 
     /// Ends every worker at once and the loop with the last of them: nobody is left to work for.
     pub async fn abandon(&self) -> Result<(), Failure> {
-        self.inbox.send(Input::Abandon).await.map_err(|_| gone())
+        self.outbox.command(Command::Abandon).await
     }
 
     /// Waits until the loop has ended: whatever it had to say is said.
     pub async fn ended(&self) {
-        self.inbox.closed().await;
+        self.outbox.closed().await;
     }
 
     async fn send(&self, ask: Ask) -> Result<(), Failure> {
-        self.inbox.send(Input::Ask(ask)).await.map_err(|_| gone())
+        self.outbox.ask(ask).await
     }
 }
 
 /// The loop has ended, so the daemon is about to.
-fn gone() -> Failure {
+pub(super) fn gone() -> Failure {
     Failure::new(FailureKind::Draining, "the pool has shut down")
 }

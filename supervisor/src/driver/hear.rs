@@ -1,6 +1,8 @@
 //! What workers do, turned into events. Nothing a worker says is believed before it was compared with
 //! what we know of it.
 
+use std::sync::{Arc, Mutex};
+
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
@@ -9,14 +11,15 @@ use ipc_protocol::segment::Slot;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::{PROTOCOL, mismatch};
-use pool::{Event, Exit, Fault, Footprint, KilledBy, Phases};
-use tokio::sync::mpsc;
+use pool::{Event, Exit, Fault, Footprint, KilledBy, Moment, Phases};
 
+use super::Driver;
 use super::handle::{ModelFacts, Update};
+use super::inbox::Outbox;
 use super::job::Drawn;
 use super::news::{FromGeneration, Newborn, WorkerNews, phases};
-use super::{Driver, Input};
-use crate::link::{Heard, Link};
+use crate::clock::Clock;
+use crate::link::{Environment, Heard, Link};
 use crate::probe::{self, Held};
 use crate::process::stderr::{self, LastLines};
 use crate::process::{exit, watch};
@@ -38,22 +41,25 @@ impl Driver {
                 });
             }
             WorkerNews::Measured(cpu) => self.happen(Event::CpuMeasured { worker, cpu }),
-            WorkerNews::Said(message) => self.said(worker, *message),
-            WorkerNews::Garbled(what) => {
-                self.broke(worker, what);
-                self.fell_silent(worker);
-            }
-            WorkerNews::Closed => {
-                if let Some(hand) = self.workers.get(&worker) {
-                    hand.finish();
-                }
-                self.fell_silent(worker);
-            }
             WorkerNews::Exited(exit) => {
                 if let Some(hand) = self.workers.get_mut(&worker) {
                     hand.ended(exit);
                 }
                 self.bury(worker);
+            }
+        }
+    }
+
+    /// What a worker did with its socket.
+    pub(super) fn heard(&mut self, worker: Generation, heard: Heard) {
+        match heard {
+            Heard::Message(message) => self.said(worker, *message),
+            Heard::Garbled(what) => self.broke(worker, what),
+            Heard::Closed => {
+                if let Some(hand) = self.workers.get(&worker) {
+                    hand.finish();
+                }
+                self.fell_silent(worker);
             }
         }
     }
@@ -82,25 +88,19 @@ impl Driver {
             follower,
             lines: hand.stderr.clone(),
         };
-        let inbox = self.handle.inbox.clone();
+        let outbox = self.handle.outbox.clone();
         let signaller = watch::watch(child, label, stderr, {
-            let inbox = inbox.clone();
-            move |exit| tell_later(inbox, worker, WorkerNews::Exited(exit))
+            let outbox = outbox.clone();
+            move |exit| outbox.tell(worker, WorkerNews::Exited(exit))
         });
-        let link = Link::open(socket, move |heard| {
-            let inbox = inbox.clone();
-            async move {
-                let news = match heard {
-                    Heard::Message(message) => WorkerNews::Said(message),
-                    Heard::Garbled(what) => WorkerNews::Garbled(what),
-                    Heard::Closed => WorkerNews::Closed,
-                };
-                // Without a loop the daemon is ending.
-                let _ = inbox
-                    .send(Input::Worker(FromGeneration { worker, news }))
-                    .await;
-            }
-        });
+        let clock = self.clock;
+        let around = Around {
+            clock,
+            outbox,
+            pid,
+            held: Arc::clone(&hand.held),
+        };
+        let link = Link::open(socket, Arc::new(around));
         let served = &hand.served;
         let welcome = ToWorker::Welcome(Welcome {
             protocol: PROTOCOL,
@@ -251,10 +251,10 @@ impl Driver {
         });
     }
 
-    /// What a worker holds, as the kernel counts it; nothing once it is gone.
+    /// What a worker holds, as the kernel counted it when it was last measured; nothing once it is gone.
     fn footprint(&self, worker: Generation, chosen: impl Fn(Held) -> u64) -> Option<Footprint> {
         let hand = self.workers.get(&worker)?;
-        let held = probe::held_bytes(hand.pid()?)?;
+        let held = (*hand.held.lock().expect("no holder of this lock can panic"))?;
         Some(Footprint {
             host: Mebibytes::holding(chosen(held)),
             device: Mebibytes::ZERO,
@@ -285,12 +285,14 @@ impl Driver {
     }
 
     /// A worker said what cannot be. The latents it named before may be as wrong, so no attempt goes on
-    /// from them.
+    /// from them, and nothing more is listened to.
     pub(super) fn broke(&mut self, worker: Generation, what: String) {
         if let Some(hand) = self.workers.get_mut(&worker) {
             hand.forget_latents();
+            hand.deafen();
         }
         self.happen(Event::WorkerBrokeProtocol { worker, what });
+        self.fell_silent(worker);
     }
 
     fn fell_silent(&mut self, worker: Generation) {
@@ -353,14 +355,27 @@ fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
     }
 }
 
-/// Tells the loop from a place that cannot wait.
-pub(super) fn tell_later(inbox: mpsc::Sender<Input>, worker: Generation, news: WorkerNews) {
-    tokio::spawn(async move {
-        // Without a loop the daemon is ending.
-        let _ = inbox
-            .send(Input::Worker(FromGeneration { worker, news }))
-            .await;
-    });
+/// What a worker's link asks of the rest.
+struct Around {
+    clock: Clock,
+    outbox: Outbox,
+    pid: u32,
+    held: Arc<Mutex<Option<Held>>>,
+}
+
+impl Environment for Around {
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn wake(&self) {
+        self.outbox.wake();
+    }
+
+    fn measure(&self) {
+        let held = probe::held_bytes(self.pid);
+        *self.held.lock().expect("no holder of this lock can panic") = held;
+    }
 }
 
 /// Exit codes of missing, damaged and contradictory files, and the signal of a map whose file was cut.

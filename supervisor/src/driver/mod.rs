@@ -3,6 +3,7 @@
 //!
 //! - [`setup`] is what it is made of, [`offer`] the models in it
 //! - [`handle`] is how doors get in and how answers get out
+//! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
@@ -14,6 +15,7 @@ mod conversation;
 mod fetching;
 pub mod handle;
 mod hear;
+mod inbox;
 mod job;
 pub mod library;
 mod looking;
@@ -22,6 +24,7 @@ pub mod offer;
 mod operate;
 mod perform;
 pub mod setup;
+mod turn;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -31,9 +34,7 @@ use ipc_protocol::ids::{Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
-use nix::sys::signal::Signal;
-use pool::{Drain, Event, Pool, Registry, Ticket};
-use tokio::sync::mpsc;
+use pool::{Drain, Event, Moment, Pool, Registry, Ticket};
 
 use self::worker::WorkerHand;
 use crate::clock::Clock;
@@ -42,29 +43,12 @@ use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use conversation::{Asking, Conversation};
-use fetching::{FetchNews, Fetches};
-use handle::{Ask, Handle};
+use fetching::Fetches;
+use handle::{Ask, Caller, Handle};
+use inbox::Inbox;
 use job::JobHand;
 use library::Library;
-use news::FromGeneration;
 use setup::Setup;
-
-/// Inputs that may wait for the loop; who brings more, waits.
-const INBOX_MAX: usize = 1024;
-
-/// Something for the loop.
-#[derive(Debug)]
-enum Input {
-    Ask(Ask),
-    Worker(FromGeneration),
-    Fetch(FetchNews),
-    Drain {
-        cancel: bool,
-    },
-    /// SIGHUP.
-    Reread,
-    Abandon,
-}
 
 /// The loop's state.
 #[derive(Debug)]
@@ -77,8 +61,12 @@ pub struct Driver {
     clock: Clock,
     spawner: Spawner,
     identity: Identity,
-    inbox: mpsc::Receiver<Input>,
+    inbox: Inbox,
     handle: Handle,
+    /// When the present turn began.
+    turned: Moment,
+    /// Who waits for the report of this turn.
+    reports: Vec<turn::Report>,
     workers: BTreeMap<Generation, WorkerHand>,
     jobs: BTreeMap<JobId, JobHand>,
     conversations: BTreeMap<Ticket, Conversation>,
@@ -103,7 +91,7 @@ impl Driver {
     /// # Errors
     /// The kernel gives no thread.
     pub fn new(setup: Setup) -> std::io::Result<Self> {
-        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let (outbox, inbox) = inbox::open();
         let runtime = tokio::runtime::Handle::current();
         Ok(Self {
             pool: setup.pool,
@@ -112,10 +100,12 @@ impl Driver {
             spawner: Spawner::start(setup.library.worker_program.clone(), setup.backing, runtime)?,
             library: setup.library,
             fetches: Fetches::default(),
+            turned: setup.clock.now(),
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
-            handle: Handle { inbox: sender },
+            handle: Handle { outbox },
+            reports: Vec::new(),
             workers: BTreeMap::new(),
             jobs: BTreeMap::new(),
             conversations: BTreeMap::new(),
@@ -137,14 +127,13 @@ impl Driver {
         self.happen(Event::DeadlineReached);
         self.look_at_unread();
         while !self.is_over() {
-            let deadline = self.pool.next_deadline();
-            tokio::select! {
-                biased;
-                input = self.inbox.recv() => match input {
-                    Some(input) => self.take(input),
-                    None => return,
-                },
-                () = self.clock.wait_until(deadline) => self.happen(Event::DeadlineReached),
+            let more = self.turn();
+            if self.is_over() {
+                break;
+            }
+            match more {
+                true => tokio::task::yield_now().await,
+                false => self.rest().await,
             }
         }
         if let Some(recorder) = &self.recorder {
@@ -157,25 +146,6 @@ impl Driver {
             State::Serving => false,
             State::Abandoned => self.workers.is_empty(),
             State::Done => true,
-        }
-    }
-
-    fn take(&mut self, input: Input) {
-        match input {
-            Input::Ask(ask) => self.asked(ask),
-            Input::Worker(news) => self.hear(news),
-            Input::Fetch(news) => self.hear_of_fetch(news),
-            Input::Drain { cancel } => self.happen(Event::DrainRequested {
-                ticket: None,
-                drain: if cancel { Drain::ExitNow } else { Drain::Exit },
-            }),
-            Input::Reread => self.look_again(),
-            Input::Abandon => {
-                self.state = State::Abandoned;
-                for worker in self.workers.values_mut() {
-                    worker.signal(Signal::SIGKILL);
-                }
-            }
         }
     }
 
@@ -222,17 +192,9 @@ impl Driver {
                 self.conversations.insert(ticket, conversation);
                 self.arrive(ticket, request, user);
             }
-            Ask::Cancel { job, by } if self.owns(&by, job) => {
-                let by = by.user;
-                self.happen(Event::RequestCancelled { job, by });
-            }
-            // The answer goes to whoever waits for the job, and that is somebody else.
-            Ask::Cancel { job, by } => {
-                tracing::debug!(
-                    job = job.0,
-                    user = by.user,
-                    "Not cancelled: another user's job."
-                );
+            Ask::Cancel { job, by, done } => {
+                self.cancel(job, by);
+                let _ = done.send(()); // A door that left needs no answer.
             }
             Ask::GoneBefore => self.tidy(),
             Ask::Gone(ticket) => {
@@ -240,16 +202,27 @@ impl Driver {
                     self.happen(Event::ClientGone { ticket });
                 }
             }
+            Ask::Status(report) => self.reports.push(report),
             // A door that no longer waits for an answer needs none.
-            Ask::Status(report) => {
-                let _ = report.send(self.report());
-            }
             Ask::HasWorkers { model, answer } => {
                 let _ =
                     answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
             }
             Ask::Operate { verb, by, answer } => self.operate(verb, &by, answer),
         }
+    }
+
+    fn cancel(&mut self, job: JobId, by: Caller) {
+        if self.owns(&by, job) {
+            let by = by.user;
+            return self.happen(Event::RequestCancelled { job, by });
+        }
+        // The answer goes to whoever waits for the job, and that is somebody else.
+        tracing::debug!(
+            job = job.0,
+            user = by.user,
+            "Not cancelled: another user's job."
+        );
     }
 
     /// Sees to the requests whose doors left before they had an answer: the pool is told of those that

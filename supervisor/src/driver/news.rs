@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use ipc_protocol::ids::Generation;
-use ipc_protocol::messages::worker::{FromWorker, Timings};
+use ipc_protocol::messages::worker::Timings;
 use ipc_protocol::segment::Segment;
 use pool::{CpuTime, Exit, StartFault};
 
@@ -17,7 +17,7 @@ pub(super) struct Newborn {
     pub segment: Segment,
 }
 
-/// Something a worker did.
+/// What became of a worker's process.
 #[derive(Debug)]
 pub(super) enum WorkerNews {
     Born(Box<Newborn>),
@@ -25,9 +25,6 @@ pub(super) enum WorkerNews {
     Stillborn(String, StartFault),
     /// CPU time, as it was asked for.
     Measured(Option<CpuTime>),
-    Said(Box<FromWorker>),
-    Garbled(String),
-    Closed,
     Exited(Exit),
 }
 

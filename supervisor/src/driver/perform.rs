@@ -12,9 +12,9 @@ use pool::{Accepted, Action, Event, Fault, Outcome, Run, Start, Ticket};
 
 use super::handle::{Picture, Update};
 use super::job::JobHand;
-use super::news::{FromGeneration, Newborn, WorkerNews};
+use super::news::{Newborn, WorkerNews};
 use super::worker::{Running, WorkerHand};
-use super::{Driver, Input, State};
+use super::{Driver, State};
 use crate::process::{cpu, spawn};
 use crate::telemetry;
 
@@ -126,7 +126,7 @@ impl Driver {
             label: format!("{}-{worker}", self.identity),
             geometry,
         };
-        let inbox = self.handle.inbox.clone();
+        let outbox = self.handle.outbox.clone();
         self.spawner.spawn(order, move |spawned| {
             let news = match spawned {
                 Ok(spawned) => WorkerNews::Born(Box::new(Newborn {
@@ -139,8 +139,7 @@ impl Driver {
                 })),
                 Err(error) => WorkerNews::Stillborn(error.to_string(), error.fault()),
             };
-            // Without a loop the daemon is ending.
-            let _ = inbox.blocking_send(Input::Worker(FromGeneration { worker, news }));
+            outbox.tell(worker, news);
         });
     }
 
@@ -200,16 +199,10 @@ impl Driver {
     /// Reads a worker's CPU time beside the loop: /proc may take its time.
     fn measure(&mut self, worker: Generation) {
         let pid = self.workers.get(&worker).and_then(WorkerHand::pid);
-        let inbox = self.handle.inbox.clone();
-        tokio::spawn(async move {
-            let read = move || pid.and_then(cpu::measure);
-            // A reader that panicked has read nothing.
-            let measured = tokio::task::spawn_blocking(read).await.unwrap_or_default();
-            let news = WorkerNews::Measured(measured);
-            // Without a loop the daemon is ending.
-            let _ = inbox
-                .send(Input::Worker(FromGeneration { worker, news }))
-                .await;
+        let outbox = self.handle.outbox.clone();
+        tokio::task::spawn_blocking(move || {
+            let measured = pid.and_then(cpu::measure);
+            outbox.tell(worker, WorkerNews::Measured(measured));
         });
     }
 

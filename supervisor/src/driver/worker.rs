@@ -1,5 +1,7 @@
 //! What the loop holds of a worker beside what the pool knows: its socket, its memory, its last words.
 
+use std::sync::{Arc, Mutex};
+
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, JobId, ModelKey, WorkerName};
 use ipc_protocol::segment::{Segment, Slot, latents_bytes, preview_size};
@@ -9,7 +11,8 @@ use pool::Exit;
 
 use super::job::Checkpoint;
 use crate::config::served::Served;
-use crate::link::{Deaf, Link};
+use crate::link::{Deaf, Heard, Link};
+use crate::probe::Held;
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
 
@@ -25,6 +28,8 @@ pub(super) struct WorkerHand {
     pub running: Option<Running>,
     /// What it computes in, since it was ready.
     pub dtype: Option<Dtype>,
+    /// What it holds, as last measured beside the loop.
+    pub held: Arc<Mutex<Option<Held>>>,
     /// Its last words, where it said why it cannot go on.
     pub last_words: Option<String>,
     /// How it ended, while frames it had sent before are still on their way.
@@ -67,6 +72,7 @@ impl WorkerHand {
             stderr: LastLines::default(),
             running: None,
             dtype: None,
+            held: Arc::default(),
             last_words: None,
             exit: None,
             silent: false,
@@ -96,6 +102,35 @@ impl WorkerHand {
     /// Queues a frame; a worker without a socket is as deaf as one that does not read it.
     pub fn say(&self, message: ipc_protocol::messages::worker::ToWorker) -> Result<(), Deaf> {
         self.body.as_ref().ok_or(Deaf)?.link.say(message)
+    }
+
+    /// The oldest thing that it did with its socket and that was not taken yet.
+    pub fn next_heard(&self) -> Option<Heard> {
+        self.open_link()?.next()
+    }
+
+    /// Whether there is anything that `next_heard` gives now.
+    pub fn has_next(&self) -> bool {
+        self.open_link().is_some_and(Link::has_next)
+    }
+
+    /// Whether it did anything with its socket that was not taken yet.
+    pub fn has_unread(&self) -> bool {
+        self.open_link().is_some_and(Link::has_unread)
+    }
+
+    /// Listens to it no more.
+    pub fn deafen(&mut self) {
+        self.silent = true;
+        if let Some(body) = &self.body {
+            body.link.deafen();
+        }
+    }
+
+    /// Its socket, while anything may still be heard of it.
+    fn open_link(&self) -> Option<&Link> {
+        let body = self.body.as_ref().filter(|_| !self.silent)?;
+        Some(&body.link)
     }
 
     /// Sends a signal now, or as soon as there is a process.

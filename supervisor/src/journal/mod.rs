@@ -217,6 +217,9 @@ mod tests {
                 digest: Some("d".into()),
             },
             Event::DeadlineReached,
+            Event::LoopStalled {
+                lasted: Duration::from_micros(1_500_001),
+            },
         ]
     }
 

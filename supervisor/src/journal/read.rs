@@ -152,6 +152,9 @@ fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
             registry: Box::new(registry(facts.get("models")?)?),
         },
         "deadline_reached" => Event::DeadlineReached,
+        "loop_stalled" => Event::LoopStalled {
+            lasted: facts.micros("lasted_us")?,
+        },
         _ => return Ok(None),
     }))
 }

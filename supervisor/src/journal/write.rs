@@ -73,6 +73,10 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
         }
         Event::SettingsChanged { .. } => return None,
         Event::DeadlineReached => ("deadline_reached", json!({})),
+        Event::LoopStalled { lasted } => (
+            "loop_stalled",
+            json!({"lasted_us": lasted.as_micros() as u64}),
+        ),
         other => return of_worker(other),
     })
 }

@@ -284,7 +284,7 @@ fn check_late(scene: &Scene, now: Moment, worker: Generation, hand: &Hand) -> Ve
                 && !(judged && hangs)
                 && !is_unasked(hand, &limits, now)
         }
-        Life::Unwinding(_) => span(now, hand.since) < Duration::from_secs(600),
+        Life::Unwinding(_) => span(now, hand.progressed) < Duration::from_secs(600),
     };
     match waited {
         true => Ok(()),

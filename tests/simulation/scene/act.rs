@@ -14,7 +14,7 @@ impl Scene {
             Action::Run(run) => self.run(now, run),
             Action::Cancel { worker, job } => {
                 if let Some(hand) = self.workers.get_mut(worker) {
-                    (hand.life, hand.since) = (Life::Unwinding(*job), now);
+                    (hand.life, hand.since, hand.progressed) = (Life::Unwinding(*job), now, now);
                 }
             }
             Action::AskToLeave { worker }

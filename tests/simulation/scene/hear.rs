@@ -75,6 +75,7 @@ impl Scene {
                 salvaged_step,
             } => self.exited(now, *worker, *exit, *salvaged_step),
             Event::WorkerStartFailed { worker, .. } => self.never_was(*worker),
+            Event::LoopStalled { lasted } => self.stalled(now, *lasted),
             Event::MemoryReturned { worker } => {
                 self.settling.remove(worker);
             }

@@ -1,5 +1,7 @@
 //! What workers say and how they end.
 
+use std::time::Duration;
+
 use super::span;
 use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::units::Mebibytes;
@@ -11,6 +13,23 @@ use super::sums::Parts;
 use super::{Gone, Hand, Life, News, Scene, Settling};
 
 impl Scene {
+    /// Nobody could be heard for a while, so nobody was silent or without progress.
+    pub(super) fn stalled(&mut self, now: Moment, lasted: Duration) {
+        let later = |moment: Moment| (moment + lasted).min(now);
+        for hand in self.workers.values_mut() {
+            hand.heard = later(hand.heard);
+            if !matches!(hand.life, Life::Leaving(_)) {
+                hand.progressed = later(hand.progressed);
+            }
+            if hand.life == Life::Starting {
+                hand.started = later(hand.started);
+            }
+            if matches!(hand.life, Life::Loading | Life::Busy(_)) {
+                hand.shows_work(now);
+            }
+        }
+    }
+
     pub(super) fn greeted(&mut self, now: Moment, worker: Generation) {
         if let Some(hand) = self.workers.get_mut(&worker)
             && hand.life == Life::Starting
