@@ -1,4 +1,7 @@
-//! SIGSTOP of a worker: nothing ends and nothing goes on, and it is found all the same.
+//! SIGSTOP of a worker: nothing ends and nothing goes on, and it is found all the same. SIGSTOP of the
+//! supervisor: nothing happens, and nobody is blamed for it.
+
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tests::daemon::Daemon;
@@ -28,4 +31,45 @@ fn a_frozen_worker_is_found_and_its_job_ends_elsewhere() {
     assert!(picture.rgb8 == undisturbed.rgb8);
     let pids = daemon.worker_pids();
     assert!(!pids.contains(&frozen.expect("it was frozen")), "{pids:?}");
+}
+
+/// Longer than a worker may be silent, or without progress.
+const STOPPED: Duration = Duration::from_secs(8);
+
+/// Stops the supervisor in the middle of a job, and its workers too where `all` says so. Nobody is to be blamed.
+fn a_stopped_supervisor_blames_nobody(all: bool) {
+    let _turn = turn::take();
+    let daemon = Daemon::start(SETTINGS);
+    let wanted = request("syn", 400, 5);
+    daemon.draw(&request("syn", 1, 1)).expect("a good request");
+    let before = daemon.worker_pids();
+    let mut stopped = vec![daemon.pid()];
+    if all {
+        stopped.extend(&before);
+    }
+    let picture = draw(&mut daemon.client(), &wanted, |_, step| {
+        if step == 20 {
+            for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
+                stopped
+                    .iter()
+                    .for_each(|pid| processes::signal(*pid, signal));
+                if signal == Signal::SIGSTOP {
+                    wait::moments_of_chance(STOPPED);
+                }
+            }
+        }
+    });
+    let picture = picture.expect("nobody was at fault");
+    assert_eq!(picture.report.attempts, 1, "{:?}", daemon.stderr.all());
+    assert_eq!(daemon.worker_pids(), before);
+}
+
+#[test]
+fn a_stopped_supervisor_takes_no_worker_for_silent() {
+    a_stopped_supervisor_blames_nobody(false);
+}
+
+#[test]
+fn a_service_that_was_stopped_as_a_whole_goes_on_where_it_was() {
+    a_stopped_supervisor_blames_nobody(true);
 }

@@ -2,6 +2,7 @@
 //! `IMAGEPOOL_CHAOS_ROUNDS` sets them, `IMAGEPOOL_SEED` repeats a run.
 
 mod clients;
+mod flood;
 mod freeze;
 mod hostile;
 mod kill_private_pool;

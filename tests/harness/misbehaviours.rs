@@ -11,7 +11,7 @@ pub const ONCE_MB: u32 = 2;
 pub const HELD_MB: u64 = 400;
 
 /// Every misbehaviour; a model's `load_ms` is an index into this.
-pub const MISBEHAVIOURS: [&str; 40] = [
+pub const MISBEHAVIOURS: [&str; 45] = [
     // In place of a greeting.
     "garbled-hello",
     "other-protocol",
@@ -22,6 +22,8 @@ pub const MISBEHAVIOURS: [&str; 40] = [
     "half-a-header",
     // While it loads.
     "giving-up",
+    "giving-up-with-control-characters",
+    "loading-without-end",
     "garbage-while-loading",
     "ready-twice",
     "loading-backwards",
@@ -44,6 +46,9 @@ pub const MISBEHAVIOURS: [&str; 40] = [
     "abort-mid-job",
     "exit-0-mid-job",
     "flood-of-heartbeats",
+    "heartbeats-without-end",
+    "wrong-steps-without-end",
+    "stderr-without-end",
     "flood-of-stderr",
     "silence-with-a-job",
     "child-keeps-the-socket",

@@ -69,6 +69,20 @@ fn after_hello(name: &str, socket: &Socket, welcome: &Welcome) {
             socket.say(&FromWorker::GivingUp { message });
             std::process::exit(66);
         }
+        "giving-up-with-control-characters" => {
+            greet();
+            let message = "\x1b[2J\rerror: forged\r\nwarning: forged\x07\u{202e}".to_owned();
+            // A supervisor that does not read is none of this one's business.
+            let _ = std::io::stderr().write_all(message.as_bytes());
+            socket.say(&FromWorker::GivingUp { message });
+            std::process::exit(66);
+        }
+        "loading-without-end" => {
+            greet();
+            loop {
+                socket.say(&FromWorker::Loading { permille: 500 });
+            }
+        }
         "garbage-while-loading" => {
             greet();
             socket.say(&FromWorker::Loading { permille: 500 });
@@ -178,6 +192,9 @@ fn lies_with_job(name: &str, socket: &Socket, order: &Order) {
                 socket.say(&step(order, number, Slot::of_step(number)));
             }
         }
+        "wrong-steps-without-end" => loop {
+            socket.say(&step(order, 3, Slot::Latents1));
+        },
         "done-without-steps" => socket.say(&done(order.job, order.size)),
         "done-of-a-vast-size" => socket.say(&done(order.job, vast)),
         "done-of-another-job" => socket.say(&done(other, order.size)),
@@ -222,6 +239,13 @@ fn dies_with_job(name: &str, socket: &Socket) {
             }
             std::process::abort();
         }
+        "heartbeats-without-end" => loop {
+            socket.say(&FromWorker::Heartbeat { resident_bytes: 1 });
+        },
+        // Silent on its socket, so it ends all the same.
+        "stderr-without-end" => loop {
+            let _ = std::io::stderr().write_all(b"a line of a worker that has lost its mind\n");
+        },
         "flood-of-stderr" => {
             let line = [&[0x1b; 1][..], &[b'x'; 9000], b"\n"].concat();
             for _ in 0..500 {

@@ -21,7 +21,7 @@ use super::news::{FromGeneration, Newborn, WorkerNews, phases};
 use crate::clock::Clock;
 use crate::link::{Environment, Heard, Link};
 use crate::probe::{self, Held};
-use crate::process::stderr::{self, LastLines};
+use crate::process::stderr::{self, LastLines, Told};
 use crate::process::{exit, watch};
 use crate::telemetry;
 
@@ -77,11 +77,16 @@ impl Driver {
             return;
         };
         let (lines, pipe) = (hand.stderr.clone(), child.stderr.take());
-        let name = hand.name.to_string();
+        let (name, clock) = (hand.name.to_string(), self.clock);
         let follower = tokio::spawn(async move {
+            let tell = |told: Told<'_>| match told {
+                Told::Line(line) => tracing::info!(target: "worker", "{name}: {line}"),
+                Told::Hidden(count) => {
+                    tracing::warn!(target: "worker", "{count} lines of {name} not shown");
+                }
+            };
             if let Some(pipe) = pipe {
-                let tell = |line: &str| tracing::info!(target: "worker", "{name}: {line}");
-                stderr::follow(pipe, lines, tell).await;
+                stderr::follow(pipe, lines, || clock.now(), tell).await;
             }
         });
         let stderr = watch::Stderr {
