@@ -86,6 +86,45 @@ fn a_silent_worker_is_asked_terminated_and_killed_and_its_job_goes_elsewhere() {
 }
 
 #[test]
+fn a_time_in_which_nobody_could_be_heard_is_no_silence_and_no_hang() {
+    let (mut desk, run) = busy();
+    let lasted = Duration::from_secs(1000);
+    desk.now = desk.now + lasted;
+    desk.tell(Event::LoopStalled { lasted });
+    let said = desk.pass(Duration::from_secs(4));
+    assert!(
+        !said.iter().any(|action| is_an_end(action, run.worker)),
+        "{said:?}"
+    );
+    // What was left of its patience before is left after it, and not more.
+    let said = desk.pass(Duration::from_secs(2));
+    assert!(
+        said.iter().any(|action| is_an_end(action, run.worker)),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_time_limit_runs_while_nobody_could_be_heard() {
+    let mut desk = Desk::new(vec![model("a", 100)], 150);
+    let request = ImageRequest {
+        timeout_ms: Some(2000),
+        ..ImageRequest::new("a fox")
+    };
+    desk.ask(request);
+    let lasted = Duration::from_secs(3);
+    desk.now = desk.now + lasted;
+    desk.tell(Event::LoopStalled { lasted });
+    let said = desk.tell(Event::DeadlineReached);
+    let answered = |action: &Action| matches!(action, Action::Answer { .. });
+    assert!(said.iter().any(answered), "{said:?}");
+}
+
+fn is_an_end(action: &Action, of: Generation) -> bool {
+    matches!(action, Action::AskToLeave { worker } if *worker == of)
+}
+
+#[test]
 fn a_slow_load_with_signs_of_life_is_not_a_hang_but_one_without_progress_is() {
     let mut desk = Desk::new(vec![model("a", 100)], 150);
     let worker = starts(&desk.ask_model("a"))[0].worker;
