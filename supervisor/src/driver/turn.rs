@@ -1,13 +1,13 @@
 //! One turn of the loop: a little from every source, the urgent ones first.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_protocol::ids::Generation;
 use ipc_protocol::status::StatusReport;
 use nix::sys::signal::Signal;
 use pool::{Drain, Event};
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::inbox::Command;
@@ -32,7 +32,8 @@ impl Driver {
     /// Returns whether anything is left.
     pub(super) fn turn(&mut self) -> bool {
         self.note_pause();
-        while let Ok(command) = self.inbox.commands.try_recv() {
+        // One is enough: who gives another waits for a turn.
+        if let Ok(command) = self.inbox.commands.try_recv() {
             self.command(command);
         }
         let now = self.clock.now();
@@ -75,10 +76,8 @@ impl Driver {
         let pause = now.since(mem::replace(&mut self.turned, now));
         if pause >= STALLED && !self.workers.is_empty() {
             let lasted = pause.saturating_sub(PULSE);
-            tracing::warn!(
-                lasted_ms = lasted.as_millis() as u64,
-                "The daemon could not run"
-            );
+            let lasted_ms = lasted.as_millis() as u64;
+            tracing::warn!(lasted_ms, "The daemon could not run");
             self.happen(Event::LoopStalled { lasted });
         }
     }
