@@ -240,7 +240,10 @@ fn dies_with_job(name: &str, socket: &Socket) {
             std::process::abort();
         }
         "heartbeats-without-end" => loop {
-            socket.say(&FromWorker::Heartbeat { resident_bytes: 1 });
+            socket.say(&FromWorker::Heartbeat {
+                resident_bytes: 1,
+                work: 0,
+            });
         },
         // Silent on its socket, so it ends all the same.
         "stderr-without-end" => loop {
