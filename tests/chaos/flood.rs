@@ -172,7 +172,10 @@ fn a_worker_that_writes_to_stderr_without_end_is_shown_as_a_few_lines_and_a_numb
     println!("{shown} lines shown; {:?}", daemon.stderr.with("not shown"));
     // Each life has a burst, and the rate until its silence on the socket has ended it.
     let lives = daemon.stderr.with("Spawned worker").len();
-    assert!((200..lives * 1000).contains(&shown), "{shown} lines of {lives} lives");
+    assert!(
+        (200..lives * 1000).contains(&shown),
+        "{shown} lines of {lives} lives"
+    );
     daemon.stderr.wait_for("not shown", 1, PATIENCE);
 }
 
