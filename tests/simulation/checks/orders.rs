@@ -13,6 +13,8 @@ use crate::shadow::Verdict;
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     open: BTreeMap<Ticket, Order>,
+    /// Who wants it to wind down, or not any more.
+    winds_down: Option<Ticket>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +67,10 @@ impl Orders {
                     most,
                 };
                 return self.of_model(scene, *ticket, model, scale);
+            }
+            Event::DrainRequested { ticket, .. } => {
+                self.winds_down = *ticket;
+                return;
             }
             Event::QuarantineListed { ticket } | Event::QuarantineReleased { ticket, .. } => {
                 return self.of_model(scene, *ticket, "", |_| Verb::Other);
@@ -132,8 +138,8 @@ impl Orders {
             return Ok(());
         };
         let Some(order) = self.open.remove(ticket) else {
-            // Winding down is acknowledged by the words of its own event.
-            return match scene.draining {
+            // Winding down, and taking that back, is acknowledged by the words of its own event.
+            return match self.winds_down == Some(*ticket) || scene.draining {
                 true => Ok(()),
                 false => Err(format!("{ticket:?} said nothing and is told {lines:?}")),
             };
