@@ -36,6 +36,14 @@ pub async fn write_with<M: Message>(
     Ok(())
 }
 
+/// Sends messages that are encoded already.
+pub async fn write_encoded(
+    writer: &mut (impl AsyncWrite + Unpin),
+    frames: &[u8],
+) -> Result<(), ConnectionError> {
+    Ok(write_all(writer, frames).await?)
+}
+
 /// Sends one message.
 pub async fn write<M: Message>(
     writer: &mut (impl AsyncWrite + Unpin),

@@ -8,6 +8,11 @@
 //!  0  allowance · frames · facts · cgroup · pool (a package of its own)     the mind
 //! ```
 
+#![deny(
+    clippy::print_stderr,
+    reason = "it panics without a reader: telemetry::stderr"
+)]
+
 pub mod allowance;
 pub mod api;
 pub mod cgroup;

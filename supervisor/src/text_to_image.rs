@@ -172,7 +172,11 @@ impl TextToImagePool {
     /// Memory promised to live workers, over all devices, in MiB.
     pub async fn total_memory_mb(&self) -> Result<u64, PoolError> {
         let report = self.handle.status().await?;
-        let promised = report.memory.iter().map(|book| Mebibytes(book.reserved_mb));
+        let promised = report
+            .status
+            .memory
+            .iter()
+            .map(|book| Mebibytes(book.reserved_mb));
         Ok(promised.sum::<Mebibytes>().0)
     }
 

@@ -88,8 +88,13 @@ impl Pool {
 
     /// Why a waiting job waits.
     pub(crate) fn waiting_reason(&self, now: Moment, job: &Job) -> String {
+        let before = self.model(job.model).queue.before(job.id()).count();
+        self.waiting_reason_behind(now, job, before)
+    }
+
+    /// The same where it is known how many jobs of its model came before it and wait.
+    pub(crate) fn waiting_reason_behind(&self, now: Moment, job: &Job, before: usize) -> String {
         let model = self.model(job.model);
-        let before = model.queue.before(job.id()).count();
         let mut parts: Vec<String> = Vec::new();
         if before > 0 {
             parts.push(format!("{before} wait before it"));

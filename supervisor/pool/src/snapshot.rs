@@ -123,6 +123,8 @@ impl Pool {
         for model in &self.models {
             positions.extend(model.queue.iter().zip(1..));
         }
+        // Jobs come in the order of their arrival.
+        let mut before: BTreeMap<ModelId, usize> = BTreeMap::new();
         let line = |(&id, job): (&JobId, &Job)| {
             let position = positions.get(&id).copied();
             let model = self.model(job.model);
@@ -141,7 +143,12 @@ impl Pool {
                 waiting_s: now.since(job.accepted).as_secs_f64(),
                 reason: match position {
                     None => String::new(),
-                    Some(_) => self.waiting_reason(now, job),
+                    Some(_) => {
+                        let before = before.entry(job.model).or_default();
+                        let reason = self.waiting_reason_behind(now, job, *before);
+                        *before += 1;
+                        reason
+                    }
                 },
             }
         };

@@ -107,11 +107,7 @@ impl Client {
             match word {
                 ToPool::Generate(request) => self.generate(request).await?,
                 ToPool::Status => match self.context.handle.status().await {
-                    Ok(report) => {
-                        for part in report.into_parts() {
-                            self.say(&FromPool::Status(part)).await?;
-                        }
-                    }
+                    Ok(report) => self.say_encoded(report.frames()?).await?,
                     Err(failure) => self.refuse(failure).await?,
                 },
                 ToPool::Operate(verb) => match self.operate(verb).await {
@@ -277,15 +273,21 @@ impl Client {
     }
 
     async fn say_with(&self, message: &FromPool, raw: &[u8]) -> Result<(), ConnectionError> {
-        match timeout(
-            WRITE_PATIENCE,
-            frames::write_with(&mut &*self.stream, message, raw),
-        )
-        .await
-        {
-            Ok(sent) => sent,
-            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-        }
+        in_time(frames::write_with(&mut &*self.stream, message, raw)).await
+    }
+
+    async fn say_encoded(&self, frames: &[u8]) -> Result<(), ConnectionError> {
+        in_time(frames::write_encoded(&mut &*self.stream, frames)).await
+    }
+}
+
+/// Sends, unless the client takes longer to read it than it may.
+async fn in_time(
+    send: impl Future<Output = Result<(), ConnectionError>>,
+) -> Result<(), ConnectionError> {
+    match timeout(WRITE_PATIENCE, send).await {
+        Ok(sent) => sent,
+        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     }
 }
 

@@ -1,5 +1,10 @@
 //! The one name on a user's PATH: hands its arguments to `cli`.
 
+#![deny(
+    clippy::print_stderr,
+    reason = "it panics without a reader: telemetry::stderr"
+)]
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};

@@ -8,12 +8,12 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
-use ipc_protocol::status::StatusReport;
 use ipc_protocol::units::PictureSize;
 use pool::{Accepted, PictureFacts, Progress, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inbox::{Command, Outbox};
+use super::report::Report;
 
 /// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
@@ -51,7 +51,7 @@ pub(super) enum Ask {
     /// A door left that was waiting for its request to become jobs.
     GoneBefore,
     Gone(Ticket),
-    Status(oneshot::Sender<Arc<StatusReport>>),
+    Status(oneshot::Sender<Arc<Report>>),
     Operate {
         verb: Verb,
         by: Caller,
@@ -242,11 +242,10 @@ impl Handle {
     }
 
     /// Everything at one moment.
-    pub async fn status(&self) -> Result<StatusReport, Failure> {
+    pub async fn status(&self) -> Result<Arc<Report>, Failure> {
         let (sender, report) = oneshot::channel();
         self.send(Ask::Status(sender)).await?;
-        let report = report.await.map_err(|_| gone())?;
-        Ok(Arc::unwrap_or_clone(report))
+        report.await.map_err(|_| gone())
     }
 
     /// Carries out an operator's verb; returns what happened, line by line. Whether the caller may ask for

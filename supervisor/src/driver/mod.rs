@@ -2,7 +2,7 @@
 //! has a lock around any.
 //!
 //! - [`setup`] is what it is made of, [`offer`] the models in it
-//! - [`handle`] is how doors get in and how answers get out
+//! - [`handle`] is how doors get in and how answers get out, [`report`] the one about everything
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
 //! - `perform` carries out actions, one arm each
@@ -23,11 +23,13 @@ mod news;
 pub mod offer;
 mod operate;
 mod perform;
+pub mod report;
 pub mod setup;
 mod turn;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId, ModelKey};
@@ -35,6 +37,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
 use pool::{Drain, Event, Moment, Pool, Registry, Ticket};
+use tokio::sync::oneshot;
 
 use self::worker::WorkerHand;
 use crate::clock::Clock;
@@ -48,6 +51,7 @@ use handle::{Ask, Caller, Handle};
 use inbox::Inbox;
 use job::JobHand;
 use library::Library;
+use report::Report;
 use setup::Setup;
 
 /// The loop's state.
@@ -66,7 +70,7 @@ pub struct Driver {
     /// When the present turn began.
     turned: Moment,
     /// Who waits for the report of this turn.
-    reports: Vec<turn::Report>,
+    reports: Vec<oneshot::Sender<Arc<Report>>>,
     workers: BTreeMap<Generation, WorkerHand>,
     jobs: BTreeMap<JobId, JobHand>,
     conversations: BTreeMap<Ticket, Conversation>,

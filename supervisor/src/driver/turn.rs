@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_protocol::ids::Generation;
-use ipc_protocol::status::StatusReport;
 use nix::sys::signal::Signal;
 use pool::{Drain, Event};
-use tokio::sync::oneshot;
 
 use super::inbox::Command;
+use super::report::Report;
 use super::{Driver, State};
 
 /// Messages of one worker in one turn.
@@ -23,9 +22,6 @@ const FETCHES_PER_TURN: usize = 8;
 const PULSE: Duration = Duration::from_millis(500);
 /// A pause between two turns from which on the loop has been kept from turning.
 const STALLED: Duration = Duration::from_secs(1);
-
-/// Where a report of everything is waited for.
-pub(super) type Report = oneshot::Sender<Arc<StatusReport>>;
 
 impl Driver {
     /// Takes a bounded amount from every source, in this order: commands, deadlines, workers, clients, fetches.
@@ -126,7 +122,7 @@ impl Driver {
         if asked.is_empty() {
             return;
         }
-        let report = Arc::new(self.report());
+        let report = Arc::new(Report::new(self.report()));
         for door in asked {
             let _ = door.send(Arc::clone(&report)); // A door that left needs none.
         }
