@@ -45,7 +45,7 @@ impl Quarantine {
         self.kept.get(of).is_some_and(|kept| kept.holds(now, lasts))
     }
 
-    /// No two are called the same.
+    /// What is called so has just brought down as many workers as it may, and no two are called the same.
     pub(super) fn call(&mut self, now: Moment, fingerprint: Fingerprint, name: &str) -> Verdict {
         let same = |(other, kept): (&Fingerprint, &Kept)| {
             *other != fingerprint && kept.name.as_deref() == Some(name)
@@ -53,11 +53,11 @@ impl Quarantine {
         if self.kept.iter().any(same) {
             return Err(format!("two requests are in quarantine as {name}"));
         }
-        let kept = Kept {
-            since: now,
-            name: Some(name.to_owned()),
+        let kept = self.kept.get_mut(&fingerprint);
+        let Some(kept) = kept.filter(|kept| kept.since == now) else {
+            return Err(format!("{name} is in quarantine and brought down nobody"));
         };
-        self.kept.insert(fingerprint, kept);
+        kept.name = Some(name.to_owned());
         Ok(())
     }
 
