@@ -4,6 +4,7 @@
 //! it comes back only when the kernel says that the process is gone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipc_protocol::ids::{Device, Generation};
 use ipc_protocol::status::MemoryStatus;
@@ -205,6 +206,14 @@ impl Budget {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let settling = self.books.values().flat_map(|book| book.settling.values());
         settling.map(|&(_, until)| until).min()
+    }
+
+    /// Gives what settles the time back in which its confirmation could not be heard.
+    pub(crate) fn excuse(&mut self, lasted: Duration) {
+        let settling = self.books.values_mut();
+        for (_, until) in settling.flat_map(|book| book.settling.values_mut()) {
+            *until = *until + lasted;
+        }
     }
 
     /// Books what did not settle until `now` as unreclaimed and lists it.

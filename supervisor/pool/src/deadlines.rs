@@ -48,6 +48,7 @@ impl Pool {
         for worker in self.workers.values_mut() {
             worker.excuse(now, lasted);
         }
+        self.budget.excuse(lasted);
     }
 
     fn overdue(&self, worker: &Worker) -> (Moment, Overdue) {

@@ -277,9 +277,11 @@ fn check_late(scene: &Scene, now: Moment, worker: Generation, hand: &Hand) -> Ve
         Life::Loading | Life::Busy(_) => {
             let (limits, shown) = (longest(scene, hand), evidence(hand));
             // It is judged when the kernel has spoken.
-            let judged = hand.samples.last().is_some_and(|(at, _)| *at == now);
-            let hangs = shown.had >= limits.busy + Duration::from_millis(1)
-                || shown.still.is_some_and(|still| still >= limits.still);
+            let judged = shown.judged && hand.samples.last().is_some_and(|(at, _)| *at == now);
+            let hangs = match shown.still {
+                Some(still) => still >= limits.still,
+                None => shown.had >= limits.busy + Duration::from_millis(1),
+            };
             span(now, hand.progressed) < limits.longest
                 && !(judged && hangs)
                 && !is_unasked(hand, &limits, now)

@@ -129,6 +129,7 @@ pub(super) fn decides(event: &Event, actions: &[Action]) -> bool {
                 | Event::LoadFailed { .. }
                 | Event::WorkerHeard { .. }
                 | Event::WorkerWorked { .. }
+                | Event::LoopStalled { .. }
                 | Event::StepFinished { .. }
                 | Event::FootprintMeasured { .. }
                 | Event::CpuMeasured { .. }

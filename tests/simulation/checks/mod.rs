@@ -67,6 +67,15 @@ impl Checks {
         if self.scene.gone {
             return Ok(());
         }
+        if matches!(event, Event::LoopStalled { .. }) {
+            // Nobody could decide anything meanwhile, and what is due is decided with the next event.
+            self.settled = false;
+            self.scene.hear(now, event);
+            return match actions {
+                [] => Ok(()),
+                _ => Err(format!("{actions:?} before what was due is decided")),
+            };
+        }
         self.check_late(now)?;
         self.orders.before(&self.scene, now, event);
         self.trouble.before(&self.scene, event);

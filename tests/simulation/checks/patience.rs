@@ -30,6 +30,8 @@ pub(super) struct Evidence {
     pub(super) still: Option<Duration>,
     /// At the last look it wanted more than it got.
     pub(super) wants: bool,
+    /// The last look could be compared with another, or will never come.
+    pub(super) judged: bool,
 }
 
 /// No worker is said to hang before.
@@ -101,19 +103,20 @@ pub(super) fn evidence(hand: &Hand) -> Evidence {
     let mut evidence = Evidence::default();
     let (mut counted, mut before) = (hand.worked, None);
     for &(at, cpu) in &hand.samples {
-        evidence.still = None;
+        (evidence.still, evidence.judged) = (None, true);
         let Some(cpu) = cpu else {
             evidence.had += span(at, counted);
             (counted, before) = (at, None);
             continue;
         };
         let Some((since, old)) = before.replace((at, cpu)) else {
+            evidence.judged = false;
             continue;
         };
         let (ran, waited) = (cpu.ran - old.ran, cpu.waited - old.waited);
         let wanted = (ran + waited).as_secs_f64();
         if cpu.blocked {
-            (counted, evidence.wants) = (at, true);
+            (counted, evidence.wants, evidence.judged) = (at, true, false);
         } else if wanted < span(at, since).as_secs_f64() * 0.05 {
             evidence.still = Some(span(at, hand.worked));
         } else {

@@ -16,6 +16,9 @@ impl Scene {
     /// Nobody could be heard for a while, so nobody was silent or without progress.
     pub(super) fn stalled(&mut self, now: Moment, lasted: Duration) {
         let later = |moment: Moment| (moment + lasted).min(now);
+        for settling in self.settling.values_mut().filter(|part| !part.given_up) {
+            settling.until = settling.until + lasted;
+        }
         for hand in self.workers.values_mut() {
             hand.heard = later(hand.heard);
             if !matches!(hand.life, Life::Leaving(_)) {
