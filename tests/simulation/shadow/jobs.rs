@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::units::Mebibytes;
 use pool::{ModelSpec, Moment, Outcome, Run};
 
 use super::{Accepted, Life, Shadow, Verdict};
@@ -93,6 +94,11 @@ impl Shadow {
             ));
         }
         seen.life = Life::Busy(run.job);
+        seen.extra = self.specs.get(&seen.model).map_or(Mebibytes::ZERO, |spec| {
+            let activation = &spec.need.activation;
+            let usual = activation.at(spec.default_size);
+            activation.at(run.parameters.size).saturating_sub(usual)
+        });
         let model = seen.model.clone();
         let Some(job) = self.jobs.get_mut(&run.job) else {
             return Err(format!("job {} runs and is answered", run.job));

@@ -43,14 +43,10 @@ impl Shadow {
             else {
                 return Mebibytes::ZERO;
             };
-            let spec = self.specs.get(&seen.model);
-            let (Some(job), Some(spec)) = (self.jobs.get(&job), spec) else {
-                return Mebibytes::ZERO;
-            };
-            let activation = &spec.need.activation;
-            activation
-                .at(job.size)
-                .saturating_sub(activation.at(spec.default_size))
+            match self.jobs.contains_key(&job) {
+                true => seen.extra,
+                false => Mebibytes::ZERO,
+            }
         };
         let here = self.workers.values().filter(|seen| seen.device == device);
         here.map(extra).sum()

@@ -75,6 +75,8 @@ struct Seen {
     model: String,
     device: Device,
     life: Life,
+    /// What the picture that it was given takes beyond the usual, as its model was then.
+    extra: Mebibytes,
     fault: bool,
 }
 

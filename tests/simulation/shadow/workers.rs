@@ -1,6 +1,7 @@
 //! Workers: started with a reason and within bounds, told to leave, gone.
 
 use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::units::Mebibytes;
 use pool::{Exit, Moment, StartReason, StopReason};
 
 use super::{Life, Seen, Shadow, Verdict};
@@ -21,6 +22,7 @@ impl Shadow {
             model,
             device: start.device,
             life: Life::Coming,
+            extra: Mebibytes::ZERO,
             fault: false,
         };
         self.workers.insert(start.worker, seen);
