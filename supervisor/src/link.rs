@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use interprocess::os::unix::uds_local_socket::tokio::Stream;
 use ipc_protocol::connection::ConnectionError;
@@ -38,8 +37,6 @@ const FRAMES_BURST: u64 = 3000;
 /// Frames beyond the rate and the burst that are read, each as late as the rate allows, before the worker has
 /// broken the protocol.
 const FRAMES_LATE_MAX: u32 = 500;
-/// What a worker holds is measured no more often than this.
-const MEASURE_EVERY: Duration = Duration::from_millis(250);
 
 /// What a worker did with its socket.
 #[derive(Debug)]
@@ -58,7 +55,7 @@ pub trait Environment: Send + Sync + 'static {
     fn now(&self) -> Moment;
     /// Wakes the loop: there is something in a mailbox.
     fn wake(&self);
-    /// Measures what the worker holds, and keeps it for the loop. May block.
+    /// Measures what the worker held at most, and keeps it for the loop. May block.
     fn measure(&self);
 }
 
@@ -234,7 +231,6 @@ async fn speak(incoming: Arc<Incoming>, mut outgoing: mpsc::Receiver<ToWorker>) 
 }
 
 async fn listen(incoming: Arc<Incoming>, environment: Arc<impl Environment>) {
-    let mut gauge = Gauge::default();
     let mut traffic = Traffic::default();
     loop {
         let mut heard = match frames::read(&mut Reader(&incoming)).await {
@@ -246,8 +242,10 @@ async fn listen(incoming: Arc<Incoming>, environment: Arc<impl Environment>) {
             let is_ended = incoming.is_ended.load(Ordering::Relaxed);
             if !is_ended && let Err(what) = traffic.admit(message, &*environment).await {
                 heard = Heard::Garbled(what);
-            } else {
-                gauge.measure(message, &environment).await;
+            } else if matches!(**message, FromWorker::Ready { .. }) {
+                let environment = Arc::clone(&environment);
+                // A panic in there is a bug that the panic's own message tells of.
+                let _ = spawn_blocking(move || environment.measure()).await;
             }
         }
         let is_last = matches!(heard, Heard::Garbled(_) | Heard::Closed);
@@ -300,37 +298,5 @@ impl Traffic {
         // Timers may be early by less than a frame's time; the next frame waits for it.
         let _ = self.allowance.take(environment.now(), 1);
         Ok(())
-    }
-}
-
-/// Measures what a worker holds, beside the link: a file of the kernel's that does not answer delays no frame but
-/// `Ready`.
-#[derive(Debug, Default)]
-struct Gauge {
-    measuring: Option<JoinHandle<()>>,
-    began: Option<Moment>,
-}
-
-impl Gauge {
-    /// Measures where a message is one at which the loop looks at what the worker holds.
-    async fn measure(&mut self, message: &FromWorker, environment: &Arc<impl Environment>) {
-        let is_ready = matches!(message, FromWorker::Ready { .. });
-        if !is_ready && !matches!(message, FromWorker::Heartbeat { .. }) {
-            return;
-        }
-        let now = environment.now();
-        let is_due = self
-            .began
-            .is_none_or(|began| now.since(began) >= MEASURE_EVERY);
-        let is_free = self.measuring.as_ref().is_none_or(JoinHandle::is_finished);
-        if is_ready || (is_due && is_free) {
-            let environment = Arc::clone(environment);
-            self.began = Some(now);
-            self.measuring = Some(spawn_blocking(move || environment.measure()));
-        }
-        if let (true, Some(measuring)) = (is_ready, self.measuring.take()) {
-            // A panic in there is a bug that the panic's own message tells of.
-            let _ = measuring.await;
-        }
     }
 }

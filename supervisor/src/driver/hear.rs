@@ -8,7 +8,7 @@ use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::Slot;
-use ipc_protocol::units::{Mebibytes, PictureSize};
+use ipc_protocol::units::PictureSize;
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::{PROTOCOL, mismatch};
 use pool::{Event, Exit, Fault, Footprint, KilledBy, Moment, Phases};
@@ -17,6 +17,7 @@ use super::Driver;
 use super::handle::{ModelFacts, Update};
 use super::inbox::Outbox;
 use super::job::Drawn;
+use super::memory::host_footprint;
 use super::news::{FromGeneration, Newborn, WorkerNews, phases};
 use crate::clock::Clock;
 use crate::link::{Environment, Heard, Link};
@@ -41,6 +42,7 @@ impl Driver {
                 });
             }
             WorkerNews::Measured(cpu) => self.happen(Event::CpuMeasured { worker, cpu }),
+            WorkerNews::Holds { bytes } => self.holds(worker, bytes),
             WorkerNews::Exited(exit) => {
                 if let Some(hand) = self.workers.get_mut(&worker) {
                     hand.ended(exit);
@@ -151,13 +153,10 @@ impl Driver {
             FromWorker::Ready { dtype, because, .. } => {
                 self.computes(worker, dtype, because.map(printable).as_deref());
                 self.files_were_loaded(worker);
-                let footprint = self.footprint(worker, |held| held.peak);
+                let footprint = self.peak(worker);
                 self.happen(Event::WorkerReady { worker, footprint });
             }
             FromWorker::Heartbeat { work, .. } => {
-                if let Some(footprint) = self.footprint(worker, |held| held.now) {
-                    self.happen(Event::FootprintMeasured { worker, footprint });
-                }
                 self.happen(Event::WorkerWorked { worker, work });
             }
             FromWorker::Step {
@@ -256,14 +255,11 @@ impl Driver {
         });
     }
 
-    /// What a worker holds, as the kernel counted it when it was last measured; nothing once it is gone.
-    fn footprint(&self, worker: Generation, chosen: impl Fn(Held) -> u64) -> Option<Footprint> {
+    /// The most that a worker held while it loaded, as the kernel counted it; nothing once it is gone.
+    fn peak(&self, worker: Generation) -> Option<Footprint> {
         let hand = self.workers.get(&worker)?;
         let held = (*hand.held.lock().expect("no holder of this lock can panic"))?;
-        Some(Footprint {
-            host: Mebibytes::holding(chosen(held)),
-            device: Mebibytes::ZERO,
-        })
+        Some(host_footprint(held.peak))
     }
 
     fn greeted(&mut self, worker: Generation, protocol: u32, generation: Generation) {

@@ -5,6 +5,7 @@
 //! - [`handle`] is how doors get in and how answers get out, [`report`] the one about everything
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
+//! - `memory` is what workers hold, measured
 //! - `perform` carries out actions, one arm each
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; [`library`] looks and fetches
@@ -19,6 +20,7 @@ mod inbox;
 mod job;
 pub mod library;
 mod looking;
+mod memory;
 mod news;
 pub mod offer;
 mod operate;
@@ -51,6 +53,7 @@ use handle::{Ask, Caller, Handle};
 use inbox::Inbox;
 use job::JobHand;
 use library::Library;
+use memory::Gauge;
 use report::Report;
 use setup::Setup;
 
@@ -69,6 +72,7 @@ pub struct Driver {
     handle: Handle,
     /// When the present turn began.
     turned: Moment,
+    gauge: Gauge,
     /// Who waits for the report of this turn.
     reports: Vec<oneshot::Sender<Arc<Report>>>,
     workers: BTreeMap<Generation, WorkerHand>,
@@ -105,6 +109,7 @@ impl Driver {
             library: setup.library,
             fetches: Fetches::default(),
             turned: setup.clock.now(),
+            gauge: Gauge::default(),
             clock: setup.clock,
             identity: Identity::own(),
             inbox,

@@ -25,6 +25,10 @@ pub(super) enum WorkerNews {
     Stillborn(String, StartFault),
     /// CPU time, as it was asked for.
     Measured(Option<CpuTime>),
+    /// Memory of the host that it holds now.
+    Holds {
+        bytes: u64,
+    },
     Exited(Exit),
 }
 

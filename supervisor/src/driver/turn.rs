@@ -28,6 +28,7 @@ impl Driver {
     /// Returns whether anything is left.
     pub(super) fn turn(&mut self) -> bool {
         self.note_pause();
+        self.measure_memory();
         // One is enough: who gives another waits for a turn.
         if let Ok(command) = self.inbox.commands.try_recv() {
             self.command(command);

@@ -158,10 +158,11 @@ fn norms_of_queries_and_keys_exchanged_are_seen_in_bf16() {
 
 #[test]
 fn queries_keys_and_values_a_third_too_large_are_seen_in_bf16() {
-    let spoil = scale("double_blocks.0.img_attn.qkv.weight", 1.3);
+    // In every block: the rounding of bf16 hides what one block of so few does.
+    let spoil = scale("img_attn.qkv.weight", 1.3);
     let folder = spoiled(FLUX, "flux1-schnell.safetensors", spoil);
     assert_broken(folder.path(), "pred");
-    let spoil = scale("joint_blocks.0.x_block.attn.qkv.weight", 1.3);
+    let spoil = scale("x_block.attn.qkv.weight", 1.3);
     let folder = spoiled(SD3, "sd3.5_large_turbo.safetensors", spoil);
     assert_broken(folder.path(), "pred");
 }

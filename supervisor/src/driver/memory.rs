@@ -1,0 +1,63 @@
+//! What workers hold of the host's memory, measured once in a while whatever they send.
+
+use std::time::Duration;
+
+use ipc_protocol::ids::Generation;
+use ipc_protocol::units::Mebibytes;
+use pool::{Event, Footprint, Moment};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Driver;
+use super::news::WorkerNews;
+use crate::probe;
+
+/// Time between two measurements.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
+/// The measurement under way, and when it began.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    measuring: Option<JoinHandle<()>>,
+    began: Option<Moment>,
+}
+
+impl Driver {
+    /// Measures all workers beside the loop, because /proc may take its time.
+    pub(super) fn measure_memory(&mut self) {
+        let now = self.clock.now();
+        let began = self.gauge.began;
+        let is_due = began.is_none_or(|began| now.since(began) >= MEASURE_EVERY);
+        let measuring = self.gauge.measuring.as_ref();
+        if !is_due || measuring.is_some_and(|measuring| !measuring.is_finished()) {
+            return;
+        }
+        let pids = self.workers.iter();
+        let pids: Vec<(Generation, u32)> = pids
+            .filter_map(|(worker, hand)| Some((*worker, hand.pid()?)))
+            .collect();
+        let outbox = self.handle.outbox.clone();
+        self.gauge = Gauge {
+            measuring: Some(spawn_blocking(move || {
+                for (worker, pid) in pids {
+                    if let Some(held) = probe::held_bytes(pid) {
+                        outbox.tell(worker, WorkerNews::Holds { bytes: held.now });
+                    }
+                }
+            })),
+            began: Some(now),
+        };
+    }
+
+    pub(super) fn holds(&mut self, worker: Generation, bytes: u64) {
+        let footprint = host_footprint(bytes);
+        self.happen(Event::FootprintMeasured { worker, footprint });
+    }
+}
+
+/// Memory of the host alone.
+pub(super) fn host_footprint(bytes: u64) -> Footprint {
+    Footprint {
+        host: Mebibytes::holding(bytes),
+        device: Mebibytes::ZERO,
+    }
+}
