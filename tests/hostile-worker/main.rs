@@ -27,17 +27,14 @@ fn main() -> ExitCode {
     {
         linger::linger(place);
     }
+    // Misbehaving is one thing, outliving a test another.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if let [option, folder, ..] = arguments.as_slice()
         && option == "--inspect"
     {
         // Looks as slowly as a test wants: until it has opened and closed the gate.
         let _ = std::fs::read(std::path::Path::new(folder).join(GATE));
         become_honest();
-    }
-    // Misbehaving is one thing, outliving a test another.
-    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    if arguments.iter().any(|word| word == "--inspect") {
-        misbehaviour::wait_for_the_end();
     }
     let socket = Socket::take();
     let welcome = socket.peek_welcome();

@@ -280,7 +280,7 @@ fn dies_with_job(name: &str, socket: &Socket) {
             drop(std::hint::black_box(more_than_there_is));
         }
         "holds-more-than-it-says" => {
-            let pages = vec![1u8; HELD_BYTES];
+            let pages = std::hint::black_box(vec![1u8; HELD_BYTES]);
             socket.say(&FromWorker::Heartbeat {
                 resident_bytes: 1,
                 work: 0,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use tests::daemon::Daemon;
+use tests::misbehaviours::GATE;
 use tests::program::{self, Call};
 use tests::wait;
 use tests::world::World;
@@ -76,7 +77,7 @@ fn an_inspection_whose_answer_nobody_reads_fails_without_a_panic() {
     );
 }
 
-/// Settings with a model whose folder is looked at for ever by the hostile worker.
+/// Settings with a model whose folder is looked at for ever by the hostile worker: its gate is never opened.
 fn endless(folder: &Path) -> String {
     format!("[models.slow]\npath = \"{}\"\n", folder.display())
 }
@@ -89,6 +90,7 @@ fn inspects(world: &World) -> bool {
 fn with_endless_inspection() -> World {
     let world = World::with_hostile_worker("");
     let folder = folder(&world);
+    nix::unistd::mkfifo(&folder.join(GATE), Mode::S_IRWXU).expect("our own folder");
     fs::write(world.settings(), endless(&folder)).expect("our own file");
     world
 }
