@@ -5,6 +5,7 @@ mod clients;
 mod flood;
 mod freeze;
 mod hostile;
+mod kill_from_outside;
 mod kill_private_pool;
 mod kill_supervisor;
 mod kill_worker;
