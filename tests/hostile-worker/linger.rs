@@ -31,7 +31,8 @@ impl Where {
 /// Starts one that holds our socket and our stderr, and waits until it is where it belongs.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a worker that starts processes is what this is"
+    clippy::zombie_processes,
+    reason = "a worker that starts processes and leaves them behind is what this is"
 )]
 pub fn leave(place: Where) {
     let own = std::env::current_exe().expect("a running program has a path");

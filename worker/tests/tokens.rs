@@ -201,7 +201,8 @@ fn a_folders_own_files_decide_what_clip_g_is_padded_with() {
     let (config, map) = ("tokenizer_config.json", "special_tokens_map.json");
     let bang = r#"{"pad_token": "!"}"#;
     let end = r#"{"pad_token": {"content": "<|endoftext|>", "normalized": false}}"#;
-    let cases: [(&[(&str, &str)], [u32; 6]); 5] = [
+    type Files<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Files<'_>, [u32; 6]); 5] = [
         (&[(config, bang)], SPECIAL),
         (&[(config, end)], TEXT),
         (&[(map, end)], TEXT),

@@ -131,9 +131,7 @@ impl Watch {
             return self.without_sample(now, limits);
         };
         self.stage = Stage::Known(Sample { at: now, cpu });
-        let Some(before) = before else {
-            return None;
-        };
+        let before = before?;
         let window = now.since(before.at);
         let ran = cpu.ran.saturating_sub(before.cpu.ran);
         let waited = cpu.waited.saturating_sub(before.cpu.waited);

@@ -47,14 +47,11 @@ impl FolderWatch {
             | AddWatchFlags::IN_MOVED_TO;
         let itself = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
         let flags = names | itself | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
-        match self.inotify.add_watch(&self.folder, flags) {
-            Err(_) => {
-                let above = self.folder.parent().unwrap_or(Path::new("/"));
-                // Once: the folder itself is watched again when it is back.
-                let once = names | AddWatchFlags::IN_ONESHOT | AddWatchFlags::IN_ONLYDIR;
-                self.inotify.add_watch(above, once)?;
-            }
-            Ok(_) => {}
+        if self.inotify.add_watch(&self.folder, flags).is_err() {
+            let above = self.folder.parent().unwrap_or(Path::new("/"));
+            // Once: the folder itself is watched again when it is back.
+            let once = names | AddWatchFlags::IN_ONESHOT | AddWatchFlags::IN_ONLYDIR;
+            self.inotify.add_watch(above, once)?;
         }
         Ok(())
     }

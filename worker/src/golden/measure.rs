@@ -86,7 +86,7 @@ pub enum Bar {
         /// What the mean over many cases may be.
         mean: f64,
     },
-    /// Bytes at most 1 apart, on at most this share and [`Bar::FEW_BYTES`].
+    /// Bytes at most 1 apart, on at most this share and a few more (`FEW_BYTES`).
     Bytes {
         /// Bound of [`Distance::off`].
         off: f64,

@@ -109,7 +109,7 @@ pub fn run_beside(
         sd3::compare(&model, &sd3, &mut hand)?;
     }
     let means = means(&report.lines);
-    means.iter().for_each(|line| hear(line));
+    means.iter().for_each(hear);
     report.lines.extend(means);
     let known = |name: &&String| !name.starts_with("flux") && !name.starts_with("sd3");
     report.not_built = named.iter().filter(known).cloned().collect();
