@@ -1,7 +1,7 @@
 //! Our end of one worker's socket: frames in to a bounded mailbox, frames out from a bounded queue.
 //!
 //! A worker that sends without end costs its own link alone: the mailbox is full, so its socket is not read, and
-//! signs of life are merged. See [`FRAMES_PER_SECOND`] for how long that is tolerated.
+//! signs of life are merged. See `FRAMES_PER_SECOND` for how long that is tolerated.
 
 use std::collections::VecDeque;
 use std::io;

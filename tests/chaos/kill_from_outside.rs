@@ -63,7 +63,7 @@ fn kills_from_outside_lose_no_picture_and_quarantine_no_request() {
     println!("{kills} kills, {drawn} pictures, {resumed} of them after a kill");
     assert!(kills >= seconds / 2 && resumed > 0 && drawn > resumed / 2);
     let quarantined = daemon.imagepool(&["quarantine", "list"]).succeeded();
-    assert_eq!(quarantined.stdout, b"Nothing is in quarantine.\n");
+    assert!(quarantined.stdout.is_empty(), "{quarantined:?}");
     assert_eq!(daemon.status().supervisor.pid, daemon.pid());
 }
 

@@ -17,7 +17,7 @@ const ENDINGS: [(&str, Format); 4] = [
 /// The format that was asked for, else that of the name's ending, else PNG.
 ///
 /// # Errors
-/// The name has an ending that is not one of [`ENDINGS`], and no format was asked for.
+/// The name has an ending that is not one of `ENDINGS`, and no format was asked for.
 pub fn choose(asked: Option<Format>, output: Option<&str>) -> Result<Format, Failure> {
     if let Some(format) = asked {
         return Ok(format);
