@@ -1,9 +1,9 @@
 //! What is known of a model's files before a worker loads them.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 
@@ -43,40 +43,7 @@ impl FolderFacts {
             && self
                 .marks
                 .iter()
-                .all(|mark| Mark::of(&mark.path).as_ref() == Some(mark))
-    }
-}
-
-/// What tells one state of a file from another without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// A file, or a folder, for what is in it.
-    pub path: PathBuf,
-    /// The file system it is on.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// Its length.
-    pub bytes: u64,
-    /// When its content changed, in nanoseconds since 1970.
-    pub modified_ns: i64,
-    /// When its content or its name, owner or mode changed.
-    pub changed_ns: i64,
-}
-
-impl Mark {
-    /// Of a file, as it is now.
-    pub fn of(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
-        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        Some(Self {
-            path: path.to_owned(),
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.len(),
-            modified_ns: ns(found.mtime(), found.mtime_nsec()),
-            changed_ns: ns(found.ctime(), found.ctime_nsec()),
-        })
+                .all(|mark| Mark::of(Path::new(&mark.path)).as_ref() == Some(mark))
     }
 }
 

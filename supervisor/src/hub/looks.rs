@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::mark::Mark;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::read_manifest;
-use crate::facts::{FolderFacts, Mark};
+use crate::facts::FolderFacts;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;

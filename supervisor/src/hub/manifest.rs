@@ -2,15 +2,15 @@
 //! knows files; this reads what it says.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::facts::{FolderFacts, Mark};
+use crate::facts::FolderFacts;
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]
@@ -32,17 +32,7 @@ struct Manifest {
     #[serde(default)]
     stamp: String,
     #[serde(default)]
-    marks: Vec<MarkFacts>,
-}
-
-#[derive(Debug, Deserialize)]
-struct MarkFacts {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified_ns: i64,
-    changed_ns: i64,
+    marks: Vec<Mark>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,18 +129,7 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
         draws: manifest.draws,
         rights: manifest.rights,
         stamp: manifest.stamp,
-        marks: manifest
-            .marks
-            .into_iter()
-            .map(|mark| Mark {
-                path: mark.path,
-                device: mark.device,
-                inode: mark.inode,
-                bytes: mark.bytes,
-                modified_ns: mark.modified_ns,
-                changed_ns: mark.changed_ns,
-            })
-            .collect(),
+        marks: manifest.marks,
     })
 }
 

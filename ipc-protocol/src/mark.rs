@@ -1,12 +1,13 @@
 //! What tells one state of a file from another without reading it.
 
-use serde::Serialize;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// A file or a folder as the kernel described it. Times are nanoseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mark {
     /// Where it is.
     pub path: String,
