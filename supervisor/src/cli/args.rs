@@ -112,7 +112,7 @@ pub enum Command {
         /// Key or alias.
         model: String,
         /// Pixels, `WxH`; else the model's default.
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         size: Option<String>,
     },
     /// Keep a model resident.
@@ -283,7 +283,7 @@ pub struct Generate {
     #[arg(short, long)]
     pub force: bool,
     /// Pixels, `WxH`.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub size: Option<String>,
     /// Denoising steps.
     #[arg(long, allow_hyphen_values = true)]

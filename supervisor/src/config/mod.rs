@@ -15,6 +15,7 @@ pub mod paths;
 pub mod served;
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +62,9 @@ pub struct Hub {
     pub patience: Duration,
 }
 
+/// Longest settings file.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
 /// Why settings cannot be used; each names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -90,7 +94,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
             what,
         });
     };
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = read(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
@@ -102,6 +106,20 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         file: Some(path.to_owned()),
         ..config
     })
+}
+
+/// The text of a settings file, or of a pipe that holds it.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let most = FILE_BYTES_MAX as u64 + 1;
+    std::fs::File::open(path)?
+        .take(most)
+        .read_to_string(&mut text)?;
+    if text.len() > FILE_BYTES_MAX {
+        let what = format!("it is longer than {FILE_BYTES_MAX} bytes, so it holds no settings");
+        return Err(std::io::Error::other(what));
+    }
+    Ok(text)
 }
 
 /// Settings from their text; the error is a sentence with the line or the key.
@@ -178,6 +196,11 @@ fn fits_together(file: &File) -> Result<(), String> {
                 "{name} = {least} is not possible: {key} may have {most} workers at most, so use 0 to {most}"
             ));
         }
+    }
+    if file.models.contains_key("all") {
+        return Err(
+            "[models.all]: \"all\" is the verbs' word for every model: use another key".into(),
+        );
     }
     if !models::is_name(&file.models, &file.default_model) {
         let known = models::keys(&file.models).join(", ");
@@ -260,6 +283,10 @@ mod tests {
                 "models.flux-schnell.min_workers = 5",
             ),
             ("default_model = \"fluxx\"", "default_model = \"fluxx\""),
+            (
+                "[models.all]\nfamily = \"synthetic\"",
+                "\"all\" is the verbs' word for every model",
+            ),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(what) && error.contains("use "), "{error}");
@@ -267,5 +294,11 @@ mod tests {
         parse("[models.flux-schnell]\nmin_workers = 5\nmax_workers = 5").expect("five of five");
         parse("default_model = \"black-forest-labs/FLUX.1-schnell\"").expect("an alias");
         parse("default_model = \"own\"\n[models.own]\npath = \"/srv/own\"").expect("one's own");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused_before_it_fills_memory() {
+        let error = load(Some(Path::new("/dev/zero"))).expect_err("no settings");
+        assert!(error.to_string().contains("longer than"), "{error}");
     }
 }
