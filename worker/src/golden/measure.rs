@@ -122,13 +122,32 @@ impl Bar {
     pub const CHANCE: f64 = 2.5;
     /// Our error over the reference's in one case: 1.7 was seen on four latents.
     pub const BESIDE: f64 = 2.5;
-    /// Our error over the reference's, both as means over cases: at most .96 was seen.
+    /// Our error over the reference's, both as means over cases of many values: at most .96 was seen.
     pub const BESIDE_MEAN: f64 = 1.15;
-    /// Latents and bytes in half precision that run free.
+    /// Standard deviations by which the ratio of two such means may be larger. The lengths of two random rows of
+    /// n values have a ratio whose standard deviation is about 1 / sqrt(n).
+    const BESIDE_DEVIATIONS: f64 = 2.5;
+    /// Pixels of a picture above which the reference's own decoding of several at once is less exact than one of
+    /// its parts may be: at 256 x 256 two at once were 5.2e-6 to 7.5e-6 from f64, one alone 0.9e-6 to 1.3e-6.
+    const BATCH_PIXELS: f64 = 16384.0;
+    /// Latents in half precision that run free.
     pub const HALF_FREE: Bar = Bar::Close {
         relative: 4e-2,
         max: f64::INFINITY,
     };
+    /// Bytes made of such latents: some of them the decoder moves by 30 times as much, the reference's as well.
+    pub const HALF_FREE_BYTES: Bar = Bar::Close {
+        relative: 0.3,
+        max: f64::INFINITY,
+    };
+
+    /// What the decoder, in f32, may make of one of `images` latents that the reference decoded at once.
+    pub fn decoded(images: usize, pixels: usize) -> Bar {
+        match images {
+            0 | 1 => Bar::PART,
+            _ => Bar::PART.times((pixels as f64 / Bar::BATCH_PIXELS).max(1.0).sqrt()),
+        }
+    }
 
     /// A part in half precision that so many blocks made: their roundings add up as chance does.
     pub fn half(mean: f64, blocks: usize) -> Bar {
@@ -147,9 +166,9 @@ impl Bar {
         }
     }
 
-    /// What the mean of `count` measured parts may be, where each has a bar of this kind and `average` is
-    /// the mean of theirs; `None` as for [`Bar::average`].
-    pub fn of_mean(self, average: f64, count: usize) -> Option<Bar> {
+    /// What the mean of `count` measured parts of so many `values` together may be, where each has a bar of
+    /// this kind and `average` is the mean of theirs; `None` as for [`Bar::average`].
+    pub fn of_mean(self, average: f64, count: usize, values: usize) -> Option<Bar> {
         match self {
             Bar::Half { .. } => {
                 // A few cases are further from the mean of many.
@@ -161,7 +180,7 @@ impl Bar {
             }
             Bar::Beside { .. } => Some(Bar::Beside {
                 theirs: average,
-                times: Bar::BESIDE_MEAN,
+                times: Bar::BESIDE_MEAN + Bar::BESIDE_DEVIATIONS / (values.max(1) as f64).sqrt(),
             }),
             Bar::Equal | Bar::Close { .. } | Bar::Bytes { .. } => None,
         }
@@ -176,6 +195,18 @@ impl Bar {
                 max: max * wider,
             },
             Bar::Half { mean } => Bar::Half { mean: mean * wider },
+            other => other,
+        }
+    }
+
+    /// The same bar, whose relative bound is this one where that is wider.
+    #[must_use]
+    pub fn at_least(self, bound: f64) -> Bar {
+        match self {
+            Bar::Close { relative, max } => Bar::Close {
+                relative: relative.max(bound),
+                max,
+            },
             other => other,
         }
     }
@@ -224,19 +255,29 @@ mod tests {
     #[test]
     fn a_mean_over_cases_is_held_closer_than_one_of_them() {
         let one = Bar::half(Bar::HALF, 3);
-        let mean = one.of_mean(Bar::HALF, 9).expect("halves have a mean");
+        let mean = one.of_mean(Bar::HALF, 9, 18).expect("halves have a mean");
         let off = between(&[1.015, -4.06], &[1.0, -4.0]);
         assert!(one.holds(&off) && !mean.holds(&off), "{off:?}");
         let deep = Bar::half(Bar::HALF, 57);
-        let mean = deep.average().and_then(|mean| deep.of_mean(mean, 9));
+        let mean = deep.average().and_then(|mean| deep.of_mean(mean, 9, 18));
         assert!(mean.is_some_and(|bar| bar.holds(&off)));
         let beside = Bar::Beside {
             theirs: 0.01,
             times: Bar::BESIDE,
         };
-        let mean = beside.of_mean(0.01, 9).expect("a mean of theirs");
+        let mean = beside.of_mean(0.01, 9, 10_000).expect("a mean of theirs");
         assert!(beside.holds(&off) && !mean.holds(&off), "{off:?}");
-        assert_eq!(Bar::PART.of_mean(0.0, 9), None);
+        // What two lengths of a hundred random values may be apart is chance.
+        let mean = beside.of_mean(0.0125, 5, 100).expect("a mean of theirs");
+        assert!(mean.holds(&off), "{off:?}");
+        assert_eq!(Bar::PART.of_mean(0.0, 9, 9), None);
+    }
+
+    #[test]
+    fn only_pictures_that_were_decoded_at_once_have_a_wider_bar_with_their_size() {
+        assert_eq!(Bar::decoded(1, 1 << 20), Bar::PART);
+        assert_eq!(Bar::decoded(2, 96 * 64), Bar::PART);
+        assert_eq!(Bar::decoded(2, 256 * 256), Bar::PART.times(2.0));
     }
 
     #[test]

@@ -116,16 +116,18 @@ pub fn run_beside(
     Ok(report)
 }
 
-/// Means over the cases of a family, part by part, of what chance makes smaller or larger in one case.
+/// Means over the cases of a family, part by part, of what chance makes smaller or larger in one case. What two
+/// cases have in common, such as the states of the same prompt, counts once.
 pub(crate) fn means(lines: &[Line]) -> Vec<Line> {
     let mut groups: BTreeMap<(&str, String), Vec<&Line>> = BTreeMap::new();
     for line in lines {
         if line.bar.average().is_some() {
             let family = line.case.split('_').next().unwrap_or_default();
-            groups
-                .entry((family, kind(&line.part)))
-                .or_default()
-                .push(line);
+            let group = groups.entry((family, kind(&line.part))).or_default();
+            let is_known = |other: &&Line| (other.distance, other.bar) == (line.distance, line.bar);
+            if !group.iter().any(is_known) {
+                group.push(line);
+            }
         }
     }
     let means = groups.into_iter().filter_map(|((family, part), lines)| {
@@ -135,6 +137,7 @@ pub(crate) fn means(lines: &[Line]) -> Vec<Line> {
         };
         let average = mean(&|line| line.bar.average().unwrap_or(0.0));
         let largest = |of: &dyn Fn(&Line) -> f64| lines.iter().map(|l| of(l)).fold(0.0, f64::max);
+        let values = lines.iter().map(|line| line.distance.count).sum();
         Some(Line {
             case: format!("{family} mean"),
             part: format!("{part} of {count}"),
@@ -142,10 +145,10 @@ pub(crate) fn means(lines: &[Line]) -> Vec<Line> {
                 max: largest(&|line| line.distance.max),
                 relative: mean(&|line| line.distance.relative),
                 off: mean(&|line| line.distance.off),
-                count: lines.iter().map(|line| line.distance.count).sum(),
+                count: values,
                 largest: largest(&|line| line.distance.largest),
             },
-            bar: lines[0].bar.of_mean(average, count)?,
+            bar: lines[0].bar.of_mean(average, count, values)?,
         })
     });
     means.collect()

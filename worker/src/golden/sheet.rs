@@ -192,15 +192,27 @@ impl Image<'_> {
 
     /// Measures what the decoder, which computes in f32 always, makes of the golden's latents.
     pub(super) fn decoded(&self, hand: Hand, picture: &Tensor) -> Result<(), Fault> {
-        self.tensor(hand, ("vae_out", "vae_out"), picture, Bar::PART)?;
+        let pixels = picture.dims().iter().rev().take(2).product();
+        let bar = Bar::decoded(self.sheet.case.prompts.len(), pixels);
+        self.tensor(hand, ("vae_out", "vae_out"), picture, bar)?;
         self.picture(hand, "image_u8", picture, Bar::BYTES)
     }
 
-    /// Measures the bytes of a picture that ran free.
+    /// Measures the bytes of a picture that ran free: in half precision beside those of a reference in half
+    /// precision, where there is one.
     pub(super) fn free_picture(&self, hand: Hand, picture: &Tensor) -> Result<(), Fault> {
-        let bar = match self.sheet.measure.dtype {
-            DType::F32 => Bar::BYTES,
-            _ => self.free(),
+        // A reference in half precision may have kept no bytes.
+        let theirs = self.half.as_ref();
+        let theirs = theirs.and_then(|half| half.bytes("image_u8", self.index).ok());
+        let bar = match (self.sheet.measure.dtype, theirs) {
+            (DType::F32, _) => Bar::BYTES,
+            (_, None) => Bar::HALF_FREE_BYTES,
+            (_, Some(theirs)) => {
+                let golden = self.goldens.bytes("image_u8", self.index)?;
+                let [theirs, golden] = [theirs, golden].map(|v| v.iter().map(|b| f64::from(*b)));
+                self.free()
+                    .at_least(Bar::BESIDE * Distance::between(theirs, golden).relative)
+            }
         };
         self.picture(hand, "free.image_u8", picture, bar)
     }
