@@ -14,6 +14,9 @@ use ipc_protocol::untrusted::Untrusted;
 use super::forecast::{Forecast, spoken};
 use super::say;
 
+/// Times are spoken to a tenth of a second.
+const LEAST_SPOKEN: Duration = Duration::from_millis(100);
+
 /// A bar on stderr over all steps of a request; nothing where stderr is no terminal.
 #[derive(Debug)]
 pub struct Progress {
@@ -171,10 +174,10 @@ fn style(shown: &Arc<Mutex<Shown>>) -> ProgressStyle {
 }
 
 impl Shown {
-    /// The time that is left at a moment; nothing once it is over and more is to come.
+    /// The time that is left at a moment; nothing where it would be spoken as 0 and more is to come.
     fn left(&self, now: Duration) -> String {
         let left = self.due.and_then(|due| due.checked_sub(now));
-        match left.filter(|left| !left.is_zero()) {
+        match left.filter(|left| *left >= LEAST_SPOKEN) {
             Some(left) if self.lacks_decoding => format!("{} and decoding left", spoken(left)),
             Some(left) => format!("{} left", spoken(left)),
             None => String::new(),
@@ -193,6 +196,8 @@ mod tests {
             ..Shown::default()
         };
         assert_eq!(shown.left(Duration::from_secs(3)), "2.0 s left");
+        assert_eq!(shown.left(Duration::from_millis(4900)), "0.1 s left");
+        assert_eq!(shown.left(Duration::from_millis(4960)), "");
         assert_eq!(shown.left(Duration::from_secs(5)), "");
         assert_eq!(shown.left(Duration::from_secs(9)), "");
         let shown = Shown {
