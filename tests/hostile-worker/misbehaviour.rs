@@ -46,7 +46,7 @@ pub fn act(name: &str, socket: Socket, welcome: &Welcome) {
 }
 
 /// Lives until the supervisor ends it.
-pub fn wait_for_the_end() -> ! {
+fn wait_for_the_end() -> ! {
     loop {
         nix::unistd::pause();
     }

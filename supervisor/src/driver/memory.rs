@@ -26,7 +26,8 @@ impl Driver {
     pub(super) fn measure_memory(&mut self) {
         let now = self.clock.now();
         let began = self.gauge.began;
-        let is_due = began.is_none_or(|began| now.since(began) >= MEASURE_EVERY);
+        let is_due =
+            !self.workers.is_empty() && began.is_none_or(|began| now.since(began) >= MEASURE_EVERY);
         let measuring = self.gauge.measuring.as_ref();
         if !is_due || measuring.is_some_and(|measuring| !measuring.is_finished()) {
             return;
