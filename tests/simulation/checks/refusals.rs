@@ -143,14 +143,13 @@ fn entered(
     }
 }
 
-/// One more worker could be had there with everybody gone that may go.
+/// One more worker fits there once every worker that may leave has left. Memory that others take on one of
+/// its devices, host memory of a GPU worker included, can come back at any time: it is no reason for "never".
 fn starts(scene: &Scene, model: &Model, at: Device) -> bool {
     let staying = scene.staying();
     let need = scene.need(model, at).unwrap_or_default();
-    scene.is_squeezed(at)
-        || need
-            .iter()
-            .all(|(&on, &part)| part <= scene.at_best(on, &staying))
+    need.iter()
+        .all(|(&on, &part)| scene.is_squeezed(on) || part <= scene.at_best(on, &staying))
 }
 
 /// More than may wait, where so many are taken at once.
