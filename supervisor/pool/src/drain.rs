@@ -8,6 +8,7 @@ use crate::event::{Drain, Ticket};
 use crate::moment::Moment;
 use crate::pool::Pool;
 use crate::turn::Turn;
+use crate::worker::Worker;
 
 /// How far the pool is wound down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +114,8 @@ impl Pool {
         }
     }
 
-    /// Cancels what is left when its time is over.
+    /// Fails the jobs that are left when their time is over, and terminates their workers: one in a long
+    /// step would answer a request to leave too late.
     pub(crate) fn drain_overdue(&mut self, turn: &mut Turn) {
         if self.drains_at().is_none_or(|at| at > turn.now) {
             return;
@@ -121,6 +123,13 @@ impl Pool {
         for job in self.jobs.keys().copied().collect::<Vec<JobId>>() {
             let message = "the pool was shut down before it could finish this";
             self.end_job(turn, job, Failure::new(FailureKind::Draining, message));
+        }
+        let at_work = |worker: &&Worker| !worker.is_idle();
+        let late: Vec<Generation> = (self.workers.values().filter(at_work))
+            .map(|worker| worker.generation)
+            .collect();
+        for worker in late {
+            self.terminate_worker(turn, worker, StopReason::Drain);
         }
     }
 

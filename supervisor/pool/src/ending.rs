@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipc_protocol::ids::Generation;
 use ipc_protocol::status::WorkerState;
 
-use crate::action::{Notice, StopReason};
+use crate::action::{Action, Notice, StopReason};
 use crate::blame::{Cause, words};
 use crate::event::{Exit, StartFault};
 use crate::job::Attempt;
@@ -18,14 +18,30 @@ use crate::worker::{Lifecycle, Worker};
 impl Pool {
     /// Tells a worker to leave, unless it is on its way out.
     pub(crate) fn end_worker(&mut self, turn: &mut Turn, id: Generation, why: StopReason) {
+        let first_step = StopPlan::ask(turn.now, &self.settings.patience, id);
+        self.begin_to_end(turn, id, why, first_step);
+    }
+
+    /// Terminates a worker that has no time left to leave by itself, unless it is on its way out.
+    pub(crate) fn terminate_worker(&mut self, turn: &mut Turn, id: Generation, why: StopReason) {
+        let first_step = StopPlan::terminate(turn.now, &self.settings.patience, id);
+        self.begin_to_end(turn, id, why, first_step);
+    }
+
+    fn begin_to_end(
+        &mut self,
+        turn: &mut Turn,
+        id: Generation,
+        why: StopReason,
+        (plan, action): (StopPlan, Action),
+    ) {
         if !self.workers.get(&id).is_some_and(Worker::is_live) {
             return;
         }
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
-        let (plan, ask) = StopPlan::ask(turn.now, &self.settings.patience, id);
-        turn.act(ask);
+        turn.act(action);
         turn.tell(Notice::Stopping {
             worker: id,
             name: worker.name.clone(),

@@ -34,6 +34,20 @@ impl StopPlan {
         (plan, Action::AskToLeave { worker })
     }
 
+    /// Terminates at once, for a worker that has no time left to leave by itself.
+    pub(crate) fn terminate(
+        now: Moment,
+        patience: &Patience,
+        worker: Generation,
+    ) -> (Self, Action) {
+        let plan = Self {
+            step: StopStep::Terminate,
+            due: now + patience.terminate,
+            first_kill: None,
+        };
+        (plan, Action::Terminate { worker })
+    }
+
     /// When the next step is due.
     pub(crate) fn due(&self) -> Moment {
         self.due
@@ -53,14 +67,7 @@ impl StopPlan {
         worker: Generation,
     ) -> (Self, Action) {
         match self.step {
-            StopStep::Ask => {
-                let plan = Self {
-                    step: StopStep::Terminate,
-                    due: now + patience.terminate,
-                    first_kill: None,
-                };
-                (plan, Action::Terminate { worker })
-            }
+            StopStep::Ask => Self::terminate(now, patience, worker),
             StopStep::Terminate | StopStep::Kill => {
                 let plan = Self {
                     step: StopStep::Kill,

@@ -348,15 +348,20 @@ fn a_drain_is_undone_unless_the_pool_is_on_its_way_out() {
 }
 
 #[test]
-fn a_drain_that_takes_too_long_cancels_what_is_left() {
+fn when_the_drain_time_is_over_jobs_fail_and_their_workers_are_terminated_at_once() {
     let (mut desk, run) = busy();
     desk.tell(Event::DrainRequested {
         ticket: None,
         drain: Drain::Exit,
     });
-    let said = desk.pass_alive(Duration::from_secs(6));
-    assert_eq!(failures(&said)[0].1.kind, FailureKind::Draining);
-    assert_eq!(desk.die(run.worker, 9, None).last(), Some(&Action::Exit));
+    let before = desk.pass_alive(Duration::from_millis(4999));
+    assert!(failures(&before).is_empty(), "{before:?}");
+    let after = desk.pass_alive(Duration::from_millis(1));
+    assert_eq!(failures(&after)[0].1.kind, FailureKind::Draining);
+    let worker = run.worker;
+    assert!(after.contains(&Action::Terminate { worker }), "{after:?}");
+    assert!(!after.contains(&Action::AskToLeave { worker }), "{after:?}");
+    assert_eq!(desk.die(worker, 15, None).last(), Some(&Action::Exit));
 }
 
 #[test]

@@ -77,7 +77,12 @@ fn next_step(scene: &Scene, now: Moment, worker: Generation, action: &Action) ->
     let patience = &scene.settings.patience;
     let stops = scene.workers.get(&worker).and_then(|hand| hand.stops);
     let Some(stops) = stops else {
-        return Err(format!("{action:?}, which was not asked first"));
+        // When the drain time is over nothing is left for a request to leave.
+        let drained = scene.ends.is_some_and(|end| end <= now) && scene.jobs.is_empty();
+        return match (action, drained) {
+            (Action::Terminate { .. }, true) => Ok(()),
+            _ => Err(format!("{action:?}, which was not asked first")),
+        };
     };
     let kills = matches!(action, Action::Kill { .. });
     let (wait, kill) = match stops.steps {

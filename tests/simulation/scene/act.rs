@@ -17,11 +17,9 @@ impl Scene {
                     (hand.life, hand.since, hand.progressed) = (Life::Unwinding(*job), now, now);
                 }
             }
-            Action::AskToLeave { worker }
-            | Action::Terminate { worker }
-            | Action::Kill { worker } => {
-                self.leave(now, *worker, matches!(action, Action::Kill { .. }))
-            }
+            Action::AskToLeave { worker } => self.leave(now, *worker, 1),
+            Action::Terminate { worker } => self.leave(now, *worker, 2),
+            Action::Kill { worker } => self.leave(now, *worker, 3),
             Action::Measure { worker } => {
                 if let Some(hand) = self.workers.get_mut(worker) {
                     hand.asked = Some(now);
@@ -132,7 +130,8 @@ impl Scene {
         }
     }
 
-    fn leave(&mut self, now: Moment, worker: Generation, kill: bool) {
+    /// `step` is 1 for a request to leave, 2 for SIGTERM, 3 for SIGKILL.
+    fn leave(&mut self, now: Moment, worker: Generation, step: u32) {
         let Some(hand) = self.workers.get_mut(&worker) else {
             return;
         };
@@ -140,9 +139,9 @@ impl Scene {
         let killed = before.and_then(|stops| stops.killed);
         hand.stops = Some(Stops {
             from: before.map_or(hand.since, |stops| stops.from),
-            steps: before.map_or(0, |stops| stops.steps) + 1,
+            steps: step,
             last: now,
-            killed: killed.or(kill.then_some(now)),
+            killed: killed.or((step == 3).then_some(now)),
         });
         if hand.is_live() {
             // What its picture took is its own until it is gone.
