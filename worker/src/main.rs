@@ -12,7 +12,7 @@ use worker::fault::{Fault, complain};
 use worker::leash;
 use worker::manifest::{self, Digested};
 use worker::pipelines::Settings;
-use worker::pipelines::pocket::Pocket;
+use worker::pipelines::families::pocket::Pocket;
 use worker::weights::digest;
 
 /// Exit code of an answer that could not be printed.

@@ -1,15 +1,19 @@
 //! What this program knows of the models it can run, for the supervisor's books and tables.
 
 use crate::fault::Fault;
-use crate::pipelines::configuration::{self, Described};
-use crate::pipelines::folder;
+use crate::pipelines::families;
+use crate::pipelines::families::flux;
+use crate::pipelines::families::flux::files::FluxFiles;
+use crate::pipelines::families::pocket::{self, Pocket};
+use crate::pipelines::families::sd3;
+use crate::pipelines::families::sd3::configuration::{self as sd3_configuration, Sd3Described};
+use crate::pipelines::families::sd3::files::Sd3Files;
+use crate::pipelines::families::synthetic;
+use crate::pipelines::folder::configuration::{self, Described};
+use crate::pipelines::folder::search;
+use crate::pipelines::folder::stamp::Stamp;
 use crate::pipelines::need::{self, Activation, Need, Parts};
-use crate::pipelines::pocket::{self, Pocket};
-use crate::pipelines::sd3::configuration::{self as sd3_configuration, Sd3Described};
-use crate::pipelines::sd3::files::Sd3Files;
-use crate::pipelines::shelf;
-use crate::pipelines::stamp::Stamp;
-use crate::pipelines::{Family, Settings, drawing, flux, published, sd3, synthetic};
+use crate::pipelines::{Family, Settings, drawing, published};
 use crate::weights::{Mark, WeightFile, Weights, digest};
 use ipc_protocol::about::{Group, Rights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
@@ -204,10 +208,10 @@ pub fn of_folder_digested(
     settings: Settings,
     digested: Digested,
 ) -> Result<Manifest, Fault> {
-    let folder = shelf::folder_of(path);
-    let (manifest, stamp) = match folder::family(path, family)? {
+    let folder = search::folder_of(path);
+    let (manifest, stamp) = match families::recognised(path, family)? {
         Family::Flux => {
-            let files = folder::flux(path)?;
+            let files = FluxFiles::open(path)?;
             flux::check_files(&files)?;
             let stamp = Stamp::of_folder(&folder, &files.weights());
             let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);

@@ -24,7 +24,7 @@ use crate::footprint;
 use crate::job::Desk;
 use crate::leash::{self, Voice};
 use crate::panics;
-use crate::pipelines::pocket::Pocket;
+use crate::pipelines::families::pocket::Pocket;
 use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision};
 use crate::work;
 

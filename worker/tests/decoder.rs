@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use worker::golden::measure::{Bar, Distance};
-use worker::pipelines::autoencoder::Decoder;
-use worker::pipelines::sizes::{DecoderSizes, LatentSizes};
+use worker::pipelines::parts::autoencoder::Decoder;
+use worker::pipelines::parts::sizes::{DecoderSizes, LatentSizes};
 use worker::weights::{Meter, Section, Weights};
 
 /// Channels of every level: one group of the norms.

@@ -7,8 +7,9 @@ use altered::Altered;
 use candle_core::Device;
 use laid_out::{Golden, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with};
 use worker::golden::measure::Bar;
-use worker::pipelines::flux::{Encoded, Flux};
-use worker::pipelines::{Settings, folder};
+use worker::pipelines::Settings;
+use worker::pipelines::families::flux::files::FluxFiles;
+use worker::pipelines::families::flux::{Encoded, Flux};
 use worker::sampling::sigmas;
 
 const FLUX: &str = "tiny-flux";
@@ -52,14 +53,17 @@ fn a_tensor_of_no_known_part_in_one_file_is_named() {
         (tiny(FLUX).join("ae.safetensors"), "", "surprise."),
     ];
     join(&parts, &one.file(name));
-    let said = folder::flux(one.path()).err().expect("a stray").to_string();
+    let said = FluxFiles::open(one.path())
+        .err()
+        .expect("a stray")
+        .to_string();
     assert!(said.contains("surprise."), "{said}");
 }
 
 /// Encoders, both steps and the decoder, each fed what the reference fed its own.
 fn measure(name: &str) -> Vec<Measured> {
     let copy = with(&layout(name), &tiny(FLUX), &BESIDE);
-    let files = folder::flux(copy.path()).expect("a good folder");
+    let files = FluxFiles::open(copy.path()).expect("a good folder");
     let flux =
         Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {}).expect("good files");
     let golden = Golden::read(copy.path(), "flux_base");
@@ -109,7 +113,7 @@ fn gguf_blocks_are_the_reference_on_the_widened_weights() {
 #[test]
 fn packed_matrices_stay_packed_in_memory() {
     let copy = with(&layout("gguf-k"), &tiny(FLUX), &BESIDE);
-    let files = folder::flux(copy.path()).expect("a good folder");
+    let files = FluxFiles::open(copy.path()).expect("a good folder");
     let blocks = |name: &str| name.starts_with("single_blocks.0.linear");
     let held = files.transformer.inventory().held_bytes(4, blocks);
     let wide = files.transformer.elements(blocks) * 4;

@@ -3,7 +3,7 @@
 //! One test, because the counters are the process's: nobody else may allocate in it.
 
 use ipc_protocol::ids::Device;
-use worker::pipelines::pocket::Pocket;
+use worker::pipelines::families::pocket::Pocket;
 use worker::pipelines::{JobParameters, ModelSource, Pipeline, load};
 use worker::{footprint, manifest};
 

@@ -12,7 +12,7 @@ use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use worker::fault::Fault;
-use worker::pipelines::pocket::Pocket;
+use worker::pipelines::families::pocket::Pocket;
 use worker::pipelines::{Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, load};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";

@@ -7,7 +7,9 @@ use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
 use std::path::Path;
 use worker::manifest::{self, Manifest};
-use worker::pipelines::{Family, Settings, configuration, published, sd3};
+use worker::pipelines::families::sd3;
+use worker::pipelines::folder::configuration;
+use worker::pipelines::{Family, Settings, published};
 use worker::weights::Inventory;
 
 /// Writes a part of the published size: a few kilobytes of header, and holes.

@@ -8,8 +8,8 @@ use ipc_protocol::ids;
 use std::path::{Path, PathBuf};
 use worker::fault::Fault;
 use worker::pipelines::encoders::Encoders;
-use worker::pipelines::sd3::Sd3;
-use worker::pipelines::sd3::files::Sd3Files;
+use worker::pipelines::families::sd3::Sd3;
+use worker::pipelines::families::sd3::files::Sd3Files;
 use worker::pipelines::{
     Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, Settings, load_with,
 };

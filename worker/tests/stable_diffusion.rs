@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use worker::golden::measure::Bar;
 use worker::pipelines::encoders::Encoded;
-use worker::pipelines::sd3::Sd3;
-use worker::pipelines::sd3::files::Sd3Files;
-use worker::pipelines::shelf::Shelf;
-use worker::pipelines::{Family, Settings, folder};
+use worker::pipelines::families;
+use worker::pipelines::families::sd3::Sd3;
+use worker::pipelines::families::sd3::files::Sd3Files;
+use worker::pipelines::folder::search::Shelf;
+use worker::pipelines::{Family, Settings};
 use worker::sampling::sigmas;
 use worker::weights::{Meter, Part, Section, Weights};
 
@@ -145,7 +146,7 @@ fn assert_values(weights: &Weights, digests: &BTreeMap<String, String>) {
 fn a_diffusers_folder_holds_the_originals_values() {
     let layout = layout("diffusers-sd3");
     assert_eq!(
-        folder::family(&layout, None).expect("a transformer"),
+        families::recognised(&layout, None).expect("a transformer"),
         Family::Sd35
     );
     let shelf = Shelf::new(&layout, Family::Sd35);

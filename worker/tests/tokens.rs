@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use worker::fault::Fault;
 use worker::golden::tokens::{Line, Reader, prompts};
-use worker::pipelines::tokens::{TokenizerFile, Tokens};
-use worker::pipelines::vocabulary::Vocabulary;
+use worker::pipelines::folder::vocabulary::Vocabulary;
+use worker::pipelines::parts::tokens::{TokenizerFile, Tokens};
 
 const CLIP_END: u32 = 49407;
 

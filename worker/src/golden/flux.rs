@@ -3,16 +3,17 @@
 use super::measure::Bar;
 use super::sheet::{Hand, Image, Sheet};
 use crate::fault::Fault;
+use crate::pipelines::Settings;
 use crate::pipelines::encoders::Encoded;
-use crate::pipelines::flux::Flux;
-use crate::pipelines::flux::transformer::Conditioning;
-use crate::pipelines::{Settings, folder};
+use crate::pipelines::families::flux::Flux;
+use crate::pipelines::families::flux::files::FluxFiles;
+use crate::pipelines::families::flux::transformer::Conditioning;
 use crate::sampling::{packing, sigmas};
 use candle_core::Device;
 use std::path::Path;
 
 pub(super) fn load(model: &Path, settings: Settings) -> Result<Flux, Fault> {
-    Flux::load(folder::flux(model)?, &Device::Cpu, settings, &mut |_| {})
+    Flux::load(FluxFiles::open(model)?, &Device::Cpu, settings, &mut |_| {})
 }
 
 /// Measures all cases of this family.

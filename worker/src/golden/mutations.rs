@@ -6,13 +6,14 @@ use super::case::{Goldens, Meta};
 use super::measure::{Bar, Distance};
 use super::sheet::{Sheet, distance};
 use super::{Line, Measure, sd3};
+use crate::pipelines::Settings;
 use crate::pipelines::encoders::Encoded;
-use crate::pipelines::flux::{Flux, rope};
-use crate::pipelines::norms::RmsNorm;
-use crate::pipelines::sd3::Sd3;
-use crate::pipelines::sd3::files::Sd3Files;
-use crate::pipelines::sizes::ClipActivation;
-use crate::pipelines::{Settings, folder};
+use crate::pipelines::families::flux::files::FluxFiles;
+use crate::pipelines::families::flux::{Flux, rope};
+use crate::pipelines::families::sd3::Sd3;
+use crate::pipelines::families::sd3::files::Sd3Files;
+use crate::pipelines::parts::norms::RmsNorm;
+use crate::pipelines::parts::sizes::ClipActivation;
 use crate::sampling::sigmas;
 use candle_core::{DType, Device, Tensor};
 use std::path::PathBuf;
@@ -101,7 +102,7 @@ fn shifting_the_last_sigma_once_is_seen() {
 #[test]
 fn positions_in_bf16_are_seen() {
     let at = goldens("tiny-flux");
-    let files = folder::flux(&at).expect("a good folder");
+    let files = FluxFiles::open(&at).expect("a good folder");
     let model = Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
     let model = model.expect("good files");
     let golden = Goldens::read(&at, "flux_base").expect("a golden");

@@ -1,12 +1,14 @@
 //! Token ids of many prompts, one JSON line each, to hold against a reference's.
 
 use crate::fault::Fault;
-use crate::pipelines::flux::encoders::FluxTokens;
-use crate::pipelines::sd3::encoders::Sd3Tokens;
-use crate::pipelines::sd3::files::{Sd3Files, Tokenizers};
-use crate::pipelines::sd3::sizes::Sd3ModelSizes;
-use crate::pipelines::vocabulary::Vocabulary;
-use crate::pipelines::{Family, folder};
+use crate::pipelines::Family;
+use crate::pipelines::families;
+use crate::pipelines::families::flux::encoders::FluxTokens;
+use crate::pipelines::families::flux::files::FluxFiles;
+use crate::pipelines::families::sd3::encoders::Sd3Tokens;
+use crate::pipelines::families::sd3::files::{Sd3Files, Tokenizers};
+use crate::pipelines::families::sd3::sizes::Sd3ModelSizes;
+use crate::pipelines::folder::vocabulary::Vocabulary;
 use serde::Serialize;
 use std::path::Path;
 
@@ -54,9 +56,9 @@ impl Reader {
     /// Those of opening the model; [`Fault::WeightsMissing`] when there is neither a model nor all
     /// tokenizers.
     pub fn of_folder(path: &Path) -> Result<Reader, Fault> {
-        match folder::family(path, None) {
+        match families::recognised(path, None) {
             Ok(Family::Flux) => {
-                let tokens = FluxTokens::load(&folder::flux(path)?)?;
+                let tokens = FluxTokens::load(&FluxFiles::open(path)?)?;
                 Ok(Reader::Flux(Box::new(tokens)))
             }
             Ok(Family::Sd35) => {

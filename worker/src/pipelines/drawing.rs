@@ -1,10 +1,10 @@
 //! One picture on its way from noise to bytes, the same for every family.
 
 use crate::fault::Fault;
-use crate::pipelines::autoencoder::PIXELS_PER_LATENT;
-use crate::pipelines::layers::finite;
+use crate::pipelines::parts::autoencoder::PIXELS_PER_LATENT;
+use crate::pipelines::parts::layers::finite;
+use crate::pipelines::pipeline::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
 use crate::pipelines::preview::{self, Colours};
-use crate::pipelines::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
 use crate::pixels;
 use crate::sampling::{noise, sigmas};
 use candle_core::{Device, Tensor};

@@ -5,11 +5,13 @@
 //! number of pixels, and each coefficient here is the larger of theirs.
 
 use crate::pipelines::encoders::Encoders;
-use crate::pipelines::folder::FluxFiles;
-use crate::pipelines::sd3::files::Sd3Files;
-use crate::pipelines::sd3::sizes::Sd3ModelSizes;
-use crate::pipelines::sizes::{DecoderSizes, FluxModelSizes, T5Sizes};
-use crate::pipelines::{Settings, ignored, t5};
+use crate::pipelines::families::flux::files::FluxFiles;
+use crate::pipelines::families::sd3::files::Sd3Files;
+use crate::pipelines::families::sd3::sizes::Sd3ModelSizes;
+use crate::pipelines::parts::ignored;
+use crate::pipelines::parts::sizes::{DecoderSizes, FluxModelSizes, T5Sizes};
+use crate::pipelines::parts::t5;
+use crate::pipelines::pipeline::Settings;
 use crate::weights::Inventory;
 use candle_core::DType;
 use serde::Serialize;

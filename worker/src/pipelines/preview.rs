@@ -1,8 +1,8 @@
 //! What latents look like: by a linear map of their channels to red, green and blue, or as the decoder sees them.
 
 use crate::fault::Fault;
-use crate::pipelines::Rgb8;
-use crate::pipelines::autoencoder::PIXELS_PER_LATENT;
+use crate::pipelines::parts::autoencoder::PIXELS_PER_LATENT;
+use crate::pipelines::pipeline::Rgb8;
 use crate::pixels;
 use candle_core::Tensor;
 use serde::Deserialize;

@@ -1,15 +1,17 @@
 //! The tensors of the published models, listed without their files: each loader is asked what it would load.
 
 use crate::fault::Fault;
-use crate::pipelines::autoencoder::Decoder;
-use crate::pipelines::clip::Clip;
-use crate::pipelines::flux::transformer::Transformer;
-use crate::pipelines::layers::Linear;
+use crate::pipelines::families::flux::transformer::Transformer;
+use crate::pipelines::families::sd3::sizes::Sd3ModelSizes;
+use crate::pipelines::families::sd3::transformer::Mmdit;
 use crate::pipelines::need::Parts;
-use crate::pipelines::sd3::sizes::Sd3ModelSizes;
-use crate::pipelines::sd3::transformer::Mmdit;
-use crate::pipelines::sizes::{ClipSizes, DecoderSizes, FluxModelSizes, LatentSizes, T5Sizes};
-use crate::pipelines::t5::T5;
+use crate::pipelines::parts::autoencoder::Decoder;
+use crate::pipelines::parts::clip::Clip;
+use crate::pipelines::parts::layers::Linear;
+use crate::pipelines::parts::sizes::{
+    ClipSizes, DecoderSizes, FluxModelSizes, LatentSizes, T5Sizes,
+};
+use crate::pipelines::parts::t5::T5;
 use crate::weights::{Inventory, Section};
 use candle_core::Device;
 use std::cell::RefCell;
@@ -68,8 +70,8 @@ fn listed(load: impl FnOnce(&Section) -> Result<(), Fault>) -> Result<Inventory,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipelines::folder;
-    use crate::pipelines::sd3::files::Sd3Files;
+    use crate::pipelines::families::flux::files::FluxFiles;
+    use crate::pipelines::families::sd3::files::Sd3Files;
     use std::path::{Path, PathBuf};
 
     fn goldens(name: &str) -> PathBuf {
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_listed_tensors_are_those_of_the_files() {
-        let files = folder::flux(&goldens("tiny-flux")).expect("a good folder");
+        let files = FluxFiles::open(&goldens("tiny-flux")).expect("a good folder");
         let mut sizes = files.described.sizes.clone();
         let listed = |sizes: &FluxModelSizes| flux(sizes).expect("sizes of a model");
         // Rows of the embeddings are the files' to tell.

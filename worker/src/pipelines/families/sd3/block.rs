@@ -1,0 +1,164 @@
+//! The joint blocks of the MMDiT: picture and prompt with weights of their own, meeting in the attention.
+//!
+//! Source: Esser et al., arXiv:2403.03206, and `mmditx.py` in Stability-AI/sd3.5; its tensor names are the
+//! file's. The last block's prompt stream only lends queries, keys and values, normed like all others.
+
+use super::sizes::MmditSizes;
+use crate::fault::Fault;
+use crate::pipelines::parts::activation::gelu_tanh;
+use crate::pipelines::parts::heads::{Heads, QueryKeyNorm};
+use crate::pipelines::parts::layers::{Linear, within_half};
+use crate::pipelines::parts::modulation::{
+    Modulation, gated, modulate, modulate_last, modulations,
+};
+use crate::pipelines::parts::norms::{LayerNorm, RmsNorm};
+use crate::weights::Section;
+use candle_core::Tensor;
+
+const EPSILON: f32 = 1e-6;
+
+/// The half of a stream that leads into the attention.
+struct Entry {
+    modulation: Linear,
+    norm: LayerNorm,
+    qkv: Linear,
+    heads_norm: QueryKeyNorm,
+    heads: usize,
+}
+
+impl Entry {
+    /// Loads with a modulation of `rows` rows.
+    fn load(section: &Section, sizes: &MmditSizes, rows: usize) -> Result<Entry, Fault> {
+        let width = sizes.hidden_size();
+        let attention = section.at("attn");
+        let norm = |name| RmsNorm::load(&attention.at(name), "weight", sizes.head_size);
+        Ok(Entry {
+            modulation: Linear::load(&section.at("adaLN_modulation.1"), width, rows * width)?,
+            norm: LayerNorm::plain(width, EPSILON, section.dtype(), section.device())?,
+            qkv: Linear::load(&attention.at("qkv"), width, 3 * width)?,
+            heads_norm: QueryKeyNorm {
+                query: norm("ln_q")?,
+                key: norm("ln_k")?,
+            },
+            heads: sizes.depth,
+        })
+    }
+
+    /// Heads of the normed and modulated stream (b, s, hidden).
+    fn heads(&self, modulated: &Tensor) -> Result<Heads, Fault> {
+        Heads::split(&self.qkv.forward(modulated)?, &self.heads_norm, self.heads)
+    }
+}
+
+/// A stream that goes on behind the attention.
+struct Stream {
+    entry: Entry,
+    proj: Linear,
+    mlp: (Linear, Linear),
+}
+
+impl Stream {
+    fn load(section: &Section, sizes: &MmditSizes) -> Result<Stream, Fault> {
+        let (width, mlp) = (sizes.hidden_size(), 4 * sizes.hidden_size());
+        Ok(Stream {
+            entry: Entry::load(section, sizes, 6)?,
+            proj: Linear::load(&section.at("attn.proj"), width, width)?,
+            mlp: (
+                Linear::load(&section.at("mlp.fc1"), width, mlp)?,
+                Linear::load(&section.at("mlp.fc2"), mlp, width)?,
+            ),
+        })
+    }
+
+    /// Heads for the attention, and what the rest of the block is modulated by.
+    fn enter(&self, x: &Tensor, vector: &Tensor) -> Result<(Heads, Vec<Modulation>), Fault> {
+        let by = modulations(&self.entry.modulation, vector)?;
+        let h = modulate(&self.entry.norm, x, &by[0].shift, &by[0].scale)?;
+        Ok((self.entry.heads(&h)?, by))
+    }
+
+    /// Adds what was attended and what the MLP makes of it.
+    fn leave(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, Fault> {
+        let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
+        let h = modulate(&self.entry.norm, &x, &by[1].shift, &by[1].scale)?;
+        let h = self.mlp.1.forward(&gelu_tanh(&self.mlp.0.forward(&h)?)?)?;
+        within_half(gated(&x, &by[1].gate, &h)?)
+    }
+}
+
+/// The prompt's side of a block.
+enum Prompt {
+    /// It goes on to the next block.
+    Goes(Stream),
+    /// It ends here.
+    Ends(Entry),
+}
+
+/// One block.
+pub(super) struct JointBlock {
+    image: Stream,
+    prompt: Prompt,
+}
+
+impl JointBlock {
+    /// Loads `joint_blocks.N`; in the `last` one the prompt's stream ends.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub(super) fn load(
+        section: &Section,
+        sizes: &MmditSizes,
+        last: bool,
+    ) -> Result<JointBlock, Fault> {
+        let context = section.at("context_block");
+        Ok(JointBlock {
+            image: Stream::load(&section.at("x_block"), sizes)?,
+            prompt: if last {
+                Prompt::Ends(Entry::load(&context, sizes, 2)?)
+            } else {
+                Prompt::Goes(Stream::load(&context, sizes)?)
+            },
+        })
+    }
+
+    /// (image, prompt, vector) to (image, prompt): (b, s_img, hidden), (b, s_txt, hidden), (b, hidden). The
+    /// last block hands the prompt back as it was.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub(super) fn forward(
+        &self,
+        (image, prompt): (&Tensor, &Tensor),
+        vector: &Tensor,
+    ) -> Result<(Tensor, Tensor), Fault> {
+        let (patches, words) = (image.dim(1)?, prompt.dim(1)?);
+        let (image_heads, image_by) = self.image.enter(image, vector)?;
+        let (prompt_heads, prompt_by) = match &self.prompt {
+            Prompt::Goes(stream) => stream.enter(prompt, vector)?,
+            Prompt::Ends(entry) => {
+                let h = modulate_last(&entry.norm, prompt, &entry.modulation, vector)?;
+                (entry.heads(&h)?, Vec::new())
+            }
+        };
+        let mixed = Heads::joined(&image_heads, &prompt_heads)?.attend()?; // (b, s, hidden)
+        let image = self
+            .image
+            .leave(image, &mixed.narrow(1, 0, patches)?, &image_by)?;
+        let prompt = match &self.prompt {
+            Prompt::Goes(stream) => {
+                stream.leave(prompt, &mixed.narrow(1, patches, words)?, &prompt_by)?
+            }
+            Prompt::Ends(_) => prompt.clone(),
+        };
+        Ok((image, prompt))
+    }
+
+    /// The norms of the prompt's queries and keys, for a test that spoils them.
+    #[cfg(test)]
+    pub(super) fn prompt_norm(&mut self) -> &mut QueryKeyNorm {
+        match &mut self.prompt {
+            Prompt::Goes(stream) => &mut stream.entry.heads_norm,
+            Prompt::Ends(entry) => &mut entry.heads_norm,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A family without weights: a pattern from the seed, at the pace and size it is told.
+//!
+//! It serves tests and measurements of everything around a model. Latents change a little at every step,
+//! as a function of the latents before and the step's number alone, so that a job taken up from a checkpoint
+//! ends in the same bytes as one that was never disturbed.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "taking time is what this family is for; it decides nothing by it"
+)]
+
+use crate::fault::Fault;
+use crate::pipelines::pipeline::{
+    Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, checkpoint_values,
+};
+use crate::sampling::noise;
+use crate::work;
+use std::time::{Duration, Instant};
+
+const CHANNELS: usize = 16;
+const PIXELS_PER_LATENT: usize = 8;
+
+/// Sides of a picture are multiples of this many pixels.
+pub const SIZE_MULTIPLE: u32 = PIXELS_PER_LATENT as u32;
+
+/// How often a wait looks at whether it was cancelled.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// Page size that is surely not larger than the system's.
+const PAGE: usize = 4096;
+
+/// The model: so much memory, so long a step.
+pub struct Synthetic {
+    step: Duration,
+    _weights: Vec<u8>, // held for its memory alone
+}
+
+impl Synthetic {
+    /// Touches `weights_mb` MiB and takes `load_ms` in all, telling the progress.
+    pub fn load(
+        step_ms: u32,
+        load_ms: u32,
+        weights_mb: u32,
+        progress: &mut dyn FnMut(f32),
+    ) -> Synthetic {
+        let (start, whole) = (Instant::now(), Duration::from_millis(u64::from(load_ms)));
+        let mut weights = vec![0u8; weights_mb as usize * (1 << 20)];
+        // Written page by page with what the compiler cannot foresee: zeros may stay unbacked.
+        weights
+            .iter_mut()
+            .step_by(PAGE)
+            .for_each(|byte| *byte = std::hint::black_box(1));
+        while start.elapsed() < whole {
+            progress(start.elapsed().as_secs_f32() / whole.as_secs_f32());
+            std::thread::sleep(SLICE.min(whole.saturating_sub(start.elapsed())));
+        }
+        progress(1.0);
+        Synthetic {
+            step: Duration::from_millis(u64::from(step_ms)),
+            _weights: weights,
+        }
+    }
+}
+
+fn latents_count(width: u32, height: u32) -> usize {
+    CHANNELS * (width as usize / PIXELS_PER_LATENT) * (height as usize / PIXELS_PER_LATENT)
+}
+
+impl Pipeline for Synthetic {
+    fn start<'a>(
+        &'a mut self,
+        job: &JobParameters,
+        from: Option<Checkpoint>,
+    ) -> Result<Box<dyn Denoising + 'a>, Fault> {
+        let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(SIZE_MULTIPLE);
+        if !side(job.width) || !side(job.height) {
+            let sentence = format!("sides are multiples of {SIZE_MULTIPLE}");
+            return Err(Fault::BadRequest {
+                field: "size",
+                sentence,
+            });
+        }
+        let count = latents_count(job.width, job.height);
+        let (done, latents) = match from {
+            Some(checkpoint) => (
+                checkpoint.steps_done,
+                checkpoint_values(&checkpoint, job, count)?,
+            ),
+            None => (0, noise::normal(job.seed, count)),
+        };
+        Ok(Box::new(Job {
+            latents,
+            done,
+            size: (job.width, job.height),
+            step: self.step,
+        }))
+    }
+
+    fn latents_bytes(&self, width: u32, height: u32) -> usize {
+        latents_count(width, height) * size_of::<f32>()
+    }
+}
+
+struct Job {
+    latents: Vec<f32>, // (16, h/8, w/8)
+    done: u32,
+    size: (u32, u32),
+    step: Duration,
+}
+
+impl Job {
+    /// Mean of one channel: what the pattern is drawn from.
+    fn mean(&self, channel: usize) -> f32 {
+        let plane = self.latents.len() / CHANNELS;
+        let values = &self.latents[channel * plane..(channel + 1) * plane];
+        (values.iter().map(|value| f64::from(*value)).sum::<f64>() / plane as f64) as f32
+    }
+
+    /// A wave of each colour whose direction, length and phase come from the latents.
+    fn colour(&self, waves: &[[f32; 3]; 3], x: u32, y: u32) -> [u8; 3] {
+        let (x, y) = (x as f32 / self.size.0 as f32, y as f32 / self.size.1 as f32);
+        waves.map(|[across, down, phase]| {
+            let angle = across * x + down * y + phase;
+            let round = across * (x - 0.5).powi(2) + down * (y - 0.5).powi(2);
+            let value = 0.5 + 0.3 * libm::sinf(angle) + 0.2 * libm::sinf(3.0 * round + phase);
+            (value.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+        })
+    }
+}
+
+impl Denoising for Job {
+    fn steps_done(&self) -> u32 {
+        self.done
+    }
+
+    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), Fault> {
+        let start = Instant::now();
+        while start.elapsed() < self.step {
+            if cancel() {
+                return Err(Fault::Cancelled);
+            }
+            std::thread::sleep(SLICE.min(self.step.saturating_sub(start.elapsed())));
+            work::finished_one();
+        }
+        let turn = 1.0 / (self.done as f32 + 2.0);
+        let before = self.latents.last().copied().unwrap_or_default();
+        self.latents.iter_mut().fold(before, |left, value| {
+            let old = *value;
+            *value = old * (1.0 - turn * 0.5) + left * turn * 0.25;
+            old
+        });
+        self.done += 1;
+        Ok(())
+    }
+
+    fn latents(&self) -> Result<Vec<u8>, Fault> {
+        Ok(self
+            .latents
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect())
+    }
+
+    fn preview(&self) -> Result<Option<Rgb8>, Fault> {
+        Ok(None)
+    }
+
+    fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
+        let (width, height) = self.size;
+        // Means of many values are small: scaled up to some turns across the picture.
+        let scale = (self.latents.len() as f32 / CHANNELS as f32).sqrt();
+        let wave = |c: usize| [0, 1, 2].map(|i| self.mean(c * 5 + i) * scale * 6.0 + c as f32);
+        let waves = [wave(0), wave(1), wave(2)];
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let bytes = pixels
+            .flat_map(|(x, y)| self.colour(&waves, x, y))
+            .collect();
+        Ok(Rgb8 {
+            width,
+            height,
+            bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(seed: u64) -> JobParameters {
+        let prompt = "any".to_owned();
+        JobParameters {
+            prompt,
+            negative: None,
+            width: 64,
+            height: 40,
+            steps: 6,
+            guidance: 0.0,
+            seed,
+        }
+    }
+
+    fn run(seed: u64, from: Option<Checkpoint>, stop_at: u32) -> (Vec<u8>, Rgb8) {
+        let mut model = Synthetic::load(0, 0, 1, &mut |_| {});
+        let mut run = model.start(&job(seed), from).expect("a good job");
+        while run.steps_done() < stop_at {
+            run.step(&|| false).expect("nobody cancels");
+        }
+        (
+            run.latents().expect("plain memory"),
+            run.decode().expect("plain memory"),
+        )
+    }
+
+    #[test]
+    fn a_run_from_a_checkpoint_ends_in_the_same_bytes() {
+        let whole = run(9, None, 6);
+        for steps_done in 0..6 {
+            let bytes = run(9, None, steps_done).0;
+            assert_eq!(run(9, Some(Checkpoint { steps_done, bytes }), 6), whole);
+        }
+        assert_ne!(run(10, None, 6).1, whole.1);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_size_is_refused() {
+        let mut model = Synthetic::load(0, 0, 0, &mut |_| {});
+        let from = Some(Checkpoint {
+            steps_done: 1,
+            bytes: vec![0; 12],
+        });
+        assert!(matches!(
+            model.start(&job(1), from).err(),
+            Some(Fault::BadRequest { .. })
+        ));
+    }
+
+    #[test]
+    fn a_cancelled_step_ends_early() {
+        let mut model = Synthetic::load(60_000, 0, 0, &mut |_| {});
+        let mut run = model.start(&job(1), None).expect("a good job");
+        let start = Instant::now();
+        let fault = run.step(&|| start.elapsed() > Duration::from_millis(20));
+        assert!(matches!(fault, Err(Fault::Cancelled)));
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}

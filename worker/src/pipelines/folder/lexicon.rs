@@ -1,0 +1,128 @@
+//! What a small model was taught, as its `config.json` says: things by group, and which of them other words are near to.
+
+use crate::fault::Fault;
+use crate::pipelines::folder::rights::refuse_control;
+use crate::pipelines::parts::tokens::Ids;
+use ipc_protocol::about::Group;
+use ipc_protocol::reading::{self, EXAMPLES_MAX, Reading, UnknownWord, WORDS_MAX};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Words that are spelled at least so much alike are taken for one with a slip: a letter in four.
+const ALIKE: f64 = 0.74;
+
+/// The words of a model. The published models say nothing of theirs: this is empty for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Lexicon {
+    /// What it can draw, the most wanted first.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// Words it was not taught, each with the thing that is nearest in meaning.
+    #[serde(default)]
+    near: BTreeMap<String, String>,
+}
+
+impl Lexicon {
+    /// Refuses words that would do something to a terminal.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`].
+    pub fn check(&self, file: &str) -> Result<(), Fault> {
+        let things = self.groups.iter().flat_map(|group| &group.things);
+        let names = self.groups.iter().map(|group| &group.name);
+        let said = things.chain(names).chain(self.near.values());
+        refuse_control(file, "vocabulary", said)
+    }
+
+    /// What became of a prompt's words.
+    pub fn reading(&self, ids: &Ids) -> Reading {
+        let unknown: Vec<UnknownWord> = ids
+            .unknown
+            .iter()
+            .take(WORDS_MAX)
+            .map(|word| UnknownWord::new(word, self.nearest(word)))
+            .collect();
+        let examples = match (unknown.is_empty(), self.groups.first()) {
+            (false, Some(group)) => {
+                let first = group.things.iter().take(EXAMPLES_MAX);
+                first.map(|thing| reading::short(thing)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Reading {
+            was_cut: ids.cut,
+            unknown,
+            examples,
+        }
+    }
+
+    /// The thing nearest to a word: in meaning where that is listed, else in spelling.
+    fn nearest(&self, word: &str) -> Option<&str> {
+        let word = word.to_lowercase();
+        let listed = self.near.get_key_value(&word).into_iter();
+        let things = self.groups.iter().flat_map(|group| &group.things);
+        let known = self.near.iter().chain(things.map(|thing| (thing, thing)));
+        let likeness = |(spelled, _): &(&String, &String)| {
+            strsim::normalized_damerau_levenshtein(&word, spelled)
+        };
+        let alike = known
+            .filter(|pair| likeness(pair) >= ALIKE)
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        listed.chain(alike).next().map(|(_, thing)| thing.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lexicon() -> Lexicon {
+        serde_json::from_str(
+            r#"{"groups": [{"name": "things", "things": ["fox", "rocket", "strawberry"]}],
+                "near": {"astronaut": "rocket"}}"#,
+        )
+        .expect("a lexicon")
+    }
+
+    fn read(unknown: &[&str]) -> Reading {
+        let unknown = unknown.iter().map(|word| (*word).to_owned()).collect();
+        let ids = Vec::new();
+        lexicon().reading(&Ids {
+            ids,
+            cut: false,
+            unknown,
+        })
+    }
+
+    #[test]
+    fn a_word_is_near_in_meaning_or_in_spelling_or_not_at_all() {
+        let reading = read(&["Astronaut", "strawbery", "juggling"]);
+        let nearest: Vec<_> = reading
+            .unknown
+            .iter()
+            .map(|u| u.nearest.as_deref())
+            .collect();
+        assert_eq!(nearest, [Some("rocket"), Some("strawberry"), None]);
+        assert_eq!(reading.examples, ["fox", "rocket", "strawberry"]);
+    }
+
+    #[test]
+    fn whoever_is_understood_gets_no_examples() {
+        assert_eq!(read(&[]), Reading::default());
+    }
+
+    #[test]
+    fn many_unknown_words_are_not_all_told() {
+        assert_eq!(read(&["x"; 20]).unknown.len(), WORDS_MAX);
+    }
+
+    #[test]
+    fn words_that_steer_a_terminal_are_refused() {
+        let text = r#"{"near": {"a": "\u001b[31mred"}}"#;
+        let found: Lexicon = serde_json::from_str(text).expect("a lexicon");
+        assert_eq!(
+            found.check("config.json").err().and_then(|f| f.exit_code()),
+            Some(78)
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! `scheduler_config.json` of a diffusers folder, refused where it is not the one that a family is drawn
+//! with.
+//!
+//! Keys and defaults are those of diffusers' `FlowMatchEulerDiscreteScheduler`. The noise levels of a
+//! family are part of its pipeline, and a receipt does not name them: another schedule is another model.
+
+use crate::fault::Fault;
+use crate::pipelines::family::Family;
+use crate::pipelines::folder::configuration::read_json;
+use serde::Deserialize;
+use std::path::Path;
+
+/// Where the file may be.
+const FILES: [&str; 2] = ["scheduler/scheduler_config.json", "scheduler_config.json"];
+const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
+/// Noise levels that both families were trained with.
+const TRAINED: u32 = 1000;
+
+#[derive(Deserialize)]
+struct Described {
+    #[serde(rename = "_class_name")]
+    class: Option<String>,
+    #[serde(default = "unshifted")]
+    shift: f64,
+    #[serde(default = "trained")]
+    num_train_timesteps: u32,
+    shift_terminal: Option<f64>,
+    #[serde(default)]
+    use_dynamic_shifting: bool,
+    #[serde(default)]
+    use_karras_sigmas: Option<bool>,
+    #[serde(default)]
+    use_exponential_sigmas: Option<bool>,
+    #[serde(default)]
+    use_beta_sigmas: Option<bool>,
+    #[serde(default)]
+    invert_sigmas: bool,
+    #[serde(default)]
+    stochastic_sampling: bool,
+}
+
+fn unshifted() -> f64 {
+    1.0
+}
+
+fn trained() -> u32 {
+    TRAINED
+}
+
+/// Refuses a folder whose scheduler is another one than the family is drawn with; one without the file has
+/// the family's own.
+///
+/// # Errors
+/// [`Fault::Configuration`] naming the key.
+pub fn check(folder: &Path, family: Family) -> Result<(), Fault> {
+    let (model, shift) = match family {
+        Family::Flux => ("FLUX.1 schnell", 1.0),
+        Family::Sd35 => ("Stable Diffusion 3.5", 3.0),
+        Family::Synthetic => return Ok(()),
+    };
+    let mut paths = FILES.iter().map(|name| folder.join(name));
+    let Some(path) = paths.find(|path| path.is_file()) else {
+        return Ok(());
+    };
+    let found: Described = read_json(&path)?;
+    let Some((key, value, wanted)) = difference(&found, shift) else {
+        return Ok(());
+    };
+    let what = format!(
+        "is {value}, and {model} is drawn with {wanted}: these files are another model's, or somebody \
+         changed the schedule; put the published file there, or remove it"
+    );
+    Err(Fault::configuration(path.display().to_string(), key, what))
+}
+
+/// The first key that differs, what it is and what it should be.
+fn difference(found: &Described, shift: f64) -> Option<(&'static str, String, String)> {
+    if let Some(class) = found.class.as_ref().filter(|class| *class != CLASS) {
+        return Some(("_class_name", class.clone(), CLASS.to_owned()));
+    }
+    if found.num_train_timesteps != TRAINED {
+        let value = found.num_train_timesteps.to_string();
+        return Some(("num_train_timesteps", value, TRAINED.to_string()));
+    }
+    let switches = [
+        ("use_dynamic_shifting", found.use_dynamic_shifting),
+        ("use_karras_sigmas", found.use_karras_sigmas == Some(true)),
+        (
+            "use_exponential_sigmas",
+            found.use_exponential_sigmas == Some(true),
+        ),
+        ("use_beta_sigmas", found.use_beta_sigmas == Some(true)),
+        ("invert_sigmas", found.invert_sigmas),
+        ("stochastic_sampling", found.stochastic_sampling),
+    ];
+    if let Some((key, _)) = switches.into_iter().find(|(_, on)| *on) {
+        return Some((key, "true".to_owned(), "false".to_owned()));
+    }
+    if let Some(end) = found.shift_terminal {
+        return Some(("shift_terminal", end.to_string(), "none".to_owned()));
+    }
+    (found.shift != shift).then(|| ("shift", found.shift.to_string(), shift.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str, family: Family) -> Result<(), Fault> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("scheduler")).expect("a writable folder");
+        std::fs::write(folder.path().join(FILES[0]), text).expect("a writable folder");
+        check(folder.path(), family)
+    }
+
+    #[test]
+    fn the_published_schedulers_are_taken_and_so_is_none() {
+        let flux = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "base_image_seq_len": 256,
+            "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15, "num_train_timesteps": 1000,
+            "shift": 1.0, "use_dynamic_shifting": false}"#;
+        checked(flux, Family::Flux).expect("FLUX.1 schnell's");
+        let sd3 = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000,
+            "shift": 3.0, "shift_terminal": null, "use_karras_sigmas": null, "invert_sigmas": false}"#;
+        checked(sd3, Family::Sd35).expect("Stable Diffusion 3.5's");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        check(folder.path(), Family::Sd35).expect("the family's own");
+    }
+
+    #[test]
+    fn another_schedule_is_refused_by_its_key() {
+        let cases = [
+            (r#"{"shift": 1.0}"#, Family::Sd35, "shift: is 1,"),
+            ("{}", Family::Sd35, "shift: is 1,"),
+            (r#"{"shift": 3.0}"#, Family::Flux, "shift: is 3,"),
+            (
+                r#"{"use_dynamic_shifting": true}"#,
+                Family::Flux,
+                "use_dynamic_shifting",
+            ),
+            (
+                r#"{"shift": 3, "use_beta_sigmas": true}"#,
+                Family::Sd35,
+                "use_beta_sigmas",
+            ),
+            (
+                r#"{"shift": 3, "shift_terminal": 0.1}"#,
+                Family::Sd35,
+                "shift_terminal",
+            ),
+            (
+                r#"{"_class_name": "DDIMScheduler"}"#,
+                Family::Flux,
+                "DDIMScheduler",
+            ),
+            (
+                r#"{"num_train_timesteps": 500}"#,
+                Family::Flux,
+                "num_train_timesteps",
+            ),
+        ];
+        for (text, family, words) in cases {
+            let fault = checked(text, family).expect_err("another schedule");
+            assert_eq!(fault.exit_code(), Some(78));
+            assert!(fault.to_string().contains(words), "{fault}");
+        }
+    }
+}

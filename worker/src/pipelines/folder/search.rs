@@ -1,0 +1,307 @@
+//! Where in a folder each part of a model is, found by looking at names and then into the files.
+//!
+//! Every file that may hold a part is a candidate. Those whose tensors have the shapes of the model come
+//! first, then those with the family's own names; a part that two files hold equally well is refused with
+//! both names. Files are opened once, however many parts they hold.
+
+mod absence;
+mod choice;
+mod places;
+mod sets;
+
+use crate::fault::Fault;
+use crate::pipelines::family::Family;
+use crate::weights::{Part, WeightFile, Weights};
+use places::{FOLDERS, Rank, components, fits, prefix_of, rank};
+use sets::Set;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Says that a folder is laid out as diffusers saves pipelines.
+pub const MODEL_INDEX: &str = "model_index.json";
+/// Longest index of shards, in bytes.
+const INDEX_MAX: u64 = 64 << 20;
+const ALL_IN_ONE: [&str; 6] = [
+    "model.diffusion_model.",
+    "first_stage_model.",
+    "vae.",
+    "text_encoders.clip_l.",
+    "text_encoders.clip_g.",
+    "text_encoders.t5xxl.",
+];
+
+/// Shapes by original name, by which a file is told to hold this model's part and not another one's.
+pub type Shapes = Vec<(String, Vec<usize>)>;
+
+/// A model's weight files, as its family looks for them.
+pub struct Shelf {
+    folder: PathBuf,
+    family: Family,
+    /// The transformer's file, where the settings name it instead of its folder.
+    chosen: Option<PathBuf>,
+    opened: RefCell<BTreeMap<PathBuf, Arc<WeightFile>>>,
+}
+
+/// Files that hold a part.
+struct Candidate {
+    rank: Rank,
+    named: PathBuf,
+    files: Vec<Arc<WeightFile>>,
+    prefix: &'static str,
+}
+
+/// The folder of a model whose `path` is the folder, or the transformer's file in it or in one of the
+/// folders that are looked through.
+pub fn folder_of(path: &Path) -> PathBuf {
+    if !path.is_file() {
+        return path.to_owned();
+    }
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut names = FOLDERS.iter().chain(&["transformer"]);
+    let within = names.any(|name| parent.file_name() == Some(OsStr::new(name)));
+    let above = parent.parent().filter(|_| within);
+    above.unwrap_or(parent).to_owned()
+}
+
+impl Shelf {
+    /// Opens nothing yet. `path` is a folder, or the transformer's file in it.
+    pub fn new(path: &Path, family: Family) -> Shelf {
+        Shelf {
+            folder: folder_of(path),
+            family,
+            chosen: path.is_file().then(|| path.to_owned()),
+            opened: RefCell::default(),
+        }
+    }
+
+    /// The tensors of a part, by original name. Where several files hold it, those count that have
+    /// `shapes`.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsMissing`] when no file holds it; [`Fault::Configuration`] when several do equally
+    /// well; the faults of opening the files that might.
+    pub fn part(&self, part: Part, shapes: &Shapes) -> Result<Weights, Fault> {
+        self.part_near(part, None, shapes)
+    }
+
+    /// As [`Shelf::part`], looked for first in the files of another part.
+    ///
+    /// # Errors
+    /// As [`Shelf::part`].
+    pub fn part_near(
+        &self,
+        part: Part,
+        near: Option<&Weights>,
+        shapes: &Shapes,
+    ) -> Result<Weights, Fault> {
+        if let Some(files) = near.map(Weights::files) {
+            let prefix = prefix_of(part, files).filter(|at| fits(part, files, at));
+            if let Some(prefix) = prefix {
+                return Weights::of_part(part, files.to_vec(), prefix);
+            }
+        }
+        let mut came_near = None;
+        let candidates = self.candidates(part, &mut came_near)?;
+        if candidates.is_empty() {
+            return Err(self.absent(part, came_near));
+        }
+        if self.are_of_another_family(part, &candidates)? {
+            return Err(self.of_another_family(part, &candidates));
+        }
+        self.choose(part, candidates, shapes)
+    }
+
+    /// The file that holds a part, if one does, for messages.
+    ///
+    /// # Errors
+    /// The faults of files with the family's own names.
+    pub fn holds(&self, part: Part) -> Result<Option<PathBuf>, Fault> {
+        let mut candidates = self.candidates(part, &mut None)?;
+        candidates.sort_by_key(|one| one.rank);
+        Ok(candidates.into_iter().next().map(|one| one.named))
+    }
+
+    /// Every set of files that holds the part. `came_near` becomes the first file that could not be read.
+    fn candidates(
+        &self,
+        part: Part,
+        came_near: &mut Option<Fault>,
+    ) -> Result<Vec<Candidate>, Fault> {
+        if let Some(path) = self.chosen.as_ref().filter(|_| is_transformer(part)) {
+            return self.of_chosen(part, path);
+        }
+        let mut all = Vec::new();
+        let mut near = |path: &Path, fault: Fault| {
+            // A file with the family's own name is meant, whatever else is there.
+            let below = path.strip_prefix(&self.folder).unwrap_or(path);
+            match rank(part, self.family, below) {
+                Rank::Published(_) => Err(fault),
+                _ => {
+                    came_near.get_or_insert(fault);
+                    Ok(())
+                }
+            }
+        };
+        for place in [""].iter().chain(&FOLDERS) {
+            let found = sets::of_folder(&self.folder.join(place))?;
+            for (path, fault) in found.near {
+                near(&path, fault)?;
+            }
+            for set in found.sets {
+                let below = set.named.strip_prefix(&self.folder).unwrap_or(&set.named);
+                let rank = rank(part, self.family, below);
+                match self.candidate(part, &set, rank) {
+                    Ok(candidate) => all.extend(candidate),
+                    Err(fault) => near(&set.named, fault)?,
+                }
+            }
+        }
+        if self.folder.join(MODEL_INDEX).is_file() {
+            for component in components(part) {
+                self.component(part, component, &mut all, &mut near)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The candidate of a diffusers component: its first set, and what came near where it has none.
+    fn component(
+        &self,
+        part: Part,
+        name: &str,
+        all: &mut Vec<Candidate>,
+        near: &mut impl FnMut(&Path, Fault) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let folder = self.folder.join(name);
+        let found = sets::of_folder(&folder)?;
+        let mut faults = found.near;
+        for set in found.sets {
+            match self.files_of(&set) {
+                Ok(files) if prefix_of(part, &files) == Some("") => {
+                    // Its folder's name tells the two CLIPs apart, so the file need not.
+                    all.retain(|one| one.named != set.named);
+                    all.push(Candidate {
+                        rank: Rank::Component,
+                        named: set.named,
+                        files,
+                        prefix: "",
+                    });
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(fault) => faults.push((set.named, fault)),
+            }
+        }
+        faults
+            .into_iter()
+            .try_for_each(|(path, fault)| near(&path, fault))
+    }
+
+    /// The set that the settings name: the file, or all shards that it is one of.
+    fn of_chosen(&self, part: Part, path: &Path) -> Result<Vec<Candidate>, Fault> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let found = sets::of_folder(folder)?;
+        let mut holding = found.sets.into_iter();
+        let set = holding.find(|set| set.paths.iter().any(|one| one == path));
+        let set = set.unwrap_or_else(|| Set {
+            named: path.to_owned(),
+            paths: vec![path.to_owned()],
+            index: None,
+        });
+        let candidate = self.candidate(part, &set, Rank::Chosen)?;
+        Ok(candidate.into_iter().collect())
+    }
+
+    fn candidate(&self, part: Part, set: &Set, rank: Rank) -> Result<Option<Candidate>, Fault> {
+        let files = self.files_of(set)?;
+        let Some(prefix) = prefix_of(part, &files).filter(|at| fits(part, &files, at)) else {
+            return Ok(None);
+        };
+        Ok(Some(Candidate {
+            rank,
+            named: set.named.clone(),
+            files,
+            prefix,
+        }))
+    }
+
+    /// Opens a set; each file holds what an index says it does.
+    fn files_of(&self, set: &Set) -> Result<Vec<Arc<WeightFile>>, Fault> {
+        let opened = set.paths.iter().map(|path| self.open(path));
+        let files = opened.collect::<Result<Vec<_>, Fault>>()?;
+        for (tensor, name) in set.index.iter().flatten() {
+            let held = set.paths.iter().position(|path| file_name(path) == *name);
+            let file = held.map(|at| &files[at]);
+            if !file.is_some_and(|file| file.has(tensor)) {
+                let what = format!("is not in the file, but {} says so", file_name(&set.named));
+                let file = file.map_or(name.as_str(), |file| file.name());
+                return Err(Fault::configuration(file, tensor, what));
+            }
+        }
+        Ok(files)
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<WeightFile>, Fault> {
+        if let Some(file) = self.opened.borrow().get(path) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(WeightFile::open(path)?);
+        let mut opened = self.opened.borrow_mut();
+        opened.insert(path.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+/// Whether a part is what `path` may name.
+fn is_transformer(part: Part) -> bool {
+    match part {
+        Part::Flux | Part::Mmdit => true,
+        Part::Autoencoder | Part::T5 | Part::ClipL | Part::ClipG => false,
+    }
+}
+
+/// A part that is known to be in a file, perhaps below a prefix.
+///
+/// # Errors
+/// As [`Weights::of_part`].
+pub fn part_in(part: Part, file: Arc<WeightFile>) -> Result<Weights, Fault> {
+    let files = vec![file];
+    let prefix = prefix_of(part, &files).unwrap_or("");
+    Weights::of_part(part, files, prefix)
+}
+
+/// Refuses what an all-in-one file holds beside the parts that such files are made of.
+///
+/// # Errors
+/// [`Fault::Configuration`] naming the first such tensor.
+pub fn refuse_strays(weights: &Weights) -> Result<(), Fault> {
+    for file in weights.files() {
+        let known = |name: &str| ALL_IN_ONE.iter().any(|start| name.starts_with(start));
+        if !file.names().any(known) {
+            continue;
+        }
+        if let Some(stray) = file
+            .names()
+            .find(|name| !known(name) && *name != "scaled_fp8")
+        {
+            let what = "is in the file, but belongs to no part that is known";
+            return Err(Fault::configuration(file.name(), stray, what));
+        }
+    }
+    Ok(())
+}
+
+fn corrupt(file: &str, what: String) -> Fault {
+    Fault::WeightsCorrupt {
+        file: file.to_owned(),
+        what,
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}

@@ -1,0 +1,130 @@
+//! Why a part is not found: what came near it, whose it is by its name, and which names would do.
+
+use super::places::{FOLDERS, Rank, noun, published};
+use super::{Candidate, Shelf, file_name, is_transformer, sets};
+use crate::fault::Fault;
+use crate::pipelines::family::Family;
+use crate::weights::{Part, WeightFile, is_lora};
+use std::cell::RefCell;
+
+const PICKLES: [&str; 4] = ["ckpt", "pt", "pth", "bin"];
+
+impl Shelf {
+    /// What came near a transformer in a folder that holds none: a file that cannot be read, a pickle, an
+    /// adapter.
+    pub fn near_transformer(&self) -> Option<Fault> {
+        let mut came_near = None;
+        match self.candidates(Part::Flux, &mut came_near) {
+            Ok(_) => came_near
+                .or_else(|| self.refuse_pickles().err())
+                .or_else(|| self.adapter()),
+            Err(fault) => Some(fault),
+        }
+    }
+
+    /// Whether transformers of both families are in the folder, so that a file's name says whose it is.
+    fn holds_both_families(&self) -> Result<bool, Fault> {
+        let other = match self.family {
+            Family::Sd35 => Part::Flux,
+            Family::Flux | Family::Synthetic => Part::Mmdit,
+        };
+        let shelf = Shelf {
+            folder: self.folder.clone(),
+            family: self.family,
+            chosen: None,
+            opened: RefCell::new(self.opened.borrow().clone()),
+        };
+        Ok(!shelf.candidates(other, &mut None)?.is_empty())
+    }
+
+    /// Whether the names of all candidates say that they are another family's autoencoder, which has the
+    /// same shapes; the encoders of both families are the same models. `ae` is such a name only
+    /// where FLUX's transformer is in the folder too.
+    pub(super) fn are_of_another_family(
+        &self,
+        part: Part,
+        candidates: &[Candidate],
+    ) -> Result<bool, Fault> {
+        if part != Part::Autoencoder || candidates.iter().any(|one| one.rank != Rank::Foreign) {
+            return Ok(false);
+        }
+        let bare = |one: &Candidate| file_name(&one.named).starts_with("ae.");
+        Ok(!candidates.iter().all(bare) || self.holds_both_families()?)
+    }
+
+    pub(super) fn of_another_family(&self, part: Part, candidates: &[Candidate]) -> Fault {
+        let names: Vec<String> = candidates.iter().map(|one| file_name(&one.named)).collect();
+        let own = published(part, self.family).join(" or ");
+        let what = format!(
+            "no {} of this family: {} is the other family's by its name; put this one's beside it as {own}",
+            noun(part),
+            names.join(", ")
+        );
+        Fault::WeightsMissing {
+            file: self.folder.display().to_string(),
+            what,
+        }
+    }
+
+    /// Why a part is not there: what came near, a pickle, an adapter, else the names that would do.
+    pub(super) fn absent(&self, part: Part, came_near: Option<Fault>) -> Fault {
+        if let Some(fault) = came_near {
+            return fault;
+        }
+        if let Err(fault) = self.refuse_pickles() {
+            return fault;
+        }
+        if let Some(fault) = self.adapter().filter(|_| is_transformer(part)) {
+            return fault;
+        }
+        let names = published(part, self.family).join(", ");
+        let needed = match (part, self.family) {
+            (Part::T5, Family::Sd35) => {
+                "; Stable Diffusion 3.5 is drawn with all three text encoders, never without T5"
+            }
+            _ => "",
+        };
+        let within = FOLDERS.join("/, ");
+        Fault::WeightsMissing {
+            file: self.folder.display().to_string(),
+            what: format!(
+                "no {} ({names}, or in another safetensors or GGUF file) in this folder nor in {within}/ of \
+                 it{needed}",
+                noun(part)
+            ),
+        }
+    }
+
+    /// That a file is an adapter, where one is.
+    fn adapter(&self) -> Option<Fault> {
+        let opened = self.opened.borrow();
+        let file = opened.values().find(|file| is_lora(file))?;
+        let what = "is a LoRA, which is not read, and no model is beside it: merge it into a model's file \
+                    with another program";
+        Some(Fault::configuration(file.name(), "LoRA", what))
+    }
+
+    /// A file that would run a program when it is opened is told by name, not overlooked.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsCorrupt`] naming it.
+    pub fn refuse_pickles(&self) -> Result<(), Fault> {
+        let mut paths = sets::entries(&self.folder)?;
+        for name in [
+            "transformer",
+            "vae",
+            "text_encoder",
+            "text_encoder_2",
+            "text_encoder_3",
+        ] {
+            paths.extend(sets::entries(&self.folder.join(name)).unwrap_or_default());
+        }
+        let pickles = paths.iter().filter(|path| {
+            let end = path.extension().and_then(|end| end.to_str());
+            path.is_file() && end.is_some_and(|end| PICKLES.contains(&end))
+        });
+        pickles
+            .into_iter()
+            .try_for_each(|path| WeightFile::open(path).map(|_| ()))
+    }
+}

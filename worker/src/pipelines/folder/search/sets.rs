@@ -1,0 +1,277 @@
+//! The weight files of one folder, as sets that hold parts together: a file, or all shards of one.
+
+use super::{INDEX_MAX, corrupt, file_name};
+use crate::fault::Fault;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Ends of weight files' names, in the order in which they are looked at.
+const ENDS: [&str; 3] = ["safetensors", "sft", "gguf"];
+
+/// Files that belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Set {
+    /// The file, or the index, or the first shard: what messages name.
+    pub(super) named: PathBuf,
+    /// In the order of their names.
+    pub(super) paths: Vec<PathBuf>,
+    /// Which file holds each tensor, where an index says so.
+    pub(super) index: Option<BTreeMap<String, String>>,
+}
+
+/// What a folder holds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Complete sets; in a diffusers component the first is the one without a variant in its name.
+    pub(super) sets: Vec<Set>,
+    /// What came near: the file, and what keeps it from being read.
+    pub(super) near: Vec<(PathBuf, Fault)>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Looks at a folder; one that is not there holds nothing.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] when it cannot be listed.
+pub(super) fn of_folder(folder: &Path) -> Result<Found, Fault> {
+    let mut found = Found::default();
+    if !folder.is_dir() {
+        return Ok(found);
+    }
+    let entries = entries(folder)?;
+    let (mut taken, mut indexed) = (BTreeSet::new(), BTreeSet::new());
+    for index in entries.iter().filter(|path| is_index(path)) {
+        indexed.insert(stem_of_index(&file_name(index)));
+        match of_index(folder, index) {
+            Ok((set, said)) => {
+                taken.extend(said);
+                found.sets.push(set);
+            }
+            Err(fault) => found.near.push((index.clone(), fault)),
+        }
+    }
+    let mut shards: BTreeMap<(String, usize), Vec<(usize, PathBuf)>> = BTreeMap::new();
+    for path in weight_files(&entries) {
+        if let Some(fault) = dangling(&path) {
+            found.near.push((path, fault));
+        } else if taken.contains(&path) || !path.is_file() {
+            // It is part of a set already, or a folder.
+        } else if let Some((stem, number, of)) = shard(&file_name(&path)) {
+            let key = (stem.to_owned(), of);
+            shards.entry(key).or_default().push((number, path));
+        } else {
+            found.sets.push(Set {
+                named: path.clone(),
+                paths: vec![path],
+                index: None,
+            });
+        }
+    }
+    // Shards whose index cannot be used are not guessed together.
+    shards.retain(|(stem, _), _| !indexed.contains(stem));
+    for ((_, of), files) in shards {
+        match without_index(of, files) {
+            Ok(set) => found.sets.push(set),
+            Err((path, fault)) => found.near.push((path, fault)),
+        }
+    }
+    // Without a variant in its name a file has the fewest dots: `model.safetensors`.
+    let end = |set: &Set| {
+        ENDS.iter()
+            .position(|end| set.named.extension().is_some_and(|found| found == *end))
+    };
+    let stem = |set: &Set| {
+        file_name(&set.named)
+            .replace(".safetensors.index", "")
+            .matches('.')
+            .count()
+    };
+    found
+        .sets
+        .sort_by_key(|set| (stem(set), set.index.is_none(), end(set)));
+    Ok(found)
+}
+
+/// What a folder holds, sorted by name.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let read = std::fs::read_dir(folder).map_err(|error| Fault::reading(folder, &error))?;
+    let mut paths: Vec<PathBuf> = read.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// Weight files by their names, sorted by their ends and then by name.
+fn weight_files(entries: &[PathBuf]) -> Vec<PathBuf> {
+    let ends_in = |end: &'static str| {
+        let is = move |path: &&PathBuf| path.extension().is_some_and(|found| found == end);
+        entries.iter().filter(is).cloned()
+    };
+    ENDS.into_iter().flat_map(ends_in).collect()
+}
+
+/// `model.safetensors.index.json`, `model.safetensors.index.fp16.json`.
+fn is_index(path: &Path) -> bool {
+    let name = file_name(path);
+    name.ends_with(".json") && name.contains(".safetensors.index.")
+}
+
+/// The stem of an index's shards: `model` of `model.safetensors.index.json`, `model.fp16` of
+/// `model.safetensors.index.fp16.json`.
+fn stem_of_index(name: &str) -> String {
+    let name = name.strip_suffix(".json").unwrap_or(name);
+    name.replace(".safetensors.index", "")
+}
+
+/// `model-00002-of-00003.safetensors` as (`model`, 2, 3).
+fn shard(name: &str) -> Option<(&str, usize, usize)> {
+    let (stem, _) = name.rsplit_once('.')?;
+    let (rest, of) = stem.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
+    Some((stem, number.parse().ok()?, of.parse().ok()?))
+}
+
+/// A link whose target is not there.
+fn dangling(path: &Path) -> Option<Fault> {
+    let target = std::fs::read_link(path).ok()?;
+    if path.exists() {
+        return None;
+    }
+    Some(Fault::WeightsMissing {
+        file: path.display().to_string(),
+        what: format!(
+            "is a link to {}, which is not there: the cache that it points into was moved, cleaned or not \
+             filled; download the model again, or copy the file itself",
+            target.display()
+        ),
+    })
+}
+
+/// The set of an index, and the files that it names.
+fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Fault> {
+    let said = index.display().to_string();
+    if let Some(fault) = dangling(index) {
+        return Err(fault);
+    }
+    let length = std::fs::metadata(index)
+        .map_err(|error| Fault::reading(index, &error))?
+        .len();
+    if length > INDEX_MAX {
+        let what = format!("has {length} bytes; {INDEX_MAX} are the most");
+        return Err(corrupt(&said, what));
+    }
+    let parsed: Index = crate::pipelines::folder::configuration::read_json(index)?;
+    let names: BTreeSet<&String> = parsed.weight_map.values().collect();
+    let mut paths = BTreeSet::new();
+    for name in names {
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(corrupt(&said, format!("{name:?} is no file beside it")));
+        }
+        let path = folder.join(name);
+        if let Some(fault) = dangling(&path) {
+            return Err(fault);
+        }
+        if !path.is_file() {
+            return Err(Fault::WeightsMissing {
+                file: path.display().to_string(),
+                what: format!("no such file, but {} names it", file_name(index)),
+            });
+        }
+        paths.insert(path);
+    }
+    let set = Set {
+        named: index.to_owned(),
+        paths: paths.iter().cloned().collect(),
+        index: Some(parsed.weight_map),
+    };
+    Ok((set, paths))
+}
+
+/// Shards without an index are a set when all of them are there.
+fn without_index(of: usize, mut files: Vec<(usize, PathBuf)>) -> Result<Set, (PathBuf, Fault)> {
+    files.sort();
+    let there: Vec<usize> = files.iter().map(|(number, _)| *number).collect();
+    let paths: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
+    let named = paths.first().cloned().unwrap_or_default();
+    if there.iter().copied().eq(1..=of) {
+        return Ok(Set {
+            named,
+            paths,
+            index: None,
+        });
+    }
+    let absent = (1..=of).find(|number| !there.contains(number));
+    let what = format!(
+        "is one of {of} shards, of which number {} is not there: download it, or all of them again",
+        absent.unwrap_or(of)
+    );
+    let fault = Fault::WeightsMissing {
+        file: named.display().to_string(),
+        what,
+    };
+    Err((named, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in names {
+            std::fs::write(folder.path().join(name), b"").expect("a writable folder");
+        }
+        folder
+    }
+
+    fn named(found: &Found) -> Vec<String> {
+        found.sets.iter().map(|set| file_name(&set.named)).collect()
+    }
+
+    #[test]
+    fn shards_without_an_index_are_one_set_when_all_are_there() {
+        let there = folder(&[
+            "model.fp16-00001-of-00002.safetensors",
+            "model.fp16-00002-of-00002.safetensors",
+            "b.sft",
+        ]);
+        let found = of_folder(there.path()).expect("a folder");
+        let sizes: Vec<usize> = found.sets.iter().map(|set| set.paths.len()).collect();
+        assert_eq!((sizes, found.near.len()), (vec![1, 2], 0));
+        let half = folder(&["t5-00002-of-00002.safetensors"]);
+        let found = of_folder(half.path()).expect("a folder");
+        assert!(found.sets.is_empty());
+        let said = found.near[0].1.to_string();
+        assert!(
+            said.contains("t5-00002-of-00002") && said.contains("number 1"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_file_without_a_variant_comes_before_one_with() {
+        let there = folder(&["model.fp16.safetensors", "model.safetensors"]);
+        let found = of_folder(there.path()).expect("a folder");
+        assert_eq!(
+            named(&found),
+            ["model.safetensors", "model.fp16.safetensors"]
+        );
+    }
+
+    #[test]
+    fn a_link_into_a_cache_that_is_gone_is_named_with_its_target() {
+        let there = folder(&[]);
+        let link = there.path().join("ae.safetensors");
+        std::os::unix::fs::symlink("../../blobs/0123", &link).expect("a link");
+        let found = of_folder(there.path()).expect("a folder");
+        let said = found.near[0].1.to_string();
+        assert!(
+            said.contains("../../blobs/0123") && said.contains("ae.safetensors"),
+            "{said}"
+        );
+    }
+}

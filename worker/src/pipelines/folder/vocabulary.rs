@@ -1,0 +1,244 @@
+//! The two published tokenizers, which ship with this program, and when a folder's own is used.
+//!
+//! Sources and licences: `worker/assets/tokenizers/README.md`.
+
+mod special;
+
+use crate::fault::Fault;
+use crate::pipelines::folder::configuration::read_text;
+use crate::pipelines::parts::tokens::{TokenizerFile, Tokens};
+use crate::weights::Weights;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+const T5: &[u8] = include_bytes!("../../../assets/tokenizers/t5/tokenizer.json");
+const CLIP_VOCABULARY: &[u8] = include_bytes!("../../../assets/tokenizers/clip/vocab.json");
+const CLIP_MERGES: &str = include_str!("../../../assets/tokenizers/clip/merges.txt");
+
+/// The expression that CLIP's tokenizer splits text with: openai/CLIP, `clip/simple_tokenizer.py`.
+const CLIP_WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const CLIP_BEGIN: u32 = 49406;
+const CLIP_END: u32 = 49407;
+
+/// What a tokenizer must split alike to be taken for the published one: case, digits, accents, joined
+/// letters, other scripts, signs, blanks, and an end token in the text.
+const PROBE: &str = "A red-hot caf\u{e9}, 1979 'n' \u{fb01}sh\u{65e5}\u{672c} \u{1f600}  it's <|endoftext|> </s> x ";
+const PROBE_LENGTH: usize = 77;
+
+/// A published tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// T5 1.1's: 32,100 pieces.
+    T5,
+    /// CLIP's, 49,408 pieces, padded with its end token: CLIP-L's.
+    ClipL,
+    /// The same pieces, padded with `!`, which is thereby a special token: CLIP-G's.
+    ClipG,
+}
+
+impl Vocabulary {
+    /// The tokenizer as one JSON text.
+    ///
+    /// # Errors
+    /// None, unless this program was built from damaged files.
+    pub fn published(self) -> Result<TokenizerFile, Fault> {
+        let (name, bytes) = match self {
+            Vocabulary::T5 => ("built-in T5 tokenizer", Cow::Borrowed(T5)),
+            Vocabulary::ClipL | Vocabulary::ClipG => (
+                "built-in CLIP tokenizer",
+                Cow::Owned(clip(CLIP_VOCABULARY, CLIP_MERGES, None)?),
+            ),
+        };
+        Ok(TokenizerFile {
+            file: name.to_owned(),
+            bytes,
+            pad_token: None,
+        })
+    }
+
+    fn pieces(self) -> usize {
+        match self {
+            Vocabulary::T5 => 32100,
+            Vocabulary::ClipL | Vocabulary::ClipG => 49408,
+        }
+    }
+
+    /// The padding token of the published tokenizer.
+    fn pad_token(self) -> &'static str {
+        match self {
+            Vocabulary::T5 => "<pad>",
+            Vocabulary::ClipL => "<|endoftext|>",
+            Vocabulary::ClipG => "!",
+        }
+    }
+
+    /// Names of a folder's own tokenizer beside those of a diffusers component.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Vocabulary::T5 => &["t5_tokenizer.json", "tokenizers/t5/tokenizer.json"],
+            Vocabulary::ClipL => &["clip_tokenizer.json", "tokenizers/clip/tokenizer.json"],
+            Vocabulary::ClipG => &[],
+        }
+    }
+
+    /// The tokenizer for an encoder with `rows` embeddings, the folder's own or the published one;
+    /// `component` is its folder in a diffusers pipeline.
+    ///
+    /// An encoder with fewer rows than the published tokenizer has pieces can only have its own. One with
+    /// all of them keeps its own when that splits text alike, else the published one is used and that is
+    /// said on stderr. CLIP-G without a tokenizer of its own has CLIP-L's.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsMissing`] when a small encoder has none; [`Fault::WeightsCorrupt`] for a damaged one.
+    pub fn for_encoder(
+        self,
+        folder: &Path,
+        component: &str,
+        rows: usize,
+    ) -> Result<TokenizerFile, Fault> {
+        let chosen = self.choose(folder, component, rows)?;
+        let pad_token = match self {
+            Vocabulary::T5 => None,
+            Vocabulary::ClipL | Vocabulary::ClipG => {
+                special::clip_pad(&folder.join(component), self.pad_token())?
+            }
+        };
+        Ok(TokenizerFile {
+            pad_token,
+            ..chosen
+        })
+    }
+
+    fn choose(self, folder: &Path, component: &str, rows: usize) -> Result<TokenizerFile, Fault> {
+        let own = self.own(folder, component)?;
+        if rows < self.pieces() {
+            return own.ok_or_else(|| self.missing(folder, rows));
+        }
+        let published = self.published()?;
+        let Some(own) = own else {
+            return Ok(published);
+        };
+        let probe = |text: &TokenizerFile| -> Result<Vec<u32>, Fault> {
+            let tokens = Tokens::new(&text.file, &text.bytes, PROBE_LENGTH, 0)?;
+            Ok(tokens.encode(PROBE)?.ids)
+        };
+        if probe(&own)? == probe(&published)? {
+            return Ok(own);
+        }
+        eprintln!(
+            "worker: {}: splits text other than the published tokenizer, which is used instead",
+            own.file
+        );
+        Ok(published)
+    }
+
+    fn own(self, folder: &Path, component: &str) -> Result<Option<TokenizerFile>, Fault> {
+        let names = self.files().iter().map(|name| folder.join(name));
+        let mut paths = names.chain([folder.join(component).join("tokenizer.json")]);
+        if let Some(path) = paths.find(|path| path.is_file()) {
+            let bytes = read_text(&path)?;
+            return Ok(Some(TokenizerFile {
+                file: path.display().to_string(),
+                bytes: Cow::Owned(bytes),
+                pad_token: None,
+            }));
+        }
+        if self == Vocabulary::T5 {
+            return Ok(None);
+        }
+        match (clip_pair(&folder.join(component))?, self) {
+            (None, Vocabulary::ClipG) => Vocabulary::ClipL.own(folder, "tokenizer"),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn missing(self, folder: &Path, rows: usize) -> Fault {
+        let file = match self {
+            Vocabulary::T5 => "t5_tokenizer.json",
+            Vocabulary::ClipL | Vocabulary::ClipG => "clip_tokenizer.json",
+        };
+        Fault::WeightsMissing {
+            file: folder.join(file).display().to_string(),
+            what: format!(
+                "no such file, and {rows} embeddings are too few for the built-in tokenizer"
+            ),
+        }
+    }
+}
+
+/// CLIP's tokenizer from the two files of a component.
+fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, Fault> {
+    let pair = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
+    if !pair.iter().all(|path| path.is_file()) {
+        return Ok(None);
+    }
+    let merges = read_text(&pair[1])?;
+    let text = String::from_utf8_lossy(&merges);
+    Ok(Some(TokenizerFile {
+        file: pair[0].display().to_string(),
+        bytes: Cow::Owned(clip(&read_text(&pair[0])?, &text, Some(folder))?),
+        pad_token: None,
+    }))
+}
+
+/// CLIP's tokenizer from its two files, as transformers' `CLIPTokenizer` builds it; `folder` may hold a
+/// `tokenizer_config.json` with the flags of its special tokens.
+fn clip(vocabulary: &[u8], merges: &str, folder: Option<&Path>) -> Result<Vec<u8>, Fault> {
+    let corrupt = |error: serde_json::Error| Fault::WeightsCorrupt {
+        file: "vocab.json".to_owned(),
+        what: error.to_string(),
+    };
+    let pieces: HashMap<String, u32> = serde_json::from_slice(vocabulary).map_err(corrupt)?;
+    let id = |piece: &str, published| pieces.get(piece).copied().unwrap_or(published);
+    let (begin, end) = (
+        id("<|startoftext|>", CLIP_BEGIN),
+        id("<|endoftext|>", CLIP_END),
+    );
+    let merges: Vec<&str> = merges
+        .lines()
+        .skip(1)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [
+            added("<|startoftext|>", begin, special::is_normalized(folder, "<|startoftext|>")?),
+            added("<|endoftext|>", end, special::is_normalized(folder, "<|endoftext|>")?)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "NFC"},
+            {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "},
+            {"type": "Lowercase"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": CLIP_WORDS}, "behavior": "Removed", "invert": true},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]},
+        "post_processor": {"type": "RobertaProcessing", "sep": ["<|endoftext|>", end],
+            "cls": ["<|startoftext|>", begin], "trim_offsets": false, "add_prefix_space": false},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<|endoftext|>",
+            "continuing_subword_prefix": "", "end_of_word_suffix": "</w>", "fuse_unk": false,
+            "byte_fallback": false, "ignore_merges": false, "vocab": pieces, "merges": merges},
+    });
+    serde_json::to_vec(&tokenizer).map_err(corrupt)
+}
+
+fn added(content: &str, id: u32, normalized: bool) -> Value {
+    json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": normalized, "special": true})
+}
+
+/// Names of the tensors that have a row for each token.
+pub const T5_EMBEDDING: &str = "shared.weight";
+/// As [`T5_EMBEDDING`], for both CLIP encoders.
+pub const CLIP_EMBEDDING: &str = "text_model.embeddings.token_embedding.weight";
+
+/// Rows of a tensor; as many as there can be when it is not there, which loading will say.
+pub fn rows(weights: &Weights, name: &str) -> usize {
+    let shape = weights.shape(name);
+    shape
+        .and_then(|shape| shape.first())
+        .copied()
+        .unwrap_or(usize::MAX)
+}

@@ -1,0 +1,105 @@
+//! What the files beside a tokenizer say of its special tokens, read as transformers reads them.
+//!
+//! `special_tokens_map.json` comes before `tokenizer_config.json`; each may name the padding token, as a
+//! text or as an object with its `content`.
+
+use crate::fault::Fault;
+use crate::pipelines::folder::configuration::read_text;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Files that may name the padding token, the first that does so decides.
+const NAMING: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
+/// What transformers' CLIP tokenizer is padded with when nothing names another token.
+const CLIP_DEFAULT: &str = "<|endoftext|>";
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Text(String),
+    Token { content: String },
+}
+
+/// Both files, as far as they matter here.
+#[derive(Default, Deserialize)]
+struct Said {
+    pad_token: Option<Named>,
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<String, Flags>,
+}
+
+#[derive(Deserialize)]
+struct Flags {
+    content: String,
+    #[serde(default)]
+    normalized: bool,
+}
+
+/// A `tokenizer.json`, as far as it matters here.
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    added_tokens: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    content: String,
+}
+
+fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, Fault> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = read_text(path)?;
+    let damaged = |error: serde_json::Error| Fault::WeightsCorrupt {
+        file: path.display().to_string(),
+        what: error.to_string(),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(damaged)
+}
+
+/// The padding token that a CLIP tokenizer's folder names; `None` when it says nothing about it.
+///
+/// A `tokenizer.json` lists every special token, so one that lacks the `published` padding token means
+/// transformers' default.
+///
+/// # Errors
+/// [`Fault::WeightsCorrupt`] for a damaged file.
+pub(super) fn clip_pad(folder: &Path, published: &str) -> Result<Option<String>, Fault> {
+    for name in NAMING {
+        let said = read::<Said>(&folder.join(name))?.unwrap_or_default();
+        match said.pad_token {
+            Some(Named::Text(token) | Named::Token { content: token }) => return Ok(Some(token)),
+            None => {}
+        }
+    }
+    let listing = read::<Listing>(&folder.join("tokenizer.json"))?;
+    let lists = |listing: Listing| {
+        let mut tokens = listing.added_tokens.into_iter();
+        tokens.any(|token| token.content == published)
+    };
+    Ok(listing.map(|listing| {
+        let token = if lists(listing) {
+            published
+        } else {
+            CLIP_DEFAULT
+        };
+        token.to_owned()
+    }))
+}
+
+/// Whether a special token is looked for in the normalized text; transformers' default is that it is not.
+///
+/// # Errors
+/// As [`clip_pad`].
+pub(super) fn is_normalized(folder: Option<&Path>, token: &str) -> Result<bool, Fault> {
+    let Some(folder) = folder else {
+        return Ok(false);
+    };
+    let said = read::<Said>(&folder.join(NAMING[1]))?.unwrap_or_default();
+    let mut listed = said.added_tokens_decoder.into_values();
+    let flags = listed.find(|flags| flags.content == token);
+    Ok(flags.is_some_and(|flags| flags.normalized))
+}

@@ -1,0 +1,58 @@
+//! What a transformer is told beside its tokens: the time, and a pooled state of the prompt.
+
+use crate::fault::Fault;
+use crate::pipelines::parts::activation::silu;
+use crate::pipelines::parts::layers::Linear;
+use crate::weights::Section;
+use candle_core::{DType, Device, Tensor};
+
+/// Values of the time's sinusoidal embedding.
+pub const TIME_WIDTH: usize = 256;
+
+/// Two linear layers with SiLU between them.
+pub struct Embedder {
+    first: Linear,
+    second: Linear,
+}
+
+impl Embedder {
+    /// Loads the layers under their two names, `inputs` to `width` to `width`.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(
+        section: &Section,
+        (first, second): (&str, &str),
+        inputs: usize,
+        width: usize,
+    ) -> Result<Embedder, Fault> {
+        let first = Linear::load(&section.at(first), inputs, width)?;
+        Ok(Embedder {
+            first,
+            second: Linear::load(&section.at(second), width, width)?,
+        })
+    }
+
+    /// (b, inputs) to (b, width).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+        self.second.forward(&silu(&self.first.forward(x)?)?)
+    }
+}
+
+/// Cosines, then sines, of `time` (0..1000) at falling frequencies: (1, [`TIME_WIDTH`]).
+///
+/// In f32 as the reference computes it: its roundings are part of what the model is told.
+///
+/// # Errors
+/// The device's faults.
+pub fn of_time(time: f32, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+    let half = TIME_WIDTH / 2;
+    let slope = -(10000f64.ln()) as f32;
+    let angle = |i: usize| (slope * i as f32 / half as f32).exp() * time;
+    let cosines = (0..half).map(|i| angle(i).cos());
+    let values: Vec<f32> = cosines.chain((0..half).map(|i| angle(i).sin())).collect();
+    Ok(Tensor::from_vec(values, (1, TIME_WIDTH), device)?.to_dtype(dtype)?)
+}

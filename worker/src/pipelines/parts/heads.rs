@@ -1,0 +1,64 @@
+//! Queries, keys and values of a transformer's streams, and the attention in which they meet.
+
+use crate::fault::Fault;
+use crate::pipelines::parts::layers::{attention, join_heads, split_heads};
+use crate::pipelines::parts::norms::RmsNorm;
+use candle_core::{D, Tensor};
+
+/// Norms of queries and keys, each over a head.
+pub struct QueryKeyNorm {
+    /// Of queries.
+    pub query: RmsNorm,
+    /// Of keys.
+    pub key: RmsNorm,
+}
+
+/// Queries, keys and values, each (b, heads, s, d).
+pub struct Heads {
+    /// Queries.
+    pub q: Tensor,
+    /// Keys.
+    pub k: Tensor,
+    /// Values.
+    pub v: Tensor,
+}
+
+impl Heads {
+    /// Splits (b, s, 3 * width), ordered query, key, value, and norms queries and keys.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn split(fused: &Tensor, norm: &QueryKeyNorm, heads: usize) -> Result<Heads, Fault> {
+        let width = fused.dim(D::Minus1)? / 3;
+        let part = |i| split_heads(&fused.narrow(D::Minus1, i * width, width)?, heads);
+        let q = norm.query.forward(&part(0)?)?;
+        Ok(Heads {
+            q,
+            k: norm.key.forward(&part(1)?)?,
+            v: part(2)?,
+        })
+    }
+
+    /// The tokens of one stream before those of another.
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn joined(first: &Heads, second: &Heads) -> Result<Heads, Fault> {
+        let cat = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 2);
+        let (q, k) = (cat(&first.q, &second.q)?, cat(&first.k, &second.k)?);
+        Ok(Heads {
+            q,
+            k,
+            v: cat(&first.v, &second.v)?,
+        })
+    }
+
+    /// Everything looks at everything: (b, s, width).
+    ///
+    /// # Errors
+    /// The device's faults.
+    pub fn attend(&self) -> Result<Tensor, Fault> {
+        let scale = 1.0 / (self.q.dim(3)? as f64).sqrt();
+        join_heads(&attention((&self.q, &self.k, &self.v), scale, None)?)
+    }
+}

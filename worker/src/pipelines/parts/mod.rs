@@ -1,0 +1,14 @@
+//! The parts that models are made of: encoders, decoder and the layers inside them.
+
+pub mod activation;
+pub mod autoencoder;
+pub mod clip;
+pub mod embedding;
+pub mod heads;
+pub mod ignored;
+pub mod layers;
+pub mod modulation;
+pub mod norms;
+pub mod sizes;
+pub mod t5;
+pub mod tokens;

@@ -1,0 +1,246 @@
+//! Sizes of the parts, and what tensor shapes cannot tell: heads, axes, norm groups, lengths.
+//!
+//! They start as the published model's constants; a `config.json` or the `meta.json` of the reference
+//! script beside the weights overrides them; every tensor is then asked for in the shape that follows, so
+//! that a wrong number is a fault that names a tensor.
+
+use crate::fault::Fault;
+use serde::Deserialize;
+
+/// The FLUX transformer.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FluxSizes {
+    /// Values of a token: channels times patch area.
+    pub in_channels: usize,
+    /// Width of the streams.
+    pub hidden_size: usize,
+    /// Attention heads.
+    pub num_heads: usize,
+    /// Blocks with two streams.
+    pub depth: usize,
+    /// Blocks with one stream.
+    pub depth_single_blocks: usize,
+    /// Values of a head that turn with each axis of a position; they add up to the head.
+    pub axes_dim: Vec<usize>,
+    /// Width of the T5 states.
+    pub context_in_dim: usize,
+    /// Width of the pooled CLIP state.
+    pub vec_in_dim: usize,
+    /// Width of the MLPs over that of the streams.
+    pub mlp_ratio: usize,
+    /// Base of the rotary frequencies.
+    pub theta: f64,
+}
+
+/// The T5 encoder.
+#[derive(Debug, Clone, Deserialize)]
+pub struct T5Sizes {
+    /// Width of the states.
+    pub d_model: usize,
+    /// Width of a head.
+    pub d_kv: usize,
+    /// Width of the MLP.
+    pub d_ff: usize,
+    /// Blocks.
+    pub num_layers: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Rows of the embedding, where the file does not tell.
+    #[serde(default)]
+    pub vocab_size: usize,
+    /// Tokens that the pipeline encodes, padding included.
+    pub length: usize,
+}
+
+/// Activation of a CLIP encoder's MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipActivation {
+    /// `x * sigmoid(1.702 x)`: CLIP-L.
+    QuickGelu,
+    /// The exact GELU, by the error function: CLIP-G.
+    Gelu,
+    /// GELU by a hyperbolic tangent, as substituted encoders have it.
+    #[serde(rename = "gelu_pytorch_tanh")]
+    GeluTanh,
+}
+
+/// A CLIP text encoder.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClipSizes {
+    /// Width of the states.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Tokens, begin and end included.
+    pub max_position_embeddings: usize,
+    /// Activation of the MLPs.
+    pub hidden_act: ClipActivation,
+    /// Id of the end token: the pooled state is read at its first place.
+    pub eos: u32,
+    /// Id that fills up to the length.
+    pub pad: u32,
+}
+
+/// The autoencoder's decoder.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DecoderSizes {
+    /// Channels at the picture's own size, before the multipliers.
+    pub ch: usize,
+    /// Multiplier of each level, finest first.
+    pub ch_mult: Vec<usize>,
+    /// Residual blocks of a level, less one.
+    pub num_res_blocks: usize,
+    /// Groups of the norms.
+    #[serde(default = "published_groups")]
+    pub norm_groups: usize,
+    /// Channels of the latents.
+    pub z_channels: usize,
+}
+
+fn published_groups() -> usize {
+    32
+}
+
+/// `latent = (encoded - shift_factor) * scale_factor`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct LatentSizes {
+    /// Factor.
+    pub scale_factor: f64,
+    /// Shift.
+    pub shift_factor: f64,
+}
+
+/// All sizes of a FLUX model.
+#[derive(Debug, Clone)]
+pub struct FluxModelSizes {
+    /// The transformer.
+    pub transformer: FluxSizes,
+    /// The T5 encoder.
+    pub t5: T5Sizes,
+    /// The CLIP-L encoder.
+    pub clip: ClipSizes,
+    /// The decoder.
+    pub decoder: DecoderSizes,
+    /// Scale and shift of the latents.
+    pub latent: LatentSizes,
+}
+
+impl FluxModelSizes {
+    /// FLUX.1-schnell as published: `configs["flux-schnell"]` in black-forest-labs/flux
+    /// (`src/flux/util.py`), `config.json` of google/t5-v1_1-xxl and openai/clip-vit-large-patch14.
+    pub fn schnell() -> FluxModelSizes {
+        FluxModelSizes {
+            transformer: FluxSizes {
+                in_channels: 64,
+                hidden_size: 3072,
+                num_heads: 24,
+                depth: 19,
+                depth_single_blocks: 38,
+                axes_dim: vec![16, 56, 56],
+                context_in_dim: 4096,
+                vec_in_dim: 768,
+                mlp_ratio: 4,
+                theta: 10000.0,
+            },
+            t5: t5_xxl(),
+            clip: clip_l(),
+            decoder: DecoderSizes {
+                ch: 128,
+                ch_mult: vec![1, 2, 4, 4],
+                num_res_blocks: 2,
+                norm_groups: 32,
+                z_channels: 16,
+            },
+            latent: LatentSizes {
+                scale_factor: 0.3611,
+                shift_factor: 0.1159,
+            },
+        }
+    }
+
+    /// Refuses sizes that cannot be those of any FLUX model, before they are used as divisors.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] naming the key.
+    pub fn check(&self, file: &str) -> Result<(), Fault> {
+        let t = &self.transformer;
+        let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
+        heads(file, "transformer.num_heads", t.num_heads, t.hidden_size)?;
+        heads(
+            file,
+            "clip.num_attention_heads",
+            self.clip.num_attention_heads,
+            self.clip.hidden_size,
+        )?;
+        let head = t.hidden_size / t.num_heads;
+        let even = t.axes_dim.iter().all(|axis| axis % 2 == 0);
+        if t.axes_dim.len() != 3 || t.axes_dim.iter().sum::<usize>() != head || !even {
+            let what = format!(
+                "{:?} are not three even parts of a head of {head}",
+                t.axes_dim
+            );
+            return refuse("transformer.axes_dim", what);
+        }
+        let d = &self.decoder;
+        norm_groups(file, d)?;
+        if t.in_channels != d.z_channels * 4 {
+            let what = format!("{} is not 4 x z_channels {}", t.in_channels, d.z_channels);
+            return refuse("transformer.in_channels", what);
+        }
+        Ok(())
+    }
+}
+
+/// Groups share the channels of each level evenly.
+pub(crate) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), Fault> {
+    let even = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
+    if !d.ch_mult.is_empty() && d.ch_mult.iter().all(even) {
+        return Ok(());
+    }
+    let what = format!(
+        "{} does not divide {:?} x {}",
+        d.norm_groups, d.ch_mult, d.ch
+    );
+    Err(Fault::configuration(file, "autoencoder.norm_groups", what))
+}
+
+/// Heads share a width evenly.
+pub(crate) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), Fault> {
+    if heads > 0 && width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    let what = format!("{heads} does not divide the width {width}");
+    Err(Fault::configuration(file, key, what))
+}
+
+/// T5 1.1 XXL's encoder with the 256 tokens that both families give it.
+pub fn t5_xxl() -> T5Sizes {
+    T5Sizes {
+        d_model: 4096,
+        d_kv: 64,
+        d_ff: 10240,
+        num_layers: 24,
+        num_heads: 64,
+        vocab_size: 32128,
+        length: 256,
+    }
+}
+
+/// The text half of CLIP ViT-L/14.
+pub fn clip_l() -> ClipSizes {
+    ClipSizes {
+        hidden_size: 768,
+        intermediate_size: 3072,
+        num_hidden_layers: 12,
+        num_attention_heads: 12,
+        max_position_embeddings: 77,
+        hidden_act: ClipActivation::QuickGelu,
+        eos: 49407,
+        pad: 49407,
+    }
+}

@@ -1,0 +1,173 @@
+//! T5 1.1 encoder: relative positions, gated GELU, scores that are not scaled.
+//!
+//! Source: Raffel et al., arXiv:1910.10683; `modeling_t5.py` in transformers (`T5EncoderModel`), whose
+//! tensor names the files use. Padding is attended, as the image pipelines run it without a mask.
+
+use crate::fault::Fault;
+use crate::pipelines::parts::activation::gelu_tanh;
+use crate::pipelines::parts::layers::{Linear, attention, join_heads, split_heads};
+use crate::pipelines::parts::norms::RmsNorm;
+use crate::pipelines::parts::sizes::T5Sizes;
+use crate::weights::Section;
+use candle_core::{DType, Device, Tensor};
+
+const BUCKETS: usize = 32;
+const MAX_DISTANCE: f32 = 128.0;
+
+struct Block {
+    norm: RmsNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    mlp_norm: RmsNorm,
+    gate: Linear, // wi_0
+    up: Linear,   // wi_1
+    down: Linear, // wo
+    heads: usize,
+    dtype: DType,
+}
+
+impl Block {
+    fn load(section: &Section, sizes: &T5Sizes) -> Result<Block, Fault> {
+        let (width, inner, mlp) = (sizes.d_model, sizes.d_kv * sizes.num_heads, sizes.d_ff);
+        let attention = section.at("layer.0.SelfAttention");
+        let dense = section.at("layer.1.DenseReluDense");
+        let wo = dense.at("wo").as_dtype(down_dtype(section.dtype()));
+        let norm = |name| RmsNorm::load(&section.at(name).as_dtype(DType::F32), "weight", width);
+        Ok(Block {
+            norm: norm("layer.0.layer_norm")?,
+            q: Linear::without_bias(&attention.at("q"), width, inner)?,
+            k: Linear::without_bias(&attention.at("k"), width, inner)?,
+            v: Linear::without_bias(&attention.at("v"), width, inner)?,
+            o: Linear::without_bias(&attention.at("o"), inner, width)?,
+            mlp_norm: norm("layer.1.layer_norm")?,
+            gate: Linear::without_bias(&dense.at("wi_0"), width, mlp)?,
+            up: Linear::without_bias(&dense.at("wi_1"), width, mlp)?,
+            down: Linear::without_bias(&wo, mlp, width)?,
+            heads: sizes.num_heads,
+            dtype: section.dtype(),
+        })
+    }
+
+    /// x (b, s, d_model) f32, bias (1, heads, s, s).
+    fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, Fault> {
+        let h = self.norm.forward(x)?.to_dtype(self.dtype)?;
+        let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d_kv)
+        let k = split_heads(&self.k.forward(&h)?, self.heads)?;
+        let v = split_heads(&self.v.forward(&h)?, self.heads)?;
+        let mixed = join_heads(&attention((&q, &k, &v), 1.0, Some(bias))?)?;
+        let x = (x + self.o.forward_as(&mixed, DType::F32)?)?;
+        let h = self.mlp_norm.forward(&x)?.to_dtype(self.dtype)?;
+        let gate = gelu_tanh(&self.gate.forward_as(&h, DType::F32)?)?;
+        let gated = (gate * self.up.forward_as(&h, DType::F32)?)?; // (b, s, d_ff)
+        let gated = gated.to_dtype(down_dtype(self.dtype))?;
+        Ok((&x + self.down.forward_as(&gated, DType::F32)?)?)
+    }
+}
+
+/// What the product that leads back into the stream runs in: what goes into it and what comes out pass
+/// f16's largest value with the published weights.
+pub fn down_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 => DType::F32,
+        other => other,
+    }
+}
+
+/// The encoder.
+pub struct T5 {
+    embedding: Tensor,     // (vocabulary, d_model)
+    position_bias: Tensor, // (BUCKETS, heads)
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+}
+
+impl T5 {
+    /// Loads `shared`, `encoder.block.*` and `encoder.final_layer_norm`.
+    ///
+    /// # Errors
+    /// As [`Section::tensor`].
+    pub fn load(section: &Section, sizes: &T5Sizes) -> Result<T5, Fault> {
+        let vocabulary = section
+            .shape("shared.weight")
+            .map_or(sizes.vocab_size, |shape| shape[0]);
+        let encoder = section.at("encoder");
+        let block = |i| Block::load(&encoder.at("block").at(i), sizes);
+        let norm = encoder.at("final_layer_norm").as_dtype(DType::F32);
+        let attention = encoder.at("block.0.layer.0.SelfAttention.relative_attention_bias");
+        Ok(T5 {
+            embedding: section
+                .at("shared")
+                .tensor("weight", &[vocabulary, sizes.d_model])?,
+            position_bias: attention.tensor("weight", &[BUCKETS, sizes.num_heads])?,
+            blocks: (0..sizes.num_layers).map(block).collect::<Result<_, _>>()?,
+            norm: RmsNorm::load(&norm, "weight", sizes.d_model)?,
+        })
+    }
+
+    /// Encodes ids to (1, s, d_model), f32: the stream between the blocks is f32 whatever they compute in.
+    ///
+    /// # Errors
+    /// The device's faults; [`Fault::Compute`] for an id beyond the vocabulary.
+    pub fn forward(&self, ids: &[u32]) -> Result<Tensor, Fault> {
+        let device = self.embedding.device();
+        let bias = self.bias(ids.len(), device)?;
+        let ids = Tensor::new(ids, device)?;
+        let embedded = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, s, d_model)
+        let mut x = embedded.to_dtype(DType::F32)?;
+        for block in &self.blocks {
+            x = block.forward(&x, &bias)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// One learned value per head and distance bucket: (1, heads, s, s).
+    fn bias(&self, length: usize, device: &Device) -> Result<Tensor, Fault> {
+        let places = 0..length as i64;
+        let pairs = places
+            .clone()
+            .flat_map(|query| places.clone().map(move |key| key - query));
+        let buckets: Vec<u32> = pairs.map(bucket).collect();
+        let rows = self
+            .position_bias
+            .index_select(&Tensor::new(buckets, device)?, 0)?;
+        let heads = rows.dim(1)?;
+        let bias = rows.reshape((length, length, heads))?.permute((2, 0, 1))?; // (heads, s, s)
+        Ok(bias.unsqueeze(0)?.contiguous()?)
+    }
+}
+
+/// Bucket of the distance `key - query`: half of them for each direction, the first half of those exact,
+/// the rest logarithmic up to [`MAX_DISTANCE`], in f32 as the reference computes it.
+fn bucket(distance: i64) -> u32 {
+    const PER_DIRECTION: u32 = BUCKETS as u32 / 2;
+    const EXACT: u32 = PER_DIRECTION / 2;
+    let side = if distance > 0 { PER_DIRECTION } else { 0 };
+    let distance = distance.unsigned_abs() as u32;
+    if distance < EXACT {
+        return side + distance;
+    }
+    let exact = EXACT as f32;
+    let ratio = (distance as f32 / exact).ln() / (MAX_DISTANCE / exact).ln();
+    let far = EXACT + (ratio * (PER_DIRECTION - EXACT) as f32) as u32;
+    side + far.min(PER_DIRECTION - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bucket;
+
+    /// Values of `T5Attention._relative_position_bucket` in transformers.
+    #[test]
+    fn near_distances_are_exact_and_far_ones_share_the_last_bucket() {
+        assert_eq!(
+            [0, -1, -7, -8, -16, -128, -255].map(bucket),
+            [0, 1, 7, 8, 10, 15, 15]
+        );
+        assert_eq!(
+            [1, 7, 8, 16, 32, 64, 300].map(bucket),
+            [17, 23, 24, 26, 28, 30, 31]
+        );
+    }
+}
