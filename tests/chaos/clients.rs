@@ -10,7 +10,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
 use tests::chance::Chance;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::program::PATIENCE;
 use tests::{processes, rounds, turn, wait};
@@ -42,7 +42,7 @@ fn rubbish(chance: &mut Chance) -> Vec<u8> {
 #[test]
 fn bytes_that_are_no_frames_end_their_own_conversation_only() {
     let _turn = turn::take();
-    let daemon = Daemon::start(SETTINGS);
+    let daemon = TestDaemon::start(SETTINGS);
     let wanted = request("syn", 4, 3);
     let undisturbed = daemon.draw(&wanted).expect("a good request");
     let workers = daemon.worker_pids();
@@ -50,7 +50,7 @@ fn bytes_that_are_no_frames_end_their_own_conversation_only() {
     let before = settled();
     let mut chance = Chance::new(5);
     for _ in 0..rounds::rounds("clients out of their minds", 300) {
-        let mut socket = UnixStream::connect(daemon.world.socket()).expect("it serves");
+        let mut socket = UnixStream::connect(daemon.sandbox.socket()).expect("it serves");
         // It may hang up before it has heard everything.
         let _ = socket.write_all(&rubbish(&mut chance));
         let _ = socket.shutdown(Shutdown::Write);
@@ -69,8 +69,8 @@ fn bytes_that_are_no_frames_end_their_own_conversation_only() {
 
 #[test]
 fn a_client_that_never_reads_its_pictures_delays_nobody() {
-    let daemon = Daemon::start(SETTINGS);
-    let mut deaf = UnixStream::connect(daemon.world.socket()).expect("it serves");
+    let daemon = TestDaemon::start(SETTINGS);
+    let mut deaf = UnixStream::connect(daemon.sandbox.socket()).expect("it serves");
     let size = Some(PictureSize {
         width: 1024,
         height: 1024,

@@ -12,11 +12,11 @@ use ipc_protocol::messages::client::ToPool;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::version::PROTOCOL;
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{draw, request};
 use tests::misbehaviours::{model, settings};
 use tests::program::PATIENCE;
-use tests::world::World;
+use tests::sandbox::Sandbox;
 use tests::{processes, turn, wait};
 
 /// A model to draw with, and one whose jobs take longer than any test.
@@ -30,13 +30,13 @@ const LATE: Duration = Duration::from_millis(200);
 const END: Duration = Duration::from_secs(5 + 5);
 const ROUNDS: usize = 200;
 
-fn daemon() -> Daemon {
+fn daemon() -> TestDaemon {
     let settings = format!("{SETTINGS}{}", settings(1));
-    Daemon::start_in(World::with_hostile_worker(&settings))
+    TestDaemon::start_in(Sandbox::with_hostile_worker(&settings))
 }
 
 /// The time that 99 of 100 looks at `status` stay below.
-fn status_p99(daemon: &Daemon) -> Duration {
+fn status_p99(daemon: &TestDaemon) -> Duration {
     let mut client = daemon.client();
     let mut took: Vec<Duration> = (0..ROUNDS)
         .map(|_| wait::timed(|| client.status().expect("the daemon serves")).1)
@@ -46,7 +46,7 @@ fn status_p99(daemon: &Daemon) -> Duration {
 }
 
 /// Fails the test if `status` takes longer than it may, by more than this machine adds anyway.
-fn status_is_quick(daemon: &Daemon, undisturbed: Duration) {
+fn status_is_quick(daemon: &TestDaemon, undisturbed: Duration) {
     let p99 = status_p99(daemon);
     println!("status: p99 {p99:?}, undisturbed {undisturbed:?}");
     assert!(
@@ -56,7 +56,7 @@ fn status_is_quick(daemon: &Daemon, undisturbed: Duration) {
 }
 
 /// A job that cannot be done in its two seconds is answered in time.
-fn a_time_limit_is_kept(daemon: &Daemon, undisturbed: Duration) {
+fn a_time_limit_is_kept(daemon: &TestDaemon, undisturbed: Duration) {
     let limit = Duration::from_secs(2);
     let wanted = ImageRequest {
         timeout_ms: Some(2000),
@@ -73,7 +73,7 @@ fn a_time_limit_is_kept(daemon: &Daemon, undisturbed: Duration) {
 }
 
 /// A worker that is frozen in the middle of its job is found, and the job ends elsewhere.
-fn a_frozen_worker_is_found(daemon: &Daemon) {
+fn a_frozen_worker_is_found(daemon: &TestDaemon) {
     let mut frozen = None;
     let picture = draw(
         &mut daemon.client(),
@@ -88,7 +88,7 @@ fn a_frozen_worker_is_found(daemon: &Daemon) {
     assert_eq!(picture.expect("it ends elsewhere").report.attempts, 2);
 }
 
-fn it_ends(mut daemon: Daemon) {
+fn it_ends(mut daemon: TestDaemon) {
     daemon.signal(Signal::SIGTERM);
     let (status, took) = wait::timed(|| daemon.wait());
     println!("ended after {took:?}");
@@ -97,7 +97,7 @@ fn it_ends(mut daemon: Daemon) {
 }
 
 /// Lets a worker misbehave while `check` looks at the rest.
-fn beside(misbehaviour: &'static str, check: impl FnOnce(&Daemon, Duration)) {
+fn beside(misbehaviour: &'static str, check: impl FnOnce(&TestDaemon, Duration)) {
     let _turn = turn::take();
     let daemon = daemon();
     let undisturbed = status_p99(&daemon);
@@ -195,8 +195,8 @@ fn control_characters_of_a_worker_are_not_passed_on() {
 }
 
 /// A client that asks for `status` without ever waiting for an answer. It ends with its socket.
-fn asks_without_end(daemon: &Daemon) -> UnixStream {
-    let socket = UnixStream::connect(daemon.world.socket()).expect("it serves");
+fn asks_without_end(daemon: &TestDaemon) -> UnixStream {
+    let socket = UnixStream::connect(daemon.sandbox.socket()).expect("it serves");
     let copy = || socket.try_clone().expect("our own socket");
     let (mut writer, mut reader) = (copy(), copy());
     let encoded = |message| frame::encode(&message).expect("a frame");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{draw, request};
 use tests::{processes, turn, wait};
 
@@ -13,7 +13,7 @@ const SETTINGS: &str = "[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms
 #[test]
 fn a_frozen_worker_is_found_and_its_job_ends_elsewhere() {
     let _turn = turn::take();
-    let daemon = Daemon::start(SETTINGS);
+    let daemon = TestDaemon::start(SETTINGS);
     let wanted = request("syn", 20, 5);
     let undisturbed = daemon.draw(&wanted).expect("nobody disturbs it");
     let mut frozen = None;
@@ -39,7 +39,7 @@ const STOPPED: Duration = Duration::from_secs(8);
 /// Stops the supervisor in the middle of a job, and its workers too where `all` says so. Nobody is to be blamed.
 fn a_stopped_supervisor_blames_nobody(all: bool) {
     let _turn = turn::take();
-    let daemon = Daemon::start(SETTINGS);
+    let daemon = TestDaemon::start(SETTINGS);
     let wanted = request("syn", 400, 5);
     daemon.draw(&request("syn", 1, 1)).expect("a good request");
     let before = daemon.worker_pids();

@@ -7,11 +7,11 @@ use std::thread;
 use ipc_protocol::client::Picture;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::request::ImageRequest;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::misbehaviours::{MISBEHAVIOURS, ONCE_MB, model, settings};
+use tests::sandbox::Sandbox;
 use tests::turn;
-use tests::world::World;
 
 /// A decent model beside the bad ones, which have one worker each.
 const SETTINGS: &str = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\n\
@@ -30,13 +30,13 @@ fn wanted(model: &str) -> ImageRequest {
 
 type Answers = BTreeMap<&'static str, Result<Picture, Failure>>;
 
-fn daemon(weights_mb: u32) -> Daemon {
+fn daemon(weights_mb: u32) -> TestDaemon {
     let settings = format!("{SETTINGS}{}", settings(weights_mb));
-    Daemon::start_in(World::with_hostile_worker(&settings))
+    TestDaemon::start_in(Sandbox::with_hostile_worker(&settings))
 }
 
 /// Asks every bad model for a picture, and the good one again and again until all have answered.
-fn ask_all(daemon: &Daemon) -> Answers {
+fn ask_all(daemon: &TestDaemon) -> Answers {
     let honest = daemon.draw(&wanted("good")).expect("a decent model");
     let good = daemon
         .status()

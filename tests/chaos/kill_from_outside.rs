@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipc_protocol::request::ImageRequest;
 use nix::sys::signal::Signal;
 use tests::chance::Chance;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::program::PATIENCE;
 use tests::{processes, rounds, turn, wait};
@@ -30,7 +30,7 @@ fn requests() -> Vec<ImageRequest> {
 fn kills_from_outside_lose_no_picture_and_quarantine_no_request() {
     let _turn = turn::take();
     let seconds = rounds::seconds("workers killed from outside", 12);
-    let daemon = Daemon::start(SETTINGS);
+    let daemon = TestDaemon::start(SETTINGS);
     let wanted = requests();
     let undisturbed: Vec<_> = wanted
         .iter()
@@ -68,7 +68,7 @@ fn kills_from_outside_lose_no_picture_and_quarantine_no_request() {
 }
 
 /// Kills a worker of chance now and then; returns how many were killed.
-fn kill_for(daemon: &Daemon, length: Duration) -> u64 {
+fn kill_for(daemon: &TestDaemon, length: Duration) -> u64 {
     let mut chance = Chance::new(11);
     let (mut kills, mut passed) = (0, Duration::ZERO);
     while passed < length {

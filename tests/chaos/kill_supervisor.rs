@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tests::census::segments_of;
 use tests::chance::Chance;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::program::PATIENCE;
-use tests::world::World;
+use tests::sandbox::Sandbox;
 use tests::{rounds, turn, wait};
 
 /// Workers may outlive their supervisor by this much.
@@ -43,14 +43,14 @@ fn kill_again_and_again(segment: &str, seed: u64) {
     let _turn = turn::take();
     let mut chance = Chance::new(seed);
     let rounds = rounds::rounds(&format!("supervisors killed, {segment} segments"), 10);
-    let mut world = Arc::new(World::new(&settings(segment)));
+    let mut sandbox = Arc::new(Sandbox::new(&settings(segment)));
     let mut left_behind = 0;
     let mut during_spawn = 0;
     for round in 0..rounds {
-        let daemon = Daemon::start_in(Arc::clone(&world));
+        let daemon = TestDaemon::start_in(Arc::clone(&sandbox));
         let pid = daemon.pid();
         // By its socket: a command that comes too late for this daemon must not start a pool of its own.
-        let socket = world.socket().display().to_string();
+        let socket = sandbox.socket().display().to_string();
         let calls = ["a", "b", "c"].map(|model| {
             let arguments = ["generate", "any", "-m", model, "--steps", "1000", "-o", "-"];
             daemon.imagepool_begun(&[&["--socket", &socket], &arguments[..]].concat())
@@ -63,22 +63,22 @@ fn kill_again_and_again(segment: &str, seed: u64) {
         } else {
             wait::moments_of_chance(chance.moment(BUSY));
         }
-        world = daemon.kill(GRACE);
+        sandbox = daemon.kill(GRACE);
         left_behind += segments_of(&[pid]).len();
         for call in calls {
             call.output().ended_with(7);
         }
-        assert_next_start_is_clean(&world, pid);
+        assert_next_start_is_clean(&sandbox, pid);
     }
     println!("{during_spawn} of them among spawns; {left_behind} names were left and swept");
 }
 
 /// A start after a kill leaves what a first start leaves: the lock and the socket.
-fn assert_next_start_is_clean(world: &Arc<World>, killed: u32) {
-    let daemon = Daemon::start_in(Arc::clone(world));
-    let census = world.census(&[killed, daemon.pid()]);
+fn assert_next_start_is_clean(sandbox: &Arc<Sandbox>, killed: u32) {
+    let daemon = TestDaemon::start_in(Arc::clone(sandbox));
+    let census = sandbox.census(&[killed, daemon.pid()]);
     assert_eq!(census.runtime, ["lock".into(), "pool.sock".into()].into());
     assert_eq!(census.segments, [].into());
     daemon.imagepool(&["shutdown"]).succeeded();
-    assert_eq!(world.census(&[]).runtime, ["lock".into()].into());
+    assert_eq!(sandbox.census(&[]).runtime, ["lock".into()].into());
 }

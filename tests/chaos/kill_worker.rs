@@ -8,7 +8,7 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::WorkerStatus;
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{draw, request};
 use tests::pixels::sha256;
 use tests::program::PATIENCE;
@@ -48,7 +48,7 @@ fn a_job_of_the_embedded_model_survives_its_worker() {
 
 fn survive(subject: &Subject, settings: &str) {
     let _turn = turn::take();
-    let daemon = Daemon::start(settings);
+    let daemon = TestDaemon::start(settings);
     daemon.stderr.wait_for("Worker is ready.", 2, PATIENCE);
     let (undisturbed, attempts) = drawn(&daemon, subject, |_| {});
     assert_eq!(attempts, 1);
@@ -76,7 +76,7 @@ fn survive(subject: &Subject, settings: &str) {
 }
 
 /// Runs the command with seed 7 and `strike` once its job is known; SHA-256 of the file, and attempts.
-fn drawn(daemon: &Daemon, subject: &Subject, strike: impl FnOnce(JobId)) -> (String, u64) {
+fn drawn(daemon: &TestDaemon, subject: &Subject, strike: impl FnOnce(JobId)) -> (String, u64) {
     let before: Vec<u64> = jobs(daemon);
     let call = daemon.imagepool_begun(&[
         "generate",
@@ -103,12 +103,12 @@ fn drawn(daemon: &Daemon, subject: &Subject, strike: impl FnOnce(JobId)) -> (Str
     });
     strike(JobId(job.expect("the job is accepted")));
     let output = call.output().succeeded();
-    let bytes = fs::read(daemon.world.pictures().join("victim.png")).expect("it was written");
+    let bytes = fs::read(daemon.sandbox.pictures().join("victim.png")).expect("it was written");
     let attempts = output.json()[0]["attempts"].as_u64().expect("a number");
     (sha256(&bytes), attempts)
 }
 
-fn jobs(daemon: &Daemon) -> Vec<u64> {
+fn jobs(daemon: &TestDaemon) -> Vec<u64> {
     daemon
         .status()
         .queue
@@ -118,7 +118,7 @@ fn jobs(daemon: &Daemon) -> Vec<u64> {
 }
 
 /// Kills the worker of a job as soon as it is seen beyond `step`.
-fn kill_at(daemon: &Daemon, job: JobId, step: u32) {
+fn kill_at(daemon: &TestDaemon, job: JobId, step: u32) {
     let worker = wait::until_found(PATIENCE, || {
         daemon.worker_of(job).filter(|worker| {
             worker
@@ -136,7 +136,7 @@ fn pid(worker: &WorkerStatus) -> u32 {
 
 /// Draws something else meanwhile, and says which job once it runs; its worker is the same from the
 /// first step to the last.
-fn stand_by(daemon: &Daemon, subject: &Subject, started: mpsc::Sender<JobId>) {
+fn stand_by(daemon: &TestDaemon, subject: &Subject, started: mpsc::Sender<JobId>) {
     let mut pids = Vec::new();
     let wanted = request(subject.model, 2 * subject.steps, 99);
     let wanted = ImageRequest {

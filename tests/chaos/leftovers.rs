@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use ipc_protocol::request::ImageRequest;
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::misbehaviours::{ONCE_MB, model, settings};
 use tests::processes::Process;
-use tests::world::World;
+use tests::sandbox::Sandbox;
 use tests::{turn, wait};
 
 const SETTINGS: &str = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\n";
@@ -21,9 +21,9 @@ const LEAVERS: [&str; 4] = [
 /// For what takes milliseconds on a machine that is not busy.
 const SOON: Duration = Duration::from_secs(20);
 
-fn daemon(weights_mb: u32) -> Daemon {
+fn daemon(weights_mb: u32) -> TestDaemon {
     let settings = format!("{SETTINGS}{}", settings(weights_mb));
-    Daemon::start_in(World::with_hostile_worker(&settings))
+    TestDaemon::start_in(Sandbox::with_hostile_worker(&settings))
 }
 
 fn wanted(name: &str) -> ImageRequest {
@@ -34,14 +34,14 @@ fn wanted(name: &str) -> ImageRequest {
 }
 
 /// What workers have left behind.
-fn left(daemon: &Daemon) -> Vec<Process> {
-    let mut processes = daemon.world.processes();
+fn left(daemon: &TestDaemon) -> Vec<Process> {
+    let mut processes = daemon.sandbox.processes();
     processes.retain(|process| process.arguments.iter().any(|word| word == "--linger"));
     processes
 }
 
 /// Everything is given back, and a SIGTERM ends the daemon.
-fn leaves_nothing(mut daemon: Daemon) {
+fn leaves_nothing(mut daemon: TestDaemon) {
     let gone = wait::until(SOON, || left(&daemon).is_empty());
     assert!(gone, "left behind: {:?}", left(&daemon));
     daemon.imagepool(&["stop", "all"]).succeeded();

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::misbehaviours::{HELD_MB, model, settings};
-use tests::world::World;
+use tests::sandbox::Sandbox;
 use tests::{turn, wait};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 #[test]
 fn a_worker_that_outgrows_its_reservation_is_measured_and_warned_about() {
     let _turn = turn::take();
-    let daemon = Daemon::start_in(World::with_hostile_worker(&settings(1)));
+    let daemon = TestDaemon::start_in(Sandbox::with_hostile_worker(&settings(1)));
     let name = model("holds-more-than-it-says");
     let measured = || {
         let workers = daemon.status().workers;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::world::World;
+use crate::sandbox::Sandbox;
 
-/// Files of a world's runtime folder and named segments of this machine.
+/// Files of a sandbox's runtime folder and named segments of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
     /// Paths in the runtime folder, relative to it.
@@ -15,7 +15,7 @@ pub struct Census {
     pub segments: BTreeSet<String>,
 }
 
-impl World {
+impl Sandbox {
     /// Looks at the runtime folder, and at the segments of the supervisors with these pids.
     pub fn census(&self, owners: &[u32]) -> Census {
         let mut runtime = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! A supervisor in a world of its own.
+//! A daemon that runs in a sandbox.
 
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -8,82 +8,82 @@ use ipc_protocol::client::Client;
 use ipc_protocol::status::StatusReport;
 use nix::sys::signal::Signal;
 
-use crate::lines::Lines;
-use crate::program::{self, Call, Output, PATIENCE, Running};
-use crate::record::Record;
+use crate::lines::OutputLines;
+use crate::program::{self, Call, PATIENCE, ProgramOutput, RunningProgram};
+use crate::record::EventRecord;
+use crate::sandbox::Sandbox;
 use crate::wait;
-use crate::world::World;
 
 /// A running daemon. Dropping it kills it, and checks that its workers go with it.
 #[derive(Debug)]
-pub struct Daemon {
+pub struct TestDaemon {
     /// Where it runs.
-    pub world: Arc<World>,
+    pub sandbox: Arc<Sandbox>,
     /// What it says.
-    pub stderr: Lines,
-    running: Running,
+    pub stderr: OutputLines,
+    running: RunningProgram,
 }
 
-impl Daemon {
+impl TestDaemon {
     /// Starts a daemon with these settings and waits until it serves.
     pub fn start(settings: &str) -> Self {
-        Self::start_in(World::new(settings))
+        Self::start_in(Sandbox::new(settings))
     }
 
-    /// Starts a daemon in `world` and waits until it serves.
-    pub fn start_in(world: impl Into<Arc<World>>) -> Self {
-        let daemon = Self::start_unready(world);
+    /// Starts a daemon in `sandbox` and waits until it serves.
+    pub fn start_in(sandbox: impl Into<Arc<Sandbox>>) -> Self {
+        let daemon = Self::start_unready(sandbox);
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
     }
 
     /// Starts a daemon with these settings that writes every event down, and waits until it serves.
     pub fn start_recorded(settings: &str) -> Self {
-        let daemon = Self::start_with(World::new(settings), true);
+        let daemon = Self::start_with(Sandbox::new(settings), true);
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
     }
 
     /// Ends a daemon that writes every event down, and reads what it wrote.
-    pub fn recorded(mut self) -> Record {
+    pub fn recorded(mut self) -> EventRecord {
         self.imagepool(&["shutdown"]).succeeded();
         self.wait();
-        Record::read(&self.world.record()).expect("the daemon wrote it")
+        EventRecord::read(&self.sandbox.record()).expect("the daemon wrote it")
     }
 
-    /// Starts a daemon in `world`, and waits for nothing.
-    pub fn start_unready(world: impl Into<Arc<World>>) -> Self {
-        Self::start_with(world, false)
+    /// Starts a daemon in `sandbox`, and waits for nothing.
+    pub fn start_unready(sandbox: impl Into<Arc<Sandbox>>) -> Self {
+        Self::start_with(sandbox, false)
     }
 
     /// Starts a daemon with these settings that can open few files, and waits until it serves.
     pub fn start_with_open_files(settings: &str, most: u32) -> Self {
-        let world = World::new(settings);
-        let command = program::with_open_files(&Self::command(&world), most);
-        let daemon = Self::started(command, world.into());
+        let sandbox = Sandbox::new(settings);
+        let command = program::with_open_files(&Self::command(&sandbox), most);
+        let daemon = Self::started(command, sandbox.into());
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
     }
 
-    /// Starts a daemon in `world` as another user, which only root can, and waits until it serves.
-    pub fn start_as(uid: u32, gid: u32, world: impl Into<Arc<World>>) -> Self {
-        let world = world.into();
-        let command = program::as_user(Self::command(&world), uid, gid);
-        let daemon = Self::started(command, world);
+    /// Starts a daemon in `sandbox` as another user, which only root can, and waits until it serves.
+    pub fn start_as(uid: u32, gid: u32, sandbox: impl Into<Arc<Sandbox>>) -> Self {
+        let sandbox = sandbox.into();
+        let command = program::as_user(Self::command(&sandbox), uid, gid);
+        let daemon = Self::started(command, sandbox);
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
     }
 
-    /// Starts a daemon in `world` that cannot serve there, and waits for its end.
-    pub fn refused_in(world: &World) -> Output {
-        Call::start(Self::command(world)).output()
+    /// Starts a daemon in `sandbox` that cannot serve there, and waits for its end.
+    pub fn refused_in(sandbox: &Sandbox) -> ProgramOutput {
+        Call::start(Self::command(sandbox)).output()
     }
 
     /// Starts a daemon with these settings and options whose stderr is not read here: `stderr` says what it is,
     /// and `None` that it is closed. Waits until it serves.
     pub fn start_unread(settings: &str, options: &[&str], stderr: Option<Stdio>) -> Self {
-        let world = Arc::new(World::new(settings));
-        let mut command = Self::command(&world);
+        let sandbox = Arc::new(Sandbox::new(settings));
+        let mut command = Self::command(&sandbox);
         command.args(options);
         let mut command = match stderr {
             Some(stderr) => {
@@ -94,41 +94,41 @@ impl Daemon {
         };
         let child = command.spawn().expect("the supervisor starts");
         let daemon = Self {
-            world,
-            stderr: Lines::default(),
-            running: Running::watch(child),
+            sandbox,
+            stderr: OutputLines::default(),
+            running: RunningProgram::watch(child),
         };
-        let socket = daemon.world.socket();
+        let socket = daemon.sandbox.socket();
         assert!(wait::until(PATIENCE, || Client::connect(&socket).is_ok()));
         daemon
     }
 
-    fn start_with(world: impl Into<Arc<World>>, recorded: bool) -> Self {
-        let world = world.into();
-        let mut command = Self::command(&world);
+    fn start_with(sandbox: impl Into<Arc<Sandbox>>, recorded: bool) -> Self {
+        let sandbox = sandbox.into();
+        let mut command = Self::command(&sandbox);
         if recorded {
-            command.arg("--record").arg(world.record());
+            command.arg("--record").arg(sandbox.record());
         }
-        Self::started(command, world)
+        Self::started(command, sandbox)
     }
 
-    fn command(world: &World) -> Command {
-        let mut command = program::command(&world.binaries().supervisor(), world);
+    fn command(sandbox: &Sandbox) -> Command {
+        let mut command = program::command(&sandbox.binaries().supervisor(), sandbox);
         command
             .arg("--config")
-            .arg(world.settings())
+            .arg(sandbox.settings())
             .arg("--runtime-dir")
-            .arg(world.runtime_dir());
+            .arg(sandbox.runtime_dir());
         command
     }
 
-    fn started(mut command: Command, world: Arc<World>) -> Self {
+    fn started(mut command: Command, sandbox: Arc<Sandbox>) -> Self {
         let mut child = command.spawn().expect("the supervisor starts");
-        let stderr = Lines::follow(child.stderr.take().expect("it is piped"));
+        let stderr = OutputLines::follow(child.stderr.take().expect("it is piped"));
         Self {
-            world,
+            sandbox,
             stderr,
-            running: Running::watch(child),
+            running: RunningProgram::watch(child),
         }
     }
 
@@ -139,7 +139,7 @@ impl Daemon {
 
     /// A conversation with it.
     pub fn client(&self) -> Client {
-        Client::connect(&self.world.socket()).expect("the daemon serves")
+        Client::connect(&self.sandbox.socket()).expect("the daemon serves")
     }
 
     /// Everything it tells about itself.
@@ -160,13 +160,13 @@ impl Daemon {
     }
 
     /// Runs `imagepool` against it and waits for its end.
-    pub fn imagepool(&self, arguments: &[&str]) -> Output {
-        self.world.imagepool(arguments)
+    pub fn imagepool(&self, arguments: &[&str]) -> ProgramOutput {
+        self.sandbox.imagepool(arguments)
     }
 
     /// Starts `imagepool` against it.
     pub fn imagepool_begun(&self, arguments: &[&str]) -> Call {
-        self.world.imagepool_begun(arguments)
+        self.sandbox.imagepool_begun(arguments)
     }
 
     /// Sends it a signal.
@@ -179,26 +179,26 @@ impl Daemon {
         self.running.wait(PATIENCE)
     }
 
-    /// Kills it with SIGKILL and gives its world back. Fails the test when anything it had started
+    /// Kills it with SIGKILL and gives its sandbox back. Fails the test when anything it had started
     /// outlives it by more than `patience`.
-    pub fn kill(mut self, patience: Duration) -> Arc<World> {
+    pub fn kill(mut self, patience: Duration) -> Arc<Sandbox> {
         self.end(patience);
-        Arc::clone(&self.world)
+        Arc::clone(&self.sandbox)
     }
 
     fn end(&mut self, patience: Duration) {
         self.running.signal(Signal::SIGKILL);
         self.running.wait(PATIENCE);
-        let gone = wait::until(patience, || self.world.servants().is_empty());
+        let gone = wait::until(patience, || self.sandbox.servants().is_empty());
         assert!(
             gone || std::thread::panicking(),
             "{patience:?} after the supervisor there are {:?}",
-            self.world.servants()
+            self.sandbox.servants()
         );
     }
 }
 
-impl Drop for Daemon {
+impl Drop for TestDaemon {
     fn drop(&mut self) {
         self.end(PATIENCE);
     }

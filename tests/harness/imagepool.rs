@@ -4,17 +4,17 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::program::{self, Output};
-use crate::world::World;
+use crate::program::{self, ProgramOutput};
+use crate::sandbox::Sandbox;
 
 /// `imagepool` with arguments, not started yet.
-pub fn command(world: &World, arguments: &[&str]) -> Command {
-    let mut command = program::command(&world.binaries().imagepool(), world);
+pub fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
+    let mut command = program::command(&sandbox.binaries().imagepool(), sandbox);
     command.args(arguments);
     command
 }
 
-impl Output {
+impl ProgramOutput {
     /// The JSON objects on stdout, one a line.
     pub fn json(&self) -> Vec<Value> {
         String::from_utf8_lossy(&self.stdout)

@@ -6,7 +6,7 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::WorkerStatus;
 
-use crate::daemon::Daemon;
+use crate::daemon::TestDaemon;
 
 /// A request for one picture of `model`.
 pub fn request(model: &str, steps: u32, seed: u64) -> ImageRequest {
@@ -45,7 +45,7 @@ pub fn draw(
     answers.pop().expect("it was counted")
 }
 
-impl Daemon {
+impl TestDaemon {
     /// Draws and waits; see [`draw`].
     pub fn draw(&self, request: &ImageRequest) -> Result<Picture, Failure> {
         draw(&mut self.client(), request, |_, _| {})

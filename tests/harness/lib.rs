@@ -1,6 +1,6 @@
 //! What tests of real processes stand on.
 //!
-//! - [`world`] is a temporary home with a runtime folder and settings; nothing leaves it
+//! - [`sandbox`] is a temporary home with a runtime folder and settings; nothing leaves it
 //! - [`daemon`] is a supervisor in it, [`imagepool`] the command, [`program`] how both are started
 //! - [`lines`] is a stderr that can be waited for, [`wait`] the one place that looks again and again
 //! - [`record`] is what a daemon wrote down, and its decisions again
@@ -23,6 +23,6 @@ pub mod processes;
 pub mod program;
 pub mod record;
 pub mod rounds;
+pub mod sandbox;
 pub mod turn;
 pub mod wait;
-pub mod world;

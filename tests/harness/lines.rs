@@ -7,21 +7,21 @@ use std::time::Duration;
 
 /// The lines so far. All clones see the same.
 #[derive(Debug, Clone, Default)]
-pub struct Lines(Arc<Shared>);
+pub struct OutputLines(Arc<FollowedOutput>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    said: Mutex<Said>,
+struct FollowedOutput {
+    said: Mutex<LinesSoFar>,
     more: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Said {
+struct LinesSoFar {
     lines: Vec<String>,
     over: bool,
 }
 
-impl Lines {
+impl OutputLines {
     /// Follows a pipe in a thread of its own until it closes.
     pub fn follow(pipe: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
@@ -69,7 +69,7 @@ impl Lines {
 
     /// Waits until `count` lines hold `word`, the program has closed its stderr, or `patience` is over.
     pub fn wait(&self, word: &str, count: usize, patience: Duration) -> Option<String> {
-        let nth = |said: &Said| {
+        let nth = |said: &LinesSoFar| {
             said.lines
                 .iter()
                 .filter(|line| line.contains(word))
@@ -86,7 +86,7 @@ impl Lines {
         nth(&said)
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn said(&self) -> MutexGuard<'_, LinesSoFar> {
         self.0
             .said
             .lock()

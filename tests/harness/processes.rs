@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use crate::world::World;
+use crate::sandbox::Sandbox;
 
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +20,8 @@ pub struct Process {
     pub arguments: Vec<String>,
 }
 
-impl World {
-    /// Every process that was started in this world and has not ended, whoever its parent is now.
+impl Sandbox {
+    /// Every process that was started in this sandbox and has not ended, whoever its parent is now.
     pub fn processes(&self) -> Vec<Process> {
         let home = self.home();
         let mark = [b"HOME=", home.as_os_str().as_bytes()].concat();

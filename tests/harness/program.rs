@@ -1,4 +1,4 @@
-//! How tests start programs: in a world of their own, with a deadline for their end.
+//! How tests start programs: in a sandbox of their own, with a deadline for their end.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,18 +17,18 @@ use std::time::Duration;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use crate::world::World;
+use crate::sandbox::Sandbox;
 
 /// No test waits longer than this for a program to end.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A program with its environment emptied down to what `world` says; its output is piped.
-pub fn command(program: &Path, world: &World) -> Command {
+/// A program with its environment emptied down to what `sandbox` says; its output is piped.
+pub fn command(program: &Path, sandbox: &Sandbox) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
-        .envs(world.environment())
-        .current_dir(world.pictures())
+        .envs(sandbox.environment())
+        .current_dir(sandbox.pictures())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -74,13 +74,13 @@ fn by_shell(command: &Command, line: &str) -> Command {
 
 /// A program that runs; its exit is awaited by a thread, so that waiting can have a deadline.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningProgram {
     pid: u32,
     ended: Mutex<Receiver<io::Result<ExitStatus>>>,
     status: Option<ExitStatus>,
 }
 
-impl Running {
+impl RunningProgram {
     /// Watches a child. Whoever wants its output has taken the pipes.
     pub fn watch(mut child: Child) -> Self {
         let pid = child.id();
@@ -129,7 +129,7 @@ impl Running {
 
 /// What a program that ended has left.
 #[derive(Debug, Clone)]
-pub struct Output {
+pub struct ProgramOutput {
     /// Its exit code; a signal is 128 and its number, as shells say.
     pub code: i32,
     /// What it printed.
@@ -141,7 +141,7 @@ pub struct Output {
 /// A program whose output is collected.
 #[derive(Debug)]
 pub struct Call {
-    running: Running,
+    running: RunningProgram,
     stdout: Option<Receiver<Vec<u8>>>,
     stderr: Option<Receiver<Vec<u8>>>,
 }
@@ -153,7 +153,7 @@ impl Call {
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
         Self {
-            running: Running::watch(child),
+            running: RunningProgram::watch(child),
             stdout,
             stderr,
         }
@@ -170,14 +170,14 @@ impl Call {
     }
 
     /// Waits for its end and its output's.
-    pub fn output(mut self) -> Output {
+    pub fn output(mut self) -> ProgramOutput {
         let status = self.running.wait(PATIENCE);
         let all = |pipe: Receiver<Vec<u8>>| {
             pipe.recv_timeout(PATIENCE)
                 .expect("nobody holds the pipe of a program that ended")
         };
         let stderr = self.stderr.map(all).unwrap_or_default();
-        Output {
+        ProgramOutput {
             code: status
                 .code()
                 .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),

@@ -10,18 +10,18 @@ use supervisor::journal::read;
 
 /// A record, read.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct EventRecord {
     /// What the daemon's pool was made of.
     pub beginning: Beginning,
     /// Its settings, checked.
     pub settings: Settings,
     /// What happened, in order.
-    pub events: Vec<Happened>,
+    pub events: Vec<RecordedEvent>,
 }
 
 /// One event of a record.
 #[derive(Debug, Clone)]
-pub struct Happened {
+pub struct RecordedEvent {
     /// Its line in the file, from 1.
     pub line: usize,
     /// When.
@@ -32,14 +32,14 @@ pub struct Happened {
 
 /// One event and what a pool decided about it.
 #[derive(Debug, Clone)]
-pub struct Decided {
+pub struct Decision {
     /// What happened, and when.
-    pub happened: Happened,
+    pub happened: RecordedEvent,
     /// What the pool made of it.
     pub actions: Vec<Action>,
 }
 
-impl Record {
+impl EventRecord {
     /// Reads a file.
     ///
     /// # Errors
@@ -58,13 +58,13 @@ impl Record {
         let settings = config::parse(&beginning.settings)
             .map_err(|why| format!("line 1: the settings cannot be used: {why}"))?
             .pool;
-        let mut events: Vec<Happened> = Vec::new();
+        let mut events: Vec<RecordedEvent> = Vec::new();
         for (line, text) in lines {
             let (at, event) = read::event(text).map_err(|why| format!("line {line}: {why}"))?;
             if events.last().is_some_and(|before| before.at > at) {
                 return Err(format!("line {line}: it happened before the line above"));
             }
-            events.push(Happened { line, at, event });
+            events.push(RecordedEvent { line, at, event });
         }
         Ok(Self {
             beginning,
@@ -83,12 +83,12 @@ impl Record {
 
     /// Everything that happened, with what the pool decided: the daemon's own decisions again, for the pool
     /// is nothing but its events.
-    pub fn decisions(&self) -> Vec<Decided> {
+    pub fn decisions(&self) -> Vec<Decision> {
         let mut pool = self.pool();
-        let decide = |happened: &Happened| {
+        let decide = |happened: &RecordedEvent| {
             let mut actions = Vec::new();
             pool.handle(happened.at, happened.event.clone(), &mut actions);
-            Decided {
+            Decision {
                 happened: happened.clone(),
                 actions,
             }

@@ -12,18 +12,21 @@ const SECONDS_MAX: u32 = 600;
 
 /// Where a process that is left behind lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
+pub enum ProcessScope {
     /// In the worker's process group.
     Group,
     /// In a session of its own, as a daemon does.
     Session,
 }
 
-impl Where {
-    const ALL: [(Where, &str); 2] = [(Where::Group, "group"), (Where::Session, "session")];
+impl ProcessScope {
+    const ALL: [(ProcessScope, &str); 2] = [
+        (ProcessScope::Group, "group"),
+        (ProcessScope::Session, "session"),
+    ];
 
     fn word(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(place, _)| *place == self);
+        let found = Self::ALL.iter().find(|(scope, _)| *scope == self);
         found.expect("all are listed").1
     }
 }
@@ -34,10 +37,10 @@ impl Where {
     clippy::zombie_processes,
     reason = "a worker that starts processes and leaves them behind is what this is"
 )]
-pub fn leave(place: Where) {
+pub fn leave(scope: ProcessScope) {
     let own = std::env::current_exe().expect("a running program has a path");
     let mut child = Command::new(own)
-        .args([LINGER, place.word()])
+        .args([LINGER, scope.word()])
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
@@ -48,8 +51,8 @@ pub fn leave(place: Where) {
 /// Is one.
 pub fn linger(word: &str) -> ! {
     alarm::set(SECONDS_MAX);
-    let place = Where::ALL.iter().find(|(_, known)| *known == word);
-    if place.expect("a known word").0 == Where::Session {
+    let scope = ProcessScope::ALL.iter().find(|(_, known)| *known == word);
+    if scope.expect("a known word").0 == ProcessScope::Session {
         setsid().expect("we lead no group");
     }
     let told = std::io::stdout().write_all(b"+");

@@ -8,8 +8,8 @@
 
 mod linger;
 mod misbehaviour;
+mod socket;
 mod speech;
-mod voice;
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
@@ -18,14 +18,14 @@ use ipc_protocol::messages::worker::{ModelSource, Welcome};
 use nix::sys::{prctl, signal::Signal};
 use tests::misbehaviours::{GATE, MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS};
 
-use crate::voice::Socket;
+use crate::socket::WorkerSocket;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [option, place] = arguments.as_slice()
+    if let [option, scope] = arguments.as_slice()
         && option == linger::LINGER
     {
-        linger::linger(place);
+        linger::linger(scope);
     }
     // Misbehaving is one thing, outliving a test another.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         let _ = std::fs::read(std::path::Path::new(folder).join(GATE));
         become_honest();
     }
-    let socket = Socket::take();
+    let socket = WorkerSocket::take();
     let welcome = socket.peek_welcome();
     if let Some(place) = speech(&welcome) {
         speech::say(place, &socket, &welcome);
@@ -74,7 +74,7 @@ fn speech(welcome: &Welcome) -> Option<&'static str> {
     }
 }
 
-/// Whether no life before this one has misbehaved so. A file in the world's home remembers.
+/// Whether no life before this one has misbehaved so. A file in the sandbox's home remembers.
 fn first_life(name: &str) -> bool {
     let home = std::env::var_os("HOME").expect("workers inherit it");
     std::fs::File::create_new(std::path::Path::new(&home).join(name)).is_ok()

@@ -17,15 +17,15 @@ use nix::sys::signal::{Signal, raise};
 
 use tests::misbehaviours::HELD_MB;
 
-use crate::linger::{self, Where};
-use crate::voice::Socket;
+use crate::linger::{self, ProcessScope};
+use crate::socket::WorkerSocket;
 
 const GARBAGE: [u8; 64] = [0xa5; 64];
 /// What a worker takes that says that it holds a byte.
 const HELD_BYTES: usize = (HELD_MB as usize) << 20;
 
 /// Does it. Whatever returns ends the process with 0.
-pub fn act(name: &str, socket: Socket, welcome: &Welcome) {
+pub fn act(name: &str, socket: WorkerSocket, welcome: &Welcome) {
     match name {
         "garbled-hello" => socket.say_bytes(&GARBAGE),
         "other-protocol" => socket.say(&hello(PROTOCOL + 1, welcome.generation)),
@@ -60,7 +60,7 @@ fn hello(protocol: u32, generation: Generation) -> FromWorker {
     }
 }
 
-fn after_hello(name: &str, socket: &Socket, welcome: &Welcome) {
+fn after_hello(name: &str, socket: &WorkerSocket, welcome: &Welcome) {
     let greet = || socket.say(&hello(PROTOCOL, welcome.generation));
     match name {
         "giving-up" => {
@@ -114,7 +114,7 @@ fn after_hello(name: &str, socket: &Socket, welcome: &Welcome) {
 }
 
 /// What is wrong as bytes.
-fn bytes_with_job(name: &str, socket: &Socket, order: &Order) {
+fn bytes_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
     match name {
         "garbage-mid-job" => socket.say_bytes(&GARBAGE),
         "length-of-4-gib" => socket.say_bytes(b"IMGP\x05\x00\x00\x00\xff\xff\xff\xff"),
@@ -158,7 +158,7 @@ fn done(job: JobId, size: PictureSize) -> FromWorker {
 }
 
 /// What is wrong as a message.
-fn lies_with_job(name: &str, socket: &Socket, order: &Order) {
+fn lies_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
     let other = JobId(order.job.0 + 1000);
     let vast = PictureSize {
         width: u32::MAX,
@@ -214,7 +214,7 @@ fn die_of(signal: Signal) {
 }
 
 /// Shows signs of life and does nothing.
-fn beat_for_ever(socket: &Socket) -> ! {
+fn beat_for_ever(socket: &WorkerSocket) -> ! {
     let (_sender, never) = mpsc::channel::<()>();
     loop {
         socket.say(&FromWorker::Heartbeat {
@@ -226,7 +226,7 @@ fn beat_for_ever(socket: &Socket) -> ! {
 }
 
 /// What is wrong with the process.
-fn dies_with_job(name: &str, socket: &Socket) {
+fn dies_with_job(name: &str, socket: &WorkerSocket) {
     match name {
         "abort-mid-job" => std::process::abort(),
         "exit-0-mid-job" => std::process::exit(0),
@@ -258,19 +258,19 @@ fn dies_with_job(name: &str, socket: &Socket) {
             std::process::abort();
         }
         "child-keeps-the-socket" => {
-            linger::leave(Where::Group);
+            linger::leave(ProcessScope::Group);
             die_of(Signal::SIGSEGV);
         }
         "exit-leaves-a-child" => {
-            linger::leave(Where::Group);
+            linger::leave(ProcessScope::Group);
             std::process::exit(0);
         }
         "exit-leaves-a-daemon" => {
-            linger::leave(Where::Session);
+            linger::leave(ProcessScope::Session);
             std::process::exit(0);
         }
         "closed-socket-leaves-a-daemon" => {
-            linger::leave(Where::Session);
+            linger::leave(ProcessScope::Session);
             socket.close();
             wait_for_the_end();
         }

@@ -8,10 +8,10 @@ use ipc_protocol::messages::worker::{FromWorker, JobFault, Welcome};
 use ipc_protocol::version::PROTOCOL;
 use tests::misbehaviours::OBEYED;
 
-use crate::voice::Socket;
+use crate::socket::WorkerSocket;
 
 /// Says them there, and does nothing more.
-pub fn say(place: &str, socket: &Socket, welcome: &Welcome) -> ! {
+pub fn say(place: &str, socket: &WorkerSocket, welcome: &Welcome) -> ! {
     let message = OBEYED.to_owned();
     match place {
         "giving-up" => {
@@ -42,7 +42,7 @@ pub fn say(place: &str, socket: &Socket, welcome: &Welcome) -> ! {
     socket.ignore()
 }
 
-fn greet(socket: &Socket, welcome: &Welcome) {
+fn greet(socket: &WorkerSocket, welcome: &Welcome) {
     socket.say(&FromWorker::Hello {
         protocol: PROTOCOL,
         pid: std::process::id(),
@@ -50,7 +50,7 @@ fn greet(socket: &Socket, welcome: &Welcome) {
     });
 }
 
-fn fail(socket: &Socket, welcome: &Welcome, fault: JobFault) {
+fn fail(socket: &WorkerSocket, welcome: &Welcome, fault: JobFault) {
     let job = socket.behave(welcome).job;
     socket.say(&FromWorker::Failed { job, fault });
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::request::ImageRequest;
 use serde_json::Value;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::{turn, wait};
 
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Two models of which one fits, and 40 jobs that ask for them in turn.
 fn alternating(fifo: bool) -> Value {
     let need = need_mb();
-    let daemon = Daemon::start(&settings(need + need / 2, fifo));
+    let daemon = TestDaemon::start(&settings(need + need / 2, fifo));
     for number in 0..JOBS {
         let model = ["left", "right"][number as usize % 2];
         let wanted = ImageRequest {
@@ -43,7 +43,7 @@ fn settings(limit_mb: u64, fifo: bool) -> String {
 }
 
 fn need_mb() -> u64 {
-    let status = Daemon::start(&settings(100_000, false)).status();
+    let status = TestDaemon::start(&settings(100_000, false)).status();
     let left = status
         .models
         .iter()

@@ -5,37 +5,37 @@ use std::io::Cursor;
 use std::path::Path;
 
 use serde_json::Value;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::pixels::Pixels;
 use tests::program::PATIENCE;
 
 /// A picture's file, its pixels and its receipt.
-struct Drawn {
+struct DecodedPicture {
     file: Vec<u8>,
     pixels: Pixels,
     receipt: Value,
 }
 
 /// A daemon that offers the tiny FLUX checkpoint with these settings.
-fn daemon(settings: &str) -> Daemon {
+fn daemon(settings: &str) -> TestDaemon {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/tests/goldens/tiny-flux");
     let path = folder.display();
-    Daemon::start(&format!("[models.tiny]\npath = \"{path}\"\n{settings}"))
+    TestDaemon::start(&format!("[models.tiny]\npath = \"{path}\"\n{settings}"))
 }
 
-fn draw(daemon: &Daemon) -> Drawn {
+fn draw(daemon: &TestDaemon) -> DecodedPicture {
     let prompt = "a red circle left of a blue square";
     let ask = ["generate", prompt, "--model", "tiny", "--size", "256x256"];
     let how = ["--seed", "7", "-f", "-o", "a.png"];
     daemon.imagepool(&[&ask[..], &how].concat()).succeeded();
-    let place = daemon.world.pictures().join("a.png");
+    let place = daemon.sandbox.pictures().join("a.png");
     let file = fs::read(&place).expect("it was written");
     let reader = png::Decoder::new(Cursor::new(&file)).read_info();
     let reader = reader.expect("a PNG");
     let text = &reader.info().utf8_text[0];
     assert_eq!(text.keyword, "imagepool");
     let receipt = text.get_text().expect("it is not cut short");
-    Drawn {
+    DecodedPicture {
         receipt: serde_json::from_str(&receipt).expect("a receipt is JSON"),
         pixels: Pixels::read(&place),
         file,

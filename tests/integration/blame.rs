@@ -1,12 +1,12 @@
 //! Who is blamed for a worker's end, seen by a client: not the request, for what somebody else did.
 
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{draw, request};
 use tests::misbehaviours::{ONCE_MB, model, settings};
 use tests::processes::signal;
+use tests::sandbox::Sandbox;
 use tests::turn;
-use tests::world::World;
 
 /// One worker, so that a job that loses it waits for its replacement.
 const ONE_WORKER: &str = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\n";
@@ -18,7 +18,7 @@ fn a_job_whose_workers_are_killed_from_outside_six_times_is_drawn() {
         "{ONE_WORKER}[models.syn]\nfamily = \"synthetic\"\n\
          params = {{ step_ms = 100, load_ms = 1, weights_mb = 1 }}\n"
     );
-    let daemon = Daemon::start(&settings);
+    let daemon = TestDaemon::start(&settings);
     let undisturbed = daemon.draw(&request("syn", STEPS, 5)).expect("a picture");
     let picture = draw(
         &mut daemon.client(),
@@ -41,7 +41,7 @@ fn a_job_whose_workers_are_killed_from_outside_six_times_is_drawn() {
 fn a_worker_that_sleeps_in_its_first_step_is_replaced_within_the_time_limit() {
     let _turn = turn::take();
     let settings = format!("{ONE_WORKER}{}", settings(ONCE_MB));
-    let daemon = Daemon::start_in(World::with_hostile_worker(&settings));
+    let daemon = TestDaemon::start_in(Sandbox::with_hostile_worker(&settings));
     let mut request = request(&model("sleeps-while-drawing"), STEPS, 5);
     request.timeout_ms = Some(60_000);
     let picture = daemon.draw(&request).expect("another worker draws it");

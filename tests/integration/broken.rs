@@ -9,12 +9,12 @@ use ipc_protocol::units::PictureSize;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{self, request};
 use tests::misbehaviours::GATE;
-use tests::program::{Output, PATIENCE};
+use tests::program::{PATIENCE, ProgramOutput};
+use tests::sandbox::Sandbox;
 use tests::wait;
-use tests::world::World;
 
 const TRANSFORMER: &str = "flux1-schnell.safetensors";
 
@@ -61,7 +61,7 @@ fn turn_a_matrix(bytes: &mut [u8]) {
     bytes[at..at + wrong.len()].copy_from_slice(wrong);
 }
 
-fn draw(world: &World, model: &str, file: &str) -> Output {
+fn draw(sandbox: &Sandbox, model: &str, file: &str) -> ProgramOutput {
     let ask = [
         "generate",
         "a red circle",
@@ -73,11 +73,11 @@ fn draw(world: &World, model: &str, file: &str) -> Output {
         "2",
         "-f",
     ];
-    world.imagepool(&[&ask[..], &["-o", file, "--json"]].concat())
+    sandbox.imagepool(&[&ask[..], &["-o", file, "--json"]].concat())
 }
 
 /// The word and the line of a model in the status.
-fn state(daemon: &Daemon, model: &str) -> (String, String) {
+fn state(daemon: &TestDaemon, model: &str) -> (String, String) {
     let status = daemon.status();
     let found = status
         .models
@@ -91,8 +91,8 @@ fn state(daemon: &Daemon, model: &str) -> (String, String) {
 }
 
 /// What the receipt of a picture says.
-fn receipt(world: &World, file: &str, field: &str) -> String {
-    let bytes = fs::read(world.pictures().join(file)).expect("it was drawn");
+fn receipt(sandbox: &Sandbox, file: &str, field: &str) -> String {
+    let bytes = fs::read(sandbox.pictures().join(file)).expect("it was drawn");
     let reader = png::Decoder::new(std::io::Cursor::new(bytes))
         .read_info()
         .expect("a PNG");
@@ -106,9 +106,9 @@ fn receipt(world: &World, file: &str, field: &str) -> String {
 #[test]
 fn a_model_whose_folder_is_not_there_is_broken_the_rest_is_served_and_asking_heals_it() {
     let (folder, settings) = mine();
-    let daemon = Daemon::start(&settings);
-    draw(&daemon.world, "pocket-flux", "a.png").succeeded();
-    let output = draw(&daemon.world, "mine", "b.png").ended_with(1);
+    let daemon = TestDaemon::start(&settings);
+    draw(&daemon.sandbox, "pocket-flux", "a.png").succeeded();
+    let output = draw(&daemon.sandbox, "mine", "b.png").ended_with(1);
     let error = &output.json()[0]["error"];
     assert_eq!(error["kind"], "model_unusable", "{error}");
     let path = folder.path().join("model").display().to_string();
@@ -128,7 +128,7 @@ fn a_model_whose_folder_is_not_there_is_broken_the_rest_is_served_and_asking_hea
         plan.stderr
     );
     furnish(folder.path());
-    draw(&daemon.world, "mine", "b.png").succeeded();
+    draw(&daemon.sandbox, "mine", "b.png").succeeded();
     assert_eq!(state(&daemon, "mine").0, "ready");
 }
 
@@ -138,17 +138,17 @@ fn a_damaged_file_breaks_its_model_alone_in_a_private_pool_too() {
     furnish(folder.path());
     let ae = folder.path().join("model/ae.safetensors");
     exchange(&ae, |bytes| bytes.truncate(1000));
-    let world = World::new(&settings);
-    draw(&world, "pocket-flux", "a.png").succeeded();
-    let output = draw(&world, "mine", "b.png").ended_with(1);
+    let sandbox = Sandbox::new(&settings);
+    draw(&sandbox, "pocket-flux", "a.png").succeeded();
+    let output = draw(&sandbox, "mine", "b.png").ended_with(1);
     assert!(output.stderr.contains("ae.safetensors") || !output.json().is_empty());
     let message = output.json()[0]["error"]["message"].to_string();
     assert!(message.contains("ae.safetensors"), "{message}");
-    let shown = world.imagepool(&["models", "show", "mine"]).succeeded();
+    let shown = sandbox.imagepool(&["models", "show", "mine"]).succeeded();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("ae.safetensors"), "{shown}");
     fs::copy(original().join("ae.safetensors"), &ae).expect("our own folder");
-    draw(&world, "mine", "b.png").succeeded();
+    draw(&sandbox, "mine", "b.png").succeeded();
 }
 
 #[test]
@@ -157,8 +157,8 @@ fn a_daemon_serves_while_files_are_looked_at_and_requests_for_them_wait() {
     furnish(folder.path());
     let gate = folder.path().join("model").join(GATE);
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("our own folder");
-    let daemon = Daemon::start_in(World::with_hostile_worker(&settings));
-    draw(&daemon.world, "pocket-flux", "a.png").succeeded();
+    let daemon = TestDaemon::start_in(Sandbox::with_hostile_worker(&settings));
+    draw(&daemon.sandbox, "pocket-flux", "a.png").succeeded();
     let unread = ("cold".to_owned(), "Looking at its files".to_owned());
     assert_eq!(state(&daemon, "mine"), unread);
     let waits = daemon.imagepool_begun(&["generate", "a", "-m", "mine", "-o", "b.png"]);
@@ -175,7 +175,7 @@ fn a_daemon_serves_while_files_are_looked_at_and_requests_for_them_wait() {
 #[test]
 fn start_looks_again_at_a_broken_model() {
     let (folder, settings) = mine();
-    let daemon = Daemon::start(&settings);
+    let daemon = TestDaemon::start(&settings);
     let output = daemon.imagepool(&["start", "mine"]);
     assert!(output.code != 0);
     furnish(folder.path());
@@ -186,7 +186,7 @@ fn start_looks_again_at_a_broken_model() {
 #[test]
 fn a_hangup_looks_at_the_files_again_and_ends_neither_the_daemon_nor_its_jobs() {
     let (folder, settings) = mine();
-    let mut daemon = Daemon::start(&settings);
+    let mut daemon = TestDaemon::start(&settings);
     let broken = || state(&daemon, "mine").0 == "broken";
     assert!(wait::until(PATIENCE, broken), "its folder is not there");
     let job = daemon.imagepool_begun(&[
@@ -203,16 +203,16 @@ fn a_hangup_looks_at_the_files_again_and_ends_neither_the_daemon_nor_its_jobs() 
         state(&daemon, "mine")
     );
     job.output().succeeded();
-    draw(&daemon.world, "mine", "b.png").succeeded();
+    draw(&daemon.sandbox, "mine", "b.png").succeeded();
 }
 
 #[test]
 fn what_a_worker_loaded_is_what_a_receipt_names() {
     let (folder, settings) = mine();
     furnish(folder.path());
-    let daemon = Daemon::start(&settings);
-    draw(&daemon.world, "mine", "a.png").succeeded();
-    let first = receipt(&daemon.world, "a.png", "weights");
+    let daemon = TestDaemon::start(&settings);
+    draw(&daemon.sandbox, "mine", "a.png").succeeded();
+    let first = receipt(&daemon.sandbox, "a.png", "weights");
     assert_eq!(first.len(), 64);
     let model = folder.path().join("model");
     exchange(&model.join("ae.safetensors"), |bytes| {
@@ -226,13 +226,13 @@ fn what_a_worker_loaded_is_what_a_receipt_names() {
             .into_bytes();
     });
     // The worker that lives has loaded the first ones.
-    draw(&daemon.world, "mine", "b.png").succeeded();
-    assert_eq!(receipt(&daemon.world, "b.png", "weights"), first);
+    draw(&daemon.sandbox, "mine", "b.png").succeeded();
+    assert_eq!(receipt(&daemon.sandbox, "b.png", "weights"), first);
     daemon.imagepool(&["restart", "mine"]).succeeded();
-    draw(&daemon.world, "mine", "c.png").succeeded();
-    let second = receipt(&daemon.world, "c.png", "weights");
+    draw(&daemon.sandbox, "mine", "c.png").succeeded();
+    let second = receipt(&daemon.sandbox, "c.png", "weights");
     assert!(second.len() == 64 && second != first, "{second}");
-    assert_eq!(receipt(&daemon.world, "c.png", "size"), "64x64");
+    assert_eq!(receipt(&daemon.sandbox, "c.png", "size"), "64x64");
     let replayed = daemon.imagepool(&["replay", "a.png"]).ended_with(1);
     let said = String::from_utf8_lossy(&replayed.stdout).into_owned();
     assert!(said.contains(&first) && said.contains(&second), "{said}");
@@ -242,7 +242,7 @@ fn what_a_worker_loaded_is_what_a_receipt_names() {
 fn no_picture_is_made_with_the_files_of_two_models() {
     let (folder, settings) = mine();
     furnish(folder.path());
-    let daemon = Daemon::start(&format!("[pool]\ncold_start_workers = 1\n{settings}"));
+    let daemon = TestDaemon::start(&format!("[pool]\ncold_start_workers = 1\n{settings}"));
     let request = ImageRequest {
         size: Some(PictureSize {
             width: 256,
@@ -263,7 +263,7 @@ fn no_picture_is_made_with_the_files_of_two_models() {
         failure.message.contains("files of its model changed"),
         "{failure}"
     );
-    draw(&daemon.world, "mine", "a.png").succeeded();
+    draw(&daemon.sandbox, "mine", "a.png").succeeded();
 }
 
 #[test]
@@ -272,8 +272,8 @@ fn files_that_cannot_be_loaded_break_their_model_until_they_change() {
     furnish(folder.path());
     let transformer = folder.path().join("model").join(TRANSFORMER);
     exchange(&transformer, |bytes| turn_a_matrix(bytes));
-    let daemon = Daemon::start(&settings);
-    let output = draw(&daemon.world, "mine", "a.png").ended_with(1);
+    let daemon = TestDaemon::start(&settings);
+    let output = draw(&daemon.sandbox, "mine", "a.png").ended_with(1);
     let error = &output.json()[0]["error"];
     assert_eq!(error["kind"], "model_unusable", "{error}");
     assert!(
@@ -283,7 +283,7 @@ fn files_that_cannot_be_loaded_break_their_model_until_they_change() {
         "{error}"
     );
     let spawned = daemon.stderr.with("Spawned worker").len();
-    draw(&daemon.world, "mine", "a.png").ended_with(1);
+    draw(&daemon.sandbox, "mine", "a.png").ended_with(1);
     assert_eq!(state(&daemon, "mine").0, "broken");
     assert_eq!(
         daemon.stderr.with("Spawned worker").len(),
@@ -291,38 +291,38 @@ fn files_that_cannot_be_loaded_break_their_model_until_they_change() {
         "nothing has changed"
     );
     fs::copy(original().join(TRANSFORMER), &transformer).expect("our own folder");
-    draw(&daemon.world, "mine", "a.png").succeeded();
+    draw(&daemon.sandbox, "mine", "a.png").succeeded();
 }
 
 #[test]
 fn a_private_pool_does_not_read_again_what_has_not_changed() {
     let (folder, settings) = mine();
     furnish(folder.path());
-    let world = World::new(&settings);
-    draw(&world, "mine", "a.png").succeeded();
-    let file = world.home().join(".cache/imagepool/looks.json");
+    let sandbox = Sandbox::new(&settings);
+    draw(&sandbox, "mine", "a.png").succeeded();
+    let file = sandbox.home().join(".cache/imagepool/looks.json");
     let mode = fs::metadata(&file)
         .expect("it was kept")
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    let (real, other) = (receipt(&world, "a.png", "weights"), "0".repeat(64));
+    let (real, other) = (receipt(&sandbox, "a.png", "weights"), "0".repeat(64));
     let kept = fs::read_to_string(&file).expect("it was kept");
     fs::write(&file, kept.replace(&real, &other)).expect("our own folder");
-    draw(&world, "mine", "b.png").succeeded();
+    draw(&sandbox, "mine", "b.png").succeeded();
     assert_eq!(
-        receipt(&world, "b.png", "weights"),
+        receipt(&sandbox, "b.png", "weights"),
         other,
         "what was kept is used"
     );
     exchange(&folder.path().join("model/t5.safetensors"), |_| {});
-    draw(&world, "mine", "c.png").succeeded();
+    draw(&sandbox, "mine", "c.png").succeeded();
     assert_eq!(
-        receipt(&world, "c.png", "weights"),
+        receipt(&sandbox, "c.png", "weights"),
         real,
         "and no longer than it holds"
     );
     fs::write(&file, "{\"looks\":{\"").expect("our own folder");
-    draw(&world, "mine", "d.png").succeeded();
-    assert_eq!(receipt(&world, "d.png", "weights"), real);
+    draw(&sandbox, "mine", "d.png").succeeded();
+    assert_eq!(receipt(&sandbox, "d.png", "weights"), real);
 }

@@ -1,7 +1,7 @@
 //! A client that leaves takes its jobs with it; Ctrl-C is said as 130.
 
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{draw, request};
 use tests::program::PATIENCE;
 use tests::wait;
@@ -9,14 +9,14 @@ use tests::wait;
 /// Steps long enough to be interrupted and short enough to wait for.
 const SLOW: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 50, load_ms = 1, weights_mb = 1 }\n";
 
-fn is_at_rest(daemon: &Daemon) -> bool {
+fn is_at_rest(daemon: &TestDaemon) -> bool {
     let status = daemon.status();
     status.queue.is_empty() && status.workers.iter().all(|worker| worker.job.is_none())
 }
 
 #[test]
 fn a_client_that_is_gone_has_its_jobs_cancelled_and_costs_no_worker() {
-    let daemon = Daemon::start(SLOW);
+    let daemon = TestDaemon::start(SLOW);
     let mut client = daemon.client();
     let drawing = client
         .generate(&request("syn", 1000, 1))
@@ -42,7 +42,7 @@ fn a_client_that_is_gone_has_its_jobs_cancelled_and_costs_no_worker() {
 
 #[test]
 fn an_interrupted_command_ends_with_130_and_its_job_is_cancelled() {
-    let daemon = Daemon::start(SLOW);
+    let daemon = TestDaemon::start(SLOW);
     let mut call = daemon.imagepool_begun(&["generate", "a", "--steps", "1000", "-o", "a.png"]);
     let running = || {
         daemon
@@ -55,12 +55,12 @@ fn an_interrupted_command_ends_with_130_and_its_job_is_cancelled() {
     call.signal(Signal::SIGINT);
     call.output().ended_with(130);
     assert!(wait::until(PATIENCE, || is_at_rest(&daemon)));
-    assert!(!daemon.world.pictures().join("a.png").exists());
+    assert!(!daemon.sandbox.pictures().join("a.png").exists());
 }
 
 #[test]
 fn a_cancelled_job_is_answered_once_and_the_next_one_runs() {
-    let daemon = Daemon::start(SLOW);
+    let daemon = TestDaemon::start(SLOW);
     let mut client = daemon.client();
     let canceller = client.canceller();
     let failure = draw(&mut client, &request("syn", 1000, 1), |job, step| {

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::request::ImageRequest;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
+use tests::sandbox::Sandbox;
 use tests::wait;
-use tests::world::World;
 
 /// Longer than a model rests after a load that could not work.
 const REST: Duration = Duration::from_secs(90);
 
-fn copied(world: &World) -> PathBuf {
+fn copied(sandbox: &Sandbox) -> PathBuf {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/assets/pocket-flux");
-    let folder = world.home().join("mine");
+    let folder = sandbox.home().join("mine");
     fs::create_dir(&folder).expect("our own folder");
     for entry in fs::read_dir(assets).expect("the assets are there") {
         let from = entry.expect("the assets are there").path();
@@ -35,11 +35,11 @@ fn wanted(prompt: &str) -> ImageRequest {
 
 #[test]
 fn an_emptied_weight_file_is_the_models_fault_and_the_request_is_drawn_once_it_is_back() {
-    let world = World::new("");
-    let folder = copied(&world);
+    let sandbox = Sandbox::new("");
+    let folder = copied(&sandbox);
     let settings = format!("[models.mine]\npath = {folder:?}\nencoders = \"drop\"\n");
-    fs::write(world.settings(), settings).expect("our own file");
-    let daemon = Daemon::start_in(world);
+    fs::write(sandbox.settings(), settings).expect("our own file");
+    let daemon = TestDaemon::start_in(sandbox);
     daemon.draw(&wanted("a red circle")).expect("good files");
     let encoder = folder.join("t5.safetensors");
     let whole = fs::read(&encoder).expect("our own file");

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use tests::daemon::Daemon;
-use tests::program::Output;
+use tests::daemon::TestDaemon;
+use tests::program::ProgramOutput;
 use tests::turn;
 
 const CLIENTS: usize = 50;
@@ -12,7 +12,7 @@ const CLIENTS: usize = 50;
 #[test]
 fn fifty_concurrent_first_requests_start_two_workers_and_never_more_than_four() {
     let _turn = turn::take();
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let outputs = storm(&daemon);
     let lines = daemon.stderr.all();
     let spawned = |lines: &[String]| {
@@ -36,14 +36,14 @@ fn fifty_concurrent_first_requests_start_two_workers_and_never_more_than_four() 
 #[test]
 fn with_room_for_two_there_are_two_in_all() {
     let _turn = turn::take();
-    let daemon = Daemon::start("[pool]\nmax_workers_per_model = 2");
+    let daemon = TestDaemon::start("[pool]\nmax_workers_per_model = 2");
     let outputs = storm(&daemon);
     assert_eq!(daemon.stderr.with("Spawned worker").len(), 2);
     assert_answers(&outputs);
 }
 
 /// Starts all clients, and looks at the books until the last one has its answer.
-fn storm(daemon: &Daemon) -> Vec<Output> {
+fn storm(daemon: &TestDaemon) -> Vec<ProgramOutput> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -70,7 +70,7 @@ fn storm(daemon: &Daemon) -> Vec<Output> {
 }
 
 /// In one snapshot, what is promised is the sum of what the workers were promised.
-fn assert_books_hold(daemon: &Daemon) {
+fn assert_books_hold(daemon: &TestDaemon) {
     let status = daemon.status();
     for memory in &status.memory {
         let promised: u64 = status
@@ -83,7 +83,7 @@ fn assert_books_hold(daemon: &Daemon) {
     }
 }
 
-fn assert_answers(outputs: &[Output]) {
+fn assert_answers(outputs: &[ProgramOutput]) {
     let mut drawn = 0;
     for output in outputs {
         match output.code {

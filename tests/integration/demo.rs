@@ -2,19 +2,19 @@
 
 use std::fs;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::pixels::Pixels;
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
 
 #[test]
 fn the_demo_has_its_colours_where_the_prompt_puts_them() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let draw = |prompt, file| {
         daemon
             .imagepool(&["generate", prompt, "--seed", "1", "-o", file])
             .succeeded();
-        daemon.world.pictures().join(file)
+        daemon.sandbox.pictures().join(file)
     };
     let first = draw(PROMPT, "a.png");
     let picture = Pixels::read(&first);

@@ -3,9 +3,9 @@
 use ipc_protocol::ids::JobId;
 use ipc_protocol::request::ImageRequest;
 use pool::{Action, Event};
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
-use tests::record::Decided;
+use tests::record::Decision;
 use tests::turn;
 
 const FLOOD: u64 = 500;
@@ -13,7 +13,7 @@ const FLOOD: u64 = 500;
 #[test]
 fn a_victim_starts_after_the_running_job_and_one_of_each_other_user() {
     let _turn = turn::take();
-    let daemon = Daemon::start_recorded(
+    let daemon = TestDaemon::start_recorded(
         "[pool]\nqueue_per_model = 1000\nmax_workers_per_model = 1\ndrain_seconds = 0\n\
          [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 20, load_ms = 1, weights_mb = 1 }\n",
     );
@@ -49,7 +49,7 @@ fn a_victim_starts_after_the_running_job_and_one_of_each_other_user() {
 }
 
 /// The jobs that were given to workers, in order.
-fn runs(decisions: &[Decided]) -> Vec<JobId> {
+fn runs(decisions: &[Decision]) -> Vec<JobId> {
     let actions = decisions.iter().flat_map(|decided| &decided.actions);
     actions
         .filter_map(|action| match action {

@@ -4,10 +4,10 @@
 use std::fs;
 
 use ipc_protocol::untrusted::is_obeyed;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::misbehaviours::{OBEYED, SPEECHES, speeches};
-use tests::program::{Output, PATIENCE};
-use tests::world::World;
+use tests::program::{PATIENCE, ProgramOutput};
+use tests::sandbox::Sandbox;
 
 /// A part of [`OBEYED`] as it may be shown.
 const SHOWN: &str = "words\\u001b[2J\\r\\nerror: forged.\\u009b31m\\u007f\\u202e";
@@ -22,14 +22,14 @@ fn assert_plain(text: &str) {
 }
 
 #[track_caller]
-fn assert_output_plain(output: &Output) {
+fn assert_output_plain(output: &ProgramOutput) {
     assert_plain(&output.stderr);
     assert_plain(&String::from_utf8_lossy(&output.stdout));
 }
 
-fn daemon() -> Daemon {
+fn daemon() -> TestDaemon {
     let settings = format!("[pool]\ncold_start_workers = 1\n{}", speeches());
-    Daemon::start_in(World::with_hostile_worker(&settings))
+    TestDaemon::start_in(Sandbox::with_hostile_worker(&settings))
 }
 
 #[test]
@@ -77,19 +77,21 @@ fn weights(name: &str) -> Vec<u8> {
 
 #[test]
 fn a_tensors_name_is_escaped_wherever_a_folder_is_refused() {
-    let world = World::new("");
-    let folder = world.home().join("weights");
+    let sandbox = Sandbox::new("");
+    let folder = sandbox.home().join("weights");
     fs::create_dir(&folder).expect("our own folder");
     for file in ["flux1-schnell.safetensors", "ae.safetensors"] {
         fs::write(folder.join(file), weights(OBEYED)).expect("our own folder");
     }
     let section = format!("[models.odd]\nfamily = \"flux\"\npath = {folder:?}\n");
-    fs::write(world.settings(), section).expect("our own folder");
-    let output = world.imagepool(&["models", "verify", "odd"]).ended_with(1);
+    fs::write(sandbox.settings(), section).expect("our own folder");
+    let output = sandbox
+        .imagepool(&["models", "verify", "odd"])
+        .ended_with(1);
     assert_output_plain(&output);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains(SHOWN), "{said}");
-    let output = world.imagepool(&["--private", "generate", "a star", "-m", "odd"]);
+    let output = sandbox.imagepool(&["--private", "generate", "a star", "-m", "odd"]);
     assert_ne!(output.code, 0);
     assert_output_plain(&output);
 }

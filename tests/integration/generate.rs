@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::pixels::Pixels;
 
 const KEYS: [&str; 15] = [
@@ -26,7 +26,7 @@ const KEYS: [&str; 15] = [
 
 #[test]
 fn a_picture_comes_with_every_fact_the_interface_names() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let output = daemon
         .imagepool(&[
             "generate",
@@ -49,15 +49,15 @@ fn a_picture_comes_with_every_fact_the_interface_names() {
     assert_eq!(object["attempts"], 1);
     let worker = object["worker"].as_str().expect("a name");
     assert!(worker.starts_with("pocket-flux:"), "{worker}");
-    let picture = Pixels::read(&daemon.world.pictures().join("a.png"));
+    let picture = Pixels::read(&daemon.sandbox.pictures().join("a.png"));
     assert_eq!((picture.width, picture.height), (128, 128));
 }
 
 #[test]
 fn several_pictures_equal_as_many_single_runs_with_the_seeds_they_report() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let prompt = "a green star on a black background";
-    let folder = daemon.world.pictures();
+    let folder = daemon.sandbox.pictures();
     let together = daemon
         .imagepool(&[
             "generate", prompt, "-n", "3", "--seed", "7", "-o", "all.png", "--json",
@@ -81,17 +81,17 @@ fn several_pictures_equal_as_many_single_runs_with_the_seeds_they_report() {
 
 #[test]
 fn a_picture_goes_to_stdout_with_the_same_bytes_and_no_words_between() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let ask = |output| ["generate", "a blue ring", "--seed", "3", "-o", output];
     daemon.imagepool(&ask("a.png")).succeeded();
     let output = daemon.imagepool(&ask("-")).succeeded();
-    let file = fs::read(daemon.world.pictures().join("a.png")).expect("it was written");
+    let file = fs::read(daemon.sandbox.pictures().join("a.png")).expect("it was written");
     assert!(output.stdout == file);
 }
 
 #[test]
 fn a_seed_that_nobody_named_is_drawn_and_reported() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let seeds: BTreeSet<String> = (0..3)
         .map(|_| {
             let output = daemon
@@ -105,7 +105,7 @@ fn a_seed_that_nobody_named_is_drawn_and_reported() {
 
 #[test]
 fn a_word_that_the_model_does_not_know_is_said_with_the_nearest_that_it_does() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let draw = |prompt: &str, more: &str| {
         let line = ["generate", prompt, "-f", "-o", "a.png", more];
         daemon.imagepool(&line).succeeded()
@@ -125,10 +125,10 @@ fn a_word_that_the_model_does_not_know_is_said_with_the_nearest_that_it_does() {
 
 #[test]
 fn what_a_small_model_draws_is_shown_by_group() {
-    let world = tests::world::World::new("");
+    let sandbox = tests::sandbox::Sandbox::new("");
     let show = |more: &[&str]| {
         let line = [&["models", "show", "pocket-flux"], more].concat();
-        world.imagepool(&line).succeeded()
+        sandbox.imagepool(&line).succeeded()
     };
     let shapes = "  shapes in a colour: circle, square, triangle";
     let shown = show(&[]).stdout;
@@ -141,8 +141,8 @@ fn what_a_small_model_draws_is_shown_by_group() {
 
 #[test]
 fn a_socket_that_does_not_answer_is_exit_7() {
-    let world = tests::world::World::new("");
-    let output = world
+    let sandbox = tests::sandbox::Sandbox::new("");
+    let output = sandbox
         .imagepool(&["--socket", "nobody.sock", "generate", "a heart"])
         .ended_with(7);
     assert!(output.stderr.contains("nobody.sock"), "{}", output.stderr);

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::processes;
 
 /// A daemon with two ready workers.
-fn with_workers(segment: &str) -> Daemon {
-    let daemon = Daemon::start(&format!(
+fn with_workers(segment: &str) -> TestDaemon {
+    let daemon = TestDaemon::start(&format!(
         "segment = \"{segment}\"\n[pool]\nmax_workers_per_model = 2"
     ));
     daemon
@@ -68,7 +68,7 @@ fn a_worker_sees_no_token_and_no_settings_in_its_environment() {
 #[test]
 fn a_worker_is_known_by_its_full_path_and_has_a_group_of_its_own() {
     let daemon = with_workers("sealed");
-    let workers = daemon.world.workers();
+    let workers = daemon.sandbox.workers();
     let found: Vec<u32> = workers.iter().map(|worker| worker.pid).collect();
     assert_eq!(found, daemon.worker_pids());
     for worker in workers {

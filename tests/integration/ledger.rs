@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{self, request};
 use tests::{turn, wait};
 
@@ -21,14 +21,14 @@ fn settings(limit_mb: u64) -> String {
 fn two_hundred_workers_that_made_room_for_each_other_leave_empty_books() {
     let _turn = turn::take();
     let need = {
-        let status = Daemon::start(&settings(100_000)).status();
+        let status = TestDaemon::start(&settings(100_000)).status();
         let left = status
             .models
             .into_iter()
             .find(|model| model.key.as_str() == "left");
         left.expect("it is in the settings").need_mb
     };
-    let daemon = Daemon::start(&settings(need + need / 2));
+    let daemon = TestDaemon::start(&settings(need + need / 2));
     let mut client = daemon.client();
     for cycle in 0..=CYCLES {
         let model = ["left", "right"][cycle as usize % 2];

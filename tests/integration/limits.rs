@@ -1,12 +1,12 @@
 //! Limits that a shell or a service manager sets: each is an error with a sentence, and nobody dies of it.
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
-use tests::world::World;
+use tests::sandbox::Sandbox;
 
 #[test]
 fn a_limit_of_file_sizes_is_an_error_that_names_it() {
-    let daemon = Daemon::start_in(World::behind("supervisor", "ulimit -f 1", ""));
+    let daemon = TestDaemon::start_in(Sandbox::behind("supervisor", "ulimit -f 1", ""));
     let failure = daemon
         .draw(&request("pocket-flux", 1, 1))
         .expect_err("no segment fits");
@@ -18,7 +18,7 @@ fn a_limit_of_file_sizes_is_an_error_that_names_it() {
 fn an_allocation_that_fails_is_lack_of_memory_and_nothing_else() {
     let settings = "[pool]\ncold_start_workers = 1\n[models.fat]\nfamily = \"synthetic\"\n\
         params = { step_ms = 1, load_ms = 1, weights_mb = 400 }\n";
-    let daemon = Daemon::start_in(World::behind("worker", "ulimit -v 300000", settings));
+    let daemon = TestDaemon::start_in(Sandbox::behind("worker", "ulimit -v 300000", settings));
     let failure = daemon
         .draw(&request("fat", 1, 1))
         .expect_err("there is no memory for it");

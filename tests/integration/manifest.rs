@@ -2,12 +2,12 @@
 
 use tests::binaries::Binaries;
 use tests::program::{Call, command};
-use tests::world::World;
+use tests::sandbox::Sandbox;
 
 #[track_caller]
 fn assert_printed(option: &str, table: &str, file: &str) {
-    let world = World::new("");
-    let mut worker = command(&Binaries::built().worker(), &world);
+    let sandbox = Sandbox::new("");
+    let mut worker = command(&Binaries::built().worker(), &sandbox);
     worker.arg(option);
     let output = Call::start(worker).output();
     assert_eq!(output.code, 0, "{}", output.stderr);

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 use tests::turn;
 use tests::wait;
 
 fn need_mb() -> u64 {
-    let status = Daemon::start("").status();
+    let status = TestDaemon::start("").status();
     let model = |key: &str| {
         status
             .models
@@ -24,7 +24,7 @@ fn need_mb() -> u64 {
 fn where_one_worker_fits_there_is_one() {
     let need = need_mb();
     let limit = need + need / 2;
-    let daemon = Daemon::start(&format!("[memory]\nhost_limit_mb = {limit}"));
+    let daemon = TestDaemon::start(&format!("[memory]\nhost_limit_mb = {limit}"));
     let calls: Vec<_> = (0..4)
         .map(|seed| {
             let (seed, file) = (seed.to_string(), format!("{seed}.png"));
@@ -50,7 +50,7 @@ fn where_none_fits_every_request_is_told_so_at_once_in_the_seeds_words() {
     let _turn = turn::take();
     let need = need_mb();
     let limit = need / 2;
-    let daemon = Daemon::start(&format!("[memory]\nhost_limit_mb = {limit}"));
+    let daemon = TestDaemon::start(&format!("[memory]\nhost_limit_mb = {limit}"));
     let sentence =
         format!("Cannot spawn workers for pocket-flux. Need {need} MB, only {limit} MB available");
     for seed in 0..5 {

@@ -4,16 +4,16 @@ use ipc_protocol::client::Update;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{WorkerState, WorkerStatus};
 use serde_json::Value;
-use tests::daemon::Daemon;
-use tests::program::Output;
-use tests::world::World;
+use tests::daemon::TestDaemon;
+use tests::program::ProgramOutput;
+use tests::sandbox::Sandbox;
 
 /// A model that loads in no time.
 const QUICK: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
 
 #[test]
 fn status_as_json_has_every_part_and_sums_that_hold() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     daemon
         .imagepool(&["generate", "a", "-o", "a.png"])
         .succeeded();
@@ -59,8 +59,9 @@ fn status_as_json_has_every_part_and_sums_that_hold() {
 
 #[test]
 fn status_in_lines_is_supervisorctls() {
-    let daemon = Daemon::start(QUICK);
-    let lines = |output: tests::program::Output| String::from_utf8(output.stdout).expect("text");
+    let daemon = TestDaemon::start(QUICK);
+    let lines =
+        |output: tests::program::ProgramOutput| String::from_utf8(output.stdout).expect("text");
     let before = lines(daemon.imagepool(&["status"]).succeeded());
     assert!(
         before
@@ -82,7 +83,7 @@ fn status_in_lines_is_supervisorctls() {
 
 #[test]
 fn status_of_something_that_does_not_run_is_3_and_of_nothing_known_4() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     daemon.imagepool(&["status"]).ended_with(0);
     daemon.imagepool(&["status", "syn"]).ended_with(3);
     daemon.imagepool(&["status", "nobody"]).ended_with(4);
@@ -98,7 +99,7 @@ fn status_of_something_that_does_not_run_is_3_and_of_nothing_known_4() {
 
 #[test]
 fn a_model_runs_when_one_of_its_workers_does() {
-    let daemon = Daemon::start(&QUICK.replace("load_ms = 1,", "load_ms = 5000,"));
+    let daemon = TestDaemon::start(&QUICK.replace("load_ms = 1,", "load_ms = 5000,"));
     daemon.imagepool(&["scale", "syn", "1"]).succeeded();
     let ready = |count| {
         let patience = tests::program::PATIENCE;
@@ -114,7 +115,7 @@ fn a_model_runs_when_one_of_its_workers_does() {
 
 #[test]
 fn scaling_down_counts_the_workers_that_draw() {
-    let daemon = Daemon::start(&QUICK.replace("step_ms = 1,", "step_ms = 1000,"));
+    let daemon = TestDaemon::start(&QUICK.replace("step_ms = 1,", "step_ms = 1000,"));
     daemon.imagepool(&["scale", "syn", "3"]).succeeded();
     let patience = tests::program::PATIENCE;
     daemon.stderr.wait_for("Worker is ready.", 3, patience);
@@ -135,7 +136,7 @@ fn scaling_down_counts_the_workers_that_draw() {
 
 #[test]
 fn stop_ends_the_workers_and_the_model_answers_stopped() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     daemon
         .imagepool(&["generate", "a", "-o", "a.png"])
         .succeeded();
@@ -148,7 +149,7 @@ fn stop_ends_the_workers_and_the_model_answers_stopped() {
         text.contains("syn:0: stopped") && text.contains("syn:1: stopped"),
         "{text}"
     );
-    assert!(daemon.world.workers().is_empty());
+    assert!(daemon.sandbox.workers().is_empty());
     let memory = &daemon.status().memory[0];
     assert_eq!(memory.reserved_mb, 0);
     let refused = daemon
@@ -164,26 +165,26 @@ fn stop_ends_the_workers_and_the_model_answers_stopped() {
 
 #[test]
 fn shutdown_is_told_when_the_process_is_gone() {
-    let mut daemon = Daemon::start(QUICK);
+    let mut daemon = TestDaemon::start(QUICK);
     daemon
         .imagepool(&["generate", "a", "-o", "a.png"])
         .succeeded();
     let output = daemon.imagepool(&["shutdown"]).succeeded();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "Shut down\n");
     assert!(
-        daemon.world.servants().is_empty(),
+        daemon.sandbox.servants().is_empty(),
         "{:?}",
-        daemon.world.servants()
+        daemon.sandbox.servants()
     );
     assert_eq!(daemon.wait().code(), Some(0));
-    let left = daemon.world.census(&[daemon.pid()]);
+    let left = daemon.sandbox.census(&[daemon.pid()]);
     assert_eq!(left.runtime, ["lock".to_owned()].into());
 }
 
 #[test]
 fn a_daemon_that_ends_at_once_still_says_that_it_will() {
     for _ in 0..5 {
-        let daemon = Daemon::start(QUICK);
+        let daemon = TestDaemon::start(QUICK);
         daemon.imagepool(&["shutdown"]).succeeded();
     }
 }
@@ -191,7 +192,7 @@ fn a_daemon_that_ends_at_once_still_says_that_it_will() {
 #[test]
 fn shutdown_finishes_what_was_accepted() {
     let slow = QUICK.replace("step_ms = 1,", "step_ms = 100,");
-    let daemon = Daemon::start(&slow);
+    let daemon = TestDaemon::start(&slow);
     let begun = daemon.imagepool_begun(&["generate", "a", "--steps", "10", "-o", "a.png"]);
     daemon
         .stderr
@@ -202,24 +203,24 @@ fn shutdown_finishes_what_was_accepted() {
 
 #[test]
 fn no_daemon_is_exit_7_for_every_verb_and_every_place_is_named() {
-    let world = World::new("");
+    let sandbox = Sandbox::new("");
     for verb in [&["status"][..], &["stop", "all"], &["shutdown"]] {
-        let said = world.imagepool(verb).ended_with(7).stderr;
-        let ours = world.socket().display().to_string();
+        let said = sandbox.imagepool(verb).ended_with(7).stderr;
+        let ours = sandbox.socket().display().to_string();
         for place in [ours.as_str(), "/run/imagepool/pool.sock", "/tmp/imagepool-"] {
             assert!(said.contains(place), "{place} is missing in {said}");
         }
     }
-    world.imagepool(&["version"]).succeeded();
+    sandbox.imagepool(&["version"]).succeeded();
 }
 
-fn text(output: &Output) -> String {
+fn text(output: &ProgramOutput) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
 #[test]
 fn a_name_that_nothing_has_stops_no_other() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let names = ["no such", "syn:*", "nobody", "nobody:*", "syn:x"];
     let started = daemon.imagepool(&[&["start"], &names[..]].concat());
     let lines = [
@@ -256,7 +257,7 @@ fn a_name_that_nothing_has_stops_no_other() {
 
 #[test]
 fn every_verb_answers_as_json_where_that_is_wanted() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let told = |arguments: &[&str], code: i32| {
         let output = daemon.imagepool(&[arguments, &["--json"]].concat());
         output.ended_with(code).json()
@@ -298,7 +299,7 @@ fn every_verb_answers_as_json_where_that_is_wanted() {
 
 #[test]
 fn a_pool_that_drains_shows_it_in_its_status() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     assert!(!text(&daemon.imagepool(&["status"]).succeeded()).contains("DRAINING"));
     daemon.imagepool(&["drain"]).succeeded();
     let status = text(&daemon.imagepool(&["status"]).succeeded());
@@ -311,7 +312,7 @@ fn a_pool_that_drains_shows_it_in_its_status() {
 
 #[test]
 fn a_model_scaled_to_zero_is_not_said_to_be_stopped() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     daemon.imagepool(&["start", "syn"]).succeeded();
     daemon.imagepool(&["scale", "syn", "0"]).succeeded();
     let patience = tests::program::PATIENCE;
@@ -328,7 +329,7 @@ fn a_plan_has_one_unit_and_ends_with_1_where_nothing_fits() {
     let limits = "[memory]\nhost_limit_mb = 40\n";
     let sections = QUICK.split_once('\n').expect("two parts");
     let settings = format!("{}\n{limits}{}", sections.0, sections.1);
-    let daemon = Daemon::start(&settings);
+    let daemon = TestDaemon::start(&settings);
     let fits = text(&daemon.imagepool(&["plan", "syn"]).succeeded());
     assert!(fits.contains(" MB free: fits"), "{fits}");
     let never = daemon.imagepool(&["plan", "pocket-flux"]).ended_with(1);
@@ -349,8 +350,8 @@ fn a_plan_has_one_unit_and_ends_with_1_where_nothing_fits() {
 
 #[test]
 fn a_private_pool_is_not_asked_for_what_only_a_daemon_has() {
-    let world = World::new("");
-    let said = world
+    let sandbox = Sandbox::new("");
+    let said = sandbox
         .imagepool(&["status", "--private"])
         .ended_with(2)
         .stderr;
@@ -359,8 +360,8 @@ fn a_private_pool_is_not_asked_for_what_only_a_daemon_has() {
 
 #[test]
 fn a_second_daemon_in_the_same_folder_is_refused_and_the_first_serves_on() {
-    let daemon = Daemon::start(QUICK);
-    let mut second = Daemon::start_unready(daemon.world.clone());
+    let daemon = TestDaemon::start(QUICK);
+    let mut second = TestDaemon::start_unready(daemon.sandbox.clone());
     assert_eq!(second.wait().code(), Some(1));
     second
         .stderr

@@ -10,17 +10,17 @@ use std::thread::{self, JoinHandle};
 use nix::pty::openpty;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::imagepool;
-use tests::program::{self, Call, Output};
-use tests::world::World;
+use tests::program::{self, Call, ProgramOutput};
+use tests::sandbox::Sandbox;
 
 /// A model that draws in no time.
 const QUICK: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
 
 /// Runs a command whose stdout is `stdout`.
-fn run(daemon: &Daemon, arguments: &[&str], stdout: impl Into<Stdio>) -> Output {
-    let mut command = imagepool::command(&daemon.world, arguments);
+fn run(daemon: &TestDaemon, arguments: &[&str], stdout: impl Into<Stdio>) -> ProgramOutput {
+    let mut command = imagepool::command(&daemon.sandbox, arguments);
     command.stdout(stdout);
     Call::start(command).output()
 }
@@ -36,20 +36,20 @@ fn full() -> File {
     File::create("/dev/full").expect("every system has it")
 }
 
-fn jobs_done(daemon: &Daemon) -> u64 {
+fn jobs_done(daemon: &TestDaemon) -> u64 {
     let workers = daemon.status().workers;
     workers.iter().map(|worker| worker.jobs_done).sum()
 }
 
 #[test]
 fn every_picture_is_finished_when_the_reader_of_stdout_leaves() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     for json in [&[][..], &["--json"]] {
         let line = [&["generate", "a", "-n", "6", "-f", "-o", "a.png"], json].concat();
         let output = run(&daemon, &line, closed_pipe()).ended_with(1);
         assert_eq!(output.stderr, "");
         for number in 1..=6 {
-            let file = daemon.world.pictures().join(format!("a-{number}.png"));
+            let file = daemon.sandbox.pictures().join(format!("a-{number}.png"));
             fs::remove_file(&file).expect("each picture was written");
         }
     }
@@ -57,7 +57,7 @@ fn every_picture_is_finished_when_the_reader_of_stdout_leaves() {
 
 #[test]
 fn output_that_a_full_stdout_does_not_take_is_an_error() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let commands: [&[&str]; 8] = [
         &["generate", "a", "-f", "-o", "a.png"],
         &["generate", "a", "-f", "-o", "a.png", "--json"],
@@ -77,9 +77,9 @@ fn output_that_a_full_stdout_does_not_take_is_an_error() {
     let output = run(&daemon, &["status"], closed_pipe()).ended_with(1);
     assert_eq!(output.stderr, "");
     daemon.imagepool(&["status"]).succeeded();
-    let program = daemon.world.binaries().supervisor();
+    let program = daemon.sandbox.binaries().supervisor();
     for stdout in [closed_pipe(), full().into()] {
-        let mut command = program::command(&program, &daemon.world);
+        let mut command = program::command(&program, &daemon.sandbox);
         command.arg("--check-config").stdout(stdout);
         let output = Call::start(command).output().ended_with(1);
         assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
@@ -89,8 +89,8 @@ fn output_that_a_full_stdout_does_not_take_is_an_error() {
 #[test]
 fn settings_may_come_from_windows() {
     let settings = format!("\u{feff}{}", QUICK.replace('\n', "\r\n"));
-    let world = World::new(&settings);
-    let models = world.imagepool(&["models", "--json"]).succeeded().json();
+    let sandbox = Sandbox::new(&settings);
+    let models = sandbox.imagepool(&["models", "--json"]).succeeded().json();
     assert!(
         models.iter().any(|model| model["key"] == "syn"),
         "{models:?}"
@@ -99,12 +99,12 @@ fn settings_may_come_from_windows() {
 
 #[test]
 fn a_stderr_that_nobody_reads_changes_no_exit_code() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let warned = ["generate", "a", "-f", "-o", "a.jpg", "--format", "png"];
     let refused = ["generate", "a", "--steps", "x"];
     for (arguments, code) in [(&warned[..], 0), (&refused, 2), (&["status", "nobody"], 4)] {
         for stderr in [closed_pipe(), full().into()] {
-            let mut command = imagepool::command(&daemon.world, arguments);
+            let mut command = imagepool::command(&daemon.sandbox, arguments);
             command.stderr(stderr);
             assert_eq!(Call::start(command).output().code, code, "{arguments:?}");
         }
@@ -113,20 +113,20 @@ fn a_stderr_that_nobody_reads_changes_no_exit_code() {
 
 #[test]
 fn devices_and_pipes_are_written_to_and_not_replaced() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let draw = |output: &str, more: &[&str]| {
         let line = ["generate", "a", "--seed", "3", "-o", output];
         daemon.imagepool(&[&line[..], more].concat()).succeeded()
     };
     draw("a.png", &[]);
-    let picture = fs::read(daemon.world.pictures().join("a.png")).expect("it was written");
+    let picture = fs::read(daemon.sandbox.pictures().join("a.png")).expect("it was written");
     draw("/dev/null", &[]);
     draw("/dev/null", &["-n", "2"]);
     let null = fs::metadata("/dev/null").expect("still there").file_type();
     assert!(null.is_char_device());
     assert!(draw("/dev/stdout", &[]).stdout == picture);
 
-    let pipe = daemon.world.pictures().join("pipe");
+    let pipe = daemon.sandbox.pictures().join("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("our own folder");
     let reader = thread::spawn({
         let pipe = pipe.clone();
@@ -144,8 +144,8 @@ fn devices_and_pipes_are_written_to_and_not_replaced() {
 
 #[test]
 fn what_cannot_be_written_is_found_before_a_job_is_sent() {
-    let daemon = Daemon::start(QUICK);
-    let folder = daemon.world.pictures();
+    let daemon = TestDaemon::start(QUICK);
+    let folder = daemon.sandbox.pictures();
     fs::write(folder.join("old.png"), "old").expect("our own folder");
     fs::create_dir(folder.join("folder")).expect("our own folder");
     symlink("nowhere/a.png", folder.join("lost.png")).expect("our own folder");
@@ -191,7 +191,7 @@ fn what_cannot_be_written_is_found_before_a_job_is_sent() {
 
 #[test]
 fn a_format_that_contradicts_the_name_is_reported_and_holds() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let said = daemon
         .imagepool(&["generate", "a", "-o", "a.jpg", "--format", "png"])
         .succeeded();
@@ -200,7 +200,7 @@ fn a_format_that_contradicts_the_name_is_reported_and_holds() {
         "{}",
         said.stderr
     );
-    let file = fs::read(daemon.world.pictures().join("a.jpg")).expect("it was written");
+    let file = fs::read(daemon.sandbox.pictures().join("a.jpg")).expect("it was written");
     assert!(file.starts_with(b"\x89PNG"));
     let quiet = [
         "generate", "a", "-q", "-f", "-o", "a.jpg", "--format", "png",
@@ -210,7 +210,7 @@ fn a_format_that_contradicts_the_name_is_reported_and_holds() {
 
 #[test]
 fn a_picture_is_not_written_onto_a_terminal_unless_by_force() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let terminal = openpty(None, None).expect("a pseudo-terminal");
     let slave = || terminal.slave.try_clone().expect("a descriptor");
     for output in ["-", "/dev/stdout"] {
@@ -241,10 +241,10 @@ fn follow(master: OwnedFd) -> JoinHandle<Vec<u8>> {
 
 #[test]
 fn a_prompt_from_stdin_is_bounded_and_may_come_from_windows() {
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let draw = |stdin: File, output: &str| {
         let line = ["generate", "-", "--seed", "1", "-o", output];
-        let mut command = imagepool::command(&daemon.world, &line);
+        let mut command = imagepool::command(&daemon.sandbox, &line);
         command.stdin(stdin);
         Call::start(command).output()
     };
@@ -255,7 +255,7 @@ fn a_prompt_from_stdin_is_bounded_and_may_come_from_windows() {
         "{}",
         said.stderr
     );
-    let folder = daemon.world.pictures();
+    let folder = daemon.sandbox.pictures();
     let drawn = |text: &[u8], output: &str| {
         fs::write(folder.join("prompt.txt"), text).expect("our own folder");
         let file = File::open(folder.join("prompt.txt")).expect("just written");
@@ -269,10 +269,10 @@ fn a_prompt_from_stdin_is_bounded_and_may_come_from_windows() {
 
 #[test]
 fn the_bar_of_a_terminal_has_a_rate_and_says_decoding_instead_of_no_time_left() {
-    let daemon = Daemon::start("[pool]\ncold_start_workers = 1");
+    let daemon = TestDaemon::start("[pool]\ncold_start_workers = 1");
     let terminal = openpty(None, None).expect("a pseudo-terminal");
     let mut command = imagepool::command(
-        &daemon.world,
+        &daemon.sandbox,
         &[
             "generate",
             "a red circle",

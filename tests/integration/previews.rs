@@ -2,11 +2,11 @@
 
 use ipc_protocol::client::Update;
 use ipc_protocol::request::ImageRequest;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
 
 /// Size of each preview of a picture, and the bytes of the last one and of the picture.
-fn drawn(daemon: &Daemon, previews: bool) -> (Vec<(u32, u32)>, Vec<u8>, Vec<u8>) {
+fn drawn(daemon: &TestDaemon, previews: bool) -> (Vec<(u32, u32)>, Vec<u8>, Vec<u8>) {
     let wanted = ImageRequest {
         previews,
         ..request("pocket-flux", 4, 7)
@@ -45,7 +45,7 @@ fn halves(rgb8: &[u8], width: usize) -> [[f64; 3]; 2] {
 
 #[test]
 fn who_asks_sees_each_step_in_the_pictures_colours_and_draws_the_same_picture() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let (none, _, undisturbed) = drawn(&daemon, false);
     assert!(none.is_empty());
     let (sizes, last, picture) = drawn(&daemon, true);

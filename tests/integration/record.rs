@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::thread;
 
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{self, request};
 use tests::processes;
-use tests::program::{self, Call, Output};
-use tests::world::World;
+use tests::program::{self, Call, ProgramOutput};
+use tests::sandbox::Sandbox;
 
 const MODEL: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\n\
     params = { step_ms = 20, load_ms = 1, weights_mb = 1 }\n";
 
 /// Records a daemon that draws for several, loses a worker in the middle of a job, and refuses a request.
-fn record() -> (Arc<World>, String) {
-    let daemon = Daemon::start_recorded(MODEL);
+fn record() -> (Arc<Sandbox>, String) {
+    let daemon = TestDaemon::start_recorded(MODEL);
     thread::scope(|scope| {
         for seed in 0..4 {
             let mut client = daemon.client();
@@ -35,25 +35,25 @@ fn record() -> (Arc<World>, String) {
     assert_eq!(picture.report.attempts, 2);
     let refused = daemon.draw(&request("syn", 0, 1));
     refused.expect_err("a picture of no steps is none");
-    let world = Arc::clone(&daemon.world);
+    let sandbox = Arc::clone(&daemon.sandbox);
     let _ = daemon.recorded();
-    let text = fs::read_to_string(world.record()).expect("the daemon wrote it");
-    (world, text)
+    let text = fs::read_to_string(sandbox.record()).expect("the daemon wrote it");
+    (sandbox, text)
 }
 
-fn replayed(world: &World, text: &str) -> Output {
-    fs::write(world.record(), text).expect("our own folder");
-    let mut command = program::command(Path::new(env!("CARGO_BIN_EXE_replay")), world);
-    command.arg(world.record());
+fn replayed(sandbox: &Sandbox, text: &str) -> ProgramOutput {
+    fs::write(sandbox.record(), text).expect("our own folder");
+    let mut command = program::command(Path::new(env!("CARGO_BIN_EXE_replay")), sandbox);
+    command.arg(sandbox.record());
     Call::start(command).output()
 }
 
 #[test]
 fn a_record_with_a_killed_worker_replays_without_a_violation_and_a_bent_one_does_not() {
-    let (world, text) = record();
-    let told = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let (sandbox, text) = record();
+    let told = |output: &ProgramOutput| String::from_utf8_lossy(&output.stdout).into_owned();
 
-    let output = replayed(&world, &text).ended_with(0);
+    let output = replayed(&sandbox, &text).ended_with(0);
     let events = text.lines().count() - 1;
     assert!(
         told(&output).starts_with(&format!("events {events} · ")),
@@ -65,14 +65,14 @@ fn a_record_with_a_killed_worker_replays_without_a_violation_and_a_bent_one_does
     }
 
     let torn = &text[..text.trim_end().len() - 1];
-    let output = replayed(&world, torn).ended_with(1);
+    let output = replayed(&sandbox, torn).ended_with(1);
     let last = format!("line {}: ", events + 1);
     assert!(told(&output).contains(&last), "{}", told(&output));
 
     // A record in which a worker comes up that this pool never started.
     let bent = text.replacen("\"worker\":2", "\"worker\":77", 1);
     assert_ne!(bent, text);
-    let output = replayed(&world, &bent).ended_with(1);
+    let output = replayed(&sandbox, &bent).ended_with(1);
     assert!(
         told(&output).contains("VIOLATION at line "),
         "{}",
@@ -82,7 +82,7 @@ fn a_record_with_a_killed_worker_replays_without_a_violation_and_a_bent_one_does
 
 #[test]
 fn a_pool_decides_again_what_the_daemon_decided() {
-    let daemon = Daemon::start_recorded(MODEL);
+    let daemon = TestDaemon::start_recorded(MODEL);
     let drawn: Vec<_> = (0..3)
         .map(|seed| {
             daemon

@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 
-fn warm() -> (Daemon, Vec<u32>) {
-    let daemon = Daemon::start("[pool]\nmax_workers_per_model = 2");
+fn warm() -> (TestDaemon, Vec<u32>) {
+    let daemon = TestDaemon::start("[pool]\nmax_workers_per_model = 2");
     daemon
         .imagepool(&["generate", "a red circle", "-n", "2", "-o", "warm.png"])
         .succeeded();
@@ -45,14 +45,14 @@ fn a_refused_value_exits_2_with_the_field_first() {
             first.starts_with(&format!("imagepool: {field}: ")),
             "{first:.200}"
         );
-        assert!(!daemon.world.pictures().join("refused.png").exists());
+        assert!(!daemon.sandbox.pictures().join("refused.png").exists());
     }
     assert_unharmed(&daemon, &pids);
 }
 
 #[test]
 fn a_refusal_as_json_has_kind_field_and_message() {
-    let daemon = Daemon::start("");
+    let daemon = TestDaemon::start("");
     let output = daemon
         .imagepool(&["generate", "a", "--size", "17x33", "-o", "a.png", "--json"])
         .ended_with(2);
@@ -70,7 +70,7 @@ fn a_refusal_as_json_has_kind_field_and_message() {
 #[test]
 fn an_output_that_cannot_be_written_is_found_before_a_job_is_sent() {
     let (daemon, pids) = warm();
-    let jobs = |daemon: &Daemon| -> u64 {
+    let jobs = |daemon: &TestDaemon| -> u64 {
         daemon
             .status()
             .workers
@@ -79,7 +79,7 @@ fn an_output_that_cannot_be_written_is_found_before_a_job_is_sent() {
             .sum()
     };
     let before = jobs(&daemon);
-    let folder = daemon.world.pictures();
+    let folder = daemon.sandbox.pictures();
     fs::create_dir(folder.join("folder.png")).expect("our own folder");
     fs::write(folder.join("locked.png"), "old").expect("our own folder");
     fs::set_permissions(folder.join("locked.png"), fs::Permissions::from_mode(0o444))
@@ -107,7 +107,7 @@ fn an_output_that_cannot_be_written_is_found_before_a_job_is_sent() {
 }
 
 /// A normal request succeeds, with the workers that were there before.
-fn assert_unharmed(daemon: &Daemon, pids: &[u32]) {
+fn assert_unharmed(daemon: &TestDaemon, pids: &[u32]) {
     daemon
         .imagepool(&["generate", "a red circle", "-f", "-o", "after.png"])
         .succeeded();

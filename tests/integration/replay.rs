@@ -6,17 +6,17 @@ use std::path::Path;
 
 use ipc_protocol::untrusted::is_obeyed;
 use serde_json::{Value, json};
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::misbehaviours::OBEYED;
-use tests::program::Output;
-use tests::world::World;
+use tests::program::ProgramOutput;
+use tests::sandbox::Sandbox;
 
 const PROMPT: &str = "a \"purple\" heart on a yellow background";
 
 /// Draws `a.png`, and whatever else is asked for.
-fn draw(world: &World, more: &[&str]) {
+fn draw(sandbox: &Sandbox, more: &[&str]) {
     let ask = ["generate", PROMPT, "--seed", "5", "--steps", "3"];
-    world.imagepool(&[&ask, more].concat()).succeeded();
+    sandbox.imagepool(&[&ask, more].concat()).succeeded();
 }
 
 /// Writes `to` as `from` with other pixels or another receipt.
@@ -44,26 +44,26 @@ fn altered(from: &Path, to: &Path, alter: impl FnOnce(&mut Vec<u8>, &mut Value))
 }
 
 /// Pictures that the daemon's workers have drawn.
-fn jobs_done(daemon: &Daemon) -> u64 {
+fn jobs_done(daemon: &TestDaemon) -> u64 {
     let status = daemon.status();
     status.workers.iter().map(|worker| worker.jobs_done).sum()
 }
 
 /// Replays `a.png` with one field of its receipt changed.
-fn replayed_with(world: &World, field: &str, value: Value) -> Output {
-    let folder = world.pictures();
+fn replayed_with(sandbox: &Sandbox, field: &str, value: Value) -> ProgramOutput {
+    let folder = sandbox.pictures();
     altered(
         &folder.join("a.png"),
         &folder.join("b.png"),
         |_, receipt| receipt[field] = value,
     );
-    world.imagepool(&["replay", "b.png", "--json"])
+    sandbox.imagepool(&["replay", "b.png", "--json"])
 }
 
 #[test]
 fn a_picture_comes_out_again_through_a_daemon_and_through_a_private_pool() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["-n", "2", "-o", "a.png"]);
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-n", "2", "-o", "a.png"]);
     for file in ["a-1.png", "a-2.png"] {
         let output = daemon.imagepool(&["replay", file]).succeeded();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -90,12 +90,12 @@ fn a_picture_comes_out_again_through_a_daemon_and_through_a_private_pool() {
 
 #[test]
 fn without_a_daemon_a_private_pool_draws_it_again_and_leaves() {
-    let world = World::new("");
-    draw(&world, &["-o", "a.png"]);
-    let output = world.imagepool(&["replay", "a.png"]).succeeded();
+    let sandbox = Sandbox::new("");
+    draw(&sandbox, &["-o", "a.png"]);
+    let output = sandbox.imagepool(&["replay", "a.png"]).succeeded();
     assert!(output.stderr.contains("private pool"), "{}", output.stderr);
-    assert!(world.processes().is_empty(), "{:?}", world.processes());
-    let silent = world.imagepool(&["replay", "a.png", "-q"]).succeeded();
+    assert!(sandbox.processes().is_empty(), "{:?}", sandbox.processes());
+    let silent = sandbox.imagepool(&["replay", "a.png", "-q"]).succeeded();
     assert!(
         silent.stdout.is_empty() && silent.stderr.is_empty(),
         "{silent:?}"
@@ -104,9 +104,9 @@ fn without_a_daemon_a_private_pool_draws_it_again_and_leaves() {
 
 #[test]
 fn one_changed_byte_is_told_with_its_share_and_its_size() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["-o", "a.png"]);
-    let folder = daemon.world.pictures();
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-o", "a.png"]);
+    let folder = daemon.sandbox.pictures();
     let mut by = 0;
     altered(&folder.join("a.png"), &folder.join("b.png"), |pixels, _| {
         let old = pixels[1000];
@@ -135,22 +135,22 @@ fn one_changed_byte_is_told_with_its_share_and_its_size() {
 
 #[test]
 fn every_field_of_the_request_is_in_the_receipt_and_followed() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["-o", "a.png"]);
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-o", "a.png"]);
     let changes = [
         ("prompt", json!("a green star on a black background")),
         ("seed", json!(6)),
         ("steps", json!(2)),
     ];
     for (field, value) in changes {
-        let told = replayed_with(&daemon.world, field, value)
+        let told = replayed_with(&daemon.sandbox, field, value)
             .ended_with(1)
             .json()
             .remove(0);
         assert_eq!(told["identical"], json!(false), "{field}: {told}");
         assert!(told["different"].as_u64() > Some(0), "{field}: {told}");
     }
-    let told = replayed_with(&daemon.world, "size", json!("64x64"))
+    let told = replayed_with(&daemon.sandbox, "size", json!("64x64"))
         .ended_with(1)
         .json()
         .remove(0);
@@ -163,9 +163,9 @@ fn every_field_of_the_request_is_in_the_receipt_and_followed() {
 
 #[test]
 fn a_receipt_that_names_other_weights_says_so_and_another_version_is_only_told() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["-o", "a.png"]);
-    let told = replayed_with(&daemon.world, "weights", json!("0123"))
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-o", "a.png"]);
+    let told = replayed_with(&daemon.sandbox, "weights", json!("0123"))
         .ended_with(1)
         .json()
         .remove(0);
@@ -179,7 +179,7 @@ fn a_receipt_that_names_other_weights_says_so_and_another_version_is_only_told()
     let output = daemon.imagepool(&["replay", "b.png"]).ended_with(1);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("weights: \"0123\" in the file, "), "{said}");
-    let told = replayed_with(&daemon.world, "version", json!("0.0.1"))
+    let told = replayed_with(&daemon.sandbox, "version", json!("0.0.1"))
         .succeeded()
         .json()
         .remove(0);
@@ -188,9 +188,9 @@ fn a_receipt_that_names_other_weights_says_so_and_another_version_is_only_told()
 
 #[test]
 fn a_file_that_says_too_little_is_refused() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["--no-metadata", "-o", "bare.png"]);
-    draw(&daemon.world, &["-o", "a.jpg"]);
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["--no-metadata", "-o", "bare.png"]);
+    draw(&daemon.sandbox, &["-o", "a.jpg"]);
     let jobs = jobs_done(&daemon);
     for (file, word) in [
         ("bare.png", "holds no receipt"),
@@ -212,8 +212,8 @@ fn a_file_that_says_too_little_is_refused() {
 
 #[test]
 fn a_receipt_that_cannot_be_followed_names_the_field() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["-o", "a.png"]);
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-o", "a.png"]);
     let cases = [
         ("model", json!("no-such-model")),
         ("model", json!("no such model")),
@@ -228,7 +228,7 @@ fn a_receipt_that_cannot_be_followed_names_the_field() {
         ("job", json!(7)),
     ];
     for (field, value) in cases {
-        let output = replayed_with(&daemon.world, field, value).ended_with(2);
+        let output = replayed_with(&daemon.sandbox, field, value).ended_with(2);
         let first = output.stderr.lines().next().unwrap_or_default();
         assert!(
             first.starts_with(&format!("imagepool: {field}: ")),
@@ -240,8 +240,8 @@ fn a_receipt_that_cannot_be_followed_names_the_field() {
 
 #[test]
 fn a_receipts_words_are_shown_with_what_a_terminal_would_obey_escaped() {
-    let daemon = Daemon::start("");
-    draw(&daemon.world, &["-o", "a.png"]);
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-o", "a.png"]);
     for (field, shown) in [
         ("weights", "words"),
         ("sampler", "words"),
@@ -249,7 +249,7 @@ fn a_receipts_words_are_shown_with_what_a_terminal_would_obey_escaped() {
         ("size", "words"),
         (OBEYED, "words"),
     ] {
-        let output = replayed_with(&daemon.world, field, json!(OBEYED));
+        let output = replayed_with(&daemon.sandbox, field, json!(OBEYED));
         let plain = daemon.imagepool(&["replay", "b.png"]);
         for output in [output, plain] {
             assert_ne!(output.code, 0, "{field:?}");

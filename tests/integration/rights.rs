@@ -4,9 +4,9 @@ use std::os::unix::fs::chown;
 
 use ipc_protocol::client::Update;
 use nix::unistd::geteuid;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
-use tests::world::World;
+use tests::sandbox::Sandbox;
 
 /// A user that owns nothing here, in the daemon's group.
 const NOBODY: u32 = 65534;
@@ -26,16 +26,16 @@ const OPERATE: [&[&str]; 9] = [
 ];
 
 /// A daemon whose group may come in, with more of the `[socket]` section.
-fn daemon(more: &str) -> Daemon {
-    let world = World::new(&format!("{SETTINGS}[socket]\nmode = \"0660\"\n{more}\n"));
-    world.open();
-    Daemon::start_in(world)
+fn daemon(more: &str) -> TestDaemon {
+    let sandbox = Sandbox::new(&format!("{SETTINGS}[socket]\nmode = \"0660\"\n{more}\n"));
+    sandbox.open();
+    TestDaemon::start_in(sandbox)
 }
 
 #[test]
 fn another_user_may_draw_and_cancel_its_own_jobs_and_nothing_else() {
     let daemon = daemon("");
-    let world = &daemon.world;
+    let sandbox = &daemon.sandbox;
     let group = nix::unistd::getegid().as_raw();
     if !geteuid().is_root() {
         // Only root can be another user; the daemon's own user is an operator.
@@ -44,10 +44,10 @@ fn another_user_may_draw_and_cancel_its_own_jobs_and_nothing_else() {
         }
         return;
     }
-    chown(world.home(), Some(NOBODY), None).expect("root may");
-    let socket = world.socket().display().to_string();
+    chown(sandbox.home(), Some(NOBODY), None).expect("root may");
+    let socket = sandbox.socket().display().to_string();
     let other = |arguments: &[&str]| {
-        world.imagepool_as(NOBODY, group, &[&["--socket", &socket], arguments].concat())
+        sandbox.imagepool_as(NOBODY, group, &[&["--socket", &socket], arguments].concat())
     };
     for verb in OPERATE.into_iter().chain([&["shutdown"][..]]) {
         let output = other(verb).ended_with(4);
@@ -87,13 +87,13 @@ fn another_user_may_draw_and_cancel_its_own_jobs_and_nothing_else() {
 #[test]
 fn an_operator_of_the_settings_may_operate() {
     let daemon = daemon(&format!("operators = [\"root\", {NOBODY}]"));
-    let socket = daemon.world.socket().display().to_string();
+    let socket = daemon.sandbox.socket().display().to_string();
     for verb in OPERATE {
         if geteuid().is_root() {
             let group = nix::unistd::getegid().as_raw();
             let arguments = [&["--socket", &socket], verb].concat();
             daemon
-                .world
+                .sandbox
                 .imagepool_as(NOBODY, group, &arguments)
                 .succeeded();
         } else {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use pool::{Action, Moment, Notice, StopReason};
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::{self, request};
 use tests::{turn, wait};
 
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[test]
 fn idle_workers_leave_one_per_idle_seconds_and_the_books_return_to_nothing() {
     let _turn = turn::take();
-    let daemon = Daemon::start_recorded(&format!(
+    let daemon = TestDaemon::start_recorded(&format!(
         "[pool]\ncold_start_workers = 3\nidle_seconds = {}\n\
          [models.syn]\nfamily = \"synthetic\"\nparams = {{ step_ms = 20, load_ms = 1, weights_mb = 8 }}\n",
         IDLE.as_secs_f64()

@@ -9,31 +9,31 @@ use std::os::unix::net::UnixListener;
 use ipc_protocol::client::{Client, ClientError};
 use ipc_protocol::failure::FailureKind;
 use nix::unistd::geteuid;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::program::PATIENCE;
+use tests::sandbox::Sandbox;
 use tests::wait;
-use tests::world::World;
 
 /// A user that owns nothing here.
 const NOBODY: u32 = 65534;
 const ASK: [&str; 4] = ["generate", "a secret", "-o", "a.png"];
 const QUICK: &str = "default_model = \"syn\"\n[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
 
-/// A world where this test listens in place of a daemon.
-fn with_listener() -> (World, UnixListener) {
-    let world = World::new(QUICK);
-    fs::create_dir(world.runtime_dir()).expect("our own folder");
-    fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o700)).expect("ours");
-    let listener = UnixListener::bind(world.socket()).expect("our own folder");
+/// A sandbox where this test listens in place of a daemon.
+fn with_listener() -> (Sandbox, UnixListener) {
+    let sandbox = Sandbox::new(QUICK);
+    fs::create_dir(sandbox.runtime_dir()).expect("our own folder");
+    fs::set_permissions(sandbox.runtime_dir(), Permissions::from_mode(0o700)).expect("ours");
+    let listener = UnixListener::bind(sandbox.socket()).expect("our own folder");
     listener.set_nonblocking(true).expect("a socket");
-    (world, listener)
+    (sandbox, listener)
 }
 
 /// The command is refused, and whoever listens was not sent one byte.
 #[track_caller]
-fn assert_not_asked(world: &World, listener: &UnixListener, why: &str) {
+fn assert_not_asked(sandbox: &Sandbox, listener: &UnixListener, why: &str) {
     for command in [&ASK[..], &["status"]] {
-        let output = world.imagepool(command).ended_with(4);
+        let output = sandbox.imagepool(command).ended_with(4);
         assert!(
             output.stderr.contains("is not trusted"),
             "{}",
@@ -50,40 +50,40 @@ fn assert_not_asked(world: &World, listener: &UnixListener, why: &str) {
 
 #[test]
 fn a_client_sends_nothing_to_a_socket_that_others_could_have_put_there() {
-    let (world, listener) = with_listener();
+    let (sandbox, listener) = with_listener();
     for mode in [0o777, 0o770, 0o702, 0o1777] {
-        fs::set_permissions(world.runtime_dir(), Permissions::from_mode(mode)).expect("ours");
-        assert_not_asked(&world, &listener, "may write to its folder");
+        fs::set_permissions(sandbox.runtime_dir(), Permissions::from_mode(mode)).expect("ours");
+        assert_not_asked(&sandbox, &listener, "may write to its folder");
     }
-    fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o700)).expect("ours");
-    let real = world.home().join("real");
-    fs::rename(world.runtime_dir(), &real).expect("ours");
-    std::os::unix::fs::symlink(&real, world.runtime_dir()).expect("ours");
-    assert_not_asked(&world, &listener, "is a link");
+    fs::set_permissions(sandbox.runtime_dir(), Permissions::from_mode(0o700)).expect("ours");
+    let real = sandbox.home().join("real");
+    fs::rename(sandbox.runtime_dir(), &real).expect("ours");
+    std::os::unix::fs::symlink(&real, sandbox.runtime_dir()).expect("ours");
+    assert_not_asked(&sandbox, &listener, "is a link");
 }
 
 #[test]
 fn a_client_sends_nothing_to_a_daemon_of_another_user() {
-    let (world, listener) = with_listener();
+    let (sandbox, listener) = with_listener();
     if !geteuid().is_root() {
         // What another user would own nobody but root can make; what is ours is spoken to.
-        let begun = world.imagepool_begun(&["status"]);
+        let begun = sandbox.imagepool_begun(&["status"]);
         let client = wait::until_found(PATIENCE, || listener.accept().ok());
         assert!(client.is_some(), "our own socket is trusted");
         drop((client, listener));
         begun.output().ended_with(7);
         return;
     }
-    chown(world.socket(), Some(NOBODY), None).expect("root may");
-    assert_not_asked(&world, &listener, "it belongs to user 65534");
-    chown(world.runtime_dir(), Some(NOBODY), None).expect("root may");
-    assert_not_asked(&world, &listener, "its folder belongs to user 65534");
+    chown(sandbox.socket(), Some(NOBODY), None).expect("root may");
+    assert_not_asked(&sandbox, &listener, "it belongs to user 65534");
+    chown(sandbox.runtime_dir(), Some(NOBODY), None).expect("root may");
+    assert_not_asked(&sandbox, &listener, "its folder belongs to user 65534");
     drop(listener);
-    fs::remove_file(world.socket()).expect("root may");
+    fs::remove_file(sandbox.socket()).expect("root may");
     // The names look right, and who listens is another.
-    world.open();
-    let daemon = Daemon::start_as(NOBODY, NOBODY, world);
-    for path in [daemon.world.runtime_dir(), daemon.world.socket()] {
+    sandbox.open();
+    let daemon = TestDaemon::start_as(NOBODY, NOBODY, sandbox);
+    for path in [daemon.sandbox.runtime_dir(), daemon.sandbox.socket()] {
         chown(path, Some(0), Some(0)).expect("root may");
     }
     let output = daemon.imagepool(&ASK).ended_with(4);
@@ -96,18 +96,18 @@ fn a_client_sends_nothing_to_a_daemon_of_another_user() {
 
 #[test]
 fn folders_of_the_environment_count_only_where_they_are_absolute_and_ours() {
-    let world = World::new(QUICK);
+    let sandbox = Sandbox::new(QUICK);
     let looked_at = |runtime: &str| {
-        let mut command = tests::imagepool::command(&world, &["status"]);
+        let mut command = tests::imagepool::command(&sandbox, &["status"]);
         command.env("XDG_RUNTIME_DIR", runtime);
         let output = tests::program::Call::start(command).output().ended_with(7);
         output.stderr
     };
-    let session = world.runtime_dir();
+    let session = sandbox.runtime_dir();
     let session = session.parent().expect("a folder").to_owned();
     let ours = looked_at(&session.display().to_string());
     assert!(
-        ours.contains(&world.socket().display().to_string()),
+        ours.contains(&sandbox.socket().display().to_string()),
         "{ours}"
     );
     let fallback = format!("/tmp/imagepool-{}/pool.sock", geteuid());
@@ -120,7 +120,7 @@ fn folders_of_the_environment_count_only_where_they_are_absolute_and_ours() {
             "{runtime:?}: {places}"
         );
     }
-    assert!(!world.pictures().join("run").exists());
+    assert!(!sandbox.pictures().join("run").exists());
     if geteuid().is_root() {
         chown(&session, Some(NOBODY), None).expect("root may");
         let places = looked_at(&session.display().to_string());
@@ -130,15 +130,15 @@ fn folders_of_the_environment_count_only_where_they_are_absolute_and_ours() {
 
 #[test]
 fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
-    let mut daemon = Daemon::start(QUICK);
-    let world = std::sync::Arc::clone(&daemon.world);
-    let lock = world.runtime_dir().join("lock");
-    let is_back = || Client::connect(&world.socket()).is_ok() && lock.exists();
+    let mut daemon = TestDaemon::start(QUICK);
+    let sandbox = std::sync::Arc::clone(&daemon.sandbox);
+    let lock = sandbox.runtime_dir().join("lock");
+    let is_back = || Client::connect(&sandbox.socket()).is_ok() && lock.exists();
     let remove: [&dyn Fn(); 4] = [
-        &|| fs::remove_file(world.socket()).expect("it is there"),
+        &|| fs::remove_file(sandbox.socket()).expect("it is there"),
         &|| fs::remove_file(&lock).expect("it is there"),
-        &|| fs::remove_dir_all(world.runtime_dir()).unwrap_or_default(),
-        &|| fs::rename(world.runtime_dir(), world.home().join("old")).expect("it is there"),
+        &|| fs::remove_dir_all(sandbox.runtime_dir()).unwrap_or_default(),
+        &|| fs::rename(sandbox.runtime_dir(), sandbox.home().join("old")).expect("it is there"),
     ];
     for (number, remove) in remove.into_iter().enumerate() {
         remove();
@@ -148,39 +148,42 @@ fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
             daemon.stderr.all()
         );
         // It is known before anybody looks at names, so this holds at every moment.
-        let second = Daemon::refused_in(&world).ended_with(1).stderr;
+        let second = TestDaemon::refused_in(&sandbox).ended_with(1).stderr;
         assert!(second.contains("already"), "{second}");
-        world.imagepool(&["status"]).succeeded();
+        sandbox.imagepool(&["status"]).succeeded();
         daemon.stderr.wait_for("it is back", number + 1, PATIENCE);
     }
     daemon.imagepool(&ASK).succeeded();
     daemon.imagepool(&["shutdown"]).succeeded();
     assert_eq!(daemon.wait().code(), Some(0));
-    assert!(!world.socket().exists(), "the socket goes with its daemon");
+    assert!(
+        !sandbox.socket().exists(),
+        "the socket goes with its daemon"
+    );
 }
 
 #[test]
 fn the_socket_and_its_folder_let_in_whom_the_settings_say() {
     for (mode, socket, folder) in [("0600", 0o600, 0o700), ("0660", 0o660, 0o750)] {
-        let daemon = Daemon::start(&format!("{QUICK}[socket]\nmode = \"{mode}\"\n"));
+        let daemon = TestDaemon::start(&format!("{QUICK}[socket]\nmode = \"{mode}\"\n"));
         let bits = |path| fs::metadata(path).expect("it is there").mode() & 0o7777;
-        assert_eq!(bits(daemon.world.socket()), socket, "{mode}");
-        assert_eq!(bits(daemon.world.runtime_dir()), folder, "{mode}");
+        assert_eq!(bits(daemon.sandbox.socket()), socket, "{mode}");
+        assert_eq!(bits(daemon.sandbox.runtime_dir()), folder, "{mode}");
     }
 }
 
 #[test]
 fn a_runtime_folder_that_others_may_write_to_is_refused_with_what_to_do() {
-    let world = World::new(QUICK);
-    fs::create_dir(world.runtime_dir()).expect("our own folder");
-    fs::set_permissions(world.runtime_dir(), Permissions::from_mode(0o777)).expect("ours");
-    let refused = Daemon::refused_in(&world).ended_with(1).stderr;
+    let sandbox = Sandbox::new(QUICK);
+    fs::create_dir(sandbox.runtime_dir()).expect("our own folder");
+    fs::set_permissions(sandbox.runtime_dir(), Permissions::from_mode(0o777)).expect("ours");
+    let refused = TestDaemon::refused_in(&sandbox).ended_with(1).stderr;
     assert!(refused.contains("chmod go-w"), "{refused}");
     if geteuid().is_root() {
-        let folder = world.runtime_dir();
+        let folder = sandbox.runtime_dir();
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("ours");
         chown(&folder, Some(NOBODY), None).expect("root may");
-        let refused = Daemon::refused_in(&world).ended_with(1).stderr;
+        let refused = TestDaemon::refused_in(&sandbox).ended_with(1).stderr;
         assert!(refused.contains("belongs to user 65534"), "{refused}");
     }
 }
@@ -190,11 +193,11 @@ const OPEN_FILES: u32 = 64;
 
 #[test]
 fn idle_clients_that_hold_all_descriptors_shut_nobody_out() {
-    let daemon = Daemon::start_with_open_files(QUICK, OPEN_FILES);
+    let daemon = TestDaemon::start_with_open_files(QUICK, OPEN_FILES);
     let mut idle = Vec::new();
     let refused = loop {
         assert!(idle.len() < OPEN_FILES as usize, "the limit is not reached");
-        match Client::connect(&daemon.world.socket()) {
+        match Client::connect(&daemon.sandbox.socket()) {
             Ok(client) => idle.push(client),
             Err(error) => break error,
         }
@@ -207,7 +210,10 @@ fn idle_clients_that_hold_all_descriptors_shut_nobody_out() {
     // The first of the idle ones had to leave, so the next client comes in, and the one after it.
     for _ in 0..4 {
         let came_in = wait::until_found(PATIENCE, || {
-            Client::connect(&daemon.world.socket()).ok()?.status().ok()
+            Client::connect(&daemon.sandbox.socket())
+                .ok()?
+                .status()
+                .ok()
         });
         assert!(came_in.is_some(), "shut out");
     }
@@ -218,9 +224,9 @@ fn idle_clients_that_hold_all_descriptors_shut_nobody_out() {
 #[test]
 fn half_a_greeting_does_not_hold_a_client_for_ever() {
     use std::io::Write;
-    let daemon = Daemon::start(QUICK);
+    let daemon = TestDaemon::start(QUICK);
     let mut client =
-        std::os::unix::net::UnixStream::connect(daemon.world.socket()).expect("it serves");
+        std::os::unix::net::UnixStream::connect(daemon.sandbox.socket()).expect("it serves");
     client.write_all(b"IMGP\x01").expect("the daemon listens");
     client.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let mut byte = [0];

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::job::request;
-use tests::lines::Lines;
+use tests::lines::OutputLines;
 use tests::program::PATIENCE;
 use tests::wait;
 
@@ -18,7 +18,7 @@ const SETTINGS: &str =
 const END: Duration = Duration::from_secs(10);
 
 /// Draws, and ends when it is told to, well.
-fn serves_and_ends(mut daemon: Daemon) {
+fn serves_and_ends(mut daemon: TestDaemon) {
     daemon.draw(&request("syn", 4, 1)).expect("a good request");
     daemon.signal(Signal::SIGTERM);
     let (status, took) = wait::timed(|| daemon.wait());
@@ -28,26 +28,26 @@ fn serves_and_ends(mut daemon: Daemon) {
 
 #[test]
 fn a_daemon_whose_stderr_is_closed_serves() {
-    serves_and_ends(Daemon::start_unread(SETTINGS, &[], None));
+    serves_and_ends(TestDaemon::start_unread(SETTINGS, &[], None));
 }
 
 #[test]
 fn a_daemon_whose_stderr_is_on_a_full_disk_serves() {
     let full = File::options().write(true).open("/dev/full");
     let full = Stdio::from(full.expect("Linux has it"));
-    serves_and_ends(Daemon::start_unread(SETTINGS, &[], Some(full)));
+    serves_and_ends(TestDaemon::start_unread(SETTINGS, &[], Some(full)));
 }
 
 #[test]
 fn a_daemon_whose_reader_of_stderr_leaves_serves() {
     let (reader, writer) = io::pipe().expect("a pipe");
-    let daemon = Daemon::start_unread(SETTINGS, &[], Some(writer.into()));
+    let daemon = TestDaemon::start_unread(SETTINGS, &[], Some(writer.into()));
     drop(reader);
     serves_and_ends(daemon);
 }
 
 /// Makes the daemon log more than its queue and the pipe hold.
-fn fill_the_log(daemon: &Daemon) {
+fn fill_the_log(daemon: &TestDaemon) {
     for seed in 0..8 {
         daemon
             .draw(&request("syn", 1000, seed))
@@ -58,7 +58,7 @@ fn fill_the_log(daemon: &Daemon) {
 #[test]
 fn a_reader_of_stderr_that_pauses_delays_nothing() {
     let (reader, writer) = io::pipe().expect("a pipe");
-    let daemon = Daemon::start_unread(SETTINGS, &["--log-level", "debug"], Some(writer.into()));
+    let daemon = TestDaemon::start_unread(SETTINGS, &["--log-level", "debug"], Some(writer.into()));
     fill_the_log(&daemon);
     serves_and_ends(daemon);
     drop(reader);
@@ -67,9 +67,9 @@ fn a_reader_of_stderr_that_pauses_delays_nothing() {
 #[test]
 fn log_lines_that_found_no_reader_are_counted_when_it_comes_back() {
     let (reader, writer) = io::pipe().expect("a pipe");
-    let daemon = Daemon::start_unread(SETTINGS, &["--log-level", "debug"], Some(writer.into()));
+    let daemon = TestDaemon::start_unread(SETTINGS, &["--log-level", "debug"], Some(writer.into()));
     fill_the_log(&daemon);
-    let lines = Lines::follow(reader);
+    let lines = OutputLines::follow(reader);
     let told = lines.wait_for("log lines dropped", 1, PATIENCE);
     let count = told
         .strip_prefix("warning: ")
@@ -81,9 +81,9 @@ fn log_lines_that_found_no_reader_are_counted_when_it_comes_back() {
 
 #[test]
 fn a_private_pool_draws_without_a_reader_of_its_stderr() {
-    let daemon = Daemon::start(SETTINGS);
+    let daemon = TestDaemon::start(SETTINGS);
     let mut call = tests::imagepool::command(
-        &daemon.world,
+        &daemon.sandbox,
         &[
             "generate",
             "a fox",
@@ -103,5 +103,5 @@ fn a_private_pool_draws_without_a_reader_of_its_stderr() {
     drop(reader);
     let status = child.wait().expect("our own child");
     assert!(status.success(), "{status}");
-    assert!(daemon.world.pictures().join("a.png").exists());
+    assert!(daemon.sandbox.pictures().join("a.png").exists());
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use tests::daemon::Daemon;
+use tests::daemon::TestDaemon;
 use tests::pixels::sha256;
 
 fn drawn_with(threads: u32) -> String {
-    let daemon = Daemon::start(&format!("[models.pocket-flux]\nthreads = {threads}"));
+    let daemon = TestDaemon::start(&format!("[models.pocket-flux]\nthreads = {threads}"));
     daemon
         .imagepool(&[
             "generate",
@@ -17,7 +17,7 @@ fn drawn_with(threads: u32) -> String {
             "a.png",
         ])
         .succeeded();
-    sha256(&fs::read(daemon.world.pictures().join("a.png")).expect("it was written"))
+    sha256(&fs::read(daemon.sandbox.pictures().join("a.png")).expect("it was written"))
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tests::program::{Call, Output, command};
-use tests::world::World;
+use tests::program::{Call, ProgramOutput, command};
+use tests::sandbox::Sandbox;
 
 /// The files of the embedded model.
 const WEIGHTS: [&str; 4] = [
@@ -18,10 +18,10 @@ fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/assets/pocket-flux")
 }
 
-/// A world whose model `mine` is a folder of its own, with everything that the embedded one is made of.
-fn with_folder() -> (World, PathBuf) {
-    let world = World::new("");
-    let folder = world.home().join("mine");
+/// A sandbox whose model `mine` is a folder of its own, with everything that the embedded one is made of.
+fn with_folder() -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::new("");
+    let folder = sandbox.home().join("mine");
     fs::create_dir(&folder).expect("our own folder");
     for entry in fs::read_dir(assets()).expect("the assets are there") {
         let from = entry.expect("the assets are there").path();
@@ -30,22 +30,22 @@ fn with_folder() -> (World, PathBuf) {
     }
     let settings =
         format!("[models.mine]\npath = {folder:?}\n[models.syn]\nfamily = \"synthetic\"\n");
-    fs::write(world.settings(), settings).expect("our own folder");
-    (world, folder)
+    fs::write(sandbox.settings(), settings).expect("our own folder");
+    (sandbox, folder)
 }
 
-fn verify(world: &World, key: &str) -> Output {
-    world.imagepool(&["models", "verify", key, "--json"])
+fn verify(sandbox: &Sandbox, key: &str) -> ProgramOutput {
+    sandbox.imagepool(&["models", "verify", key, "--json"])
 }
 
 /// Whether each line of an answer is good; `None` is neither.
-fn goods(output: &Output) -> Vec<Option<bool>> {
+fn goods(output: &ProgramOutput) -> Vec<Option<bool>> {
     let lines = output.json();
     let verdicts = lines.iter().filter(|line| line.get("error").is_none());
     verdicts.map(|line| line["good"].as_bool()).collect()
 }
 
-fn said(output: &Output) -> String {
+fn said(output: &ProgramOutput) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -57,7 +57,7 @@ fn flip(file: &Path, at: usize) {
 
 #[test]
 fn the_embedded_model_is_compared_file_by_file() {
-    let output = verify(&World::new(""), "pocket-flux").succeeded();
+    let output = verify(&Sandbox::new(""), "pocket-flux").succeeded();
     assert_eq!(goods(&output), [Some(true); 4]);
     let text = said(&output);
     assert!(WEIGHTS.iter().all(|name| text.contains(name)), "{text}");
@@ -65,10 +65,10 @@ fn the_embedded_model_is_compared_file_by_file() {
 
 #[test]
 fn a_worker_program_with_a_flipped_bit_in_its_weights_is_found() {
-    let world = World::new("");
-    let folder = world.home().join("programs");
+    let sandbox = Sandbox::new("");
+    let folder = sandbox.home().join("programs");
     fs::create_dir(&folder).expect("our own folder");
-    let built = world.binaries();
+    let built = sandbox.binaries();
     for program in [built.imagepool(), built.worker()] {
         let name = program.file_name().expect("a file has a name");
         fs::copy(&program, folder.join(name)).expect("our own folder");
@@ -82,7 +82,7 @@ fn a_worker_program_with_a_flipped_bit_in_its_weights_is_found() {
         .position(|window| window == end)
         .expect("the weights are in the program");
     let verify = || {
-        let mut ask = command(&folder.join("imagepool"), &world);
+        let mut ask = command(&folder.join("imagepool"), &sandbox);
         ask.args(["models", "verify", "pocket-flux"]);
         Call::start(ask).output()
     };
@@ -103,14 +103,14 @@ fn a_worker_program_with_a_flipped_bit_in_its_weights_is_found() {
 
 #[test]
 fn a_folder_with_digests_is_compared_with_them() {
-    let (world, folder) = with_folder();
-    let output = verify(&world, "mine").succeeded();
+    let (sandbox, folder) = with_folder();
+    let output = verify(&sandbox, "mine").succeeded();
     assert!(goods(&output).len() > 4, "the structure and the files");
     assert!(goods(&output).iter().all(|good| *good == Some(true)));
     let file = folder.join("t5.safetensors");
     let length = fs::metadata(&file).expect("it is there").len() as usize;
     flip(&file, length - 1);
-    let output = verify(&world, "mine").ended_with(1);
+    let output = verify(&sandbox, "mine").ended_with(1);
     assert_eq!(goods(&output), [Some(true), Some(false)]);
     assert!(
         said(&output).contains("t5.safetensors"),
@@ -121,9 +121,9 @@ fn a_folder_with_digests_is_compared_with_them() {
 
 #[test]
 fn a_folder_without_digests_is_looked_at_and_its_bytes_are_called_unknown() {
-    let (world, folder) = with_folder();
+    let (sandbox, folder) = with_folder();
     fs::remove_file(folder.join("SHA256SUMS")).expect("it was copied");
-    let output = verify(&world, "mine").succeeded();
+    let output = verify(&sandbox, "mine").succeeded();
     assert_eq!(goods(&output), [Some(true), None]);
     assert!(
         said(&output).contains("no digests are known"),
@@ -133,7 +133,7 @@ fn a_folder_without_digests_is_looked_at_and_its_bytes_are_called_unknown() {
     let file = folder.join("clip_l.safetensors");
     let bytes = fs::read(&file).expect("it is there");
     fs::write(&file, &bytes[..bytes.len() - 1]).expect("ours");
-    let output = verify(&world, "mine").ended_with(1);
+    let output = verify(&sandbox, "mine").ended_with(1);
     assert_eq!(goods(&output), [Some(false), None]);
     assert!(
         said(&output).contains("clip_l.safetensors"),
@@ -144,7 +144,7 @@ fn a_folder_without_digests_is_looked_at_and_its_bytes_are_called_unknown() {
 
 #[test]
 fn a_model_without_files_and_a_name_that_is_none_are_refused() {
-    let (world, _) = with_folder();
+    let (sandbox, _) = with_folder();
     for (key, code, word) in [
         ("syn", 2, "it has no files"),
         ("nobody", 2, "there is no model"),
@@ -154,7 +154,7 @@ fn a_model_without_files_and_a_name_that_is_none_are_refused() {
             "no files of \"flux-schnell\" were fetched",
         ),
     ] {
-        let output = verify(&world, key).ended_with(code);
+        let output = verify(&sandbox, key).ended_with(code);
         assert!(output.stderr.contains(word), "{}", output.stderr);
     }
 }

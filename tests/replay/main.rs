@@ -5,7 +5,7 @@
 
 #[path = "../simulation/oracle/mod.rs"]
 mod oracle;
-#[allow(dead_code, reason = "worlds that are made up ask for more")]
+#[allow(dead_code, reason = "sandboxes that are made up ask for more")]
 #[path = "../simulation/shadow/mod.rs"]
 mod shadow;
 #[path = "../simulation/trace.rs"]
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use ipc_protocol::ids::{Generation, JobId};
 use pool::{Action, Event, Pool};
-use tests::record::{Happened, Record};
+use tests::record::{EventRecord, RecordedEvent};
 
 use crate::oracle::Oracle;
 use crate::shadow::{Shadow, Verdict};
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         eprintln!("replay needs the FILE that `supervisor --record FILE` wrote");
         return ExitCode::from(2);
     };
-    let record = match Record::read(Path::new(&file)) {
+    let record = match EventRecord::read(Path::new(&file)) {
         Ok(record) => record,
         Err(why) => {
             println!("{why}");
@@ -69,7 +69,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn of(record: &Record) -> Self {
+    fn of(record: &EventRecord) -> Self {
         let (settings, beginning) = (&record.settings, &record.beginning);
         let (registry, limits) = (&beginning.registry, &beginning.devices);
         Self {
@@ -85,8 +85,8 @@ impl Replay {
         }
     }
 
-    fn feed(&mut self, happened: &Happened) -> Verdict {
-        let Happened { line, at, event } = happened;
+    fn feed(&mut self, happened: &RecordedEvent) -> Verdict {
+        let RecordedEvent { line, at, event } = happened;
         self.is_of_this_pool(event)?;
         let mut actions = Vec::new();
         self.shadow.before(event);

@@ -14,9 +14,9 @@ use nix::sys::socket::{MsgFlags, recv};
 
 /// Our end of the conversation.
 #[derive(Debug)]
-pub struct Socket(UnixStream);
+pub struct WorkerSocket(UnixStream);
 
-impl Socket {
+impl WorkerSocket {
     /// Takes up descriptor 0.
     pub fn take() -> Self {
         let socket = io::stdin().as_fd().try_clone_to_owned();

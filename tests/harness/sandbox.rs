@@ -1,4 +1,5 @@
-//! A temporary home for daemons and commands: what is started here stays here and can be found again.
+//! A temporary folder that daemons and commands run in: their home, runtime folder, pictures and settings. Everything
+//! that is started in one can be found again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,27 +10,27 @@ use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::imagepool;
-use crate::program::{self, Call, Output};
+use crate::program::{self, Call, ProgramOutput};
 
-/// A home, a runtime folder, a folder for pictures, and settings.
+/// A temporary home, runtime folder, picture folder and settings file. Removed when dropped.
 #[derive(Debug)]
-pub struct World {
+pub struct Sandbox {
     folder: TempDir,
     binaries: Binaries,
 }
 
-impl World {
-    /// A world with the programs as built, and these settings.
+impl Sandbox {
+    /// A sandbox with the programs as built, and these settings.
     pub fn new(settings: &str) -> Self {
         Self::furnish(settings, |_| Binaries::built())
     }
 
-    /// A world whose workers misbehave where their model tells them to.
+    /// A sandbox whose workers misbehave where their model tells them to.
     pub fn with_hostile_worker(settings: &str) -> Self {
         Self::furnish(settings, Binaries::with_hostile_worker)
     }
 
-    /// A world where `program` starts behind a line of shell, e.g. `ulimit -f 8`.
+    /// A sandbox where `program` starts behind a line of shell, e.g. `ulimit -f 8`.
     pub fn behind(program: &str, line: &str, settings: &str) -> Self {
         Self::furnish(settings, |folder| Binaries::behind(folder, program, line))
     }
@@ -48,13 +49,13 @@ impl World {
         Self { folder, binaries }
     }
 
-    /// The programs of this world.
+    /// The programs of this sandbox.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
     }
 
     /// The whole environment of everything that is started here. `HOME` is nobody else's, and workers
-    /// inherit it: that is how processes of this world are found.
+    /// inherit it: that is how processes of this sandbox are found.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![
             ("HOME", self.home().into()),
@@ -97,12 +98,12 @@ impl World {
     }
 
     /// Runs `imagepool` here and waits for its end.
-    pub fn imagepool(&self, arguments: &[&str]) -> Output {
+    pub fn imagepool(&self, arguments: &[&str]) -> ProgramOutput {
         self.imagepool_begun(arguments).output()
     }
 
     /// Runs `imagepool` here as another user, which only root can.
-    pub fn imagepool_as(&self, uid: u32, gid: u32, arguments: &[&str]) -> Output {
+    pub fn imagepool_as(&self, uid: u32, gid: u32, arguments: &[&str]) -> ProgramOutput {
         let command = program::as_user(imagepool::command(self, arguments), uid, gid);
         Call::start(command).output()
     }
