@@ -1,5 +1,6 @@
-//! The folders that daemons and clients meet in: found from the environment, and trusted only where nobody
-//! else could have put a socket there.
+//! The folders where daemons and clients meet, from the environment.
+//!
+//! A folder is trusted only where no other user could have put a socket.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A model whose files cannot be used stops nothing but itself, and is looked at again when it is asked for.
+//! A model with unusable files affects no other model, and is inspected again on request.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Weight files that change under a worker which reads them again: the files are at fault, no request is.
+//! Weight files that change while a worker reads them are blamed, not the request.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

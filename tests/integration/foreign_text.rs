@@ -1,5 +1,4 @@
-//! Words of workers, files and receipts reach the log and a terminal with everything escaped that these
-//! would obey.
+//! Text from workers, files and receipts is escaped before it reaches the log or a terminal.
 
 use std::fs;
 

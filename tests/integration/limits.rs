@@ -1,4 +1,4 @@
-//! Limits that a shell or a service manager sets: each is an error with a sentence, and nobody dies of it.
+//! Limits that a shell or a service manager sets cause errors with a message, not crashes.
 
 use tests::daemon::TestDaemon;
 use tests::job::request;

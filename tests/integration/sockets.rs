@@ -1,5 +1,4 @@
-//! A client sends its prompt only to a socket that nobody else could have put there, and a daemon keeps its
-//! own socket where clients look for it.
+//! Clients and daemons use only sockets that no other user could have created.
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read};

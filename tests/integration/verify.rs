@@ -1,4 +1,4 @@
-//! `models verify` reads a model's files wherever they are, and finds a flipped bit where digests are known.
+//! `models verify` finds a flipped bit in any model file with a known digest.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! The record of a real daemon, fed to a fresh pool at its recorded times, with everything that must hold
-//! checked after every event.
+//! Replays a daemon's record into a fresh pool and runs every check after each event.
 //!
 //! `supervisor --record FILE` writes one; `scripts/simulate --replay FILE` runs this.
 

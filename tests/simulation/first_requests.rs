@@ -1,5 +1,7 @@
-//! Ten to five hundred concurrent first requests: never more starts than a cold start makes before
-//! the first worker runs, never more workers than the maximum after it.
+//! Concurrent first requests start no more workers than a cold start allows.
+//!
+//! Ten to five hundred at once: until the first worker runs no more than a cold start, later never more than
+//! the maximum.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! Seeds in, worlds out: a real pool among scripted workers, clients and faults, with everything
-//! that must hold checked after every event.
+//! Runs a real pool in seeded worlds of scripted workers, clients and faults.
 //!
 //! Without arguments it lives a fixed number of worlds, as part of the test suite. With `--seconds`
 //! it goes on from seed to seed; with `--seed` it lives one world again. `tests/README.md` and

@@ -1,6 +1,7 @@
-//! Nobody is waited for longer than was said: silent workers are told to leave, a job that waited
-//! for as long as it may does not see its room go to a younger one, and a job for a device without a
-//! worker does not see its model's workers elsewhere take younger ones for ever.
+//! Every wait ends in time: silent workers, waiting jobs, and jobs for one device.
+//!
+//! Silent workers are told to leave. A job that waited for its longest time loses no room to a younger one,
+//! and a job for a device without a worker is not passed over without end by younger ones elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

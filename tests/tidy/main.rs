@@ -4,8 +4,8 @@
 //! one in a planted text.
 
 mod absences;
-mod code_map;
 mod crates;
 mod floors;
+mod map;
 mod names;
 mod sources;

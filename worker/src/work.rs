@@ -1,4 +1,4 @@
-//! How much this process has worked: a count that only rises, by which a slow worker is told from one that hangs.
+//! A count of work done, which only rises: it tells a slow worker from a hung one.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};

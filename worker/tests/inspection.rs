@@ -1,5 +1,6 @@
-//! What looking at a folder refuses, before anything is loaded: each with a code that says whether another
-//! try can help, and with what would.
+//! Inspecting a folder refuses bad files before loading, with the right exit code.
+//!
+//! The code says whether another try can help.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,5 +1,4 @@
-//! What is computed of a folder's need, against what the kernel counts: a process for each drawing,
-//! because the counters are the process's.
+//! The computed memory need of a folder, compared with the kernel's counters per process.
 //!
 //! `NEED_FOLDER=DIR NEED_SIDES=256,512 cargo test --release -p worker --test need -- --nocapture` measures
 //! another folder.

@@ -1,5 +1,6 @@
-//! When a model that failed may be tried again: back-off after deaths, cool-down after loads that
-//! cannot work, a breaker after failures in a row.
+//! When a model that failed may be tried again.
+//!
+//! Back-off after deaths, a cool-down after loads that cannot work, a breaker after failures in a row.
 
 use std::time::Duration;
 

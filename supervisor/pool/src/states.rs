@@ -1,5 +1,6 @@
-//! Walks every state of a worker through every event about it and compares the table with
-//! `STATES.md` beside this crate. `POOL_STATES=write` writes the file anew.
+//! Writes the table of a worker's states by event and compares it with `STATES.md`.
+//!
+//! `POOL_STATES=write` writes the file anew.
 
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;

@@ -1,4 +1,4 @@
-//! Who is blamed for the end of a worker: nobody without evidence, and no request for what the machine did.
+//! The end of a worker is blamed on a request only with evidence, never for what the machine did.
 
 mod desk;
 

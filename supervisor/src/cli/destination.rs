@@ -1,4 +1,4 @@
-//! One place that a picture is written to: tried before the job is sent, in the way in which it is written.
+//! One place for a picture, tried before the job is sent.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Write};

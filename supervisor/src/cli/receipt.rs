@@ -1,4 +1,4 @@
-//! Everything a picture depends on: written into its file, and read from files that anybody may have made.
+//! The receipt: everything a picture depends on, written into its file and read back.
 
 use ipc_protocol::client::Picture;
 use ipc_protocol::failure::Failure;

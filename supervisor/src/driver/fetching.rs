@@ -1,4 +1,5 @@
-//! Models whose files are looked at, or fetched: each once however many ask, and then put into the registry.
+//! Inspects and fetches models that requests wait for, each once.
+//!
 //! Until then their requests wait outside of the pool, where no clock of theirs runs and no place in a queue
 //! is taken. When the files are looked at, and what their faults mean, is in `looking`.
 

@@ -1,5 +1,4 @@
-//! The files of models: looked at again where they may have come since, and fetched by a process of their
-//! own, which is watched here.
+//! The files of models: inspected again after changes, and fetched by a child process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;

@@ -1,5 +1,6 @@
-//! The hub as it is asked: which commit a revision is, which files it has, how large they are and what
-//! their digests are. The only file that speaks to the hub's client, with `transfer` for the bytes.
+//! Queries to the hub: the commit of a revision, its files, their sizes and digests.
+//!
+//! The only file that speaks to the hub's client, with `transfer` for the bytes.
 //!
 //! A hub answers `api/models/…/revision/…` and `…/tree/…`; a plain mirror of files answers only HEAD and
 //! GET of the files, with `ETag` and `X-Repo-Commit`. Both will do.

@@ -1,5 +1,4 @@
-//! One file from the hub to the disk: into `NAME.part`, from where an earlier try stopped, and renamed to
-//! `NAME` only when its digest is the stated one.
+//! Downloads one file to `NAME.part`, resumes it, and renames it once its digest matches.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};

@@ -1,5 +1,6 @@
-//! A tiny FLUX that can be drawn with as it is fetched: the worker's own test folder, with tables as long
-//! as the published tokenizers need.
+//! A tiny FLUX that can be drawn with as it is fetched, with tables of the published size.
+//!
+//! The files are those of the worker's test folder.
 
 use std::collections::BTreeMap;
 use std::fs;

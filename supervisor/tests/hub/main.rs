@@ -1,4 +1,4 @@
-//! Fetching from hubs that are well and hubs that are not: a clear error or a correct file, never another.
+//! Fetching from good and bad hubs gives a correct file or a clear error, never a wrong file.
 
 mod drawable;
 mod home;

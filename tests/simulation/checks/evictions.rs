@@ -1,5 +1,6 @@
-//! Somebody idle has to leave only for a model that has nobody, too few or nobody where it is wanted, or
-//! for a large picture; only while room is lacking; and not who waits for room for an older job.
+//! Workers are evicted only for a model that needs the room, and never without a shortage.
+//!
+//! The reasons: a model without workers, with too few, or with none where one is wanted, or a large picture.
 
 use ipc_protocol::ids::{Device, DeviceWish, Generation, ModelKey, WorkerName};
 use pool::Moment;

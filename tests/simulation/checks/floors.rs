@@ -1,5 +1,4 @@
-//! Who is wanted starts, with the memory it needs and as many as may at once; nobody has to leave
-//! without need.
+//! Missing workers start as memory and limits allow; no worker leaves without need.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! Once all workers of a model are idle, one leaves each idle time, the least recently used first, down
-//! to those that stay: not before, and not later.
+//! Idle workers leave one per idle time, least recently used first, down to the minimum.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! What must be true besides the books and the outcomes: each check is one promise, looked at from
-//! outside, with a sentence for when it is broken.
+//! Checks from outside the pool, one promise each, with a message for a violation.
 //!
 //! - `status` what the pool says of itself is so · `reports` who has to be told is told
 //! - `reasons` why a job waits, and whether it could run · `refusals` who may not enter, and who may, by which `words`

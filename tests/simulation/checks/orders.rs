@@ -1,5 +1,4 @@
-//! Operators get what they said: what is to stop is told to leave at once, and the answer comes once it
-//! is done and says so.
+//! Operators' orders are carried out, and each is answered once it is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
-//! On one device a job that lacks the room others hold is overtaken so many times by younger jobs, and
-//! not at all once it has waited for so long.
+//! A job without room is overtaken a bounded number of times and for a bounded time.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! How long a worker may go without progress, by what was measured of its model and of the processor time
-//! that it got.
+//! How long a worker may go without progress, from measurements of its model.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Who may not enter does not, and who may does: room, queues, time limits and states by our own count,
-//! with the numbers and names that a refusal owes.
+//! Refused are exactly the requests that our own count would refuse, with the right numbers.
 
 use std::time::Duration;
 

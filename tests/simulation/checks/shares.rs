@@ -1,5 +1,6 @@
-//! Who is next in a world with one model and one device, where nothing but its turn keeps a job waiting:
-//! classes by their rule, and users of one class by what they were given.
+//! The order of jobs follows priority classes and fair shares.
+//!
+//! Worlds with one model and one device, where only its turn keeps a job waiting.
 
 use std::collections::BTreeMap;
 

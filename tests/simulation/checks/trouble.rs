@@ -1,6 +1,7 @@
-//! After failures a model is tried again as was said: the first replacement at once and then after 1, 2,
-//! 4 … 30 s, a load that cannot work after 10 s doubling to 5 minutes, and after so many failures in a
-//! row not for a while, and then carefully.
+//! After failures a model is tried again with the documented back-off, cool-down and breaker.
+//!
+//! The first replacement starts at once, the next after 1, 2, 4 … 30 s; a load that cannot work is tried
+//! after 10 s, doubling to 5 minutes; failures in a row open the breaker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

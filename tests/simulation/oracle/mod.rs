@@ -1,5 +1,6 @@
-//! A sequential oracle: from a request and what happened to it, which outcomes are allowed, and when one
-//! is due. It knows nothing of queues, places or books.
+//! A sequential oracle: which outcomes a request may have, and when one is due.
+//!
+//! It knows nothing of queues, places or books.
 //!
 //! - `request` is what a request may say, and why it may be refused
 //! - `losses` is what happened to it while it ran, `outcome` how it may end

@@ -1,5 +1,6 @@
-//! The pool as somebody sees it who reads every event and every action, in their order: which worker
-//! does what, which job is where, and what each device has promised. The checks beside it ask it.
+//! The pool as its events and actions show it: workers, jobs, and memory per device.
+//!
+//! The checks beside it ask it.
 //!
 //! - `cast` is who is on it
 //! - `hear` is what events change, by `lives` of workers and `orders` of people; `act` what actions do

@@ -1,5 +1,6 @@
-//! What must hold, kept apart from the pool's own sums: a second set of books, written from the
-//! events that went in and the actions that came out.
+//! A second set of books, kept from events and actions alone.
+//!
+//! They are compared with the pool's own sums.
 
 mod compare;
 mod jobs;

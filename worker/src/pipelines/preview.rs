@@ -1,4 +1,4 @@
-//! What latents look like: by a linear map of their channels to red, green and blue, or as the decoder sees them.
+//! Previews of latents: a linear map of channels to RGB, or the decoder.
 
 use crate::fault::Fault;
 use crate::pipelines::parts::autoencoder::PIXELS_PER_LATENT;

@@ -1,4 +1,4 @@
-//! The tensors of the published models, listed without their files: each loader is asked what it would load.
+//! The tensors of the published models, listed without their files.
 
 use crate::fault::Fault;
 use crate::pipelines::families::flux::transformer::Transformer;

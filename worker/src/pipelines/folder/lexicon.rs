@@ -1,4 +1,6 @@
-//! What a small model was taught, as its `config.json` says: things by group, and which of them other words are near to.
+//! The words that a small model was trained on, from its `config.json`.
+//!
+//! Words in groups, each with the words that are near to it.
 
 use crate::fault::Fault;
 use crate::pipelines::folder::rights::refuse_control;

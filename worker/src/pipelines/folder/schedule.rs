@@ -1,5 +1,4 @@
-//! `scheduler_config.json` of a diffusers folder, refused where it is not the one that a family is drawn
-//! with.
+//! Checks `scheduler_config.json` of a diffusers folder against the family's sampler.
 //!
 //! Keys and defaults are those of diffusers' `FlowMatchEulerDiscreteScheduler`. The noise levels of a
 //! family are part of its pipeline, and a receipt does not name them: another schedule is another model.

@@ -1,4 +1,4 @@
-//! The state of a model's folder: of its weight files as they were opened, and of what is read beside them.
+//! The stamp of a model's folder: the state of its weight files and of what is read beside them.
 
 use crate::fault::Fault;
 use crate::weights::digest;

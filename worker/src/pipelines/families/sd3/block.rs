@@ -1,4 +1,4 @@
-//! The joint blocks of the MMDiT: picture and prompt with weights of their own, meeting in the attention.
+//! The joint blocks of the MMDiT: two streams that meet in the attention.
 //!
 //! Source: Esser et al., arXiv:2403.03206, and `mmditx.py` in Stability-AI/sd3.5; its tensor names are the
 //! file's. The last block's prompt stream only lends queries, keys and values, normed like all others.
