@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use nix::sys::signal::Signal;
 
+use crate::catalogue::offer;
 use crate::config;
-use crate::driver::offer;
 use crate::hub::event::Event;
 use crate::hub::fetch::{self, Order};
 use crate::process::parent;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use pool::{Action, Event, Moment, Pool, Settings};
 use supervisor::config;
-use supervisor::journal::beginning::Beginning;
-use supervisor::journal::read;
+use supervisor::record::beginning::Beginning;
+use supervisor::record::read;
 
 /// A record, read.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! The supervisor's tables of models are what the worker program prints.
 
+use supervisor::catalogue::manifest;
 use tests::binaries::Binaries;
 use tests::program::{Call, command};
 use tests::sandbox::Sandbox;
@@ -15,16 +16,16 @@ fn assert_printed(option: &str, table: &str, file: &str) {
     assert_eq!(
         table.trim(),
         printed.trim(),
-        "run `worker {option} > supervisor/src/hub/{file}`"
+        "run `worker {option} > supervisor/src/catalogue/{file}`"
     );
 }
 
 #[test]
 fn the_table_of_built_in_models_is_what_the_worker_prints() {
-    assert_printed("--manifest", supervisor::hub::BUILT_IN, "built-in.json");
+    assert_printed("--manifest", manifest::BUILT_IN, "built-in.json");
 }
 
 #[test]
 fn the_table_of_published_models_is_what_the_worker_prints() {
-    assert_printed("--published", supervisor::hub::PUBLISHED, "published.json");
+    assert_printed("--published", manifest::PUBLISHED, "published.json");
 }

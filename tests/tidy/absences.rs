@@ -96,7 +96,9 @@ const JSON: &[&str] = &[
     "supervisor/src/cli/",
     "supervisor/src/telemetry/",
     "supervisor/src/hub/",
-    "supervisor/src/journal/",
+    "supervisor/src/catalogue/",
+    "supervisor/src/picture/",
+    "supervisor/src/record/",
 ];
 
 const fn only(

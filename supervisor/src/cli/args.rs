@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use super::number;
+use crate::picture::format::Format;
 
 /// Draws pictures from words with the pool of models on this machine.
 #[derive(Debug, Parser)]
@@ -253,18 +254,6 @@ pub fn known_later(words: &[String]) -> &'static str {
 /// Whether a word is a planned command; any other unknown word is a usage error.
 pub fn is_planned(word: &str) -> bool {
     LATER.contains(&word)
-}
-
-/// What a picture's file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Lossless, with a receipt.
-    Png,
-    /// Small.
-    #[value(alias = "jpg")]
-    Jpeg,
-    /// Lossless and smaller.
-    Webp,
 }
 
 /// `generate`

@@ -1,41 +1,16 @@
 //! `imagepool`: one file per command. It reaches the daemon only through `ipc_protocol::client`.
 //!
-//! - [`args`] is the grammar
-//! - [`generate`] draws; [`prompt`] is where it reads from, [`output`] where pictures go and [`destination`]
-//!   one such place, [`mod@format`] and [`encode`] what their files hold; [`progress`] is what a terminal
-//!   sees meanwhile ([`forecast`] is its arithmetic), [`show`] the picture in the terminal itself, [`interrupt`] what Ctrl-C does
-//! - [`receipt`] is what a picture depends on; [`replay`] draws it again: [`decode`] reads the file,
-//!   [`compare`] says how far two pictures are apart
-//! - [`connect`] finds the daemon, or starts a private one ([`private`])
-//! - [`models`] is the hub plane, with [`mod@fetch`] and [`verify`]; `place` is where a model's files are
-//! - [`say`] prints; `number` and `names` read what was typed; [`status`] and [`verbs`] are the operator's side
+//! - [`args`] is the grammar, `number` parses typed numbers, [`say`] prints
+//! - [`draw`] are the commands that draw, [`operate`] those of operators, [`models`] those about model files
+//! - [`daemon`] finds the daemon, or starts a private one
 
 pub mod args;
-pub mod compare;
-pub mod connect;
-pub mod decode;
-pub mod destination;
-pub mod encode;
-pub mod fetch;
-pub mod forecast;
-pub mod format;
-pub mod generate;
-pub mod interrupt;
+pub mod daemon;
+pub mod draw;
 pub mod models;
-mod names;
 mod number;
-pub mod output;
-mod place;
-pub mod private;
-pub mod progress;
-pub mod prompt;
-pub mod receipt;
-pub mod replay;
+pub mod operate;
 pub mod say;
-pub mod show;
-pub mod status;
-pub mod verbs;
-pub mod verify;
 
 use std::process::ExitCode;
 
@@ -44,8 +19,11 @@ use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Verb;
 
+use crate::picture::receipt;
 use args::{Arguments, Command};
-use verbs::Teller;
+use draw::{generate, replay};
+use operate::status;
+use operate::verbs::{self, Teller};
 
 /// No daemon, or one that speaks another protocol version.
 const NO_DAEMON: u8 = 7;

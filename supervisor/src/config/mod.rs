@@ -2,17 +2,15 @@
 //!
 //! - [`mod@file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
 //! - [`bounds`] are the values that each setting may have
-//! - [`models`] are the built-in models and how a `[models.KEY]` section changes or adds one
-//! - [`served`] is what the pool and the hands know of each
+//! - [`names`] are the keys and aliases of the models
 //! - [`operators`] are the users that may operate the pool
 //! - [`paths`] are the folders a daemon works in
 
 pub mod bounds;
 pub mod file;
-pub mod models;
+pub mod names;
 pub mod operators;
 pub mod paths;
-pub mod served;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -202,8 +200,8 @@ fn fits_together(file: &File) -> Result<(), String> {
             "[models.all]: \"all\" is the verbs' word for every model: use another key".into(),
         );
     }
-    if !models::is_name(&file.models, &file.default_model) {
-        let known = models::keys(&file.models).join(", ");
+    if !names::is_name(&file.models, &file.default_model) {
+        let known = names::keys(&file.models).join(", ");
         return Err(format!(
             "default_model = {:?} is not the name of a model: use one of {known}",
             file.default_model

@@ -17,10 +17,10 @@ use pool::{Event, Files, ModelSpec, Registry, Ticket};
 
 use super::Driver;
 use super::conversation::Asking;
-use super::library::Found;
 use super::looking::Faults;
-use super::offer::Depth;
-use crate::config::served::Served;
+use crate::catalogue::library::Found;
+use crate::catalogue::offer::Depth;
+use crate::catalogue::served::Served;
 
 /// Longest look at a model's files, a little more than the program that looks has for it; then they cannot be
 /// used. A digest of all their bytes may take longer.

@@ -16,9 +16,9 @@ use pool::{Files, ModelSpec};
 
 use super::Driver;
 use super::fetching::Errand;
-use super::library::Found;
 use super::worker::WorkerHand;
-use crate::config::served::Served;
+use crate::catalogue::library::Found;
+use crate::catalogue::served::Served;
 
 /// Loads in a row that may fail while the files keep changing.
 const CHANGES_MAX: u32 = 5;

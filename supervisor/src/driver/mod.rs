@@ -1,14 +1,14 @@
 //! The one loop: next event, ask the pool, carry out its actions. It owns all state; nothing else
 //! has a lock around any.
 //!
-//! - [`setup`] is what it is made of, [`offer`] the models in it
+//! - [`setup`] is what it is made of
 //! - [`handle`] is how doors get in and how answers get out, [`report`] the one about everything
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
 //! - `memory` is what workers hold, measured
 //! - `perform` carries out actions, one arm each
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
-//!   here; [`library`] looks and fetches
+//!   here; the catalogue's library looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - `worker`, `job` and `conversation` are what is held of each; `news` is what workers do
 
@@ -18,11 +18,9 @@ pub mod handle;
 mod hear;
 mod inbox;
 mod job;
-pub mod library;
 mod looking;
 mod memory;
 mod news;
-pub mod offer;
 mod operate;
 mod perform;
 pub mod report;
@@ -42,17 +40,17 @@ use pool::{Drain, Event, Moment, Pool, Registry, Ticket};
 use tokio::sync::oneshot;
 
 use self::worker::WorkerHand;
+use crate::catalogue::library::Library;
+use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
-use crate::config::served::Catalogue;
-use crate::journal::recorder::Recorder;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
+use crate::record::recorder::Recorder;
 use conversation::{Asking, Conversation};
 use fetching::Fetches;
 use handle::{Ask, Caller, Handle};
 use inbox::Inbox;
 use job::JobHand;
-use library::Library;
 use memory::Gauge;
 use report::Report;
 use setup::Setup;

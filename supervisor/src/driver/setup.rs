@@ -8,14 +8,14 @@ use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
 use pool::{DeviceLimit, Pool};
 
-use super::library::Library;
-use super::offer;
+use crate::catalogue::library::Library;
+use crate::catalogue::offer;
+use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::served::Catalogue;
-use crate::journal::beginning::Beginning;
-use crate::journal::recorder::Recorder;
 use crate::probe;
+use crate::record::beginning::Beginning;
+use crate::record::recorder::Recorder;
 
 /// What the loop needs from outside.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use pool::Exit;
 
 use super::job::Checkpoint;
-use crate::config::served::Served;
+use crate::catalogue::served::Served;
 use crate::link::{Deaf, Heard, Link};
 use crate::probe::Held;
 use crate::process::stderr::LastLines;

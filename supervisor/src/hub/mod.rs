@@ -10,7 +10,6 @@
 //! ```
 //!
 //! - `http` is the conversation: the token for the endpoint alone, answers of bounded size
-//! - [`manifest`] reads what the worker program says of files, [`looks`] keeps it
 //! - [`event`] is what a fetch tells, a line each; [`trouble`] why one ended
 //! - [`digest`], [`name`] and [`token`] are the three things that are never taken on trust
 
@@ -20,9 +19,7 @@ pub mod fetch;
 mod http;
 mod listing;
 pub mod lock;
-pub mod looks;
 mod lookup;
-pub mod manifest;
 pub mod name;
 pub mod source;
 pub mod store;
@@ -30,5 +27,3 @@ pub mod token;
 mod transfer;
 pub mod trouble;
 pub mod verify;
-
-pub use manifest::{BUILT_IN, PUBLISHED, built_in, published, read_manifest};

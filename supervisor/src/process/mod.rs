@@ -6,7 +6,6 @@
 //! - [`descendants`] ends what dead workers left behind
 //! - [`exit`] says how a process ended
 //! - [`kernel_kills`] tells which deaths were the kernel's, out of memory
-//! - [`leash`] ends a private daemon with its caller
 //! - [`parent`] ends a process with the one that started it
 //! - [`signals`] makes errors of signals
 //! - [`stderr`] keeps the last lines a worker wrote
@@ -21,7 +20,6 @@ pub mod descriptors;
 pub mod exit;
 pub mod identity;
 pub mod kernel_kills;
-pub mod leash;
 pub mod parent;
 pub mod programs;
 pub mod signals;

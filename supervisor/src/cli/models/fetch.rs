@@ -7,9 +7,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipc_protocol::untrusted::Untrusted;
 
 use super::place::{licence, megabytes, trouble};
-use super::{CommandError, say};
+use crate::catalogue::library::{Wish, watch};
+use crate::cli::{CommandError, say};
 use crate::config::Config;
-use crate::driver::library::{Wish, watch};
 use crate::hub::event::{Event, PlannedFile};
 use crate::hub::fetch::Order;
 use crate::hub::trouble::FetchError;

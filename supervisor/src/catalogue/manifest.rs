@@ -10,7 +10,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, SizeRule};
 use serde::Deserialize;
 
-use crate::facts::FolderFacts;
+use super::facts::FolderFacts;
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]

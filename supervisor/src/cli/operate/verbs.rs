@@ -7,9 +7,10 @@ use ipc_protocol::messages::client::{Target, Told, Verb};
 use ipc_protocol::version::BUILD;
 use serde_json::{Value, json};
 
-use super::args::{Quarantine, Reach};
 use super::names::Name;
-use super::{CommandError, connect, say};
+use crate::cli::args::{Quarantine, Reach};
+use crate::cli::daemon::connect;
+use crate::cli::{CommandError, say};
 
 /// `stop`, `start` and `restart`: answers every name, and ends with the worst of their codes.
 pub fn each(

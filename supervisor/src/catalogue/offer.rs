@@ -7,13 +7,12 @@ use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::untrusted::Untrusted;
 use pool::{ModelSpec, Registry};
 
+use super::facts::{FolderFacts, Look};
+use super::looks::{self, Looks};
+use super::served::{Catalogue, Served};
+use super::{manifest, models};
 use crate::config::Config;
-use crate::config::models;
-use crate::config::served::{Catalogue, Served};
-use crate::facts::{FolderFacts, Look};
-use crate::hub;
 use crate::hub::fetch;
-use crate::hub::looks::{self, Looks};
 use crate::hub::store::Store;
 use crate::process::spawn;
 
@@ -61,8 +60,8 @@ fn with_facts<T>(
 ) -> Result<T, String> {
     let store = Store::at(hub_settings(config).folder);
     build(&models::Facts {
-        built_in: hub::built_in()?,
-        published: &hub::published,
+        built_in: manifest::built_in()?,
+        published: &manifest::published,
         look,
         fetched: &|key, section| {
             let (variant, revision) = (section.variant.as_deref(), section.revision.as_deref());
@@ -136,7 +135,7 @@ fn look_at(
         let said = said.map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
         // It quotes names of files and tensors.
         let said = said.map_err(|why| Untrusted::new(why).to_string())?;
-        let found = hub::read_manifest(&said)?;
+        let found = manifest::read_manifest(&said)?;
         looks.keep(&what, &said);
         Ok((name, found))
     };

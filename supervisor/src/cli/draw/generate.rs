@@ -12,11 +12,15 @@ use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{COUNT_MAX, ImageRequest};
 use serde_json::Value;
 
-use super::args::{Format, Generate, Reach};
 use super::output::Output;
 use super::progress::Progress;
-use super::receipt::Receipt;
-use super::{CommandError, connect, encode, format, interrupt, number, prompt, say, show};
+use super::{interrupt, prompt, show};
+use crate::cli::args::{Generate, Reach};
+use crate::cli::daemon::connect;
+use crate::cli::{CommandError, number, say};
+use crate::picture::encode;
+use crate::picture::format::{self, Format};
+use crate::picture::receipt::Receipt;
 
 /// Draws; returns the exit code.
 pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, CommandError> {

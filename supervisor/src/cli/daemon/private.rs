@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use ipc_protocol::client::Client;
 use ipc_protocol::folders;
 
-use super::CommandError;
-use super::args::Reach;
+use crate::cli::CommandError;
+use crate::cli::args::Reach;
 use crate::config::paths;
 use crate::process::identity::Identity;
 use crate::process::programs;

@@ -4,7 +4,7 @@ use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use ipc_protocol::client::Picture;
 
-use super::args::Format;
+use super::format::Format;
 use super::receipt::{self, Receipt};
 
 /// Quality of JPEG files: where most eyes see no difference.

@@ -16,8 +16,8 @@ use ipc_protocol::mark::Mark;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
+use super::facts::FolderFacts;
 use super::manifest::read_manifest;
-use crate::facts::FolderFacts;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;

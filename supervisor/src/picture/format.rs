@@ -4,7 +4,19 @@ use std::path::Path;
 
 use ipc_protocol::failure::{Failure, Field};
 
-use super::args::Format;
+use clap::ValueEnum;
+
+/// What a picture's file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lossless, with a receipt.
+    Png,
+    /// Small.
+    #[value(alias = "jpg")]
+    Jpeg,
+    /// Lossless and smaller.
+    Webp,
+}
 
 /// The endings of file names that say what the file holds.
 const ENDINGS: [(&str, Format); 4] = [

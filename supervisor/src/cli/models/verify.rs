@@ -8,9 +8,9 @@ use serde_json::json;
 use ipc_protocol::arithmetic::Arithmetic;
 
 use super::place::{Place, store, trouble};
-use super::{CommandError, say};
+use crate::catalogue::manifest;
+use crate::cli::{CommandError, say};
 use crate::config::Config;
-use crate::hub;
 use crate::hub::source::Release;
 use crate::hub::verify::{self, Verdict};
 use crate::process::{programs, spawn};
@@ -76,7 +76,7 @@ fn fetched(config: &Config, release: &Release, report: &mut Report) -> usize {
 
 /// The weights inside the worker program, which knows their digests.
 fn embedded(key: &str, report: &mut Report) -> Result<(), CommandError> {
-    let built_in = hub::built_in().map_err(|why| trouble("worker", why))?;
+    let built_in = manifest::built_in().map_err(|why| trouble("worker", why))?;
     if !built_in.contains_key(key) {
         let why = format!("[models.{key}]: a model of one's own needs a family or a path");
         return Err(trouble("usage", why));

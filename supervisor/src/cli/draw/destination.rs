@@ -10,7 +10,7 @@ use ipc_protocol::failure::{Failure, Field};
 use nix::unistd::Uid;
 use tempfile::NamedTempFile;
 
-use super::CommandError;
+use crate::cli::CommandError;
 
 /// Links that are followed from one name, as many as the kernel follows.
 const LINKS_MAX: usize = 40;

@@ -11,12 +11,12 @@ use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::untrusted::Untrusted;
 use pool::{Files, ModelSpec, Registry};
 
+use super::looks::Looks;
 use super::offer::{self, Depth};
-use crate::config::served::Served;
+use super::served::Served;
 use crate::config::{Config, paths};
 use crate::hub;
 use crate::hub::event::PlannedFile;
-use crate::hub::looks::Looks;
 use crate::hub::source::Release;
 use crate::process::{programs, spawn};
 
@@ -35,7 +35,7 @@ pub struct Library {
 }
 
 /// A model as its files are.
-pub(super) type Found = Box<(ModelSpec, Served)>;
+pub type Found = Box<(ModelSpec, Served)>;
 
 impl Library {
     /// What it takes for these settings.
@@ -48,7 +48,7 @@ impl Library {
     }
 
     /// The model as its files are on this machine now, usable or not.
-    pub(super) fn look(&self, key: &ModelKey, depth: Depth) -> Result<Found, Failure> {
+    pub fn look(&self, key: &ModelKey, depth: Depth) -> Result<Found, Failure> {
         let Self {
             config,
             worker_program,
@@ -76,7 +76,7 @@ impl Library {
     }
 
     /// Looks for a model's files, fetches them where they are not here, and looks again.
-    pub(super) fn bring(
+    pub fn bring(
         &self,
         key: &ModelKey,
         mut tell: impl FnMut(Fetching) -> ControlFlow<()>,

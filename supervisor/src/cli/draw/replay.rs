@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 use ipc_protocol::client::{Picture, Update};
 use serde_json::{Map, Value, json};
 
-use super::args::Reach;
-use super::compare::{self, Change, Distance};
-use super::decode::{self, Drawn};
+use super::interrupt;
 use super::progress::Progress;
-use super::receipt::Receipt;
-use super::{CommandError, connect, interrupt, say};
+use crate::cli::args::Reach;
+use crate::cli::daemon::connect;
+use crate::cli::{CommandError, say};
+use crate::picture::compare::{self, Change, Distance};
+use crate::picture::decode::{self, Drawn};
+use crate::picture::receipt::Receipt;
 
 /// The picture came out the same.
 const SAME: u8 = 0;

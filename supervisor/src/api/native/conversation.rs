@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::idle::IdleClients;
-use super::rights::{Operators, Rights};
+use crate::api::rights::{Operators, Rights};
 use crate::driver::handle::{Caller, Handle, Ongoing, Picture, Update, Word};
 use crate::frames;
 

@@ -4,9 +4,10 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{ModelStatus, StatusReport, WorkerState, WorkerStatus};
 use ipc_protocol::units::Mebibytes;
 
-use super::args::Reach;
 use super::names::Name;
-use super::{CommandError, connect, say};
+use crate::cli::args::Reach;
+use crate::cli::daemon::connect;
+use crate::cli::{CommandError, say};
 
 /// A named or pinned thing is not RUNNING.
 const NOT_RUNNING: u8 = 3;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::CommandError;
+use crate::catalogue::offer;
+use crate::cli::CommandError;
 use crate::config::file::Model;
 use crate::config::{self, Config};
-use crate::driver::offer;
 use crate::hub::source::Release;
 use crate::hub::store::{Fetched, Store};
 
@@ -26,7 +26,7 @@ pub(super) enum Place {
 impl Place {
     /// Of a model; one that the settings do not know is a usage error.
     pub(super) fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
-        if !config::models::keys(&config.models).contains(&key.to_owned()) {
+        if !config::names::keys(&config.models).contains(&key.to_owned()) {
             return Err(trouble("usage", format!("there is no model {key:?}")));
         }
         let section = config.models.get(key).cloned().unwrap_or_default();

@@ -2,9 +2,9 @@
 
 use ipc_protocol::client::{Client, ClientError};
 
-use super::args::Reach;
 use super::private::PrivatePool;
-use super::{CommandError, say};
+use crate::cli::args::Reach;
+use crate::cli::{CommandError, say};
 
 /// The daemon at the socket that was named, else the first that answers where daemons serve.
 ///

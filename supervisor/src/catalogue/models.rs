@@ -11,9 +11,10 @@ use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::units::Mebibytes;
 use pool::{Family, Files, ModelSpec, Registry};
 
-use super::file::{Model, Synthetic};
-use super::served::{Catalogue, Served, absent, aliases, from_facts};
-use crate::facts::{FolderFacts, Look};
+use super::facts::{FolderFacts, Look};
+use super::served::{Catalogue, Served, absent, from_facts};
+use crate::config::file::{Model, Synthetic};
+use crate::config::names::keys;
 
 /// Looks at a folder of weights of a family, to be computed so.
 pub type LookAt<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Look;
@@ -37,22 +38,6 @@ pub struct Facts<'a> {
     pub fetched: Fetched<'a>,
     /// Threads of a worker whose section names no number.
     pub threads: u32,
-}
-
-/// The models that are always in the registry, in the order of `status`.
-const ALWAYS: [&str; 3] = ["pocket-flux", "flux-schnell", "sd3.5-turbo"];
-
-/// The keys of all models, in the order of `status`.
-pub fn keys(sections: &BTreeMap<String, Model>) -> Vec<String> {
-    let own = sections.keys().map(String::as_str);
-    let own = own.filter(|key| !ALWAYS.contains(key));
-    ALWAYS.into_iter().chain(own).map(str::to_owned).collect()
-}
-
-/// Whether a model of these settings has that key or alias.
-pub fn is_name(sections: &BTreeMap<String, Model>, name: &str) -> bool {
-    let called = |key: &String| key == name || aliases(key).iter().any(|alias| alias == name);
-    keys(sections).iter().any(called)
 }
 
 /// The registry for the pool and the catalogue for the hands.
@@ -262,7 +247,7 @@ mod tests {
     use super::*;
 
     fn built(text: &str) -> Result<(Registry, Catalogue), String> {
-        let file = super::super::file::parse(text)?;
+        let file = crate::config::file::parse(text)?;
         let synthetic = FolderFacts {
             family: Family::Synthetic,
             digest: "synthetic".into(),
@@ -354,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_fetched_model_is_one_of_the_folder_it_was_fetched_to() {
-        let file = super::super::file::parse("").expect("no settings");
+        let file = crate::config::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
         let facts = Facts {
@@ -388,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_fetched_model_that_cannot_be_read_is_broken_and_the_others_are_offered() {
-        let file = super::super::file::parse("").expect("no settings");
+        let file = crate::config::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
@@ -439,7 +424,7 @@ mod tests {
         let (one, two) = (one.expect("a folder"), two.expect("a folder"));
         let section = |key: &str, path: &Path| format!("[models.{key}]\npath = {path:?}\n");
         let text = section("a", one.path()) + &section("b", two.path()) + &section("c", two.path());
-        let file = super::super::file::parse(&text).expect("three folders");
+        let file = crate::config::file::parse(&text).expect("three folders");
         let facts = Facts {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
             published: &published,
@@ -467,7 +452,7 @@ mod tests {
             "[models.mine]\npath = {:?}\ndtype = \"bf16\"\nencoders = \"drop\"",
             here.path()
         );
-        let file = super::super::file::parse(&text).expect("valid TOML");
+        let file = crate::config::file::parse(&text).expect("valid TOML");
         let wanted = Arithmetic {
             dtype: Dtype::Bf16,
             encoders: Encoders::Drop,

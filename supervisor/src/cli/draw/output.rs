@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::JobId;
 
-use super::CommandError;
-use super::args::Format;
 use super::destination::{self, Destination};
-use super::format::extension;
+use crate::cli::CommandError;
+use crate::picture::format::{Format, extension};
 
 /// Names of this process's own stdout.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];

@@ -10,7 +10,8 @@ use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, Family, Files, GuidanceRule, ModelSpec, Need};
 
-use crate::facts::FolderFacts;
+use super::facts::FolderFacts;
+use crate::config::names::aliases;
 
 /// What only the hands need to know of a model: how a worker of it is started.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,15 +145,6 @@ fn identity(source: &ModelSource, digest: &str) -> String {
         ModelSource::Folder { .. }
         | ModelSource::Embedded { .. }
         | ModelSource::Synthetic { .. } => digest.to_owned(),
-    }
-}
-
-/// The hub's names for the real models are aliases of their keys.
-pub(super) fn aliases(key: &str) -> Vec<String> {
-    match key {
-        "flux-schnell" => vec!["black-forest-labs/FLUX.1-schnell".into()],
-        "sd3.5-turbo" => vec!["stabilityai/stable-diffusion-3.5-large-turbo".into()],
-        _ => Vec::new(),
     }
 }
 

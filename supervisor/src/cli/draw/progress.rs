@@ -12,7 +12,7 @@ use ipc_protocol::messages::client::Accepted;
 use ipc_protocol::untrusted::Untrusted;
 
 use super::forecast::{Forecast, spoken};
-use super::say;
+use crate::cli::say;
 
 /// Times are spoken to a tenth of a second.
 const LEAST_SPOKEN: Duration = Duration::from_millis(100);

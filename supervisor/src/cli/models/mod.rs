@@ -1,20 +1,24 @@
 //! `models`: what is here, what could be, and what it may be used for.
 
+pub mod fetch;
+mod place;
+pub mod verify;
+
 use ipc_protocol::about::Work;
 use ipc_protocol::units::Mebibytes;
 use pool::{Files, ModelSpec};
 use serde_json::json;
 
-use super::args::Models;
-use super::place::{Place, licence, megabytes, store, trouble};
-use super::{CommandError, fetch, say, verify};
-use crate::config::served::Served;
+use crate::catalogue::library::Wish;
+use crate::catalogue::looks::Looks;
+use crate::catalogue::offer::{self, Depth};
+use crate::catalogue::served::Served;
+use crate::cli::args::Models;
+use crate::cli::{CommandError, say};
 use crate::config::{self, Config, paths};
-use crate::driver::library::Wish;
-use crate::driver::offer::{self, Depth};
-use crate::hub::looks::Looks;
 use crate::hub::source::Release;
 use crate::process::programs;
+use place::{Place, licence, megabytes, store, trouble};
 
 /// Runs one of the commands.
 pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandError> {
@@ -51,7 +55,7 @@ pub fn exit_code(kind: &str) -> u8 {
 }
 
 fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
-    for key in config::models::keys(&config.models) {
+    for key in config::names::keys(&config.models) {
         let place = Place::of(config, &key)?;
         let licence = Release::find(&key).map_or("", |release| release.licence.name);
         if json {
