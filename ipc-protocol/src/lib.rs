@@ -8,7 +8,7 @@
 //!
 //! From the words up: [`ids`], [`units`], [`arithmetic`], [`about`], [`mark`], [`request`], [`reading`], [`failure`] and [`status`]
 //! are what is talked about, and [`untrusted`] is how another's text is printed; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
-//! [`connection`] moves them. [`segment`] is the memory a worker shares with the supervisor, and
+//! [`connection`] moves them. [`exit_code`] says why a worker exited. [`segment`] is the memory a worker shares with the supervisor, and
 //! [`client`] is the library for programs on the same machine, which finds a daemon in one of the [`folders`].
 //!
 //! `PROTOCOL.md` beside this crate tells the same for people.
@@ -18,6 +18,7 @@ pub mod arithmetic;
 pub mod client;
 pub mod codec;
 pub mod connection;
+pub mod exit_code;
 pub mod failure;
 pub mod folders;
 pub mod frame;

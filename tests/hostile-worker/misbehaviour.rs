@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::frame;
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::client::ToPool;
@@ -67,7 +68,7 @@ fn after_hello(name: &str, socket: &WorkerSocket, welcome: &Welcome) {
             greet();
             let message = "x".repeat(4090);
             socket.say(&FromWorker::GivingUp { message });
-            std::process::exit(66);
+            ExitCode::UnusableWeights.exit();
         }
         "giving-up-with-control-characters" => {
             greet();
@@ -75,7 +76,7 @@ fn after_hello(name: &str, socket: &WorkerSocket, welcome: &Welcome) {
             // A supervisor that does not read is none of this one's business.
             let _ = std::io::stderr().write_all(message.as_bytes());
             socket.say(&FromWorker::GivingUp { message });
-            std::process::exit(66);
+            ExitCode::UnusableWeights.exit();
         }
         "loading-without-end" => {
             greet();
@@ -229,7 +230,7 @@ fn beat_for_ever(socket: &WorkerSocket) -> ! {
 fn dies_with_job(name: &str, socket: &WorkerSocket) {
     match name {
         "abort-mid-job" => std::process::abort(),
-        "exit-0-mid-job" => std::process::exit(0),
+        "exit-0-mid-job" => ExitCode::Left.exit(),
         "flood-of-heartbeats" => {
             for resident_bytes in 0..200_000 {
                 socket.say(&FromWorker::Heartbeat {
@@ -263,11 +264,11 @@ fn dies_with_job(name: &str, socket: &WorkerSocket) {
         }
         "exit-leaves-a-child" => {
             linger::leave(ProcessScope::Group);
-            std::process::exit(0);
+            ExitCode::Left.exit();
         }
         "exit-leaves-a-daemon" => {
             linger::leave(ProcessScope::Session);
-            std::process::exit(0);
+            ExitCode::Left.exit();
         }
         "closed-socket-leaves-a-daemon" => {
             linger::leave(ProcessScope::Session);

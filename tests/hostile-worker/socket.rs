@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::connection;
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::frame::{HEADER_BYTES, Header};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::worker::{FromWorker, Order, ToWorker, Welcome};
@@ -47,14 +48,14 @@ impl WorkerSocket {
     /// Says a decent frame. A supervisor that no longer listens has had enough of us.
     pub fn say(&self, message: &FromWorker) {
         if connection::write(&mut &self.0, message).is_err() {
-            std::process::exit(0);
+            ExitCode::Left.exit();
         }
     }
 
     /// Says bytes.
     pub fn say_bytes(&self, bytes: &[u8]) {
         if (&self.0).write_all(bytes).is_err() {
-            std::process::exit(0);
+            ExitCode::Left.exit();
         }
     }
 
@@ -73,7 +74,7 @@ impl WorkerSocket {
         loop {
             match self.hear() {
                 ToWorker::Run(order) => return order,
-                ToWorker::Leave => std::process::exit(0),
+                ToWorker::Leave => ExitCode::Left.exit(),
                 ToWorker::Welcome(_) | ToWorker::Cancel { .. } => {}
             }
         }
@@ -81,7 +82,7 @@ impl WorkerSocket {
 
     /// Hears one frame; ends with the supervisor.
     pub fn hear(&self) -> ToWorker {
-        connection::read(&mut &self.0).unwrap_or_else(|_| std::process::exit(0))
+        connection::read(&mut &self.0).unwrap_or_else(|_| ExitCode::Left.exit())
     }
 
     /// Hears and does nothing about it, until the supervisor is gone.

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use ipc_protocol::arithmetic::Dtype;
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::failure::Field;
 use ipc_protocol::messages::worker::{FromWorker, JobFault, Welcome};
 use ipc_protocol::version::PROTOCOL;
@@ -17,7 +18,7 @@ pub fn say(place: &str, socket: &WorkerSocket, welcome: &Welcome) -> ! {
         "giving-up" => {
             greet(socket, welcome);
             socket.say(&FromWorker::GivingUp { message });
-            std::process::exit(66);
+            ExitCode::UnusableWeights.exit();
         }
         "dtype" => {
             greet(socket, welcome);

@@ -1,17 +1,18 @@
 //! What can go wrong in a worker, told apart by what the supervisor should do about it.
 //!
-//! A fault that ends the process has an exit code (sysexits in spirit, see the worker's exit codes in
-//! the interface notes); a fault that concerns one job has none and is sent as that job's answer.
+//! A fault that ends the process has an [`ExitCode`]; a fault that concerns one job has none and is sent as
+//! that job's answer.
 
 use std::io::Write;
 use std::path::Path;
 
+use ipc_protocol::exit_code::ExitCode;
 use nix::errno::Errno;
 
 /// One failure, with a sentence a person can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// A file that the model needs is not there (exit 66).
+    /// A file that the model needs is not there.
     #[error("{file}: {what}")]
     WeightsMissing {
         /// File or folder that was looked for.
@@ -19,7 +20,7 @@ pub enum Fault {
         /// What was expected there.
         what: String,
     },
-    /// A file is there but is not what its header says, or cannot be read (exit 66).
+    /// A file is there but is not what its header says, or cannot be read.
     #[error("{file}: {what}")]
     WeightsCorrupt {
         /// The damaged file.
@@ -27,7 +28,7 @@ pub enum Fault {
         /// What is wrong with it.
         what: String,
     },
-    /// Files and configuration do not describe one model (exit 78).
+    /// Files and configuration do not describe one model.
     #[error("{file}: {tensor}: {what}")]
     Configuration {
         /// File that disagrees.
@@ -37,15 +38,18 @@ pub enum Fault {
         /// Expected and found.
         what: String,
     },
-    /// Host or device memory ran out while weights were loaded (exit 75).
+    /// Host or device memory ran out while weights were loaded.
     #[error("out of memory while loading: {0}")]
     OutOfMemoryLoading(String),
-    /// Host or device memory ran out while a job ran (exit 80).
+    /// Host or device memory ran out while a job ran.
     #[error("out of memory while running: {0}")]
     OutOfMemoryRunning(String),
-    /// The device's context cannot be used any more; a fresh process is needed (exit 81).
+    /// The device's context cannot be used any more; a fresh process is needed.
     #[error("device lost: {0}")]
     DeviceLost(String),
+    /// There is no such device on this machine, or none any more.
+    #[error("device gone: {0}")]
+    DeviceGone(String),
     /// A stage of the computation produced NaN or an infinity; never shown as a black picture.
     #[error("the {stage} produced values that are not finite")]
     NotFinite {
@@ -89,13 +93,16 @@ impl Fault {
     }
 
     /// Exit code of a worker that ends because of this fault; `None` when only the job is affected.
-    pub fn exit_code(&self) -> Option<i32> {
+    pub fn exit_code(&self) -> Option<ExitCode> {
         match self {
-            Fault::WeightsMissing { .. } | Fault::WeightsCorrupt { .. } => Some(66),
-            Fault::OutOfMemoryLoading(_) => Some(75),
-            Fault::Configuration { .. } => Some(78),
-            Fault::OutOfMemoryRunning(_) => Some(80),
-            Fault::DeviceLost(_) => Some(81),
+            Fault::WeightsMissing { .. } | Fault::WeightsCorrupt { .. } => {
+                Some(ExitCode::UnusableWeights)
+            }
+            Fault::OutOfMemoryLoading(_) => Some(ExitCode::OutOfMemoryLoading),
+            Fault::Configuration { .. } => Some(ExitCode::BadConfiguration),
+            Fault::OutOfMemoryRunning(_) => Some(ExitCode::OutOfMemoryRunning),
+            Fault::DeviceLost(_) => Some(ExitCode::DeviceLost),
+            Fault::DeviceGone(_) => Some(ExitCode::DeviceGone),
             Fault::NotFinite { .. }
             | Fault::Cancelled
             | Fault::BadRequest { .. }
@@ -170,6 +177,9 @@ pub fn lacks_memory(text: &str) -> bool {
     MEMORY_MARKS.iter().any(|mark| text.contains(mark))
 }
 
+/// Marks of a device that is not there.
+const GONE_MARKS: [&str; 2] = ["CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_INVALID_DEVICE"];
+
 /// Marks of any other device error. They poison the context: illegal address, failed launch, ECC.
 const DEVICE_MARKS: [&str; 5] = [
     "CUDA_ERROR_",
@@ -193,6 +203,8 @@ impl From<candle_core::Error> for Fault {
         let said = without_backtrace(&error);
         if lacks_memory(&text) || lacks_memory(&said) {
             Fault::OutOfMemoryRunning(said)
+        } else if GONE_MARKS.iter().any(|mark| text.contains(mark)) {
+            Fault::DeviceGone(said)
         } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {
             Fault::DeviceLost(said)
         } else {
@@ -218,15 +230,22 @@ mod tests {
     #[test]
     fn exhausted_memory_is_told_apart_from_a_lost_device() {
         let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
-        assert_eq!(candle(full).exit_code(), Some(80));
-        assert_eq!(candle(full).while_loading().exit_code(), Some(75));
+        assert_eq!(candle(full).exit_code(), Some(ExitCode::OutOfMemoryRunning));
+        assert_eq!(
+            candle(full).while_loading().exit_code(),
+            Some(ExitCode::OutOfMemoryLoading)
+        );
         assert_eq!(
             candle("CublasError(CUBLAS_STATUS_ALLOC_FAILED)").exit_code(),
-            Some(80)
+            Some(ExitCode::OutOfMemoryRunning)
         );
         assert_eq!(
             candle("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")").exit_code(),
-            Some(81)
+            Some(ExitCode::DeviceLost)
+        );
+        assert_eq!(
+            candle("DriverError(CUDA_ERROR_NO_DEVICE, \"…\")").exit_code(),
+            Some(ExitCode::DeviceGone)
         );
         assert_eq!(candle("shape mismatch in matmul").exit_code(), None);
     }
@@ -236,14 +255,17 @@ mod tests {
         let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
         assert_eq!(
             Fault::reading(Path::new("ae.safetensors"), &gone).exit_code(),
-            Some(66)
+            Some(ExitCode::UnusableWeights)
         );
         let full = std::io::Error::from(Errno::ENOMEM);
         let full = Fault::reading(Path::new("ae.safetensors"), &full);
-        assert_eq!(full.exit_code(), Some(80));
-        assert_eq!(full.while_loading().exit_code(), Some(75));
+        assert_eq!(full.exit_code(), Some(ExitCode::OutOfMemoryRunning));
+        assert_eq!(
+            full.while_loading().exit_code(),
+            Some(ExitCode::OutOfMemoryLoading)
+        );
         let wrong = Fault::configuration("ae.safetensors", "decoder.conv_in.weight", "…");
-        assert_eq!(wrong.exit_code(), Some(78));
+        assert_eq!(wrong.exit_code(), Some(ExitCode::BadConfiguration));
         assert!(wrong.to_string().contains("decoder.conv_in.weight"));
     }
 }

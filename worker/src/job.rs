@@ -173,7 +173,8 @@ fn answer(fault: &Fault) -> Option<JobFault> {
         | Fault::Configuration { .. }
         | Fault::OutOfMemoryLoading(_)
         | Fault::OutOfMemoryRunning(_)
-        | Fault::DeviceLost(_) => return None,
+        | Fault::DeviceLost(_)
+        | Fault::DeviceGone(_) => return None,
     })
 }
 
@@ -207,6 +208,7 @@ mod tests {
             Fault::OutOfMemoryLoading(text()),
             Fault::OutOfMemoryRunning(text()),
             Fault::DeviceLost(text()),
+            Fault::DeviceGone(text()),
         ];
         for fault in faults {
             let ends = fault.exit_code().is_some();

@@ -6,21 +6,16 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process;
 use std::sync::Mutex;
 
 use ipc_protocol::connection::{self, ConnectionError};
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::messages::worker::{FromWorker, ToWorker};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd;
 
 use crate::fault::complain;
-
-/// Exit code of a worker whose supervisor is gone.
-pub const SUPERVISOR_GONE: i32 = 84;
-/// Exit code of a worker that was spoken to in another protocol.
-pub const PROTOCOL_MISMATCH: i32 = 83;
 
 /// The two directions of descriptor 0, without duplicating it.
 struct Socket;
@@ -60,7 +55,7 @@ pub fn fail_beyond_file_size_limit() {
 pub fn check_parent(supervisor_pid: u32) {
     if unistd::getppid().as_raw() as u32 != supervisor_pid {
         complain(format_args!("worker: the supervisor is gone"));
-        process::exit(SUPERVISOR_GONE);
+        ExitCode::SupervisorGone.exit();
     }
 }
 
@@ -81,9 +76,9 @@ pub fn hear() -> ToWorker {
             complain(format_args!(
                 "worker: the supervisor sent what is not a frame: {error}"
             ));
-            process::exit(PROTOCOL_MISMATCH);
+            ExitCode::ProtocolMismatch.exit();
         }
-        Err(ConnectionError::Closed | ConnectionError::Io(_)) => process::exit(SUPERVISOR_GONE),
+        Err(ConnectionError::Closed | ConnectionError::Io(_)) => ExitCode::SupervisorGone.exit(),
     }
 }
 
@@ -96,13 +91,13 @@ impl Voice {
     pub fn say(&self, message: &FromWorker) {
         // A thread that panicked while it spoke has ended the process already.
         let Ok(_turn) = self.0.lock() else {
-            process::exit(SUPERVISOR_GONE)
+            ExitCode::SupervisorGone.exit()
         };
         if let Err(error) = connection::write(&mut Socket, message) {
             complain(format_args!(
                 "worker: the supervisor does not listen: {error}"
             ));
-            process::exit(SUPERVISOR_GONE);
+            ExitCode::SupervisorGone.exit();
         }
     }
 }

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         ));
         return ExitCode::from(2);
     }
-    worker::session::serve()
+    worker::session::serve().into()
 }
 
 /// A line for each file that is what it was: of a folder, of one embedded model, of all of them.
@@ -126,6 +126,5 @@ fn told(answer: Result<String, Fault>) -> ExitCode {
         Err(fault) => fault,
     };
     complain(format_args!("{}", Untrusted::of(&fault)));
-    let code = fault.exit_code().and_then(|code| u8::try_from(code).ok());
-    ExitCode::from(code.unwrap_or(1))
+    fault.exit_code().map_or(ExitCode::FAILURE, ExitCode::from)
 }

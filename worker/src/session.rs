@@ -7,13 +7,14 @@
 //! ```
 
 use std::io;
-use std::process::{self, ExitCode};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::messages::worker::{FromWorker, ModelSource as Source, Order, ToWorker, Welcome};
 use ipc_protocol::segment::Segment;
 use ipc_protocol::version::{PROTOCOL, mismatch};
@@ -30,16 +31,8 @@ use crate::work;
 
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Exit code of a worker that panicked, and of one that could not take up its descriptors.
-const PANICKED: u8 = 85;
-/// Exit code of a worker that panicked for lack of memory while it loaded; that of the fault.
-const OUT_OF_MEMORY_LOADING: i32 = 75;
-/// The same with a job.
-const OUT_OF_MEMORY_RUNNING: i32 = 80;
 /// The model is loaded.
 static IS_LOADED: AtomicBool = AtomicBool::new(false);
-/// Exit code of a worker that was started with descriptors that are not what the design says.
-const MISCONFIGURED: u8 = 78;
 
 /// Serves the supervisor on descriptor 0 until it is told to leave, or alone.
 pub fn serve() -> ExitCode {
@@ -51,23 +44,23 @@ pub fn serve() -> ExitCode {
             complain(format_args!(
                 "worker: descriptor 1 is not a segment: {error}"
             ));
-            return ExitCode::from(MISCONFIGURED);
+            return ExitCode::BadConfiguration;
         }
     };
     let ToWorker::Welcome(welcome) = leash::hear() else {
         complain(format_args!("worker: the first message was not a welcome"));
-        process::exit(leash::PROTOCOL_MISMATCH);
+        ExitCode::ProtocolMismatch.exit();
     };
     if welcome.protocol != PROTOCOL {
         complain(format_args!("worker: {}", mismatch(welcome.protocol)));
-        process::exit(leash::PROTOCOL_MISMATCH);
+        ExitCode::ProtocolMismatch.exit();
     }
     leash::check_parent(welcome.supervisor_pid);
     let segment = match Segment::from_handle(handle, welcome.geometry) {
         Ok(segment) => segment,
         Err(error) => {
             complain(format_args!("worker: {error}"));
-            return ExitCode::from(MISCONFIGURED);
+            return ExitCode::BadConfiguration;
         }
     };
     work(&welcome, segment)
@@ -79,15 +72,15 @@ fn exit_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         complain(format_args!("{}", panics::message(panic)));
         let message = panic.payload_as_str().unwrap_or_default();
-        process::exit(code_of_panic(message, IS_LOADED.load(Ordering::Relaxed)));
+        code_of_panic(message, IS_LOADED.load(Ordering::Relaxed)).exit();
     }));
 }
 
-fn code_of_panic(message: &str, is_loaded: bool) -> i32 {
+fn code_of_panic(message: &str, is_loaded: bool) -> ExitCode {
     match (lacks_memory(message), is_loaded) {
-        (false, _) => i32::from(PANICKED),
-        (true, false) => OUT_OF_MEMORY_LOADING,
-        (true, true) => OUT_OF_MEMORY_RUNNING,
+        (false, _) => ExitCode::Panicked,
+        (true, false) => ExitCode::OutOfMemoryLoading,
+        (true, true) => ExitCode::OutOfMemoryRunning,
     }
 }
 
@@ -123,7 +116,7 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
             return give_up(&voice, &fault);
         }
     }
-    ExitCode::SUCCESS
+    ExitCode::Left
 }
 
 /// That the weights are in place, in which dtype, and why where that is not the wished one.
@@ -141,8 +134,7 @@ fn give_up(voice: &Voice, fault: &Fault) -> ExitCode {
     let message = fault.sentence();
     complain(format_args!("worker: {message}"));
     voice.say(&FromWorker::GivingUp { message });
-    let code = fault.exit_code().unwrap_or(i32::from(MISCONFIGURED));
-    ExitCode::from(u8::try_from(code).unwrap_or(MISCONFIGURED))
+    fault.exit_code().unwrap_or(ExitCode::BadConfiguration)
 }
 
 /// No thread was to be had, which is for lack of memory or of processes.
@@ -206,8 +198,8 @@ fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<Order>>> {
                     }
                 }
                 ToWorker::Cancel { job } => cancel.set(job),
-                ToWorker::Leave => process::exit(0),
-                ToWorker::Welcome(_) => process::exit(leash::PROTOCOL_MISMATCH),
+                ToWorker::Leave => ExitCode::Left.exit(),
+                ToWorker::Welcome(_) => ExitCode::ProtocolMismatch.exit(),
             }
         }
     };
@@ -238,9 +230,20 @@ mod tests {
     fn a_panic_for_lack_of_memory_or_threads_has_the_exit_code_of_that() {
         let no_thread = "failed to spawn thread: Os { code: 11, kind: WouldBlock }";
         for lack in [no_thread, "capacity overflow"] {
-            assert_eq!(code_of_panic(lack, false), 75, "{lack}");
-            assert_eq!(code_of_panic(lack, true), 80, "{lack}");
+            assert_eq!(
+                code_of_panic(lack, false),
+                ExitCode::OutOfMemoryLoading,
+                "{lack}"
+            );
+            assert_eq!(
+                code_of_panic(lack, true),
+                ExitCode::OutOfMemoryRunning,
+                "{lack}"
+            );
         }
-        assert_eq!(code_of_panic("index out of bounds", true), 85);
+        assert_eq!(
+            code_of_panic("index out of bounds", true),
+            ExitCode::Panicked
+        );
     }
 }

@@ -170,6 +170,7 @@ fn release(map: &Mmap, start: usize, length: usize) {
 mod tests {
     use super::*;
     use candle_core::{DType, Device};
+    use ipc_protocol::exit_code::ExitCode;
     use safetensors::tensor::{Dtype as Stored, TensorView};
 
     fn file(folder: &Path, cut: usize) -> std::path::PathBuf {
@@ -189,7 +190,7 @@ mod tests {
             let found = Weights::open(&file(folder.path(), cut))
                 .err()
                 .and_then(|f| f.exit_code());
-            assert_eq!(found, Some(66), "cut by {cut}");
+            assert_eq!(found, Some(ExitCode::UnusableWeights), "cut by {cut}");
         }
         let missing = Weights::open(&folder.path().join("none.safetensors"));
         assert!(matches!(missing.err(), Some(Fault::WeightsMissing { .. })));
@@ -219,7 +220,11 @@ mod tests {
             let section = Section::new(&weights, &meter, DType::F32, &Device::Cpu).at("part");
             let read = section.tensor("scale", &[2]);
             let fault = read.expect_err(how);
-            assert_eq!(fault.exit_code(), Some(66), "{how}: {fault}");
+            assert_eq!(
+                fault.exit_code(),
+                Some(ExitCode::UnusableWeights),
+                "{how}: {fault}"
+            );
             assert!(fault.to_string().contains("changed"), "{how}: {fault}");
         }
     }

@@ -4,6 +4,7 @@ mod altered;
 mod laid_out;
 
 use altered::Altered;
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use laid_out::{TOKENIZERS, join, layout, tiny, with};
 use std::path::Path;
@@ -34,10 +35,14 @@ fn drawn(path: &Path, family: Option<Family>) -> Result<Vec<u8>, Fault> {
 }
 
 #[track_caller]
-fn assert_refused(path: &Path, family: Option<Family>, code: i32, words: &[&str]) {
+fn assert_refused(path: &Path, family: Option<Family>, code: u8, words: &[&str]) {
     let fault = drawn(path, family).expect_err("an ambiguous or incomplete folder");
     let said = fault.to_string();
-    assert_eq!(fault.exit_code(), Some(code), "{said}");
+    assert_eq!(
+        fault.exit_code().map(ExitCode::number),
+        Some(code),
+        "{said}"
+    );
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 

@@ -5,6 +5,7 @@ mod damage;
 
 use altered::Altered;
 use damage::{Damaged, gguf, safetensors};
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use worker::fault::Fault;
@@ -59,9 +60,15 @@ fn assert_refused(folder: &Altered, name: &str, faults: &[Damaged]) {
         let fault = drawn(folder.path()).err();
         let fault = fault.unwrap_or_else(|| panic!("{name}, {what}: was drawn from"));
         let said = fault.to_string();
-        assert!(matches!(fault.exit_code(), Some(66 | 78)), "{what}: {said}");
+        assert!(
+            matches!(fault.exit_code().map(ExitCode::number), Some(66 | 78)),
+            "{what}: {said}"
+        );
         assert!(said.contains(name) && said.len() < 1000, "{what}: {said}");
-        println!("{} {what}: {said}", fault.exit_code().unwrap_or(0));
+        println!(
+            "{} {what}: {said}",
+            fault.exit_code().map_or(0, ExitCode::number)
+        );
     }
 }
 
@@ -92,7 +99,7 @@ fn a_block_type_without_a_reader_is_named_with_its_tensor() {
     std::fs::write(folder.file(GGUF), bytes).expect("a writable copy");
     let fault = drawn(folder.path()).expect_err("not readable");
     let said = fault.to_string();
-    assert_eq!(fault.exit_code(), Some(78));
+    assert_eq!(fault.exit_code(), Some(ExitCode::BadConfiguration));
     assert!(said.contains("IQ4_NL") && said.contains(&name), "{said}");
 }
 
@@ -116,7 +123,7 @@ fn pickles_are_refused_by_what_they_hold_whatever_they_are_called() {
                 said.contains("is a pickle") && said.contains(name),
                 "{said}"
             );
-            assert_eq!(fault.exit_code(), Some(66));
+            assert_eq!(fault.exit_code(), Some(ExitCode::UnusableWeights));
         }
     }
 }
@@ -181,7 +188,8 @@ fn sixty_flipped_bits_are_found_where_a_digest_is_known_and_crash_nothing_where_
         std::fs::write(&path, flipped).expect("a writable copy");
         let fault = digest::verify(folder.path()).expect_err("a flipped bit");
         assert!(
-            fault.exit_code() == Some(66) && fault.to_string().contains(&name),
+            fault.exit_code() == Some(ExitCode::UnusableWeights)
+                && fault.to_string().contains(&name),
             "{fault}"
         );
         match drawn(folder.path()) {
@@ -207,7 +215,11 @@ fn a_list_of_digests_that_points_outside_its_folder_is_refused() {
     ] {
         std::fs::write(folder.file(SUMS), line).expect("a writable copy");
         let fault = digest::verify(folder.path()).expect_err("a damaged list");
-        assert_eq!(fault.exit_code(), Some(66), "{fault}");
+        assert_eq!(
+            fault.exit_code(),
+            Some(ExitCode::UnusableWeights),
+            "{fault}"
+        );
     }
 }
 
@@ -236,7 +248,10 @@ fn an_index_of_shards_is_held_to_what_the_shards_hold() {
         let index = "transformer/diffusion_pytorch_model.safetensors.index.json";
         folder.replace(index, from, to);
         let fault = drawn(folder.path()).expect_err("a damaged index");
-        assert!(matches!(fault.exit_code(), Some(66 | 78)), "{fault}");
+        assert!(
+            matches!(fault.exit_code().map(ExitCode::number), Some(66 | 78)),
+            "{fault}"
+        );
         assert!(fault.to_string().contains(words), "{fault}");
     }
 }

@@ -3,6 +3,7 @@
 mod altered;
 
 use altered::Altered;
+use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use std::path::Path;
 use worker::fault::Fault;
@@ -22,9 +23,13 @@ fn fault(folder: &Altered) -> Fault {
 }
 
 #[track_caller]
-fn assert_fault(folder: &Altered, code: i32, words: &[&str]) {
+fn assert_fault(folder: &Altered, code: u8, words: &[&str]) {
     let fault = fault(folder);
-    assert_eq!(fault.exit_code(), Some(code), "{fault}");
+    assert_eq!(
+        fault.exit_code().map(ExitCode::number),
+        Some(code),
+        "{fault}"
+    );
     let said = fault.to_string();
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }

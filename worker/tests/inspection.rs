@@ -12,6 +12,7 @@ mod damage;
 mod laid_out;
 
 use altered::Altered;
+use ipc_protocol::exit_code::ExitCode;
 use laid_out::{TOKENIZERS, join, layout, picture, tiny, with};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -29,10 +30,14 @@ fn inspected(folder: &Path) -> Result<Manifest, Fault> {
 }
 
 #[track_caller]
-fn assert_refused(folder: &Altered, code: i32, words: &[&str]) {
+fn assert_refused(folder: &Altered, code: u8, words: &[&str]) {
     let fault = inspected(folder.path()).expect_err("a folder that cannot be drawn with");
     let said = fault.to_string();
-    assert_eq!(fault.exit_code(), Some(code), "{said}");
+    assert_eq!(
+        fault.exit_code().map(ExitCode::number),
+        Some(code),
+        "{said}"
+    );
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 

@@ -3,6 +3,7 @@
 mod altered;
 
 use altered::Altered;
+use ipc_protocol::exit_code::ExitCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -83,7 +84,7 @@ fn a_small_encoder_cannot_use_the_published_tokenizer() {
         let fault = vocabulary
             .for_encoder(folder.path(), "tokenizer", 1024)
             .expect_err("no tokenizer");
-        assert_eq!(fault.exit_code(), Some(66));
+        assert_eq!(fault.exit_code(), Some(ExitCode::UnusableWeights));
     }
 }
 
@@ -247,7 +248,7 @@ fn a_padding_token_that_the_vocabulary_lacks_is_refused_by_name() {
     let said = ("tokenizer_config.json", r#"{"pad_token": "<nothing>"}"#);
     component(folder.path(), "tokenizer_2", &[said]);
     let fault = hello_world(folder.path()).expect_err("no such piece");
-    assert_eq!(fault.exit_code(), Some(78));
+    assert_eq!(fault.exit_code(), Some(ExitCode::BadConfiguration));
     assert!(fault.to_string().contains("<nothing>"), "{fault}");
 }
 

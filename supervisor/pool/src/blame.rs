@@ -1,5 +1,7 @@
 //! Whose fault the end of a worker is, by the evidence there is for it.
 
+use ipc_protocol::exit_code::ExitCode;
+
 use crate::action::StopReason;
 use crate::event::{Exit, KilledBy};
 
@@ -49,12 +51,20 @@ impl Cause {
             false => Self::OutOfMemory,
         };
         match exit {
-            Exit::Code(66 | 78 | 83) => Self::CannotLoad,
-            Exit::Code(75) => memory,
-            Exit::Code(80) => Self::OutOfMemory,
-            Exit::Code(81) => Self::ContextLost,
-            Exit::Code(82) => Self::DeviceGone,
-            Exit::Code(_) => Self::Fault,
+            Exit::Code(number) => match ExitCode::from_number(number) {
+                Some(
+                    ExitCode::UnusableWeights
+                    | ExitCode::BadConfiguration
+                    | ExitCode::ProtocolMismatch,
+                ) => Self::CannotLoad,
+                Some(ExitCode::OutOfMemoryLoading) => memory,
+                Some(ExitCode::OutOfMemoryRunning) => Self::OutOfMemory,
+                Some(ExitCode::DeviceLost) => Self::ContextLost,
+                Some(ExitCode::DeviceGone) => Self::DeviceGone,
+                Some(ExitCode::Left | ExitCode::SupervisorGone | ExitCode::Panicked) | None => {
+                    Self::Fault
+                }
+            },
             Exit::Signal { signal, by } => match by {
                 KilledBy::Us => Self::Fault,
                 KilledBy::KernelOom => Self::KernelOutOfMemory,
@@ -155,6 +165,32 @@ mod tests {
         assert!(accused(Exit::Code(85)));
         for code in [66, 75, 78, 80, 81, 82, 83] {
             assert!(!accused(Exit::Code(code)), "code {code}");
+        }
+    }
+
+    #[test]
+    fn each_exit_code_has_its_cause() {
+        let cause = |code: ExitCode, loading| {
+            Cause::of(Exit::Code(i32::from(code.number())), None, loading)
+        };
+        for code in ExitCode::all() {
+            let (loading, running, accuses) = match code {
+                ExitCode::UnusableWeights
+                | ExitCode::BadConfiguration
+                | ExitCode::ProtocolMismatch => (Cause::CannotLoad, Cause::CannotLoad, false),
+                ExitCode::OutOfMemoryLoading => {
+                    (Cause::OutOfMemoryLoading, Cause::OutOfMemory, false)
+                }
+                ExitCode::OutOfMemoryRunning => (Cause::OutOfMemory, Cause::OutOfMemory, false),
+                ExitCode::DeviceLost => (Cause::ContextLost, Cause::ContextLost, false),
+                ExitCode::DeviceGone => (Cause::DeviceGone, Cause::DeviceGone, false),
+                ExitCode::Left | ExitCode::SupervisorGone | ExitCode::Panicked => {
+                    (Cause::Fault, Cause::Fault, true)
+                }
+            };
+            assert_eq!(cause(code, true), loading, "{code:?}");
+            assert_eq!(cause(code, false), running, "{code:?}");
+            assert_eq!(running.accuses_job(), accuses, "{code:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What workers do, turned into events. Nothing a worker says is believed before it was compared with
 //! what we know of it.
 
+use ipc_protocol::exit_code::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use ipc_protocol::arithmetic::Dtype;
@@ -381,14 +382,13 @@ impl Environment for Around {
 
 /// Exit codes of missing, damaged and contradictory files, and the signal of a map whose file was cut.
 fn is_fault_of_files(exit: Exit) -> bool {
-    matches!(
-        exit,
-        Exit::Code(66 | 78)
-            | Exit::Signal {
-                signal: 7,
-                by: KilledBy::Other
-            }
-    )
+    match exit {
+        Exit::Code(number) => matches!(
+            ExitCode::from_number(number),
+            Some(ExitCode::UnusableWeights | ExitCode::BadConfiguration)
+        ),
+        Exit::Signal { signal, by } => signal == 7 && by == KilledBy::Other,
+    }
 }
 
 fn fault_of(fault: JobFault) -> Fault {

@@ -1,5 +1,6 @@
 //! The things worth telling, one log line each, with the same field names everywhere.
 
+use ipc_protocol::exit_code::ExitCode;
 use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
@@ -128,8 +129,8 @@ fn ms(duration: Duration) -> u64 {
 /// How a process ended, in words.
 fn how(exit: Exit) -> String {
     match exit {
-        Exit::Code(code) => match meaning(code) {
-            Some(meaning) => format!("code {code} ({meaning})"),
+        Exit::Code(code) => match ExitCode::from_number(code) {
+            Some(known) => format!("code {code} ({})", known.meaning()),
             None => format!("code {code}"),
         },
         Exit::Signal { signal, by } => format!(
@@ -142,21 +143,4 @@ fn how(exit: Exit) -> String {
             }
         ),
     }
-}
-
-/// What a worker's exit code says.
-fn meaning(code: i32) -> Option<&'static str> {
-    Some(match code {
-        0 => "asked to leave",
-        66 => "weights missing or corrupt",
-        75 => "out of memory while loading",
-        78 => "bad model configuration",
-        80 => "out of memory while running",
-        81 => "device context lost",
-        82 => "device gone",
-        83 => "protocol mismatch",
-        84 => "supervisor gone",
-        85 => "panic",
-        _ => return None,
-    })
 }

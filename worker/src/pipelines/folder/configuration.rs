@@ -198,6 +198,7 @@ pub fn of_folder(folder: &Path) -> Result<Described, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_protocol::exit_code::ExitCode;
 
     #[test]
     fn axes_that_do_not_fill_a_head_are_refused_by_key() {
@@ -209,7 +210,10 @@ mod tests {
             .err()
             .map(|f| (f.exit_code(), f.to_string()));
         let (code, said) = fault.expect("the axes add up to 28, the head is 32");
-        assert!(code == Some(78) && said.contains("axes_dim"), "{said}");
+        assert!(
+            code == Some(ExitCode::BadConfiguration) && said.contains("axes_dim"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl Lexicon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_protocol::exit_code::ExitCode;
 
     fn lexicon() -> Lexicon {
         serde_json::from_str(
@@ -124,7 +125,7 @@ mod tests {
         let found: Lexicon = serde_json::from_str(text).expect("a lexicon");
         assert_eq!(
             found.check("config.json").err().and_then(|f| f.exit_code()),
-            Some(78)
+            Some(ExitCode::BadConfiguration)
         );
     }
 }

@@ -104,6 +104,7 @@ fn difference(found: &Described, shift: f64) -> Option<(&'static str, String, St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_protocol::exit_code::ExitCode;
 
     fn checked(text: &str, family: Family) -> Result<(), Fault> {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -159,7 +160,7 @@ mod tests {
         ];
         for (text, family, words) in cases {
             let fault = checked(text, family).expect_err("another schedule");
-            assert_eq!(fault.exit_code(), Some(78));
+            assert_eq!(fault.exit_code(), Some(ExitCode::BadConfiguration));
             assert!(fault.to_string().contains(words), "{fault}");
         }
     }

@@ -108,6 +108,7 @@ fn beside(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_protocol::exit_code::ExitCode;
 
     #[test]
     fn a_stamp_changes_when_a_configuration_or_the_list_of_files_does() {
@@ -123,7 +124,7 @@ mod tests {
         std::fs::write(&deep, "{ }").expect("our own folder");
         let second = Stamp::of_folder(path, &[]);
         let fault = second.expect(path, &first.text()).expect_err("it changed");
-        assert_eq!(fault.exit_code(), Some(66));
+        assert_eq!(fault.exit_code(), Some(ExitCode::UnusableWeights));
         let fault = first
             .expect_unchanged()
             .expect_err("it changed")

@@ -143,6 +143,7 @@ fn refused(error: tokenizers::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_protocol::exit_code::ExitCode;
 
     const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
         "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"decoder":null,
@@ -174,6 +175,9 @@ mod tests {
     #[test]
     fn a_damaged_tokenizer_is_corrupt() {
         let fault = Tokens::new("t5_tokenizer.json", b"{\"model\":", 4, 0).err();
-        assert_eq!(fault.and_then(|f| f.exit_code()), Some(66));
+        assert_eq!(
+            fault.and_then(|f| f.exit_code()),
+            Some(ExitCode::UnusableWeights)
+        );
     }
 }
