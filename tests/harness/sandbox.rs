@@ -1,5 +1,6 @@
-//! A temporary folder that daemons and commands run in: their home, runtime folder, pictures and settings. Everything
-//! that is started in one can be found again.
+//! A temporary folder that daemons and commands run in.
+//!
+//! It holds their home, runtime folder, pictures and settings. Processes started in it can be found again.
 
 use std::ffi::OsString;
 use std::fs;
