@@ -11,6 +11,15 @@ pub struct Group {
     pub things: Vec<String>,
 }
 
+/// Classifier-free guidance that a model can follow: from 0 to `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GuidanceRange {
+    /// Where a request names none.
+    pub default: f32,
+    /// Most.
+    pub max: f32,
+}
+
 /// Under which terms a model may be used and whom it owes thanks; empty where its files do not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {

@@ -30,7 +30,6 @@ use crate::messages::client::{
     Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Told, Verb,
 };
 use crate::request::ImageRequest;
-use crate::segment::preview_size;
 use crate::status::StatusReport;
 use crate::units::PictureSize;
 use crate::version::{PROTOCOL, mismatch};
@@ -411,8 +410,9 @@ impl Drawing<'_> {
 
     /// Takes in the raw bytes of a preview, which one frame holds.
     fn preview(&mut self, job: JobId, size: PictureSize, len: u32) -> Result<Update, ClientError> {
-        let expected = preview_size(self.accepted.size);
-        if size != expected || u64::from(len) != size.rgb8_bytes() || len > CHUNK_BYTES_MAX {
+        let whole = self.accepted.size;
+        let is_larger = size.width > whole.width || size.height > whole.height;
+        if is_larger || u64::from(len) != size.rgb8_bytes() || len > CHUNK_BYTES_MAX {
             return Err(ClientError::Unexpected(format!(
                 "{len} bytes of a {size} preview"
             )));

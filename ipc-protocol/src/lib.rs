@@ -6,7 +6,7 @@
 //!                         └────── segment ───────┘   (latents, pictures)
 //! ```
 //!
-//! From the words up: [`ids`], [`units`], [`arithmetic`], [`about`], [`mark`], [`request`], [`reading`], [`failure`] and [`status`]
+//! From the words up: [`ids`], [`units`], [`arithmetic`], [`about`], [`family`], [`latents`], [`mark`], [`request`], [`reading`], [`failure`] and [`status`]
 //! are what is talked about, and [`untrusted`] is how another's text is printed; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
 //! [`connection`] moves them. [`exit_code`] says why a worker exited. [`segment`] is the memory a worker shares with the supervisor, and
 //! [`client`] is the library for programs on the same machine, which finds a daemon in one of the [`folders`].
@@ -20,9 +20,11 @@ pub mod codec;
 pub mod connection;
 pub mod exit_code;
 pub mod failure;
+pub mod family;
 pub mod folders;
 pub mod frame;
 pub mod ids;
+pub mod latents;
 pub mod mark;
 pub mod messages;
 pub mod reading;

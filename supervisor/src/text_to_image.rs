@@ -76,24 +76,26 @@ pub trait TextToImageModel {
     }
 }
 
-/// FLUX.1-schnell.
-#[derive(Debug, Clone, Copy)]
-pub struct FluxSchnell;
+/// Types that name a model of the registry.
+macro_rules! models {
+    ($($name:ident = $key:literal),+ $(,)?) => {
+        $(
+            #[doc = concat!("The model with the key `", $key, "`.")]
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
 
-/// Stable Diffusion 3.5 Large Turbo.
-#[derive(Debug, Clone, Copy)]
-pub struct StableDiffusion35Turbo;
-
-impl TextToImageModel for FluxSchnell {
-    fn registry_key(&self) -> &'static str {
-        "flux-schnell"
-    }
+            impl TextToImageModel for $name {
+                fn registry_key(&self) -> &'static str {
+                    $key
+                }
+            }
+        )+
+    };
 }
 
-impl TextToImageModel for StableDiffusion35Turbo {
-    fn registry_key(&self) -> &'static str {
-        "sd3.5-turbo"
-    }
+models! {
+    FluxSchnell = "flux-schnell",
+    StableDiffusion35Turbo = "sd3.5-turbo",
 }
 
 /// A pool in this process. Its workers end with it.

@@ -8,10 +8,11 @@ use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::frame;
 use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::latents::LatentShape;
 use ipc_protocol::messages::client::ToPool;
 use ipc_protocol::messages::worker::{FromWorker, Order, Timings, Welcome};
 use ipc_protocol::reading::Reading;
-use ipc_protocol::segment::{Slot, latents_bytes};
+use ipc_protocol::segment::Slot;
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
 use nix::sys::signal::{Signal, raise};
@@ -137,12 +138,18 @@ fn bytes_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
     }
 }
 
+/// Latents of the model that this program says it holds.
+const LATENTS: LatentShape = LatentShape {
+    channels: 16,
+    downscale: 8,
+};
+
 fn step(order: &Order, step: u32, slot: Slot) -> FromWorker {
     FromWorker::Step {
         job: order.job,
         step,
         slot,
-        bytes: latents_bytes(order.size),
+        bytes: LATENTS.bytes(order.size),
         preview: None,
         elapsed_ms: 1,
     }
@@ -173,7 +180,7 @@ fn lies_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
             job: other,
             step: 1,
             slot: Slot::Latents1,
-            bytes: latents_bytes(order.size),
+            bytes: LATENTS.bytes(order.size),
             preview: None,
             elapsed_ms: 1,
         }),

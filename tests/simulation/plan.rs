@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Activation, CudaResidency, DeviceLimit, Family, Files, GuidanceRule, ModelSpec, Need, Patience,
+    Activation, CudaResidency, DeviceLimit, Files, GuidanceRule, ModelSpec, Need, Patience,
     Registry, Settings, SizeRule,
 };
 
@@ -153,7 +154,7 @@ fn spec(nth: usize, gpus: bool, dice: &mut Dice) -> ModelSpec {
         } else {
             Vec::new()
         },
-        family: Family::Synthetic,
+        family: Family::SYNTHETIC,
         need: need(gpus, dice),
         default_size: PictureSize {
             width: 512,

@@ -15,15 +15,16 @@ use crate::pipelines::folder::stamp::Stamp;
 use crate::pipelines::need::{self, Activation, Need, Parts};
 use crate::pipelines::{Family, Settings, drawing, published};
 use crate::weights::{Mark, WeightFile, Weights, digest};
-use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, Rights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
+use ipc_protocol::latents::LatentShape;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Facts of one model. Sizes are in pixels, memory in whole MiB, rounded up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Manifest {
     /// Registry key; empty for a folder, whose key is the user's.
     pub key: String,
@@ -51,6 +52,12 @@ pub struct Manifest {
     pub activation_mb: u64,
     /// What a job adds for each thread beyond the second: its tiles of a convolution, its heap.
     pub per_thread_mb: u64,
+    /// Shape of its latents.
+    pub latents: LatentShape,
+    /// Guidance that it can follow, where it was trained with any.
+    pub guidance: Option<GuidanceRange>,
+    /// How its sigmas are chosen, for receipts.
+    pub sampler: &'static str,
     /// What it can draw, by group, where its files say so.
     pub draws: Vec<Group>,
     /// Terms and thanks, where its files say so.
@@ -101,7 +108,7 @@ pub fn folder_as_json(
 }
 
 /// A published model whose files need not be here, computed in one way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Published {
     /// What it computes in: f32, bf16 or f16.
     pub dtype: &'static str,
@@ -265,6 +272,9 @@ pub fn synthetic() -> Manifest {
         activation,
         activation_mb: activation.at(256, 256),
         per_thread_mb: 0,
+        latents: synthetic::LATENTS,
+        guidance: None,
+        sampler: "synthetic",
         draws: Vec::new(),
         rights: Rights::default(),
         stamp: String::new(),
@@ -294,6 +304,9 @@ fn flux_manifest(described: &Described, digest: String, need: Need) -> Manifest 
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
+        latents: described.sizes.decoder.latent_shape(),
+        guidance: None,
+        sampler: "euler, linear sigmas",
         draws: described.lexicon.groups.clone(),
         rights: described.rights.clone(),
         stamp: String::new(),
@@ -326,6 +339,12 @@ fn sd3_manifest(described: &Sd3Described, digest: String, need: Need) -> Manifes
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
         per_thread_mb: need::FLUX_PER_THREAD_MB,
+        latents: described.sizes.decoder.latent_shape(),
+        guidance: Some(GuidanceRange {
+            default: 0.0,
+            max: sd3::MAX_GUIDANCE,
+        }),
+        sampler: "euler, shifted sigmas",
         draws: described.lexicon.groups.clone(),
         rights: described.rights.clone(),
         stamp: String::new(),

@@ -19,6 +19,7 @@ use std::os::unix::fs::FileExt;
 
 use bincode::{Decode, Encode};
 
+use crate::latents::LatentShape;
 use crate::units::PictureSize;
 
 const PAGE_BYTES: u64 = 4096;
@@ -60,11 +61,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Room for pictures up to this size; a preview has a pixel per latent.
-    pub fn for_pictures_up_to(largest: PictureSize) -> Self {
+    /// Room for pictures up to this size of a model with such latents.
+    pub fn for_pictures_up_to(largest: PictureSize, latents: LatentShape) -> Self {
         Self {
-            latents_bytes: latents_bytes(largest),
-            preview_bytes: latent_pixels(largest) * 3,
+            latents_bytes: latents.bytes(largest),
+            preview_bytes: latents.plane(largest).rgb8_bytes(),
             picture_bytes: largest.rgb8_bytes(),
         }
     }
@@ -86,24 +87,6 @@ impl Geometry {
     pub fn total_bytes(self) -> u64 {
         3 * pages(self.latents_bytes) + pages(self.preview_bytes) + pages(self.picture_bytes)
     }
-}
-
-/// Bytes of the latents of a picture: 16 channels of f32 at an eighth of each side, in every family.
-pub fn latents_bytes(size: PictureSize) -> u64 {
-    latent_pixels(size) * 16 * 4
-}
-
-/// Size of a preview of a picture: a pixel for each of its latents.
-pub fn preview_size(size: PictureSize) -> PictureSize {
-    PictureSize {
-        width: size.width.div_ceil(8),
-        height: size.height.div_ceil(8),
-    }
-}
-
-fn latent_pixels(size: PictureSize) -> u64 {
-    let latents = preview_size(size);
-    u64::from(latents.width) * u64::from(latents.height)
 }
 
 fn pages(bytes: u64) -> u64 {

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_main};
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Action, Activation, DeviceLimit, Event, Family, GuidanceRule, ModelSpec, Moment, Need, Phases,
-    Pool, Registry, Settings, SizeRule, Ticket,
+    Action, Activation, DeviceLimit, Event, GuidanceRule, ModelSpec, Moment, Need, Phases, Pool,
+    Registry, Settings, SizeRule, Ticket,
 };
 
 const MODELS: u64 = 8;
@@ -33,7 +34,7 @@ fn spec(nth: u64) -> ModelSpec {
     ModelSpec {
         key: ModelKey::new(&format!("m{nth}")).expect("a plain key"),
         aliases: Vec::new(),
-        family: Family::Synthetic,
+        family: Family::SYNTHETIC,
         need: Need {
             on_cpu: Some(Mebibytes(100)),
             on_cuda: None,

@@ -64,7 +64,7 @@ pub use explain::Plan;
 pub use moment::Moment;
 pub use pool::{DeviceLimit, Pool};
 pub use registry::{
-    Activation, CudaResidency, Family, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
+    Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
 pub use settings::{Patience, Settings};
 pub use snapshot::Snapshot;

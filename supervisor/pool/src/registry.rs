@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
@@ -80,28 +81,6 @@ impl Default for Files {
     fn default() -> Self {
         Self::Here {
             stamp: String::new(),
-        }
-    }
-}
-
-/// The code that can run a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// FLUX.
-    Flux,
-    /// Stable Diffusion 3.
-    Sd3,
-    /// A pattern painted from the seed, for tests.
-    Synthetic,
-}
-
-impl Family {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Flux => "flux",
-            Self::Sd3 => "sd3",
-            Self::Synthetic => "synthetic",
         }
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! `POOL_STATES=write` writes the file anew.
 
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::worker::Lifecycle;
 use crate::{
-    Action, Activation, DeviceLimit, Event, Exit, Family, Fault, GuidanceRule, ModelSpec, Need,
-    Phases, Pool, Registry, Settings, SizeRule, StartFault, Ticket,
+    Action, Activation, DeviceLimit, Event, Exit, Fault, GuidanceRule, ModelSpec, Need, Phases,
+    Pool, Registry, Settings, SizeRule, StartFault, Ticket,
 };
 
 const STATES: [&str; 6] = [
@@ -31,7 +32,7 @@ fn spec() -> ModelSpec {
     ModelSpec {
         key: ModelKey::new("m").expect("a plain key"),
         aliases: Vec::new(),
-        family: Family::Synthetic,
+        family: Family::SYNTHETIC,
         need: Need {
             on_cpu: Some(Mebibytes(10)),
             on_cuda: None,

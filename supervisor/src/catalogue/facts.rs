@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, Rights};
+use ipc_protocol::family::Family;
+use ipc_protocol::latents::LatentShape;
 use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, Family, SizeRule};
+use pool::{Activation, SizeRule};
 
 /// What a folder of weights turned out to hold; the worker program looks, because only it knows files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FolderFacts {
     /// The code that runs it.
     pub family: Family,
@@ -24,6 +26,12 @@ pub struct FolderFacts {
     pub activation: Activation,
     /// What drawing takes for each thread beyond the second.
     pub per_thread: Mebibytes,
+    /// Shape of its latents.
+    pub latents: LatentShape,
+    /// Guidance that it can follow, where it was trained with any.
+    pub guidance: Option<GuidanceRange>,
+    /// How its sigmas are chosen, for receipts.
+    pub sampler: String,
     /// Digest of the weights; empty where taking it would have taken minutes.
     pub digest: String,
     /// What it can draw, by group; empty where its files do not say.
@@ -48,7 +56,7 @@ impl FolderFacts {
 }
 
 /// What came of looking for a model's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Look {
     /// They are here.
     Seen {

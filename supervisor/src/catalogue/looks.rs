@@ -149,7 +149,8 @@ mod tests {
         serde_json::json!({
             "key": "", "family": "flux", "digest": "d", "default_size": [128, 128], "min_size": 64,
             "max_size": 256, "size_multiple": 16, "default_steps": 4, "max_steps": 64,
-            "residency_mb": 30, "per_thread_mb": 0, "draws": [], "rights": {"attribution": []},
+            "residency_mb": 30, "per_thread_mb": 0, "latents": {"channels": 16, "downscale": 8},
+            "guidance": null, "sampler": "euler, linear sigmas", "draws": [], "rights": {"attribution": []},
             "activation": {"base_mb": 1, "per_megapixel_mb": 2, "per_megapixel_squared_mb": 3, "least_mb": 4},
             "stamp": "s",
             "marks": [{"path": mark.path, "device": mark.device, "inode": mark.inode, "bytes": mark.bytes,

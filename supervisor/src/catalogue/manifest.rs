@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, Rights};
 use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::family::Family;
+use ipc_protocol::latents::LatentShape;
 use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, Family, SizeRule};
+use pool::{Activation, SizeRule};
 use serde::Deserialize;
 
 use super::facts::FolderFacts;
@@ -16,7 +18,7 @@ use super::facts::FolderFacts;
 #[derive(Debug, Deserialize)]
 struct Manifest {
     key: String,
-    family: String,
+    family: Family,
     digest: String,
     default_size: [u32; 2],
     min_size: u32,
@@ -27,6 +29,9 @@ struct Manifest {
     residency_mb: u64,
     activation: Terms,
     per_thread_mb: u64,
+    latents: LatentShape,
+    guidance: Option<GuidanceRange>,
+    sampler: String,
     draws: Vec<Group>,
     rights: Rights,
     #[serde(default)]
@@ -89,7 +94,7 @@ pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, 
     let all: Vec<Published> =
         serde_json::from_str(PUBLISHED).map_err(|error| format!("no manifests: {error}"))?;
     let wanted = |one: &Published| {
-        one.manifest.family == family.word()
+        one.manifest.family == family
             && one.dtype == arithmetic.dtype.word()
             && one.encoders == arithmetic.encoders.word()
     };
@@ -104,12 +109,7 @@ pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, 
 fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
     let [width, height] = manifest.default_size;
     Ok(FolderFacts {
-        family: match manifest.family.as_str() {
-            "flux" => Family::Flux,
-            "sd3" => Family::Sd3,
-            "synthetic" => Family::Synthetic,
-            other => return Err(format!("no family {other:?}")),
-        },
+        family: manifest.family,
         default_size: PictureSize { width, height },
         sizes: SizeRule {
             multiple: manifest.size_multiple,
@@ -125,6 +125,9 @@ fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
             least: Mebibytes(manifest.activation.least_mb),
         },
         per_thread: Mebibytes(manifest.per_thread_mb),
+        latents: manifest.latents,
+        guidance: manifest.guidance,
+        sampler: manifest.sampler,
         digest: manifest.digest,
         draws: manifest.draws,
         rights: manifest.rights,
@@ -158,21 +161,21 @@ mod tests {
                 width: facts.sizes.max,
                 height: facts.sizes.max,
             };
-            let segment = Geometry::for_pictures_up_to(largest).total_bytes();
+            let segment = Geometry::for_pictures_up_to(largest, facts.latents).total_bytes();
             (facts.residency + facts.activation.at(size) + Mebibytes::holding(segment)).0
         };
-        assert_eq!(need(Family::Flux, 1024), 41_799);
-        assert_eq!(need(Family::Flux, 2048), 106_311);
-        assert_eq!(need(Family::Sd3, 1024), 42_603 - 1);
-        assert_eq!(need(Family::Sd3, 1536), 89_803 - 1);
-        assert!(published(Family::Synthetic, arithmetic).is_err());
+        assert_eq!(need(Family::new("flux"), 1024), 41_799);
+        assert_eq!(need(Family::new("flux"), 2048), 106_311);
+        assert_eq!(need(Family::new("sd3"), 1024), 42_603 - 1);
+        assert_eq!(need(Family::new("sd3"), 1536), 89_803 - 1);
+        assert!(published(Family::SYNTHETIC, arithmetic).is_err());
     }
 
     #[test]
     fn every_arithmetic_of_a_published_model_is_in_the_table() {
         for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
             for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
-                for family in [Family::Flux, Family::Sd3] {
+                for family in [Family::new("flux"), Family::new("sd3")] {
                     let found = published(family, Arithmetic { dtype, encoders });
                     assert_eq!(found.map(|facts| facts.family), Ok(family));
                 }

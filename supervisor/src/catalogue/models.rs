@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use ipc_protocol::about::Rights;
 use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::family::{Family, PublishedModel};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::units::Mebibytes;
-use pool::{Family, Files, ModelSpec, Registry};
+use pool::{Files, ModelSpec, Registry};
 
 use super::facts::{FolderFacts, Look};
 use super::served::{Catalogue, Served, absent, from_facts};
@@ -25,6 +26,9 @@ pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<(PathBuf, Strin
 
 /// The facts of a family's published model, computed so, without its files; the error is a sentence.
 pub type Published<'a> = &'a dyn Fn(Family, Arithmetic) -> Result<FolderFacts, String>;
+
+/// The word of the family without weights.
+const SYNTHETIC: &str = Family::SYNTHETIC.word();
 
 /// Where facts about models come from.
 pub struct Facts<'a> {
@@ -87,7 +91,7 @@ fn arithmetic(section: &Model) -> Result<Arithmetic, String> {
         dtype: word("dtype", section.dtype.as_deref())?,
         encoders: word("encoders", section.encoders.as_deref())?,
     };
-    if section.family.as_deref() == Some("synthetic") && said != Arithmetic::default() {
+    if section.family.as_deref() == Some(SYNTHETIC) && said != Arithmetic::default() {
         return Err(
             "dtype and encoders mean nothing to family \"synthetic\", which has no weights".into(),
         );
@@ -107,25 +111,29 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
     let arithmetic = arithmetic(section)?;
     let threads = threads(section, facts);
     let here = |source, found| Ok(from_facts(key.clone(), source, found, threads, arithmetic));
-    if section.params.is_some() && section.family.as_deref() != Some("synthetic") {
+    if section.params.is_some() && section.family.as_deref() != Some(SYNTHETIC) {
         return Err("params mean nothing to a model that is not of family \"synthetic\"".into());
     }
     let (family, found) = match (&section.path, section.family.as_deref()) {
-        (None, Some("synthetic")) => {
+        (None, Some(SYNTHETIC)) => {
             let (source, found) = synthetic(section.params.unwrap_or_default(), facts)?;
             return here(source, found);
         }
-        (Some(_), Some("synthetic")) => {
+        (Some(_), Some(SYNTHETIC)) => {
             return Err("family \"synthetic\" has no weights, so it has no path".into());
         }
         (Some(path), family) => {
             // A folder may hold both families; a published model's key says which of them is meant.
-            let family = family.or_else(|| family_of(key.as_str()));
-            (guess(&key, family), folder(path, family, arithmetic, facts))
+            let published = PublishedModel::with_key(key.as_str()).map(|model| model.family);
+            let family = family.and_then(Family::named).or(published);
+            let found = folder(path, family.map(Family::word), arithmetic, facts);
+            (family.unwrap_or_else(|| likeliest(&key, facts)), found)
         }
-        (None, None) => match (key.as_str(), facts.built_in.get(key.as_str())) {
-            ("flux-schnell", _) => (Family::Flux, fetched(&key, section, Family::Flux, facts)?),
-            ("sd3.5-turbo", _) => (Family::Sd3, fetched(&key, section, Family::Sd3, facts)?),
+        (None, None) => match (
+            PublishedModel::with_key(key.as_str()),
+            facts.built_in.get(key.as_str()),
+        ) {
+            (Some(model), _) => (model.family, fetched(&key, section, model.family, facts)?),
             // The table knows it in f32 with its encoders kept, which is the most that it can need.
             (_, Some(found)) => {
                 let source = ModelSource::Embedded {
@@ -146,21 +154,12 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
     }
 }
 
-/// The family of a folder that nobody has looked into: the one that is named, else the likeliest.
-fn guess(key: &ModelKey, named: Option<&str>) -> Family {
-    match (named, key.as_str()) {
-        (Some("sd3"), _) | (None, "sd3.5-turbo" | "pocket-sd3") => Family::Sd3,
-        _ => Family::Flux,
-    }
-}
-
-/// The family of the published models.
-fn family_of(key: &str) -> Option<&'static str> {
-    match key {
-        "flux-schnell" => Some(Family::Flux.word()),
-        "sd3.5-turbo" => Some(Family::Sd3.word()),
-        _ => None,
-    }
+/// The family of a folder that was not looked into and whose section names none: that of the embedded model
+/// with its key, else the first of the table.
+fn likeliest(key: &ModelKey, facts: &Facts<'_>) -> Family {
+    let embedded = facts.built_in.get(key.as_str()).map(|found| found.family);
+    let first = PublishedModel::all().map(|model| model.family).next();
+    embedded.or(first).unwrap_or(Family::SYNTHETIC)
 }
 
 /// What was found of a model's files, or why they cannot be used: that depends on the disk, so it is no
@@ -241,6 +240,7 @@ fn synthetic_digest(family: &str, params: Synthetic) -> String {
 #[cfg(test)]
 mod tests {
     use ipc_protocol::arithmetic::{Dtype, Encoders};
+    use ipc_protocol::latents::LatentShape;
     use pool::{Activation, SizeRule};
 
     use super::super::served::square;
@@ -249,7 +249,7 @@ mod tests {
     fn built(text: &str) -> Result<(Registry, Catalogue), String> {
         let file = crate::config::file::parse(text)?;
         let synthetic = FolderFacts {
-            family: Family::Synthetic,
+            family: Family::SYNTHETIC,
             digest: "synthetic".into(),
             draws: Vec::new(),
             rights: Rights::default(),
@@ -282,7 +282,7 @@ mod tests {
 
     fn small() -> FolderFacts {
         FolderFacts {
-            family: Family::Flux,
+            family: Family::new("flux"),
             default_size: square(128),
             sizes: SizeRule {
                 multiple: 16,
@@ -293,6 +293,12 @@ mod tests {
             residency: Mebibytes(30),
             activation: Activation::default(),
             per_thread: Mebibytes::ZERO,
+            latents: LatentShape {
+                channels: 16,
+                downscale: 8,
+            },
+            guidance: None,
+            sampler: "euler, linear sigmas".into(),
             digest: "d".into(),
             draws: Vec::new(),
             rights: Rights::default(),
@@ -502,7 +508,7 @@ mod tests {
         let why = "nothing to see in /not/mounted".to_owned();
         assert_eq!(
             (mine.family, &mine.files),
-            (Family::Sd3, &Files::Broken(why))
+            (Family::new("sd3"), &Files::Broken(why))
         );
         assert_eq!(catalogue.len(), 4);
         assert!(

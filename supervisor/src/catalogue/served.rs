@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::about::{Group, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, Rights};
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::{DeviceWish, ModelKey};
+use ipc_protocol::latents::LatentShape;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, Family, Files, GuidanceRule, ModelSpec, Need};
+use pool::{Activation, Files, GuidanceRule, ModelSpec, Need};
 
 use super::facts::FolderFacts;
 use crate::config::names::aliases;
@@ -20,6 +21,8 @@ pub struct Served {
     pub source: ModelSource,
     /// What its segment holds.
     pub geometry: Geometry,
+    /// Shape of its latents.
+    pub latents: LatentShape,
     /// Threads of its arithmetic.
     pub threads: u32,
     /// Digest of its weights.
@@ -31,7 +34,7 @@ pub struct Served {
     /// Terms and thanks, where its files say so.
     pub rights: Rights,
     /// How its sigmas are chosen.
-    pub sampler: &'static str,
+    pub sampler: String,
     /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
     pub arithmetic: Arithmetic,
 }
@@ -56,7 +59,7 @@ pub(super) fn from_facts(
     threads: u32,
     arithmetic: Arithmetic,
 ) -> (ModelSpec, Served) {
-    let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max));
+    let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max), facts.latents);
     let segment = Mebibytes::holding(geometry.total_bytes());
     let digest = identity(&source, &facts.digest);
     // What has no files is what its digest says.
@@ -82,12 +85,9 @@ pub(super) fn from_facts(
         sizes: facts.sizes,
         default_steps: facts.steps.0,
         max_steps: facts.steps.1,
-        guidance: match facts.family {
-            Family::Flux | Family::Synthetic => GuidanceRule::None,
-            Family::Sd3 => GuidanceRule::Scale {
-                default: 0.0,
-                max: 10.0,
-            },
+        guidance: match facts.guidance {
+            None => GuidanceRule::None,
+            Some(GuidanceRange { default, max }) => GuidanceRule::Scale { default, max },
         },
         empty_prompt: true,
         digest,
@@ -104,16 +104,13 @@ pub(super) fn from_facts(
     let served = Served {
         source,
         geometry,
+        latents: facts.latents,
         threads,
         digest: facts.digest,
         stamp,
         draws: facts.draws,
         rights: facts.rights,
-        sampler: match facts.family {
-            Family::Flux => "euler, linear sigmas",
-            Family::Sd3 => "euler, shifted sigmas",
-            Family::Synthetic => "synthetic",
-        },
+        sampler: facts.sampler,
         arithmetic,
     };
     (spec, served)

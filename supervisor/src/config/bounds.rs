@@ -1,6 +1,7 @@
 //! Every setting with the values it may have: one table, checked before anything else reads the file.
 
 use super::operators::OPERATORS_MAX;
+use ipc_protocol::family;
 use ipc_protocol::ids::{Device, DeviceWish};
 use ipc_protocol::request::TEXT_BYTES_MAX;
 use toml::{Table, Value};
@@ -94,7 +95,7 @@ pub const SETTINGS: [Setting; 43] = [
     setting("hub", "endpoint", Address),
     setting("hub", "folder", Text("the path of a folder")),
     setting("hub", "patience_seconds", Seconds(0.001, 86_400.0)),
-    setting("models.*", "family", Words(&["flux", "sd3", "synthetic"])),
+    setting("models.*", "family", Words(&family::WORDS)),
     setting("models.*", "path", Text("the path of a folder")),
     setting("models.*", "variant", Text("the name of a variant")),
     setting("models.*", "revision", Text("a branch, a tag or a commit")),

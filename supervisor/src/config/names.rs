@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use ipc_protocol::family::PublishedModel;
+
 use super::file::Model;
 
-/// The models that are always in the registry, in the order of `status`.
-const ALWAYS: [&str; 3] = ["pocket-flux", "flux-schnell", "sd3.5-turbo"];
+/// The small model inside the worker program that is always in the registry.
+const EMBEDDED: &str = "pocket-flux";
 
 /// The keys of all models, in the order of `status`.
 pub fn keys(sections: &BTreeMap<String, Model>) -> Vec<String> {
+    let published = PublishedModel::all().map(|model| model.key);
+    let always: Vec<&str> = [EMBEDDED].into_iter().chain(published).collect();
     let own = sections.keys().map(String::as_str);
-    let own = own.filter(|key| !ALWAYS.contains(key));
-    ALWAYS.into_iter().chain(own).map(str::to_owned).collect()
+    let own: Vec<&str> = own.filter(|key| !always.contains(key)).collect();
+    always.into_iter().chain(own).map(str::to_owned).collect()
 }
 
 /// Whether a model of these settings has that key or alias.
@@ -20,11 +24,8 @@ pub fn is_name(sections: &BTreeMap<String, Model>, name: &str) -> bool {
     keys(sections).iter().any(called)
 }
 
-/// The hub's names for the real models are aliases of their keys.
+/// The hub's names for the published models are aliases of their keys.
 pub fn aliases(key: &str) -> Vec<String> {
-    match key {
-        "flux-schnell" => vec!["black-forest-labs/FLUX.1-schnell".into()],
-        "sd3.5-turbo" => vec!["stabilityai/stable-diffusion-3.5-large-turbo".into()],
-        _ => Vec::new(),
-    }
+    let aliases = PublishedModel::with_key(key).map_or(&[][..], |model| model.aliases);
+    aliases.iter().map(|alias| (*alias).to_owned()).collect()
 }

@@ -114,7 +114,7 @@ pub struct ModelFacts {
     /// Digest of the weights.
     pub digest: String,
     /// How its sigmas are chosen.
-    pub sampler: &'static str,
+    pub sampler: String,
     /// What the worker that drew it computes in.
     pub dtype: Dtype,
 }

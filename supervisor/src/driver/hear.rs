@@ -239,7 +239,7 @@ impl Driver {
         hand.running = None;
         let model = ModelFacts {
             digest: self.digest_of(worker),
-            sampler: self.workers[&worker].served.sampler,
+            sampler: self.workers[&worker].served.sampler.clone(),
             dtype,
         };
         if let Some(hand) = self.jobs.get_mut(&job) {

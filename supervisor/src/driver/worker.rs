@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, JobId, ModelKey, WorkerName};
-use ipc_protocol::segment::{Segment, Slot, latents_bytes, preview_size};
+use ipc_protocol::segment::{Segment, Slot};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
 use pool::Exit;
@@ -178,8 +178,8 @@ impl WorkerHand {
                 running.step, running.steps
             ));
         }
-        // Every family publishes the same latents, so another worker could not go on from fewer.
-        let expected = latents_bytes(running.size);
+        // Another worker could not resume from fewer.
+        let expected = self.served.latents.bytes(running.size);
         if bytes != expected {
             return Err(format!("{bytes} bytes of latents, where {expected} belong"));
         }
@@ -191,7 +191,10 @@ impl WorkerHand {
     /// The preview that a `Step` names, or what is wrong with it. The worker may be at its next step by
     /// now: a preview may mix two, which the picture never does.
     pub fn preview(&self, size: PictureSize) -> Result<Vec<u8>, String> {
-        let expected = self.running.as_ref().map(|job| preview_size(job.size));
+        let expected = self
+            .running
+            .as_ref()
+            .map(|job| self.served.latents.plane(job.size));
         if expected != Some(size) {
             return Err(format!("a {size} preview"));
         }

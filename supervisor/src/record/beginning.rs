@@ -80,9 +80,10 @@ fn limit(facts: &DeviceFacts) -> Result<DeviceLimit, String> {
 
 #[cfg(test)]
 mod tests {
+    use ipc_protocol::family::Family;
     use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
     use ipc_protocol::units::PictureSize;
-    use pool::{Activation, CudaResidency, Family, Files, GuidanceRule, ModelSpec, Need, SizeRule};
+    use pool::{Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 
     use super::*;
 
@@ -90,7 +91,7 @@ mod tests {
         ModelSpec {
             key: ModelKey::new(key).expect("a key"),
             aliases: vec![format!("maker/{key}")],
-            family: Family::Sd3,
+            family: Family::new("sd3"),
             need: Need {
                 on_cpu: Some(Mebibytes(5)),
                 on_cuda: Some(CudaResidency {

@@ -1,8 +1,9 @@
 //! A model of the registry as a JSON object.
 
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::units::Mebibytes;
-use pool::{Activation, CudaResidency, Family, Files, GuidanceRule, ModelSpec, Need, SizeRule};
+use pool::{Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 use serde::{Deserialize, Serialize};
 
 /// Everything that the pool knows of a model.
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(super) struct ModelFacts {
     key: String,
     aliases: Vec<String>,
-    family: FamilyWord,
+    family: Family,
     cpu_mb: Option<u64>,
     cuda: Option<CudaFacts>,
     activation: ActivationFacts,
@@ -59,14 +60,6 @@ impl FilesFacts {
     }
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum FamilyWord {
-    Flux,
-    Sd3,
-    Synthetic,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CudaFacts {
@@ -109,7 +102,7 @@ impl ModelFacts {
         Self {
             key: spec.key.to_string(),
             aliases: spec.aliases.clone(),
-            family: FamilyWord::of(spec.family),
+            family: spec.family,
             cpu_mb: on_cpu.map(|part| part.0),
             cuda: on_cuda.map(|part| CudaFacts {
                 host_mb: part.host.0,
@@ -148,7 +141,7 @@ impl ModelFacts {
         Ok(ModelSpec {
             key: ModelKey::new(&self.key)?,
             aliases: self.aliases,
-            family: self.family.family(),
+            family: self.family,
             need: Need {
                 on_cpu: self.cpu_mb.map(Mebibytes),
                 on_cuda: self.cuda.map(|part| CudaResidency {
@@ -183,23 +176,5 @@ impl ModelFacts {
             params: self.params,
             files: self.files.files(),
         })
-    }
-}
-
-impl FamilyWord {
-    fn of(family: Family) -> Self {
-        match family {
-            Family::Flux => Self::Flux,
-            Family::Sd3 => Self::Sd3,
-            Family::Synthetic => Self::Synthetic,
-        }
-    }
-
-    fn family(self) -> Family {
-        match self {
-            Self::Flux => Family::Flux,
-            Self::Sd3 => Family::Sd3,
-            Self::Synthetic => Family::Synthetic,
-        }
     }
 }

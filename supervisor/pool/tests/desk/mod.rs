@@ -9,13 +9,14 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::Failure;
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Action, Activation, CpuTime, CudaResidency, DeviceLimit, Event, Exit, Family, GuidanceRule,
-    KilledBy, ModelSpec, Moment, Need, Outcome, Phases, PictureFacts, Pool, Registry, Run,
-    Settings, SizeRule, Start, Ticket,
+    Action, Activation, CpuTime, CudaResidency, DeviceLimit, Event, Exit, GuidanceRule, KilledBy,
+    ModelSpec, Moment, Need, Outcome, Phases, PictureFacts, Pool, Registry, Run, Settings,
+    SizeRule, Start, Ticket,
 };
 
 /// A pool, the time, and everything it ever said.
@@ -67,7 +68,7 @@ pub fn model(key: &str, mb: u64) -> ModelSpec {
     ModelSpec {
         key: ModelKey::new(key).expect("a plain key"),
         aliases: Vec::new(),
-        family: Family::Synthetic,
+        family: Family::SYNTHETIC,
         need: Need {
             on_cpu: Some(Mebibytes(mb - 10)),
             on_cuda: Some(CudaResidency {

@@ -346,7 +346,7 @@ fn report(picture: &Picture, guidance: f32) -> JobReport {
         reading: picture.reading.clone(),
         receipt: ReceiptFacts {
             digest: picture.model.digest.clone(),
-            sampler: picture.model.sampler.to_owned(),
+            sampler: picture.model.sampler.clone(),
             dtype: picture.model.dtype.to_string(),
             guidance,
         },

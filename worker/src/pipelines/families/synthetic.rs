@@ -15,10 +15,17 @@ use crate::pipelines::pipeline::{
 };
 use crate::sampling::noise;
 use crate::work;
+use ipc_protocol::latents::LatentShape;
 use std::time::{Duration, Instant};
 
-const CHANNELS: usize = 16;
-const PIXELS_PER_LATENT: usize = 8;
+const CHANNELS: usize = LATENTS.channels as usize;
+const PIXELS_PER_LATENT: usize = LATENTS.downscale as usize;
+
+/// Shape of its latents.
+pub const LATENTS: LatentShape = LatentShape {
+    channels: 16,
+    downscale: 8,
+};
 
 /// Sides of a picture are multiples of this many pixels.
 pub const SIZE_MULTIPLE: u32 = PIXELS_PER_LATENT as u32;

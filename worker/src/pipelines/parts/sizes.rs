@@ -5,6 +5,7 @@
 //! that a wrong number is a fault that names a tensor.
 
 use crate::fault::Fault;
+use ipc_protocol::latents::LatentShape;
 use serde::Deserialize;
 
 /// The FLUX transformer.
@@ -100,6 +101,21 @@ pub struct DecoderSizes {
     pub norm_groups: usize,
     /// Channels of the latents.
     pub z_channels: usize,
+}
+
+impl DecoderSizes {
+    /// Pixels of a picture along the side of one latent: each level but the coarsest doubles the sides.
+    pub fn downscale(&self) -> usize {
+        1 << self.ch_mult.len().saturating_sub(1)
+    }
+
+    /// Shape of the latents that it decodes.
+    pub fn latent_shape(&self) -> LatentShape {
+        LatentShape {
+            channels: self.z_channels as u32,
+            downscale: self.downscale() as u32,
+        }
+    }
 }
 
 fn published_groups() -> usize {
