@@ -6,7 +6,7 @@
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
 //! - `memory` is what workers hold, measured
-//! - `perform` carries out actions, one arm each
+//! - `perform` carries out actions, one arm each; what they cause is queued behind the event
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
@@ -28,7 +28,7 @@ pub mod setup;
 mod turn;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
@@ -59,6 +59,8 @@ use setup::Setup;
 #[derive(Debug)]
 pub struct Driver {
     pool: Pool,
+    /// What the pool is to decide about next, oldest first. Carrying out actions may add to it.
+    events: VecDeque<Event>,
     catalogue: Catalogue,
     registry: Registry,
     library: Library,
@@ -101,6 +103,7 @@ impl Driver {
         let runtime = tokio::runtime::Handle::current();
         Ok(Self {
             pool: setup.pool,
+            events: VecDeque::new(),
             catalogue: setup.catalogue,
             registry: setup.beginning.registry,
             spawner: Spawner::start(setup.library.worker_program.clone(), setup.backing, runtime)?,
@@ -133,6 +136,7 @@ impl Driver {
         // Pinned models and minimum numbers of workers are due before anybody asks.
         self.happen(Event::DeadlineReached);
         self.look_at_unread();
+        self.decide();
         while !self.is_over() {
             let more = self.turn();
             if self.is_over() {
@@ -156,8 +160,19 @@ impl Driver {
         }
     }
 
-    /// Lets the pool decide about an event, and carries out what it decides.
+    /// Queues an event for the pool.
     fn happen(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Lets the pool decide about each queued event, and carries out its actions before the next one.
+    fn decide(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            self.decide_one(event);
+        }
+    }
+
+    fn decide_one(&mut self, event: Event) {
         let now = self.clock.now();
         tracing::debug!(%now, ?event, "event");
         if let Some(recorder) = &self.recorder

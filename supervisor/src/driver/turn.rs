@@ -28,17 +28,21 @@ impl Driver {
     /// Returns whether anything is left.
     pub(super) fn turn(&mut self) -> bool {
         self.note_pause();
+        self.decide();
         self.measure_memory();
         // One is enough: who gives another waits for a turn.
         if let Ok(command) = self.inbox.commands.try_recv() {
             self.command(command);
+            self.decide();
         }
         let now = self.clock.now();
         if self.pool.next_deadline().is_some_and(|due| due <= now) {
             self.deadline_reached();
+            self.decide();
         }
         while let Ok(news) = self.inbox.lives.try_recv() {
             self.hear(news);
+            self.decide();
         }
         self.hear_messages();
         for _ in 0..ASKS_PER_TURN {
@@ -46,6 +50,7 @@ impl Driver {
                 break;
             };
             self.asked(ask);
+            self.decide();
         }
         self.report_to_all();
         for _ in 0..FETCHES_PER_TURN {
@@ -53,6 +58,7 @@ impl Driver {
                 break;
             };
             self.hear_of_fetch(news);
+            self.decide();
         }
         self.inbox.has_next() || self.workers.values().any(|hand| hand.has_next())
     }
@@ -113,6 +119,7 @@ impl Driver {
                     break;
                 };
                 self.heard(worker, heard);
+                self.decide();
             }
         }
     }
