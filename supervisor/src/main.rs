@@ -113,7 +113,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
-    logging::start(arguments.log_format, &arguments.log_level)?;
+    // The lines of a private daemon stand between those of the command that started it.
+    let timed = !arguments.leashed;
+    logging::start(arguments.log_format, &arguments.log_level, timed)?;
     let file = arguments.config.clone().or_else(paths::default_config);
     let mut config: Config = config::load(file.as_deref())?;
     if arguments.leashed {

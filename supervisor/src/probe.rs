@@ -6,6 +6,7 @@ use ipc_protocol::units::Mebibytes;
 use sysinfo::System;
 
 use crate::cgroup::MemoryGroup;
+use crate::telemetry;
 
 /// Memory that this daemon may plan with: all of the machine's, or less where its control group, of
 /// version 1 or 2, or one around it says so. In bytes rounded down to whole mebibytes; nothing where the
@@ -14,7 +15,7 @@ pub fn host_memory() -> Mebibytes {
     let mut system = match System::new() {
         Ok(system) => system,
         Err(error) => {
-            tracing::warn!(%error, "Cannot ask for the machine's memory");
+            telemetry::daemon::memory_unknown(&error);
             return Mebibytes::ZERO;
         }
     };

@@ -18,12 +18,12 @@ fn fifty_concurrent_first_requests_start_two_workers_and_never_more_than_four() 
     let spawned = |lines: &[String]| {
         lines
             .iter()
-            .filter(|line| line.starts_with("Spawned worker"))
+            .filter(|line| line.contains(" Spawned worker "))
             .count()
     };
     let ready = lines
         .iter()
-        .position(|line| line.starts_with("Worker is ready."));
+        .position(|line| line.contains("Worker is ready."));
     assert_eq!(
         spawned(&lines[..ready.expect("one got ready")]),
         2,

@@ -13,6 +13,7 @@ mod foreign_text;
 mod generate;
 mod inspection;
 mod isolation;
+mod job_log;
 mod ledger;
 mod library;
 mod limits;

@@ -10,7 +10,7 @@ struct Absence {
     why: &'static str,
 }
 
-const ABSENCES: [Absence; 18] = [
+const ABSENCES: [Absence; 19] = [
     only("candle", "", &["worker/"], "inference is in the worker"),
     only(
         "hf_hub",
@@ -29,6 +29,12 @@ const ABSENCES: [Absence; 18] = [
         "supervisor/",
         JSON,
         "JSON is for people and files",
+    ),
+    only(
+        "tracing::",
+        "supervisor/src/",
+        &["supervisor/src/telemetry/"],
+        "log lines and their fields are in one folder",
     ),
     only(
         "Instant::now",

@@ -19,6 +19,7 @@ use crate::hub;
 use crate::hub::event::PlannedFile;
 use crate::hub::source::Release;
 use crate::process::{programs, spawn};
+use crate::telemetry;
 
 /// Longest line of the process that fetches. The longest is the plan of the longest listing that is taken.
 const LINE_BYTES_MAX: u64 = 8 << 20;
@@ -100,7 +101,7 @@ impl Library {
             );
             return Err(Failure::new(FailureKind::ModelMissing, why));
         }
-        tracing::info!(model = %key, licence = release.licence.name, "Fetching what somebody asks for.");
+        telemetry::files::fetching(key, release.licence.name);
         let begun = Fetching {
             model: key.clone(),
             here_bytes: 0,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::FolderFacts;
 use super::manifest::read_manifest;
+use crate::telemetry;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -77,7 +78,7 @@ impl Looks {
             all.pop_first();
         }
         if let Err(error) = write(file, all) {
-            tracing::debug!(file = %file.display(), %error, "Cannot keep what was found.");
+            telemetry::files::not_kept(file, &error);
         }
     }
 

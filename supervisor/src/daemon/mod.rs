@@ -21,6 +21,7 @@ use crate::api::rights::Operators;
 use crate::config::paths;
 use crate::driver::Driver;
 use crate::driver::setup::Setup;
+use crate::telemetry;
 use leash::Leash;
 
 /// How long clients may take to read their last answers once the loop has ended.
@@ -65,7 +66,7 @@ impl Daemon {
                 let _ = handle.abandon().await; // An error says that the loop ended before.
             });
         } else {
-            tracing::info!(socket = %socket_path.display(), "Serving.");
+            telemetry::daemon::serving(&socket_path);
         }
         driver.run().await;
         // A client that does not read its last answer within this does without.
@@ -82,7 +83,7 @@ impl Daemon {
         if let Err(error) = cleared
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "Cannot clear the runtime folder.");
+            telemetry::daemon::folder_stays(&error);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::driver::handle::Handle;
+use crate::telemetry;
 
 /// SIGTERM and SIGINT drain; the second one cancels. SIGHUP has the files of all models looked at again.
 pub(super) async fn heed_signals(handle: Handle) {
@@ -11,7 +12,7 @@ pub(super) async fn heed_signals(handle: Handle) {
         signal(SignalKind::interrupt()),
         signal(SignalKind::hangup()),
     ) else {
-        return tracing::error!("Cannot listen for signals.");
+        return telemetry::daemon::no_signals();
     };
     let mut cancel = false;
     loop {

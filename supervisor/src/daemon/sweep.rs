@@ -7,6 +7,7 @@ use ipc_protocol::segment::named;
 
 use crate::config::paths;
 use crate::process::identity::Identity;
+use crate::telemetry;
 
 /// Removes what daemons and private pools of this user left when they were killed.
 pub(super) fn sweep(runtime_dir: &Path) {
@@ -16,7 +17,7 @@ pub(super) fn sweep(runtime_dir: &Path) {
         .map(|base| sweep_private(base))
         .sum::<usize>();
     if segments + folders > 0 {
-        tracing::info!(segments, folders, "Swept what killed daemons had left.");
+        telemetry::daemon::swept(segments, folders);
     }
 }
 

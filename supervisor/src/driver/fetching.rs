@@ -21,6 +21,7 @@ use super::looking::Faults;
 use crate::catalogue::library::Found;
 use crate::catalogue::offer::Depth;
 use crate::catalogue::served::Served;
+use crate::telemetry;
 
 /// Longest look at a model's files, a little more than the program that looks has for it; then they cannot be
 /// used. A digest of all their bytes may take longer.
@@ -170,7 +171,7 @@ impl Driver {
             tell(What::Ended(found));
         });
         if let Err(error) = begun {
-            tracing::error!(%error, %model, "Cannot start to look for files.");
+            telemetry::files::cannot_look(&model, &error);
             return None;
         }
         self.fetches.under_way.insert(model.clone(), fetch);
@@ -206,11 +207,12 @@ impl Driver {
     /// Reads all bytes of a model whose files were too large for a digest, beside serving.
     pub(super) fn digest(&mut self, model: ModelKey) {
         let (library, tell) = (self.library.clone(), self.teller(model.clone(), 0));
+        let key = model.clone();
         let begun = thread::Builder::new()
             .name("digest".into())
-            .spawn(move || tell(What::Digested(library.look(&model, Depth::Whole))));
+            .spawn(move || tell(What::Digested(library.look(&key, Depth::Whole))));
         if let Err(error) = begun {
-            tracing::warn!(%error, "Cannot start to take a digest.");
+            telemetry::files::not_digested(&model, &error);
             self.fetches.faults.digest_ended();
         }
     }
@@ -276,7 +278,7 @@ impl Driver {
                 .into_iter()
                 .for_each(|ticket| self.ask_again(ticket)),
             Err(failure) => {
-                tracing::warn!(%model, why = failure.message, "Not fetched.");
+                telemetry::files::not_fetched(model, &failure.message);
                 for ticket in fetch.waiting {
                     self.refuse(ticket, failure.clone());
                 }
@@ -300,7 +302,7 @@ impl Driver {
             .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))?;
         self.registry = registry.clone();
         if let Files::Broken(why) = &spec.files {
-            tracing::warn!(model = %key, reason = %why, "Model cannot be used");
+            telemetry::files::unusable(&key, why);
         }
         let registry = Box::new(registry);
         self.happen(Event::ModelsChanged { registry });

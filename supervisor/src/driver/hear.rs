@@ -83,10 +83,8 @@ impl Driver {
         let (name, clock) = (hand.name.to_string(), self.clock);
         let follower = tokio::spawn(async move {
             let tell = |told: Told<'_>| match told {
-                Told::Line(line) => tracing::info!(target: "worker", "{name}: {line}"),
-                Told::Hidden(count) => {
-                    tracing::warn!(target: "worker", "{count} lines of {name} not shown");
-                }
+                Told::Line(line) => telemetry::workers::wrote(&name, &line),
+                Told::Hidden(count) => telemetry::workers::wrote_too_much(&name, count),
             };
             if let Some(pipe) = pipe {
                 stderr::follow(pipe, lines, || clock.now(), tell).await;
@@ -245,6 +243,7 @@ impl Driver {
         if let Some(hand) = self.jobs.get_mut(&job) {
             hand.drawn = Some(Drawn {
                 rgb8,
+                encode: phases.encode,
                 reading,
                 model,
             });
@@ -283,7 +282,7 @@ impl Driver {
         };
         hand.dtype = Some(dtype);
         let wished = hand.served.arithmetic.dtype;
-        telemetry::events::computes(&hand.name, wished, dtype, because);
+        telemetry::workers::computes(&hand.name, wished, dtype, because);
     }
 
     /// A worker said what cannot be. The latents it named before may be as wrong, so no attempt goes on
@@ -316,7 +315,7 @@ impl Driver {
         let lack = why_aborted(exit, &hand.stderr);
         let last_lines = hand.stderr.newest(5);
         if !last_lines.is_empty() && exit != Exit::Code(0) {
-            tracing::warn!("Last words of {}: {}", hand.name, last_lines.join(" | "));
+            telemetry::workers::last_lines(&hand.name, &last_lines);
         }
         let hand = self.workers.remove(&worker);
         if let Some(hand) = hand.filter(|_| is_fault_of_files(exit)) {

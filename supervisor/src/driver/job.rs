@@ -1,16 +1,21 @@
 //! What the loop holds of a job beside what the pool knows: latents and pixels.
 
+use std::time::Duration;
+
 use ipc_protocol::reading::Reading;
 use pool::Ticket;
 
 use super::handle::ModelFacts;
+use crate::telemetry::jobs::{JobFields, StartedAttempt};
 
 /// One accepted job.
 #[derive(Debug)]
 pub(super) struct JobHand {
     pub ticket: Ticket,
-    /// Whose it is.
-    pub user: String,
+    /// What the log says of it; its user, too, is the one who may cancel it.
+    pub fields: JobFields,
+    /// The last worker that got it.
+    pub started: Option<StartedAttempt>,
     pub checkpoint: Option<Checkpoint>,
     pub drawn: Option<Drawn>,
 }
@@ -19,6 +24,8 @@ pub(super) struct JobHand {
 #[derive(Debug)]
 pub(super) struct Drawn {
     pub rgb8: Vec<u8>,
+    /// What encoding its prompt took.
+    pub encode: Duration,
     pub reading: Reading,
     pub model: ModelFacts,
 }

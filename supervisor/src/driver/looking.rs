@@ -19,6 +19,7 @@ use super::fetching::Errand;
 use super::worker::WorkerHand;
 use crate::catalogue::library::Found;
 use crate::catalogue::served::Served;
+use crate::telemetry;
 
 /// Loads in a row that may fail while the files keep changing.
 const CHANGES_MAX: u32 = 5;
@@ -62,10 +63,7 @@ impl Driver {
     /// Looks again at the files of every model.
     pub(super) fn look_again(&mut self) {
         let begun = self.look_at(|_| true);
-        tracing::info!(
-            models = begun,
-            "Looking again at the files of all models; changed settings need a restart"
-        );
+        telemetry::files::looking_again(begun);
     }
 
     /// Looks at the files of the models that have some and are `wanted`; returns how many these are.
@@ -119,7 +117,7 @@ impl Driver {
                 ),
                 None => "a worker ended while it read them".into(),
             });
-        tracing::warn!(%model, reason = %why, "Model cannot be loaded, looking at its files");
+        telemetry::files::not_loaded(model, &why);
         let earlier = self.fetches.faults.of.get(model);
         let in_a_row = earlier.map_or(0, |fault| fault.in_a_row) + 1;
         let fault = Fault {
@@ -253,13 +251,13 @@ impl Driver {
                 let known = self.registry.find(model.as_str());
                 let same = known.is_some_and(|spec| spec.files == found.0.files);
                 if same && let Err(failure) = self.enter(*found) {
-                    tracing::warn!(%model, reason = %failure, "Digest not taken");
+                    telemetry::files::not_digested(&model, &failure);
                 }
                 if !same {
                     self.look_at_one(&model);
                 }
             }
-            Err(failure) => tracing::warn!(%model, reason = %failure, "Digest not taken"),
+            Err(failure) => telemetry::files::not_digested(&model, &failure),
         }
         self.take_next_digest();
     }

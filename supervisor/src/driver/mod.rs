@@ -46,6 +46,7 @@ use crate::clock::Clock;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
+use crate::telemetry;
 use conversation::{Asking, Conversation};
 use fetching::Fetches;
 use handle::{Ask, Caller, Handle};
@@ -174,11 +175,11 @@ impl Driver {
 
     fn decide_one(&mut self, event: Event) {
         let now = self.clock.now();
-        tracing::debug!(%now, ?event, "event");
+        telemetry::events::event(now, &event);
         if let Some(recorder) = &self.recorder
             && let Err(error) = recorder.record(now, &event)
         {
-            tracing::error!(%error, "The record ends here.");
+            telemetry::daemon::record_ended(&error);
             self.recorder = None;
         }
         if matches!(&event, Event::DrainRequested { drain, .. } if *drain != Drain::Undo) {
@@ -240,11 +241,7 @@ impl Driver {
             return self.happen(Event::RequestCancelled { job, by });
         }
         // The answer goes to whoever waits for the job, and that is somebody else.
-        tracing::debug!(
-            job = job.0,
-            user = by.user,
-            "Not cancelled: another user's job."
-        );
+        telemetry::jobs::not_cancelled(job, &by.user);
     }
 
     /// Sees to the requests whose doors left before they had an answer: the pool is told of those that

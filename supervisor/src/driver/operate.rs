@@ -88,7 +88,7 @@ impl Driver {
     /// Whether a job is the caller's to end.
     pub(super) fn owns(&self, caller: &Caller, job: JobId) -> bool {
         let job = self.jobs.get(&job);
-        caller.operator || job.is_some_and(|job| job.user == caller.user)
+        caller.operator || job.is_some_and(|job| job.fields.user == caller.user)
     }
 
     fn explain(&self, job: JobId) -> Result<Told, Failure> {

@@ -17,10 +17,11 @@ use super::worker::{Running, WorkerHand};
 use super::{Driver, State};
 use crate::process::{cpu, spawn};
 use crate::telemetry;
+use crate::telemetry::jobs::{JobFields, StartedAttempt};
 
 impl Driver {
     pub(super) fn perform(&mut self, action: Action) {
-        tracing::debug!(?action, "action");
+        telemetry::events::action(&action);
         match action {
             Action::Accept(accepted) => self.accept(accepted),
             Action::Refuse { ticket, failure } => {
@@ -97,10 +98,20 @@ impl Driver {
         };
         conversation.unanswered = accepted.jobs.len();
         conversation.asked = None;
-        for job in &accepted.jobs {
+        for (nth, job) in (0..).zip(&accepted.jobs) {
+            let fields = JobFields {
+                job: *job,
+                user: conversation.user.clone(),
+                model: accepted.model.clone(),
+                size: accepted.size,
+                steps: accepted.steps,
+                seed: accepted.seed.wrapping_add(nth),
+            };
+            telemetry::jobs::accepted(&fields);
             let hand = JobHand {
                 ticket,
-                user: conversation.user.clone(),
+                fields,
+                started: None,
                 checkpoint: None,
                 drawn: None,
             };
@@ -193,6 +204,13 @@ impl Driver {
         });
         if let Err(what) = told {
             self.broke(run.worker, what);
+        } else if let Some(job) = self.jobs.get_mut(&run.job) {
+            let started = StartedAttempt {
+                worker: hand.name.clone(),
+                attempt: run.attempt,
+            };
+            telemetry::jobs::started(&job.fields, &started, run.from_step);
+            job.started = Some(started);
         }
     }
 
@@ -217,27 +235,38 @@ impl Driver {
             return;
         };
         let update = match (outcome, hand.drawn.take()) {
-            (Outcome::Picture(facts), Some(drawn)) => Update::Picture(Arc::new(Picture {
-                job,
-                rgb8: drawn.rgb8,
-                facts,
-                reading: drawn.reading,
-                model: drawn.model,
-            })),
-            (Outcome::Picture(_), None) => Update::Failed {
-                job,
-                failure: Failure::new(
-                    FailureKind::Internal,
-                    format!("job {job} is finished and its picture is not here"),
-                ),
-            },
-            (Outcome::Failure(failure), _) => Update::Failed { job, failure },
+            (Outcome::Picture(facts), Some(drawn)) => {
+                telemetry::jobs::finished(&hand.fields, &facts, drawn.encode);
+                Update::Picture(Arc::new(Picture {
+                    job,
+                    rgb8: drawn.rgb8,
+                    facts,
+                    reading: drawn.reading,
+                    model: drawn.model,
+                }))
+            }
+            (Outcome::Picture(_), None) => hand.failed(Failure::new(
+                FailureKind::Internal,
+                format!("job {job} is finished and its picture is missing"),
+            )),
+            (Outcome::Failure(failure), _) => hand.failed(failure),
         };
         if let Some(conversation) = self.conversations.get_mut(&hand.ticket) {
             conversation.answer(update);
             if conversation.unanswered == 0 {
                 self.conversations.remove(&hand.ticket);
             }
+        }
+    }
+}
+
+impl JobHand {
+    /// The answer of a job that ended without a picture.
+    fn failed(&self, failure: Failure) -> Update {
+        telemetry::jobs::ended(&self.fields, self.started.as_ref(), &failure);
+        Update::Failed {
+            job: self.fields.job,
+            failure,
         }
     }
 }

@@ -11,6 +11,7 @@ use pool::{Drain, Event};
 use super::inbox::Command;
 use super::report::Report;
 use super::{Driver, State};
+use crate::telemetry;
 
 /// Messages of one worker in one turn.
 const MESSAGES_PER_TURN: usize = 4;
@@ -79,8 +80,7 @@ impl Driver {
         let pause = now.since(mem::replace(&mut self.turned, now));
         if pause >= STALLED && !self.workers.is_empty() {
             let lasted = pause.saturating_sub(PULSE);
-            let lasted_ms = lasted.as_millis() as u64;
-            tracing::warn!(lasted_ms, "The daemon could not run");
+            telemetry::daemon::stalled(lasted);
             self.happen(Event::LoopStalled { lasted });
         }
     }

@@ -10,6 +10,8 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
+use crate::telemetry;
+
 /// The environment variable that holds a worker's label.
 pub const MARK: &str = "IMAGEPOOL_WORKER";
 /// Rounds of looking: a process may have forked while it was looked for.
@@ -24,7 +26,7 @@ pub fn end(label: &str) -> oneshot::Receiver<()> {
         for _ in 0..ROUNDS_MAX {
             let left = marked(&mark);
             for pid in &left {
-                tracing::warn!(%pid, "Ending a process that a worker left behind");
+                telemetry::workers::left_behind(pid.as_raw());
                 // ESRCH: it ended by itself.
                 let _ = signal::kill(*pid, Signal::SIGKILL);
             }

@@ -18,6 +18,7 @@ use super::exit::{self, Evidence};
 use super::kernel_kills;
 use super::stat::Stat;
 use super::stderr::LastLines;
+use crate::telemetry;
 
 /// How long a process that has closed its socket may take to end by itself.
 const LINGER_MAX: Duration = Duration::from_secs(2);
@@ -116,7 +117,7 @@ impl Watched {
             // Nobody else waits for our children; should the kernel refuse all the same, the
             // worker is beyond our reach and the books must not wait for it.
             Err(error) => {
-                tracing::error!(%error, "cannot wait for a worker");
+                telemetry::workers::not_waited(&error);
                 Exit::Code(-1)
             }
         }

@@ -1,12 +1,10 @@
-//! The things worth telling, one log line each, with the same field names everywhere.
+//! The pool's notices, one log line each.
 
 use ipc_protocol::exit_code::ExitCode;
-use std::time::Duration;
+use pool::{Action, Event, Exit, KilledBy, Moment, Notice};
+use tracing::{debug, error, info, warn};
 
-use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::ids::WorkerName;
-use pool::{Exit, KilledBy, Notice};
-use tracing::{error, info, warn};
+use super::ms;
 
 /// Tells one thing.
 pub fn tell(notice: &Notice) {
@@ -22,10 +20,10 @@ pub fn tell(notice: &Notice) {
             generation = worker.0, "Spawned worker {}", name.slot + 1
         ),
         Notice::SpawnFailed { name, message } => {
-            error!(%name, error = %message, "Cannot start a worker.");
+            error!(worker = %name, error = %message, "Cannot start a worker.");
         }
         Notice::Ready { worker, name, load } => {
-            info!(%name, generation = worker.0, load_ms = ms(*load), "Worker is ready.");
+            info!(worker = %name, generation = worker.0, load_ms = ms(*load), "Worker is ready.");
         }
         Notice::Outgrew {
             worker,
@@ -33,17 +31,17 @@ pub fn tell(notice: &Notice) {
             reserved,
             measured,
         } => warn!(
-            %name, generation = worker.0, reserved_mb = reserved.0, measured_mb = measured.0,
+            worker = %name, generation = worker.0, reserved_mb = reserved.0, measured_mb = measured.0,
             "Worker holds more memory than was reserved for it."
         ),
         Notice::Stopping { worker, name, why } if why.is_fault() => {
-            warn!(%name, generation = worker.0, reason = %why.word(), "Ending a worker.");
+            warn!(worker = %name, generation = worker.0, reason = %why.word(), "Ending a worker.");
         }
         Notice::Stopping { worker, name, why } => {
-            info!(%name, generation = worker.0, reason = %why.word(), "Ending a worker.");
+            info!(worker = %name, generation = worker.0, reason = %why.word(), "Ending a worker.");
         }
         Notice::Left { worker, name, why } => {
-            info!(%name, generation = worker.0, reason = %why.word(), "Worker left.");
+            info!(worker = %name, generation = worker.0, reason = %why.word(), "Worker left.");
         }
         Notice::Died {
             worker,
@@ -54,7 +52,7 @@ pub fn tell(notice: &Notice) {
             backoff,
             ..
         } => warn!(
-            %name, generation = worker.0, exit = %how(*exit), %doing, in_a_row,
+            worker = %name, generation = worker.0, exit = %how(*exit), %doing, in_a_row,
             backoff_ms = ms(*backoff), "Worker died."
         ),
         Notice::NotReaped {
@@ -62,26 +60,31 @@ pub fn tell(notice: &Notice) {
             name,
             since,
         } => error!(
-            %name, generation = worker.0, since_ms = ms(*since),
+            worker = %name, generation = worker.0, since_ms = ms(*since),
             "The kernel does not give a killed worker back."
         ),
         Notice::PlacedAgain {
             job,
             from_step,
             attempt,
-        } => info!(job = job.0, from_step, attempt, "Job is placed again."),
+        } => info!(
+            job = job.0,
+            attempt,
+            resume_step = from_step,
+            "Job is placed again."
+        ),
         Notice::Evicted {
             name,
             for_model,
             freed,
-        } => info!(%name, %for_model, freed_mb = freed.0, "Evicted an idle worker."),
+        } => info!(worker = %name, %for_model, freed_mb = freed.0, "Evicted an idle worker."),
         Notice::BreakerOpened {
             model,
             failures,
             last,
             for_long,
         } => {
-            warn!(%model, failures, error = %last, for_ms = ms(*for_long), "Model fails too often; it rests.")
+            warn!(%model, failures, error = %last, for_ms = ms(*for_long), "Model failed too often and is not started for a while")
         }
         Notice::BreakerClosed { model } => info!(%model, "Model works again."),
         Notice::LoadCooling {
@@ -97,7 +100,7 @@ pub fn tell(notice: &Notice) {
             job = job.0,
             digest,
             evidence = evidence.join("; "),
-            "Job is quarantined: it ended every worker it was given to."
+            "Job is quarantined: every worker that ran it died"
         ),
         Notice::Unreclaimed {
             worker,
@@ -112,18 +115,14 @@ pub fn tell(notice: &Notice) {
     }
 }
 
-/// Tells what a worker computes in; where that is not what was wished for, it is a warning with the reason.
-pub fn computes(name: &WorkerName, wished: Dtype, dtype: Dtype, because: Option<&str>) {
-    if wished == dtype {
-        info!(%name, %dtype, "Worker computes in {dtype}.");
-    } else {
-        let because = because.unwrap_or("it does not say why");
-        warn!(%name, %wished, %dtype, "Worker computes in {dtype} instead of {wished}: {because}.");
-    }
+/// An event that the pool is about to decide.
+pub fn event(at: Moment, event: &Event) {
+    debug!(%at, "event {event:?}");
 }
 
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// What the pool decided.
+pub fn action(action: &Action) {
+    debug!("action {action:?}");
 }
 
 /// How a process ended, in words.
@@ -139,7 +138,7 @@ fn how(exit: Exit) -> String {
                 KilledBy::Us => "sent by us",
                 KilledBy::KernelOom => "the kernel was out of memory",
                 KilledBy::AllocationFailed => "an allocation failed",
-                KilledBy::Other => "its own fault or somebody else's",
+                KilledBy::Other => "its own fault or sent by another program",
             }
         ),
     }

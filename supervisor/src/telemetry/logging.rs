@@ -1,12 +1,16 @@
 //! Log lines: plain sentences with `key=value` behind them, or JSON.
 
 use std::fmt::{self, Write};
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use ipc_protocol::untrusted::Escaping;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -23,11 +27,11 @@ pub enum Format {
 }
 
 /// Sends every event to stderr through a queue that neither blocks nor fails. `$IMAGEPOOL_LOG` filters, else
-/// `level` does.
+/// `level` does. Text lines begin with the time if `timed` is set and no journal adds it.
 ///
 /// # Errors
 /// An invalid filter, no thread, or a second call.
-pub fn start(format: Format, level: &str) -> Result<(), String> {
+pub fn start(format: Format, level: &str, timed: bool) -> Result<(), String> {
     let text = std::env::var("IMAGEPOOL_LOG").unwrap_or_else(|_| level.to_owned());
     let filter =
         EnvFilter::try_new(&text).map_err(|error| format!("{text:?} is no log filter: {error}"))?;
@@ -37,7 +41,11 @@ pub fn start(format: Format, level: &str) -> Result<(), String> {
         .with_env_filter(filter)
         .with_writer(Lines(outlet));
     match format {
-        Format::Text => builder.event_format(Escaped(Sentence)).try_init(),
+        Format::Text => builder
+            .event_format(Escaped(Sentence {
+                timed: timed && !stderr_is_the_journal(),
+            }))
+            .try_init(),
         Format::Json => builder
             .fmt_fields(JsonFields::new())
             .event_format(Escaped(
@@ -123,9 +131,25 @@ impl Drop for Line<'_> {
     }
 }
 
-/// A line that begins with what happened. Who reads it adds the time: journald does, and so does a
-/// terminal's user with `ts`.
-struct Sentence;
+/// Whether stderr goes to journald, which adds a time to each line: it names its socket in `$JOURNAL_STREAM`.
+fn stderr_is_the_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let stderr = io::stderr().as_fd().try_clone_to_owned();
+    let stderr = stderr.and_then(|stderr| File::from(stderr).metadata());
+    stream
+        .zip(stderr.ok())
+        .is_some_and(|(stream, stderr)| names(&stream, &stderr))
+}
+
+/// Whether `stream`, DEVICE:INODE, is this file.
+fn names(stream: &str, file: &Metadata) -> bool {
+    stream == format!("{}:{}", file.dev(), file.ino())
+}
+
+/// A line that begins with what happened, after the time (UTC, RFC 3339) if `timed` is set.
+struct Sentence {
+    timed: bool,
+}
 
 impl<S, N> FormatEvent<S, N> for Sentence
 where
@@ -138,6 +162,10 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        if self.timed {
+            SystemTime.format_time(&mut writer)?;
+            write!(writer, " ")?;
+        }
         match *event.metadata().level() {
             Level::ERROR => write!(writer, "error: ")?,
             Level::WARN => write!(writer, "warning: ")?,
@@ -146,5 +174,25 @@ where
         }
         context.format_fields(writer.by_ref(), event)?;
         writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_the_journal_only_if_its_device_and_inode_are_named() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let found = file.metadata().expect("it is open");
+        let (device, inode) = (found.dev(), found.ino());
+        assert!(names(&format!("{device}:{inode}"), &found));
+        for other in [
+            String::new(),
+            format!("{device}:{}", inode + 1),
+            format!("{inode}"),
+        ] {
+            assert!(!names(&other, &found), "{other}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use super::idle::IdleClients;
 use crate::api::rights::{Operators, Rights};
 use crate::driver::handle::{Caller, Handle, Ongoing, Picture, Update, Word};
 use crate::frames;
+use crate::telemetry::doors;
 
 /// A client that takes longer than this to read what it asked for has left.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
@@ -51,10 +52,10 @@ struct Client {
 pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
     let uid = match stream.peer_creds() {
         Ok(creds) => creds.euid(),
-        Err(error) => return tracing::warn!(%error, "Cannot tell who a client is."),
+        Err(error) => return doors::unknown_client(Some(&error)),
     };
     let Some(uid) = uid else {
-        return tracing::warn!("The kernel does not tell who a client is.");
+        return doors::unknown_client(None);
     };
     let stream = Arc::new(stream);
     let (sender, words) = mpsc::channel(4);
@@ -67,7 +68,7 @@ pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
     };
     // How a conversation ends is the client's business; its jobs are seen to by what they leave.
     if let Err(error) = client.serve().await {
-        tracing::debug!(%error, "A client's conversation ended.");
+        doors::conversation_ended(&error);
     }
     reader.abort();
 }
@@ -82,7 +83,7 @@ async fn listen(stream: Arc<Stream>, words: mpsc::Sender<ToPool>) {
                 }
             }
             Err(ConnectionError::Frame(error)) => {
-                tracing::debug!(%error, "A client sent what is not a frame.");
+                doors::not_a_frame(&error);
                 return;
             }
             Err(ConnectionError::Closed | ConnectionError::Io(_)) => return,

@@ -20,6 +20,8 @@ use nix::sys::socket::{
 use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
+use crate::telemetry::doors;
+
 /// Times that a file is locked which was removed meanwhile; somebody removes faster than we lock.
 const TRIES_MAX: usize = 16;
 
@@ -110,10 +112,7 @@ fn hold_path(runtime_dir: &Path) -> io::Result<Option<OwnedFd>> {
         Err(Errno::EADDRINUSE) => match holder(&name) {
             Ok(uid) if uid == own || uid == 0 => Err(in_use(runtime_dir)),
             Ok(_) | Err(_) => {
-                tracing::warn!(
-                    folder = %runtime_dir.display(),
-                    "Another user holds the name that protects the lock file from being removed."
-                );
+                doors::lock_unprotected(runtime_dir);
                 Ok(None)
             }
         },

@@ -24,6 +24,7 @@ use crate::api::rights::Operators;
 use crate::config::paths;
 use crate::driver::handle::Handle;
 use crate::frames;
+use crate::telemetry::doors;
 
 /// How long a client that is turned away may take to come in and hear why.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ impl Door {
         let (listener, identity) = listen(path, mode)?;
         let watch = FolderWatch::start(folder(path));
         if let Err(error) = &watch {
-            tracing::warn!(%error, "Cannot watch the runtime folder: a removed socket stays removed.");
+            doors::unwatched(error);
         }
         Ok(Self {
             path: path.to_owned(),
@@ -93,7 +94,7 @@ impl Door {
                         self.turn_away(&context.idle).await;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "Cannot let a client in.");
+                        doors::not_accepted(&error);
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -109,7 +110,7 @@ impl Door {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(%error, socket = %self.path.display(), "Cannot remove the socket.");
+            doors::socket_stays(&self.path, &error);
         }
     }
 
@@ -118,8 +119,7 @@ impl Door {
         let trouble = match self.restored() {
             Ok(restored) => {
                 if restored {
-                    let socket = self.path.display();
-                    tracing::warn!(%socket, "The socket, its lock or their folder was removed; it is back.");
+                    doors::restored(&self.path);
                 }
                 None
             }
@@ -128,11 +128,7 @@ impl Door {
         if let Some(error) = &trouble
             && trouble != self.trouble
         {
-            let socket = self.path.display();
-            tracing::error!(
-                %error, %socket,
-                "No new client can come in: the socket's names were removed and cannot be made again. Make room for them, or restart the daemon."
-            );
+            doors::unreachable(&self.path, error);
         }
         self.trouble = trouble;
     }
@@ -170,10 +166,7 @@ impl Door {
         }
         self.reserve = reserve();
         let ended = idle.end_one();
-        tracing::warn!(
-            idle_client_ended = ended,
-            "Cannot let a client in: no descriptors are left; raise the limit of open files."
-        );
+        doors::out_of_descriptors(ended);
     }
 }
 

@@ -1,0 +1,163 @@
+//! The names of the fields of log lines: one name for one thing in every line.
+
+/// Every field, with what it is.
+pub const FIELDS: [(&str, &str); 47] = [
+    ("job", "the job's number"),
+    ("user", "on whose behalf a request came"),
+    ("model", "the model's key"),
+    ("worker", "the worker's name, MODEL:SLOT"),
+    (
+        "name",
+        "the same, in the line of a start, whose form is promised",
+    ),
+    ("generation", "the worker's generation, never used twice"),
+    ("pid", "a process"),
+    ("device", "where a worker runs"),
+    ("attempt", "placements of a job, from 1"),
+    ("seed", "of one image"),
+    ("size", "pixels, WxH"),
+    ("steps", "denoising steps in all"),
+    (
+        "resume_step",
+        "the finished step that an attempt continues from",
+    ),
+    (
+        "queue_ms",
+        "from acceptance to the first placement, without loading",
+    ),
+    ("load_ms", "loading a model"),
+    ("encode_ms", "encoding the prompt"),
+    ("denoise_ms", "all steps of the last attempt"),
+    ("decode_ms", "from latents to pixels"),
+    (
+        "reason",
+        "why something was decided, or the kind of a failure",
+    ),
+    ("error", "what went wrong, in a sentence"),
+    (
+        "reserved_mb",
+        "memory reserved for a worker, over all devices",
+    ),
+    (
+        "measured_mb",
+        "memory that a worker holds, over all devices",
+    ),
+    ("freed_mb", "memory that an eviction gives back"),
+    ("amount_mb", "memory that did not come back"),
+    ("exit", "how a process ended"),
+    ("doing", "what a worker did when it died"),
+    ("in_a_row", "deaths of a model without a success between"),
+    ("failures", "failures of a model without a success between"),
+    ("backoff_ms", "until another worker may start"),
+    ("for_ms", "how long a state lasts at most"),
+    ("since_ms", "how long a state has lasted"),
+    ("lasted_ms", "how long the loop did not run"),
+    ("for_model", "the model that an eviction makes room for"),
+    ("digest", "what names a quarantined request"),
+    (
+        "evidence",
+        "how each worker died that ran a quarantined job",
+    ),
+    ("jobs", "jobs still to answer"),
+    ("dtype", "what a worker computes in"),
+    ("wished", "the dtype that the settings ask for"),
+    ("models", "how many models"),
+    ("licence", "the licence of a model's files"),
+    ("file", "a file"),
+    ("folder", "a folder"),
+    ("socket", "the socket of a door"),
+    ("segments", "shared-memory segments removed"),
+    ("folders", "folders removed"),
+    (
+        "idle_client_ended",
+        "an idle client was disconnected to make room",
+    ),
+    ("at", "the pool's clock"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every file with log lines.
+    const SOURCES: [&str; 6] = [
+        include_str!("daemon.rs"),
+        include_str!("doors.rs"),
+        include_str!("events.rs"),
+        include_str!("files.rs"),
+        include_str!("jobs.rs"),
+        include_str!("workers.rs"),
+    ];
+
+    /// The text between the parenthesis that `rest` begins after and the one that closes it.
+    fn arguments(rest: &str) -> &str {
+        let (mut depth, mut quoted, mut escaped) = (1, false, false);
+        for (at, c) in rest.char_indices() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return &rest[..at];
+            }
+        }
+        rest
+    }
+
+    /// The fields of one line: what stands before its sentence, separated by commas.
+    fn fields(arguments: &str) -> Vec<String> {
+        let (mut parts, mut depth) = (vec![String::new()], 0);
+        for c in arguments.chars() {
+            match c {
+                '"' if depth == 0 => break,
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ => {}
+            }
+            match c {
+                ',' if depth == 0 => parts.push(String::new()),
+                c => parts.last_mut().expect("there is a first").push(c),
+            }
+        }
+        let name = |part: String| {
+            let name = part.split('=').next().unwrap_or_default().trim();
+            name.trim_start_matches(['%', '?']).to_owned()
+        };
+        let names = parts.into_iter().map(name);
+        names
+            .filter(|name| !name.is_empty() && !name.starts_with("target:"))
+            .collect()
+    }
+
+    fn used(source: &str) -> BTreeSet<String> {
+        ["debug!(", "info!(", "warn!(", "error!("]
+            .iter()
+            .flat_map(|open| source.split(open).skip(1))
+            .flat_map(|rest| fields(arguments(rest)))
+            .collect()
+    }
+
+    #[test]
+    fn every_field_of_a_log_line_is_listed_and_every_listed_one_is_used() {
+        let listed: BTreeSet<String> = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let used: BTreeSet<String> = SOURCES.iter().flat_map(|source| used(source)).collect();
+        assert_eq!(listed.len(), FIELDS.len(), "a name is listed twice");
+        assert_eq!(used, listed);
+    }
+
+    #[test]
+    fn fields_are_found_in_every_form() {
+        let source = r#"warn!(
+            job = job.0, %model, steps, text = f(a, "b, c"), target: "x",
+            "A sentence, with {a} (and more)"
+        ); info!("Nothing");"#;
+        let found: Vec<String> = used(source).into_iter().collect();
+        assert_eq!(found, ["job", "model", "steps", "text"]);
+    }
+}
