@@ -8,4 +8,5 @@ mod crates;
 mod floors;
 mod map;
 mod names;
+mod promises;
 mod sources;
