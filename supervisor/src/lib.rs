@@ -5,7 +5,7 @@
 //!  4  api/ · cli/                     doors translate and never decide
 //!  3  driver/                         the one loop: event → pool → actions
 //!  2  catalogue/                      the models of this machine and their files
-//!  1  process/ record/ link probe hub/ config/ telemetry/ picture/ clock      hands; they do not know each other
+//!  1  process/ record/ link probe config/ telemetry/ picture/ clock      hands; they do not know each other
 //!  0  allowance · frames · cgroup · pool (a package of its own)     the mind
 //! ```
 
@@ -23,9 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod driver;
-pub mod fetcher;
 pub mod frames;
-pub mod hub;
 pub mod link;
 pub mod picture;
 pub mod probe;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use ipc_protocol::folders;
 use supervisor::cli::say;
 use supervisor::clock::Clock;
@@ -17,7 +17,6 @@ use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
 use supervisor::driver::setup::Setup;
-use supervisor::fetcher::{self, Wish};
 use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, Format};
 use supervisor::telemetry::stderr;
@@ -59,16 +58,6 @@ struct Arguments {
     /// Serve one caller: end with the socket on descriptor 0.
     #[arg(long, hide = true)]
     leashed: bool,
-    #[command(subcommand)]
-    errand: Option<Errand>,
-}
-
-/// What this program does in a process of its own, for others.
-#[derive(Debug, Subcommand)]
-enum Errand {
-    /// Fetch one model and end.
-    #[command(hide = true)]
-    Fetch(Wish),
 }
 
 fn main() -> ExitCode {
@@ -86,10 +75,6 @@ fn main() -> ExitCode {
             say::aside(format_args!("supervisor: {option}: not built yet"));
             return ExitCode::from(3);
         }
-    }
-    if let Some(Errand::Fetch(wish)) = &arguments.errand {
-        let file = arguments.config.clone().or_else(paths::default_config);
-        return fetcher::run(file.as_deref(), wish);
     }
     let leash = match arguments.leashed.then(Leash::hold).transpose() {
         Ok(leash) => leash,
@@ -124,6 +109,11 @@ fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::e
         // Nor is anybody else let in.
         config.socket_mode = 0o600;
         config.operators.clear();
+    }
+    if !config.hub.offline
+        && let Err(error) = programs::find("fetch")
+    {
+        tracing::info!(%error, "Models cannot be fetched");
     }
     let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {

@@ -25,6 +25,7 @@ impl Binaries {
             binaries.supervisor(),
             binaries.worker(),
             binaries.imagepool(),
+            binaries.fetch(),
         ] {
             assert!(
                 program.is_file(),
@@ -47,6 +48,7 @@ impl Binaries {
         for (from, name) in [
             (built.supervisor(), "supervisor"),
             (built.imagepool(), "imagepool"),
+            (built.fetch(), "fetch"),
             (hostile, "worker"),
             (built.worker(), "honest-worker"),
         ] {
@@ -60,7 +62,7 @@ impl Binaries {
     /// An installation in `folder` where `program` starts behind a line of shell, e.g. `ulimit -f 8`.
     pub fn behind(folder: &Path, program: &str, line: &str) -> Self {
         let built = Self::built();
-        for name in ["supervisor", "worker", "imagepool"] {
+        for name in ["supervisor", "worker", "imagepool", "fetch"] {
             let own = match name == program {
                 true => format!("{name}-itself"),
                 false => name.to_owned(),
@@ -90,6 +92,11 @@ impl Binaries {
     /// The command.
     pub fn imagepool(&self) -> PathBuf {
         self.folder.join("imagepool")
+    }
+
+    /// The program that fetches models.
+    pub fn fetch(&self) -> PathBuf {
+        self.folder.join("fetch")
     }
 }
 

@@ -15,14 +15,14 @@ const ABSENCES: [Absence; 19] = [
     only(
         "hf_hub",
         "",
-        &["supervisor/src/hub/"],
-        "the hub is spoken to in one folder",
+        &["supervisor/fetch/"],
+        "one program has a network",
     ),
     only(
         "reqwest",
         "",
-        &["supervisor/src/hub/"],
-        "the hub is spoken to in one folder",
+        &["supervisor/fetch/"],
+        "one program has a network",
     ),
     only(
         "serde_json",
@@ -101,10 +101,11 @@ const JSON: &[&str] = &[
     "supervisor/src/api/",
     "supervisor/src/cli/",
     "supervisor/src/telemetry/",
-    "supervisor/src/hub/",
     "supervisor/src/catalogue/",
     "supervisor/src/picture/",
     "supervisor/src/record/",
+    "supervisor/store/",
+    "supervisor/fetch/",
 ];
 
 const fn only(

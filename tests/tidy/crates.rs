@@ -1,6 +1,53 @@
-//! The crates that Cargo.lock may not hold, by deny.toml, and the exceptions with their reasons.
+//! The crates of each program: none that deny.toml bans, no network in the daemon, and in every build the same
+//! features.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "Cargo is asked for its tree of crates"
+)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
 
 use crate::sources;
+
+/// Most crates of the daemon and of `imagepool`.
+const DAEMON_CRATES_MAX: usize = 149;
+
+/// Crates of HTTP clients and of TLS; the fetch program alone has them.
+const NETWORK: [&str; 7] = [
+    "aws-lc-rs",
+    "hf-hub",
+    "hyper",
+    "hyper-rustls",
+    "reqwest",
+    "ring",
+    "rustls",
+];
+
+/// The crates of a build, each a line of name, version and features.
+fn tree(arguments: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "--locked", "--prefix", "none"])
+        .args(["--format", "{p} [{f}]"])
+        .args(arguments)
+        .current_dir(sources::root())
+        .output()
+        .expect("Cargo runs these tests");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let lines = String::from_utf8(output.stdout).expect("names and versions");
+    let lines = lines.lines().map(|line| line.trim_end_matches(" (*)"));
+    lines.map(str::to_owned).collect()
+}
+
+/// The names of crates in a tree.
+fn names(tree: &BTreeSet<String>) -> BTreeSet<&str> {
+    tree.iter()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect()
+}
 
 /// The `name = "…"` lines of the lock file.
 fn locked(lock: &str) -> Vec<&str> {
@@ -50,4 +97,42 @@ fn a_denied_crate_is_found() {
 fn bincode_is_pinned_to_its_last_release() {
     let lock = sources::read("Cargo.lock").text;
     assert!(lock.contains("name = \"bincode\"\nversion = \"2.0.1\""));
+}
+
+#[test]
+fn the_daemon_has_no_network_and_few_crates() {
+    let daemon = tree(&["--package", "supervisor", "--edges", "normal,build"]);
+    let found: Vec<_> = NETWORK
+        .into_iter()
+        .filter(|name| names(&daemon).contains(name))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+    assert!(daemon.len() <= DAEMON_CRATES_MAX, "{} crates", daemon.len());
+    let fetch = tree(&["--package", "fetch", "--edges", "normal,build"]);
+    assert!(
+        names(&fetch).contains("reqwest"),
+        "the check looks for the right names"
+    );
+}
+
+/// A crate with other features is another build of it and of all above it, candle among them.
+#[test]
+fn the_tests_build_no_crate_of_the_demo_again() {
+    let demo = tree(&["--edges", "normal,build"]);
+    for all in [
+        &["--workspace", "--edges", "normal,build"][..],
+        &["--workspace", "--edges", "normal,build,dev"],
+    ] {
+        let all = tree(all);
+        let other: Vec<_> = demo.difference(&all).collect();
+        assert!(
+            other.is_empty(),
+            "tests/features/Cargo.toml lacks features of {other:#?}"
+        );
+    }
+    let worker = tree(&["--package", "worker", "--edges", "normal,build"]);
+    assert!(
+        worker.difference(&demo).count() > 0,
+        "features of a smaller build are told apart"
+    );
 }

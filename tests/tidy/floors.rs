@@ -6,7 +6,6 @@ use crate::sources::{self, Source};
 const SUPERVISOR: &[(&str, u8)] = &[
     ("daemon", 5),
     ("text_to_image", 5),
-    ("fetcher", 5),
     ("api", 4),
     ("cli", 4),
     ("driver", 3),
@@ -16,7 +15,6 @@ const SUPERVISOR: &[(&str, u8)] = &[
     ("picture", 1),
     ("link", 1),
     ("probe", 1),
-    ("hub", 1),
     ("config", 1),
     ("telemetry", 1),
     ("clock", 1),

@@ -1,8 +1,8 @@
-//! The files of models: inspected again after changes, and fetched by a child process.
+//! The files of models: looked at again if they may have changed, and fetched by the fetch program.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fmt::Display;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
@@ -10,19 +10,15 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::untrusted::Untrusted;
 use pool::{Files, ModelSpec, Registry};
+use store::event::{FetchEvent, PlannedFile};
+use store::release::Release;
 
 use super::looks::Looks;
 use super::offer::{self, Depth};
 use super::served::Served;
 use crate::config::{Config, paths};
-use crate::hub;
-use crate::hub::event::PlannedFile;
-use crate::hub::source::Release;
-use crate::process::{programs, spawn};
+use crate::process::fetch;
 use crate::telemetry;
-
-/// Longest line of the process that fetches. The longest is the plan of the longest listing that is taken.
-const LINE_BYTES_MAX: u64 = 8 << 20;
 
 /// What it takes to look for a model's files again, and to fetch them.
 #[derive(Debug, Clone)]
@@ -91,6 +87,10 @@ impl Library {
             let why = format!("{key} cannot be loaded: {why}");
             Failure::new(FailureKind::ModelMissing, why)
         };
+        let could_not = |why: &dyn Display| {
+            let why = format!("{key} could not be fetched: {why}");
+            Failure::new(FailureKind::ModelMissing, why)
+        };
         let Some(release) = Release::find(key.as_str()) else {
             return Err(not_here());
         };
@@ -111,13 +111,11 @@ impl Library {
             return Err(not_here());
         }
         let (mut count, mut failed) = (Count::default(), None);
-        let wish = Wish {
-            key: key.as_str(),
-            variant: None,
-            revision: None,
-        };
-        let watched = watch(self.config.file.as_deref(), &wish, |event| {
-            if let hub::event::Event::Failed { message, .. } = &event {
+        let order = offer::fetch_order(&self.config, key.as_str(), None, None)
+            .map_err(|error| could_not(&error))?;
+        let hub = offer::hub_settings(&self.config);
+        let ran = fetch::run(&order, &hub, |event| {
+            if let FetchEvent::Failed { message, .. } = &event {
                 failed = Some(Untrusted::new(message).to_string());
             }
             match count.hear(&event) {
@@ -129,12 +127,9 @@ impl Library {
                 None => ControlFlow::Continue(()),
             }
         });
-        match watched.err().or(failed) {
+        match ran.err().or(failed) {
             None => self.look(key, Depth::Quick),
-            Some(why) => Err(Failure::new(
-                FailureKind::ModelMissing,
-                format!("{key} could not be fetched: {why}"),
-            )),
+            Some(why) => Err(could_not(&why)),
         }
     }
 }
@@ -150,21 +145,23 @@ struct Count {
 
 impl Count {
     /// Bytes here and in all, where that is worth telling.
-    fn hear(&mut self, event: &hub::event::Event) -> Option<(u64, u64)> {
-        use hub::event::Event;
+    fn hear(&mut self, event: &FetchEvent) -> Option<(u64, u64)> {
         match event {
-            Event::Planned { files, .. } => {
+            FetchEvent::Planned { files, .. } => {
                 self.files = files
                     .iter()
                     .map(|PlannedFile { bytes, .. }| (*bytes, 0))
                     .collect();
             }
-            Event::Progress { file, bytes } => self.files.get_mut(*file)?.1 = *bytes,
-            Event::Checked { file } => {
+            FetchEvent::Progress { file, bytes } => self.files.get_mut(*file)?.1 = *bytes,
+            FetchEvent::Checked { file } => {
                 let file = self.files.get_mut(*file)?;
                 file.1 = file.0;
             }
-            Event::Waiting | Event::Retried { .. } | Event::Done { .. } | Event::Failed { .. } => {
+            FetchEvent::Waiting
+            | FetchEvent::Retried { .. }
+            | FetchEvent::Done { .. }
+            | FetchEvent::Failed { .. } => {
                 return None;
             }
         }
@@ -174,72 +171,5 @@ impl Count {
         let news = permille != self.told;
         self.told = permille;
         news.then_some((here, all))
-    }
-}
-
-/// What is to be fetched; what is not said is as the settings say.
-#[derive(Debug)]
-pub struct Wish<'a> {
-    /// Model.
-    pub key: &'a str,
-    /// Choice of files.
-    pub variant: Option<&'a str>,
-    /// Branch, tag or commit.
-    pub revision: Option<&'a str>,
-}
-
-/// Runs the process that fetches to its end and hands over what it tells. Where `tell` breaks off, the
-/// process ends with the next line that nobody reads.
-///
-/// # Errors
-/// A sentence: it could not be run, or said what is no event.
-pub fn watch(
-    settings: Option<&Path>,
-    wish: &Wish<'_>,
-    mut tell: impl FnMut(hub::event::Event) -> ControlFlow<()>,
-) -> Result<(), String> {
-    let failed =
-        |error: &dyn std::fmt::Display| format!("cannot run the process that fetches: {error}");
-    let mut arguments = vec![wish.key];
-    for (option, value) in [("--variant", wish.variant), ("--revision", wish.revision)] {
-        arguments.extend(value.into_iter().flat_map(|value| [option, value]));
-    }
-    let program = programs::find("supervisor").map_err(|error| failed(&error))?;
-    let mut child =
-        spawn::spawn_fetcher(&program, settings, &arguments).map_err(|error| failed(&error))?;
-    let stdout = child.stdout.take().expect("it is piped");
-    let (mut heard, mut ended) = (Ok(()), false);
-    let mut stdout = BufReader::new(stdout);
-    loop {
-        let mut line = String::new();
-        let event = match (&mut stdout).take(LINE_BYTES_MAX).read_line(&mut line) {
-            Ok(0) => break,
-            Ok(_) if line.ends_with('\n') => hub::event::Event::read(line.trim_end()),
-            Ok(_) => Err(format!(
-                "the fetcher's line after {} bytes has no end",
-                line.len()
-            )),
-            Err(error) => Err(failed(&error)),
-        };
-        match event {
-            Ok(event) => {
-                ended |= event.is_last();
-                if tell(event).is_break() {
-                    break;
-                }
-            }
-            Err(why) => {
-                heard = Err(why);
-                break;
-            }
-        }
-    }
-    child.wait().map_err(|error| failed(&error))?;
-    match (heard, ended) {
-        (Ok(()), false) => Err(
-            "the process that fetches ended without a word; what came is kept, so fetch again"
-                .into(),
-        ),
-        (heard, _) => heard,
     }
 }

@@ -6,14 +6,15 @@ use std::thread;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::untrusted::Untrusted;
 use pool::{ModelSpec, Registry};
+use store::Store;
+use store::order::{FetchOrder, HubSettings};
+use store::trouble::FetchError;
 
 use super::facts::{FolderFacts, Look};
 use super::looks::{self, Looks};
 use super::served::{Catalogue, Served};
 use super::{manifest, models};
 use crate::config::Config;
-use crate::hub::fetch;
-use crate::hub::store::Store;
 use crate::process::spawn;
 
 /// All models of these settings. No folder is looked at: those models are unread.
@@ -72,9 +73,25 @@ fn with_facts<T>(
     })
 }
 
-/// How the hub may be used, and where what was fetched is.
-pub fn hub_settings(config: &Config) -> fetch::Settings {
-    fetch::Settings {
+/// What a fetch of a model brings; the settings of the model give an omitted variant or revision.
+///
+/// # Errors
+/// Unknown model or variant.
+pub fn fetch_order(
+    config: &Config,
+    key: &str,
+    variant: Option<&str>,
+    revision: Option<&str>,
+) -> Result<FetchOrder, FetchError> {
+    let section = config.models.get(key);
+    let variant = variant.or(section.and_then(|section| section.variant.as_deref()));
+    let revision = revision.or(section.and_then(|section| section.revision.as_deref()));
+    FetchOrder::new(key, variant, revision)
+}
+
+/// How the hub may be used, and the folder of fetched models.
+pub fn hub_settings(config: &Config) -> HubSettings {
+    HubSettings {
         offline: config.hub.offline,
         endpoint: config.hub.endpoint.clone(),
         folder: config

@@ -37,8 +37,6 @@ pub struct Config {
     pub limit_percent: u64,
     /// Host memory that may be promised, where it is said outright.
     pub host_limit: Option<Mebibytes>,
-    /// The settings file, where there is one.
-    pub file: Option<PathBuf>,
     /// What it held as it was read; empty where there is none.
     pub text: String,
     /// Where models are fetched from.
@@ -96,13 +94,9 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let config = parse(&text).map_err(|what| ConfigError::Invalid {
+    parse(&text).map_err(|what| ConfigError::Invalid {
         path: path.to_owned(),
         what,
-    })?;
-    Ok(Config {
-        file: Some(path.to_owned()),
-        ..config
     })
 }
 
@@ -163,7 +157,6 @@ fn check(file: File) -> Result<Config, String> {
         operators: operators::uids(&file.socket.operators)?,
         limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
-        file: None,
         text: String::new(),
         hub: Hub {
             offline: file.hub.offline,

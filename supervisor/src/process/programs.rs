@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The full path of `program` (`supervisor` or `worker`), looked for beside the running program and
-/// in `../libexec/imagepool`.
+/// The full path of `program` (`supervisor`, `worker` or `fetch`), which is beside the running program or in
+/// `../libexec/imagepool`.
 ///
 /// # Errors
-/// Not found, with the places that were looked at.
+/// The program is missing: a sentence with both places.
 pub fn find(program: &str) -> io::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().unwrap_or(Path::new("/"));
@@ -20,7 +20,7 @@ pub fn find(program: &str) -> io::Result<PathBuf> {
             Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!(
-                    "no program {program} at {} nor at {}",
+                    "the program {program} is missing: it is neither {} nor {}",
                     places[0].display(),
                     places[1].display()
                 ),

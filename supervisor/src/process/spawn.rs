@@ -1,4 +1,4 @@
-//! Starts workers, private daemons and fetchers; the only file that starts processes.
+//! Starts workers, private daemons and the fetch program; the only file that starts processes.
 //!
 //! Workers are started from one thread that never ends, because the kernel's parent-death signal fires
 //! when the *thread* that forked is gone. A worker gets its socket on descriptor 0, its segment on 1, a
@@ -23,6 +23,7 @@ use ipc_protocol::ids::Generation;
 use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
 use nix::errno::Errno;
 use pool::StartFault;
+use store::order::{ENDPOINT_VARIABLE, FetchOrder, HubSettings};
 use tokio::process::{Child, Command};
 use tokio::runtime::{self, Handle};
 use tokio::time::timeout;
@@ -273,26 +274,36 @@ pub fn spawn_private_daemon(
     Ok(PrivateDaemon { child, leash })
 }
 
-/// The process that fetches a model; its stdout tells what happens, a line each.
+/// Starts the fetch program, which prints one event a line on its stdout.
 ///
 /// # Errors
-/// No process.
-pub fn spawn_fetcher(
+/// The process cannot be started.
+pub fn spawn_fetch(
     program: &Path,
-    settings: Option<&Path>,
-    arguments: &[&str],
+    order: &FetchOrder,
+    hub: &HubSettings,
 ) -> io::Result<std::process::Child> {
     let mut command = std::process::Command::new(program);
-    if let Some(settings) = settings {
-        command.arg("--config").arg(settings);
-    }
     command
-        .arg("fetch")
+        .arg(order.release.key)
+        .args(["--variant", order.variant.name])
+        // One argument: a revision may begin with a hyphen.
+        .arg(format!("--revision={}", order.revision))
+        .arg("--folder")
+        .arg(&hub.folder)
+        .args(["--patience", &hub.patience.as_secs_f64().to_string()])
         .args(["--parent", &process::id().to_string()])
-        .args(arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
+        .stdout(Stdio::piped());
+    if hub.offline {
+        command.arg("--offline");
+    }
+    // Other users can read arguments, and an address may hold a password.
+    match &hub.endpoint {
+        Some(endpoint) => command.env(ENDPOINT_VARIABLE, endpoint),
+        None => command.env_remove(ENDPOINT_VARIABLE),
+    };
+    command.spawn()
 }
 
 #[cfg(test)]

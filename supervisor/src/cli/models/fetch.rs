@@ -1,28 +1,35 @@
-//! `models fetch`: starts the process that fetches, and shows what it tells.
+//! `models fetch`: runs the fetch program and shows its events.
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipc_protocol::untrusted::Untrusted;
+use store::event::{FetchEvent, PlannedFile};
+use store::order::FetchOrder;
+use store::trouble::FetchError;
 
 use super::place::{licence, megabytes, trouble};
-use crate::catalogue::library::{Wish, watch};
+use crate::catalogue::offer;
 use crate::cli::{CommandError, say};
 use crate::config::Config;
-use crate::hub::event::{Event, PlannedFile};
-use crate::hub::fetch::Order;
-use crate::hub::trouble::FetchError;
+use crate::process::fetch;
 
-/// Fetches a model; ends when its files are here and checked, or it is clear why not.
-pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<u8, CommandError> {
-    let refused = |error: &FetchError| trouble(error.kind(), error.to_string());
-    let section = config.models.get(wish.key).cloned().unwrap_or_default();
-    let variant = wish.variant.or(section.variant.as_deref());
-    let order = Order::new(wish.key, variant, wish.revision).map_err(|error| refused(&error))?;
-    // Before any process is started: nothing that could open a socket even exists then.
+/// Fetches a model and returns when its files are here and checked.
+///
+/// # Errors
+/// The fetch failed, or the fetch program cannot be run.
+pub fn run(
+    config: &Config,
+    order: &FetchOrder,
+    quiet: bool,
+    json: bool,
+) -> Result<u8, CommandError> {
+    let key = order.release.key;
+    // Checked before a process starts that could open a network connection.
     if config.hub.offline {
-        return Err(refused(&FetchError::Offline(wish.key.to_owned())));
+        let error = FetchError::Offline(key.to_owned());
+        return Err(trouble(error.kind(), error.to_string()));
     }
     if !quiet {
         say::aside(licence(order.release));
@@ -31,47 +38,47 @@ pub fn run(config: &Config, wish: &Wish<'_>, quiet: bool, json: bool) -> Result<
             order.variant.name, order.variant.about
         ));
     }
-    let mut shown = Shown::new(quiet || json);
+    let mut bars = FetchBars::new(quiet || json);
     let mut last = None;
-    let watched = watch(None, wish, |event| {
+    let ran = fetch::run(order, &offer::hub_settings(config), |event| {
         if json {
             say::line(event.line());
         }
-        shown.tell(&event);
+        bars.report(&event);
         last = Some(event);
         ControlFlow::Continue(())
     });
-    shown.clear();
-    watched.map_err(|why| trouble("fetcher", why))?;
+    bars.clear();
+    ran.map_err(|why| trouble("fetcher", why))?;
     match last {
-        Some(Event::Done {
+        Some(FetchEvent::Done {
             folder,
             transferred_bytes,
             ..
         }) => {
             if !json {
                 let came = megabytes(transferred_bytes);
-                say::line(format!("{}: {folder} ({came} transferred)", wish.key));
+                say::line(format!("{}: {folder} ({came} transferred)", key));
             }
             Ok(0)
         }
-        Some(Event::Failed { kind, message }) => Err(trouble(&kind, message)),
+        Some(FetchEvent::Failed { kind, message }) => Err(trouble(&kind, message)),
         _ => Err(trouble(
             "fetcher",
-            "the process that fetches did not say how it ended",
+            "the fetch program exited without a result",
         )),
     }
 }
 
-/// Bars on stderr: one per file and one for all; plain lines where stderr is no terminal.
-struct Shown {
+/// Progress on stderr: one bar per file and one for all; plain lines if stderr is not a terminal.
+struct FetchBars {
     bars: MultiProgress,
     total: Option<ProgressBar>,
     files: Vec<(PlannedFile, ProgressBar)>,
     silent: bool,
 }
 
-impl Shown {
+impl FetchBars {
     fn new(silent: bool) -> Self {
         let target = match !silent && std::io::stderr().is_terminal() {
             true => ProgressDrawTarget::stderr(),
@@ -85,16 +92,16 @@ impl Shown {
         }
     }
 
-    fn tell(&mut self, event: &Event) {
+    fn report(&mut self, event: &FetchEvent) {
         match event {
-            Event::Waiting => self.say("Another process fetches this model; waiting for it."),
-            Event::Planned { files, .. } => self.plan(files),
-            Event::Progress { file, bytes } => self.reach(*file, *bytes),
-            Event::Retried { file, why } => {
+            FetchEvent::Waiting => self.say("Another process fetches this model; waiting for it."),
+            FetchEvent::Planned { files, .. } => self.plan(files),
+            FetchEvent::Progress { file, bytes } => self.reach(*file, *bytes),
+            FetchEvent::Retried { file, why } => {
                 let name = self.files.get(*file).map(|(file, _)| file.name.clone());
-                self.say(&format!("{}: {why}; going on", name.unwrap_or_default()));
+                self.say(&format!("{}: {why}; resuming", name.unwrap_or_default()));
             }
-            Event::Checked { file } => {
+            FetchEvent::Checked { file } => {
                 if let Some((file, bar)) = self.files.get(*file) {
                     bar.finish();
                     if self.bars.is_hidden() {
@@ -106,7 +113,7 @@ impl Shown {
                     }
                 }
             }
-            Event::Done { .. } | Event::Failed { .. } => {}
+            FetchEvent::Done { .. } | FetchEvent::Failed { .. } => {}
         }
     }
 
@@ -146,7 +153,7 @@ impl Shown {
     }
 
     fn clear(&self) {
-        // The bars are for whoever looks now; a terminal that is gone needs none cleared.
+        // An error means that the terminal is gone.
         let _ = self.bars.clear();
     }
 }

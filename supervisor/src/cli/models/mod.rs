@@ -8,15 +8,14 @@ use ipc_protocol::about::Work;
 use ipc_protocol::units::Mebibytes;
 use pool::{Files, ModelSpec};
 use serde_json::json;
+use store::release::Release;
 
-use crate::catalogue::library::Wish;
 use crate::catalogue::looks::Looks;
 use crate::catalogue::offer::{self, Depth};
 use crate::catalogue::served::Served;
 use crate::cli::args::Models;
 use crate::cli::{CommandError, say};
 use crate::config::{self, Config, paths};
-use crate::hub::source::Release;
 use crate::process::programs;
 use place::{Place, licence, megabytes, store, trouble};
 
@@ -32,12 +31,10 @@ pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandE
             variant,
             revision,
         } => {
-            let wish = Wish {
-                key: &model,
-                variant: variant.as_deref(),
-                revision: revision.as_deref(),
-            };
-            fetch::run(&config, &wish, quiet, json)
+            let (variant, revision) = (variant.as_deref(), revision.as_deref());
+            let order = offer::fetch_order(&config, &model, variant, revision)
+                .map_err(|error| trouble(error.kind(), error.to_string()))?;
+            fetch::run(&config, &order, quiet, json)
         }
         Models::Verify { model } => verify::run(&config, model.as_deref(), json),
         Models::Rm { model } => remove(&config, &model, json),

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use store::release::Release;
+use store::{FetchedModel, Store};
+
 use crate::catalogue::offer;
 use crate::cli::CommandError;
 use crate::config::file::Model;
 use crate::config::{self, Config};
-use crate::hub::source::Release;
-use crate::hub::store::{Fetched, Store};
 
 /// Where a model's files are.
 pub(super) enum Place {
@@ -18,7 +19,7 @@ pub(super) enum Place {
     /// In a folder of the user's.
     Folder(PathBuf),
     /// In the store.
-    Fetched(Fetched),
+    Fetched(FetchedModel),
     /// Nowhere; so many bytes of a fetch that did not end are.
     Missing(u64),
 }
@@ -80,7 +81,7 @@ pub(super) fn store(config: &Config) -> Store {
     Store::at(offer::hub_settings(config).folder)
 }
 
-fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<Fetched>, CommandError> {
+fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<FetchedModel>, CommandError> {
     store
         .wanted(key, section.variant.as_deref(), section.revision.as_deref())
         .map_err(|why| trouble("usage", format!("[models.{key}]: {why}")))

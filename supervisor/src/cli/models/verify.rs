@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use store::release::Release;
+use store::verify::{self, FileVerdict};
 
 use ipc_protocol::arithmetic::Arithmetic;
 
@@ -11,8 +13,6 @@ use super::place::{Place, store, trouble};
 use crate::catalogue::manifest;
 use crate::cli::{CommandError, say};
 use crate::config::Config;
-use crate::hub::source::Release;
-use crate::hub::verify::{self, Verdict};
 use crate::process::{programs, spawn};
 
 /// File of digests in a folder; the worker program compares with it.
@@ -99,8 +99,8 @@ fn folder(
     // What a folder holds does not depend on how it is computed.
     let looked = spawn::inspect(&worker, path, family, Arithmetic::default(), false);
     let structure = match looked.map_err(unasked)? {
-        Ok(_) => Verdict::Good,
-        Err(why) => Verdict::Bad(why),
+        Ok(_) => FileVerdict::Good,
+        Err(why) => FileVerdict::Bad(why),
     };
     report.tell(
         key,
@@ -137,17 +137,17 @@ impl Report {
         match said {
             Ok(names) => {
                 for name in names.lines().filter_map(|line| line.strip_suffix(": OK")) {
-                    self.tell(key, name, &Verdict::Good, "good");
+                    self.tell(key, name, &FileVerdict::Good, "good");
                 }
             }
-            Err(why) => self.tell(key, place, &Verdict::Bad(why), ""),
+            Err(why) => self.tell(key, place, &FileVerdict::Bad(why), ""),
         }
     }
 
-    fn tell(&mut self, key: &str, name: &str, verdict: &Verdict, good: &str) {
+    fn tell(&mut self, key: &str, name: &str, verdict: &FileVerdict, good: &str) {
         let (is_good, why) = match verdict {
-            Verdict::Good => (true, good),
-            Verdict::Bad(why) => (false, why.as_str()),
+            FileVerdict::Good => (true, good),
+            FileVerdict::Bad(why) => (false, why.as_str()),
         };
         self.bad += usize::from(!is_good);
         self.line(key, name, Some(is_good), why);

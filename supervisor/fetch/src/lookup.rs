@@ -1,9 +1,7 @@
-//! Queries to the hub: the commit of a revision, its files, their sizes and digests.
+//! Queries to a hub: the commit of a revision, its files, their sizes and digests.
 //!
-//! The only file that speaks to the hub's client, with `transfer` for the bytes.
-//!
-//! A hub answers `api/models/…/revision/…` and `…/tree/…`; a plain mirror of files answers only HEAD and
-//! GET of the files, with `ETag` and `X-Repo-Commit`. Both will do.
+//! A hub answers `api/models/…/revision/…` and `…/tree/…`. A plain mirror answers only HEAD and GET of the files,
+//! with `ETag` and `X-Repo-Commit`; both are supported.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -13,48 +11,48 @@ use hf_hub::{HFClient, HFError, HFRepository, split_id};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-use super::digest::Stated;
-use super::http::{self, Http, NoAnswer};
-use super::listing::{self, NoListing};
-use super::name::{FileName, is_commit};
-use super::source::{Part, Want};
-use super::token::Token;
-use super::trouble::FetchError;
+use crate::http::{self, Http, NoAnswer};
+use crate::listing::{self, NoListing};
+use crate::token::Token;
+use store::digest::StatedDigest;
+use store::name::{FileName, is_commit};
+use store::release::{RepositoryPart, WantedFiles};
+use store::trouble::FetchError;
 
-/// Tries of one request that met a trouble that passes, as the client counts them.
+/// Tries of one HEAD request that fails with a transient status, as the client counts them.
 const REQUEST_TRIES: usize = 2;
-/// Longest answer to which commit a revision is; that of the largest repository has some 20 KiB.
+/// Longest answer that names the commit of a revision. The largest known one has about 20 KiB.
 const REVISION_BYTES_MAX: usize = 1 << 20;
-/// Most letters of a hub's own words that are repeated.
+/// Most characters of the hub's own text that an error quotes.
 const SAID_LETTERS_MAX: usize = 200;
 
-/// The hub, or a mirror of it.
-pub(super) struct Hub {
-    /// For HEAD, which it sends to the endpoint alone.
+/// A client of a hub or of a mirror.
+pub struct HubClient {
+    /// Sends HEAD, to the endpoint only.
     client: HFClient,
     http: Http,
     patience: Duration,
     with_token: bool,
 }
 
-/// A file that is to be had.
+/// A file of a repository at a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Remote {
+pub struct RemoteFile {
     /// `owner/name`
     pub repository: &'static str,
-    /// The commit it is taken at.
+    /// The commit.
     pub commit: String,
-    /// Its name there.
+    /// Its name in the repository.
     pub name: FileName,
-    /// Its name here.
+    /// Its name in the folder of the model.
     pub to: FileName,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// What is stated of its content.
-    pub stated: Stated,
+    /// The digest that the hub states.
+    pub stated: StatedDigest,
 }
 
-/// What a hub says of a revision, as far as it is of use.
+/// The used part of a hub's answer about a revision.
 #[derive(Deserialize)]
 struct Revision {
     sha: Option<String>,
@@ -62,11 +60,11 @@ struct Revision {
 
 type Repository = HFRepository<hf_hub::repository::RepoTypeModel>;
 
-impl Hub {
-    /// A client of the hub at `endpoint`, or of the default one. `patience` bounds every silence.
+impl HubClient {
+    /// Makes a client of the hub at `endpoint`, or of the default one, which waits no longer than `patience` for data.
     ///
     /// # Errors
-    /// An endpoint that is no URL.
+    /// An invalid endpoint.
     pub fn new(
         endpoint: Option<&str>,
         token: Option<&Token>,
@@ -95,11 +93,15 @@ impl Hub {
         })
     }
 
-    /// The files of a part at a revision, each with its size and digest.
+    /// Lists the files of a part at a revision, with sizes and digests.
     ///
     /// # Errors
-    /// The hub says no or nothing, lacks a file, or states no digest of one.
-    pub async fn files(&self, part: &Part, revision: &str) -> Result<Vec<Remote>, FetchError> {
+    /// The hub refuses or does not answer, lacks a file, or states no digest of one.
+    pub async fn files(
+        &self,
+        part: &RepositoryPart,
+        revision: &str,
+    ) -> Result<Vec<RemoteFile>, FetchError> {
         let commit = match is_commit(revision) {
             true => Ok(Some(revision.to_owned())),
             false => self.commit(part.repository, revision).await,
@@ -114,8 +116,8 @@ impl Hub {
         }
     }
 
-    /// The bytes of a file from `begin` on.
-    pub async fn bytes(&self, file: &Remote, begin: u64) -> Result<Response, FetchError> {
+    /// Requests the bytes of a file from `begin` on.
+    pub async fn bytes(&self, file: &RemoteFile, begin: u64) -> Result<Response, FetchError> {
         let repository = file.repository.split('/');
         let name = file.name.as_str().split('/');
         let url = self
@@ -126,10 +128,10 @@ impl Hub {
         answer.map_err(|error| self.refused(what, file.repository, error))
     }
 
-    /// The next bytes of a file; nothing at its end.
+    /// Reads the next bytes of a file; `None` at its end.
     ///
     /// # Errors
-    /// A sentence: the conversation broke, or nothing came for too long.
+    /// A sentence: the connection broke, or no data came for too long.
     pub async fn chunk(
         &self,
         response: &mut Response,
@@ -149,7 +151,7 @@ impl Hub {
         self.client.model(owner, name)
     }
 
-    /// The commit of a revision; none where the mirror has no such answers.
+    /// Asks for the commit of a revision; `None` if the mirror does not know this request.
     async fn commit(&self, repository: &str, revision: &str) -> Result<Option<String>, FetchError> {
         let what = format!("revision {revision} of {repository}");
         let parts = ["api", "models"].into_iter().chain(repository.split('/'));
@@ -178,8 +180,12 @@ impl Hub {
         }
     }
 
-    /// The wanted files from the repository's listing; none where the mirror has no listings.
-    async fn listed(&self, part: &Part, commit: &str) -> Result<Option<Vec<Remote>>, FetchError> {
+    /// Takes the wanted files from the repository's listing; `None` if the mirror has no listings.
+    async fn listed(
+        &self,
+        part: &RepositoryPart,
+        commit: &str,
+    ) -> Result<Option<Vec<RemoteFile>>, FetchError> {
         let what = format!("the listing of {}", part.repository);
         let parts = ["api", "models"]
             .into_iter()
@@ -206,12 +212,16 @@ impl Hub {
         choose(part, commit, &entries).map(Some)
     }
 
-    /// The wanted files asked for one by one.
-    async fn headed(&self, part: &Part, revision: &str) -> Result<Vec<Remote>, FetchError> {
+    /// Asks for the wanted files one by one, with HEAD.
+    async fn headed(
+        &self,
+        part: &RepositoryPart,
+        revision: &str,
+    ) -> Result<Vec<RemoteFile>, FetchError> {
         let repository = self.repository(part.repository);
         let mut files = Vec::new();
         for want in part.wants {
-            let Want::File { from, to } = want else {
+            let WantedFiles::File { from, to } = want else {
                 return Err(FetchError::Usage(format!(
                     "this mirror lists no files of {}, and this variant needs the listing; choose another variant",
                     part.repository
@@ -231,20 +241,20 @@ impl Hub {
                     said: String::new(),
                 });
             }
-            files.push(Remote {
+            files.push(RemoteFile {
                 repository: part.repository,
                 commit: found.commit_hash,
                 name: FileName::new(from).map_err(FetchError::Name)?,
                 to: FileName::new(to).map_err(FetchError::Name)?,
                 bytes: found.file_size,
-                stated: Stated::from_etag(&found.etag)
+                stated: StatedDigest::from_etag(&found.etag)
                     .ok_or_else(|| FetchError::Unstated { file: what.clone() })?,
             });
         }
         Ok(files)
     }
 
-    /// Waits for an answer no longer than the patience, and says in our words why there is none.
+    /// Waits for an answer no longer than the patience.
     async fn answer<T>(
         &self,
         what: &str,
@@ -253,7 +263,7 @@ impl Hub {
     ) -> Result<T, FetchError> {
         match tokio::time::timeout(self.patience, asked).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.said(what, repository, &error)),
+            Ok(Err(error)) => Err(self.client_error(what, repository, &error)),
             Err(_) => Err(FetchError::Network {
                 what: what.to_owned(),
                 why: format!("no answer for {} s", self.patience.as_secs_f64()),
@@ -261,7 +271,7 @@ impl Hub {
         }
     }
 
-    /// A refusal or a broken conversation in our words.
+    /// Translates a failed request.
     fn refused(&self, what: String, repository: &str, error: NoAnswer) -> FetchError {
         match error {
             NoAnswer::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
@@ -283,7 +293,8 @@ impl Hub {
         }
     }
 
-    fn said(&self, what: &str, repository: &str, error: &HFError) -> FetchError {
+    /// Translates an error of the hub's client.
+    fn client_error(&self, what: &str, repository: &str, error: &HFError) -> FetchError {
         let what = what.to_owned();
         match error {
             HFError::AuthRequired { .. } => self.gated(repository, 401),
@@ -330,8 +341,12 @@ impl Hub {
     }
 }
 
-/// The wanted entries of a listing, in the order of the wants.
-fn choose(part: &Part, commit: &str, entries: &[RepoTreeEntry]) -> Result<Vec<Remote>, FetchError> {
+/// Picks the wanted entries of a listing, in the order of the wants.
+fn choose(
+    part: &RepositoryPart,
+    commit: &str,
+    entries: &[RepoTreeEntry],
+) -> Result<Vec<RemoteFile>, FetchError> {
     let mut files = Vec::new();
     for want in part.wants {
         let before = files.len();
@@ -348,15 +363,15 @@ fn choose(part: &Part, commit: &str, entries: &[RepoTreeEntry]) -> Result<Vec<Re
             };
             let Some(to) = want.takes(path) else { continue };
             let stated = match lfs {
-                // Our client's version leaves the SHA-256 of a listing out; the id of the pointer proves it too.
+                // hf-hub 1.0 drops the SHA-256 of a listing; the git id of the pointer file proves it too.
                 Some(lfs) => lfs
                     .sha256
                     .as_deref()
-                    .and_then(Stated::from_etag)
-                    .or_else(|| of_git(oid, Stated::GitPointer)),
-                None => of_git(oid, Stated::GitBlob),
+                    .and_then(StatedDigest::from_etag)
+                    .or_else(|| of_git(oid, StatedDigest::GitPointer)),
+                None => of_git(oid, StatedDigest::GitBlob),
             };
-            files.push(Remote {
+            files.push(RemoteFile {
                 repository: part.repository,
                 commit: commit.to_owned(),
                 name: FileName::new(path).map_err(FetchError::Name)?,
@@ -367,8 +382,8 @@ fn choose(part: &Part, commit: &str, entries: &[RepoTreeEntry]) -> Result<Vec<Re
         }
         if files.len() == before {
             let name = match want {
-                Want::File { from, .. } => from,
-                Want::Folder(folder) => folder,
+                WantedFiles::File { from, .. } => from,
+                WantedFiles::Folder(folder) => folder,
             };
             return Err(FetchError::Absent {
                 what: format!("{name} at {commit} of {}", part.repository),
@@ -378,7 +393,7 @@ fn choose(part: &Part, commit: &str, entries: &[RepoTreeEntry]) -> Result<Vec<Re
     Ok(files)
 }
 
-fn of_git(oid: &str, stated: impl FnOnce(String) -> Stated) -> Option<Stated> {
+fn of_git(oid: &str, stated: impl FnOnce(String) -> StatedDigest) -> Option<StatedDigest> {
     is_commit(oid).then(|| stated(oid.to_owned()))
 }
 
@@ -394,9 +409,9 @@ mod tests {
         serde_json::from_str(text).expect("as a hub answers")
     }
 
-    const PART: Part = Part {
+    const PART: RepositoryPart = RepositoryPart {
         repository: "o/n",
-        wants: &[Want::Folder("vae")],
+        wants: &[WantedFiles::Folder("vae")],
     };
     const OID: &str = "ce013625030ba8dba906f756967f9e9ca394464a";
 
@@ -410,8 +425,8 @@ mod tests {
         ));
         let files = choose(&PART, OID, &entries).expect("two files");
         assert_eq!(files.len(), 2);
-        assert_eq!(files[0].stated, Stated::GitBlob(OID.into()));
-        assert_eq!(files[1].stated, Stated::GitPointer(OID.into()));
+        assert_eq!(files[0].stated, StatedDigest::GitBlob(OID.into()));
+        assert_eq!(files[1].stated, StatedDigest::GitPointer(OID.into()));
         assert_eq!(files[1].bytes, 9);
     }
 

@@ -1,4 +1,4 @@
-//! Models on this machine: `KEY/VARIANT/COMMIT/`, published whole in one rename.
+//! The folder of fetched models: `KEY/VARIANT/COMMIT/`, each published in one rename.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use ipc_protocol::folders;
 use serde::{Deserialize, Serialize};
 
-use super::digest;
-use super::lock::Lock;
-use super::name::FileName;
-use super::source::Release;
-use super::trouble::FetchError;
+use crate::digest;
+use crate::lock::ModelLock;
+use crate::name::FileName;
+use crate::release::Release;
+use crate::trouble::FetchError;
 
-/// The record's name in a published folder.
+/// Name of the record in a published folder.
 pub const RECORD: &str = "fetched.json";
-/// What follows a commit while its files are still coming.
+/// Suffix of a commit's folder until all its files are there.
 const UNFINISHED: &str = ".part";
 
 /// The folder of all fetched models.
@@ -25,22 +25,22 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What is known of a published folder.
+/// The record of a published folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub struct FetchRecord {
     /// The model.
     pub key: String,
     /// The choice of files.
     pub variant: String,
-    /// What was asked for, `main` or a commit.
+    /// The requested revision: a branch, a tag or a commit.
     pub revision: String,
-    /// Other names of the same commit that were asked for later.
+    /// Other revisions, requested later, with the same commit.
     #[serde(default)]
     pub also_called: Vec<String>,
-    /// What that was.
+    /// The commit of the revision.
     pub commit: String,
-    /// Every file.
+    /// All files.
     pub files: Vec<RecordedFile>,
 }
 
@@ -48,35 +48,35 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordedFile {
-    /// Its name in the folder.
+    /// Name in the folder.
     pub name: String,
-    /// Where it came from.
+    /// Repository, `owner/name`.
     pub repository: String,
-    /// At which commit.
+    /// Commit of that repository.
     pub commit: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its digest.
+    /// SHA-256.
     pub sha256: String,
 }
 
 /// A published model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedModel {
     /// Its folder.
     pub folder: PathBuf,
-    /// What it holds.
-    pub record: Record,
+    /// Its record.
+    pub record: FetchRecord,
 }
 
-impl Record {
-    /// Whether a name of a revision means this commit.
+impl FetchRecord {
+    /// Whether a revision is a name of this commit.
     pub fn is_called(&self, revision: &str) -> bool {
         let names = [&self.commit, &self.revision].into_iter();
         names.chain(&self.also_called).any(|name| name == revision)
     }
 
-    /// The digest of the model: every weight file was checked when it came, so none needs to be read.
+    /// The digest of the model, from the recorded digests of its weight files; reads no file.
     pub fn digest(&self) -> String {
         let weights = self.files.iter().filter(|file| {
             [".safetensors", ".gguf"]
@@ -86,48 +86,52 @@ impl Record {
         digest::of_model(weights.map(|file| file.sha256.as_str()))
     }
 
-    /// Bytes of all files.
+    /// Size of all files in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 }
 
 impl Store {
-    /// The store in a folder, which need not exist.
+    /// The store in a folder, which may be missing.
     pub fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// Where a user's models are when no setting says so: `$XDG_DATA_HOME/imagepool/models`, else the same
-    /// in `~/.local/share`.
+    /// The default folder: `$XDG_DATA_HOME/imagepool/models`, or `~/.local/share/imagepool/models`.
     pub fn default_root() -> PathBuf {
         folders::of_user("XDG_DATA_HOME", ".local/share")
             .unwrap_or_else(|| "/var/lib".into())
             .join("imagepool/models")
     }
 
-    /// The folder of one model, for its lock and its variants.
+    /// The folder of one model, with its lock and its variants.
     pub fn model(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }
 
-    /// Where a commit is published.
+    /// The folder of a published commit.
     pub fn published(&self, key: &str, variant: &str, commit: &str) -> PathBuf {
         self.model(key).join(variant).join(commit)
     }
 
-    /// Where its files are until it is.
+    /// The folder of a commit until it is published.
     pub fn unfinished(&self, key: &str, variant: &str, commit: &str) -> PathBuf {
         self.model(key)
             .join(variant)
             .join(format!("{commit}{UNFINISHED}"))
     }
 
-    /// The published model to use: of the variant and revision where they are named, else the newest one,
-    /// variants in the order of `variants`.
-    pub fn find(&self, key: &str, variants: &[&str], revision: Option<&str>) -> Option<Fetched> {
+    /// Finds the published model to use: the first of `variants` that has one, at `revision` if given, the one published
+    /// last if there are several.
+    pub fn find(
+        &self,
+        key: &str,
+        variants: &[&str],
+        revision: Option<&str>,
+    ) -> Option<FetchedModel> {
         variants.iter().find_map(|variant| {
-            let fits = |fetched: &Fetched| {
+            let fits = |fetched: &FetchedModel| {
                 revision.is_none_or(|revision| fetched.record.is_called(revision))
             };
             let all = self.all(key, variant).into_iter();
@@ -138,16 +142,16 @@ impl Store {
         })
     }
 
-    /// The published model that a section of the settings means.
+    /// Finds the published model that a section of the settings selects.
     ///
     /// # Errors
-    /// A sentence with the variants there are, when it names another.
+    /// An unknown variant: a sentence that lists the known ones.
     pub fn wanted(
         &self,
         key: &str,
         variant: Option<&str>,
         revision: Option<&str>,
-    ) -> Result<Option<Fetched>, String> {
+    ) -> Result<Option<FetchedModel>, String> {
         let Some(release) = Release::find(key) else {
             return Ok(None);
         };
@@ -162,8 +166,8 @@ impl Store {
         Ok(self.find(key, &names, revision))
     }
 
-    /// Every published commit of a variant.
-    pub fn all(&self, key: &str, variant: &str) -> Vec<Fetched> {
+    /// All published commits of a variant.
+    pub fn all(&self, key: &str, variant: &str) -> Vec<FetchedModel> {
         let entries = fs::read_dir(self.model(key).join(variant));
         let folders = entries.into_iter().flatten().flatten();
         folders
@@ -172,7 +176,7 @@ impl Store {
             .collect()
     }
 
-    /// Bytes of fetches of a model that have not ended.
+    /// Bytes of a model's unfinished fetches.
     pub fn unfinished_bytes(&self, key: &str) -> u64 {
         let variants = fs::read_dir(self.model(key));
         variants
@@ -185,11 +189,11 @@ impl Store {
             .sum()
     }
 
-    /// Makes the unfinished folder a published one: read-only files, on the disk, in one rename.
+    /// Publishes an unfinished folder: makes its files read-only, writes them to the disk and renames the folder.
     ///
     /// # Errors
-    /// The folder that cannot be written.
-    pub fn publish(&self, record: &Record) -> Result<PathBuf, FetchError> {
+    /// A file or folder that cannot be written.
+    pub fn publish(&self, record: &FetchRecord) -> Result<PathBuf, FetchError> {
         let from = self.unfinished(&record.key, &record.variant, &record.commit);
         let to = self.published(&record.key, &record.variant, &record.commit);
         let text = serde_json::to_vec_pretty(record).map_err(io::Error::from);
@@ -201,7 +205,7 @@ impl Store {
             let path = from.join(name);
             seal(&path).map_err(FetchError::at(&path))?;
         }
-        // A folder without a record, or with one that cannot be read, is none of ours to keep.
+        // A folder whose record is missing or invalid is replaced.
         if to.exists() {
             fs::remove_dir_all(&to).map_err(FetchError::at(&to))?;
         }
@@ -213,11 +217,11 @@ impl Store {
         Ok(to)
     }
 
-    /// Notes that a published commit has one more name, so that it is found by it.
+    /// Records one more name of a published commit.
     ///
     /// # Errors
-    /// The record that cannot be written.
-    pub fn call(&self, fetched: &Fetched, revision: &str) -> Result<(), FetchError> {
+    /// The record cannot be written.
+    pub fn call(&self, fetched: &FetchedModel, revision: &str) -> Result<(), FetchError> {
         if fetched.record.is_called(revision) {
             return Ok(());
         }
@@ -234,17 +238,17 @@ impl Store {
             .map_err(FetchError::at(&path))
     }
 
-    /// Removes everything of a model but its lock; returns the bytes that were there. Where a fetch of it
-    /// runs, calls `waiting` and waits for its end.
+    /// Removes all files of a model except its lock; returns the number of bytes. If a fetch of it runs, calls
+    /// `waiting` and waits for its end.
     ///
     /// # Errors
-    /// The folder that cannot be read or removed.
+    /// A folder that cannot be read or removed.
     pub fn remove(&self, key: &str, waiting: impl FnOnce()) -> Result<u64, FetchError> {
         let model = self.model(key);
         if !model.exists() {
             return Ok(0);
         }
-        let _lock = Lock::take(&model, waiting)?;
+        let _lock = ModelLock::take(&model, waiting)?;
         let mut bytes = 0;
         let entries = fs::read_dir(&model).map_err(FetchError::at(&model))?;
         let paths = entries.flatten().map(|entry| entry.path());
@@ -256,16 +260,16 @@ impl Store {
     }
 }
 
-/// A published folder's record; none where the folder is not whole.
-fn read(folder: &Path) -> Option<Fetched> {
+/// Reads a published folder; `None` if a file is missing or has another size than recorded.
+fn read(folder: &Path) -> Option<FetchedModel> {
     let commit = folder.file_name()?.to_str()?;
     let text = fs::read(folder.join(RECORD)).ok()?;
-    let record: Record = serde_json::from_slice(&text).ok()?;
+    let record: FetchRecord = serde_json::from_slice(&text).ok()?;
     let whole = record.files.iter().all(|file| {
         FileName::new(&file.name).is_ok()
             && fs::metadata(folder.join(&file.name)).is_ok_and(|found| found.len() == file.bytes)
     });
-    (whole && record.commit == commit).then(|| Fetched {
+    (whole && record.commit == commit).then(|| FetchedModel {
         folder: folder.to_owned(),
         record,
     })
@@ -294,8 +298,8 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn record(commit: &str) -> Record {
-        Record {
+    fn record(commit: &str) -> FetchRecord {
+        FetchRecord {
             also_called: Vec::new(),
             key: "k".into(),
             variant: "v".into(),
@@ -354,7 +358,7 @@ mod tests {
         let base = tempfile::tempdir().expect("a temporary folder");
         let store = Store::at(base.path().into());
         published(&store, COMMIT);
-        let fetch = Lock::take(&store.model("k"), || {}).expect("ours");
+        let fetch = ModelLock::take(&store.model("k"), || {}).expect("ours");
         let (told, waits) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let removing = scope.spawn(|| store.remove("k", move || told.send(()).expect("heard")));

@@ -1,15 +1,15 @@
-//! The hub's token: read in the process that fetches, and shown nowhere.
+//! The hub's token: never printed.
 
 use std::fmt;
 use std::path::Path;
 
-/// A token. It has no `Display`, and `Debug` says only that there is one.
+/// A token. It has no `Display`; `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// The token as the hub's other tools find it: `$HF_TOKEN`, the file `$HF_TOKEN_PATH` names, else the
-    /// file that a login left in `home`. None where `$HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
+    /// Finds the token in the order of the hub's own tools: `$HF_TOKEN`, the file `$HF_TOKEN_PATH`, the file that a
+    /// login left in `home`. `None` if `$HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
     pub fn find(environment: impl Fn(&str) -> Option<String>, home: &Path) -> Option<Self> {
         let given = |name: &str| environment(name).filter(|value| !value.is_empty());
         if given("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some() {
@@ -24,12 +24,12 @@ impl Token {
             .map(Self)
     }
 
-    /// The token itself, for the client that sends it.
-    pub(super) fn expose(&self) -> &str {
+    /// The token, for the client that sends it.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// `text` without the token: a mirror may quote what it was sent.
+    /// Replaces the token in `text`: a mirror may quote what it was sent.
     pub fn conceal(&self, text: &str) -> String {
         text.replace(&self.0, "[token]")
     }

@@ -1,4 +1,4 @@
-//! The files of a repository as a hub lists them, page by page, of bounded number and bytes.
+//! Reads the list of a repository's files from a hub, page by page, bounded in entries and bytes.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use hf_hub::repository::RepoTreeEntry;
 use reqwest::Url;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::http::{Http, NoAnswer};
+use crate::http::{Http, NoAnswer};
 
-/// Most files and folders of a repository. The largest that we know of has about 60.
-pub(super) const ENTRIES_MAX: usize = 10_000;
-/// Most bytes of a listing, all pages together.
-pub(super) const BYTES_MAX: usize = 8 << 20;
+/// Most files and folders of a repository. The largest known one has about 60.
+pub const ENTRIES_MAX: usize = 10_000;
+/// Most bytes of all pages of a listing.
+pub const BYTES_MAX: usize = 8 << 20;
 
-/// Why there is no listing.
+/// Why a repository has no listing.
 #[derive(Debug)]
-pub(super) enum NoListing {
-    /// The hub gives none.
+pub enum NoListing {
+    /// The hub does not answer.
     NoAnswer(NoAnswer),
-    /// It has more than [`ENTRIES_MAX`] entries or [`BYTES_MAX`] bytes.
+    /// The listing has more than [`ENTRIES_MAX`] entries or [`BYTES_MAX`] bytes.
     TooLong,
-    /// It is no listing.
+    /// The answer does not parse as a listing.
     Malformed(String),
 }
 
@@ -33,8 +33,8 @@ impl From<NoAnswer> for NoListing {
     }
 }
 
-/// Reads every page from the first on.
-pub(super) async fn read(http: &Http, first: Url) -> Result<Vec<RepoTreeEntry>, NoListing> {
+/// Reads all pages, beginning with `first`.
+pub async fn read(http: &Http, first: Url) -> Result<Vec<RepoTreeEntry>, NoListing> {
     let (mut entries, mut bytes) = (Vec::new(), 0);
     let mut page = Some(first);
     while let Some(url) = page {
@@ -43,7 +43,7 @@ pub(super) async fn read(http: &Http, first: Url) -> Result<Vec<RepoTreeEntry>, 
         let body = http.body(response, BYTES_MAX - bytes).await?;
         let before = entries.len();
         append(&mut entries, &body)?;
-        // An empty page has at least two bytes, so this ends whatever the pages hold.
+        // An empty page has at least two bytes, so the bound in bytes ends this loop.
         bytes += body.len();
         if entries.len() == before {
             break;
@@ -65,7 +65,7 @@ fn append(entries: &mut Vec<RepoTreeEntry>, page: &[u8]) -> Result<(), NoListing
     }
 }
 
-/// Where the entries of a page go while they are read; one too many ends the reading.
+/// Collects the entries of a page while it is parsed; parsing fails at one too many.
 struct Page<'a>(&'a mut Vec<RepoTreeEntry>);
 
 impl<'de> DeserializeSeed<'de> for Page<'_> {

@@ -5,108 +5,108 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::digest::Hasher;
-use super::lookup::{Hub, Remote};
-use super::trouble::FetchError;
+use crate::lookup::{HubClient, RemoteFile};
+use store::digest::Hasher;
+use store::trouble::FetchError;
 
-/// Tries without a single new byte before a file is given up.
+/// Tries in a row without a new byte, after which the transfer fails.
 const BARREN_TRIES_MAX: u32 = 4;
-/// Tries of one file, however much each brings.
+/// Tries of one file, with or without new bytes.
 const TRIES_MAX: u32 = 200;
-/// The pause after a first barren try; it doubles.
+/// Pause after the first try without a new byte; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often progress is told.
-const TELL_BYTES: u64 = 1 << 20;
+/// Bytes between two reports of progress.
+const REPORT_BYTES: u64 = 1 << 20;
 
-/// What a transfer tells while it runs.
-pub(super) enum Told {
-    /// So many bytes are here.
+/// A report of a running transfer.
+pub enum TransferEvent {
+    /// Bytes of the file on this machine.
     Bytes(u64),
-    /// It broke off and is taken up again.
+    /// The transfer broke off, for this reason, and resumes.
     Broke(String),
 }
 
-/// What came of a transfer.
+/// A finished transfer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Transferred {
-    /// Digest of the file.
+pub struct Transferred {
+    /// SHA-256 of the file.
     pub sha256: String,
     /// Bytes that came over the network.
     pub bytes: u64,
 }
 
-/// How one try ended.
-enum Try {
-    /// Everything is here.
+/// The end of one try.
+enum TryEnd {
+    /// The file has its stated size.
     Whole,
-    /// It broke off; a sentence.
+    /// The transfer broke off, for this reason.
     Broke(String),
-    /// More came than there can be: the hub does not honour ranges, or states a wrong size.
+    /// The hub sent more bytes than it stated: it ignores ranges, or states a wrong size.
     TooMuch,
 }
 
-/// A file on its way.
-struct Part<'a> {
-    remote: &'a Remote,
+/// A file that is being transferred.
+struct PartialFile<'a> {
+    remote: &'a RemoteFile,
     path: PathBuf,
     file: File,
     hasher: Hasher,
     have: u64,
     /// Bytes that came over the network in this process.
     came: u64,
-    /// Bytes that were on the disk, or came in an earlier try, count in the digest.
+    /// The file has bytes of an earlier try or fetch.
     resumed: bool,
 }
 
-/// Brings `remote` to `folder`.
+/// Transfers `remote` to `folder`.
 ///
 /// # Errors
-/// The hub says no, the conversation broke too often, or the bytes are not the stated ones.
-pub(super) async fn run(
-    hub: &Hub,
-    remote: &Remote,
+/// The hub refuses, the transfer breaks off too often, or the bytes differ from the stated digest.
+pub async fn run(
+    hub: &HubClient,
+    remote: &RemoteFile,
     folder: &Path,
-    mut tell: impl FnMut(Told),
+    mut report: impl FnMut(TransferEvent),
 ) -> Result<Transferred, FetchError> {
     let to = folder.join(remote.to.as_str());
     if let Some(sha256) = kept(remote, &to)? {
-        tell(Told::Bytes(remote.bytes));
+        report(TransferEvent::Bytes(remote.bytes));
         return Ok(Transferred { sha256, bytes: 0 });
     }
-    let mut part = Part::open(remote, folder.join(format!("{}.part", remote.to)))?;
+    let mut part = PartialFile::open(remote, folder.join(format!("{}.part", remote.to)))?;
     let (mut barren, mut tries) = (0, 0);
     loop {
         let before = part.have;
-        let ended = part.bring(hub, &mut tell).await?;
+        let ended = part.bring(hub, &mut report).await?;
         tries += 1;
         barren = if part.have > before { 0 } else { barren + 1 };
         match ended {
-            Try::Whole => match part.hasher.clone().finish(&remote.stated) {
+            TryEnd::Whole => match part.hasher.clone().finish(&remote.stated) {
                 Ok(sha256) => {
                     fs::rename(&part.path, &to).map_err(FetchError::at(&to))?;
                     let bytes = part.came;
                     return Ok(Transferred { sha256, bytes });
                 }
-                // Two halves of different tries may not belong together: once more, in one piece.
+                // Parts of different tries may not belong together: fetch the file again in one piece.
                 Err(_) if part.resumed => part.restart()?,
                 Err(found) => return Err(part.delete(found)),
             },
-            Try::TooMuch if part.resumed => part.restart()?,
-            Try::TooMuch => return Err(part.delete("of more bytes than stated".into())),
-            Try::Broke(why) if barren >= BARREN_TRIES_MAX || tries >= TRIES_MAX => {
+            TryEnd::TooMuch if part.resumed => part.restart()?,
+            TryEnd::TooMuch => return Err(part.delete("of more bytes than stated".into())),
+            TryEnd::Broke(why) if barren >= BARREN_TRIES_MAX || tries >= TRIES_MAX => {
                 let what = format!("{} of {}", remote.name, remote.repository);
                 return Err(FetchError::Network { what, why });
             }
-            Try::Broke(why) => {
-                tell(Told::Broke(why));
+            TryEnd::Broke(why) => {
+                report(TransferEvent::Broke(why));
                 tokio::time::sleep(PAUSE * (1 << barren)).await;
             }
         }
     }
 }
 
-/// The digest of a file that an earlier fetch had brought and checked; read again, because time passed.
-fn kept(remote: &Remote, to: &Path) -> Result<Option<String>, FetchError> {
+/// The SHA-256 of a file that an earlier fetch transferred. Reads the file again, because it may have changed.
+fn kept(remote: &RemoteFile, to: &Path) -> Result<Option<String>, FetchError> {
     let Ok(file) = File::open(to) else {
         return Ok(None);
     };
@@ -121,8 +121,8 @@ fn kept(remote: &Remote, to: &Path) -> Result<Option<String>, FetchError> {
     }
 }
 
-impl<'a> Part<'a> {
-    fn open(remote: &'a Remote, path: PathBuf) -> Result<Self, FetchError> {
+impl<'a> PartialFile<'a> {
+    fn open(remote: &'a RemoteFile, path: PathBuf) -> Result<Self, FetchError> {
         let at = || FetchError::at(&path);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(at())?;
@@ -150,39 +150,43 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// One try: everything from where we are.
-    async fn bring(&mut self, hub: &Hub, tell: &mut impl FnMut(Told)) -> Result<Try, FetchError> {
-        tell(Told::Bytes(self.have));
+    /// Tries once to transfer the rest of the file.
+    async fn bring(
+        &mut self,
+        hub: &HubClient,
+        report: &mut impl FnMut(TransferEvent),
+    ) -> Result<TryEnd, FetchError> {
+        report(TransferEvent::Bytes(self.have));
         if self.have == self.remote.bytes {
-            return Ok(Try::Whole);
+            return Ok(TryEnd::Whole);
         }
         let begin = self.have;
         self.resumed |= begin > 0;
         let mut answer = match hub.bytes(self.remote, begin).await {
             Ok(answer) => answer,
-            Err(FetchError::Network { why, .. }) => return Ok(Try::Broke(why)),
+            Err(FetchError::Network { why, .. }) => return Ok(TryEnd::Broke(why)),
             Err(error) => return Err(error),
         };
-        let mut told = begin;
+        let mut reported = begin;
         loop {
             let chunk = match hub.chunk(&mut answer).await {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) if self.have == self.remote.bytes => return Ok(Try::Whole),
+                Ok(None) if self.have == self.remote.bytes => return Ok(TryEnd::Whole),
                 Ok(None) => {
-                    return Ok(Try::Broke(format!(
+                    return Ok(TryEnd::Broke(format!(
                         "it ended after {} of {} bytes",
                         self.have, self.remote.bytes
                     )));
                 }
-                Err(why) => return Ok(Try::Broke(why)),
+                Err(why) => return Ok(TryEnd::Broke(why)),
             };
             if chunk.len() as u64 > self.remote.bytes - self.have {
-                return Ok(Try::TooMuch);
+                return Ok(TryEnd::TooMuch);
             }
             self.append(&chunk)?;
-            if self.have - told >= TELL_BYTES || self.have == self.remote.bytes {
-                told = self.have;
-                tell(Told::Bytes(told));
+            if self.have - reported >= REPORT_BYTES || self.have == self.remote.bytes {
+                reported = self.have;
+                report(TransferEvent::Bytes(reported));
             }
         }
     }
@@ -197,7 +201,7 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// From the first byte, in one piece.
+    /// Starts again at the first byte.
     fn restart(&mut self) -> Result<(), FetchError> {
         self.file
             .set_len(0)
@@ -209,7 +213,7 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// Nothing of it may be taken for the file later.
+    /// Deletes the file, so that no later fetch resumes it.
     fn delete(&self, found: String) -> FetchError {
         match fs::remove_file(&self.path) {
             Ok(()) => FetchError::Wrong {

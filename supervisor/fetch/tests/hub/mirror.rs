@@ -18,7 +18,7 @@ const CONVERSATIONS_MAX: usize = 64;
 
 /// What is wrong with the answers to GET of a file; everything else is answered well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum MirrorFault {
     /// Nothing.
     None,
     /// Every request gets this status, and a page that quotes the request's token.
@@ -64,7 +64,7 @@ pub enum Manner {
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct MirrorRequest {
     pub method: String,
     pub path: String,
     pub begin: Option<usize>,
@@ -75,24 +75,24 @@ pub struct Asked {
 /// The mirror; it listens until it is dropped.
 pub struct Mirror {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<MirrorState>,
 }
 
-struct Shared {
+struct MirrorState {
     /// `owner/name/file` → content.
     files: BTreeMap<String, Vec<u8>>,
-    fault: Mutex<Fault>,
+    fault: Mutex<MirrorFault>,
     manner: Manner,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<MirrorRequest>>,
     running: AtomicUsize,
     ended: AtomicBool,
 }
 
 impl Mirror {
-    pub fn start(files: BTreeMap<String, Vec<u8>>, fault: Fault, manner: Manner) -> Self {
+    pub fn start(files: BTreeMap<String, Vec<u8>>, fault: MirrorFault, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let address = listener.local_addr().expect("it is bound");
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(MirrorState {
             files,
             fault: Mutex::new(fault),
             manner,
@@ -136,16 +136,16 @@ impl Mirror {
     }
 
     pub fn mend(&self) {
-        *self.shared.fault.lock().expect("no holder panics") = Fault::None;
+        *self.shared.fault.lock().expect("no holder panics") = MirrorFault::None;
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<MirrorRequest> {
         self.shared.asked.lock().expect("no holder panics").clone()
     }
 
     /// The requests for bytes of files whose names end so.
-    pub fn gets(&self, end: &str) -> Vec<Asked> {
-        let wanted = |asked: &Asked| {
+    pub fn gets(&self, end: &str) -> Vec<MirrorRequest> {
+        let wanted = |asked: &MirrorRequest| {
             asked.method == "GET" && asked.path.contains("/resolve/") && asked.path.ends_with(end)
         };
         self.asked().into_iter().filter(wanted).collect()
@@ -160,13 +160,13 @@ impl Drop for Mirror {
     }
 }
 
-fn converse(shared: &Shared, socket: TcpStream) -> io::Result<()> {
+fn converse(shared: &MirrorState, socket: TcpStream) -> io::Result<()> {
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut reader = BufReader::new(socket.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
     let mut words = first.split_whitespace();
-    let mut asked = Asked {
+    let mut asked = MirrorRequest {
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
         begin: None,
@@ -200,11 +200,11 @@ fn converse(shared: &Shared, socket: TcpStream) -> io::Result<()> {
 }
 
 /// Answers; returns how many bytes of a file were sent.
-fn answer(shared: &Shared, asked: &Asked, mut socket: TcpStream) -> usize {
+fn answer(shared: &MirrorState, asked: &MirrorRequest, mut socket: TcpStream) -> usize {
     let fault = *shared.fault.lock().expect("no holder panics");
     let path = asked.path.split('?').next().unwrap_or_default();
     let token = asked.token.as_deref().unwrap_or("nobody");
-    if let Fault::Refuses(status) = fault {
+    if let MirrorFault::Refuses(status) = fault {
         page(
             &mut socket,
             status,
@@ -213,7 +213,7 @@ fn answer(shared: &Shared, asked: &Asked, mut socket: TcpStream) -> usize {
         );
         return 0;
     }
-    if let Fault::Elsewhere { port } = fault {
+    if let MirrorFault::Elsewhere { port } = fault {
         redirect(
             &mut socket,
             &format!("http://127.0.0.1:{port}/on{}", asked.path),
@@ -224,7 +224,7 @@ fn answer(shared: &Shared, asked: &Asked, mut socket: TcpStream) -> usize {
         redirect(&mut socket, &format!("/{on}"));
         return 0;
     }
-    if let (Fault::Endless, true) = (fault, path.contains("/tree/")) {
+    if let (MirrorFault::Endless, true) = (fault, path.contains("/tree/")) {
         return endless(&mut socket);
     }
     if let Some(rest) = path.strip_prefix("/api/models/") {
@@ -266,39 +266,39 @@ fn bytes(
     socket: &mut TcpStream,
     content: &[u8],
     begin: Option<usize>,
-    fault: Fault,
+    fault: MirrorFault,
     headers: &str,
 ) -> usize {
-    if let Fault::RefusesBytes(status) = fault {
+    if let MirrorFault::RefusesBytes(status) = fault {
         page(socket, status, "<html>no such luck</html>", headers);
         return 0;
     }
-    let begin = begin.filter(|_| fault != Fault::NoRanges);
+    let begin = begin.filter(|_| fault != MirrorFault::NoRanges);
     let mut body = content[begin.unwrap_or(0)..].to_vec();
     let length = body.len();
     let mut told = true;
     match fault {
-        Fault::Short { told: tells } => {
+        MirrorFault::Short { told: tells } => {
             told = tells;
             body.truncate(length / 2);
         }
-        Fault::Wrong => body.iter_mut().for_each(|byte| *byte ^= 0x55),
-        Fault::Long => {
+        MirrorFault::Wrong => body.iter_mut().for_each(|byte| *byte ^= 0x55),
+        MirrorFault::Long => {
             told = false;
             body.push(0);
         }
-        Fault::Cut { after_bytes } => body.truncate(after_bytes),
-        Fault::None
-        | Fault::Elsewhere { .. }
-        | Fault::NextPage { .. }
-        | Fault::Listed { .. }
-        | Fault::Endless
-        | Fault::Verbose { .. }
-        | Fault::Refuses(_)
-        | Fault::RefusesBytes(_)
-        | Fault::Slow { .. }
-        | Fault::Silent
-        | Fault::NoRanges => {}
+        MirrorFault::Cut { after_bytes } => body.truncate(after_bytes),
+        MirrorFault::None
+        | MirrorFault::Elsewhere { .. }
+        | MirrorFault::NextPage { .. }
+        | MirrorFault::Listed { .. }
+        | MirrorFault::Endless
+        | MirrorFault::Verbose { .. }
+        | MirrorFault::Refuses(_)
+        | MirrorFault::RefusesBytes(_)
+        | MirrorFault::Slow { .. }
+        | MirrorFault::Silent
+        | MirrorFault::NoRanges => {}
     }
     let status = if begin.is_some() {
         "206 Partial Content"
@@ -317,11 +317,11 @@ fn bytes(
     let mut sent = 0;
     for piece in body.chunks(pieces) {
         match fault {
-            Fault::Slow { pause } => thread::park_timeout(pause),
-            Fault::Silent => thread::park_timeout(Duration::from_secs(10)),
+            MirrorFault::Slow { pause } => thread::park_timeout(pause),
+            MirrorFault::Silent => thread::park_timeout(Duration::from_secs(10)),
             _ => {}
         }
-        if fault == Fault::Silent || socket.write_all(piece).is_err() {
+        if fault == MirrorFault::Silent || socket.write_all(piece).is_err() {
             break;
         }
         sent += piece.len();
@@ -330,19 +330,19 @@ fn bytes(
 }
 
 /// An answer about a repository, and its headers, with what is wrong with them.
-fn with_fault(fault: Fault, path: &str, body: String) -> (String, String) {
+fn with_fault(fault: MirrorFault, path: &str, body: String) -> (String, String) {
     let is_tree = path.contains("/tree/");
     match fault {
-        Fault::NextPage { port } if is_tree => {
+        MirrorFault::NextPage { port } if is_tree => {
             let next = format!("http://127.0.0.1:{port}{path}?page=2");
             (body, format!("Link: <{next}>; rel=\"next\"\r\n"))
         }
-        Fault::Listed { more } if is_tree => {
+        MirrorFault::Listed { more } if is_tree => {
             let entry = r#"{"type":"directory","oid":"0","path":"a"}"#;
             let entries = vec![entry; more].join(",");
             (format!("[{entries},{}", &body[1..]), String::new())
         }
-        Fault::Verbose { bytes } if !is_tree => {
+        MirrorFault::Verbose { bytes } if !is_tree => {
             let padding = "x".repeat(bytes);
             (
                 format!("{{\"padding\":\"{padding}\",{}", &body[1..]),
@@ -380,7 +380,7 @@ fn page(socket: &mut TcpStream, status: u16, body: &str, headers: &str) {
 }
 
 /// `owner/name/revision/main` and `owner/name/tree/COMMIT`, as the hub answers them.
-fn listing(shared: &Shared, rest: &str) -> Option<String> {
+fn listing(shared: &MirrorState, rest: &str) -> Option<String> {
     let mut parts = rest.splitn(4, '/');
     let repository = format!("{}/{}", parts.next()?, parts.next()?);
     let files = shared.files.iter().filter_map(|(path, content)| {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
+use tests::binaries::Binaries;
 
 use crate::mirror::COMMIT;
 
@@ -33,7 +34,7 @@ impl Home {
 
     /// `imagepool` with these arguments, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.program(Path::new(env!("CARGO_BIN_EXE_imagepool")), arguments)
+        self.program(&Binaries::built().imagepool(), arguments)
     }
 
     /// Any program in this home.
@@ -53,8 +54,8 @@ impl Home {
     }
 
     /// Runs `imagepool` to its end; nothing it says may hold the token.
-    pub fn run(&self, arguments: &[&str]) -> Said {
-        Said::of(
+    pub fn run(&self, arguments: &[&str]) -> CommandOutput {
+        CommandOutput::of(
             self.command(arguments)
                 .output()
                 .expect("the command under test starts"),
@@ -89,13 +90,13 @@ impl Home {
 
 /// What a command that ended has said.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Said {
+impl CommandOutput {
     pub fn of(output: Output) -> Self {
         let said = Self {
             code: output.status.code(),

@@ -1,25 +1,24 @@
-//! Digests: what a hub states of a file before it is transferred, and what the bytes turned out to be.
+//! Digests of files: parses what a hub states before a transfer and checks the bytes against it.
 
 use std::io::{self, Read};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// What a hub states of a file's content.
+/// The digest that a hub states for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stated {
+pub enum StatedDigest {
     /// SHA-256 of the content.
     Sha256(String),
-    /// Git's object id of the content (small files, kept in git itself).
+    /// Git's object id of the content: small files, which are kept in git itself.
     GitBlob(String),
-    /// Git's object id of the pointer file that holds the SHA-256 and the size of the content (large
-    /// files): the pointer's text follows from these two, so the id proves both.
+    /// Git's object id of the pointer file of a large file. The pointer's text follows from the SHA-256 and the size
+    /// of the content, so the id proves both.
     GitPointer(String),
 }
 
-impl Stated {
-    /// Reads an `ETag`: 64 hexadecimal digits are a SHA-256, 40 a git object id; anything else proves
-    /// nothing about the content.
+impl StatedDigest {
+    /// Parses an `ETag`: 64 hexadecimal digits are a SHA-256, 40 a git object id; anything else proves nothing.
     pub fn from_etag(etag: &str) -> Option<Self> {
         let etag = etag.to_ascii_lowercase();
         if !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -33,7 +32,7 @@ impl Stated {
     }
 }
 
-/// The digest of a model, from those of its weight files: as the worker program takes it of a folder.
+/// Computes the digest of a model from the SHA-256 of its weight files, as the worker program does for a folder.
 pub fn of_model<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
     let mut files: Vec<String> = files.into_iter().map(str::to_ascii_lowercase).collect();
     files.sort();
@@ -46,7 +45,7 @@ pub fn of_model<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Hashes bytes as they come.
+/// Hashes the bytes of a file while they arrive.
 #[derive(Debug, Clone)]
 pub struct Hasher {
     sha256: Sha256,
@@ -55,9 +54,9 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// For a file of `size` bytes of which `stated` was said.
-    pub fn new(stated: &Stated, size: u64) -> Self {
-        let git = matches!(stated, Stated::GitBlob(_))
+    /// Starts with no bytes of a file of `size` bytes.
+    pub fn new(stated: &StatedDigest, size: u64) -> Self {
+        let git = matches!(stated, StatedDigest::GitBlob(_))
             .then(|| Sha1::new_with_prefix(format!("blob {size}\0")));
         Self {
             sha256: Sha256::new(),
@@ -66,7 +65,7 @@ impl Hasher {
         }
     }
 
-    /// The next bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         if let Some(git) = &mut self.git {
@@ -74,7 +73,7 @@ impl Hasher {
         }
     }
 
-    /// Everything that is left in `reader`; returns how many bytes that were.
+    /// Adds the rest of `reader`; returns its number of bytes.
     pub fn update_from(&mut self, mut reader: impl Read) -> io::Result<u64> {
         let mut buffer = vec![0; 1 << 20];
         let mut total = 0;
@@ -89,13 +88,13 @@ impl Hasher {
         }
     }
 
-    /// The SHA-256, where the bytes are those that were stated; else what they are instead.
-    pub fn finish(self, stated: &Stated) -> Result<String, String> {
+    /// Returns the SHA-256: `Ok` if the bytes match the stated digest, else `Err`.
+    pub fn finish(self, stated: &StatedDigest) -> Result<String, String> {
         let sha256 = hex(&self.sha256.finalize());
         let agrees = match stated {
-            Stated::Sha256(expected) => *expected == sha256,
-            Stated::GitPointer(expected) => *expected == git_pointer(&sha256, self.size),
-            Stated::GitBlob(expected) => self
+            StatedDigest::Sha256(expected) => *expected == sha256,
+            StatedDigest::GitPointer(expected) => *expected == git_pointer(&sha256, self.size),
+            StatedDigest::GitBlob(expected) => self
                 .git
                 .is_some_and(|git| *expected == hex(&git.finalize())),
         };
@@ -103,7 +102,7 @@ impl Hasher {
     }
 }
 
-/// SHA-256 of a reader's bytes and how many they are.
+/// SHA-256 and number of a reader's bytes.
 pub fn sha256(reader: impl Read) -> io::Result<(String, u64)> {
     let mut hasher = Hasher {
         sha256: Sha256::new(),
@@ -132,7 +131,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn check(stated: &Stated, bytes: &[u8]) -> Result<String, String> {
+    fn check(stated: &StatedDigest, bytes: &[u8]) -> Result<String, String> {
         let mut hasher = Hasher::new(stated, bytes.len() as u64);
         hasher.update_from(bytes).expect("a slice can be read");
         hasher.finish(stated)
@@ -145,9 +144,9 @@ mod tests {
         // `printf 'hello\n' | git hash-object --stdin`, and the same of the pointer that git-lfs writes.
         let pointer = git_pointer(HELLO, 6);
         for stated in [
-            Stated::Sha256(HELLO.into()),
-            Stated::GitBlob("ce013625030ba8dba906f756967f9e9ca394464a".into()),
-            Stated::GitPointer(pointer),
+            StatedDigest::Sha256(HELLO.into()),
+            StatedDigest::GitBlob("ce013625030ba8dba906f756967f9e9ca394464a".into()),
+            StatedDigest::GitPointer(pointer),
         ] {
             assert_eq!(check(&stated, b"hello\n"), Ok(HELLO.into()), "{stated:?}");
             assert!(check(&stated, b"hellO\n").is_err(), "{stated:?}");
@@ -156,8 +155,14 @@ mod tests {
 
     #[test]
     fn an_etag_that_is_no_digest_states_nothing() {
-        assert_eq!(Stated::from_etag(HELLO), Some(Stated::Sha256(HELLO.into())));
-        assert_eq!(Stated::from_etag("5d41-abc"), None);
-        assert_eq!(Stated::from_etag("d41d8cd98f00b204e9800998ecf8427e"), None);
+        assert_eq!(
+            StatedDigest::from_etag(HELLO),
+            Some(StatedDigest::Sha256(HELLO.into()))
+        );
+        assert_eq!(StatedDigest::from_etag("5d41-abc"), None);
+        assert_eq!(
+            StatedDigest::from_etag("d41d8cd98f00b204e9800998ecf8427e"),
+            None
+        );
     }
 }

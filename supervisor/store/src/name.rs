@@ -1,13 +1,13 @@
-//! Names of files in a repository: what a hub calls them decides nothing about where they are written.
+//! Names of files in a repository, checked so that none leads out of the model's folder.
 
 use std::fmt;
 
 use ipc_protocol::untrusted::is_obeyed;
 
-/// Longest name that is taken, in bytes.
+/// Longest name, in bytes.
 const NAME_BYTES_MAX: usize = 512;
 
-/// A relative path of plain parts, `text_encoders/clip_l.safetensors`.
+/// A relative path of plain parts, such as `text_encoders/clip_l.safetensors`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileName(String);
 
@@ -15,7 +15,7 @@ impl FileName {
     /// Checks a name.
     ///
     /// # Errors
-    /// A sentence that quotes it: it is empty, too long, or could lead out of its folder.
+    /// A sentence that quotes the name: it is empty, too long, or could lead out of its folder.
     pub fn new(name: &str) -> Result<Self, String> {
         let plain = |part: &str| {
             !part.is_empty()
@@ -27,14 +27,14 @@ impl FileName {
         if name.len() > NAME_BYTES_MAX || !name.split('/').all(plain) {
             let quoted: String = name.escape_debug().take(80).collect();
             return Err(format!(
-                "\"{quoted}\" is no file name that is written here: parts may not be empty, begin with a dot, \
+                "\"{quoted}\" is not a safe file name: parts may not be empty, begin with a dot, \
                  or hold backslashes, colons or control characters"
             ));
         }
         Ok(Self(name.to_owned()))
     }
 
-    /// The text.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,7 +46,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// Whether a revision is a commit already: 40 hexadecimal digits.
+/// Whether a revision is a commit: 40 lower-case hexadecimal digits.
 pub fn is_commit(revision: &str) -> bool {
     revision.len() == 40
         && revision

@@ -1,80 +1,27 @@
-//! One model from the hub into the store. Runs in a process of its own, the only one with network and token.
+//! Brings one model from the hub into the store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ipc_protocol::folders;
 use ipc_protocol::untrusted::Untrusted;
 use nix::sys::statvfs::statvfs;
 
-use super::event::{Event, PlannedFile};
-use super::lock::Lock;
-use super::lookup::{Hub, Remote};
-use super::name::is_commit;
-use super::source::{Release, Variant};
-use super::store::{Record, RecordedFile, Store};
-use super::token::Token;
-use super::transfer::{self, Told};
-use super::trouble::FetchError;
+use crate::lookup::{HubClient, RemoteFile};
+use crate::token::Token;
+use crate::transfer::{self, TransferEvent};
+use store::event::{FetchEvent, PlannedFile};
+use store::lock::ModelLock;
+use store::name::is_commit;
+use store::order::{FetchOrder, HubSettings, NEWEST};
+use store::trouble::FetchError;
+use store::{FetchRecord, RecordedFile, Store};
 
-/// The revision that is taken where none is named.
-pub const NEWEST: &str = "main";
-
-/// How the hub may be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Not at all.
-    pub offline: bool,
-    /// Another hub than the default one.
-    pub endpoint: Option<String>,
-    /// Where fetched models are.
-    pub folder: PathBuf,
-    /// The longest silence of the hub that is borne.
-    pub patience: Duration,
-}
-
-/// What is to be fetched.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// The model.
-    pub release: &'static Release,
-    /// The choice of files.
-    pub variant: &'static Variant,
-    /// A branch, a tag or a commit of its first repository.
-    pub revision: String,
-}
-
-impl Order {
-    /// Reads what a user asked for, or the settings of the model say.
-    ///
-    /// # Errors
-    /// There is no such model or variant.
-    pub fn new(
-        key: &str,
-        variant: Option<&str>,
-        revision: Option<&str>,
-    ) -> Result<Self, FetchError> {
-        let release = Release::find(key).ok_or_else(|| {
-            let keys: Vec<_> = Release::all().iter().map(|release| release.key).collect();
-            FetchError::Usage(format!(
-                "{key:?} cannot be fetched; {} can",
-                keys.join(" and ")
-            ))
-        })?;
-        Ok(Self {
-            release,
-            variant: release.variant(variant).map_err(FetchError::Usage)?,
-            revision: revision.unwrap_or(NEWEST).to_owned(),
-        })
-    }
-}
-
-/// Fetches, and tells what happens. The last event is `Done` or `Failed`.
-pub fn run(order: &Order, settings: &Settings, mut tell: impl FnMut(Event)) -> bool {
+/// Fetches a model and reports each event; the last one is `Done` or `Failed`. Returns whether the model is here.
+pub fn run(order: &FetchOrder, settings: &HubSettings, mut report: impl FnMut(FetchEvent)) -> bool {
     if settings.offline {
         let error = FetchError::Offline(order.release.key.to_owned());
-        tell(failed(&error, None));
+        report(failed(&error, None));
         return false;
     }
     let token = Token::find(|name| std::env::var(name).ok(), &login_folder());
@@ -83,58 +30,57 @@ pub fn run(order: &Order, settings: &Settings, mut tell: impl FnMut(Event)) -> b
         .build()
         .map_err(FetchError::at(Path::new("a runtime")));
     let result = runtime
-        .and_then(|runtime| runtime.block_on(fetch(order, settings, token.as_ref(), &mut tell)));
-    match &result {
-        Ok(()) => {}
-        Err(error) => tell(failed(error, token.as_ref())),
+        .and_then(|runtime| runtime.block_on(fetch(order, settings, token.as_ref(), &mut report)));
+    if let Err(error) = &result {
+        report(failed(error, token.as_ref()));
     }
     result.is_ok()
 }
 
-/// Where a login with the hub's other tools leaves its token.
+/// The folder in which the hub's own tools keep the token of a login.
 fn login_folder() -> PathBuf {
     let cache = || Some(folders::of_user("XDG_CACHE_HOME", ".cache")?.join("huggingface"));
-    // Without a home there is no login, as in a folder that is nowhere.
+    // Without a home there is no login: the empty path holds no token either.
     folders::from_environment("HF_HOME")
         .or_else(cache)
         .unwrap_or_default()
 }
 
-fn failed(error: &FetchError, token: Option<&Token>) -> Event {
+fn failed(error: &FetchError, token: Option<&Token>) -> FetchEvent {
     let message = error.to_string();
     let message = token.map_or(message.clone(), |token| token.conceal(&message));
-    Event::Failed {
+    FetchEvent::Failed {
         kind: error.kind().to_owned(),
-        // It quotes what the hub said and listed.
+        // The message quotes the hub.
         message: Untrusted::new(message).to_string(),
     }
 }
 
 async fn fetch(
-    order: &Order,
-    settings: &Settings,
+    order: &FetchOrder,
+    settings: &HubSettings,
     token: Option<&Token>,
-    tell: &mut impl FnMut(Event),
+    report: &mut impl FnMut(FetchEvent),
 ) -> Result<(), FetchError> {
     let key = order.release.key;
     let store = Store::at(settings.folder.clone());
     let model = store.model(key);
     fs::create_dir_all(&model).map_err(FetchError::at(&model))?;
-    let _lock = Lock::take(&model, || tell(Event::Waiting))?;
-    // A commit never changes, so one that is here needs no question.
-    if is_commit(&order.revision) && is_here(&store, order, &order.revision, tell)? {
+    let _lock = ModelLock::take(&model, || report(FetchEvent::Waiting))?;
+    // A commit never changes, so the hub is not asked about a published one.
+    if is_commit(&order.revision) && is_here(&store, order, &order.revision, report)? {
         return Ok(());
     }
-    let hub = Hub::new(settings.endpoint.as_deref(), token, settings.patience)?;
+    let hub = HubClient::new(settings.endpoint.as_deref(), token, settings.patience)?;
     let files = plan(&hub, order).await?;
     let commit = files[0].commit.clone();
-    if is_here(&store, order, &commit, tell)? {
+    if is_here(&store, order, &commit, report)? {
         return Ok(());
     }
     let folder = store.unfinished(key, order.variant.name, &commit);
     fs::create_dir_all(&folder).map_err(FetchError::at(&folder))?;
     check_room(&folder, &files)?;
-    tell(Event::Planned {
+    report(FetchEvent::Planned {
         commit: commit.clone(),
         files: files
             .iter()
@@ -144,8 +90,8 @@ async fn fetch(
             })
             .collect(),
     });
-    let (recorded, transferred_bytes) = bring(&hub, &files, &folder, tell).await?;
-    let folder = store.publish(&Record {
+    let (recorded, transferred_bytes) = bring(&hub, &files, &folder, report).await?;
+    let folder = store.publish(&FetchRecord {
         key: key.to_owned(),
         variant: order.variant.name.to_owned(),
         revision: order.revision.clone(),
@@ -153,7 +99,7 @@ async fn fetch(
         commit: commit.clone(),
         files: recorded,
     })?;
-    tell(Event::Done {
+    report(FetchEvent::Done {
         folder: folder.display().to_string(),
         commit,
         transferred_bytes,
@@ -161,18 +107,18 @@ async fn fetch(
     Ok(())
 }
 
-/// Whether a commit is published; then that is told, and nothing is left to do but to note its new name.
+/// Whether a commit is published already. If so, records the revision as one of its names and reports `Done`.
 fn is_here(
     store: &Store,
-    order: &Order,
+    order: &FetchOrder,
     commit: &str,
-    tell: &mut impl FnMut(Event),
+    report: &mut impl FnMut(FetchEvent),
 ) -> Result<bool, FetchError> {
     let Some(found) = store.find(order.release.key, &[order.variant.name], Some(commit)) else {
         return Ok(false);
     };
     store.call(&found, &order.revision)?;
-    tell(Event::Done {
+    report(FetchEvent::Done {
         folder: found.folder.display().to_string(),
         commit: commit.to_owned(),
         transferred_bytes: 0,
@@ -180,9 +126,9 @@ fn is_here(
     Ok(true)
 }
 
-/// Every file of every part. Only the first part follows the order's revision: the others are other
+/// Lists every file of every part. Only the first part is taken at the order's revision: the others are other
 /// repositories, with commits of their own.
-async fn plan(hub: &Hub, order: &Order) -> Result<Vec<Remote>, FetchError> {
+async fn plan(hub: &HubClient, order: &FetchOrder) -> Result<Vec<RemoteFile>, FetchError> {
     let mut files = Vec::new();
     for (index, part) in order.variant.parts.iter().enumerate() {
         let revision = if index == 0 { &order.revision } else { NEWEST };
@@ -191,26 +137,26 @@ async fn plan(hub: &Hub, order: &Order) -> Result<Vec<Remote>, FetchError> {
     Ok(files)
 }
 
-/// Brings every file; returns their records and how many bytes came.
+/// Transfers every file; returns the records and the bytes that came over the network.
 async fn bring(
-    hub: &Hub,
-    files: &[Remote],
+    hub: &HubClient,
+    files: &[RemoteFile],
     folder: &Path,
-    tell: &mut impl FnMut(Event),
+    report: &mut impl FnMut(FetchEvent),
 ) -> Result<(Vec<RecordedFile>, u64), FetchError> {
     let (mut recorded, mut bytes) = (Vec::new(), 0);
     for (index, file) in files.iter().enumerate() {
-        let came = transfer::run(hub, file, folder, |told| {
-            tell(match told {
-                Told::Bytes(bytes) => Event::Progress { file: index, bytes },
-                Told::Broke(why) => Event::Retried {
+        let came = transfer::run(hub, file, folder, |event| {
+            report(match event {
+                TransferEvent::Bytes(bytes) => FetchEvent::Progress { file: index, bytes },
+                TransferEvent::Broke(why) => FetchEvent::Retried {
                     file: index,
                     why: Untrusted::new(why).to_string(),
                 },
             });
         })
         .await?;
-        tell(Event::Checked { file: index });
+        report(FetchEvent::Checked { file: index });
         bytes += came.bytes;
         recorded.push(RecordedFile {
             name: file.to.to_string(),
@@ -223,8 +169,8 @@ async fn bring(
     Ok((recorded, bytes))
 }
 
-/// Refuses before the first byte what the disk cannot hold.
-fn check_room(folder: &Path, files: &[Remote]) -> Result<(), FetchError> {
+/// Refuses a fetch that the disk cannot hold, before the first byte.
+fn check_room(folder: &Path, files: &[RemoteFile]) -> Result<(), FetchError> {
     let here = |name: String| fs::metadata(folder.join(name)).map_or(0, |found| found.len());
     let needed_bytes = files
         .iter()

@@ -1,4 +1,4 @@
-//! A request for a model whose files are not here fetches them, waits outside of the pool, and is drawn.
+//! A request for a model without files fetches them, waits outside of the pool, and is drawn.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,27 +8,28 @@ use std::thread;
 use std::time::Duration;
 
 use crate::drawable::diffusers_files;
-use crate::home::{Home, Said, flux_files};
-use crate::mirror::{Fault, Manner, Mirror};
-use supervisor::hub::store::Store;
+use crate::home::{CommandOutput, Home, flux_files};
+use crate::mirror::{Manner, Mirror, MirrorFault};
+use store::Store;
+use tests::binaries::Binaries;
 
 const DIFFUSERS: &str = "[models.flux-schnell]\nvariant = \"diffusers\"";
 
 /// A daemon in a home; it is killed when the test is over.
-struct Daemon {
+struct HomeDaemon {
     child: Child,
     socket: PathBuf,
     #[expect(dead_code, reason = "the folder lives as long as the daemon")]
     folder: tempfile::TempDir,
 }
 
-impl Daemon {
+impl HomeDaemon {
     fn start(home: &Home) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let supervisor = Path::new(env!("CARGO_BIN_EXE_supervisor"));
+        let supervisor = Binaries::built().supervisor();
         let runtime = folder.path().to_str().expect("plain").to_owned();
         let mut child = home
-            .program(supervisor, &["--runtime-dir", &runtime])
+            .program(&supervisor, &["--runtime-dir", &runtime])
             .spawn()
             .expect("the daemon under test starts");
         let stderr = child.stderr.take().expect("it is piped");
@@ -65,15 +66,15 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for HomeDaemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn ended(child: Child) -> Said {
-    Said::of(child.wait_with_output().expect("our own child"))
+fn ended(child: Child) -> CommandOutput {
+    CommandOutput::of(child.wait_with_output().expect("our own child"))
 }
 
 /// Waits for something that happens soon, or never.
@@ -94,9 +95,9 @@ fn under_way(mirror: &Mirror) {
 #[test]
 fn three_requests_fetch_once_and_the_time_of_it_is_not_theirs() {
     let pause = Duration::from_millis(25);
-    let mirror = Mirror::start(diffusers_files(), Fault::Slow { pause }, Manner::Hub);
+    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
     let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let daemon = Daemon::start(&home);
+    let daemon = HomeDaemon::start(&home);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pictures = [0, 1].map(|nth| folder.path().join(format!("{nth}.png")));
     let clients = pictures
@@ -132,9 +133,9 @@ fn three_requests_fetch_once_and_the_time_of_it_is_not_theirs() {
 fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be() {
     let picture = tempfile::tempdir().expect("a temporary folder");
     let picture = picture.path().join("a.png");
-    let mirror = Mirror::start(flux_files(), Fault::Refuses(401), Manner::Hub);
+    let mirror = Mirror::start(flux_files(), MirrorFault::Refuses(401), Manner::Hub);
     let home = Home::new(&mirror.endpoint(), "");
-    let daemon = Daemon::start(&home);
+    let daemon = HomeDaemon::start(&home);
     let said = ended(daemon.generate(&home, &picture, &[])).ended_with(75);
     assert!(said.stderr.contains("accept the licence"), "{said:?}");
     // Refused for what it is before a byte is fetched for it.
@@ -146,7 +147,7 @@ fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be(
     let said = ended(daemon.generate(&home, &picture, &[])).ended_with(1);
     assert!(said.stderr.contains("cannot be used"), "{said:?}");
     let offline = Home::new(&mirror.endpoint(), "offline = true");
-    let daemon = Daemon::start(&offline);
+    let daemon = HomeDaemon::start(&offline);
     let asked = mirror.asked().len();
     let said = ended(daemon.generate(&offline, &picture, &[])).ended_with(75);
     assert!(said.stderr.contains("hub.offline is set"), "{said:?}");
@@ -158,9 +159,9 @@ fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be(
 #[test]
 fn a_fetch_that_nobody_waits_for_any_more_ends_and_the_next_request_goes_on_with_it() {
     let pause = Duration::from_millis(100);
-    let mirror = Mirror::start(diffusers_files(), Fault::Slow { pause }, Manner::Hub);
+    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
     let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let daemon = Daemon::start(&home);
+    let daemon = HomeDaemon::start(&home);
     let picture = tempfile::tempdir().expect("a temporary folder");
     let picture = picture.path().join("a.png");
     let mut client = daemon.generate(&home, &picture, &[]);
@@ -182,9 +183,9 @@ fn a_fetch_that_nobody_waits_for_any_more_ends_and_the_next_request_goes_on_with
 #[test]
 fn a_daemon_that_shuts_down_waits_for_no_fetch() {
     let pause = Duration::from_millis(100);
-    let mirror = Mirror::start(diffusers_files(), Fault::Slow { pause }, Manner::Hub);
+    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
     let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let mut daemon = Daemon::start(&home);
+    let mut daemon = HomeDaemon::start(&home);
     let picture = tempfile::tempdir().expect("a temporary folder");
     let client = daemon.generate(&home, &picture.path().join("a.png"), &[]);
     under_way(&mirror);
@@ -202,9 +203,9 @@ fn a_daemon_that_shuts_down_waits_for_no_fetch() {
 /// A daemon that was started before somebody fetched the model by hand.
 #[test]
 fn files_that_came_by_hand_are_found_without_a_restart_and_without_the_network() {
-    let mirror = Mirror::start(diffusers_files(), Fault::None, Manner::Hub);
+    let mirror = Mirror::start(diffusers_files(), MirrorFault::None, Manner::Hub);
     let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let daemon = Daemon::start(&home);
+    let daemon = HomeDaemon::start(&home);
     home.run(&["models", "fetch", "flux-schnell"]).ended_with(0);
     let asked = mirror.asked().len();
     let picture = tempfile::tempdir().expect("a temporary folder");
@@ -213,10 +214,12 @@ fn files_that_came_by_hand_are_found_without_a_restart_and_without_the_network()
     assert_eq!(mirror.asked().len(), asked);
     let fetched = Store::at(home.models()).find("flux-schnell", &["diffusers"], None);
     let fetched = fetched.expect("it is published");
-    let worker = Path::new(env!("CARGO_BIN_EXE_supervisor")).with_file_name("worker");
+    let worker = Binaries::built().worker();
     let folder = fetched.folder.to_str().expect("plain");
     let output = home.program(&worker, &["--inspect", folder]).output();
-    let said = Said::of(output.expect("it starts")).ended_with(0).stdout;
+    let said = CommandOutput::of(output.expect("it starts"))
+        .ended_with(0)
+        .stdout;
     let digest = format!("\"digest\":\"{}\"", fetched.record.digest());
     assert!(said.contains(&digest), "{digest} {said}");
 }

@@ -1,9 +1,9 @@
-//! Why a model could not be fetched: what happened, whose fault it is, what to do next.
+//! Errors of a fetch: what happened, whose fault it is, what to do next.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A fetch that did not bring its model.
+/// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The settings forbid the network.
@@ -11,88 +11,88 @@ pub enum FetchError {
         "hub.offline is set, so nothing is fetched; unset it, or set path in [models.{0}] to a folder of weights"
     )]
     Offline(String),
-    /// No such model, variant or revision, or a setting that cannot be used.
+    /// An unknown model, variant or revision, or an invalid setting.
     #[error("{0}")]
     Usage(String),
-    /// The hub wants to know who asks, or says no to who does.
+    /// The repository requires a token, or refuses the one that was sent.
     #[error("{0}")]
     Gated(String),
     /// The hub has no such repository, revision or file.
     #[error("the hub has no {what}; check variant and revision in the settings, and hub.endpoint")]
     Absent {
-        /// What was asked for.
+        /// The requested object.
         what: String,
     },
-    /// The hub said something that is no answer.
+    /// The hub failed, or its answer cannot be used.
     #[error(
-        "the hub answered {status} for {what}{said}; that is its own trouble: try again later, or another hub.endpoint"
+        "the hub answered {status} for {what}{said}; the fault is the hub's: try again later, or set another hub.endpoint"
     )]
     Answer {
-        /// The status, in numbers or words.
+        /// The status as a number or in words.
         status: String,
-        /// What was asked for.
+        /// The requested object.
         what: String,
-        /// What it said, with a colon before it, or nothing.
+        /// The hub's message after a colon, or nothing.
         said: String,
     },
-    /// An answer that does not end where such an answer should.
+    /// An answer that exceeds its bound.
     #[error(
-        "the hub's answer for {what} is longer than that of any model, so it is not read; choose another hub.endpoint"
+        "the hub's answer for {what} is longer than that of any model, so it is not read; set another hub.endpoint"
     )]
     Endless {
-        /// What was asked for.
+        /// The requested object.
         what: String,
     },
-    /// No conversation came about, or it broke more often than is worth trying.
+    /// The connection failed, or broke too often.
     #[error(
-        "{what} could not be transferred: {why}; what came is kept, and the next fetch goes on from there"
+        "{what} could not be transferred: {why}; the bytes so far are kept, and the next fetch resumes"
     )]
     Network {
-        /// What was asked for.
+        /// The requested object.
         what: String,
-        /// The last trouble.
+        /// Reason of the last try.
         why: String,
     },
-    /// The bytes are not those that the hub states. They are deleted.
+    /// The bytes differ from the stated digest; they are deleted.
     #[error(
-        "{file} is not what the hub states (its digest is {found}): the transfer or the mirror changed it; it is deleted, so fetch again or choose another hub.endpoint"
+        "{file} is not what the hub states (its SHA-256 is {found}): the transfer or the mirror changed it; it is deleted, so fetch again or set another hub.endpoint"
     )]
     Wrong {
         /// The file.
         file: String,
-        /// SHA-256 of what came.
+        /// SHA-256 of the bytes.
         found: String,
     },
-    /// The hub states no digest, so nothing could be checked.
+    /// The hub states no digest to check against.
     #[error(
-        "the hub states no SHA-256 of {file}, so it cannot be checked and is not fetched; use a hub.endpoint that does"
+        "the hub states no SHA-256 of {file}, so it cannot be checked and is not fetched; set a hub.endpoint that does"
     )]
     Unstated {
         /// The file.
         file: String,
     },
-    /// A file name that could be written somewhere else.
-    #[error("the hub lists a file that is refused: {0}")]
+    /// A file name that could lead out of the model's folder.
+    #[error("the hub lists a file with an invalid name: {0}")]
     Name(String),
-    /// The disk is too small.
+    /// The disk is too full.
     #[error(
-        "{} MiB are needed in {} and {} MiB are free; make room, or set hub.folder",
+        "{} MiB are needed in {} and {} MiB are free; free some space, or set hub.folder",
         needed_bytes.div_ceil(1 << 20), folder.display(), free_bytes >> 20
     )]
     NoRoom {
-        /// Where.
+        /// The folder.
         folder: PathBuf,
-        /// Of what is not there yet.
+        /// Bytes of the missing files.
         needed_bytes: u64,
-        /// For our user.
+        /// Bytes free for this user.
         free_bytes: u64,
     },
-    /// Our own folder cannot be used.
+    /// A file or folder on this machine cannot be used.
     #[error("cannot use {}: {source}", path.display())]
     Folder {
         /// The file or folder.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error.
         source: io::Error,
     },
 }
@@ -115,7 +115,7 @@ impl FetchError {
         }
     }
 
-    /// For `map_err` on something done to `path`.
+    /// Makes a [`FetchError::Folder`] of an error with `path`, for `map_err`.
     pub fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Folder { path, source }

@@ -1,67 +1,67 @@
-//! Which files of which repositories make a model: an allow-list per variant, never a whole repository.
+//! The models that can be fetched, with the wanted files of each variant's repositories.
 //!
-//! The originals hold each model twice (single files and a diffusers folder) and ask for a licence to be
-//! accepted; the ungated copies hold the same files. Names and licences were read in public pages of these
-//! repositories; `verify` and the digests that a hub states say whether the files are what they were.
+//! The original repositories hold each model twice (single files and a diffusers folder) and require that a licence
+//! is accepted; the ungated copies hold the same files. Names and licences are from the public pages of these
+//! repositories; the digests that a hub states are checked during the transfer.
 
 /// A model that can be fetched.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Release {
     /// Its key in the registry.
     pub key: &'static str,
-    /// What its weights may be used for.
+    /// Licence of the weights.
     pub licence: Licence,
-    /// Choices of files; the first is taken where nothing is said.
+    /// Choices of files; the first is the default.
     pub variants: &'static [Variant],
 }
 
 /// A licence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Licence {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// Where it can be read.
+    /// Address of its text.
     pub url: &'static str,
-    /// What a user should know before reading it.
+    /// Summary in a few words.
     pub note: &'static str,
 }
 
-/// One choice of files.
+/// A choice of files.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// `variant = "NAME"`
+    /// Its name in the settings, `variant = "NAME"`.
     pub name: &'static str,
-    /// What distinguishes it.
+    /// Difference to the other variants.
     pub about: &'static str,
-    /// Where its files are; the first part's commit names the published folder.
-    pub parts: &'static [Part],
+    /// Files by repository; the first one's commit names the published folder.
+    pub parts: &'static [RepositoryPart],
 }
 
 /// Files of one repository.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct RepositoryPart {
     /// `owner/name`
     pub repository: &'static str,
-    /// The files that are wanted of it.
-    pub wants: &'static [Want],
+    /// The wanted files.
+    pub wants: &'static [WantedFiles],
 }
 
-/// A file or a few.
+/// One wanted file, or those of a folder.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum WantedFiles {
     /// One file.
     File {
         /// Its name in the repository.
         from: &'static str,
-        /// Its name in our folder.
+        /// Its name in the folder of the model.
         to: &'static str,
     },
-    /// The configurations and weights directly in a folder, whatever their shards are called.
+    /// The configurations and weights directly in a folder, with any names of shards.
     Folder(&'static str),
 }
 
-impl Want {
-    /// Our name for a repository's file, where this wants it.
+impl WantedFiles {
+    /// The name in the model's folder for a repository's file; `None` if the file is not wanted.
     pub fn takes(&self, name: &str) -> Option<String> {
         match self {
             Self::File { from, to } => (*from == name).then(|| (*to).to_owned()),
@@ -76,7 +76,7 @@ impl Want {
 }
 
 impl Release {
-    /// The models that can be fetched.
+    /// All models that can be fetched.
     pub fn all() -> &'static [Self] {
         &RELEASES
     }
@@ -86,10 +86,10 @@ impl Release {
         RELEASES.iter().find(|release| release.key == key)
     }
 
-    /// The variant with this name, the first where none is named.
+    /// The variant with this name; the first by default.
     ///
     /// # Errors
-    /// A sentence with the names there are.
+    /// A sentence that lists the names of the variants.
     pub fn variant(&self, name: Option<&str>) -> Result<&'static Variant, String> {
         let variants = self.variants;
         let Some(name) = name else {
@@ -109,32 +109,32 @@ impl Release {
     }
 }
 
-const fn same(name: &'static str) -> Want {
-    Want::File {
+const fn same(name: &'static str) -> WantedFiles {
+    WantedFiles::File {
         from: name,
         to: name,
     }
 }
 
-const CLIP_AND_T5: Part = Part {
+const CLIP_AND_T5: RepositoryPart = RepositoryPart {
     repository: "comfyanonymous/flux_text_encoders",
     wants: &[same("clip_l.safetensors"), same("t5xxl_fp16.safetensors")],
 };
-const CLIP_AND_SMALL_T5: Part = Part {
+const CLIP_AND_SMALL_T5: RepositoryPart = RepositoryPart {
     repository: "comfyanonymous/flux_text_encoders",
     wants: &[
         same("clip_l.safetensors"),
         same("t5xxl_fp8_e4m3fn_scaled.safetensors"),
     ],
 };
-const AUTOENCODER_COPY: Part = Part {
+const AUTOENCODER_COPY: RepositoryPart = RepositoryPart {
     repository: "Comfy-Org/Lumina_Image_2.0_Repackaged",
-    wants: &[Want::File {
+    wants: &[WantedFiles::File {
         from: "split_files/vae/ae.safetensors",
         to: "ae.safetensors",
     }],
 };
-const SD35_FILES: &[Want] = &[
+const SD35_FILES: &[WantedFiles] = &[
     same("sd3.5_large_turbo.safetensors"),
     same("text_encoders/clip_l.safetensors"),
     same("text_encoders/clip_g.safetensors"),
@@ -154,7 +154,7 @@ static RELEASES: [Release; 2] = [
                 name: "original",
                 about: "bf16 from the model's own repository (gated), encoders from an ungated one; 34 GB",
                 parts: &[
-                    Part {
+                    RepositoryPart {
                         repository: "black-forest-labs/FLUX.1-schnell",
                         wants: &[same("flux1-schnell.safetensors"), same("ae.safetensors")],
                     },
@@ -165,7 +165,7 @@ static RELEASES: [Release; 2] = [
                 name: "ungated",
                 about: "the same files from copies that need no token; 34 GB",
                 parts: &[
-                    Part {
+                    RepositoryPart {
                         repository: "Comfy-Org/flux1-schnell",
                         wants: &[same("flux1-schnell.safetensors")],
                     },
@@ -177,7 +177,7 @@ static RELEASES: [Release; 2] = [
                 name: "gguf-q8",
                 about: "8-bit blocks for the transformer, 8-bit floats for T5, no token; 18 GB",
                 parts: &[
-                    Part {
+                    RepositoryPart {
                         repository: "city96/FLUX.1-schnell-gguf",
                         wants: &[same("flux1-schnell-Q8_0.gguf")],
                     },
@@ -188,15 +188,15 @@ static RELEASES: [Release; 2] = [
             Variant {
                 name: "diffusers",
                 about: "the sharded folder of the model's own repository (gated); 34 GB",
-                parts: &[Part {
+                parts: &[RepositoryPart {
                     repository: "black-forest-labs/FLUX.1-schnell",
                     wants: &[
                         same("model_index.json"),
-                        Want::Folder("transformer"),
-                        Want::Folder("text_encoder"),
-                        Want::Folder("text_encoder_2"),
-                        Want::Folder("vae"),
-                        Want::Folder("scheduler"),
+                        WantedFiles::Folder("transformer"),
+                        WantedFiles::Folder("text_encoder"),
+                        WantedFiles::Folder("text_encoder_2"),
+                        WantedFiles::Folder("vae"),
+                        WantedFiles::Folder("scheduler"),
                     ],
                 }],
             },
@@ -213,7 +213,7 @@ static RELEASES: [Release; 2] = [
             Variant {
                 name: "original",
                 about: "single files from the model's own repository (gated); 27.5 GB",
-                parts: &[Part {
+                parts: &[RepositoryPart {
                     repository: "stabilityai/stable-diffusion-3.5-large-turbo",
                     wants: SD35_FILES,
                 }],
@@ -221,7 +221,7 @@ static RELEASES: [Release; 2] = [
             Variant {
                 name: "ungated",
                 about: "the same files from a copy that needs no token; 27.5 GB",
-                parts: &[Part {
+                parts: &[RepositoryPart {
                     repository: "adamo1139/stable-diffusion-3.5-large-turbo-ungated",
                     wants: SD35_FILES,
                 }],
@@ -229,16 +229,16 @@ static RELEASES: [Release; 2] = [
             Variant {
                 name: "diffusers",
                 about: "the sharded folder of the model's own repository (gated); 27.5 GB",
-                parts: &[Part {
+                parts: &[RepositoryPart {
                     repository: "stabilityai/stable-diffusion-3.5-large-turbo",
                     wants: &[
                         same("model_index.json"),
-                        Want::Folder("transformer"),
-                        Want::Folder("text_encoder"),
-                        Want::Folder("text_encoder_2"),
-                        Want::Folder("text_encoder_3"),
-                        Want::Folder("vae"),
-                        Want::Folder("scheduler"),
+                        WantedFiles::Folder("transformer"),
+                        WantedFiles::Folder("text_encoder"),
+                        WantedFiles::Folder("text_encoder_2"),
+                        WantedFiles::Folder("text_encoder_3"),
+                        WantedFiles::Folder("vae"),
+                        WantedFiles::Folder("scheduler"),
                     ],
                 }],
             },
@@ -248,8 +248,8 @@ static RELEASES: [Release; 2] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::name::FileName;
     use super::*;
+    use crate::name::FileName;
 
     #[test]
     fn every_name_in_the_lists_can_be_written() {
@@ -259,7 +259,7 @@ mod tests {
             .flat_map(|variant| variant.parts)
             .flat_map(|part| part.wants);
         for want in wants {
-            if let Want::File { from, to } = want {
+            if let WantedFiles::File { from, to } = want {
                 FileName::new(from).expect("a plain name");
                 FileName::new(to).expect("a plain name");
             }
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_folder_gives_its_weights_and_configurations_and_nothing_else() {
-        let want = Want::Folder("transformer");
+        let want = WantedFiles::Folder("transformer");
         assert!(want.takes("transformer/config.json").is_some());
         assert!(
             want.takes("transformer/diffusion_pytorch_model-00001-of-00003.safetensors")

@@ -12,20 +12,21 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_protocol::untrusted::is_obeyed;
+use tests::binaries::Binaries;
 
-use home::{Home, Said, TOKEN, assert_whole, flux_files, noise};
-use mirror::{Fault, Manner, Mirror};
+use home::{CommandOutput, Home, TOKEN, assert_whole, flux_files, noise};
+use mirror::{Manner, Mirror, MirrorFault};
 
 const FETCH: [&str; 3] = ["models", "fetch", "flux-schnell"];
 const KEY: &str = "flux-schnell";
 
-fn faulty(fault: Fault) -> Mirror {
+fn faulty(fault: MirrorFault) -> Mirror {
     Mirror::start(flux_files(), fault, Manner::Hub)
 }
 
 #[test]
 fn a_model_is_fetched_checked_found_again_verified_and_removed() {
-    let mirror = faulty(Fault::None);
+    let mirror = faulty(MirrorFault::None);
     let home = Home::new(&mirror.endpoint(), "");
     let listed = home.run(&["models"]).ended_with(0).stdout;
     assert!(listed.contains("flux-schnell   missing"), "{listed}");
@@ -69,10 +70,10 @@ fn flip_a_bit(path: &Path) {
 #[test]
 fn a_gated_repository_is_explained_and_its_answer_never_shows_the_token() {
     for fault in [
-        Fault::Refuses(401),
-        Fault::Refuses(403),
-        Fault::RefusesBytes(401),
-        Fault::RefusesBytes(403),
+        MirrorFault::Refuses(401),
+        MirrorFault::Refuses(403),
+        MirrorFault::RefusesBytes(401),
+        MirrorFault::RefusesBytes(403),
     ] {
         let mirror = faulty(fault);
         let home = Home::new(&mirror.endpoint(), "");
@@ -100,9 +101,9 @@ fn a_gated_repository_is_explained_and_its_answer_never_shows_the_token() {
 #[test]
 fn an_error_page_is_no_file() {
     for (fault, code) in [
-        (Fault::Refuses(500), 75),
-        (Fault::RefusesBytes(500), 75),
-        (Fault::RefusesBytes(404), 1),
+        (MirrorFault::Refuses(500), 75),
+        (MirrorFault::RefusesBytes(500), 75),
+        (MirrorFault::RefusesBytes(404), 1),
     ] {
         let mirror = faulty(fault);
         let home = Home::new(&mirror.endpoint(), "");
@@ -117,7 +118,7 @@ fn an_error_page_is_no_file() {
 
 #[test]
 fn bytes_that_are_not_the_stated_ones_are_deleted_and_fetched_anew() {
-    for fault in [Fault::Wrong, Fault::Long] {
+    for fault in [MirrorFault::Wrong, MirrorFault::Long] {
         let mirror = faulty(fault);
         let home = Home::new(&mirror.endpoint(), "");
         let said = home.run(&FETCH).ended_with(1);
@@ -138,9 +139,9 @@ fn bytes_that_are_not_the_stated_ones_are_deleted_and_fetched_anew() {
 #[test]
 fn a_body_that_is_too_short_is_taken_up_where_it_ended() {
     for fault in [
-        Fault::Short { told: true },
-        Fault::Short { told: false },
-        Fault::Cut {
+        MirrorFault::Short { told: true },
+        MirrorFault::Short { told: false },
+        MirrorFault::Cut {
             after_bytes: 700_000,
         },
     ] {
@@ -162,7 +163,7 @@ fn a_body_that_is_too_short_is_taken_up_where_it_ended() {
 
 #[test]
 fn a_mirror_that_brings_nothing_ends_in_a_sentence_that_says_so() {
-    for fault in [Fault::Cut { after_bytes: 0 }, Fault::Silent] {
+    for fault in [MirrorFault::Cut { after_bytes: 0 }, MirrorFault::Silent] {
         let mirror = faulty(fault);
         let home = Home::new(&mirror.endpoint(), "patience_seconds = 0.3");
         let said = home.run(&FETCH).ended_with(75);
@@ -179,7 +180,7 @@ fn a_slow_body_is_waited_for_as_long_as_something_comes() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(2.0);
     let pause = Duration::from_secs_f64(seconds / 16.0);
-    let mirror = faulty(Fault::Slow { pause });
+    let mirror = faulty(MirrorFault::Slow { pause });
     let home = Home::new(
         &mirror.endpoint(),
         &format!("patience_seconds = {}", seconds / 2.0),
@@ -190,7 +191,7 @@ fn a_slow_body_is_waited_for_as_long_as_something_comes() {
 
 #[test]
 fn a_mirror_without_ranges_is_asked_for_the_whole_file_again() {
-    let mirror = faulty(Fault::NoRanges);
+    let mirror = faulty(MirrorFault::NoRanges);
     let home = Home::new(&mirror.endpoint(), "");
     let unfinished = home.unfinished(KEY, "original");
     fs::create_dir_all(&unfinished).expect("ours");
@@ -205,12 +206,13 @@ fn a_mirror_without_ranges_is_asked_for_the_whole_file_again() {
 #[test]
 fn four_processes_that_fetch_at_once_transfer_once() {
     let pause = Duration::from_millis(20);
-    let mirror = faulty(Fault::Slow { pause });
+    let mirror = faulty(MirrorFault::Slow { pause });
     let home = Home::new(&mirror.endpoint(), "");
     let children: Vec<_> = (0..4).map(|_| home.begin(&FETCH)).collect();
     let mut waited = 0;
     for child in children {
-        let said = Said::of(child.wait_with_output().expect("our own child")).ended_with(0);
+        let said =
+            CommandOutput::of(child.wait_with_output().expect("our own child")).ended_with(0);
         waited += usize::from(said.stderr.contains("waiting for it"));
     }
     assert!(waited >= 1, "somebody had to wait");
@@ -221,7 +223,7 @@ fn four_processes_that_fetch_at_once_transfer_once() {
 #[test]
 fn a_fetch_that_was_killed_is_taken_up_where_it_was() {
     let pause = Duration::from_millis(150);
-    let mirror = faulty(Fault::Slow { pause });
+    let mirror = faulty(MirrorFault::Slow { pause });
     let home = Home::new(&mirror.endpoint(), "");
     let mut child = home.begin(&FETCH);
     let part = home
@@ -244,11 +246,11 @@ fn a_fetch_that_was_killed_is_taken_up_where_it_was() {
 
 #[test]
 fn a_plain_mirror_of_files_will_do_when_it_states_digests() {
-    let mirror = Mirror::start(flux_files(), Fault::None, Manner::Plain);
+    let mirror = Mirror::start(flux_files(), MirrorFault::None, Manner::Plain);
     let home = Home::new(&mirror.endpoint(), "");
     home.run(&FETCH).ended_with(0);
     assert_whole(&home.published(KEY, "original"));
-    let mirror = Mirror::start(flux_files(), Fault::None, Manner::Undigested);
+    let mirror = Mirror::start(flux_files(), MirrorFault::None, Manner::Undigested);
     let home = Home::new(&mirror.endpoint(), "");
     let said = home.run(&FETCH).ended_with(1);
     assert!(said.stderr.contains("states no SHA-256"), "{said:?}");
@@ -261,13 +263,13 @@ fn a_listed_name_that_leads_out_of_the_folder_is_refused() {
     for name in ["model_index.json", "transformer/..\\..\\escape.json"] {
         files.insert(format!("{repository}/{name}"), noise(100));
     }
-    let mirror = Mirror::start(files, Fault::None, Manner::Hub);
+    let mirror = Mirror::start(files, MirrorFault::None, Manner::Hub);
     let home = Home::new(&mirror.endpoint(), "");
     let said = home
         .run(&["models", "fetch", KEY, "--variant", "diffusers"])
         .ended_with(2);
     assert!(
-        said.stderr.contains("refused") && said.stderr.contains("escape.json"),
+        said.stderr.contains("invalid name") && said.stderr.contains("escape.json"),
         "{said:?}"
     );
     assert!(mirror.gets("").is_empty());
@@ -283,12 +285,12 @@ fn a_listed_name_that_a_terminal_would_obey_is_shown_escaped() {
         for name in ["model_index.json", &format!("transformer/a{obeyed}b.json")] {
             files.insert(format!("{repository}/{name}"), noise(100));
         }
-        let mirror = Mirror::start(files, Fault::None, Manner::Hub);
+        let mirror = Mirror::start(files, MirrorFault::None, Manner::Hub);
         let home = Home::new(&mirror.endpoint(), "");
         for json in [&[][..], &["--json"]] {
             let fetch = [&["models", "fetch", KEY, "--variant", "diffusers"], json].concat();
             let said = home.run(&fetch).ended_with(2);
-            assert!(said.stderr.contains("refused"), "{said:?}");
+            assert!(said.stderr.contains("invalid name"), "{said:?}");
             let said = said.stdout + &said.stderr;
             let raw = |c: char| c != '\n' && is_obeyed(c);
             assert!(!said.contains(raw), "{said:?}");
@@ -299,13 +301,13 @@ fn a_listed_name_that_a_terminal_would_obey_is_shown_escaped() {
 
 #[test]
 fn the_token_goes_to_the_endpoint_alone_however_often_it_redirects() {
-    let other = faulty(Fault::None);
-    let hub = faulty(Fault::Elsewhere { port: other.port() });
+    let other = faulty(MirrorFault::None);
+    let hub = faulty(MirrorFault::Elsewhere { port: other.port() });
     let home = Home::new(&hub.endpoint(), "");
     home.run(&FETCH).ended_with(0);
     assert_whole(&home.published(KEY, "original"));
     let sent = format!("Bearer {TOKEN}");
-    let has_token = |asked: &mirror::Asked| asked.token.as_deref() == Some(&sent);
+    let has_token = |asked: &mirror::MirrorRequest| asked.token.as_deref() == Some(&sent);
     assert!(hub.asked().iter().all(has_token));
     // The first redirect leads to the other host, the second one goes on there.
     let asked = other.asked();
@@ -321,11 +323,14 @@ fn the_token_goes_to_the_endpoint_alone_however_often_it_redirects() {
 
 #[test]
 fn a_listing_that_goes_on_at_another_host_is_refused() {
-    let other = faulty(Fault::None);
-    let hub = faulty(Fault::NextPage { port: other.port() });
+    let other = faulty(MirrorFault::None);
+    let hub = faulty(MirrorFault::NextPage { port: other.port() });
     let home = Home::new(&hub.endpoint(), "");
     let said = home.run(&FETCH).ended_with(75);
-    assert!(said.stderr.contains("is not at the hub"), "{said:?}");
+    assert!(
+        said.stderr.contains("which is another host than the hub"),
+        "{said:?}"
+    );
     assert!(other.asked().is_empty());
 }
 
@@ -335,9 +340,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[test]
 fn an_answer_without_end_is_refused_before_it_fills_memory() {
     for fault in [
-        Fault::Endless,
-        Fault::Listed { more: 200_000 },
-        Fault::Verbose { bytes: 8 << 20 },
+        MirrorFault::Endless,
+        MirrorFault::Listed { more: 200_000 },
+        MirrorFault::Verbose { bytes: 8 << 20 },
     ] {
         let hub = faulty(fault);
         let home = Home::new(&hub.endpoint(), "");
@@ -350,7 +355,7 @@ fn an_answer_without_end_is_refused_before_it_fills_memory() {
             "{fault:?}: {sent:?}"
         );
     }
-    let hub = faulty(Fault::Listed { more: 9_000 });
+    let hub = faulty(MirrorFault::Listed { more: 9_000 });
     let home = Home::new(&hub.endpoint(), "");
     home.run(&FETCH).ended_with(0);
     assert_whole(&home.published(KEY, "original"));
@@ -358,7 +363,7 @@ fn an_answer_without_end_is_refused_before_it_fills_memory() {
 
 #[test]
 fn a_pinned_commit_that_is_here_asks_nobody() {
-    let mirror = faulty(Fault::None);
+    let mirror = faulty(MirrorFault::None);
     let home = Home::new(&mirror.endpoint(), "");
     let pinned = [&FETCH[..], &["--revision", mirror::COMMIT]].concat();
     home.run(&pinned).ended_with(0);
@@ -369,14 +374,14 @@ fn a_pinned_commit_that_is_here_asks_nobody() {
 
 #[test]
 fn offline_makes_no_socket_of_the_internet_in_any_process() {
-    let mirror = faulty(Fault::None);
+    let mirror = faulty(MirrorFault::None);
     let home = Home::new(&mirror.endpoint(), "offline = true");
     let said = home.run(&FETCH).ended_with(2);
     assert!(said.stderr.contains("hub.offline"), "{said:?}");
-    // The process that fetches refuses by itself, too.
-    let supervisor = Path::new(env!("CARGO_BIN_EXE_supervisor"));
-    let output = home.program(supervisor, &["fetch", KEY]).output();
-    let said = Said::of(output.expect("it starts")).ended_with(1);
+    // The fetch program refuses by itself, too.
+    let fetch = Path::new(env!("CARGO_BIN_EXE_fetch"));
+    let output = home.program(fetch, &[KEY, "--offline"]).output();
+    let said = CommandOutput::of(output.expect("it starts")).ended_with(1);
     assert!(said.stdout.contains(r#""kind":"offline""#), "{said:?}");
     assert!(mirror.asked().is_empty());
     let strace = Path::new("/usr/bin/strace");
@@ -387,13 +392,14 @@ fn offline_makes_no_socket_of_the_internet_in_any_process() {
     let picture = tempfile::tempdir().expect("a temporary folder");
     let picture = picture.path().join("a.png");
     let picture = picture.to_str().expect("plain");
-    let imagepool = env!("CARGO_BIN_EXE_imagepool");
+    let imagepool = Binaries::built().imagepool();
+    let imagepool = imagepool.to_str().expect("plain");
     // A private pool and its worker too: one is refused a model whose files are not here, one draws.
     for (program, arguments) in [
         (imagepool, &FETCH[..]),
         (imagepool, &["generate", "a fox", "-m", KEY, "-o", picture]),
         (imagepool, &["generate", "a red circle", "-o", picture]),
-        (env!("CARGO_BIN_EXE_supervisor"), &["fetch", KEY]),
+        (env!("CARGO_BIN_EXE_fetch"), &[KEY, "--offline"]),
     ] {
         let traced = [&["-f", "-qq", "-e", "trace=socket", program][..], arguments].concat();
         let output = home

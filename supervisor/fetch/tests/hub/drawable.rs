@@ -20,7 +20,7 @@ const TABLES: [&str; 3] = [
 /// The files of the diffusers variant: name on the mirror → content.
 pub fn diffusers_files() -> BTreeMap<String, Vec<u8>> {
     let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/tests/layouts/diffusers-flux");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../worker/tests/layouts/diffusers-flux");
     let mut files = BTreeMap::new();
     gather(&folder, REPOSITORY, &mut files);
     // The worker's folder does without it.

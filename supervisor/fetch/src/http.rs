@@ -1,5 +1,5 @@
-//! Requests to a hub and the hosts it redirects to. The token goes to the endpoint's own scheme, host and
-//! port and nowhere else, however often a request is redirected; answers are bounded while they are read.
+//! Requests to a hub and the hosts it redirects to. The token is sent to the scheme, host and port of the endpoint
+//! only, also after redirects; the length of an answer is bounded while it is read.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -8,30 +8,30 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, LINK, LOCATION, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
-use super::token::Token;
+use crate::token::Token;
 
-/// Tries of a request that met a trouble that passes.
+/// Tries of a request that fails with a transient status.
 const TRIES_MAX: u32 = 3;
-/// The pause after a first try; it doubles.
+/// Pause after the first try; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Redirects that one request follows.
+/// Most redirects of one request.
 const REDIRECTS_MAX: usize = 10;
-/// Longest answer that says why there is none.
+/// Longest body of a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug)]
-pub(super) enum NoAnswer {
-    /// The host said no, in these words if any.
+pub enum NoAnswer {
+    /// The host refused, with its message if it sent one.
     Status(StatusCode, Option<String>),
-    /// No conversation came about, or it broke: a sentence.
+    /// The connection failed or broke, for this reason.
     Broke(String),
-    /// More bytes than such an answer may have.
+    /// The answer is longer than this bound in bytes.
     TooLong(usize),
 }
 
 /// A client of one hub.
-pub(super) struct Http {
+pub struct Http {
     client: Client,
     endpoint: Url,
     token: Option<Token>,
@@ -39,10 +39,10 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// A client of the hub at `endpoint`. `patience` bounds every silence.
+    /// Makes a client of the hub at `endpoint`, which waits no longer than `patience` for data.
     ///
     /// # Errors
-    /// A sentence: no URL, or no client.
+    /// An invalid URL, or an HTTP client that cannot be built.
     pub fn new(endpoint: &str, token: Option<&Token>, patience: Duration) -> Result<Self, String> {
         let client = Client::builder()
             .user_agent(concat!("imagepool/", env!("CARGO_PKG_VERSION")))
@@ -50,7 +50,7 @@ impl Http {
             .build();
         let endpoint = Url::parse(endpoint).map_err(|error| error.to_string())?;
         if endpoint.cannot_be_a_base() {
-            return Err("is not the address of a host".into());
+            return Err("not the address of a host".into());
         }
         Ok(Self {
             client: client.map_err(|error| error.to_string())?,
@@ -60,7 +60,7 @@ impl Http {
         })
     }
 
-    /// An address at the endpoint; each part is one segment of the path, whatever is in it.
+    /// An address at the endpoint; each part becomes one segment of the path, whatever characters it has.
     pub fn url<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.endpoint.clone();
         url.path_segments_mut()
@@ -70,20 +70,20 @@ impl Http {
         url
     }
 
-    /// Whether an address is at the endpoint's own scheme, host and port.
+    /// Whether an address has the scheme, host and port of the endpoint.
     fn is_at_endpoint(&self, url: &Url) -> bool {
         url.origin() == self.endpoint.origin()
     }
 
-    /// Asks for what is at `url`, from a byte on where one is said.
+    /// Requests `url` from byte `begin` on; retries transient refusals.
     ///
     /// # Errors
-    /// The host says no, or nothing for too long.
+    /// The host refuses, or sends nothing for too long.
     pub async fn get(&self, url: &Url, begin: u64) -> Result<Response, NoAnswer> {
         let mut pause = PAUSE;
         for _ in 1..TRIES_MAX {
             match self.follow(url.clone(), begin).await {
-                Err(NoAnswer::Status(status, _)) if passes(status) => {}
+                Err(NoAnswer::Status(status, _)) if is_transient(status) => {}
                 answer => return answer,
             }
             tokio::time::sleep(pause).await;
@@ -92,7 +92,7 @@ impl Http {
         self.follow(url.clone(), begin).await
     }
 
-    /// One try, through all its redirects.
+    /// Tries once and follows the redirects.
     async fn follow(&self, mut url: Url, begin: u64) -> Result<Response, NoAnswer> {
         for _ in 0..=REDIRECTS_MAX {
             let response = self.once(&url, begin).await?;
@@ -105,15 +105,15 @@ impl Http {
                 return Err(NoAnswer::Status(status, words));
             };
             url = url.join(&location).map_err(|error| {
-                NoAnswer::Broke(format!("it redirects to {location:?}: {error}"))
+                NoAnswer::Broke(format!("the hub redirects to {location:?}: {error}"))
             })?;
         }
         Err(NoAnswer::Broke(format!(
-            "it redirects more than {REDIRECTS_MAX} times"
+            "the hub redirects more than {REDIRECTS_MAX} times"
         )))
     }
 
-    /// One request to one host.
+    /// Sends one request to one host.
     async fn once(&self, url: &Url, begin: u64) -> Result<Response, NoAnswer> {
         let mut request = self.client.request(Method::GET, url.clone());
         if begin > 0 {
@@ -128,7 +128,7 @@ impl Http {
         }
     }
 
-    /// The whole body of an answer of at most `most` bytes.
+    /// Reads the whole body of an answer of at most `most` bytes.
     pub async fn body(&self, mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk(&mut response).await? {
@@ -140,7 +140,7 @@ impl Http {
         Ok(body)
     }
 
-    /// The next bytes of a body; nothing at its end.
+    /// Reads the next bytes of a body; `None` at its end.
     pub async fn chunk(
         &self,
         response: &mut Response,
@@ -151,10 +151,10 @@ impl Http {
         }
     }
 
-    /// The address of the next page, where an answer names one at the endpoint.
+    /// The address of the next page, if the answer names one.
     ///
     /// # Errors
-    /// It is at another host, which would be sent the token.
+    /// It is at another host, which may not get the token.
     pub fn next_page(&self, headers: &HeaderMap) -> Result<Option<Url>, NoAnswer> {
         let links = headers.get(LINK).and_then(|links| links.to_str().ok());
         let next = links
@@ -168,19 +168,16 @@ impl Http {
         match self.endpoint.join(address) {
             Ok(url) if self.is_at_endpoint(&url) => Ok(Some(url)),
             Ok(_) | Err(_) => Err(NoAnswer::Broke(format!(
-                "its next page is at {address:?}, which is not at the hub"
+                "the next page is at {address:?}, which is another host than the hub"
             ))),
         }
     }
 
     fn silence(&self) -> NoAnswer {
-        NoAnswer::Broke(format!(
-            "nothing came for {} s",
-            self.patience.as_secs_f64()
-        ))
+        NoAnswer::Broke(format!("no data for {} s", self.patience.as_secs_f64()))
     }
 
-    /// What a host says about its refusal.
+    /// The message in the body of a refusal.
     async fn words(&self, response: Response) -> Option<String> {
         let body = self.body(response, REFUSAL_BYTES_MAX).await.ok()?;
         let value: serde_json::Value = serde_json::from_slice(&body).ok()?;
@@ -188,7 +185,7 @@ impl Http {
     }
 }
 
-/// Where an answer sends its client.
+/// The address that an answer redirects to.
 fn location(response: &Response) -> Option<String> {
     if !response.status().is_redirection() {
         return None;
@@ -197,13 +194,13 @@ fn location(response: &Response) -> Option<String> {
     Some(location.to_str().ok()?.to_owned())
 }
 
-/// Whether a status is a trouble that passes.
-fn passes(status: StatusCode) -> bool {
+/// Whether a status is transient.
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// An error with everything below it, once each.
-pub(super) fn reasons(error: &dyn std::error::Error) -> String {
+/// An error with its chain of sources, each sentence once.
+pub fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(error) = below {

@@ -1,4 +1,4 @@
-//! One fetch of a model at a time, for any number of processes.
+//! The lock of a model: one process at a time changes its folder.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,19 +6,19 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::trouble::FetchError;
+use crate::trouble::FetchError;
 
-/// Held while a model's folders are changed; the kernel gives it back with the process.
+/// Held while a model's folder changes; the kernel releases it when the process exits.
 #[derive(Debug)]
-pub struct Lock {
+pub struct ModelLock {
     _file: Flock<File>,
 }
 
-impl Lock {
-    /// Takes the lock in `folder`; where another process has it, calls `waiting` and waits for its end.
+impl ModelLock {
+    /// Takes the lock in `folder`. If another process holds it, calls `waiting` and waits for its release.
     ///
     /// # Errors
-    /// The lock file cannot be made.
+    /// The lock file cannot be created or locked.
     pub fn take(folder: &Path, waiting: impl FnOnce()) -> Result<Self, FetchError> {
         let path = folder.join("lock");
         let open = || {

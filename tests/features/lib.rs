@@ -1,0 +1,1 @@
+//! An empty library: its manifest gives shared crates the same features in every build.
