@@ -53,11 +53,17 @@ fn run_into(program: &str, arguments: &[&str], stdout: Stdio) -> (Option<i32>, S
 
 #[test]
 fn help_and_versions_that_stdout_does_not_take_are_an_error_and_no_panic() {
-    for program in [
-        env!("CARGO_BIN_EXE_imagepool"),
-        env!("CARGO_BIN_EXE_supervisor"),
+    for (program, arguments) in [
+        (
+            env!("CARGO_BIN_EXE_imagepool"),
+            &["--version", "--help", "help"][..],
+        ),
+        (
+            env!("CARGO_BIN_EXE_supervisor"),
+            &["--version", "--help"][..],
+        ),
     ] {
-        for argument in ["--version", "--help", "help"] {
+        for &argument in arguments {
             let (_, writer) = std::io::pipe().expect("a pipe");
             let (code, stderr) = run_into(program, &[argument], writer.into());
             assert_eq!(

@@ -1,5 +1,4 @@
-//! The crates of each program: none that deny.toml bans, no network in the daemon, and in every build the same
-//! features.
+//! The crates of each program: none banned, no network in the daemon, the same features in every build.
 
 #![expect(
     clippy::disallowed_methods,
