@@ -19,7 +19,7 @@ use supervisor::daemon::leash::Leash;
 use supervisor::driver::setup::Setup;
 use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, Format};
-use supervisor::telemetry::stderr;
+use supervisor::telemetry::{self, stderr};
 
 /// How long the last log lines may take to be written once the daemon has ended.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::e
     if !config.hub.offline
         && let Err(error) = programs::find("fetch")
     {
-        tracing::info!(%error, "Models cannot be fetched");
+        telemetry::files::no_fetch_program(&error);
     }
     let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {

@@ -29,6 +29,11 @@ pub fn cannot_look(model: &ModelKey, error: &dyn Display) {
     error!(%model, %error, "Cannot start to look at the files of a model");
 }
 
+/// The fetch program is missing; models whose files are here are served.
+pub fn no_fetch_program(error: &dyn Display) {
+    info!(%error, "Models cannot be fetched");
+}
+
 /// Fetching begins, because a request needs the model.
 pub fn fetching(model: &ModelKey, licence: &str) {
     info!(%model, licence, "Fetching the files of a requested model");
