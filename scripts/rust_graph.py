@@ -1,7 +1,7 @@
 """Which file of a crate uses which: from `use` and from paths in the code.
 
 A path leads to the file that defines what it names: re-exports (`pub use`) are followed, and are no imports
-themselves. Needs Python 3.10 and nothing else.
+themselves. A file may use what the modules above it define; that is not counted either. Needs Python 3.10 and nothing else.
 """
 import re
 from collections import defaultdict
@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import rust_text
 
-CRATES = ("ipc-protocol/src/", "supervisor/pool/src/", "supervisor/fetch/src/", "supervisor/src/", "worker/src/")
+CRATES = ("ipc-protocol/src/", "supervisor/pool/src/", "supervisor/fetch/src/", "supervisor/store/src/", "supervisor/src/", "worker/src/")
 USE = re.compile(r"(?P<public>\bpub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 PATH = re.compile(r"(?<![\w:])(?:(?:crate|super|self)|[a-z_]\w*)(?:::\w+)+")
 SECTION = "## Floors of the mind"
@@ -111,9 +111,15 @@ def imports(texts):
         for text in files:
             for path in paths(text.code):
                 used = crate.file(module_of(text.path), path)
-                if used and used != text.path:
+                if used and not is_above(used, text.path):
                     graph[text.path].add(used)
     return graph
+
+
+def is_above(upper, path):
+    """Whether a file is this one, or that of a module around it."""
+    around, module = module_of(upper), module_of(path)
+    return module[: len(around)] == around
 
 
 def paths(code):
@@ -153,12 +159,12 @@ def circles(graph):
 
 
 def floors():
-    """The floors of the mind from ARCHITECTURE.md, highest first: each a list of folders and files."""
+    """The floors of the mind from ARCHITECTURE.md, highest first: the name after the number in each line."""
     page = (rust_text.ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     if SECTION not in page:
         return []
     block = page.split(SECTION, 1)[1].split("```text\n", 1)[1].split("```", 1)[0]
-    return [line.split()[0] for line in block.splitlines() if line.strip()]
+    return re.findall(r"^.*?\b\d+\s+(\w+)/?", block, re.MULTILINE)
 
 
 def upward(graph):
@@ -166,13 +172,13 @@ def upward(graph):
     home, order = "supervisor/pool/src/", floors()
 
     def floor(file):
-        inside = file[len(home) :]
-        return next((len(order) - at for at, name in enumerate(order) if inside == name or inside.startswith(name.rstrip("/") + "/")), None)
+        name = re.split(r"[/.]", file[len(home) :])[0]
+        return order.index(name) if name in order else None
 
     return [
         f"{file} -> {used}"
         for file, uses in sorted(graph.items())
-        if file.startswith(home)
+        if file.startswith(home) and floor(file) is not None
         for used in sorted(uses)
-        if (low := floor(file)) and (high := floor(used)) and high > low
+        if floor(used) is not None and floor(used) < floor(file)
     ]
