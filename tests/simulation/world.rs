@@ -460,8 +460,9 @@ impl World {
         if let Some(lines) = &mut self.lines {
             lines.push(trace::line(self.now, self.tally.events, &event, &actions));
         }
-        let kept = self.shadow.after(self.now, &event, &actions);
+        let kept = no_defect(&actions);
         let verdict = kept
+            .and_then(|()| self.shadow.after(self.now, &event, &actions))
             .and_then(|()| self.oracle.check(self.now, &event, &actions))
             .and_then(|()| self.waits.check(self.now, &event, &actions))
             .and_then(|()| self.checks.check(self.now, &event, &actions));
@@ -540,5 +541,17 @@ impl World {
             let pause = self.dice.from(1, 1_000_000);
             self.later(pause, Todo::Client(client));
         }
+    }
+}
+
+/// The pool reports no broken rule of its own.
+fn no_defect(actions: &[Action]) -> Verdict {
+    let defect = |action: &Action| match action {
+        Action::Tell(Notice::Defect { what }) => Some(what.clone()),
+        _ => None,
+    };
+    match actions.iter().find_map(defect) {
+        Some(what) => Err(format!("defect: {what}")),
+        None => Ok(()),
     }
 }

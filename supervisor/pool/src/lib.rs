@@ -6,65 +6,42 @@
 //!     ▲                                                                      │
 //!     └── Event::DeadlineReached at pool.next_deadline() ◀───────────────────┘
 //!
-//!  registry   which models exist, what each allows and needs
-//!  admission  may a request enter, and as which jobs
-//!  queue      who is next: lost work first, then classes, then shares of users
-//!  placement  which idle worker, which new worker, who has to leave for it
-//!  budget     what each device may promise, and to whom it did
-//!  worker     one process from its start to its reaped exit
-//!  restart    when a model that failed may be tried again
-//!  watch      whether a worker without progress hangs
-//!  stop       ask, terminate, kill: as data
+//!  pool        Pool: handle, next_deadline, the public questions
+//!  events/     what each event changes                            &mut State, &mut Turn
+//!  settle/     everything that is due after an event              &mut State, &mut Turn
+//!  steps/      single changes, each with its actions              &mut State, &mut Turn
+//!  questions/  what can be asked; nothing here changes anything   &State
+//!  state/      everything the pool knows, with its invariants
+//!  words/      events, actions, settings, registry, time
 //! ```
+//!
+//! Each floor imports the floors below it, never one above.
 
-mod action;
-mod admission;
-mod aftermath;
-mod blame;
-mod budget;
-mod cancel;
-mod changes;
-mod deadlines;
-mod drain;
-mod ending;
-mod event;
-mod explain;
-mod growth;
-mod job;
-mod model;
-mod moment;
-mod operator;
-mod parameters;
-mod placement;
+mod events;
 mod pool;
-mod progress;
-mod quarantine;
-mod queue;
-mod registry;
-mod restart;
-mod room;
-mod settings;
-mod snapshot;
+mod questions;
+mod settle;
+mod state;
 #[cfg(test)]
 mod states;
-mod stop;
-mod turn;
-mod watch;
-mod worker;
+mod steps;
+mod words;
 
-pub use action::{
-    Accepted, Action, Notice, Outcome, Parameters, PictureFacts, Progress, Run, Start, StartReason,
-    StopReason,
+pub use pool::Pool;
+pub use questions::explain::Plan;
+pub use questions::snapshot::Snapshot;
+pub use questions::standing::draining;
+pub use state::budget::DeviceLimit;
+pub use words::action::{
+    Accepted, Action, Outcome, Parameters, PictureFacts, Progress, Run, Start,
 };
-pub use drain::draining;
-pub use event::{
+pub use words::event::{
     CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, StartFault, Target, Ticket,
 };
-pub use explain::Plan;
-pub use moment::Moment;
-pub use pool::{DeviceLimit, Pool};
-pub use registry::{
+pub use words::moment::Moment;
+pub use words::notice::Notice;
+pub use words::reasons::{StartReason, StopReason};
+pub use words::registry::{
     Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
-pub use settings::{Patience, Settings};
-pub use snapshot::Snapshot;
+pub use words::settings::{Patience, Settings};

@@ -7,10 +7,10 @@ use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
-use crate::worker::Lifecycle;
+use crate::state::lifecycle::Lifecycle;
 use crate::{
-    Action, Activation, DeviceLimit, Event, Exit, Fault, GuidanceRule, ModelSpec, Need, Phases,
-    Pool, Registry, Settings, SizeRule, StartFault, Ticket,
+    Action, Activation, DeviceLimit, Event, Exit, Fault, GuidanceRule, ModelSpec, Need, Notice,
+    Phases, Pool, Registry, Settings, SizeRule, StartFault, Ticket,
 };
 
 const STATES: [&str; 6] = [
@@ -60,8 +60,10 @@ fn spec() -> ModelSpec {
 
 fn tell(pool: &mut Pool, event: Event) -> Vec<Action> {
     let mut actions = Vec::new();
-    let now = pool.now;
+    let now = pool.state().now();
     pool.handle(now, event, &mut actions);
+    let defect = |action: &Action| matches!(action, Action::Tell(Notice::Defect { .. }));
+    assert!(!actions.iter().any(defect), "{actions:?}");
     actions
 }
 
@@ -120,7 +122,7 @@ fn pool_in(state: &str) -> Pool {
 }
 
 fn name_of(pool: &Pool) -> &'static str {
-    match pool.workers.get(&WORKER).map(|worker| &worker.life) {
+    match pool.state().fleet().get(WORKER).map(|worker| worker.life()) {
         Some(Lifecycle::Starting { .. }) => "Starting",
         Some(Lifecycle::Loading { .. }) => "Loading",
         Some(Lifecycle::Idle { .. }) => "Idle",
@@ -217,8 +219,8 @@ fn cell(state: &str, event: &Event) -> String {
     for _ in 0..5 {
         if *event == Event::DeadlineReached && actions.is_empty() {
             let due = pool.next_deadline().expect("every state has a deadline");
-            pool.now = due.max(pool.now);
-            actions = tell(&mut pool, event.clone());
+            actions.clear();
+            pool.handle(due, event.clone(), &mut actions);
         }
     }
     let after = name_of(&pool);

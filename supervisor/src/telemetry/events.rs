@@ -112,6 +112,7 @@ pub fn tell(notice: &Notice) {
         ),
         Notice::Draining { jobs } => info!(jobs, "Draining: nothing new is taken."),
         Notice::DrainUndone => info!("Not draining any more: requests are taken again."),
+        Notice::Defect { what } => error!(what, "Broken rule in the pool: please report it."),
     }
 }
 

@@ -15,7 +15,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
     Action, Activation, CpuTime, CudaResidency, DeviceLimit, Event, Exit, GuidanceRule, KilledBy,
-    ModelSpec, Moment, Need, Outcome, Phases, PictureFacts, Pool, Registry, Run, Settings,
+    ModelSpec, Moment, Need, Notice, Outcome, Phases, PictureFacts, Pool, Registry, Run, Settings,
     SizeRule, Start, Ticket,
 };
 
@@ -137,6 +137,8 @@ impl Desk {
     pub fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         self.pool.handle(self.now, event, &mut actions);
+        let defect = |action: &Action| matches!(action, Action::Tell(Notice::Defect { .. }));
+        assert!(!actions.iter().any(defect), "{actions:?}");
         self.said.extend(actions.iter().cloned());
         actions
     }

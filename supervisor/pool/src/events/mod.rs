@@ -1,0 +1,8 @@
+//! What each event changes, one file for each source of events.
+
+pub(crate) mod deadline;
+pub(crate) mod exit;
+pub(crate) mod operator;
+pub(crate) mod registry;
+pub(crate) mod request;
+pub(crate) mod worker;

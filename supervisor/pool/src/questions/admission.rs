@@ -1,0 +1,334 @@
+//! Whether a request may enter.
+//!
+//! First the request is checked, field by field, then the state of the pool. A refusal names the field or the
+//! state, and says when another try may help.
+
+use std::time::Duration;
+
+use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::{Mebibytes, PictureSize};
+
+use crate::questions::parameters::resolve;
+use crate::questions::room::{self, Room, Shortage};
+use crate::questions::standing::{draining, quarantined, refusal};
+use crate::questions::waiting::takers;
+use crate::state::State;
+use crate::state::job::text_bytes;
+use crate::state::quarantine::Fingerprint;
+use crate::state::worker::Worker;
+use crate::words::action::Parameters;
+use crate::words::moment::Moment;
+use crate::words::registry::{Files, ModelId};
+
+/// What an admitted request asks for, with every default filled in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) model: ModelId,
+    pub(crate) parameters: Parameters,
+    /// Where its jobs may run.
+    pub(crate) device: DeviceWish,
+}
+
+/// Admits a request, or says why not.
+pub(crate) fn admit(
+    state: &State,
+    now: Moment,
+    request: &ImageRequest,
+    entropy: u64,
+) -> Result<Admitted, Failure> {
+    request.check()?;
+    let settings = state.settings();
+    let name = request.model.as_deref().unwrap_or(&settings.default_model);
+    let model = state
+        .find_model(name)
+        .ok_or_else(|| unknown_model(state, name))?;
+    check_files(state, now, model)?;
+    let parameters = resolve(state.model(model).spec(), settings, request, entropy)?;
+    check_count(state, request.count)?;
+    check_device(state, model, request.device)?;
+    check_state(state, now, model, &parameters)?;
+    let admitted = Admitted {
+        device: check_room(state, model, &parameters, request.device)?,
+        model,
+        parameters,
+    };
+    check_queue(state, now, request.count, &admitted)?;
+    check_deadline(state, request, &admitted)?;
+    Ok(admitted)
+}
+
+/// The refusal of a name that no model has, with the closest one.
+pub(crate) fn unknown_model(state: &State, name: &str) -> Failure {
+    let offered = state.models().filter(|model| !model.wanted().is_retired());
+    let names = offered.map(|model| model.spec().key.as_str());
+    let near = names.filter(|offered| distance(name, offered) <= offered.len() / 2 + 1);
+    let nearest = near.min_by_key(|offered| distance(name, offered));
+    let hint = nearest.map(|nearest| format!("; the nearest name is {nearest}"));
+    let hint = hint.unwrap_or_default();
+    let shown: String = name.chars().take(80).collect();
+    Failure {
+        field: Some(Field::Model),
+        ..Failure::new(
+            FailureKind::UnknownModel,
+            format!("there is no model called {shown:?}{hint}"),
+        )
+    }
+}
+
+/// Refuses more images than the queues can ever hold.
+fn check_count(state: &State, count: u32) -> Result<(), Failure> {
+    let settings = state.settings();
+    let limits = [
+        ("pool.queue_per_model", settings.queue_per_model),
+        ("pool.queue_total", settings.queue_total),
+    ];
+    let [one, two] = limits;
+    let (name, most) = if one.1 <= two.1 { one } else { two };
+    match count as usize > most {
+        true => Err(Failure::bad_value(
+            Field::Count,
+            format!("{count} pictures at once are more than the {most} that may wait ({name})"),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn check_device(state: &State, id: ModelId, device: DeviceWish) -> Result<(), Failure> {
+    let DeviceWish::On(device) = device else {
+        return Ok(());
+    };
+    let place = device.placement();
+    if !state.budget().devices().any(|known| known == device) {
+        return Err(Failure::bad_value(
+            Field::Device,
+            format!("there is no {place} here"),
+        ));
+    }
+    let spec = state.model(id).spec();
+    match spec.residency_on(device) {
+        Some(_) => Ok(()),
+        None => Err(Failure::bad_value(
+            Field::Device,
+            format!("{} cannot run on {place}", spec.key),
+        )),
+    }
+}
+
+/// Refuses at once if the model's files cannot be read: the files say what the model allows, so the request
+/// cannot be checked without them.
+fn check_files(state: &State, now: Moment, id: ModelId) -> Result<(), Failure> {
+    match &state.model(id).spec().files {
+        Files::Unread | Files::Broken(_) if state.phase().refuses() => Err(draining()),
+        Files::Unread | Files::Broken(_) => refusal(state, id, now).map_or(Ok(()), Err),
+        Files::Here { .. } | Files::Missing(_) => Ok(()),
+    }
+}
+
+fn check_state(
+    state: &State,
+    now: Moment,
+    id: ModelId,
+    parameters: &Parameters,
+) -> Result<(), Failure> {
+    if state.phase().refuses() {
+        return Err(draining());
+    }
+    let holds = |failure: &Failure| match failure.kind {
+        FailureKind::LoadRefused | FailureKind::ModelUnusable => !state.fleet().has_live(id),
+        _ => true,
+    };
+    if let Some(failure) = refusal(state, id, now).filter(holds) {
+        return Err(failure);
+    }
+    if !state.quarantine().is_empty() {
+        let fingerprint = Fingerprint::of(&state.model(id).spec().digest, parameters);
+        let lasts = state.settings().quarantine;
+        if let Some((evidence, left)) = state.quarantine().find(&fingerprint, now, lasts) {
+            let deaths = evidence.deaths().join("; ");
+            return Err(quarantined(&fingerprint.name(), &deaths, left));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses requests that would not fit even after evicting every evictable worker. If only some devices could
+/// hold the picture, its jobs are constrained to the best of them.
+fn check_room(
+    state: &State,
+    id: ModelId,
+    parameters: &Parameters,
+    device: DeviceWish,
+) -> Result<DeviceWish, Failure> {
+    let size = parameters.size;
+    let devices = room::devices(state, id, device);
+    if devices.is_empty() {
+        return Err(room::nowhere(state, id));
+    }
+    let rooms = devices
+        .iter()
+        .map(|&device| (device, shortage_at_best(state, id, device, size)));
+    let (able, unable): (Vec<_>, Vec<_>) = rooms.partition(|(_, short)| short.is_none());
+    match (able.first(), unable.first()) {
+        (Some(_), None) => Ok(device),
+        (Some(&(best, _)), Some(_)) => Ok(DeviceWish::On(best)),
+        (None, _) => {
+            let short = unable.into_iter().find_map(|(_, short)| short);
+            Err(cannot_fit(state, id, size, device, short))
+        }
+    }
+}
+
+/// What a picture of `size` lacks on `device` in the best case; `None` if a worker that is there, or one more,
+/// could draw it.
+fn shortage_at_best(
+    state: &State,
+    id: ModelId,
+    device: Device,
+    size: PictureSize,
+) -> Option<Shortage> {
+    let model = state.model(id);
+    let extra = model.extra_for(device, size, Mebibytes::ZERO);
+    let live = state.fleet().live(id);
+    let mut there = live.filter(|worker| worker.device() == device);
+    let has_room = |worker: &Worker| {
+        let room = room::available(state, extra, id, Some(worker.generation()));
+        room.shortage().is_none()
+    };
+    if there.any(has_room) {
+        return None;
+    }
+    let base = model.need_on(device, state.settings())?;
+    room::available(state, base.plus(extra), id, None).shortage()
+}
+
+fn cannot_fit(
+    state: &State,
+    id: ModelId,
+    size: PictureSize,
+    device: DeviceWish,
+    short: Option<Shortage>,
+) -> Failure {
+    match (room::for_worker(state, id, device), short) {
+        (Some((_, Room::Never(base))), _) if !state.fleet().has_live(id) => {
+            room::memory_exhausted(state, id, base)
+        }
+        (_, Some(short)) => room::never_fits(state, id, size, short),
+        (_, None) => Failure::new(FailureKind::NeverFits, format!("{size} never fits")),
+    }
+}
+
+fn check_queue(state: &State, now: Moment, count: u32, admitted: &Admitted) -> Result<(), Failure> {
+    let (settings, jobs) = (state.settings(), state.jobs());
+    let id = admitted.model;
+    let wanted = count as usize;
+    let beyond_idle = wanted.saturating_sub(can_run_at_once(state, now, admitted));
+    let full = |what: String| {
+        let after = slot_free_in(state, id, now);
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        Failure::new(FailureKind::QueueFull, what).retry_after_ms(after_ms.max(1000))
+    };
+    let there = jobs.queue(id).len();
+    let waiting = there + beyond_idle;
+    let max = settings.queue_per_model;
+    if waiting > max {
+        let key = &state.model(id).spec().key;
+        return Err(full(format!(
+            "queue full: {there} of {max} places for {key} are taken, {wanted} wanted"
+        )));
+    }
+    let all = jobs.waiting();
+    let max = settings.queue_total;
+    if all + beyond_idle > max {
+        return Err(full(format!(
+            "queue full: {all} of {max} places in all are taken, {wanted} wanted"
+        )));
+    }
+    let bytes = jobs.waiting_bytes() + text_bytes(&admitted.parameters) * wanted;
+    let max = settings.queue_bytes;
+    if bytes > max {
+        return Err(full(format!(
+            "queue full: {bytes} bytes of text would wait, {max} may"
+        )));
+    }
+    Ok(())
+}
+
+/// Images of a request that take no place in the queue, because idle workers take them at once.
+fn can_run_at_once(state: &State, now: Moment, admitted: &Admitted) -> usize {
+    let id = admitted.model;
+    let default_size = state.model(id).spec().default_size;
+    let usual = admitted.parameters.size.pixels() <= default_size.pixels();
+    let anywhere = admitted.device == DeviceWish::Auto;
+    let none_lacks = state.models().all(|model| model.lacks().is_empty());
+    match usual && anywhere && none_lacks && state.jobs().queue(id).is_empty() {
+        true => takers(state, id, now).len(),
+        false => 0,
+    }
+}
+
+/// Refuses a time limit that cannot be kept even if no other job came first.
+fn check_deadline(
+    state: &State,
+    request: &ImageRequest,
+    admitted: &Admitted,
+) -> Result<(), Failure> {
+    let Some(timeout) = request.timeout_ms else {
+        return Ok(());
+    };
+    let least = least_time(state, admitted);
+    let least_ms = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+    if least_ms <= timeout {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot be done within {timeout} ms: {} jobs wait before it and it takes at least {least_ms} ms",
+        state.jobs().queue(admitted.model).len()
+    );
+    Err(Failure {
+        field: Some(Field::Timeout),
+        ..Failure::new(FailureKind::DeadlineExceeded, message)
+    })
+}
+
+/// The shortest time in which a job with these parameters can be done, by what was measured.
+fn least_time(state: &State, admitted: &Admitted) -> Duration {
+    let pace = state.model(admitted.model).observed().pace();
+    let pixels = admitted.parameters.size.pixels();
+    let own = pace
+        .picture(pixels, admitted.parameters.steps)
+        .unwrap_or_default();
+    let mut live = state.fleet().live(admitted.model);
+    if live.any(Worker::is_resident) {
+        return own;
+    }
+    own + pace.load().unwrap_or_default() / 2
+}
+
+/// Time until a full queue is likely to have a free place.
+fn slot_free_in(state: &State, id: ModelId, now: Moment) -> Duration {
+    let pace = state.model(id).observed().pace();
+    let live = state.fleet().live(id);
+    let rests = live.filter_map(|worker| pace.rest(worker.attempt()?, now));
+    rests.min().unwrap_or(Duration::from_secs(1))
+}
+
+/// Letters to change, add or drop to turn one word into the other.
+fn distance(one: &str, two: &str) -> usize {
+    let (one, two): (Vec<char>, Vec<char>) = (
+        one.chars().take(80).collect(),
+        two.chars().take(80).collect(),
+    );
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in two.iter().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[two.len()]
+}

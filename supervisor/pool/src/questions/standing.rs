@@ -1,0 +1,105 @@
+//! Whether a model or the pool takes jobs now, with the refusals if not.
+
+use std::time::Duration;
+
+use ipc_protocol::failure::{Failure, FailureKind, Field};
+
+use crate::state::State;
+use crate::state::model::Standing;
+use crate::state::record::RestartVerdict;
+use crate::words::moment::Moment;
+use crate::words::registry::ModelId;
+
+/// The model may have no further worker now.
+pub(crate) fn is_full(state: &State, id: ModelId, now: Moment) -> bool {
+    let model = state.model(id);
+    let probing = model.standing(now) == Standing::Tried(RestartVerdict::Probe);
+    probing || state.fleet().count(id) >= model.most(state.settings())
+}
+
+/// Why a model without a live worker takes no jobs now.
+pub(crate) fn refusal(state: &State, id: ModelId, now: Moment) -> Option<Failure> {
+    let model = state.model(id);
+    let key = &model.spec().key;
+    let left_ms = |until: Moment| {
+        u64::try_from(until.since(now).as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    };
+    match model.standing(now) {
+        Standing::Retired => Some(Failure {
+            field: Some(Field::Model),
+            ..Failure::new(
+                FailureKind::UnknownModel,
+                format!("{key} is no longer offered"),
+            )
+        }),
+        Standing::Missing(why) => Some(Failure::new(
+            FailureKind::ModelMissing,
+            format!("{key} cannot be loaded: {why}"),
+        )),
+        Standing::Broken(why) => Some(Failure::new(
+            FailureKind::ModelUnusable,
+            format!("{key} cannot be loaded: {why}"),
+        )),
+        Standing::Unread => Some(Failure::new(
+            FailureKind::ModelUnread,
+            format!("the files of {key} are being looked at"),
+        )),
+        Standing::Stopped => Some(Failure::new(
+            FailureKind::Stopped,
+            format!("{key} is stopped"),
+        )),
+        Standing::Tried(RestartVerdict::Cool(cooling)) => {
+            let left = left_ms(cooling.until());
+            let (why, seconds) = (cooling.message(), left.div_ceil(1000));
+            Some(match cooling.is_to_mend() {
+                true => Failure::new(
+                    FailureKind::ModelUnusable,
+                    format!(
+                        "{key} cannot be loaded: {why}; mend that and start {key}, or ask again after {seconds} s"
+                    ),
+                ),
+                false => Failure::new(
+                    FailureKind::LoadRefused,
+                    format!("{key} cannot be loaded: {why}; next try in {seconds} s"),
+                )
+                .retry_after_ms(left),
+            })
+        }
+        Standing::Tried(RestartVerdict::Open(until, failures)) => Some(
+            Failure::new(
+                FailureKind::ModelBroken,
+                format!(
+                    "{key} failed {failures} times in a row; next try in {} s{}",
+                    left_ms(until).div_ceil(1000),
+                    model.last_failure("; the last time: ")
+                ),
+            )
+            .retry_after_ms(left_ms(until)),
+        ),
+        Standing::Tried(
+            RestartVerdict::Go | RestartVerdict::Probe | RestartVerdict::BackOff(_),
+        ) => None,
+    }
+}
+
+/// Whether a refusal stands. One that waits for a look at the model's files does not.
+pub(crate) fn is_settled(failure: &Failure) -> bool {
+    failure.kind != FailureKind::ModelUnread
+}
+
+/// The refusal of requests while the pool is draining.
+pub fn draining() -> Failure {
+    let message = "the pool is draining and takes nothing new";
+    Failure::new(FailureKind::Draining, message).retry_after_ms(5000)
+}
+
+/// The answer of a job whose fingerprint is quarantined as `digest`; it may be sent again after `left`.
+pub(crate) fn quarantined(digest: &str, deaths: &str, left: Duration) -> Failure {
+    let left = left.as_secs().max(1);
+    let message = format!(
+        "this request killed its workers and is in quarantine as {digest} for {left} s more: {deaths}"
+    );
+    Failure::new(FailureKind::Quarantined, message)
+}

@@ -1,0 +1,32 @@
+//! Everything due after an event: jobs to run, workers to start or stop, orders to acknowledge.
+
+pub(crate) mod drain;
+pub(crate) mod idle;
+pub(crate) mod jobs;
+pub(crate) mod orders;
+pub(crate) mod workers;
+
+use crate::state::State;
+use crate::words::turn::Turn;
+
+/// Most rounds after one event. What one round did can allow more in the next; each round that does anything
+/// starts or ends something, so two or three are the rule.
+const ROUNDS_MAX: u32 = 16;
+
+/// Does everything that is due. Every event that may have changed what can run ends here, and no other place
+/// decides what runs.
+pub(crate) fn settle(state: &mut State, turn: &mut Turn) {
+    for _ in 0..ROUNDS_MAX {
+        let before = turn.len();
+        jobs::fail_hopeless(state, turn);
+        jobs::note_lacks(state, turn);
+        jobs::run_waiting(state, turn);
+        workers::start_wanted(state, turn);
+        if turn.len() == before {
+            break;
+        }
+    }
+    idle::note_idle(state, turn);
+    orders::finish(state, turn);
+    drain::finish(state, turn);
+}

@@ -1,0 +1,72 @@
+//! Starts the workers that models want.
+
+use crate::questions::room::{self, Room};
+use crate::questions::standing::is_full;
+use crate::questions::waiting::unserved_device;
+use crate::questions::wants::{self, WorkerWant};
+use crate::settle::jobs::note_lacks;
+use crate::state::State;
+use crate::state::worker::Worker;
+use crate::steps::end_job::fail_wanting;
+use crate::steps::end_worker::evict;
+use crate::steps::start::start;
+use crate::words::reasons::StartReason;
+use crate::words::turn::Turn;
+
+/// Starts wanted workers, for the model of the oldest job first.
+pub(crate) fn start_wanted(state: &mut State, turn: &mut Turn) {
+    for want in wants::all(state, turn.now()) {
+        fulfil(state, turn, want);
+    }
+    make_way_for_constrained(state, turn);
+}
+
+/// If a model has as many workers as it may and a job waits for a device without one, evicts an idle worker of
+/// the model, which has no job it could take, so that one can start there.
+fn make_way_for_constrained(state: &mut State, turn: &mut Turn) {
+    for id in state.model_ids() {
+        if !state.jobs().has_constrained(id)
+            || !is_full(state, id, turn.now())
+            || state.fleet().of(id).any(|worker| !worker.is_live())
+            || unserved_device(state, id, turn.now()).is_none()
+        {
+            continue;
+        }
+        let idle = state.fleet().live(id).find(|worker| worker.is_idle());
+        if let Some(idle) = idle.map(Worker::generation) {
+            evict(state, turn, id, &[idle]);
+        }
+    }
+}
+
+fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant) {
+    for nth in 0..want.count {
+        let Some((device, room)) = room::for_worker(state, want.model, want.device) else {
+            let failure = room::nowhere(state, want.model);
+            return fail_wanting(state, turn, want, &failure);
+        };
+        let first = nth == 0 && want.may_evict();
+        if wants::is_claimed(state, want, device, turn.now()) {
+            return;
+        }
+        // Second workers and growth take no room that another model waits for.
+        let others_wait = wants::others_lack(state, want.model);
+        match room {
+            Room::Free if first || !others_wait => {
+                start(state, turn, want.model, device, want.reason);
+                // A model that would have had room before this start may lack it now.
+                note_lacks(state, turn);
+            }
+            Room::Evict(victims) if first => {
+                return evict(state, turn, want.model, &victims);
+            }
+            Room::Never(short) if first && want.reason != StartReason::Floor => {
+                let failure = room::memory_exhausted(state, want.model, short);
+                return fail_wanting(state, turn, want, &failure);
+            }
+            Room::Free | Room::Evict(_) | Room::Leaving | Room::Later | Room::Never(_) => {
+                return;
+            }
+        }
+    }
+}

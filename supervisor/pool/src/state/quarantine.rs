@@ -1,0 +1,138 @@
+//! Requests that killed their workers: each is refused for a limited time, whatever its seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipc_protocol::units::PictureSize;
+
+use crate::words::action::Parameters;
+use crate::words::moment::Moment;
+
+/// Most fingerprints kept; the oldest goes first.
+const KEPT_MAX: usize = 1000;
+
+/// Everything in a request that decides what it does to a worker: all but its seed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fingerprint {
+    digest: String,
+    prompt: String,
+    negative: Option<String>,
+    size: PictureSize,
+    steps: u32,
+    guidance_bits: u32,
+}
+
+/// Why and since when a fingerprint is in quarantine.
+#[derive(Debug, Clone)]
+pub(crate) struct QuarantineEvidence {
+    since: Moment,
+    deaths: Vec<String>,
+}
+
+/// Everything in quarantine.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine {
+    kept: BTreeMap<Fingerprint, QuarantineEvidence>,
+}
+
+impl Fingerprint {
+    pub(crate) fn of(digest: &str, parameters: &Parameters) -> Self {
+        Self {
+            digest: digest.to_owned(),
+            prompt: parameters.prompt.to_string(),
+            negative: parameters.negative.as_ref().map(|text| text.to_string()),
+            size: parameters.size,
+            steps: parameters.steps,
+            guidance_bits: parameters.guidance.to_bits(),
+        }
+    }
+
+    /// A short name for it: 64 bits of FNV-1a over all fields.
+    pub(crate) fn name(&self) -> String {
+        let text = format!("{self:?}");
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
+
+impl Quarantine {
+    /// The evidence against a request and for how long it still holds. Each piece holds for `lasts`.
+    pub(crate) fn find(
+        &self,
+        fingerprint: &Fingerprint,
+        now: Moment,
+        lasts: Duration,
+    ) -> Option<(&QuarantineEvidence, Duration)> {
+        let evidence = self.kept.get(fingerprint)?;
+        let left = evidence.left(now, lasts)?;
+        Some((evidence, left))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    pub(crate) fn keep(
+        &mut self,
+        fingerprint: Fingerprint,
+        evidence: QuarantineEvidence,
+        lasts: Duration,
+    ) {
+        self.forget_old(evidence.since, lasts);
+        self.kept.insert(fingerprint, evidence);
+        if self.kept.len() > KEPT_MAX {
+            let oldest = self.kept.iter().min_by_key(|(_, evidence)| evidence.since);
+            let oldest = oldest.map(|(fingerprint, _)| fingerprint.clone());
+            oldest.and_then(|fingerprint| self.kept.remove(&fingerprint));
+        }
+    }
+
+    /// Releases the fingerprint called `name`, or all of them; returns how many were released.
+    pub(crate) fn release(&mut self, name: Option<&str>, now: Moment, lasts: Duration) -> usize {
+        self.forget_old(now, lasts);
+        let before = self.kept.len();
+        self.kept
+            .retain(|fingerprint, _| name.is_some_and(|name| fingerprint.name() != name));
+        before - self.kept.len()
+    }
+
+    /// One line per fingerprint, with the time until it ends.
+    pub(crate) fn lines(&self, now: Moment, lasts: Duration) -> Vec<String> {
+        let line = |(fingerprint, evidence): (&Fingerprint, &QuarantineEvidence)| {
+            let left = evidence.left(now, lasts)?;
+            let prompt: String = fingerprint.prompt.chars().take(60).collect();
+            Some(format!(
+                "{}   {} s ago, ends in {} s   {} steps {}   {prompt:?}   {}",
+                fingerprint.name(),
+                now.since(evidence.since).as_secs(),
+                left.as_secs().max(1),
+                fingerprint.size,
+                fingerprint.steps,
+                evidence.deaths.join("; ")
+            ))
+        };
+        self.kept.iter().filter_map(line).collect()
+    }
+
+    fn forget_old(&mut self, now: Moment, lasts: Duration) {
+        self.kept
+            .retain(|_, evidence| evidence.left(now, lasts).is_some());
+    }
+}
+
+impl QuarantineEvidence {
+    pub(crate) fn new(since: Moment, deaths: Vec<String>) -> Self {
+        Self { since, deaths }
+    }
+
+    /// How each worker died.
+    pub(crate) fn deaths(&self) -> &[String] {
+        &self.deaths
+    }
+
+    /// Time until it ends; `None` if it has ended.
+    fn left(&self, now: Moment, lasts: Duration) -> Option<Duration> {
+        let left = lasts.checked_sub(now.since(self.since))?;
+        (left > Duration::ZERO).then_some(left)
+    }
+}

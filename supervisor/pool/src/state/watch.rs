@@ -1,0 +1,177 @@
+//! Tells a hanging worker from a slow one by the processor time it gets while it makes no progress.
+//!
+//! ```text
+//!  progress ── half of `still` ──▶ measure ── the other half ──▶ measure, and compare:
+//!     neither ran nor wanted to                       it hangs
+//!     ran                                             it hangs once it ran for `busy`
+//!     waited for the processor, or for a disk         no hang; measured again
+//!  a step, a part of the load or a finished piece of work begins it anew; `longest` ends it in any case
+//! ```
+
+use std::time::Duration;
+
+use crate::words::event::CpuTime;
+use crate::words::moment::Moment;
+use crate::words::reasons::StopReason;
+
+/// How long an answer to `Measure` may take; later it counts as missing.
+const MEASURE_PATIENCE: Duration = Duration::from_secs(2);
+/// The shortest time between two samples that are compared.
+const WINDOW_LEAST: Duration = Duration::from_secs(1);
+/// A worker that wanted the processor for less than this part of a window (1/N) counts as idle.
+const IDLE_PARTS: u32 = 20;
+
+/// How long a worker may go without progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProgressLimits {
+    /// While it does not even want the processor.
+    still: Duration,
+    /// While it has the processor.
+    busy: Duration,
+    /// Whatever it does, if that does not include a step or a part of a load.
+    longest: Duration,
+}
+
+impl ProgressLimits {
+    pub(crate) fn new(still: Duration, busy: Duration, longest: Duration) -> Self {
+        Self {
+            still,
+            busy,
+            longest,
+        }
+    }
+
+    /// Longest time with the processor and without progress.
+    pub(crate) fn busy(&self) -> Duration {
+        self.busy
+    }
+}
+
+/// Evidence about a worker since its last progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// The last sign of work: a step, a part of the load, a finished piece of either.
+    quiet_since: Moment,
+    /// Time since then in which it had the processor, counted up to `counted`.
+    had: Duration,
+    counted: Moment,
+    sample: SampleState,
+    /// It wanted more than it got when it was looked at last.
+    wants: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SampleState {
+    /// No sample, and none is asked for before half of the patience is over.
+    Unknown { since: Moment },
+    /// A sample was asked for.
+    Asked {
+        at: Moment,
+        before: Option<CpuSample>,
+    },
+    /// The newest sample.
+    Known(CpuSample),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CpuSample {
+    at: Moment,
+    cpu: CpuTime,
+}
+
+/// What to do at a watch's deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A sample.
+    Measure,
+    /// To go on without the sample that was asked for.
+    NoSample,
+    /// The end of the worker.
+    End(StopReason),
+}
+
+impl Watch {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            quiet_since: now,
+            had: Duration::ZERO,
+            counted: now,
+            sample: SampleState::Unknown { since: now },
+            wants: false,
+        }
+    }
+
+    /// When something is due for a worker whose last step or part of a load was at `progressed`.
+    pub(crate) fn due(&self, limits: &ProgressLimits, progressed: Moment) -> (Moment, Due) {
+        let half = (limits.still / 2).max(WINDOW_LEAST);
+        let next = match self.sample {
+            SampleState::Unknown { since } => (since + half, Due::Measure),
+            SampleState::Asked { at, .. } => (at + MEASURE_PATIENCE, Due::NoSample),
+            SampleState::Known(sample) => {
+                let left = limits.busy.saturating_sub(self.had).max(WINDOW_LEAST);
+                (sample.at + half.min(left), Due::Measure)
+            }
+        };
+        let last = progressed + limits.longest;
+        match next.0 < last {
+            true => next,
+            false => (last, Due::End(self.reason())),
+        }
+    }
+
+    fn reason(&self) -> StopReason {
+        match self.wants {
+            true => StopReason::Starved,
+            false => StopReason::Stuck,
+        }
+    }
+
+    /// A sample is asked for.
+    pub(crate) fn ask(&mut self, now: Moment) {
+        let before = match self.sample {
+            SampleState::Known(sample) => Some(sample),
+            SampleState::Unknown { .. } | SampleState::Asked { .. } => None,
+        };
+        self.sample = SampleState::Asked { at: now, before };
+    }
+
+    /// A sample came, or none will. Returns why the worker has to end, where it has to.
+    pub(crate) fn measured(
+        &mut self,
+        now: Moment,
+        cpu: Option<CpuTime>,
+        limits: &ProgressLimits,
+    ) -> Option<StopReason> {
+        let SampleState::Asked { before, .. } = self.sample else {
+            return None;
+        };
+        let Some(cpu) = cpu else {
+            return self.without_sample(now, limits);
+        };
+        self.sample = SampleState::Known(CpuSample { at: now, cpu });
+        let before = before?;
+        let window = now.since(before.at);
+        let ran = cpu.ran.saturating_sub(before.cpu.ran);
+        let waited = cpu.waited.saturating_sub(before.cpu.waited);
+        if cpu.blocked {
+            (self.counted, self.wants) = (now, true);
+            return None;
+        }
+        if (ran + waited) * IDLE_PARTS < window {
+            // Had it nothing to wait for before either, it has been still for long enough.
+            return (now.since(self.quiet_since) >= limits.still).then_some(StopReason::Stuck);
+        }
+        let share = ran.as_secs_f64() / (ran + waited).as_secs_f64();
+        self.had += now.since(self.counted).mul_f64(share);
+        (self.counted, self.wants) = (now, waited > ran);
+        (self.had >= limits.busy).then_some(StopReason::Stuck)
+    }
+
+    /// Without evidence the time of the clock counts.
+    fn without_sample(&mut self, now: Moment, limits: &ProgressLimits) -> Option<StopReason> {
+        self.sample = SampleState::Unknown { since: now };
+        self.had += now.since(self.counted);
+        self.counted = now;
+        (self.had >= limits.busy).then_some(StopReason::Stuck)
+    }
+}

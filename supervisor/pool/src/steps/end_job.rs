@@ -1,0 +1,189 @@
+//! Ends jobs without a picture, and decides what becomes of a job that lost its worker.
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::{DeviceWish, JobId};
+use ipc_protocol::units::Mebibytes;
+
+use crate::questions::standing::quarantined;
+use crate::questions::wants::WorkerWant;
+use crate::state::attempt::Attempt;
+use crate::state::job::{Job, Loss};
+use crate::state::model::Model;
+use crate::state::quarantine::QuarantineEvidence;
+use crate::state::worker::Withdrawal;
+use crate::state::{State, TakenFrom};
+use crate::words::action::Action;
+use crate::words::cause::Cause;
+use crate::words::notice::Notice;
+use crate::words::turn::Turn;
+
+/// Attempts in a row without a new step after which a job is given up, whatever ended them.
+const FRUITLESS_MAX: u32 = 16;
+/// A job that runs out of memory this often, the second time with more room, is given up.
+const MEMORY_MAX: u32 = 2;
+/// Deaths listed in the answer of a job that is given up.
+const DEATHS_TOLD_MAX: usize = 3;
+/// When another try may help after workers were lost to causes outside.
+const RETRY_MS: u64 = 5000;
+
+/// Ends a job without a picture, wherever it is. Its one answer leaves here.
+pub(crate) fn end_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Failure) {
+    let Some(taken) = state.take_job(id, turn.now()) else {
+        return turn.defect(format!("job {id} is to end and unknown"));
+    };
+    turn.fail(id, failure);
+    match taken {
+        TakenFrom::Queue | TakenFrom::Worker(_, Withdrawal::Dropped) => {}
+        TakenFrom::Worker(worker, Withdrawal::Cancel) => {
+            turn.act(Action::Cancel { worker, job: id });
+        }
+        TakenFrom::Worker(worker, Withdrawal::Unknown) => {
+            turn.defect(format!(
+                "job {id} ran on worker {worker}, which did not have it"
+            ));
+        }
+    }
+}
+
+/// Ends a job whose worker has lost it already. Its one answer leaves here.
+fn end_lost_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Failure) {
+    match state.jobs_mut().take(id) {
+        Some(_) => turn.fail(id, failure),
+        None => turn.defect(format!("job {id} lost its worker and is unknown")),
+    }
+}
+
+/// Fails the jobs that wanted a worker their model cannot have.
+pub(crate) fn fail_wanting(
+    state: &mut State,
+    turn: &mut Turn,
+    want: WorkerWant,
+    failure: &Failure,
+) {
+    let wants = |id: &JobId| {
+        let job = state.jobs().get(*id);
+        job.is_some_and(|job| want.device == DeviceWish::Auto || job.device() == want.device)
+    };
+    let waiting = state.jobs().queue(want.model).iter();
+    for job in waiting.filter(wants).collect::<Vec<JobId>>() {
+        end_job(state, turn, job, failure.clone());
+    }
+}
+
+/// Puts a job that lost its worker first in its queue, or gives it up.
+///
+/// Deaths that the worker caused itself are evidence against the job: at `max_attempts` of them the job is
+/// quarantined. Deaths from outside are no evidence, but attempts without a new step are bounded all the same.
+pub(crate) fn place_again(
+    state: &mut State,
+    turn: &mut Turn,
+    attempt: &Attempt,
+    cause: Cause,
+    how: String,
+    salvaged_step: Option<u32>,
+) {
+    let id = attempt.job();
+    let limit = state.settings().max_attempts.max(1) as usize;
+    let more = state
+        .jobs()
+        .get(id)
+        .map(|job| more_room(state.model(job.model())));
+    let (Some(more), Some(job)) = (more, state.jobs_mut().get_mut(id)) else {
+        return turn.defect(format!("job {id} lost its worker and is unknown"));
+    };
+    job.note_loss(Loss::new(how, cause.accuses_job()), salvaged_step);
+    if matches!(cause, Cause::OutOfMemory | Cause::KernelOutOfMemory) {
+        job.widen(more);
+    }
+    if cause == Cause::OutOfMemory {
+        job.note_out_of_memory();
+    }
+    if job.suspect_losses().count() >= limit {
+        quarantine_job(state, turn, id);
+    } else if job.out_of_memory() >= MEMORY_MAX {
+        let failure = out_of_memory(job);
+        end_lost_job(state, turn, id, failure);
+    } else if job.fruitless() >= FRUITLESS_MAX {
+        let failure = worker_lost(job);
+        end_lost_job(state, turn, id, failure);
+    } else {
+        wait_again(state, turn, id);
+    }
+}
+
+fn wait_again(state: &mut State, turn: &mut Turn, id: JobId) {
+    let Some(job) = state.jobs_mut().wait_again(id, turn.now()) else {
+        return turn.defect(format!("job {id} is to wait again and does not run"));
+    };
+    turn.tell(Notice::PlacedAgain {
+        job: id,
+        from_step: job.resume_step(),
+        attempt: job.attempts() + 1,
+    });
+}
+
+/// Quarantines the fingerprint of a job that killed as many workers as a job may, and fails all jobs that share
+/// it.
+fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId) {
+    let Some(job) = state.jobs().get(id) else {
+        return turn.defect(format!("job {id} is to be quarantined and unknown"));
+    };
+    let model = job.model();
+    let deaths: Vec<String> = job.suspect_losses().map(|loss| loss.how().into()).collect();
+    let told = deaths.join("; ");
+    let model_digest = &state.model(model).spec().digest;
+    let fingerprint = job.fingerprint(model_digest);
+    let digest = fingerprint.name();
+    turn.tell(Notice::Quarantined {
+        job: id,
+        digest: digest.clone(),
+        evidence: deaths.clone(),
+    });
+    let alike = |other: &JobId| {
+        let other = state.jobs().get(*other);
+        other.is_some_and(|other| other.fingerprint(model_digest) == fingerprint)
+    };
+    let waiting = state.jobs().queue(model).iter();
+    let ends: Vec<JobId> = waiting.filter(alike).collect();
+    let lasts = state.settings().quarantine;
+    let evidence = QuarantineEvidence::new(turn.now(), deaths);
+    state.quarantine_mut().keep(fingerprint, evidence, lasts);
+    for job in ends {
+        end_job(state, turn, job, quarantined(&digest, &told, lasts));
+    }
+    end_lost_job(state, turn, id, quarantined(&digest, &told, lasts));
+}
+
+/// The answer of a job that ran out of memory too often.
+fn out_of_memory(job: &Job) -> Failure {
+    let message = format!(
+        "ran out of memory {} times: {}; a smaller picture needs less",
+        job.out_of_memory(),
+        last_deaths(job)
+    );
+    Failure::new(FailureKind::MemoryExhausted, message)
+}
+
+/// The answer of a job that lost too many workers and is not accused of it.
+fn worker_lost(job: &Job) -> Failure {
+    let message = format!(
+        "lost its worker {} times, which is not held against the request: {}; try again later",
+        job.losses().len(),
+        last_deaths(job)
+    );
+    Failure::new(FailureKind::WorkerLost, message).retry_after_ms(RETRY_MS)
+}
+
+fn last_deaths(job: &Job) -> String {
+    let losses = job.losses();
+    let last = &losses[losses.len().saturating_sub(DEATHS_TOLD_MAX)..];
+    let last: Vec<&str> = last.iter().map(Loss::how).collect();
+    last.join("; ")
+}
+
+/// Room beyond the computed need for a job that ran out of memory.
+fn more_room(model: &Model) -> Mebibytes {
+    let spec = model.spec();
+    let usual = spec.need.activation.at(spec.default_size);
+    Mebibytes((usual.0 / 2).max(64))
+}
