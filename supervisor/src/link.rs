@@ -201,9 +201,9 @@ impl Heard {
 }
 
 /// The reading side of a socket, which notes that a frame is on its way before it takes it out of the kernel.
-struct Reader<'a>(&'a Incoming);
+struct LinkReader<'a>(&'a Incoming);
 
-impl AsyncRead for Reader<'_> {
+impl AsyncRead for LinkReader<'_> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -233,7 +233,7 @@ async fn speak(incoming: Arc<Incoming>, mut outgoing: mpsc::Receiver<ToWorker>) 
 async fn listen(incoming: Arc<Incoming>, environment: Arc<impl Environment>) {
     let mut traffic = Traffic::default();
     loop {
-        let mut heard = match frames::read(&mut Reader(&incoming)).await {
+        let mut heard = match frames::read(&mut LinkReader(&incoming)).await {
             Ok(message) => Heard::Message(Box::new(message)),
             Err(ConnectionError::Frame(error)) => Heard::Garbled(error.to_string()),
             Err(ConnectionError::Closed | ConnectionError::Io(_)) => Heard::Closed,

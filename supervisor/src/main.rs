@@ -18,7 +18,7 @@ use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
 use supervisor::driver::setup::Setup;
 use supervisor::process::{descriptors, programs, signals};
-use supervisor::telemetry::logging::{self, Format};
+use supervisor::telemetry::logging::{self, LogFormat};
 use supervisor::telemetry::{self, stderr};
 
 /// How long the last log lines may take to be written once the daemon has ended.
@@ -27,7 +27,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
 #[derive(Debug, Parser)]
 #[command(version, name = "supervisor")]
-struct Arguments {
+struct DaemonArguments {
     /// Settings file; see imagepool.example.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -41,8 +41,8 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
     /// How log lines look.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    log_format: Format,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     /// error, warn, info, debug, or a filter like supervisor=debug.
     #[arg(long, value_name = "L", default_value = "info")]
     log_level: String,
@@ -63,7 +63,7 @@ struct Arguments {
 fn main() -> ExitCode {
     signals::fail_beyond_file_size_limit();
     descriptors::close_inherited();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match DaemonArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => return say::usage(&answer),
     };
@@ -96,7 +96,10 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(arguments: &Arguments, leash: Option<Leash>) -> Result<(), Box<dyn std::error::Error>> {
+fn run(
+    arguments: &DaemonArguments,
+    leash: Option<Leash>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
     // The lines of a private daemon stand between those of the command that started it.
     let timed = !arguments.leashed;

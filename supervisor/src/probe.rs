@@ -27,7 +27,7 @@ pub fn host_memory() -> Mebibytes {
 
 /// Memory of a process in bytes, in RAM and on swap, as the kernel counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldMemory {
     /// Now.
     pub now: u64,
     /// At its highest, in RAM.
@@ -35,10 +35,10 @@ pub struct Held {
 }
 
 /// What a process holds; nothing once it is gone. Reads /proc.
-pub fn held_bytes(pid: u32) -> Option<Held> {
+pub fn held_bytes(pid: u32) -> Option<HeldMemory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let resident = field_bytes(&status, "VmRSS:")?;
-    Some(Held {
+    Some(HeldMemory {
         now: resident + field_bytes(&status, "VmSwap:").unwrap_or(0),
         peak: field_bytes(&status, "VmHWM:")?,
     })

@@ -18,7 +18,7 @@ use pool::Progress;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::driver::handle::{Caller, Handle, Ongoing, Picture, Update};
+use crate::driver::handle::{AcceptedRequest, Caller, FinishedPicture, Handle, JobUpdate};
 use crate::driver::setup::Setup;
 
 /// What a pool error is to a caller of the library: a value in the stream, never a panic.
@@ -54,7 +54,7 @@ pub enum ImageGenerationChunk {
         elapsed: Duration,
     },
     /// The picture.
-    Complete(Arc<Picture>),
+    Complete(Arc<FinishedPicture>),
     /// Why there is none.
     Error(PoolError),
 }
@@ -166,7 +166,7 @@ impl TextToImagePool {
             ..ImageRequest::new(prompt)
         };
         match self.handle.generate(request, "library".into()).await {
-            Ok(ongoing) => ImageStream::Ongoing(Box::new(ongoing)),
+            Ok(ongoing) => ImageStream::AcceptedRequest(Box::new(ongoing)),
             Err(failure) => ImageStream::Refused(failure),
         }
     }
@@ -192,7 +192,7 @@ impl TextToImagePool {
 #[derive(Debug)]
 pub enum ImageStream {
     /// Chunks are on their way.
-    Ongoing(Box<Ongoing>),
+    AcceptedRequest(Box<AcceptedRequest>),
     /// One error is on its way.
     Refused(PoolError),
     /// The terminal chunk was given out.
@@ -206,7 +206,7 @@ impl ImageStream {
         let chunk = match self {
             Self::Ended => return None,
             Self::Refused(failure) => ImageGenerationChunk::Error(failure.clone()),
-            Self::Ongoing(ongoing) => loop {
+            Self::AcceptedRequest(ongoing) => loop {
                 if let Some(chunk) = chunk(ongoing.updates.recv().await) {
                     break chunk;
                 }
@@ -220,9 +220,9 @@ impl ImageStream {
 }
 
 /// What an update is to whoever draws one picture; nothing where it says only how a job waits.
-fn chunk(update: Option<Update>) -> Option<ImageGenerationChunk> {
+fn chunk(update: Option<JobUpdate>) -> Option<ImageGenerationChunk> {
     Some(match update {
-        Some(Update::Progress {
+        Some(JobUpdate::Progress {
             progress:
                 Progress::Step {
                     index,
@@ -235,9 +235,9 @@ fn chunk(update: Option<Update>) -> Option<ImageGenerationChunk> {
             total,
             elapsed,
         },
-        Some(Update::Progress { .. } | Update::Preview { .. }) => return None,
-        Some(Update::Picture(picture)) => ImageGenerationChunk::Complete(picture),
-        Some(Update::Failed { failure, .. }) => ImageGenerationChunk::Error(failure),
+        Some(JobUpdate::Progress { .. } | JobUpdate::Preview { .. }) => return None,
+        Some(JobUpdate::Picture(picture)) => ImageGenerationChunk::Complete(picture),
+        Some(JobUpdate::Failed { failure, .. }) => ImageGenerationChunk::Error(failure),
         None => {
             let gone = "the pool ended before the picture was finished";
             ImageGenerationChunk::Error(Failure::new(FailureKind::Draining, gone))

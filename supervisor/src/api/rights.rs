@@ -23,9 +23,9 @@ impl Operators {
     }
 
     /// The rights of a client of this user.
-    pub fn rights(&self, uid: u32) -> Rights {
+    pub fn rights(&self, uid: u32) -> ClientRights {
         let trusted = uid == 0 || uid == self.daemon;
-        Rights {
+        ClientRights {
             uid,
             trusted,
             operator: trusted || self.named.contains(&uid),
@@ -35,7 +35,7 @@ impl Operators {
 
 /// The rights of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights {
+pub struct ClientRights {
     uid: u32,
     /// It may ask on behalf of other users: only the daemon's own user and root.
     pub trusted: bool,
@@ -43,7 +43,7 @@ pub struct Rights {
     pub operator: bool,
 }
 
-impl Rights {
+impl ClientRights {
     /// The client's user, as jobs name it.
     pub fn user(self) -> String {
         format!("uid:{}", self.uid)

@@ -13,7 +13,7 @@ use supervisor::process::signals;
 
 fn main() -> ExitCode {
     signals::fail_beyond_file_size_limit();
-    let arguments = match args::Arguments::try_parse() {
+    let arguments = match args::CommandLine::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => return say::usage(&answer),
     };
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         && !words.first().is_some_and(|word| args::is_planned(word))
     {
         let word = words.first().map_or("", String::as_str);
-        let unknown = args::Arguments::command().error(
+        let unknown = args::CommandLine::command().error(
             clap::error::ErrorKind::InvalidSubcommand,
             format!("there is no command {word:?}"),
         );

@@ -14,7 +14,7 @@ use store::event::{FetchEvent, PlannedFile};
 use store::release::Release;
 
 use super::looks::Looks;
-use super::offer::{self, Depth};
+use super::offer::{self, ReadDepth};
 use super::served::Served;
 use crate::config::{Config, paths};
 use crate::process::fetch;
@@ -32,7 +32,7 @@ pub struct Library {
 }
 
 /// A model as its files are.
-pub type Found = Box<(ModelSpec, Served)>;
+pub type FoundModel = Box<(ModelSpec, Served)>;
 
 impl Library {
     /// What it takes for these settings.
@@ -45,7 +45,7 @@ impl Library {
     }
 
     /// The model as its files are on this machine now, usable or not.
-    pub fn look(&self, key: &ModelKey, depth: Depth) -> Result<Found, Failure> {
+    pub fn look(&self, key: &ModelKey, depth: ReadDepth) -> Result<FoundModel, Failure> {
         let Self {
             config,
             worker_program,
@@ -59,7 +59,7 @@ impl Library {
     /// What cannot be used of these models, a line each; waits for every look.
     pub fn unusable(&self, registry: &Registry) -> Vec<String> {
         let unread = |spec: &&ModelSpec| spec.files == Files::Unread;
-        let why = |spec: &ModelSpec| match self.look(&spec.key, Depth::Quick) {
+        let why = |spec: &ModelSpec| match self.look(&spec.key, ReadDepth::Quick) {
             Ok(found) => match found.0.files {
                 Files::Broken(why) => Some(why),
                 Files::Here { .. } | Files::Unread | Files::Missing(_) => None,
@@ -77,9 +77,9 @@ impl Library {
         &self,
         key: &ModelKey,
         mut tell: impl FnMut(Fetching) -> ControlFlow<()>,
-    ) -> Result<Found, Failure> {
+    ) -> Result<FoundModel, Failure> {
         // Somebody may have fetched it by hand since.
-        let found = self.look(key, Depth::Quick)?;
+        let found = self.look(key, ReadDepth::Quick)?;
         let Files::Missing(why) = &found.0.files else {
             return Ok(found);
         };
@@ -110,7 +110,7 @@ impl Library {
         if tell(begun).is_break() {
             return Err(not_here());
         }
-        let (mut count, mut failed) = (Count::default(), None);
+        let (mut count, mut failed) = (FetchCount::default(), None);
         let order = offer::fetch_order(&self.config, key.as_str(), None, None)
             .map_err(|error| could_not(&error))?;
         let hub = offer::hub_settings(&self.config);
@@ -128,7 +128,7 @@ impl Library {
             }
         });
         match ran.err().or(failed) {
-            None => self.look(key, Depth::Quick),
+            None => self.look(key, ReadDepth::Quick),
             Some(why) => Err(could_not(&why)),
         }
     }
@@ -136,14 +136,14 @@ impl Library {
 
 /// Bytes that are here, from the events of a fetch.
 #[derive(Debug, Default)]
-struct Count {
+struct FetchCount {
     /// Size and bytes here of each planned file.
     files: Vec<(u64, u64)>,
     /// The last that was told, in thousandths.
     told: Option<u64>,
 }
 
-impl Count {
+impl FetchCount {
     /// Bytes here and in all, where that is worth telling.
     fn hear(&mut self, event: &FetchEvent) -> Option<(u64, u64)> {
         match event {

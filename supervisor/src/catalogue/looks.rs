@@ -38,7 +38,7 @@ pub struct Looks {
 /// The file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct LooksFile {
     /// Manifests as the worker program printed them.
     looks: BTreeMap<String, String>,
 }
@@ -100,7 +100,7 @@ pub fn key(program: &Path, folder: &Path, family: Option<&str>, arithmetic: Arit
 
 /// Everything in the file; nothing where it is not as we write it.
 fn read(file: &Path) -> BTreeMap<String, String> {
-    let kept = || -> io::Result<Kept> {
+    let kept = || -> io::Result<LooksFile> {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW)
@@ -108,7 +108,7 @@ fn read(file: &Path) -> BTreeMap<String, String> {
         let found = file.metadata()?;
         let is_ours = found.uid() == Uid::effective().as_raw() && found.mode() & 0o022 == 0;
         if !found.is_file() || !is_ours || found.len() > FILE_BYTES_MAX {
-            return Ok(Kept::default());
+            return Ok(LooksFile::default());
         }
         let mut text = Vec::new();
         file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
@@ -119,7 +119,7 @@ fn read(file: &Path) -> BTreeMap<String, String> {
 
 /// Replaces the file in one step; only its own user may read it.
 fn write(file: &Path, looks: BTreeMap<String, String>) -> io::Result<()> {
-    let text = serde_json::to_vec(&Kept { looks })?;
+    let text = serde_json::to_vec(&LooksFile { looks })?;
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     let part = folder.join(format!("{NAME}.{}", std::process::id()));

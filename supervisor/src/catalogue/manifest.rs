@@ -16,7 +16,7 @@ use super::facts::FolderFacts;
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]
-struct Manifest {
+struct PrintedManifest {
     key: String,
     family: Family,
     digest: String,
@@ -53,7 +53,7 @@ struct Terms {
 /// # Errors
 /// A sentence: the text is no manifest, or of a family this program does not know.
 pub fn read_manifest(text: &str) -> Result<FolderFacts, String> {
-    let manifest: Manifest =
+    let manifest: PrintedManifest =
         serde_json::from_str(text).map_err(|error| format!("no manifest: {error}"))?;
     facts(manifest)
 }
@@ -66,7 +66,7 @@ pub const BUILT_IN: &str = include_str!("built-in.json");
 /// # Errors
 /// As [`read_manifest`].
 pub fn built_in() -> Result<BTreeMap<String, FolderFacts>, String> {
-    let manifests: Vec<Manifest> =
+    let manifests: Vec<PrintedManifest> =
         serde_json::from_str(BUILT_IN).map_err(|error| format!("no manifests: {error}"))?;
     manifests
         .into_iter()
@@ -76,11 +76,11 @@ pub fn built_in() -> Result<BTreeMap<String, FolderFacts>, String> {
 
 /// A published model as `worker --published` prints it: computed in one way.
 #[derive(Debug, Deserialize)]
-struct Published {
+struct PublishedManifest {
     dtype: String,
     encoders: String,
     #[serde(flatten)]
-    manifest: Manifest,
+    manifest: PrintedManifest,
 }
 
 /// What `worker --published` prints, kept here for models whose files are not here; a test compares the two.
@@ -91,9 +91,9 @@ pub const PUBLISHED: &str = include_str!("published.json");
 /// # Errors
 /// A sentence: this build does not know that model.
 pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, String> {
-    let all: Vec<Published> =
+    let all: Vec<PublishedManifest> =
         serde_json::from_str(PUBLISHED).map_err(|error| format!("no manifests: {error}"))?;
-    let wanted = |one: &Published| {
+    let wanted = |one: &PublishedManifest| {
         one.manifest.family == family
             && one.dtype == arithmetic.dtype.word()
             && one.encoders == arithmetic.encoders.word()
@@ -106,7 +106,7 @@ pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, 
     )
 }
 
-fn facts(manifest: Manifest) -> Result<FolderFacts, String> {
+fn facts(manifest: PrintedManifest) -> Result<FolderFacts, String> {
     let [width, height] = manifest.default_size;
     Ok(FolderFacts {
         family: manifest.family,

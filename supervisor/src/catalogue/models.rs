@@ -14,7 +14,7 @@ use pool::{Files, ModelSpec, Registry};
 
 use super::facts::{FolderFacts, Look};
 use super::served::{Catalogue, Served, absent, from_facts};
-use crate::config::file::{Model, Synthetic};
+use crate::config::file::{ModelSection, SyntheticParams};
 use crate::config::names::keys;
 
 /// Looks at a folder of weights of a family, to be computed so.
@@ -22,24 +22,25 @@ pub type LookAt<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Look;
 
 /// The folder a model was fetched to and the digest of what came, if it was fetched; the error is a
 /// sentence about its section.
-pub type Fetched<'a> = &'a dyn Fn(&str, &Model) -> Result<Option<(PathBuf, String)>, String>;
+pub type FindFetched<'a> =
+    &'a dyn Fn(&str, &ModelSection) -> Result<Option<(PathBuf, String)>, String>;
 
 /// The facts of a family's published model, computed so, without its files; the error is a sentence.
-pub type Published<'a> = &'a dyn Fn(Family, Arithmetic) -> Result<FolderFacts, String>;
+pub type DescribePublished<'a> = &'a dyn Fn(Family, Arithmetic) -> Result<FolderFacts, String>;
 
 /// The word of the family without weights.
 const SYNTHETIC: &str = Family::SYNTHETIC.word();
 
 /// Where facts about models come from.
-pub struct Facts<'a> {
+pub struct FactSources<'a> {
     /// Models inside the worker program, by key.
     pub built_in: BTreeMap<String, FolderFacts>,
     /// Knows the published models without their files.
-    pub published: Published<'a>,
+    pub published: DescribePublished<'a>,
     /// Looks at folders.
     pub look: LookAt<'a>,
     /// Knows what was fetched.
-    pub fetched: Fetched<'a>,
+    pub fetched: FindFetched<'a>,
     /// Threads of a worker whose section names no number.
     pub threads: u32,
 }
@@ -49,11 +50,11 @@ pub struct Facts<'a> {
 /// # Errors
 /// A sentence that names the section.
 pub fn build(
-    sections: &BTreeMap<String, Model>,
-    facts: &Facts<'_>,
+    sections: &BTreeMap<String, ModelSection>,
+    facts: &FactSources<'_>,
 ) -> Result<(Registry, Catalogue), String> {
     let (mut specs, mut catalogue) = (Vec::new(), Catalogue::new());
-    let nothing = Model::default();
+    let nothing = ModelSection::default();
     for key in keys(sections) {
         let section = sections.get(&key).unwrap_or(&nothing);
         let (spec, served) = one(&key, section, facts)?;
@@ -67,7 +68,11 @@ pub fn build(
 ///
 /// # Errors
 /// A sentence that names the section.
-pub fn one(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Served), String> {
+pub fn one(
+    key: &str,
+    section: &ModelSection,
+    facts: &FactSources<'_>,
+) -> Result<(ModelSpec, Served), String> {
     let (mut spec, served) =
         model(key, section, facts).map_err(|why| format!("[models.{key}]: {why}"))?;
     spec.pinned = section.pinned;
@@ -81,12 +86,12 @@ pub fn one(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, 
     Ok((spec, served))
 }
 
-fn threads(section: &Model, facts: &Facts<'_>) -> u32 {
+fn threads(section: &ModelSection, facts: &FactSources<'_>) -> u32 {
     section.threads.unwrap_or(facts.threads).max(1)
 }
 
 /// What a section says of its model's arithmetic.
-fn arithmetic(section: &Model) -> Result<Arithmetic, String> {
+fn arithmetic(section: &ModelSection) -> Result<Arithmetic, String> {
     let said = Arithmetic {
         dtype: word("dtype", section.dtype.as_deref())?,
         encoders: word("encoders", section.encoders.as_deref())?,
@@ -106,7 +111,11 @@ fn word<T: FromStr<Err = String> + Default>(name: &str, said: Option<&str>) -> R
     })
 }
 
-fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Served), String> {
+fn model(
+    key: &str,
+    section: &ModelSection,
+    facts: &FactSources<'_>,
+) -> Result<(ModelSpec, Served), String> {
     let key = ModelKey::new(key)?;
     let arithmetic = arithmetic(section)?;
     let threads = threads(section, facts);
@@ -156,7 +165,7 @@ fn model(key: &str, section: &Model, facts: &Facts<'_>) -> Result<(ModelSpec, Se
 
 /// The family of a folder that was not looked into and whose section names none: that of the embedded model
 /// with its key, else the first of the table.
-fn likeliest(key: &ModelKey, facts: &Facts<'_>) -> Family {
+fn likeliest(key: &ModelKey, facts: &FactSources<'_>) -> Family {
     let embedded = facts.built_in.get(key.as_str()).map(|found| found.family);
     let first = PublishedModel::all().map(|model| model.family).next();
     embedded.or(first).unwrap_or(Family::SYNTHETIC)
@@ -164,15 +173,15 @@ fn likeliest(key: &ModelKey, facts: &Facts<'_>) -> Family {
 
 /// What was found of a model's files, or why they cannot be used: that depends on the disk, so it is no
 /// reason to refuse the settings.
-type Found = Result<(ModelSource, FolderFacts), Files>;
+type FilesFound = Result<(ModelSource, FolderFacts), Files>;
 
 /// What a fetch has brought.
 fn fetched(
     key: &ModelKey,
-    section: &Model,
+    section: &ModelSection,
     family: Family,
-    facts: &Facts<'_>,
-) -> Result<Found, String> {
+    facts: &FactSources<'_>,
+) -> Result<FilesFound, String> {
     Ok(match (facts.fetched)(key.as_str(), section)? {
         Some((path, digest)) => {
             let found = folder(&path, Some(family.word()), arithmetic(section)?, facts);
@@ -191,7 +200,12 @@ fn fetched(
     })
 }
 
-fn folder(path: &Path, family: Option<&str>, arithmetic: Arithmetic, facts: &Facts<'_>) -> Found {
+fn folder(
+    path: &Path,
+    family: Option<&str>,
+    arithmetic: Arithmetic,
+    facts: &FactSources<'_>,
+) -> FilesFound {
     match (facts.look)(path, family, arithmetic) {
         Look::Seen { folder, found } => {
             let source = ModelSource::Folder {
@@ -205,7 +219,10 @@ fn folder(path: &Path, family: Option<&str>, arithmetic: Arithmetic, facts: &Fac
     }
 }
 
-fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, FolderFacts), String> {
+fn synthetic(
+    params: SyntheticParams,
+    facts: &FactSources<'_>,
+) -> Result<(ModelSource, FolderFacts), String> {
     let source = ModelSource::Synthetic {
         step_ms: params.step_ms,
         load_ms: params.load_ms,
@@ -228,8 +245,8 @@ fn synthetic(params: Synthetic, facts: &Facts<'_>) -> Result<(ModelSource, Folde
 /// What stands for the digest of weights that there are none of. Memory and loading stand for the files,
 /// so models that differ there are two; a step's time stands for the machine, and a model on a slower
 /// machine is the same model and draws the same picture.
-fn synthetic_digest(family: &str, params: Synthetic) -> String {
-    let Synthetic {
+fn synthetic_digest(family: &str, params: SyntheticParams) -> String {
+    let SyntheticParams {
         step_ms: _,
         load_ms,
         weights_mb,
@@ -259,7 +276,7 @@ mod tests {
             ("pocket-flux".to_owned(), small()),
             ("synthetic".to_owned(), synthetic),
         ]);
-        let facts = Facts {
+        let facts = FactSources {
             built_in,
             published: &published,
             look: &|path, _, _| Look::Broken(format!("nothing to see in {}", path.display())),
@@ -314,12 +331,12 @@ mod tests {
             asked.borrow_mut().push(family.map(str::to_owned));
             Look::Broken("nothing to see".into())
         };
-        let section = Model {
+        let section = ModelSection {
             path: Some("/somewhere".into()),
-            ..Model::default()
+            ..ModelSection::default()
         };
         for key in ["flux-schnell", "sd3.5-turbo", "mine"] {
-            let facts = Facts {
+            let facts = FactSources {
                 built_in: BTreeMap::new(),
                 published: &|_, _| Err("no published models".into()),
                 look: &look,
@@ -348,7 +365,7 @@ mod tests {
         let file = crate::config::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
-        let facts = Facts {
+        let facts = FactSources {
             built_in,
             published: &published,
             look: &|_, family, _| {
@@ -381,7 +398,7 @@ mod tests {
     fn a_fetched_model_that_cannot_be_read_is_broken_and_the_others_are_offered() {
         let file = crate::config::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
-        let facts = Facts {
+        let facts = FactSources {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
             published: &published,
             look: &|_, _, _| Look::Broken("ae.safetensors is cut short".into()),
@@ -431,7 +448,7 @@ mod tests {
         let section = |key: &str, path: &Path| format!("[models.{key}]\npath = {path:?}\n");
         let text = section("a", one.path()) + &section("b", two.path()) + &section("c", two.path());
         let file = crate::config::file::parse(&text).expect("three folders");
-        let facts = Facts {
+        let facts = FactSources {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
             published: &published,
             look: &|path, _, _| Look::Seen {
@@ -463,7 +480,7 @@ mod tests {
             dtype: Dtype::Bf16,
             encoders: Encoders::Drop,
         };
-        let facts = Facts {
+        let facts = FactSources {
             built_in: BTreeMap::from([("pocket-flux".to_owned(), small())]),
             published: &published,
             look: &|_, _, arithmetic| {

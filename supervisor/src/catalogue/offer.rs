@@ -36,7 +36,7 @@ pub fn model(
     worker_program: &Path,
     looks: &Looks,
     key: &str,
-    depth: Depth,
+    depth: ReadDepth,
 ) -> Result<(ModelSpec, Served), String> {
     let section = config.models.get(key).cloned().unwrap_or_default();
     let look = |path: &Path, family: Option<&str>, arithmetic| {
@@ -47,7 +47,7 @@ pub fn model(
 
 /// How much of a model's files is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub enum ReadDepth {
     /// What the need and the sizes follow from; the digest too, where that takes seconds at most.
     Quick,
     /// All of it, for the digest.
@@ -57,10 +57,10 @@ pub enum Depth {
 fn with_facts<T>(
     config: &Config,
     look: models::LookAt<'_>,
-    build: impl FnOnce(&models::Facts<'_>) -> Result<T, String>,
+    build: impl FnOnce(&models::FactSources<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
     let store = Store::at(hub_settings(config).folder);
-    build(&models::Facts {
+    build(&models::FactSources {
         built_in: manifest::built_in()?,
         published: &manifest::published,
         look,
@@ -133,7 +133,7 @@ fn look_at(
     path: &Path,
     family: Option<&str>,
     arithmetic: Arithmetic,
-    depth: Depth,
+    depth: ReadDepth,
 ) -> Look {
     let found = || -> Result<(String, FolderFacts), String> {
         let folder =
@@ -143,7 +143,7 @@ fn look_at(
             .ok_or_else(|| format!("path = {} is not UTF-8", folder.display()))?
             .to_owned();
         let what = looks::key(worker, &folder, family, arithmetic);
-        let whole = depth == Depth::Whole;
+        let whole = depth == ReadDepth::Whole;
         let known = looks.find(&what);
         if let Some(known) = known.filter(|known| !whole || !known.digest.is_empty()) {
             return Ok((name, known));

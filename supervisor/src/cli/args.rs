@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::number;
-use crate::picture::format::Format;
+use crate::picture::format::PictureFormat;
 
 /// Draws pictures from words with the pool of models on this machine.
 #[derive(Debug, Parser)]
 #[command(version, name = "imagepool", disable_help_subcommand = false)]
-pub struct Arguments {
+pub struct CommandLine {
     #[command(flatten)]
     #[expect(
         missing_docs,
         reason = "a doc comment here would become the command's help"
     )]
-    pub reach: Reach,
+    pub reach: ConnectOptions,
     /// Answers as JSON on stdout.
     #[arg(long, global = true)]
     pub json: bool,
@@ -27,7 +27,7 @@ pub struct Arguments {
 
 /// Which daemon, and how much to say.
 #[derive(Debug, Clone, Args)]
-pub struct Reach {
+pub struct ConnectOptions {
     /// The daemon's socket; else $IMAGEPOOL_SOCKET.
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub struct Reach {
     pub verbose: bool,
 }
 
-impl Reach {
+impl ConnectOptions {
     /// The socket that was named; an empty variable names none.
     pub fn named_socket(&self) -> Option<PathBuf> {
         let in_environment =
@@ -138,13 +138,13 @@ pub enum Command {
     Quarantine {
         /// What to do with them.
         #[command(subcommand)]
-        what: Option<Quarantine>,
+        what: Option<QuarantineCommand>,
     },
     /// Models on this machine and on the hub: their files, licences and digests.
     Models {
         /// What to do with them.
         #[command(subcommand)]
-        what: Option<Models>,
+        what: Option<ModelsCommand>,
     },
     /// Draw the picture of a file again, as its receipt says, and compare.
     Replay {
@@ -170,7 +170,7 @@ impl Command {
 
 /// `models`
 #[derive(Debug, Subcommand)]
-pub enum Models {
+pub enum ModelsCommand {
     /// Print every model: whether its files are here, how large they are, their licence.
     List,
     /// Print one model's files and digests, its licence, and the memory it takes.
@@ -203,7 +203,7 @@ pub enum Models {
 
 /// `quarantine`
 #[derive(Debug, Subcommand)]
-pub enum Quarantine {
+pub enum QuarantineCommand {
     /// Print them, with the evidence.
     List,
     /// Let one in again.
@@ -296,7 +296,7 @@ pub struct Generate {
     pub count: String,
     /// What the file holds; else its ending says: .png, .jpg, .jpeg or .webp. PNG without an ending.
     #[arg(long, value_enum)]
-    pub format: Option<Format>,
+    pub format: Option<PictureFormat>,
     /// `auto`, `cpu` or `cuda:N`.
     #[arg(long)]
     pub device: Option<String>,

@@ -20,10 +20,10 @@ use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Verb;
 
 use crate::picture::receipt;
-use args::{Arguments, Command};
+use args::{Command, CommandLine};
 use draw::{generate, replay};
 use operate::status;
-use operate::verbs::{self, Teller};
+use operate::verbs::{self, VerbOutput};
 
 /// No daemon, or one that speaks another protocol version.
 const NO_DAEMON: u8 = 7;
@@ -118,9 +118,9 @@ impl CommandError {
 }
 
 /// Runs a command; says on stderr, and with `--json` on stdout, why one failed.
-pub fn run(arguments: Arguments) -> ExitCode {
+pub fn run(arguments: CommandLine) -> ExitCode {
     let (reach, json) = (&arguments.reach, arguments.json);
-    let teller = |verb| Teller { verb, json };
+    let teller = |verb| VerbOutput { verb, json };
     let pin = |model, pinned| Verb::Pin { model, pinned };
     let result = match arguments.command {
         _ if reach.private && !arguments.command.draws() => Err(Failure::new(

@@ -29,12 +29,12 @@ pub struct Setting {
     /// Its name in the section.
     pub name: &'static str,
     /// The values it may have.
-    pub kind: Kind,
+    pub kind: SettingKind,
 }
 
 /// The values a setting may have.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum SettingKind {
     /// Whole numbers from the first to the second.
     Whole(i64, i64),
     /// Seconds from the first to the second, fractions allowed.
@@ -55,9 +55,9 @@ pub enum Kind {
     Parameters,
 }
 
-use Kind::{Address, Flag, Seconds, Text, Whole, Words};
+use SettingKind::{Address, Flag, Seconds, Text, Whole, Words};
 
-const fn setting(section: &'static str, name: &'static str, kind: Kind) -> Setting {
+const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -> Setting {
     Setting {
         section,
         name,
@@ -70,7 +70,7 @@ pub const SETTINGS: [Setting; 43] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
-    setting("socket", "operators", Kind::Users),
+    setting("socket", "operators", SettingKind::Users),
     setting("memory", "limit_percent", Whole(1, 100)),
     setting("memory", "host_limit_mb", Whole(1, MEMORY_MB_MAX)),
     setting("memory", "device_limit_mb", Whole(1, MEMORY_MB_MAX)),
@@ -102,11 +102,11 @@ pub const SETTINGS: [Setting; 43] = [
     setting("models.*", "pinned", Flag),
     setting("models.*", "min_workers", Whole(0, WORKERS_MAX)),
     setting("models.*", "max_workers", Whole(1, WORKERS_MAX)),
-    setting("models.*", "device", Kind::Device),
+    setting("models.*", "device", SettingKind::Device),
     setting("models.*", "threads", Whole(1, THREADS_MAX)),
     setting("models.*", "dtype", Words(&["f32", "bf16", "f16"])),
     setting("models.*", "encoders", Words(&["keep", "drop", "cpu"])),
-    setting("models.*", "params", Kind::Parameters),
+    setting("models.*", "params", SettingKind::Parameters),
     setting("models.*.params", "step_ms", Whole(0, HOUR_MS)),
     setting("models.*.params", "load_ms", Whole(0, HOUR_MS)),
     setting("models.*.params", "weights_mb", Whole(0, 1 << 20)),
@@ -172,7 +172,7 @@ fn no_section(place: &str, value: &Value) -> String {
     refusal(place, &shown(value), "a section", &format!("[{place}]"))
 }
 
-impl Kind {
+impl SettingKind {
     fn check(self, at: &str, value: &Value) -> Result<(), String> {
         let wrong = |what: &str| Err(refusal(at, &shown(value), what, &self.allowed()));
         match (self, value) {
@@ -301,10 +301,10 @@ mod tests {
     use super::*;
 
     /// Values that a setting of this kind cannot have, as TOML.
-    fn nonsense(kind: Kind) -> Vec<String> {
+    fn nonsense(kind: SettingKind) -> Vec<String> {
         let mut values: Vec<String> = ["[1]", "1979-05-27"].map(str::to_owned).into();
         let more: &[&str] = match kind {
-            Kind::Whole(least, most) => {
+            SettingKind::Whole(least, most) => {
                 values.push((least - 1).to_string());
                 values.push((most + 1).to_string());
                 &[
@@ -317,14 +317,14 @@ mod tests {
                     "true",
                 ]
             }
-            Kind::Seconds(least, most) => {
+            SettingKind::Seconds(least, most) => {
                 values.push((least - 0.5).to_string());
                 values.push((most * 2.0).to_string());
                 &["-1", "1e300", "nan", "inf", "-inf", "\"1\"", "true"]
             }
-            Kind::Flag => &["0", "1", "\"true\""],
-            Kind::Words(_) => &["\"\"", "\"other\"", "3", "true"],
-            Kind::Users => {
+            SettingKind::Flag => &["0", "1", "\"true\""],
+            SettingKind::Words(_) => &["\"\"", "\"other\"", "3", "true"],
+            SettingKind::Users => {
                 values.remove(0);
                 &[
                     "[-1]",
@@ -335,10 +335,10 @@ mod tests {
                     "[[1]]",
                 ]
             }
-            Kind::Parameters => &["3", "\"x\""],
-            Kind::Text(_) => &["\"\"", "\" \"", "\"a\\nb\"", "3", "true"],
-            Kind::Address => &["\"\"", "\"host\"", "\"ftp://a\"", "\"https://\"", "3"],
-            Kind::Device => &[
+            SettingKind::Parameters => &["3", "\"x\""],
+            SettingKind::Text(_) => &["\"\"", "\" \"", "\"a\\nb\"", "3", "true"],
+            SettingKind::Address => &["\"\"", "\"host\"", "\"ftp://a\"", "\"https://\"", "3"],
+            SettingKind::Device => &[
                 "\"\"",
                 "\"gpu\"",
                 "\"cuda:\"",

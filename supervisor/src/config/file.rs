@@ -11,35 +11,35 @@ use super::operators::Operator;
 /// The whole file; what is absent has its default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct File {
+pub struct SettingsFile {
     /// Model of requests that name none.
     pub default_model: String,
     /// Back end of the shared memory.
     pub segment: SegmentKind,
     /// The native door.
-    pub socket: Socket,
+    pub socket: SocketSection,
     /// What may be promised.
-    pub memory: Memory,
+    pub memory: MemorySection,
     /// How the pool decides.
-    pub pool: Pool,
+    pub pool: PoolSection,
     /// What a request may ask for.
-    pub limits: Limits,
+    pub limits: LimitsSection,
     /// Where models are fetched from.
-    pub hub: Hub,
+    pub hub: HubSection,
     /// Changes to built-in models, and models of one's own.
-    pub models: BTreeMap<String, Model>,
+    pub models: BTreeMap<String, ModelSection>,
 }
 
-impl Default for File {
+impl Default for SettingsFile {
     fn default() -> Self {
         Self {
             default_model: pool::Settings::default().default_model,
             segment: SegmentKind::default(),
-            socket: Socket::default(),
-            memory: Memory::default(),
-            pool: Pool::default(),
-            limits: Limits::default(),
-            hub: Hub::default(),
+            socket: SocketSection::default(),
+            memory: MemorySection::default(),
+            pool: PoolSection::default(),
+            limits: LimitsSection::default(),
+            hub: HubSection::default(),
             models: BTreeMap::new(),
         }
     }
@@ -59,14 +59,14 @@ pub enum SegmentKind {
 /// `[socket]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Socket {
+pub struct SocketSection {
     /// Octal permissions of `pool.sock`.
     pub mode: String,
     /// Users that may operate the pool, beside the daemon's own and root.
     pub operators: Vec<Operator>,
 }
 
-impl Default for Socket {
+impl Default for SocketSection {
     fn default() -> Self {
         Self {
             mode: "0600".into(),
@@ -78,7 +78,7 @@ impl Default for Socket {
 /// `[memory]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Memory {
+pub struct MemorySection {
     /// Share of the machine's memory that may be promised.
     pub limit_percent: u64,
     /// Host memory that may be promised, instead of the share.
@@ -87,7 +87,7 @@ pub struct Memory {
     pub device_limit_mb: Option<u64>,
 }
 
-impl Default for Memory {
+impl Default for MemorySection {
     fn default() -> Self {
         Self {
             limit_percent: 80,
@@ -104,7 +104,7 @@ impl Default for Memory {
     missing_docs,
     reason = "each is documented where it is used and in the example file"
 )]
-pub struct Pool {
+pub struct PoolSection {
     pub cold_start_workers: u32,
     pub max_workers_per_model: u32,
     pub min_workers: u32,
@@ -121,7 +121,7 @@ pub struct Pool {
     pub fifo: bool,
 }
 
-impl Default for Pool {
+impl Default for PoolSection {
     fn default() -> Self {
         let settings = pool::Settings::default();
         Self {
@@ -146,7 +146,7 @@ impl Default for Pool {
 /// `[limits]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub struct LimitsSection {
     /// Longest prompt.
     pub prompt_bytes: usize,
     /// Largest picture.
@@ -155,7 +155,7 @@ pub struct Limits {
     pub result_mb: u64,
 }
 
-impl Default for Limits {
+impl Default for LimitsSection {
     fn default() -> Self {
         let settings = pool::Settings::default();
         Self {
@@ -169,7 +169,7 @@ impl Default for Limits {
 /// `[hub]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Hub {
+pub struct HubSection {
     /// Never use the network.
     pub offline: bool,
     /// A mirror instead of the default hub.
@@ -180,7 +180,7 @@ pub struct Hub {
     pub patience_seconds: f64,
 }
 
-impl Default for Hub {
+impl Default for HubSection {
     fn default() -> Self {
         Self {
             offline: false,
@@ -194,7 +194,7 @@ impl Default for Hub {
 /// `[models.KEY]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Model {
+pub struct ModelSection {
     /// `flux`, `sd3` or `synthetic`: makes KEY a model of one's own.
     pub family: Option<String>,
     /// A folder of weights.
@@ -218,13 +218,13 @@ pub struct Model {
     /// `keep`, `drop` or `cpu`: where the text encoders are between two prompts.
     pub encoders: Option<String>,
     /// Of the synthetic family.
-    pub params: Option<Synthetic>,
+    pub params: Option<SyntheticParams>,
 }
 
 /// `params` of the synthetic family.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Synthetic {
+pub struct SyntheticParams {
     /// Milliseconds a step takes.
     pub step_ms: u32,
     /// Milliseconds a load takes.
@@ -233,7 +233,7 @@ pub struct Synthetic {
     pub weights_mb: u32,
 }
 
-impl Default for Synthetic {
+impl Default for SyntheticParams {
     fn default() -> Self {
         Self {
             step_ms: 10,
@@ -245,7 +245,7 @@ impl Default for Synthetic {
 
 /// Reads TOML and checks every value by itself; the error is a sentence with the line or the setting, and for
 /// an unknown key the nearest known one.
-pub fn parse(text: &str) -> Result<File, String> {
+pub fn parse(text: &str) -> Result<SettingsFile, String> {
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         let (place, line) = place(text, &error);
         // What is not TOML may be a number that TOML cannot hold: the line says of which setting.

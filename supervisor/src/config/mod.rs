@@ -20,7 +20,7 @@ use std::time::Duration;
 use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
 
-use file::File;
+use file::SettingsFile;
 
 /// Everything an operator decided, checked.
 #[derive(Debug, Clone)]
@@ -40,14 +40,14 @@ pub struct Config {
     /// What it held as it was read; empty where there is none.
     pub text: String,
     /// Where models are fetched from.
-    pub hub: Hub,
+    pub hub: HubSettings,
     /// The `[models.KEY]` sections.
-    pub models: std::collections::BTreeMap<String, file::Model>,
+    pub models: std::collections::BTreeMap<String, file::ModelSection>,
 }
 
 /// `[hub]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hub {
+pub struct HubSettings {
     /// Never use the network.
     pub offline: bool,
     /// A mirror instead of the default hub; an http or https URL.
@@ -85,7 +85,7 @@ pub enum ConfigError {
 /// Reads the settings in `path`, or takes every default where there is no file.
 pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     let Some(path) = path else {
-        return check(File::default()).map_err(|what| ConfigError::Invalid {
+        return check(SettingsFile::default()).map_err(|what| ConfigError::Invalid {
             path: "the defaults".into(),
             what,
         });
@@ -125,7 +125,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
 
 /// Turns what was written into what holds. Each value was checked by itself; here are those that have to
 /// fit each other. The error names both.
-fn check(file: File) -> Result<Config, String> {
+fn check(file: SettingsFile) -> Result<Config, String> {
     fits_together(&file)?;
     let seconds = Duration::from_secs_f64;
     let pool = pool::Settings {
@@ -158,7 +158,7 @@ fn check(file: File) -> Result<Config, String> {
         limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         text: String::new(),
-        hub: Hub {
+        hub: HubSettings {
             offline: file.hub.offline,
             endpoint: file.hub.endpoint,
             folder: file.hub.folder,
@@ -169,7 +169,7 @@ fn check(file: File) -> Result<Config, String> {
 }
 
 /// Checks settings against each other.
-fn fits_together(file: &File) -> Result<(), String> {
+fn fits_together(file: &SettingsFile) -> Result<(), String> {
     let (least, most) = (file.pool.min_workers, file.pool.max_workers_per_model);
     if least > most {
         return Err(format!(

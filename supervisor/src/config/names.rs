@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use ipc_protocol::family::PublishedModel;
 
-use super::file::Model;
+use super::file::ModelSection;
 
 /// The small model inside the worker program that is always in the registry.
 const EMBEDDED: &str = "pocket-flux";
 
 /// The keys of all models, in the order of `status`.
-pub fn keys(sections: &BTreeMap<String, Model>) -> Vec<String> {
+pub fn keys(sections: &BTreeMap<String, ModelSection>) -> Vec<String> {
     let published = PublishedModel::all().map(|model| model.key);
     let always: Vec<&str> = [EMBEDDED].into_iter().chain(published).collect();
     let own = sections.keys().map(String::as_str);
@@ -19,7 +19,7 @@ pub fn keys(sections: &BTreeMap<String, Model>) -> Vec<String> {
 }
 
 /// Whether a model of these settings has that key or alias.
-pub fn is_name(sections: &BTreeMap<String, Model>, name: &str) -> bool {
+pub fn is_name(sections: &BTreeMap<String, ModelSection>, name: &str) -> bool {
     let called = |key: &String| key == name || aliases(key).iter().any(|alias| alias == name);
     keys(sections).iter().any(called)
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::api::native::lock::Lock;
+use crate::api::native::lock::DaemonLock;
 use crate::api::native::socket::Door;
 use crate::api::rights::Operators;
 use crate::config::paths;
@@ -50,7 +50,8 @@ impl Daemon {
     pub async fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         paths::prepare(&self.runtime_dir, self.socket_mode)?;
         let socket_path = paths::socket(&self.runtime_dir)?;
-        let lock = Lock::take(&self.runtime_dir).map_err(|error| at(&self.runtime_dir, &error))?;
+        let lock =
+            DaemonLock::take(&self.runtime_dir).map_err(|error| at(&self.runtime_dir, &error))?;
         sweep::sweep(&self.runtime_dir);
         let driver = Driver::new(self.setup)?;
         let door = Door::open(&socket_path, self.socket_mode, lock)

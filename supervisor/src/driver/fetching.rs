@@ -16,10 +16,10 @@ use ipc_protocol::messages::client::Fetching;
 use pool::{Event, Files, ModelSpec, Registry, Ticket};
 
 use super::Driver;
-use super::conversation::Asking;
-use super::looking::Faults;
-use crate::catalogue::library::Found;
-use crate::catalogue::offer::Depth;
+use super::conversation::WaitingRequest;
+use super::looking::LoadFaults;
+use crate::catalogue::library::FoundModel;
+use crate::catalogue::offer::ReadDepth;
 use crate::catalogue::served::Served;
 use crate::telemetry;
 
@@ -33,14 +33,14 @@ pub(super) struct Fetches {
     under_way: BTreeMap<ModelKey, Fetch>,
     begun: u64,
     /// What loading has shown of files that a look does not.
-    pub faults: Faults,
+    pub faults: LoadFaults,
 }
 
 #[derive(Debug)]
 struct Fetch {
     /// News of an earlier look or fetch of the model change nothing.
     number: u64,
-    errand: Errand,
+    errand: FilesTask,
     waiting: Vec<Ticket>,
     /// Nothing while it is still looked for.
     far: Option<Fetching>,
@@ -49,7 +49,7 @@ struct Fetch {
 
 /// What is done about a model's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum FilesTask {
     /// A look, whether a request waits for it or not.
     Look,
     /// A look, and a fetch where they are not here; it ends when no request waits for it.
@@ -58,26 +58,26 @@ pub(super) enum Errand {
 
 /// How a look or a fetch goes.
 #[derive(Debug)]
-pub(super) struct FetchNews {
+pub(super) struct FetchUpdate {
     model: ModelKey,
     number: u64,
-    what: What,
+    what: FetchStage,
 }
 
 #[derive(Debug)]
-enum What {
+enum FetchStage {
     Far(Fetching),
-    Ended(Result<Found, Failure>),
+    Ended(Result<FoundModel, Failure>),
     /// It has taken as long as a look may take.
     Late,
     /// All bytes were read for the digest.
-    Digested(Result<Found, Failure>),
+    Digested(Result<FoundModel, Failure>),
 }
 
 impl Fetch {
     /// Has a fetch end that no request waits for; says whether this one, or its look, goes on.
     fn goes_on(&self) -> bool {
-        let wanted = self.errand == Errand::Look || !self.waiting.is_empty();
+        let wanted = self.errand == FilesTask::Look || !self.waiting.is_empty();
         self.given_up.store(!wanted, Ordering::Release);
         wanted || self.far.is_none()
     }
@@ -127,7 +127,7 @@ impl Driver {
         let model = self.registry.find(name)?.key.clone();
         let most = settings.queue_per_model;
         if !self.fetches.is_under_way(&model) {
-            self.begin(model.clone(), Errand::Bring)?;
+            self.begin(model.clone(), FilesTask::Bring)?;
         }
         let fetch = self.fetches.under_way.get_mut(&model)?;
         if fetch.waiting.len() >= most {
@@ -145,7 +145,7 @@ impl Driver {
 
     /// Begins a look or a fetch, in a thread of its own: the process that looks or fetches lives as long
     /// as that does.
-    pub(super) fn begin(&mut self, model: ModelKey, errand: Errand) -> Option<()> {
+    pub(super) fn begin(&mut self, model: ModelKey, errand: FilesTask) -> Option<()> {
         self.fetches.begun += 1;
         let number = self.fetches.begun;
         let given_up = Arc::new(AtomicBool::new(false));
@@ -160,15 +160,15 @@ impl Driver {
         let tell = self.teller(model.clone(), number);
         let begun = thread::Builder::new().name("fetch".into()).spawn(move || {
             let found = match errand {
-                Errand::Look => library.look(&key, Depth::Quick),
-                Errand::Bring => library.bring(&key, |far| {
-                    match !given_up.load(Ordering::Acquire) && tell(What::Far(far)) {
+                FilesTask::Look => library.look(&key, ReadDepth::Quick),
+                FilesTask::Bring => library.bring(&key, |far| {
+                    match !given_up.load(Ordering::Acquire) && tell(FetchStage::Far(far)) {
                         true => ControlFlow::Continue(()),
                         false => ControlFlow::Break(()),
                     }
                 }),
             };
-            tell(What::Ended(found));
+            tell(FetchStage::Ended(found));
         });
         if let Err(error) = begun {
             telemetry::files::cannot_look(&model, &error);
@@ -179,8 +179,8 @@ impl Driver {
         let late = clock.now() + LOOK_MAX;
         tokio::spawn(async move {
             clock.wait_until(Some(late)).await;
-            let what = What::Late;
-            let news = FetchNews {
+            let what = FetchStage::Late;
+            let news = FetchUpdate {
                 model,
                 number,
                 what,
@@ -191,11 +191,11 @@ impl Driver {
     }
 
     /// Tells the loop from a thread how a look or fetch goes; says whether it listens.
-    fn teller(&self, model: ModelKey, number: u64) -> impl Fn(What) -> bool + Send + use<> {
+    fn teller(&self, model: ModelKey, number: u64) -> impl Fn(FetchStage) -> bool + Send + use<> {
         let outbox = self.handle.outbox.clone();
         move |what| {
             let model = model.clone();
-            let news = FetchNews {
+            let news = FetchUpdate {
                 model,
                 number,
                 what,
@@ -210,20 +210,20 @@ impl Driver {
         let key = model.clone();
         let begun = thread::Builder::new()
             .name("digest".into())
-            .spawn(move || tell(What::Digested(library.look(&key, Depth::Whole))));
+            .spawn(move || tell(FetchStage::Digested(library.look(&key, ReadDepth::Whole))));
         if let Err(error) = begun {
             telemetry::files::not_digested(&model, &error);
             self.fetches.faults.digest_ended();
         }
     }
 
-    pub(super) fn hear_of_fetch(&mut self, news: FetchNews) {
-        let FetchNews {
+    pub(super) fn hear_of_fetch(&mut self, news: FetchUpdate) {
+        let FetchUpdate {
             model,
             number,
             what,
         } = news;
-        if let What::Digested(found) = what {
+        if let FetchStage::Digested(found) = what {
             return self.digested(model, found);
         }
         let Some(fetch) = self.fetches.under_way.get_mut(&model) else {
@@ -233,8 +233,8 @@ impl Driver {
             return;
         }
         match what {
-            What::Digested(_) => {}
-            What::Far(far) => {
+            FetchStage::Digested(_) => {}
+            FetchStage::Far(far) => {
                 fetch.far = Some(far.clone());
                 let waiting = fetch.waiting.iter();
                 let waiting = waiting.filter_map(|ticket| self.conversations.get(ticket));
@@ -242,31 +242,31 @@ impl Driver {
                     .filter_map(|conversation| conversation.asked.as_ref())
                     .for_each(|asking| asking.tell(&far));
             }
-            What::Late if fetch.far.is_none() => {
+            FetchStage::Late if fetch.far.is_none() => {
                 let seconds = LOOK_MAX.as_secs();
                 let why = format!("looking at its files took longer than {seconds} s");
                 self.looked(&model, Err(Failure::new(FailureKind::ModelUnusable, why)));
             }
-            What::Late => {}
-            What::Ended(found) => self.looked(&model, found),
+            FetchStage::Late => {}
+            FetchStage::Ended(found) => self.looked(&model, found),
         }
     }
 
     /// A look or a fetch has ended: the registry learns of it, and the requests are asked again.
-    fn looked(&mut self, model: &ModelKey, found: Result<Found, Failure>) {
+    fn looked(&mut self, model: &ModelKey, found: Result<FoundModel, Failure>) {
         let Some(fetch) = self.fetches.under_way.remove(model) else {
             return;
         };
         let found = found.map(|found| self.judged(*found));
         let is_missing = |(spec, _): &(ModelSpec, Served)| matches!(spec.files, Files::Missing(_));
-        let to_fetch = fetch.errand == Errand::Look
+        let to_fetch = fetch.errand == FilesTask::Look
             && !fetch.waiting.is_empty()
             && found.as_ref().is_ok_and(is_missing);
         let entered = match found {
             Ok(found) => self.enter(found),
             Err(failure) => self.not_looked(model, failure),
         };
-        if to_fetch && self.begin(model.clone(), Errand::Bring).is_some() {
+        if to_fetch && self.begin(model.clone(), FilesTask::Bring).is_some() {
             if let Some(next) = self.fetches.under_way.get_mut(model) {
                 next.waiting = fetch.waiting;
             }
@@ -315,7 +315,7 @@ impl Driver {
             return;
         };
         // It waits for files once.
-        let Some(Asking { request, .. }) = conversation.asked.take() else {
+        let Some(WaitingRequest { request, .. }) = conversation.asked.take() else {
             return;
         };
         let user = conversation.user.clone();

@@ -12,8 +12,8 @@ use ipc_protocol::units::PictureSize;
 use pool::{Accepted, PictureFacts, Progress, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::inbox::{Command, Outbox};
-use super::report::Report;
+use super::inbox::{LoopCommand, Outbox};
+use super::report::StatusAnswer;
 
 /// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
@@ -41,7 +41,7 @@ pub(super) enum Ask {
         user: String,
         accepted: oneshot::Sender<Result<(Ticket, Accepted), Failure>>,
         fetching: watch::Sender<Option<Fetching>>,
-        updates: mpsc::Sender<Update>,
+        updates: mpsc::Sender<JobUpdate>,
     },
     Cancel {
         job: JobId,
@@ -51,7 +51,7 @@ pub(super) enum Ask {
     /// A door left that was waiting for its request to become jobs.
     GoneBefore,
     Gone(Ticket),
-    Status(oneshot::Sender<Arc<Report>>),
+    Status(oneshot::Sender<Arc<StatusAnswer>>),
     Operate {
         verb: Verb,
         by: Caller,
@@ -65,7 +65,7 @@ pub(super) enum Ask {
 
 /// What becomes of a job. Every job's last update is `Picture` or `Failed`.
 #[derive(Debug, Clone)]
-pub enum Update {
+pub enum JobUpdate {
     /// How it goes; a slow door misses some.
     Progress {
         /// Which job.
@@ -83,7 +83,7 @@ pub enum Update {
         rgb8: Vec<u8>,
     },
     /// Its one answer: the picture.
-    Picture(Arc<Picture>),
+    Picture(Arc<FinishedPicture>),
     /// Its one answer: why there is none.
     Failed {
         /// Which job.
@@ -95,7 +95,7 @@ pub enum Update {
 
 /// A finished picture in the supervisor's own memory.
 #[derive(Debug)]
-pub struct Picture {
+pub struct FinishedPicture {
     /// The job that made it.
     pub job: JobId,
     /// Rows from the top, three bytes a pixel.
@@ -105,12 +105,12 @@ pub struct Picture {
     /// What the model made of the prompt.
     pub reading: Reading,
     /// What a receipt says of the model.
-    pub model: ModelFacts,
+    pub model: ReceiptFacts,
 }
 
 /// What a receipt says of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelFacts {
+pub struct ReceiptFacts {
     /// Digest of the weights.
     pub digest: String,
     /// How its sigmas are chosen.
@@ -121,34 +121,34 @@ pub struct ModelFacts {
 
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingRequest {
     answer: oneshot::Receiver<Result<(Ticket, Accepted), Failure>>,
     fetching: watch::Receiver<Option<Fetching>>,
-    updates: mpsc::Receiver<Update>,
+    updates: mpsc::Receiver<JobUpdate>,
     leaving: Leaving,
 }
 
 /// What is heard of a request before it is jobs.
 #[derive(Debug)]
-pub enum Word {
+pub enum PendingUpdate {
     /// It waits for the files of its model.
     Fetching(Fetching),
     /// It became jobs, or was refused; nothing more follows.
     Answer(Result<(Ticket, Accepted), Failure>),
 }
 
-impl Asked {
+impl PendingRequest {
     /// What is heard next: the answer, or news of a fetch that were not heard yet.
-    pub async fn word(&mut self) -> Word {
+    pub async fn word(&mut self) -> PendingUpdate {
         loop {
             tokio::select! {
                 biased;
                 answer = &mut self.answer => {
-                    return Word::Answer(answer.unwrap_or_else(|_| Err(gone())));
+                    return PendingUpdate::Answer(answer.unwrap_or_else(|_| Err(gone())));
                 }
                 Ok(()) = self.fetching.changed() => {
                     if let Some(far) = self.fetching.borrow_and_update().clone() {
-                        return Word::Fetching(far);
+                        return PendingUpdate::Fetching(far);
                     }
                 }
             }
@@ -156,9 +156,9 @@ impl Asked {
     }
 
     /// The jobs it became.
-    pub fn ongoing(mut self, (ticket, accepted): (Ticket, Accepted)) -> Ongoing {
+    pub fn ongoing(mut self, (ticket, accepted): (Ticket, Accepted)) -> AcceptedRequest {
         self.leaving.ask = Some(Ask::Gone(ticket));
-        Ongoing {
+        AcceptedRequest {
             accepted,
             updates: self.updates,
             _leaving: self.leaving,
@@ -168,11 +168,11 @@ impl Asked {
 
 /// A request that became jobs. Dropping it tells the pool that nobody waits any more.
 #[derive(Debug)]
-pub struct Ongoing {
+pub struct AcceptedRequest {
     /// The jobs.
     pub accepted: Accepted,
     /// What becomes of them.
-    pub updates: mpsc::Receiver<Update>,
+    pub updates: mpsc::Receiver<JobUpdate>,
     _leaving: Leaving,
 }
 
@@ -198,10 +198,14 @@ impl Handle {
     ///
     /// # Errors
     /// The pool's refusal.
-    pub async fn generate(&self, request: ImageRequest, user: String) -> Result<Ongoing, Failure> {
+    pub async fn generate(
+        &self,
+        request: ImageRequest,
+        user: String,
+    ) -> Result<AcceptedRequest, Failure> {
         let mut asked = self.ask(request, user).await?;
         loop {
-            if let Word::Answer(answer) = asked.word().await {
+            if let PendingUpdate::Answer(answer) = asked.word().await {
                 return answer.map(|jobs| asked.ongoing(jobs));
             }
         }
@@ -211,7 +215,11 @@ impl Handle {
     ///
     /// # Errors
     /// The pool has shut down.
-    pub async fn ask(&self, request: ImageRequest, user: String) -> Result<Asked, Failure> {
+    pub async fn ask(
+        &self,
+        request: ImageRequest,
+        user: String,
+    ) -> Result<PendingRequest, Failure> {
         let (sender, updates) = mpsc::channel(request.count as usize + PROGRESS_MAX);
         let (accepted, answer) = oneshot::channel();
         let (far, fetching) = watch::channel(None);
@@ -223,7 +231,7 @@ impl Handle {
             updates: sender,
         })
         .await?;
-        Ok(Asked {
+        Ok(PendingRequest {
             answer,
             fetching,
             updates,
@@ -242,7 +250,7 @@ impl Handle {
     }
 
     /// Everything at one moment.
-    pub async fn status(&self) -> Result<Arc<Report>, Failure> {
+    pub async fn status(&self) -> Result<Arc<StatusAnswer>, Failure> {
         let (sender, report) = oneshot::channel();
         self.send(Ask::Status(sender)).await?;
         report.await.map_err(|_| gone())
@@ -269,17 +277,17 @@ impl Handle {
 
     /// Winds the pool down; `cancel` ends what is accepted instead of finishing it.
     pub async fn drain(&self, cancel: bool) -> Result<(), Failure> {
-        self.outbox.command(Command::Drain { cancel }).await
+        self.outbox.command(LoopCommand::Drain { cancel }).await
     }
 
     /// Reads again what may have changed on the disk: the files of every model.
     pub async fn reread(&self) -> Result<(), Failure> {
-        self.outbox.command(Command::Reread).await
+        self.outbox.command(LoopCommand::Reread).await
     }
 
     /// Ends every worker at once and the loop with the last of them: nobody is left to work for.
     pub async fn abandon(&self) -> Result<(), Failure> {
-        self.outbox.command(Command::Abandon).await
+        self.outbox.command(LoopCommand::Abandon).await
     }
 
     /// Waits until the loop has ended: whatever it had to say is said.

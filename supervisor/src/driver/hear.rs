@@ -15,26 +15,26 @@ use ipc_protocol::version::{PROTOCOL, mismatch};
 use pool::{Event, Exit, Fault, Footprint, KilledBy, Moment, Phases};
 
 use super::Driver;
-use super::handle::{ModelFacts, Update};
+use super::handle::{JobUpdate, ReceiptFacts};
 use super::inbox::Outbox;
-use super::job::Drawn;
+use super::job::PendingPicture;
 use super::memory::host_footprint;
-use super::news::{FromGeneration, Newborn, WorkerNews, phases};
+use super::process_event::{ProcessEvent, StartedProcess, WorkerProcessEvent, phases};
 use crate::clock::Clock;
 use crate::link::{Environment, Heard, Link};
-use crate::probe::{self, Held};
-use crate::process::stderr::{self, LastLines, Told};
+use crate::probe::{self, HeldMemory};
+use crate::process::stderr::{self, LastLines, StderrEvent};
 use crate::process::{exit, watch};
 use crate::telemetry;
 
 impl Driver {
-    pub(super) fn hear(&mut self, FromGeneration { worker, news }: FromGeneration) {
+    pub(super) fn hear(&mut self, WorkerProcessEvent { worker, news }: WorkerProcessEvent) {
         if !self.workers.contains_key(&worker) {
             return; // An older life of that slot; its words change nothing.
         }
         match news {
-            WorkerNews::Born(newborn) => self.born(worker, *newborn),
-            WorkerNews::Stillborn(message, fault) => {
+            ProcessEvent::Started(process) => self.born(worker, *process),
+            ProcessEvent::NotStarted(message, fault) => {
                 self.workers.remove(&worker);
                 self.happen(Event::WorkerStartFailed {
                     worker,
@@ -42,11 +42,11 @@ impl Driver {
                     fault,
                 });
             }
-            WorkerNews::Measured(cpu) => self.happen(Event::CpuMeasured { worker, cpu }),
-            WorkerNews::Holds { bytes } => self.holds(worker, bytes),
-            WorkerNews::Exited(exit) => {
-                if let Some(hand) = self.workers.get_mut(&worker) {
-                    hand.ended(exit);
+            ProcessEvent::Measured(cpu) => self.happen(Event::CpuMeasured { worker, cpu }),
+            ProcessEvent::Holds { bytes } => self.holds(worker, bytes),
+            ProcessEvent::Exited(exit) => {
+                if let Some(handle) = self.workers.get_mut(&worker) {
+                    handle.ended(exit);
                 }
                 self.bury(worker);
             }
@@ -59,8 +59,8 @@ impl Driver {
             Heard::Message(message) => self.said(worker, *message),
             Heard::Garbled(what) => self.broke(worker, what),
             Heard::Closed => {
-                if let Some(hand) = self.workers.get(&worker) {
-                    hand.finish();
+                if let Some(handle) = self.workers.get(&worker) {
+                    handle.finish();
                 }
                 self.fell_silent(worker);
             }
@@ -68,23 +68,23 @@ impl Driver {
     }
 
     /// A process exists: watch it, follow its stderr, greet it.
-    fn born(&mut self, worker: Generation, newborn: Newborn) {
-        let Newborn {
+    fn born(&mut self, worker: Generation, process: StartedProcess) {
+        let StartedProcess {
             pid,
             label,
             mut child,
             socket,
             segment,
-        } = newborn;
-        let Some(hand) = self.workers.get_mut(&worker) else {
+        } = process;
+        let Some(handle) = self.workers.get_mut(&worker) else {
             return;
         };
-        let (lines, pipe) = (hand.stderr.clone(), child.stderr.take());
-        let (name, clock) = (hand.name.to_string(), self.clock);
+        let (lines, pipe) = (handle.stderr.clone(), child.stderr.take());
+        let (name, clock) = (handle.name.to_string(), self.clock);
         let follower = tokio::spawn(async move {
-            let tell = |told: Told<'_>| match told {
-                Told::Line(line) => telemetry::workers::wrote(&name, &line),
-                Told::Hidden(count) => telemetry::workers::wrote_too_much(&name, count),
+            let tell = |told: StderrEvent<'_>| match told {
+                StderrEvent::Line(line) => telemetry::workers::wrote(&name, &line),
+                StderrEvent::Hidden(count) => telemetry::workers::wrote_too_much(&name, count),
             };
             if let Some(pipe) = pipe {
                 stderr::follow(pipe, lines, || clock.now(), tell).await;
@@ -92,28 +92,28 @@ impl Driver {
         });
         let stderr = watch::Stderr {
             follower,
-            lines: hand.stderr.clone(),
+            lines: handle.stderr.clone(),
         };
         let outbox = self.handle.outbox.clone();
         let signaller = watch::watch(child, label, stderr, {
             let outbox = outbox.clone();
-            move |exit| outbox.tell(worker, WorkerNews::Exited(exit))
+            move |exit| outbox.tell(worker, ProcessEvent::Exited(exit))
         });
         let clock = self.clock;
-        let around = Around {
+        let around = LinkEnvironment {
             clock,
             outbox,
             pid,
-            held: Arc::clone(&hand.held),
+            held: Arc::clone(&handle.held),
         };
         let link = Link::open(socket, Arc::new(around));
-        let served = &hand.served;
+        let served = &handle.served;
         let welcome = ToWorker::Welcome(Welcome {
             protocol: PROTOCOL,
             generation: worker,
             supervisor_pid: self.identity.pid,
             source: served.source.clone(),
-            device: hand.device,
+            device: handle.device,
             threads: served.threads,
             arithmetic: served.arithmetic,
             geometry: served.geometry,
@@ -121,8 +121,8 @@ impl Driver {
         });
         match link {
             Ok(link) => {
-                hand.embody(pid, link, signaller, segment);
-                let greeted = hand.say(welcome);
+                handle.embody(pid, link, signaller, segment);
+                let greeted = handle.say(welcome);
                 self.happen(Event::WorkerStarted { worker, pid });
                 if greeted.is_err() {
                     self.broke(worker, "it does not take its first frame".into());
@@ -131,8 +131,8 @@ impl Driver {
             Err(error) => {
                 // It has no socket to live by, so it ends by itself or is ended; its exit is reported as usual.
                 signaller.finish();
-                hand.silent = true;
-                hand.last_words = Some(error.to_string());
+                handle.silent = true;
+                handle.load_error = Some(error.to_string());
                 self.happen(Event::WorkerStarted { worker, pid });
             }
         }
@@ -174,8 +174,8 @@ impl Driver {
                 ..
             } => self.drew(worker, job, size, reading, phases(timings)),
             FromWorker::Failed { job, fault } => {
-                if let Some(hand) = self.workers.get_mut(&worker) {
-                    hand.running.take_if(|running| running.job == job);
+                if let Some(handle) = self.workers.get_mut(&worker) {
+                    handle.running.take_if(|running| running.job == job);
                 }
                 self.happen(Event::JobFailed {
                     worker,
@@ -185,8 +185,8 @@ impl Driver {
             }
             FromWorker::GivingUp { message } => {
                 let message = printable(message);
-                if let Some(hand) = self.workers.get_mut(&worker) {
-                    hand.last_words = Some(message.clone());
+                if let Some(handle) = self.workers.get_mut(&worker) {
+                    handle.load_error = Some(message.clone());
                 }
                 self.happen(Event::LoadFailed { worker, message });
             }
@@ -202,15 +202,15 @@ impl Driver {
         (slot, bytes): (Slot, u64),
         preview: Option<PictureSize>,
     ) {
-        let Some(hand) = self.workers.get_mut(&worker) else {
+        let Some(handle) = self.workers.get_mut(&worker) else {
             return;
         };
-        let stepped = hand.step(job, step, slot, bytes);
-        let preview = preview.map(|size| Ok((size, hand.preview(size)?)));
+        let stepped = handle.step(job, step, slot, bytes);
+        let preview = preview.map(|size| Ok((size, handle.preview(size)?)));
         match stepped.and_then(|()| preview.transpose()) {
             Ok(preview) => {
                 if let Some((size, rgb8)) = preview {
-                    self.tell_door(job, Update::Preview { job, size, rgb8 });
+                    self.tell_door(job, JobUpdate::Preview { job, size, rgb8 });
                 }
                 self.happen(Event::StepFinished { worker, job, step });
             }
@@ -227,21 +227,21 @@ impl Driver {
         reading: Reading,
         phases: Phases,
     ) {
-        let Some(hand) = self.workers.get_mut(&worker) else {
+        let Some(handle) = self.workers.get_mut(&worker) else {
             return;
         };
-        let (rgb8, dtype) = match hand.picture(job, size) {
+        let (rgb8, dtype) = match handle.picture(job, size) {
             Ok(picture) => picture,
             Err(what) => return self.broke(worker, what),
         };
-        hand.running = None;
-        let model = ModelFacts {
+        handle.running = None;
+        let model = ReceiptFacts {
             digest: self.digest_of(worker),
             sampler: self.workers[&worker].served.sampler.clone(),
             dtype,
         };
-        if let Some(hand) = self.jobs.get_mut(&job) {
-            hand.drawn = Some(Drawn {
+        if let Some(entry) = self.jobs.get_mut(&job) {
+            entry.drawn = Some(PendingPicture {
                 rgb8,
                 encode: phases.encode,
                 reading,
@@ -257,8 +257,11 @@ impl Driver {
 
     /// The most that a worker held while it loaded, as the kernel counted it; nothing once it is gone.
     fn peak(&self, worker: Generation) -> Option<Footprint> {
-        let hand = self.workers.get(&worker)?;
-        let held = (*hand.held.lock().expect("no holder of this lock can panic"))?;
+        let handle = self.workers.get(&worker)?;
+        let held = (*handle
+            .held
+            .lock()
+            .expect("no holder of this lock can panic"))?;
         Some(host_footprint(held.peak))
     }
 
@@ -269,57 +272,57 @@ impl Driver {
         if generation != worker {
             return self.broke(worker, format!("it calls itself generation {generation}"));
         }
-        if let Some(hand) = self.workers.get_mut(&worker) {
-            hand.unname_segment();
+        if let Some(handle) = self.workers.get_mut(&worker) {
+            handle.unname_segment();
         }
         self.happen(Event::WorkerSaidHello { worker });
     }
 
     /// A worker chose its arithmetic: for receipts, and for operators, who wished for one.
     fn computes(&mut self, worker: Generation, dtype: Dtype, because: Option<&str>) {
-        let Some(hand) = self.workers.get_mut(&worker) else {
+        let Some(handle) = self.workers.get_mut(&worker) else {
             return;
         };
-        hand.dtype = Some(dtype);
-        let wished = hand.served.arithmetic.dtype;
-        telemetry::workers::computes(&hand.name, wished, dtype, because);
+        handle.dtype = Some(dtype);
+        let wished = handle.served.arithmetic.dtype;
+        telemetry::workers::computes(&handle.name, wished, dtype, because);
     }
 
     /// A worker said what cannot be. The latents it named before may be as wrong, so no attempt goes on
     /// from them, and nothing more is listened to.
     pub(super) fn broke(&mut self, worker: Generation, what: String) {
-        if let Some(hand) = self.workers.get_mut(&worker) {
-            hand.forget_latents();
-            hand.deafen();
+        if let Some(handle) = self.workers.get_mut(&worker) {
+            handle.forget_latents();
+            handle.deafen();
         }
         self.happen(Event::WorkerBrokeProtocol { worker, what });
         self.fell_silent(worker);
     }
 
     fn fell_silent(&mut self, worker: Generation) {
-        if let Some(hand) = self.workers.get_mut(&worker) {
-            hand.silent = true;
+        if let Some(handle) = self.workers.get_mut(&worker) {
+            handle.silent = true;
         }
         self.bury(worker);
     }
 
     /// Reports a death once both are known: how it ended, and everything it had said before.
     fn bury(&mut self, worker: Generation) {
-        let Some(hand) = self.workers.get(&worker) else {
+        let Some(handle) = self.workers.get(&worker) else {
             return;
         };
-        let (Some(exit), true) = (hand.exit, hand.silent) else {
+        let (Some(exit), true) = (handle.exit, handle.silent) else {
             return;
         };
-        let salvaged = hand.salvage();
-        let lack = why_aborted(exit, &hand.stderr);
-        let last_lines = hand.stderr.newest(5);
+        let salvaged = handle.salvage();
+        let lack = why_aborted(exit, &handle.stderr);
+        let last_lines = handle.stderr.newest(5);
         if !last_lines.is_empty() && exit != Exit::Code(0) {
-            telemetry::workers::last_lines(&hand.name, &last_lines);
+            telemetry::workers::last_lines(&handle.name, &last_lines);
         }
-        let hand = self.workers.remove(&worker);
-        if let Some(hand) = hand.filter(|_| is_fault_of_files(exit)) {
-            self.suspect_files(hand);
+        let handle = self.workers.remove(&worker);
+        if let Some(handle) = handle.filter(|_| is_fault_of_files(exit)) {
+            self.suspect_files(handle);
         }
         // A worker that died before its first step leaves what the one before it had left.
         let salvaged_step = salvaged.and_then(|(job, checkpoint)| {
@@ -357,14 +360,14 @@ fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
 }
 
 /// What a worker's link asks of the rest.
-struct Around {
+struct LinkEnvironment {
     clock: Clock,
     outbox: Outbox,
     pid: u32,
-    held: Arc<Mutex<Option<Held>>>,
+    held: Arc<Mutex<Option<HeldMemory>>>,
 }
 
-impl Environment for Around {
+impl Environment for LinkEnvironment {
     fn now(&self) -> Moment {
         self.clock.now()
     }

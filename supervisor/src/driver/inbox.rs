@@ -9,9 +9,9 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::Generation;
 use tokio::sync::{Notify, mpsc};
 
-use super::fetching::FetchNews;
+use super::fetching::FetchUpdate;
 use super::handle::{Ask, gone};
-use super::news::{FromGeneration, WorkerNews};
+use super::process_event::{ProcessEvent, WorkerProcessEvent};
 
 /// Questions that may wait for the loop; further clients wait for room, first come, first served.
 const ASKS_MAX: usize = 1024;
@@ -22,7 +22,7 @@ const COMMANDS_MAX: usize = 16;
 
 /// What the process that the loop runs in wants of it.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum LoopCommand {
     /// End, with what is accepted or without.
     Drain { cancel: bool },
     /// Look at every model's files again: SIGHUP.
@@ -34,21 +34,21 @@ pub(super) enum Command {
 /// The loop's side.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    pub commands: mpsc::Receiver<Command>,
+    pub commands: mpsc::Receiver<LoopCommand>,
     /// Births and ends of workers: at most a few for each that the pool starts, so the lane needs no bound.
-    pub lives: mpsc::UnboundedReceiver<FromGeneration>,
+    pub lives: mpsc::UnboundedReceiver<WorkerProcessEvent>,
     pub asks: mpsc::Receiver<Ask>,
-    pub fetches: mpsc::Receiver<FetchNews>,
+    pub fetches: mpsc::Receiver<FetchUpdate>,
     bell: Arc<Notify>,
 }
 
 /// The other side. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox {
-    commands: mpsc::Sender<Command>,
-    lives: mpsc::UnboundedSender<FromGeneration>,
+    commands: mpsc::Sender<LoopCommand>,
+    lives: mpsc::UnboundedSender<WorkerProcessEvent>,
     asks: mpsc::Sender<Ask>,
-    fetches: mpsc::Sender<FetchNews>,
+    fetches: mpsc::Sender<FetchUpdate>,
     bell: Arc<Notify>,
 }
 
@@ -101,16 +101,16 @@ impl Outbox {
     ///
     /// # Errors
     /// The loop has ended.
-    pub async fn command(&self, command: Command) -> Result<(), Failure> {
+    pub async fn command(&self, command: LoopCommand) -> Result<(), Failure> {
         let sent = self.commands.send(command).await;
         self.wake();
         sent.map_err(|_| gone())
     }
 
     /// Tells of a worker's birth or end, from anywhere.
-    pub fn tell(&self, worker: Generation, news: WorkerNews) {
+    pub fn tell(&self, worker: Generation, news: ProcessEvent) {
         // Without a loop the daemon is ending.
-        let _ = self.lives.send(FromGeneration { worker, news });
+        let _ = self.lives.send(WorkerProcessEvent { worker, news });
         self.wake();
     }
 
@@ -125,14 +125,14 @@ impl Outbox {
     }
 
     /// Tells of a fetch, from a thread that may wait. Returns false once the loop has ended.
-    pub fn tell_of_fetch(&self, news: FetchNews) -> bool {
+    pub fn tell_of_fetch(&self, news: FetchUpdate) -> bool {
         let sent = self.fetches.blocking_send(news).is_ok();
         self.wake();
         sent
     }
 
     /// Tells that a fetch or a look takes too long, from a task.
-    pub async fn tell_late(&self, news: FetchNews) {
+    pub async fn tell_late(&self, news: FetchUpdate) {
         // Without a loop the daemon is ending.
         let _ = self.fetches.send(news).await;
         self.wake();

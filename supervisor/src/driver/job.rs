@@ -5,34 +5,34 @@ use std::time::Duration;
 use ipc_protocol::reading::Reading;
 use pool::Ticket;
 
-use super::handle::ModelFacts;
+use super::handle::ReceiptFacts;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
 
 /// One accepted job.
 #[derive(Debug)]
-pub(super) struct JobHand {
+pub(super) struct JobEntry {
     pub ticket: Ticket,
     /// What the log says of it; its user, too, is the one who may cancel it.
     pub fields: JobFields,
     /// The last worker that got it.
     pub started: Option<StartedAttempt>,
-    pub checkpoint: Option<Checkpoint>,
-    pub drawn: Option<Drawn>,
+    pub checkpoint: Option<SavedLatents>,
+    pub drawn: Option<PendingPicture>,
 }
 
 /// A picture that waits for the pool's `Answer`.
 #[derive(Debug)]
-pub(super) struct Drawn {
+pub(super) struct PendingPicture {
     pub rgb8: Vec<u8>,
     /// What encoding its prompt took.
     pub encode: Duration,
     pub reading: Reading,
-    pub model: ModelFacts,
+    pub model: ReceiptFacts,
 }
 
 /// Latents that another worker can go on from.
 #[derive(Debug, Clone)]
-pub(super) struct Checkpoint {
+pub(super) struct SavedLatents {
     pub step: u32,
     pub latents: Vec<u8>,
     /// The files that they were computed with.

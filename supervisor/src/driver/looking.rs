@@ -15,9 +15,9 @@ use ipc_protocol::untrusted::Untrusted;
 use pool::{Files, ModelSpec};
 
 use super::Driver;
-use super::fetching::Errand;
-use super::worker::WorkerHand;
-use crate::catalogue::library::Found;
+use super::fetching::FilesTask;
+use super::worker::WorkerHandle;
+use crate::catalogue::library::FoundModel;
 use crate::catalogue::served::Served;
 use crate::telemetry;
 
@@ -26,8 +26,8 @@ const CHANGES_MAX: u32 = 5;
 
 /// What loading has shown of files that a look does not, and which digests were tried.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    of: BTreeMap<ModelKey, Fault>,
+pub(super) struct LoadFaults {
+    of: BTreeMap<ModelKey, LoadFault>,
     /// Stamps of files whose digest was begun; one that failed is not tried for ever.
     digested: BTreeSet<String>,
     digest_runs: bool,
@@ -35,14 +35,14 @@ pub(super) struct Faults {
 
 /// A load that failed.
 #[derive(Debug)]
-struct Fault {
+struct LoadFault {
     /// The files that could not be loaded.
     stamp: String,
     why: String,
     in_a_row: u32,
 }
 
-impl Faults {
+impl LoadFaults {
     /// What an operator says of a model: it is to be tried again.
     fn forgive(&mut self, model: &ModelKey) {
         self.of.remove(model);
@@ -82,7 +82,8 @@ impl Driver {
 
     /// Looks at a model's files, unless that is being done. What cannot be begun has ended.
     fn look_at_one(&mut self, model: &ModelKey) {
-        if self.fetches.is_under_way(model) || self.begin(model.clone(), Errand::Look).is_some() {
+        if self.fetches.is_under_way(model) || self.begin(model.clone(), FilesTask::Look).is_some()
+        {
             return;
         }
         let why = "no thread is left to look at its files".to_owned();
@@ -97,9 +98,9 @@ impl Driver {
     }
 
     /// A worker ended in a way that only its files explain: they are looked at before the next one starts.
-    pub(super) fn suspect_files(&mut self, hand: WorkerHand) {
-        let model = &hand.model;
-        let stamp = hand.served.folder_stamp();
+    pub(super) fn suspect_files(&mut self, handle: WorkerHandle) {
+        let model = &handle.model;
+        let stamp = handle.served.folder_stamp();
         let current = Files::Here {
             stamp: stamp.to_owned(),
         };
@@ -108,9 +109,9 @@ impl Driver {
         if stamp.is_empty() || known.is_none_or(|spec| spec.files != current) {
             return;
         }
-        let why = hand
-            .last_words
-            .unwrap_or_else(|| match hand.stderr.newest(1).pop() {
+        let why = handle
+            .load_error
+            .unwrap_or_else(|| match handle.stderr.newest(1).pop() {
                 Some(line) => format!(
                     "a worker ended while it read them: {}",
                     Untrusted::new(line)
@@ -120,7 +121,7 @@ impl Driver {
         telemetry::files::not_loaded(model, &why);
         let earlier = self.fetches.faults.of.get(model);
         let in_a_row = earlier.map_or(0, |fault| fault.in_a_row) + 1;
-        let fault = Fault {
+        let fault = LoadFault {
             stamp: stamp.to_owned(),
             why,
             in_a_row,
@@ -146,8 +147,8 @@ impl Driver {
 
     /// A worker has loaded its model: whatever was wrong with the files is not any more.
     pub(super) fn files_were_loaded(&mut self, worker: Generation) {
-        if let Some(hand) = self.workers.get(&worker) {
-            self.fetches.faults.forgive(&hand.model);
+        if let Some(handle) = self.workers.get(&worker) {
+            self.fetches.faults.forgive(&handle.model);
         }
     }
 
@@ -244,7 +245,7 @@ impl Driver {
     }
 
     /// All bytes of a model were read: its digest is known, if the files are still those that are served.
-    pub(super) fn digested(&mut self, model: ModelKey, found: Result<Found, Failure>) {
+    pub(super) fn digested(&mut self, model: ModelKey, found: Result<FoundModel, Failure>) {
         self.fetches.faults.digest_ended();
         match found {
             Ok(found) => {
@@ -264,11 +265,11 @@ impl Driver {
 
     /// Digest of the files that a worker has loaded; it may have become known since it did.
     pub(super) fn digest_of(&self, worker: Generation) -> String {
-        let Some(hand) = self.workers.get(&worker) else {
+        let Some(handle) = self.workers.get(&worker) else {
             return String::new();
         };
-        let now = self.catalogue.get(&hand.model);
-        let same = now.filter(|served| served.stamp == hand.served.stamp);
-        same.unwrap_or(&hand.served).digest.clone()
+        let now = self.catalogue.get(&handle.model);
+        let same = now.filter(|served| served.stamp == handle.served.stamp);
+        same.unwrap_or(&handle.served).digest.clone()
     }
 }

@@ -8,7 +8,7 @@ use pool::{Event, Footprint, Moment};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Driver;
-use super::news::WorkerNews;
+use super::process_event::ProcessEvent;
 use crate::probe;
 
 /// Time between two measurements.
@@ -34,14 +34,14 @@ impl Driver {
         }
         let pids = self.workers.iter();
         let pids: Vec<(Generation, u32)> = pids
-            .filter_map(|(worker, hand)| Some((*worker, hand.pid()?)))
+            .filter_map(|(worker, handle)| Some((*worker, handle.pid()?)))
             .collect();
         let outbox = self.handle.outbox.clone();
         self.gauge = Gauge {
             measuring: Some(spawn_blocking(move || {
                 for (worker, pid) in pids {
                     if let Some(held) = probe::held_bytes(pid) {
-                        outbox.tell(worker, WorkerNews::Holds { bytes: held.now });
+                        outbox.tell(worker, ProcessEvent::Holds { bytes: held.now });
                     }
                 }
             })),

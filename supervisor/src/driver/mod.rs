@@ -10,7 +10,7 @@
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
-//! - `worker`, `job` and `conversation` are what is held of each; `news` is what workers do
+//! - `worker`, `job` and `conversation` are what is held of each; `process_event` is what workers' processes do
 
 mod conversation;
 mod fetching;
@@ -20,9 +20,9 @@ mod inbox;
 mod job;
 mod looking;
 mod memory;
-mod news;
 mod operate;
 mod perform;
+mod process_event;
 pub mod report;
 pub mod setup;
 mod turn;
@@ -39,7 +39,7 @@ use ipc_protocol::version::BUILD;
 use pool::{Drain, Event, Moment, Pool, Registry, Ticket};
 use tokio::sync::oneshot;
 
-use self::worker::WorkerHand;
+use self::worker::WorkerHandle;
 use crate::catalogue::library::Library;
 use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
@@ -47,13 +47,13 @@ use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
 use crate::telemetry;
-use conversation::{Asking, Conversation};
+use conversation::{Conversation, WaitingRequest};
 use fetching::Fetches;
 use handle::{Ask, Caller, Handle};
 use inbox::Inbox;
-use job::JobHand;
+use job::JobEntry;
 use memory::Gauge;
-use report::Report;
+use report::StatusAnswer;
 use setup::Setup;
 
 /// The loop's state.
@@ -75,19 +75,19 @@ pub struct Driver {
     turned: Moment,
     gauge: Gauge,
     /// Who waits for the report of this turn.
-    reports: Vec<oneshot::Sender<Arc<Report>>>,
-    workers: BTreeMap<Generation, WorkerHand>,
-    jobs: BTreeMap<JobId, JobHand>,
+    reports: Vec<oneshot::Sender<Arc<StatusAnswer>>>,
+    workers: BTreeMap<Generation, WorkerHandle>,
+    jobs: BTreeMap<JobId, JobEntry>,
     conversations: BTreeMap<Ticket, Conversation>,
     operators: BTreeMap<Ticket, operate::Answer>,
     tickets: u64,
     recorder: Option<Recorder>,
-    state: State,
+    state: LoopState,
 }
 
 /// How far the loop is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum LoopState {
     Serving,
     /// Nobody is left to work for: it ends with the last worker.
     Abandoned,
@@ -123,7 +123,7 @@ impl Driver {
             operators: BTreeMap::new(),
             tickets: 0,
             recorder: setup.recorder,
-            state: State::Serving,
+            state: LoopState::Serving,
         })
     }
 
@@ -155,9 +155,9 @@ impl Driver {
 
     fn is_over(&self) -> bool {
         match self.state {
-            State::Serving => false,
-            State::Abandoned => self.workers.is_empty(),
-            State::Done => true,
+            LoopState::Serving => false,
+            LoopState::Abandoned => self.workers.is_empty(),
+            LoopState::Done => true,
         }
     }
 
@@ -204,7 +204,7 @@ impl Driver {
                 let ticket = self.next_ticket();
                 let conversation = Conversation {
                     user: user.clone(),
-                    asked: Some(Asking {
+                    asked: Some(WaitingRequest {
                         request: request.clone(),
                         fetching,
                     }),

@@ -10,11 +10,11 @@ use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
 use pool::{Accepted, Action, Event, Fault, Outcome, Run, Start, Ticket};
 
-use super::handle::{Picture, Update};
-use super::job::JobHand;
-use super::news::{Newborn, WorkerNews};
-use super::worker::{Running, WorkerHand};
-use super::{Driver, State};
+use super::handle::{FinishedPicture, JobUpdate};
+use super::job::JobEntry;
+use super::process_event::{ProcessEvent, StartedProcess};
+use super::worker::{RunningJob, WorkerHandle};
+use super::{Driver, LoopState};
 use crate::process::{cpu, spawn};
 use crate::telemetry;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
@@ -44,39 +44,39 @@ impl Driver {
                 }
             }
             // Nor does a pool that was left start what a floor asks for: it ends when the last worker has.
-            Action::Start(_) if self.state == State::Abandoned => {}
+            Action::Start(_) if self.state == LoopState::Abandoned => {}
             Action::Start(start) => self.start(start),
             Action::Run(run) => self.run_job(run),
             Action::Cancel { worker, job } => {
-                if let Some(hand) = self.workers.get(&worker) {
+                if let Some(handle) = self.workers.get(&worker) {
                     // Deaf or gone: the pool's deadline for a cancelled job sees to it.
-                    let _ = hand.say(ToWorker::Cancel { job });
+                    let _ = handle.say(ToWorker::Cancel { job });
                 }
             }
             Action::AskToLeave { worker } => {
-                if let Some(hand) = self.workers.get(&worker) {
+                if let Some(handle) = self.workers.get(&worker) {
                     // Deaf or gone: the next step of the stop plan does not ask.
-                    let _ = hand.say(ToWorker::Leave);
+                    let _ = handle.say(ToWorker::Leave);
                 }
             }
             Action::Terminate { worker } => self.signal(worker, Signal::SIGTERM),
             Action::Kill { worker } => self.signal(worker, Signal::SIGKILL),
             Action::Measure { worker } => self.measure(worker),
             Action::Report { job, progress } => {
-                self.tell_door(job, Update::Progress { job, progress });
+                self.tell_door(job, JobUpdate::Progress { job, progress });
             }
             Action::Answer { job, outcome } => self.answer(job, outcome),
             // Nobody is left to tell when the caller is gone and the workers are ended for that.
-            Action::Tell(_) if self.state == State::Abandoned => {}
+            Action::Tell(_) if self.state == LoopState::Abandoned => {}
             Action::Tell(notice) => telemetry::events::tell(&notice),
-            Action::Exit => self.state = State::Done,
+            Action::Exit => self.state = LoopState::Done,
         }
     }
 
     /// Tells a job's door how it goes.
-    pub(super) fn tell_door(&self, job: JobId, update: Update) {
-        if let Some(hand) = self.jobs.get(&job)
-            && let Some(conversation) = self.conversations.get(&hand.ticket)
+    pub(super) fn tell_door(&self, job: JobId, update: JobUpdate) {
+        if let Some(entry) = self.jobs.get(&job)
+            && let Some(conversation) = self.conversations.get(&entry.ticket)
         {
             conversation.report(update);
         }
@@ -108,14 +108,14 @@ impl Driver {
                 seed: accepted.seed.wrapping_add(nth),
             };
             telemetry::jobs::accepted(&fields);
-            let hand = JobHand {
+            let entry = JobEntry {
                 ticket,
                 fields,
                 started: None,
                 checkpoint: None,
                 drawn: None,
             };
-            self.jobs.insert(*job, hand);
+            self.jobs.insert(*job, entry);
         }
         if let Some(reply) = conversation.accepted.take() {
             // A door that left says so itself.
@@ -130,9 +130,9 @@ impl Driver {
         let geometry = served.geometry;
         self.workers.insert(
             worker,
-            WorkerHand::new(start.name, start.model, start.device, served),
+            WorkerHandle::new(start.name, start.model, start.device, served),
         );
-        let order = spawn::Order {
+        let order = spawn::SpawnOrder {
             generation: worker,
             label: format!("{}-{worker}", self.identity),
             geometry,
@@ -140,7 +140,7 @@ impl Driver {
         let outbox = self.handle.outbox.clone();
         self.spawner.spawn(order, move |spawned| {
             let news = match spawned {
-                Ok(spawned) => WorkerNews::Born(Box::new(Newborn {
+                Ok(spawned) => ProcessEvent::Started(Box::new(StartedProcess {
                     // A child that was not waited for has a pid.
                     pid: spawned.child.id().unwrap_or_default(),
                     label: spawned.label,
@@ -148,14 +148,14 @@ impl Driver {
                     socket: spawned.socket,
                     segment: spawned.segment,
                 })),
-                Err(error) => WorkerNews::Stillborn(error.to_string(), error.fault()),
+                Err(error) => ProcessEvent::NotStarted(error.to_string(), error.fault()),
             };
             outbox.tell(worker, news);
         });
     }
 
     fn run_job(&mut self, run: Run) {
-        let Some(hand) = self.workers.get_mut(&run.worker) else {
+        let Some(handle) = self.workers.get_mut(&run.worker) else {
             return;
         };
         let checkpoint = self
@@ -163,7 +163,7 @@ impl Driver {
             .get(&run.job)
             .and_then(|job| job.checkpoint.as_ref());
         let of_other_files =
-            checkpoint.is_some_and(|checkpoint| checkpoint.stamp != hand.served.stamp);
+            checkpoint.is_some_and(|checkpoint| checkpoint.stamp != handle.served.stamp);
         if run.from_step > 0 && of_other_files {
             return self.happen(Event::JobFailed {
                 worker: run.worker,
@@ -176,10 +176,10 @@ impl Driver {
         }
         let resume = match run.from_step {
             0 => Ok(0),
-            step => resume(hand, self.jobs.get(&run.job), step),
+            step => resume(handle, self.jobs.get(&run.job), step),
         };
         let parameters = run.parameters;
-        hand.running = Some(Running {
+        handle.running = Some(RunningJob {
             job: run.job,
             size: parameters.size,
             steps: parameters.steps,
@@ -199,14 +199,15 @@ impl Driver {
             previews: parameters.previews,
         };
         let told = resume.and_then(|_| {
-            hand.say(ToWorker::Run(order))
+            handle
+                .say(ToWorker::Run(order))
                 .map_err(|deaf| deaf.to_string())
         });
         if let Err(what) = told {
             self.broke(run.worker, what);
         } else if let Some(job) = self.jobs.get_mut(&run.job) {
             let started = StartedAttempt {
-                worker: hand.name.clone(),
+                worker: handle.name.clone(),
                 attempt: run.attempt,
             };
             telemetry::jobs::started(&job.fields, &started, run.from_step);
@@ -216,28 +217,28 @@ impl Driver {
 
     /// Reads a worker's CPU time beside the loop: /proc may take its time.
     fn measure(&mut self, worker: Generation) {
-        let pid = self.workers.get(&worker).and_then(WorkerHand::pid);
+        let pid = self.workers.get(&worker).and_then(WorkerHandle::pid);
         let outbox = self.handle.outbox.clone();
         tokio::task::spawn_blocking(move || {
             let measured = pid.and_then(cpu::measure);
-            outbox.tell(worker, WorkerNews::Measured(measured));
+            outbox.tell(worker, ProcessEvent::Measured(measured));
         });
     }
 
     fn signal(&mut self, worker: Generation, signal: Signal) {
-        if let Some(hand) = self.workers.get_mut(&worker) {
-            hand.signal(signal);
+        if let Some(handle) = self.workers.get_mut(&worker) {
+            handle.signal(signal);
         }
     }
 
     fn answer(&mut self, job: JobId, outcome: Outcome) {
-        let Some(mut hand) = self.jobs.remove(&job) else {
+        let Some(mut entry) = self.jobs.remove(&job) else {
             return;
         };
-        let update = match (outcome, hand.drawn.take()) {
+        let update = match (outcome, entry.drawn.take()) {
             (Outcome::Picture(facts), Some(drawn)) => {
-                telemetry::jobs::finished(&hand.fields, &facts, drawn.encode);
-                Update::Picture(Arc::new(Picture {
+                telemetry::jobs::finished(&entry.fields, &facts, drawn.encode);
+                JobUpdate::Picture(Arc::new(FinishedPicture {
                     job,
                     rgb8: drawn.rgb8,
                     facts,
@@ -245,26 +246,26 @@ impl Driver {
                     model: drawn.model,
                 }))
             }
-            (Outcome::Picture(_), None) => hand.failed(Failure::new(
+            (Outcome::Picture(_), None) => entry.failed(Failure::new(
                 FailureKind::Internal,
                 format!("job {job} is finished and its picture is missing"),
             )),
-            (Outcome::Failure(failure), _) => hand.failed(failure),
+            (Outcome::Failure(failure), _) => entry.failed(failure),
         };
-        if let Some(conversation) = self.conversations.get_mut(&hand.ticket) {
+        if let Some(conversation) = self.conversations.get_mut(&entry.ticket) {
             conversation.answer(update);
             if conversation.unanswered == 0 {
-                self.conversations.remove(&hand.ticket);
+                self.conversations.remove(&entry.ticket);
             }
         }
     }
 }
 
-impl JobHand {
+impl JobEntry {
     /// The answer of a job that ended without a picture.
-    fn failed(&self, failure: Failure) -> Update {
+    fn failed(&self, failure: Failure) -> JobUpdate {
         telemetry::jobs::ended(&self.fields, self.started.as_ref(), &failure);
-        Update::Failed {
+        JobUpdate::Failed {
             job: self.fields.job,
             failure,
         }
@@ -280,12 +281,12 @@ fn files_may_come(kind: FailureKind) -> bool {
 }
 
 /// Puts the latents that a job goes on from into its next worker's segment; returns their bytes.
-fn resume(hand: &WorkerHand, job: Option<&JobHand>, step: u32) -> Result<u64, String> {
+fn resume(handle: &WorkerHandle, job: Option<&JobEntry>, step: u32) -> Result<u64, String> {
     let checkpoint = job
         .and_then(|job| job.checkpoint.as_ref())
         .filter(|checkpoint| checkpoint.step == step)
         .ok_or_else(|| format!("no latents of step {step} are kept"))?;
-    let segment = hand.segment().ok_or("it has no segment")?;
+    let segment = handle.segment().ok_or("it has no segment")?;
     segment
         .write(Slot::Resume, &checkpoint.latents)
         .map_err(|error| error.to_string())?;

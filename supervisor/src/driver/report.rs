@@ -8,13 +8,13 @@ use ipc_protocol::status::StatusReport;
 
 /// Everything at one moment.
 #[derive(Debug)]
-pub struct Report {
+pub struct StatusAnswer {
     /// What it says.
     pub status: StatusReport,
     frames: OnceLock<Vec<u8>>,
 }
 
-impl Report {
+impl StatusAnswer {
     pub(super) fn new(status: StatusReport) -> Self {
         Self {
             status,

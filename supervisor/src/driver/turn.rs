@@ -8,9 +8,9 @@ use ipc_protocol::ids::Generation;
 use nix::sys::signal::Signal;
 use pool::{Drain, Event};
 
-use super::inbox::Command;
-use super::report::Report;
-use super::{Driver, State};
+use super::inbox::LoopCommand;
+use super::report::StatusAnswer;
+use super::{Driver, LoopState};
 use crate::telemetry;
 
 /// Messages of one worker in one turn.
@@ -61,7 +61,7 @@ impl Driver {
             self.hear_of_fetch(news);
             self.decide();
         }
-        self.inbox.has_next() || self.workers.values().any(|hand| hand.has_next())
+        self.inbox.has_next() || self.workers.values().any(|handle| handle.has_next())
     }
 
     /// Waits for something to do.
@@ -85,15 +85,15 @@ impl Driver {
         }
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: LoopCommand) {
         match command {
-            Command::Drain { cancel } => self.happen(Event::DrainRequested {
+            LoopCommand::Drain { cancel } => self.happen(Event::DrainRequested {
                 ticket: None,
                 drain: if cancel { Drain::ExitNow } else { Drain::Exit },
             }),
-            Command::Reread => self.look_again(),
-            Command::Abandon => {
-                self.state = State::Abandoned;
+            LoopCommand::Reread => self.look_again(),
+            LoopCommand::Abandon => {
+                self.state = LoopState::Abandoned;
                 for worker in self.workers.values_mut() {
                     worker.signal(Signal::SIGKILL);
                 }
@@ -103,7 +103,10 @@ impl Driver {
 
     /// Lets the pool judge who is overdue. A worker whose messages wait to be read has not been silent.
     fn deadline_reached(&mut self) {
-        let unread = self.workers.iter().filter(|(_, hand)| hand.has_unread());
+        let unread = self
+            .workers
+            .iter()
+            .filter(|(_, handle)| handle.has_unread());
         for worker in unread.map(|(worker, _)| *worker).collect::<Vec<_>>() {
             self.happen(Event::WorkerHeard { worker });
         }
@@ -114,8 +117,8 @@ impl Driver {
         let workers: Vec<Generation> = self.workers.keys().copied().collect();
         for worker in workers {
             for _ in 0..MESSAGES_PER_TURN {
-                let hand = self.workers.get(&worker);
-                let Some(heard) = hand.and_then(|hand| hand.next_heard()) else {
+                let handle = self.workers.get(&worker);
+                let Some(heard) = handle.and_then(|handle| handle.next_heard()) else {
                     break;
                 };
                 self.heard(worker, heard);
@@ -130,7 +133,7 @@ impl Driver {
         if asked.is_empty() {
             return;
         }
-        let report = Arc::new(Report::new(self.report()));
+        let report = Arc::new(StatusAnswer::new(self.report()));
         for door in asked {
             let _ = door.send(Arc::clone(&report)); // A door that left needs none.
         }

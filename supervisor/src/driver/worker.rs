@@ -1,4 +1,4 @@
-//! What the loop holds of a worker beside what the pool knows: its socket, its memory, its last words.
+//! What the loop holds of a worker beside what the pool knows: its socket, its memory, its end.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,29 +9,29 @@ use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
 use pool::Exit;
 
-use super::job::Checkpoint;
+use super::job::SavedLatents;
 use crate::catalogue::served::Served;
 use crate::link::{Deaf, Heard, Link};
-use crate::probe::Held;
+use crate::probe::HeldMemory;
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
 
 /// One worker, from its `Start` to its reaped exit.
 #[derive(Debug)]
-pub(super) struct WorkerHand {
+pub(super) struct WorkerHandle {
     pub name: WorkerName,
     pub model: ModelKey,
     pub device: Device,
     /// What it was started with: the files that it loads, and what is known of them.
     pub served: Served,
     pub stderr: LastLines,
-    pub running: Option<Running>,
+    pub running: Option<RunningJob>,
     /// What it computes in, since it was ready.
     pub dtype: Option<Dtype>,
     /// What it holds, as last measured beside the loop.
-    pub held: Arc<Mutex<Option<Held>>>,
-    /// Its last words, where it said why it cannot go on.
-    pub last_words: Option<String>,
+    pub held: Arc<Mutex<Option<HeldMemory>>>,
+    /// Why it could not load, in its own words.
+    pub load_error: Option<String>,
     /// How it ended, while frames it had sent before are still on their way.
     pub exit: Option<Exit>,
     /// Nothing more will be heard of it.
@@ -52,7 +52,7 @@ struct Body {
 
 /// The order a worker carries out.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningJob {
     pub job: JobId,
     pub size: PictureSize,
     pub steps: u32,
@@ -62,7 +62,7 @@ pub(super) struct Running {
     pub latents: Option<(Slot, u64)>,
 }
 
-impl WorkerHand {
+impl WorkerHandle {
     pub fn new(name: WorkerName, model: ModelKey, device: Device, served: Served) -> Self {
         Self {
             name,
@@ -73,7 +73,7 @@ impl WorkerHand {
             running: None,
             dtype: None,
             held: Arc::default(),
-            last_words: None,
+            load_error: None,
             exit: None,
             silent: false,
             body: None,
@@ -235,10 +235,10 @@ impl WorkerHand {
     }
 
     /// The job it ran, with a copy of the newest latents of it where a frame had named any.
-    pub fn salvage(&self) -> Option<(JobId, Option<Checkpoint>)> {
+    pub fn salvage(&self) -> Option<(JobId, Option<SavedLatents>)> {
         let running = self.running.as_ref()?;
         let checkpoint = running.latents.and_then(|(slot, bytes)| {
-            Some(Checkpoint {
+            Some(SavedLatents {
                 step: running.step,
                 latents: self.segment()?.read(slot, bytes).ok()?,
                 stamp: self.served.stamp.clone(),

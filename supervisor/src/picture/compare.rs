@@ -6,7 +6,7 @@ use super::receipt::Receipt;
 
 /// How far two pictures are apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Distance {
+pub struct PictureDistance {
     /// Bytes of each.
     pub bytes: usize,
     /// Of them, those that differ.
@@ -15,7 +15,7 @@ pub struct Distance {
     pub largest: u8,
 }
 
-impl Distance {
+impl PictureDistance {
     /// Between two rows of bytes; `None` where one is longer.
     pub fn between(one: &[u8], other: &[u8]) -> Option<Self> {
         if one.len() != other.len() {
@@ -35,7 +35,7 @@ impl Distance {
     }
 }
 
-impl fmt::Display for Distance {
+impl fmt::Display for PictureDistance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (different, bytes, largest) = (self.different, self.bytes, self.largest);
         let percent = self.share() * 100.0;
@@ -127,8 +127,9 @@ mod tests {
 
     #[test]
     fn the_share_and_the_largest_difference_are_of_all_bytes() {
-        let distance = Distance::between(&[0, 255, 9, 9], &[255, 255, 8, 9]).expect("one size");
-        let expected = Distance {
+        let distance =
+            PictureDistance::between(&[0, 255, 9, 9], &[255, 255, 8, 9]).expect("one size");
+        let expected = PictureDistance {
             bytes: 4,
             different: 2,
             largest: 255,
@@ -143,9 +144,12 @@ mod tests {
 
     #[test]
     fn equal_bytes_are_no_distance_apart_and_other_sizes_none_at_all() {
-        let same = Distance::between(&[1, 2], &[1, 2]).expect("one size");
+        let same = PictureDistance::between(&[1, 2], &[1, 2]).expect("one size");
         assert_eq!((same.different, same.largest), (0, 0));
-        assert_eq!(Distance::between(&[], &[]).map(Distance::share), Some(0.0));
-        assert_eq!(Distance::between(&[1, 2], &[1]), None);
+        assert_eq!(
+            PictureDistance::between(&[], &[]).map(PictureDistance::share),
+            Some(0.0)
+        );
+        assert_eq!(PictureDistance::between(&[1, 2], &[1]), None);
     }
 }

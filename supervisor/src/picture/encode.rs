@@ -4,7 +4,7 @@ use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use ipc_protocol::client::Picture;
 
-use super::format::Format;
+use super::format::PictureFormat;
 use super::receipt::{self, Receipt};
 
 /// Quality of JPEG files: where most eyes see no difference.
@@ -27,20 +27,16 @@ pub enum EncodeError {
 /// The bytes of a picture's file. Only PNG carries a receipt.
 pub fn encode(
     picture: &Picture,
-    format: Format,
+    format: PictureFormat,
     receipt: Option<&Receipt>,
 ) -> Result<Vec<u8>, EncodeError> {
     let (width, height) = (picture.size.width, picture.size.height);
     let mut bytes = Vec::new();
     match format {
-        Format::Png => return encode_png(picture, receipt),
-        Format::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(
-            &picture.rgb8,
-            width,
-            height,
-            ExtendedColorType::Rgb8,
-        )?,
-        Format::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(
+        PictureFormat::Png => return encode_png(picture, receipt),
+        PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
+            .write_image(&picture.rgb8, width, height, ExtendedColorType::Rgb8)?,
+        PictureFormat::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(
             &picture.rgb8,
             width,
             height,

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 /// What a picture's file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum PictureFormat {
     /// Lossless, with a receipt.
     Png,
     /// Small.
@@ -19,23 +19,26 @@ pub enum Format {
 }
 
 /// The endings of file names that say what the file holds.
-const ENDINGS: [(&str, Format); 4] = [
-    ("png", Format::Png),
-    ("jpg", Format::Jpeg),
-    ("jpeg", Format::Jpeg),
-    ("webp", Format::Webp),
+const ENDINGS: [(&str, PictureFormat); 4] = [
+    ("png", PictureFormat::Png),
+    ("jpg", PictureFormat::Jpeg),
+    ("jpeg", PictureFormat::Jpeg),
+    ("webp", PictureFormat::Webp),
 ];
 
 /// The format that was asked for, else that of the name's ending, else PNG.
 ///
 /// # Errors
 /// The name has an ending that is not one of `ENDINGS`, and no format was asked for.
-pub fn choose(asked: Option<Format>, output: Option<&str>) -> Result<Format, Failure> {
+pub fn choose(
+    asked: Option<PictureFormat>,
+    output: Option<&str>,
+) -> Result<PictureFormat, Failure> {
     if let Some(format) = asked {
         return Ok(format);
     }
     match output.and_then(ending) {
-        None => Ok(Format::Png),
+        None => Ok(PictureFormat::Png),
         Some(ending) => of_ending(&ending).ok_or_else(|| {
             let known = "use .png, .jpg, .jpeg or .webp, or --format";
             let message = format!("no picture can be written as .{ending}: {known}");
@@ -45,30 +48,30 @@ pub fn choose(asked: Option<Format>, output: Option<&str>) -> Result<Format, Fai
 }
 
 /// A warning where the name's ending does not say what the file will hold.
-pub fn contradiction(format: Format, output: Option<&str>) -> Option<String> {
+pub fn contradiction(format: PictureFormat, output: Option<&str>) -> Option<String> {
     let name = output?;
     let other = of_ending(&ending(name)?) != Some(format);
     other.then(|| format!("{name} will hold {} in spite of its name", word(format)))
 }
 
 /// The usual ending of a format's files.
-pub fn extension(format: Format) -> &'static str {
+pub fn extension(format: PictureFormat) -> &'static str {
     match format {
-        Format::Png => "png",
-        Format::Jpeg => "jpeg",
-        Format::Webp => "webp",
+        PictureFormat::Png => "png",
+        PictureFormat::Jpeg => "jpeg",
+        PictureFormat::Webp => "webp",
     }
 }
 
-fn word(format: Format) -> &'static str {
+fn word(format: PictureFormat) -> &'static str {
     match format {
-        Format::Png => "PNG",
-        Format::Jpeg => "JPEG",
-        Format::Webp => "WebP",
+        PictureFormat::Png => "PNG",
+        PictureFormat::Jpeg => "JPEG",
+        PictureFormat::Webp => "WebP",
     }
 }
 
-fn of_ending(ending: &str) -> Option<Format> {
+fn of_ending(ending: &str) -> Option<PictureFormat> {
     let known = ENDINGS.iter().find(|(known, _)| *known == ending);
     known.map(|(_, format)| *format)
 }
@@ -86,10 +89,10 @@ mod tests {
     #[test]
     fn the_name_of_the_file_says_what_it_holds() {
         let by_name = |name| choose(None, Some(name)).map_err(|failure| failure.message);
-        assert_eq!(by_name("a.JPG"), Ok(Format::Jpeg));
-        assert_eq!(by_name("a.webp"), Ok(Format::Webp));
+        assert_eq!(by_name("a.JPG"), Ok(PictureFormat::Jpeg));
+        assert_eq!(by_name("a.webp"), Ok(PictureFormat::Webp));
         for plain in ["a", "-", "a.", ".hidden", "dir.d/a"] {
-            assert_eq!(by_name(plain), Ok(Format::Png), "{plain}");
+            assert_eq!(by_name(plain), Ok(PictureFormat::Png), "{plain}");
         }
     }
 
@@ -104,11 +107,14 @@ mod tests {
 
     #[test]
     fn a_format_that_was_asked_for_wins_and_the_contradiction_is_reported() {
-        assert_eq!(choose(Some(Format::Webp), Some("a.jpg")), Ok(Format::Webp));
-        let warning = contradiction(Format::Webp, Some("a.jpg"));
+        assert_eq!(
+            choose(Some(PictureFormat::Webp), Some("a.jpg")),
+            Ok(PictureFormat::Webp)
+        );
+        let warning = contradiction(PictureFormat::Webp, Some("a.jpg"));
         assert!(warning.is_some_and(|text| text.contains("WebP")));
-        assert!(contradiction(Format::Png, Some("a.bmp")).is_some());
-        assert_eq!(contradiction(Format::Jpeg, Some("a.JPG")), None);
-        assert_eq!(contradiction(Format::Jpeg, Some("a")), None);
+        assert!(contradiction(PictureFormat::Png, Some("a.bmp")).is_some());
+        assert_eq!(contradiction(PictureFormat::Jpeg, Some("a.JPG")), None);
+        assert_eq!(contradiction(PictureFormat::Jpeg, Some("a")), None);
     }
 }

@@ -13,7 +13,7 @@ const ALLOCATION_FAILED: (&str, &str) = ("memory allocation of ", " bytes failed
 
 /// What is known about a process beside its exit status.
 #[derive(Debug)]
-pub struct Evidence<'a> {
+pub struct ExitEvidence<'a> {
     /// Signals that we sent it while its end was still open.
     pub sent: &'a [Signal],
     /// The kernel's kills that explain no death yet.
@@ -24,7 +24,7 @@ pub struct Evidence<'a> {
 
 /// Reads an exit status. Who sent a signal is not in it: it is us when we sent one with that number, the
 /// kernel when it counted an out-of-memory kill, and else unknown.
-pub fn read(status: ExitStatus, evidence: &Evidence<'_>) -> Exit {
+pub fn read(status: ExitStatus, evidence: &ExitEvidence<'_>) -> Exit {
     let Some(signal) = status.signal() else {
         // Neither exited nor signalled is no end at all by wait(2); the status is kept as a code.
         return Exit::Code(status.code().unwrap_or_else(|| status.into_raw()));
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn by(signal: Signal, sent: &[Signal], line: &str) -> KilledBy {
-        let evidence = Evidence {
+        let evidence = ExitEvidence {
             sent,
             kernel: &kernel_kills::OWN,
             lines: &["it starts".into(), line.into(), "stack backtrace:".into()],

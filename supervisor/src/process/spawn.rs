@@ -49,7 +49,7 @@ const VERIFICATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A worker to start.
 #[derive(Debug)]
-pub struct Order {
+pub struct SpawnOrder {
     /// The life it begins.
     pub generation: Generation,
     /// Unique on the machine; names the segment and marks the process.
@@ -110,12 +110,12 @@ type Reply = Box<dyn FnOnce(Result<Spawned, SpawnError>) + Send>;
 
 /// The thread that starts workers. Lives as long as the daemon.
 #[derive(Debug, Clone)]
-pub struct Spawner(mpsc::Sender<(Order, Reply)>);
+pub struct Spawner(mpsc::Sender<(SpawnOrder, Reply)>);
 
 impl Spawner {
     /// Starts the thread. `runtime` adopts the children.
     pub fn start(program: PathBuf, backing: Backing, runtime: Handle) -> io::Result<Self> {
-        let (sender, orders) = mpsc::channel::<(Order, Reply)>();
+        let (sender, orders) = mpsc::channel::<(SpawnOrder, Reply)>();
         thread::Builder::new()
             .name("spawner".into())
             .spawn(move || {
@@ -134,7 +134,7 @@ impl Spawner {
     /// Starts a worker; `reply` runs on the spawn thread.
     pub fn spawn(
         &self,
-        order: Order,
+        order: SpawnOrder,
         reply: impl FnOnce(Result<Spawned, SpawnError>) + Send + 'static,
     ) {
         // The thread never ends, so somebody receives.
@@ -142,7 +142,11 @@ impl Spawner {
     }
 }
 
-fn spawn_worker(program: &Path, backing: Backing, order: &Order) -> Result<Spawned, SpawnError> {
+fn spawn_worker(
+    program: &Path,
+    backing: Backing,
+    order: &SpawnOrder,
+) -> Result<Spawned, SpawnError> {
     let segment = Segment::create(backing, &order.label, order.geometry)?;
     let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
     ours.set_nonblocking(true).map_err(SpawnError::Socket)?;

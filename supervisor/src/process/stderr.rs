@@ -46,7 +46,7 @@ impl LastLines {
 
 /// What is told of a worker's stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told<'a> {
+pub enum StderrEvent<'a> {
     /// A line.
     Line(&'a str),
     /// So many lines were more than a worker may show.
@@ -59,7 +59,7 @@ pub async fn follow(
     pipe: impl AsyncRead + Unpin,
     lines: LastLines,
     now: impl Fn() -> Moment,
-    tell: impl Fn(Told<'_>),
+    tell: impl Fn(StderrEvent<'_>),
 ) {
     let mut reader = BufReader::new(pipe);
     let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ pub async fn follow(
         }
         let line = Untrusted::new(String::from_utf8_lossy(&bytes).trim_end()).to_string();
         if limit.admits(now(), line.len() as u64) {
-            tell(Told::Line(&line));
+            tell(StderrEvent::Line(&line));
         }
         lines.push(line);
         bytes.clear();
@@ -118,7 +118,7 @@ impl Limit {
     }
 
     /// Tells of hidden lines, where that is due.
-    fn tell_hidden(&mut self, now: Moment, tell: impl Fn(Told<'_>)) {
+    fn tell_hidden(&mut self, now: Moment, tell: impl Fn(StderrEvent<'_>)) {
         if self
             .since
             .is_some_and(|since| now.since(since) >= TELL_EVERY)
@@ -127,11 +127,11 @@ impl Limit {
         }
     }
 
-    fn tell_all_hidden(&mut self, tell: impl Fn(Told<'_>)) {
+    fn tell_all_hidden(&mut self, tell: impl Fn(StderrEvent<'_>)) {
         self.since = None;
         match std::mem::take(&mut self.hidden) {
             0 => {}
-            hidden => tell(Told::Hidden(hidden)),
+            hidden => tell(StderrEvent::Hidden(hidden)),
         }
     }
 }
@@ -152,8 +152,8 @@ mod tests {
         };
         follow(bytes, lines.clone(), now, |what| {
             told.borrow_mut().push(match what {
-                Told::Line(line) => line.to_owned(),
-                Told::Hidden(count) => format!("{count} hidden"),
+                StderrEvent::Line(line) => line.to_owned(),
+                StderrEvent::Hidden(count) => format!("{count} hidden"),
             });
         })
         .await;

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::descendants;
-use super::exit::{self, Evidence};
+use super::exit::{self, ExitEvidence};
 use super::kernel_kills;
 use super::stat::Stat;
 use super::stderr::LastLines;
@@ -27,11 +27,11 @@ const REMAINS_MAX: Duration = Duration::from_secs(1);
 
 /// Sends signals to one worker for as long as it exists.
 #[derive(Debug, Clone)]
-pub struct Signaller(mpsc::UnboundedSender<Wish>);
+pub struct Signaller(mpsc::UnboundedSender<SignalRequest>);
 
 /// What the watching task is asked to do.
 #[derive(Debug, Clone, Copy)]
-enum Wish {
+enum SignalRequest {
     /// Send a signal, which is then ours.
     Signal(Signal),
     /// See that it does not linger: it has closed its socket, so it is ending or of no use any more.
@@ -50,13 +50,13 @@ pub struct Stderr {
 impl Signaller {
     /// Sends a signal; a process that is gone already needs none.
     pub fn send(&self, signal: Signal) {
-        let _ = self.0.send(Wish::Signal(signal));
+        let _ = self.0.send(SignalRequest::Signal(signal));
     }
 
     /// Ends a process that has closed its socket. Most often it is in the middle of its own exit, and
     /// then it keeps the status of that; one that lives on without a socket is killed, by us.
     pub fn finish(&self) {
-        let _ = self.0.send(Wish::Finish); // Gone already is what is wanted.
+        let _ = self.0.send(SignalRequest::Finish); // Gone already is what is wanted.
     }
 }
 
@@ -70,14 +70,16 @@ pub fn watch(
     let (sender, wishes) = mpsc::unbounded_channel();
     kernel_kills::OWN.forget_older();
     tokio::spawn(async move {
-        let exit = Watched::new(child, label).until_gone(wishes, stderr).await;
+        let exit = WatchedChild::new(child, label)
+            .until_gone(wishes, stderr)
+            .await;
         ended(exit);
     });
     Signaller(sender)
 }
 
 /// The child of one watching task.
-struct Watched {
+struct WatchedChild {
     child: Child,
     group: Option<u32>,
     label: String,
@@ -85,7 +87,7 @@ struct Watched {
     sent: Vec<Signal>,
 }
 
-impl Watched {
+impl WatchedChild {
     fn new(child: Child, label: String) -> Self {
         Self {
             group: child.id(),
@@ -95,7 +97,11 @@ impl Watched {
         }
     }
 
-    async fn until_gone(mut self, wishes: mpsc::UnboundedReceiver<Wish>, stderr: Stderr) -> Exit {
+    async fn until_gone(
+        mut self,
+        wishes: mpsc::UnboundedReceiver<SignalRequest>,
+        stderr: Stderr,
+    ) -> Exit {
         let ended = self.attend(wishes).await;
         // Its group may live on; the group's number is not given to another while it does.
         self.kill_group(Signal::SIGKILL);
@@ -107,7 +113,7 @@ impl Watched {
         }
         match ended {
             Ok(status) => {
-                let evidence = Evidence {
+                let evidence = ExitEvidence {
                     sent: &self.sent,
                     kernel: &kernel_kills::OWN,
                     lines: &stderr.lines.newest(usize::MAX),
@@ -126,7 +132,7 @@ impl Watched {
     /// Carries out what is asked for until the process is reaped.
     async fn attend(
         &mut self,
-        mut wishes: mpsc::UnboundedReceiver<Wish>,
+        mut wishes: mpsc::UnboundedReceiver<SignalRequest>,
     ) -> std::io::Result<std::process::ExitStatus> {
         let mut lingers = false;
         loop {
@@ -134,9 +140,9 @@ impl Watched {
                 biased;
                 status = self.child.wait() => return status,
                 Some(wish) = wishes.recv() => match wish {
-                    Wish::Signal(signal) => self.signal(signal),
-                    Wish::Finish if self.is_ending() => lingers = true,
-                    Wish::Finish => self.signal(Signal::SIGKILL),
+                    SignalRequest::Signal(signal) => self.signal(signal),
+                    SignalRequest::Finish if self.is_ending() => lingers = true,
+                    SignalRequest::Finish => self.signal(Signal::SIGKILL),
                 },
                 () = sleep(LINGER_MAX), if lingers => {
                     lingers = false;

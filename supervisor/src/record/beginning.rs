@@ -4,7 +4,7 @@ use ipc_protocol::units::Mebibytes;
 use pool::{DeviceLimit, Registry};
 use serde::{Deserialize, Serialize};
 
-use super::model::ModelFacts;
+use super::model::RecordedModel;
 use super::read;
 
 /// What the pool was made of.
@@ -21,15 +21,15 @@ pub struct Beginning {
 /// The line's spelling.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct BeginningLine {
     settings: String,
-    devices: Vec<DeviceFacts>,
-    models: Vec<ModelFacts>,
+    devices: Vec<RecordedDevice>,
+    models: Vec<RecordedModel>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DeviceFacts {
+struct RecordedDevice {
     device: String,
     limit_mb: u64,
     confirms: bool,
@@ -41,15 +41,15 @@ impl Beginning {
     /// # Errors
     /// A number that JSON cannot spell.
     pub fn line(&self) -> serde_json::Result<String> {
-        let devices = self.devices.iter().map(|limit| DeviceFacts {
+        let devices = self.devices.iter().map(|limit| RecordedDevice {
             device: limit.device.placement(),
             limit_mb: limit.limit.0,
             confirms: limit.confirms,
         });
-        serde_json::to_string(&Line {
+        serde_json::to_string(&BeginningLine {
             settings: self.settings.clone(),
             devices: devices.collect(),
-            models: self.registry.iter().map(ModelFacts::of).collect(),
+            models: self.registry.iter().map(RecordedModel::of).collect(),
         })
     }
 
@@ -58,9 +58,9 @@ impl Beginning {
     /// # Errors
     /// A sentence that names the field.
     pub fn read(line: &str) -> Result<Self, String> {
-        let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let line: BeginningLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let models: Result<Vec<_>, String> =
-            line.models.into_iter().map(ModelFacts::spec).collect();
+            line.models.into_iter().map(RecordedModel::spec).collect();
         let devices: Result<Vec<_>, String> = line.devices.iter().map(limit).collect();
         Ok(Self {
             settings: line.settings,
@@ -70,7 +70,7 @@ impl Beginning {
     }
 }
 
-fn limit(facts: &DeviceFacts) -> Result<DeviceLimit, String> {
+fn limit(facts: &RecordedDevice) -> Result<DeviceLimit, String> {
     Ok(DeviceLimit {
         device: read::device(&facts.device)?,
         limit: Mebibytes(facts.limit_mb),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Everything that the pool knows of a model.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ModelFacts {
+pub(super) struct RecordedModel {
     key: String,
     aliases: Vec<String>,
     family: Family,
@@ -92,7 +92,7 @@ struct GuidanceFacts {
     max: f32,
 }
 
-impl ModelFacts {
+impl RecordedModel {
     pub(super) fn of(spec: &ModelSpec) -> Self {
         let Need {
             on_cpu,

@@ -12,7 +12,7 @@ use pool::{
 };
 use serde_json::Value;
 
-use super::model::ModelFacts;
+use super::model::RecordedModel;
 
 /// The event of a line and when it happened.
 ///
@@ -20,7 +20,7 @@ use super::model::ModelFacts;
 /// A sentence that names the field.
 pub fn event(line: &str) -> Result<(Moment, Event), String> {
     let value: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
-    let facts = Facts(&value);
+    let facts = EventFields(&value);
     let ms = facts.get("t_ms")?.as_f64().ok_or("t_ms is no number")?;
     let moment = Moment((ms * 1000.0).round() as u64);
     let name = facts.text("event")?;
@@ -32,15 +32,15 @@ pub fn event(line: &str) -> Result<(Moment, Event), String> {
 }
 
 /// One object of a line.
-struct Facts<'a>(&'a Value);
+struct EventFields<'a>(&'a Value);
 
-impl<'a> Facts<'a> {
+impl<'a> EventFields<'a> {
     fn get(&self, key: &str) -> Result<&'a Value, String> {
         self.0.get(key).ok_or_else(|| format!("{key} is missing"))
     }
 
-    fn within(&self, key: &str) -> Result<Facts<'a>, String> {
-        self.get(key).map(Facts)
+    fn within(&self, key: &str) -> Result<EventFields<'a>, String> {
+        self.get(key).map(EventFields)
     }
 
     fn text(&self, key: &str) -> Result<String, String> {
@@ -94,7 +94,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
+fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, String> {
     Ok(Some(match name {
         "request_arrived" => Event::RequestArrived {
             ticket: facts.ticket()?,
@@ -146,7 +146,7 @@ fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
         },
         "quarantine_released" => Event::QuarantineReleased {
             ticket: facts.ticket()?,
-            digest: facts.optional("digest", Facts::text)?,
+            digest: facts.optional("digest", EventFields::text)?,
         },
         "models_changed" => Event::ModelsChanged {
             registry: Box::new(registry(facts.get("models")?)?),
@@ -160,17 +160,17 @@ fn of_people(name: &str, facts: &Facts<'_>) -> Result<Option<Event>, String> {
 }
 
 fn registry(models: &Value) -> Result<Registry, String> {
-    let facts: Vec<ModelFacts> =
+    let facts: Vec<RecordedModel> =
         serde_json::from_value(models.clone()).map_err(|error| error.to_string())?;
-    let models: Result<Vec<_>, String> = facts.into_iter().map(ModelFacts::spec).collect();
+    let models: Result<Vec<_>, String> = facts.into_iter().map(RecordedModel::spec).collect();
     Registry::new(models?)
 }
 
-fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
+fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
     if name == "memory_measured" {
         return Ok(Event::MemoryMeasured {
             device: device(&facts.text("device")?)?,
-            total: facts.optional("total_mb", Facts::mebibytes)?,
+            total: facts.optional("total_mb", EventFields::mebibytes)?,
             measured: facts.mebibytes("measured_mb")?,
             foreign: facts.mebibytes("foreign_mb")?,
         });
@@ -234,7 +234,7 @@ fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
         "worker_exited" => Event::WorkerExited {
             worker,
             exit: exit(&facts.within("exit")?)?,
-            salvaged_step: facts.optional("salvaged_step", Facts::number)?,
+            salvaged_step: facts.optional("salvaged_step", EventFields::number)?,
         },
         "memory_returned" => Event::MemoryReturned { worker },
         "footprint_measured" => Event::FootprintMeasured {
@@ -256,26 +256,26 @@ fn of_worker(name: &str, facts: &Facts<'_>) -> Result<Event, String> {
     })
 }
 
-fn request(facts: &Facts<'_>) -> Result<ImageRequest, String> {
+fn request(facts: &EventFields<'_>) -> Result<ImageRequest, String> {
     let parsed = |key: &str| facts.text(key);
     Ok(ImageRequest {
         prompt: parsed("prompt")?,
-        model: facts.optional("model", Facts::text)?,
+        model: facts.optional("model", EventFields::text)?,
         size: facts.optional("size", |facts, key| facts.text(key)?.parse())?,
-        steps: facts.optional("steps", Facts::number)?,
+        steps: facts.optional("steps", EventFields::number)?,
         guidance: facts.optional("guidance", |facts, key| {
             let number = facts.get(key)?.as_f64();
             number
                 .map(|number| number as f32)
                 .ok_or_else(|| format!("{key} is no number"))
         })?,
-        negative: facts.optional("negative", Facts::text)?,
-        seed: facts.optional("seed", Facts::number)?,
+        negative: facts.optional("negative", EventFields::text)?,
+        seed: facts.optional("seed", EventFields::number)?,
         count: facts.number("count")?,
         device: parsed("device")?.parse()?,
         priority: parsed("priority")?.parse()?,
-        timeout_ms: facts.optional("timeout_ms", Facts::number)?,
-        user: facts.optional("user", Facts::text)?,
+        timeout_ms: facts.optional("timeout_ms", EventFields::number)?,
+        user: facts.optional("user", EventFields::text)?,
         detached: facts.flag("detached")?,
         previews: facts.flag("previews")?,
     })
@@ -285,7 +285,7 @@ fn target(value: &Value) -> Result<Target, String> {
     if value.as_str() == Some("all") {
         return Ok(Target::All);
     }
-    let facts = Facts(value);
+    let facts = EventFields(value);
     let model = ModelKey::new(&facts.text("model")?)?;
     Ok(match value.get("slot") {
         None => Target::Model(model),
@@ -296,7 +296,7 @@ fn target(value: &Value) -> Result<Target, String> {
     })
 }
 
-fn footprint(facts: &Facts<'_>, key: &str) -> Result<Footprint, String> {
+fn footprint(facts: &EventFields<'_>, key: &str) -> Result<Footprint, String> {
     let held = facts.within(key)?;
     Ok(Footprint {
         host: held.mebibytes("host_mb")?,
@@ -304,7 +304,7 @@ fn footprint(facts: &Facts<'_>, key: &str) -> Result<Footprint, String> {
     })
 }
 
-fn fault(facts: &Facts<'_>) -> Result<Fault, String> {
+fn fault(facts: &EventFields<'_>) -> Result<Fault, String> {
     let message = || facts.text("message");
     Ok(match facts.text("kind")?.as_str() {
         "bad_request" => Fault::BadRequest {
@@ -345,7 +345,7 @@ fn field(word: &str) -> Result<Field, String> {
     .ok_or_else(|| format!("no field {word:?}"))
 }
 
-fn exit(facts: &Facts<'_>) -> Result<Exit, String> {
+fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
     if let Some(code) = facts.0.get("code") {
         let code = code.as_i64().and_then(|code| i32::try_from(code).ok());
         return code.map(Exit::Code).ok_or("code is no number".into());

@@ -5,7 +5,7 @@ use ipc_protocol::request::ImageRequest;
 use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Registry, StartFault, Target};
 use serde_json::{Value, json};
 
-use super::model::ModelFacts;
+use super::model::RecordedModel;
 
 /// The line of an event; `None` for new settings, which no daemon takes yet.
 pub fn line(now: Moment, event: &Event) -> Option<String> {
@@ -173,7 +173,7 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
 
 /// The models as they are from now on; `None` for a number that JSON cannot spell.
 fn models(registry: &Registry) -> Option<Value> {
-    let facts: Vec<ModelFacts> = registry.iter().map(ModelFacts::of).collect();
+    let facts: Vec<RecordedModel> = registry.iter().map(RecordedModel::of).collect();
     serde_json::to_value(facts).ok()
 }
 

@@ -19,7 +19,7 @@ use super::stderr;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum LogFormat {
     /// For people and journald.
     Text,
     /// For machines, one object a line.
@@ -31,7 +31,7 @@ pub enum Format {
 ///
 /// # Errors
 /// An invalid filter, no thread, or a second call.
-pub fn start(format: Format, level: &str, timed: bool) -> Result<(), String> {
+pub fn start(format: LogFormat, level: &str, timed: bool) -> Result<(), String> {
     let text = std::env::var("IMAGEPOOL_LOG").unwrap_or_else(|_| level.to_owned());
     let filter =
         EnvFilter::try_new(&text).map_err(|error| format!("{text:?} is no log filter: {error}"))?;
@@ -39,14 +39,14 @@ pub fn start(format: Format, level: &str, timed: bool) -> Result<(), String> {
         .map_err(|error| format!("cannot start the log thread: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Lines(outlet));
+        .with_writer(LineWriter(outlet));
     match format {
-        Format::Text => builder
+        LogFormat::Text => builder
             .event_format(Escaped(Sentence {
                 timed: timed && !stderr_is_the_journal(),
             }))
             .try_init(),
-        Format::Json => builder
+        LogFormat::Json => builder
             .fmt_fields(JsonFields::new())
             .event_format(Escaped(
                 tracing_subscriber::fmt::format().json().flatten_event(true),
@@ -80,7 +80,7 @@ where
     }
 }
 
-impl Format {
+impl LogFormat {
     /// How the log tells of its own lost lines.
     fn loss_line(self) -> LossLine {
         match self {
@@ -95,13 +95,13 @@ impl Format {
 }
 
 /// Gives each event a line of its own in the queue.
-struct Lines(Outlet);
+struct LineWriter(Outlet);
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LineWriter {
+    type Writer = QueuedLine<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line {
+    fn make_writer(&'a self) -> QueuedLine<'a> {
+        QueuedLine {
             outlet: &self.0,
             bytes: Vec::new(),
         }
@@ -109,12 +109,12 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 /// One line, queued when it is complete.
-struct Line<'a> {
+struct QueuedLine<'a> {
     outlet: &'a Outlet,
     bytes: Vec<u8>,
 }
 
-impl io::Write for Line<'_> {
+impl io::Write for QueuedLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -125,7 +125,7 @@ impl io::Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for QueuedLine<'_> {
     fn drop(&mut self) {
         self.outlet.push(std::mem::take(&mut self.bytes));
     }

@@ -15,17 +15,17 @@ pub type LossLine = fn(lost: u64) -> String;
 
 /// Takes lines without ever blocking. Cheap to clone; all clones share one queue and one thread.
 #[derive(Clone)]
-pub struct Outlet(Arc<Shared>);
+pub struct Outlet(Arc<SharedQueue>);
 
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedQueue {
+    queue: Mutex<LineQueue>,
     /// A line came, or the last one was written.
     changed: Condvar,
     bytes_max: usize,
 }
 
 #[derive(Default)]
-struct Queue {
+struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Lines that found no room or could not be written, and that no loss line has told of yet.
@@ -46,7 +46,7 @@ impl Outlet {
         bytes_max: usize,
         loss_line: LossLine,
     ) -> io::Result<Self> {
-        let outlet = Self(Arc::new(Shared {
+        let outlet = Self(Arc::new(SharedQueue {
             queue: Mutex::default(),
             changed: Condvar::new(),
             bytes_max,
@@ -85,7 +85,7 @@ impl Outlet {
 
     /// Waits until every queued line is written, no longer than `patience`.
     pub fn flush(&self, patience: Duration) {
-        let waits = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
+        let waits = |queue: &mut LineQueue| queue.is_writing || !queue.lines.is_empty();
         let changed = &self.0.changed;
         drop(changed.wait_timeout_while(self.queue(), patience, waits));
     }
@@ -110,7 +110,7 @@ impl Outlet {
 
     /// Waits for a line; gives it with the number of lines lost before it.
     fn next(&self) -> (Vec<u8>, u64) {
-        let idle = |queue: &mut Queue| queue.lines.is_empty();
+        let idle = |queue: &mut LineQueue| queue.lines.is_empty();
         let changed = &self.0.changed;
         let mut queue = changed
             .wait_while(self.queue(), idle)
@@ -121,7 +121,7 @@ impl Outlet {
         (line, queue.lost)
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, LineQueue> {
         let queue = self.0.queue.lock();
         queue.expect("no holder of this lock can panic")
     }

@@ -18,8 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::idle::IdleClients;
-use crate::api::rights::{Operators, Rights};
-use crate::driver::handle::{Caller, Handle, Ongoing, Picture, Update, Word};
+use crate::api::rights::{ClientRights, Operators};
+use crate::driver::handle::{
+    AcceptedRequest, Caller, FinishedPicture, Handle, JobUpdate, PendingUpdate,
+};
 use crate::frames;
 use crate::telemetry::doors;
 
@@ -40,11 +42,11 @@ pub(super) struct Context {
 }
 
 /// One client's side of the door.
-struct Client {
+struct ConnectedClient {
     stream: Arc<Stream>,
     context: Arc<Context>,
     /// As the kernel says who it is.
-    rights: Rights,
+    rights: ClientRights,
     words: mpsc::Receiver<ToPool>,
 }
 
@@ -60,7 +62,7 @@ pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
     let stream = Arc::new(stream);
     let (sender, words) = mpsc::channel(4);
     let reader = tokio::spawn(listen(Arc::clone(&stream), sender));
-    let mut client = Client {
+    let mut client = ConnectedClient {
         stream,
         rights: context.operators.rights(uid),
         context,
@@ -91,7 +93,7 @@ async fn listen(stream: Arc<Stream>, words: mpsc::Sender<ToPool>) {
     }
 }
 
-impl Client {
+impl ConnectedClient {
     async fn serve(&mut self) -> Result<(), ConnectionError> {
         let Ok(Some(ToPool::Hello { .. })) = timeout(HELLO_PATIENCE, self.words.recv()).await
         else {
@@ -158,8 +160,8 @@ impl Client {
         let answer = loop {
             tokio::select! {
                 word = asked.word() => match word {
-                    Word::Fetching(far) => self.say(&FromPool::Fetching(far)).await?,
-                    Word::Answer(answer) => break answer,
+                    PendingUpdate::Fetching(far) => self.say(&FromPool::Fetching(far)).await?,
+                    PendingUpdate::Answer(answer) => break answer,
                 },
                 // There is no job to cancel yet, so whatever is said now ends the conversation.
                 _ = self.words.recv() => return Ok(()),
@@ -205,15 +207,19 @@ impl Client {
     }
 
     /// Passes one update on; says whether it was a job's answer.
-    async fn pass_on(&self, ongoing: &Ongoing, update: Update) -> Result<bool, ConnectionError> {
+    async fn pass_on(
+        &self,
+        ongoing: &AcceptedRequest,
+        update: JobUpdate,
+    ) -> Result<bool, ConnectionError> {
         match update {
-            Update::Progress { job, progress } => {
+            JobUpdate::Progress { job, progress } => {
                 if let Some(message) = progress_message(job, progress) {
                     self.say(&message).await?;
                 }
                 Ok(false)
             }
-            Update::Preview { job, size, rgb8 } => {
+            JobUpdate::Preview { job, size, rgb8 } => {
                 let message = FromPool::Image {
                     job,
                     index: index(ongoing, job),
@@ -225,7 +231,7 @@ impl Client {
                 self.say_with(&message, &rgb8).await?;
                 Ok(false)
             }
-            Update::Failed { job, failure } => {
+            JobUpdate::Failed { job, failure } => {
                 self.say(&FromPool::Failed {
                     job,
                     failure: failure.fitting(),
@@ -233,7 +239,7 @@ impl Client {
                 .await?;
                 Ok(true)
             }
-            Update::Picture(picture) => {
+            JobUpdate::Picture(picture) => {
                 self.send_picture(ongoing, &picture).await?;
                 Ok(true)
             }
@@ -242,8 +248,8 @@ impl Client {
 
     async fn send_picture(
         &self,
-        ongoing: &Ongoing,
-        picture: &Picture,
+        ongoing: &AcceptedRequest,
+        picture: &FinishedPicture,
     ) -> Result<(), ConnectionError> {
         let mut offset = 0;
         for chunk in picture.rgb8.chunks(CHUNK_BYTES_MAX as usize) {
@@ -293,11 +299,11 @@ async fn in_time(
 }
 
 /// Which picture of its request a job draws.
-fn index(ongoing: &Ongoing, job: JobId) -> u32 {
+fn index(ongoing: &AcceptedRequest, job: JobId) -> u32 {
     (job.0 - ongoing.accepted.jobs[0].0) as u32
 }
 
-fn accepted(ongoing: &Ongoing) -> Accepted {
+fn accepted(ongoing: &AcceptedRequest) -> Accepted {
     let accepted = &ongoing.accepted;
     Accepted {
         first: accepted.jobs[0],
@@ -332,7 +338,7 @@ fn progress_message(job: JobId, progress: Progress) -> Option<FromPool> {
     })
 }
 
-fn report(picture: &Picture, guidance: f32) -> JobReport {
+fn report(picture: &FinishedPicture, guidance: f32) -> JobReport {
     let facts = &picture.facts;
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     JobReport {

@@ -27,14 +27,14 @@ const TRIES_MAX: usize = 16;
 
 /// The lock; it is given up when the process ends.
 #[derive(Debug)]
-pub struct Lock {
+pub struct DaemonLock {
     path: PathBuf,
     file: Flock<File>,
     /// Holds the folder's path; nothing where another user holds our name for it.
     _path_held: Option<OwnedFd>,
 }
 
-impl Lock {
+impl DaemonLock {
     /// Takes the lock of a runtime folder.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ mod tests {
 
     #[track_caller]
     fn assert_in_use(folder: &Path) {
-        let refused = Lock::take(folder).expect_err("it is taken");
+        let refused = DaemonLock::take(folder).expect_err("it is taken");
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse, "{refused}");
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let base = tempfile::tempdir().expect("a temporary folder");
         let folder = base.path().join("run");
         fs::create_dir(&folder).expect("ours");
-        let mut lock = Lock::take(&folder).expect("it is free");
+        let mut lock = DaemonLock::take(&folder).expect("it is free");
         assert_in_use(&folder);
         fs::remove_file(folder.join("lock")).expect("ours");
         assert_in_use(&folder);
@@ -166,7 +166,7 @@ mod tests {
             "its folder was replaced"
         );
         drop(lock);
-        Lock::take(&folder).expect("it was given up");
+        DaemonLock::take(&folder).expect("it was given up");
     }
 
     #[test]
@@ -176,6 +176,6 @@ mod tests {
         let other = hold_file(&path).expect("it is free");
         assert_in_use(folder.path());
         drop(other);
-        Lock::take(folder.path()).expect("it was given up");
+        DaemonLock::take(folder.path()).expect("it was given up");
     }
 }

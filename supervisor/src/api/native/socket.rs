@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::conversation::{self, Context};
 use super::idle::IdleClients;
-use super::lock::Lock;
+use super::lock::DaemonLock;
 use super::watch::FolderWatch;
 use crate::api::rights::Operators;
 use crate::config::paths;
@@ -30,7 +30,7 @@ use crate::telemetry::doors;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A name in the file system: device and inode of what it stands for.
-type Identity = (u64, u64);
+type SocketIdentity = (u64, u64);
 
 /// An open door.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub struct Door {
     mode: u32,
     listener: Listener,
     /// Of the socket that `listener` is.
-    identity: Identity,
-    lock: Lock,
+    identity: SocketIdentity,
+    lock: DaemonLock,
     /// Nothing where the kernel gives no watch; then what becomes of the names is not seen.
     watch: Option<FolderWatch>,
     /// Given up for a moment when there are no descriptors left, to tell a client so.
@@ -55,7 +55,7 @@ impl Door {
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn open(path: &Path, mode: u32, lock: Lock) -> io::Result<Self> {
+    pub fn open(path: &Path, mode: u32, lock: DaemonLock) -> io::Result<Self> {
         let (listener, identity) = listen(path, mode)?;
         let watch = FolderWatch::start(folder(path));
         if let Err(error) = &watch {
@@ -171,7 +171,7 @@ impl Door {
 }
 
 /// Makes the socket. Its name is not taken away when the listener is dropped: it may be another's by then.
-fn listen(path: &Path, mode: u32) -> io::Result<(Listener, Identity)> {
+fn listen(path: &Path, mode: u32) -> io::Result<(Listener, SocketIdentity)> {
     let listener = ListenerOptions::new()
         .name(path.to_fs_name::<GenericFilePath>()?)
         .mode(mode as nix::libc::mode_t)
@@ -183,7 +183,7 @@ fn listen(path: &Path, mode: u32) -> io::Result<(Listener, Identity)> {
     Ok((listener, identity(path)?))
 }
 
-fn identity(path: &Path) -> io::Result<Identity> {
+fn identity(path: &Path) -> io::Result<SocketIdentity> {
     let there = fs::symlink_metadata(path)?;
     Ok((there.dev(), there.ino()))
 }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn door(folder: &Path) -> Door {
-        let lock = Lock::take(folder).expect("it is free");
+        let lock = DaemonLock::take(folder).expect("it is free");
         Door::open(&folder.join("pool.sock"), 0o660, lock).expect("our own folder")
     }
 

@@ -3,14 +3,14 @@
 use ipc_protocol::client::{Client, ClientError};
 
 use super::private::PrivatePool;
-use crate::cli::args::Reach;
+use crate::cli::args::ConnectOptions;
 use crate::cli::{CommandError, say};
 
 /// The daemon at the socket that was named, else the first that answers where daemons serve.
 ///
 /// # Errors
 /// `NoDaemon` when a named socket does not answer; `NoDaemonAnywhere` or `NotTrusted` when none was named.
-pub fn daemon(reach: &Reach) -> Result<Client, ClientError> {
+pub fn daemon(reach: &ConnectOptions) -> Result<Client, ClientError> {
     match reach.named_socket() {
         Some(path) => Client::connect(&path),
         None => Client::connect_to_any(),
@@ -18,7 +18,7 @@ pub fn daemon(reach: &Reach) -> Result<Client, ClientError> {
 }
 
 /// The daemon, where a private one would be started if there is none: `None` then.
-pub fn daemon_if_any(reach: &Reach) -> Result<Option<Client>, CommandError> {
+pub fn daemon_if_any(reach: &ConnectOptions) -> Result<Option<Client>, CommandError> {
     match daemon(reach) {
         Ok(client) => Ok(Some(client)),
         Err(ClientError::NoDaemonAnywhere { .. }) => Ok(None),
@@ -27,7 +27,7 @@ pub fn daemon_if_any(reach: &Reach) -> Result<Option<Client>, CommandError> {
 }
 
 /// What draws: the daemon, or a private pool that lives as long as the second value.
-pub fn pool(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError> {
+pub fn pool(reach: &ConnectOptions) -> Result<(Client, Option<PrivatePool>), CommandError> {
     if reach.private {
         let private = PrivatePool::start(reach)?;
         return Ok((private.connect()?, Some(private)));
@@ -41,7 +41,7 @@ pub fn pool(reach: &Reach) -> Result<(Client, Option<PrivatePool>), CommandError
 
 /// Says that a pool which nobody asked for draws. Only once a request is accepted: a refused value is the first
 /// line on stderr.
-pub fn say_who_draws(reach: &Reach, private: Option<&PrivatePool>) {
+pub fn say_who_draws(reach: &ConnectOptions, private: Option<&PrivatePool>) {
     if private.is_some() && !reach.private && !reach.quiet {
         say::aside("imagepool: no daemon runs; a private pool serves this and leaves");
     }

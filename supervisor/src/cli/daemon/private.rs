@@ -8,7 +8,7 @@ use ipc_protocol::client::Client;
 use ipc_protocol::folders;
 
 use crate::cli::CommandError;
-use crate::cli::args::Reach;
+use crate::cli::args::ConnectOptions;
 use crate::config::paths;
 use crate::process::identity::Identity;
 use crate::process::programs;
@@ -23,7 +23,7 @@ pub struct PrivatePool {
 
 impl PrivatePool {
     /// Starts one and waits until it serves.
-    pub fn start(reach: &Reach) -> Result<Self, CommandError> {
+    pub fn start(reach: &ConnectOptions) -> Result<Self, CommandError> {
         let failed = |what: &dyn std::fmt::Display| CommandError::Private(what.to_string());
         let base = folders::runtime();
         paths::prepare(&base, 0o600).map_err(|error| failed(&error))?;

@@ -17,13 +17,13 @@ pub struct Forecast {
     /// A usual time from the last step to the picture.
     decode: Option<Duration>,
     /// Jobs that a worker has.
-    running: BTreeMap<JobId, Running>,
+    running: BTreeMap<JobId, StartedJob>,
     answered: u32,
 }
 
 /// A job that a worker has.
 #[derive(Debug, Clone, Copy)]
-struct Running {
+struct StartedJob {
     /// Steps finished.
     step: u32,
     /// Since the attempt began, as that step ended.
@@ -43,7 +43,7 @@ impl Forecast {
 
     /// A job finished its step number `step`, `elapsed` after its attempt began.
     pub fn stepped(&mut self, job: JobId, step: u32, elapsed: Duration) {
-        let now = Running { step, elapsed };
+        let now = StartedJob { step, elapsed };
         match self.running.insert(job, now) {
             Some(before) if before.step < step && before.elapsed < elapsed => {
                 let took = (elapsed - before.elapsed) / (step - before.step);

@@ -12,24 +12,24 @@ use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{COUNT_MAX, ImageRequest};
 use serde_json::Value;
 
-use super::output::Output;
-use super::progress::Progress;
+use super::output::PictureOutput;
+use super::progress::ProgressDisplay;
 use super::{interrupt, prompt, show};
-use crate::cli::args::{Generate, Reach};
+use crate::cli::args::{ConnectOptions, Generate};
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, number, say};
 use crate::picture::encode;
-use crate::picture::format::{self, Format};
+use crate::picture::format::{self, PictureFormat};
 use crate::picture::receipt::Receipt;
 
 /// Draws; returns the exit code.
-pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, CommandError> {
+pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8, CommandError> {
     if arguments.detach {
         return Err(CommandError::NotBuilt("--detach"));
     }
     let request = request(&arguments)?;
     let format = format::choose(arguments.format, arguments.output.as_deref())?;
-    let output = Output::prepare(
+    let output = PictureOutput::prepare(
         arguments.output.as_deref(),
         request.count,
         arguments.force,
@@ -40,7 +40,7 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
     let mut fetch = None;
     let drawing = client.generate_told(&request, |far| {
         fetch
-            .get_or_insert_with(|| Progress::of_fetch(far.model.as_str(), reach.quiet))
+            .get_or_insert_with(|| ProgressDisplay::of_fetch(far.model.as_str(), reach.quiet))
             .fetched(far.here_bytes, far.all_bytes);
     })?;
     if let Some(fetch) = fetch {
@@ -52,9 +52,9 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
         say::aside(format_args!("imagepool: warning: {warning}"));
     }
     let interrupted = interrupt::cancels(canceller, &drawing.accepted);
-    let easel = Easel {
+    let easel = RequestOutput {
         accepted: drawing.accepted.clone(),
-        progress: Progress::start(&drawing.accepted, reach.quiet),
+        progress: ProgressDisplay::start(&drawing.accepted, reach.quiet),
         request: &request,
         arguments: &arguments,
         output,
@@ -81,19 +81,19 @@ pub fn run(reach: &Reach, arguments: Generate, json: bool) -> Result<u8, Command
 }
 
 /// Where one request's pictures are finished.
-struct Easel<'a> {
+struct RequestOutput<'a> {
     accepted: Accepted,
-    progress: Progress,
+    progress: ProgressDisplay,
     request: &'a ImageRequest,
     arguments: &'a Generate,
-    output: Output,
-    format: Format,
+    output: PictureOutput,
+    format: PictureFormat,
     json: bool,
     quiet: bool,
     remarked: Cell<bool>,
 }
 
-impl Easel<'_> {
+impl RequestOutput<'_> {
     fn take(&self, update: Update) -> Result<(), CommandError> {
         self.progress.take(&update);
         match update {
@@ -134,7 +134,7 @@ impl Easel<'_> {
     fn tell(&self, picture: &Picture, file: &str) {
         let report = &picture.report;
         // A picture on stdout leaves no room for words there.
-        let to_stdout = matches!(self.output, Output::Stdout);
+        let to_stdout = matches!(self.output, PictureOutput::Stdout);
         let line = if self.json {
             let line = serde_json::json!({
                 "job": picture.job.0, "index": picture.index, "file": file,

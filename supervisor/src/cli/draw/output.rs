@@ -8,14 +8,14 @@ use ipc_protocol::ids::JobId;
 
 use super::destination::{self, Destination};
 use crate::cli::CommandError;
-use crate::picture::format::{Format, extension};
+use crate::picture::format::{PictureFormat, extension};
 
 /// Names of this process's own stdout.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// Where the pictures of one request go.
 #[derive(Debug)]
-pub enum Output {
+pub enum PictureOutput {
     /// Raw bytes to stdout.
     Stdout,
     /// Files that the user named, one per picture.
@@ -29,16 +29,16 @@ pub enum Output {
     },
 }
 
-impl Output {
+impl PictureOutput {
     /// Reads `-o`, and finds out now whether it can be written later.
     ///
     /// # Errors
-    /// A refused value (`-` for several, a file that exists), or `Output` where nothing can be written.
+    /// A refused value (`-` for several, a file that exists), or `PictureOutput` where nothing can be written.
     pub fn prepare(
         output: Option<&str>,
         count: u32,
         force: bool,
-        format: Format,
+        format: PictureFormat,
     ) -> Result<Self, CommandError> {
         match output {
             Some(name) if STDOUT.contains(&name) => to_stdout(count, force),
@@ -74,7 +74,7 @@ fn refused(message: impl Into<String>) -> CommandError {
     Failure::bad_value(Field::Output, message).into()
 }
 
-fn to_stdout(count: u32, force: bool) -> Result<Output, CommandError> {
+fn to_stdout(count: u32, force: bool) -> Result<PictureOutput, CommandError> {
     if count > 1 {
         let message = "stdout takes one picture; leave out -n or name a file";
         return Err(refused(message));
@@ -83,10 +83,10 @@ fn to_stdout(count: u32, force: bool) -> Result<Output, CommandError> {
         let message = "stdout is a terminal: name a file or redirect it; -f writes there anyway";
         return Err(refused(message));
     }
-    Ok(Output::Stdout)
+    Ok(PictureOutput::Stdout)
 }
 
-fn named(name: &Path, count: u32, force: bool) -> Result<Output, CommandError> {
+fn named(name: &Path, count: u32, force: bool) -> Result<PictureOutput, CommandError> {
     if count > 1 && destination::is_stream(name) {
         let device = Destination::prepare(name, force)?;
         if device.takes_one_picture() {
@@ -94,11 +94,11 @@ fn named(name: &Path, count: u32, force: bool) -> Result<Output, CommandError> {
             let message = format!("{name} takes one picture; leave out -n or name a file");
             return Err(refused(message));
         }
-        return Ok(Output::Device(device));
+        return Ok(PictureOutput::Device(device));
     }
     let files = numbered(name, count);
     let prepared = files.iter().map(|file| Destination::prepare(file, force));
-    Ok(Output::Named(prepared.collect::<Result<_, _>>()?))
+    Ok(PictureOutput::Named(prepared.collect::<Result<_, _>>()?))
 }
 
 /// `a.png` for one picture, `a-1.png` to `a-N.png` for several.
@@ -167,7 +167,7 @@ mod tests {
         std::fs::write(folder.path().join("a-2.png"), b"old").expect("our own folder");
         let name = folder.path().join("a.png");
         let prepare = |count, force| {
-            let output = Output::prepare(name.to_str(), count, force, Format::Png);
+            let output = PictureOutput::prepare(name.to_str(), count, force, PictureFormat::Png);
             output.map_err(|error| error.exit_code())
         };
         assert!(prepare(1, false).is_ok());
@@ -177,11 +177,18 @@ mod tests {
 
     #[test]
     fn a_device_takes_several_pictures_and_stdout_one() {
-        let prepare = |name, count| Output::prepare(Some(name), count, true, Format::Png);
-        assert!(matches!(prepare("/dev/null", 3), Ok(Output::Device(_))));
+        let prepare =
+            |name, count| PictureOutput::prepare(Some(name), count, true, PictureFormat::Png);
+        assert!(matches!(
+            prepare("/dev/null", 3),
+            Ok(PictureOutput::Device(_))
+        ));
         for name in STDOUT {
             assert!(prepare(name, 2).is_err(), "{name}");
-            assert!(matches!(prepare(name, 1), Ok(Output::Stdout)), "{name}");
+            assert!(
+                matches!(prepare(name, 1), Ok(PictureOutput::Stdout)),
+                "{name}"
+            );
         }
     }
 }

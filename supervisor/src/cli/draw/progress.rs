@@ -19,15 +19,15 @@ const LEAST_SPOKEN: Duration = Duration::from_millis(100);
 
 /// A bar on stderr over all steps of a request; nothing where stderr is no terminal.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressDisplay {
     bar: ProgressBar,
     forecast: RefCell<Forecast>,
-    shown: Arc<Mutex<Shown>>,
+    shown: Arc<Mutex<ShownProgress>>,
 }
 
 /// What the bar's own thread draws between two updates.
 #[derive(Debug, Default)]
-struct Shown {
+struct ShownProgress {
     rate: String,
     /// When everything is finished, counted from the bar's start.
     due: Option<Duration>,
@@ -35,11 +35,11 @@ struct Shown {
     lacks_decoding: bool,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// A bar for the request, or none.
     pub fn start(accepted: &Accepted, quiet: bool) -> Self {
         let forecast = Forecast::of(accepted);
-        let shown = Arc::new(Mutex::new(Shown::default()));
+        let shown = Arc::new(Mutex::new(ShownProgress::default()));
         let bar = match quiet || !std::io::stderr().is_terminal() {
             true => ProgressBar::hidden(),
             false => bar(forecast.all_steps(), &shown),
@@ -120,7 +120,7 @@ impl Progress {
     }
 
     fn show(&self, forecast: &Forecast) {
-        let shown = Shown {
+        let shown = ShownProgress {
             rate: forecast.rate(),
             due: forecast.rest().map(|rest| self.bar.elapsed() + rest),
             lacks_decoding: forecast.lacks_decoding(),
@@ -149,14 +149,14 @@ impl Progress {
     }
 }
 
-fn bar(steps: u64, shown: &Arc<Mutex<Shown>>) -> ProgressBar {
+fn bar(steps: u64, shown: &Arc<Mutex<ShownProgress>>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
     bar.set_style(style(shown));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
-fn style(shown: &Arc<Mutex<Shown>>) -> ProgressStyle {
+fn style(shown: &Arc<Mutex<ShownProgress>>) -> ProgressStyle {
     let (rate, left) = (Arc::clone(shown), Arc::clone(shown));
     // What cannot be written or read here is drawn at the next tick.
     ProgressStyle::with_template(
@@ -173,7 +173,7 @@ fn style(shown: &Arc<Mutex<Shown>>) -> ProgressStyle {
     })
 }
 
-impl Shown {
+impl ShownProgress {
     /// The time that is left at a moment; nothing where it would be spoken as 0 and more is to come.
     fn left(&self, now: Duration) -> String {
         let left = self.due.and_then(|due| due.checked_sub(now));
@@ -191,16 +191,16 @@ mod tests {
 
     #[test]
     fn what_is_left_counts_down_and_never_says_zero() {
-        let shown = Shown {
+        let shown = ShownProgress {
             due: Some(Duration::from_secs(5)),
-            ..Shown::default()
+            ..ShownProgress::default()
         };
         assert_eq!(shown.left(Duration::from_secs(3)), "2.0 s left");
         assert_eq!(shown.left(Duration::from_millis(4900)), "0.1 s left");
         assert_eq!(shown.left(Duration::from_millis(4960)), "");
         assert_eq!(shown.left(Duration::from_secs(5)), "");
         assert_eq!(shown.left(Duration::from_secs(9)), "");
-        let shown = Shown {
+        let shown = ShownProgress {
             lacks_decoding: true,
             ..shown
         };

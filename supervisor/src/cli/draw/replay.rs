@@ -7,12 +7,12 @@ use ipc_protocol::client::{Picture, Update};
 use serde_json::{Map, Value, json};
 
 use super::interrupt;
-use super::progress::Progress;
-use crate::cli::args::Reach;
+use super::progress::ProgressDisplay;
+use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
-use crate::picture::compare::{self, Change, Distance};
-use crate::picture::decode::{self, Drawn};
+use crate::picture::compare::{self, Change, PictureDistance};
+use crate::picture::decode::{self, DecodedPicture};
 use crate::picture::receipt::Receipt;
 
 /// The picture came out the same.
@@ -21,12 +21,12 @@ const SAME: u8 = 0;
 const OTHER: u8 = 1;
 
 /// Draws the picture of `file` again; returns the exit code.
-pub fn run(reach: &Reach, file: &Path, json: bool) -> Result<u8, CommandError> {
+pub fn run(reach: &ConnectOptions, file: &Path, json: bool) -> Result<u8, CommandError> {
     let drawn = decode::read(file)?;
     let (picture, now) = draw(reach, &drawn.receipt)?;
     let finding = Finding {
         distance: (picture.size == drawn.size)
-            .then(|| Distance::between(&drawn.rgb8, &picture.rgb8))
+            .then(|| PictureDistance::between(&drawn.rgb8, &picture.rgb8))
             .flatten(),
         changes: changes(&drawn, &picture, &now),
     };
@@ -39,7 +39,7 @@ pub fn run(reach: &Reach, file: &Path, json: bool) -> Result<u8, CommandError> {
 }
 
 /// Asks the pool that `generate` would ask; gives the picture, and the receipt that it has now.
-fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandError> {
+fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt), CommandError> {
     let request = receipt.request()?;
     let (mut client, private) = connect::pool(reach)?;
     let canceller = client.canceller();
@@ -47,7 +47,7 @@ fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandE
     connect::say_who_draws(reach, private.as_ref());
     let accepted = drawing.accepted.clone();
     let interrupted = interrupt::cancels(canceller, &accepted);
-    let progress = Progress::start(&accepted, reach.quiet);
+    let progress = ProgressDisplay::start(&accepted, reach.quiet);
     let mut answer = None;
     for update in drawing {
         let update = update?;
@@ -72,7 +72,7 @@ fn draw(reach: &Reach, receipt: &Receipt) -> Result<(Picture, Receipt), CommandE
 
 /// What beside the bytes is not what it was. A file whose size is not that of its receipt was cut or
 /// scaled since it was drawn.
-fn changes(drawn: &Drawn, picture: &Picture, now: &Receipt) -> Vec<Change> {
+fn changes(drawn: &DecodedPicture, picture: &Picture, now: &Receipt) -> Vec<Change> {
     let mut changes = compare::changes(&drawn.receipt, now);
     if picture.size != drawn.size {
         let size = Change {
@@ -88,7 +88,7 @@ fn changes(drawn: &Drawn, picture: &Picture, now: &Receipt) -> Vec<Change> {
 /// What the comparison showed.
 struct Finding {
     /// Of the pixels; `None` where the sizes differ.
-    distance: Option<Distance>,
+    distance: Option<PictureDistance>,
     changes: Vec<Change>,
 }
 
@@ -103,7 +103,7 @@ impl Finding {
         self.pixels_are_same() && !self.changes.iter().any(Change::matters)
     }
 
-    fn lines(&self, file: &Path, drawn: &Drawn) -> Vec<String> {
+    fn lines(&self, file: &Path, drawn: &DecodedPicture) -> Vec<String> {
         let file = file.display();
         let head = match (self.distance, self.is_same()) {
             (Some(distance), true) => format!(
@@ -140,7 +140,7 @@ impl Finding {
             "identical": self.pixels_are_same(),
             "bytes": self.distance.map(|distance| distance.bytes),
             "different": self.distance.map(|distance| distance.different),
-            "share": self.distance.map(Distance::share),
+            "share": self.distance.map(PictureDistance::share),
             "largest": self.distance.map(|distance| distance.largest),
             "changed": changed,
         })

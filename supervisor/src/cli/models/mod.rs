@@ -11,22 +11,22 @@ use serde_json::json;
 use store::release::Release;
 
 use crate::catalogue::looks::Looks;
-use crate::catalogue::offer::{self, Depth};
+use crate::catalogue::offer::{self, ReadDepth};
 use crate::catalogue::served::Served;
-use crate::cli::args::Models;
+use crate::cli::args::ModelsCommand;
 use crate::cli::{CommandError, say};
 use crate::config::{self, Config, paths};
 use crate::process::programs;
-use place::{Place, licence, megabytes, store, trouble};
+use place::{FilesLocation, licence, megabytes, store, trouble};
 
 /// Runs one of the commands.
-pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandError> {
+pub fn run(what: Option<ModelsCommand>, quiet: bool, json: bool) -> Result<u8, CommandError> {
     let config = config::load(paths::default_config().as_deref())
         .map_err(|error| trouble("usage", error.to_string()))?;
-    match what.unwrap_or(Models::List) {
-        Models::List => list(&config, json),
-        Models::Show { model } => show(&config, &model, json),
-        Models::Fetch {
+    match what.unwrap_or(ModelsCommand::List) {
+        ModelsCommand::List => list(&config, json),
+        ModelsCommand::Show { model } => show(&config, &model, json),
+        ModelsCommand::Fetch {
             model,
             variant,
             revision,
@@ -36,8 +36,8 @@ pub fn run(what: Option<Models>, quiet: bool, json: bool) -> Result<u8, CommandE
                 .map_err(|error| trouble(error.kind(), error.to_string()))?;
             fetch::run(&config, &order, quiet, json)
         }
-        Models::Verify { model } => verify::run(&config, model.as_deref(), json),
-        Models::Rm { model } => remove(&config, &model, json),
+        ModelsCommand::Verify { model } => verify::run(&config, model.as_deref(), json),
+        ModelsCommand::Rm { model } => remove(&config, &model, json),
     }
 }
 
@@ -53,7 +53,7 @@ pub fn exit_code(kind: &str) -> u8 {
 
 fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
     for key in config::names::keys(&config.models) {
-        let place = Place::of(config, &key)?;
+        let place = FilesLocation::of(config, &key)?;
         let licence = Release::find(&key).map_or("", |release| release.licence.name);
         if json {
             say::line(json!({
@@ -77,7 +77,7 @@ fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
 }
 
 fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
-    let place = Place::of(config, key)?;
+    let place = FilesLocation::of(config, key)?;
     let served = served(config, key);
     let need = served.as_ref().map(|(spec, _)| need(spec));
     let draws = served.as_ref().map_or(&[][..], |(_, served)| &served.draws);
@@ -85,8 +85,11 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     let rights = rights.unwrap_or_default();
     let release = Release::find(key);
     let record = match &place {
-        Place::Fetched(fetched) => Some(fetched),
-        Place::Synthetic | Place::Embedded | Place::Folder(_) | Place::Missing(_) => None,
+        FilesLocation::Fetched(fetched) => Some(fetched),
+        FilesLocation::Synthetic
+        | FilesLocation::Embedded
+        | FilesLocation::Folder(_)
+        | FilesLocation::Missing(_) => None,
     };
     if json {
         say::line(json!({
@@ -154,7 +157,7 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
 fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
     let looks = Looks::in_folder(paths::default_cache_dir().as_deref());
-    let (spec, served) = offer::model(config, &worker, &looks, key, Depth::Quick)?;
+    let (spec, served) = offer::model(config, &worker, &looks, key, ReadDepth::Quick)?;
     match spec.files {
         Files::Broken(why) => Err(why),
         Files::Here { .. } | Files::Unread | Files::Missing(_) => Ok((spec, served)),

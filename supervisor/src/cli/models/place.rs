@@ -7,11 +7,11 @@ use store::{FetchedModel, Store};
 
 use crate::catalogue::offer;
 use crate::cli::CommandError;
-use crate::config::file::Model;
+use crate::config::file::ModelSection;
 use crate::config::{self, Config};
 
 /// Where a model's files are.
-pub(super) enum Place {
+pub(super) enum FilesLocation {
     /// It has none.
     Synthetic,
     /// In the worker program.
@@ -24,7 +24,7 @@ pub(super) enum Place {
     Missing(u64),
 }
 
-impl Place {
+impl FilesLocation {
     /// Of a model; one that the settings do not know is a usage error.
     pub(super) fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
         if !config::names::keys(&config.models).contains(&key.to_owned()) {
@@ -81,7 +81,11 @@ pub(super) fn store(config: &Config) -> Store {
     Store::at(offer::hub_settings(config).folder)
 }
 
-fn wanted(store: &Store, key: &str, section: &Model) -> Result<Option<FetchedModel>, CommandError> {
+fn wanted(
+    store: &Store,
+    key: &str,
+    section: &ModelSection,
+) -> Result<Option<FetchedModel>, CommandError> {
     store
         .wanted(key, section.variant.as_deref(), section.revision.as_deref())
         .map_err(|why| trouble("usage", format!("[models.{key}]: {why}")))

@@ -9,7 +9,7 @@ use store::verify::{self, FileVerdict};
 
 use ipc_protocol::arithmetic::Arithmetic;
 
-use super::place::{Place, store, trouble};
+use super::place::{FilesLocation, store, trouble};
 use crate::catalogue::manifest;
 use crate::cli::{CommandError, say};
 use crate::config::Config;
@@ -20,23 +20,23 @@ const SUMS: &str = "SHA256SUMS";
 
 /// Verifies one model wherever its files are, or everything that was fetched.
 pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, CommandError> {
-    let mut report = Report { json, bad: 0 };
+    let mut report = VerifyReport { json, bad: 0 };
     let Some(key) = key else {
         for release in Release::all() {
             fetched(config, release, &mut report);
         }
         return report.end(MEND_FETCHED);
     };
-    match Place::of(config, key)? {
-        Place::Synthetic => Err(trouble(
+    match FilesLocation::of(config, key)? {
+        FilesLocation::Synthetic => Err(trouble(
             "usage",
             format!("{key} is synthetic: it has no files"),
         )),
-        Place::Embedded => {
+        FilesLocation::Embedded => {
             embedded(key, &mut report)?;
             report.end("this program is damaged; install it again")
         }
-        Place::Folder(path) => {
+        FilesLocation::Folder(path) => {
             let family = config
                 .models
                 .get(key)
@@ -44,7 +44,7 @@ pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, Command
             folder(key, &path, family, &mut report)?;
             report.end("bring them again from where they came")
         }
-        Place::Fetched(_) | Place::Missing(_) => {
+        FilesLocation::Fetched(_) | FilesLocation::Missing(_) => {
             let release =
                 Release::find(key).expect("only a model of the hub is fetched or missing");
             match fetched(config, release, &mut report) {
@@ -61,7 +61,7 @@ pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, Command
 const MEND_FETCHED: &str = "`imagepool models rm` and `fetch` bring them again";
 
 /// Every variant and revision of a model that was fetched; returns how many these are.
-fn fetched(config: &Config, release: &Release, report: &mut Report) -> usize {
+fn fetched(config: &Config, release: &Release, report: &mut VerifyReport) -> usize {
     let mut seen = 0;
     for variant in release.variants {
         for fetched in store(config).all(release.key, variant.name) {
@@ -75,7 +75,7 @@ fn fetched(config: &Config, release: &Release, report: &mut Report) -> usize {
 }
 
 /// The weights inside the worker program, which knows their digests.
-fn embedded(key: &str, report: &mut Report) -> Result<(), CommandError> {
+fn embedded(key: &str, report: &mut VerifyReport) -> Result<(), CommandError> {
     let built_in = manifest::built_in().map_err(|why| trouble("worker", why))?;
     if !built_in.contains_key(key) {
         let why = format!("[models.{key}]: a model of one's own needs a family or a path");
@@ -92,7 +92,7 @@ fn folder(
     key: &str,
     path: &Path,
     family: Option<&str>,
-    report: &mut Report,
+    report: &mut VerifyReport,
 ) -> Result<(), CommandError> {
     let worker = worker()?;
     let name = path.display().to_string();
@@ -126,12 +126,12 @@ fn unasked(error: io::Error) -> CommandError {
 }
 
 /// What is told, and how much of it is bad.
-struct Report {
+struct VerifyReport {
     json: bool,
     bad: usize,
 }
 
-impl Report {
+impl VerifyReport {
     /// What the worker program compared: the names of good files a line each, or a sentence on a bad one.
     fn files(&mut self, key: &str, place: &str, said: Result<String, String>) {
         match said {

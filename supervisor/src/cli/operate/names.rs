@@ -7,7 +7,7 @@ use ipc_protocol::messages::client::Target;
 
 /// A name on the command line. Displays as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Name {
+pub enum TargetName {
     /// Everything.
     All,
     /// A model.
@@ -18,7 +18,7 @@ pub enum Name {
     Worker(String),
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for TargetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.pad("all"),
@@ -28,7 +28,7 @@ impl fmt::Display for Name {
     }
 }
 
-impl Name {
+impl TargetName {
     /// Every text is a name; whether something has it is found out later.
     pub fn read(text: &str) -> Self {
         match text.rsplit_once(':') {
@@ -87,21 +87,21 @@ mod tests {
 
     #[test]
     fn a_group_is_its_model() {
-        let group = Name::read("syn:*");
-        assert_eq!(group, Name::Group("syn".into()));
-        assert_eq!(group.target(), Name::read("syn").target());
+        let group = TargetName::read("syn:*");
+        assert_eq!(group, TargetName::Group("syn".into()));
+        assert_eq!(group.target(), TargetName::read("syn").target());
         assert!(group.means("syn:1", "syn") && !group.means("other:1", "other"));
         assert!(!group.is_worker("syn:1"));
         assert_eq!(group.unknown(), "syn: ERROR (no such group)");
-        assert_eq!(Name::read("syn:"), group);
+        assert_eq!(TargetName::read("syn:"), group);
     }
 
     #[test]
     fn what_cannot_be_a_name_has_no_target() {
         for text in ["no such", "syn:x", ":0", "", "a:-1"] {
-            assert_eq!(Name::read(text).target(), None, "{text:?}");
+            assert_eq!(TargetName::read(text).target(), None, "{text:?}");
         }
-        assert!(Name::read("syn:1").target().is_some());
-        assert_eq!(Name::read("all").target(), Some(Target::All));
+        assert!(TargetName::read("syn:1").target().is_some());
+        assert_eq!(TargetName::read("all").target(), Some(Target::All));
     }
 }

@@ -4,8 +4,8 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{ModelStatus, StatusReport, WorkerState, WorkerStatus};
 use ipc_protocol::units::Mebibytes;
 
-use super::names::Name;
-use crate::cli::args::Reach;
+use super::names::TargetName;
+use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 
@@ -15,9 +15,9 @@ const NOT_RUNNING: u8 = 3;
 const UNKNOWN: u8 = 4;
 
 /// Prints the status; returns the exit code.
-pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandError> {
+pub fn run(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, CommandError> {
     let mut report = connect::daemon(reach)?.status()?;
-    let names: Vec<Name> = names.iter().map(|name| Name::read(name)).collect();
+    let names: Vec<TargetName> = names.iter().map(|name| TargetName::read(name)).collect();
     let lines = lines(&report);
     for name in names
         .iter()
@@ -35,13 +35,15 @@ pub fn run(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandErr
         say::line(text);
         return Ok(code);
     }
-    if let (Some(so_far), [] | [Name::All]) = (report.supervisor.draining_s, names.as_slice()) {
+    if let (Some(so_far), [] | [TargetName::All]) = (report.supervisor.draining_s, names.as_slice())
+    {
         let jobs = report.queue.len();
         let so_far = uptime(so_far);
         let detail = format!("for {so_far}, {jobs} jobs to finish, nothing new is accepted");
         say::line(row("supervisor", "DRAINING", &detail));
     }
-    let wanted = |line: &&Line| names.is_empty() || names.iter().any(|name| line.is_called(name));
+    let wanted =
+        |line: &&StatusLine| names.is_empty() || names.iter().any(|name| line.is_called(name));
     for line in lines.iter().filter(wanted) {
         say::line(row(&line.name, line.state.word(), &line.detail));
     }
@@ -53,20 +55,20 @@ fn row(name: &str, state: &str, detail: &str) -> String {
 }
 
 /// 4 where nothing has a name that was asked for, 3 where a named or pinned thing is not RUNNING.
-fn code(lines: &[Line], names: &[Name]) -> u8 {
+fn code(lines: &[StatusLine], names: &[TargetName]) -> u8 {
     if !names
         .iter()
         .all(|name| lines.iter().any(|line| line.is_called(name)))
     {
         return UNKNOWN;
     }
-    let is_down = |line: &&Line| {
+    let is_down = |line: &&StatusLine| {
         let wanted = names.is_empty() || names.iter().any(|name| line.is_called(name));
-        let named = |name: &Name| *name != Name::All && line.is_called(name);
+        let named = |name: &TargetName| *name != TargetName::All && line.is_called(name);
         let expected = line.pinned || names.iter().any(named);
         // A model runs when one of its workers does; a worker that was named runs itself.
         let alone = names.iter().any(|name| name.is_worker(&line.name));
-        let runs = |other: &Line| {
+        let runs = |other: &StatusLine| {
             other.state == WorkerState::Running && (!alone || other.name == line.name)
         };
         let mut serving = lines.iter().filter(|other| other.model == line.model);
@@ -79,7 +81,7 @@ fn code(lines: &[Line], names: &[Name]) -> u8 {
 }
 
 /// Leaves only what was named in the report.
-fn keep_named(report: &mut StatusReport, names: &[Name]) {
+fn keep_named(report: &mut StatusReport, names: &[TargetName]) {
     if names.is_empty() {
         return;
     }
@@ -102,7 +104,7 @@ fn first_slot(key: &str) -> String {
 }
 
 /// `pid`: the daemon's process, or those of the workers that were named.
-pub fn pids(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandError> {
+pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, CommandError> {
     let report = connect::daemon(reach)?.status()?;
     let tell = |name: &str, pid: u32| match json {
         true => say::line(serde_json::json!({"name": name, "pid": pid})),
@@ -113,14 +115,14 @@ pub fn pids(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandEr
         return Ok(0);
     }
     let mut code = 0;
-    for name in names.iter().map(|name| Name::read(name)) {
+    for name in names.iter().map(|name| TargetName::read(name)) {
         let named = |worker: &&WorkerStatus| name.means(&worker.name, worker.model.as_str());
         let workers: Vec<_> = report.workers.iter().filter(named).collect();
         let mut pids = workers
             .iter()
             .filter_map(|worker| Some((*worker, worker.pid?)))
             .peekable();
-        if pids.peek().is_none() && name != Name::All {
+        if pids.peek().is_none() && name != TargetName::All {
             say::aside(name.unknown());
             code = UNKNOWN;
         }
@@ -132,7 +134,7 @@ pub fn pids(reach: &Reach, names: &[String], json: bool) -> Result<u8, CommandEr
 }
 
 /// `jobs`: a line per job without an answer.
-pub fn jobs(reach: &Reach, json: bool) -> Result<u8, CommandError> {
+pub fn jobs(reach: &ConnectOptions, json: bool) -> Result<u8, CommandError> {
     let report = connect::daemon(reach)?.status()?;
     if json {
         let text = serde_json::to_string(&report.queue).expect("jobs are numbers and words");
@@ -153,7 +155,7 @@ pub fn jobs(reach: &Reach, json: bool) -> Result<u8, CommandError> {
 }
 
 /// One line: a worker, or a model without one.
-struct Line {
+struct StatusLine {
     name: String,
     model: String,
     state: WorkerState,
@@ -161,13 +163,13 @@ struct Line {
     pinned: bool,
 }
 
-impl Line {
-    fn is_called(&self, name: &Name) -> bool {
+impl StatusLine {
+    fn is_called(&self, name: &TargetName) -> bool {
         name.means(&self.name, &self.model)
     }
 }
 
-fn lines(report: &StatusReport) -> Vec<Line> {
+fn lines(report: &StatusReport) -> Vec<StatusLine> {
     let mut lines = Vec::new();
     for model in &report.models {
         let workers: Vec<_> = report
@@ -183,7 +185,7 @@ fn lines(report: &StatusReport) -> Vec<Line> {
     lines
 }
 
-fn of_worker(worker: &WorkerStatus, pinned: bool) -> Line {
+fn of_worker(worker: &WorkerStatus, pinned: bool) -> StatusLine {
     let mut parts = Vec::new();
     if let Some(pid) = worker.pid {
         parts.push(format!("pid {pid}"));
@@ -197,7 +199,7 @@ fn of_worker(worker: &WorkerStatus, pinned: bool) -> Line {
     if let Some(job) = &worker.job {
         parts.push(format!("job {} step {}/{}", job.id, job.step, job.steps));
     }
-    Line {
+    StatusLine {
         name: worker.name.clone(),
         model: worker.model.to_string(),
         state: worker.state,
@@ -206,12 +208,12 @@ fn of_worker(worker: &WorkerStatus, pinned: bool) -> Line {
     }
 }
 
-fn of_model(model: &ModelStatus) -> Line {
+fn of_model(model: &ModelStatus) -> StatusLine {
     let (state, detail) = model
         .at_rest
         .clone()
         .unwrap_or((WorkerState::Stopped, "Not started".into()));
-    Line {
+    StatusLine {
         name: first_slot(model.key.as_str()),
         model: model.key.to_string(),
         state,

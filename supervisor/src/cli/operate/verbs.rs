@@ -7,21 +7,21 @@ use ipc_protocol::messages::client::{Target, Told, Verb};
 use ipc_protocol::version::BUILD;
 use serde_json::{Value, json};
 
-use super::names::Name;
-use crate::cli::args::{Quarantine, Reach};
+use super::names::TargetName;
+use crate::cli::args::{ConnectOptions, QuarantineCommand};
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 
 /// `stop`, `start` and `restart`: answers every name, and ends with the worst of their codes.
 pub fn each(
-    reach: &Reach,
+    reach: &ConnectOptions,
     names: &[String],
-    teller: Teller,
+    teller: VerbOutput,
     verb: impl Fn(Target) -> Verb,
 ) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
     let mut code = 0;
-    for name in names.iter().map(|name| Name::read(name)) {
+    for name in names.iter().map(|name| TargetName::read(name)) {
         let Some(target) = name.target() else {
             teller.line(&name.unknown());
             code = code.max(FAILED);
@@ -35,8 +35,8 @@ pub fn each(
             }
             told => told?,
         };
-        if let Name::Group(model) = &name
-            && told.lines == [Name::Model(model.clone()).unknown()]
+        if let TargetName::Group(model) = &name
+            && told.lines == [TargetName::Model(model.clone()).unknown()]
         {
             told.lines = vec![name.unknown()];
         }
@@ -46,13 +46,13 @@ pub fn each(
 }
 
 /// Any verb whose answer is lines that begin with a name.
-pub fn tell(reach: &Reach, teller: Teller, verb: Verb) -> Result<u8, CommandError> {
+pub fn tell(reach: &ConnectOptions, teller: VerbOutput, verb: Verb) -> Result<u8, CommandError> {
     let told = connect::daemon(reach)?.operate(verb)?;
     Ok(teller.print(&told))
 }
 
 /// `drain [--undo]`.
-pub fn drain(reach: &Reach, teller: Teller, undo: bool) -> Result<u8, CommandError> {
+pub fn drain(reach: &ConnectOptions, teller: VerbOutput, undo: bool) -> Result<u8, CommandError> {
     let verb = match undo {
         true => Verb::Undrain,
         false => Verb::Drain,
@@ -63,7 +63,7 @@ pub fn drain(reach: &Reach, teller: Teller, undo: bool) -> Result<u8, CommandErr
 }
 
 /// `why JOB`.
-pub fn why(reach: &Reach, teller: Teller, job: u64) -> Result<u8, CommandError> {
+pub fn why(reach: &ConnectOptions, teller: VerbOutput, job: u64) -> Result<u8, CommandError> {
     let told = connect::daemon(reach)?.operate(Verb::Why { job: JobId(job) })?;
     let job = job.to_string();
     for line in &told.lines {
@@ -74,7 +74,7 @@ pub fn why(reach: &Reach, teller: Teller, job: u64) -> Result<u8, CommandError> 
 
 /// `plan MODEL [--size WxH]`: asks the pool that `generate` would ask.
 pub fn plan(
-    reach: &Reach,
+    reach: &ConnectOptions,
     model: String,
     size: Option<&str>,
     is_json: bool,
@@ -103,26 +103,26 @@ pub fn plan(
 
 /// `quarantine [list|release|drop]`.
 pub fn quarantine(
-    reach: &Reach,
-    teller: Teller,
-    what: Option<Quarantine>,
+    reach: &ConnectOptions,
+    teller: VerbOutput,
+    what: Option<QuarantineCommand>,
 ) -> Result<u8, CommandError> {
     let digest = match what {
-        None | Some(Quarantine::List) => {
+        None | Some(QuarantineCommand::List) => {
             let told = connect::daemon(reach)?.operate(Verb::Quarantined)?;
             for line in &told.lines {
                 teller.listed(line);
             }
             return Ok(code(&told));
         }
-        Some(Quarantine::Release { digest }) => Some(digest),
-        Some(Quarantine::Drop) => None,
+        Some(QuarantineCommand::Release { digest }) => Some(digest),
+        Some(QuarantineCommand::Drop) => None,
     };
     tell(reach, teller, Verb::Release { digest })
 }
 
 /// `shutdown`: drains; `Shut down` is printed when the process is gone.
-pub fn shutdown(reach: &Reach, teller: Teller) -> Result<u8, CommandError> {
+pub fn shutdown(reach: &ConnectOptions, teller: VerbOutput) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
     client.operate(Verb::Shutdown)?;
     client.wait_for_end().map_err(CommandError::Client)?;
@@ -131,7 +131,7 @@ pub fn shutdown(reach: &Reach, teller: Teller) -> Result<u8, CommandError> {
 }
 
 /// `version`: ours, and the daemon's where one answers.
-pub fn version(reach: &Reach, is_json: bool) -> Result<u8, CommandError> {
+pub fn version(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError> {
     let daemon = connect::daemon_if_any(reach)?;
     if is_json {
         let supervisor =
@@ -159,14 +159,14 @@ fn code(told: &Told) -> u8 {
 
 /// Prints what was done, as lines or as JSON: `{"verb","name","message","error"}`, one object a line.
 #[derive(Debug, Clone, Copy)]
-pub struct Teller {
+pub struct VerbOutput {
     /// The verb's own word.
     pub verb: &'static str,
     /// JSON instead of lines.
     pub json: bool,
 }
 
-impl Teller {
+impl VerbOutput {
     fn print(self, told: &Told) -> u8 {
         told.lines.iter().for_each(|line| self.line(line));
         code(told)

@@ -9,7 +9,7 @@ use pool::{CpuTime, Exit, StartFault};
 
 /// What a spawned process brings with it, on its way into the loop.
 #[derive(Debug)]
-pub(super) struct Newborn {
+pub(super) struct StartedProcess {
     pub pid: u32,
     pub label: String,
     pub child: tokio::process::Child,
@@ -19,10 +19,10 @@ pub(super) struct Newborn {
 
 /// What became of a worker's process.
 #[derive(Debug)]
-pub(super) enum WorkerNews {
-    Born(Box<Newborn>),
+pub(super) enum ProcessEvent {
+    Started(Box<StartedProcess>),
     /// There is no process: why, and what was in the way.
-    Stillborn(String, StartFault),
+    NotStarted(String, StartFault),
     /// CPU time, as it was asked for.
     Measured(Option<CpuTime>),
     /// Memory of the host that it holds now.
@@ -34,9 +34,9 @@ pub(super) enum WorkerNews {
 
 /// A worker's news with the generation it belongs to.
 #[derive(Debug)]
-pub(super) struct FromGeneration {
+pub(super) struct WorkerProcessEvent {
     pub worker: Generation,
-    pub news: WorkerNews,
+    pub news: ProcessEvent,
 }
 
 /// The pool's word for a worker's timings.
