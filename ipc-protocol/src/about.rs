@@ -1,11 +1,11 @@
-//! What a model's files say about it, as the worker program prints it and the supervisor reads it.
+//! Facts about a model's files, which the worker program prints and the supervisor reads.
 
 use serde::{Deserialize, Serialize};
 
 /// Things that a model can draw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// What they are.
+    /// The name of the group.
     pub name: String,
     /// As a prompt names them, the most wanted first.
     pub things: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Rights {
 pub struct Work {
     /// Its name.
     pub title: String,
-    /// Whose it is.
+    /// Its author.
     pub author: String,
     /// Its own licence.
     pub licence: String,

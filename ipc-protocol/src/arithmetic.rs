@@ -5,16 +5,16 @@ use std::str::FromStr;
 
 use bincode::{Decode, Encode};
 
-/// What a model's section says of its arithmetic.
+/// The settings of a model's arithmetic, from its section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Arithmetic {
-    /// What encoders and transformer compute in.
+    /// The dtype of the encoders and the transformer.
     pub dtype: Dtype,
-    /// What becomes of the encoders between two prompts.
+    /// Where the encoders are kept between two prompts.
     pub encoders: Encoders,
 }
 
-/// What values are held and computed in.
+/// The dtype in which values are held and computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub enum Dtype {
     /// 32 bits.
@@ -54,7 +54,7 @@ impl FromStr for Dtype {
     }
 }
 
-/// What becomes of the text encoders between two prompts.
+/// Where the text encoders are kept between two prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub enum Encoders {
     /// They stay on the model's device.

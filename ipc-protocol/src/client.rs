@@ -37,21 +37,21 @@ use crate::version::{PROTOCOL, mismatch};
 /// Why a call did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers at the socket.
+    /// No daemon answers at the socket.
     #[error("no daemon answers at {}: {source}", path.display())]
     NoDaemon {
         /// The socket.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// No socket was named, and nobody answers where daemons serve.
+    /// No socket was named, and no daemon answers at the usual places.
     #[error("no daemon answers at {}", places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or "))]
     NoDaemonAnywhere {
         /// Every socket that was looked for.
         places: Vec<PathBuf>,
     },
-    /// Somebody else could have put this socket where daemons serve. Nothing was sent to it.
+    /// Another user could have created this socket. Nothing was sent to it.
     #[error(
         "the socket {} is not trusted: {why}; nothing was sent to it; have it removed, or name the daemon's socket with --socket or $IMAGEPOOL_SOCKET",
         path.display()
@@ -121,7 +121,7 @@ impl Client {
         Err(refused.unwrap_or(ClientError::NoDaemonAnywhere { places }))
     }
 
-    /// Connects to a socket that nobody named, and says not one byte before it is known who serves there.
+    /// Connects to a default socket; sends nothing before the server's user is known.
     fn connect_trusted(path: &Path) -> Result<Self, ClientError> {
         let not_trusted = |why| ClientError::NotTrusted {
             path: path.to_owned(),
@@ -266,7 +266,7 @@ impl Client {
     }
 }
 
-/// Cancels jobs on a connection that somebody else reads from.
+/// Cancels jobs on a connection that another thread reads from.
 #[derive(Debug, Clone)]
 pub struct Canceller(Arc<Stream>);
 
@@ -277,7 +277,7 @@ impl Canceller {
     }
 }
 
-/// What became of a request, as it happens. Ends after each job's one answer.
+/// The updates of a request as they happen. Ends after each job's one answer.
 #[derive(Debug)]
 pub struct Drawing<'a> {
     /// The jobs the request became.
@@ -317,8 +317,7 @@ pub enum Update {
         /// Milliseconds since the attempt began.
         elapsed_ms: u32,
     },
-    /// What a job's picture will look like, about: after each step where the request asks for previews,
-    /// but for those that a slow client misses.
+    /// A preview of a job's picture after a step, if the request asks for previews; a slow client misses some.
     Preview {
         /// The job.
         job: JobId,
@@ -343,7 +342,7 @@ pub enum Update {
 pub struct Picture {
     /// The job that made it.
     pub job: JobId,
-    /// Which of the request, from 0.
+    /// The picture's place in the request, from 0.
     pub index: u32,
     /// Its size.
     pub size: PictureSize,

@@ -13,7 +13,7 @@ pub enum ConnectionError {
     /// The kernel said no, or the other side closed within a frame.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// What came is not a frame.
+    /// The received bytes are not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }

@@ -70,7 +70,7 @@ impl ExitCode {
         self.row().1
     }
 
-    /// What it means, in a few words for the log.
+    /// Describes the code in a few words for the log.
     pub fn meaning(self) -> &'static str {
         self.row().2
     }

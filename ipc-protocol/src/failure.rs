@@ -9,7 +9,7 @@ use crate::untrusted::Untrusted;
 /// The field of a request that a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Field {
-    /// What to draw.
+    /// The prompt.
     Prompt,
     /// Pixels.
     Size,
@@ -54,7 +54,7 @@ impl fmt::Display for Field {
     }
 }
 
-/// What kind of failure it is. Doors translate it (exit code, HTTP status); nobody parses sentences.
+/// The kind of a failure. Doors translate it (exit code, HTTP status); nobody parses sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum FailureKind {
     /// The request asks for something that is not offered; see `field`.
@@ -65,7 +65,7 @@ pub enum FailureKind {
     NeverFits,
     /// No room for a worker now.
     MemoryExhausted,
-    /// As many jobs wait as may.
+    /// The queue is full.
     QueueFull,
     /// The pool finishes what it has and takes nothing new.
     Draining,
@@ -157,7 +157,7 @@ const MESSAGE_BYTES_MAX: usize = 3 * 1024;
 /// The one answer of a job or request that did not end in a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Failure {
-    /// What kind it is.
+    /// The kind.
     pub kind: FailureKind,
     /// The field to blame, for refused values.
     pub field: Option<Field>,

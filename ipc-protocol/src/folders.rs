@@ -14,7 +14,7 @@ use nix::unistd::Uid;
 pub const SOCKET: &str = "pool.sock";
 /// The runtime folder of the machine's own daemon.
 pub const SYSTEM: &str = "/run/imagepool";
-/// Permission to change what is in a folder, for its group and for everybody.
+/// Permission bits that let the group or all users change a folder.
 pub const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// An absolute path from the environment. An empty or relative value counts as unset: what it names would
@@ -76,10 +76,10 @@ pub fn sockets() -> Vec<PathBuf> {
     folders.map(|folder| folder.join(SOCKET)).collect()
 }
 
-/// What the kernel tells of a name, without following links.
+/// The kernel's facts about a name, without following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// What it is.
+    /// The kind of file.
     pub kind: Kind,
     /// Its owner.
     pub uid: u32,
@@ -87,7 +87,7 @@ pub struct Seen {
     pub mode: u32,
 }
 
-/// What a name is.
+/// The kind of file that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A folder.
@@ -135,7 +135,7 @@ impl Servers {
     }
 }
 
-/// Who may serve at a socket that nobody named, as our user sees it.
+/// Returns the users that may serve at a default socket, seen from our user.
 ///
 /// # Errors
 /// `Ok(Err)` is a sentence why nobody may; an error is what the kernel says, `NotFound` where there is no
@@ -175,7 +175,7 @@ fn judge(above: Option<Seen>, (folder, socket): (Seen, Seen), own: u32) -> Resul
         ));
     }
     if socket.kind != Kind::Socket {
-        return Err("it is no socket".to_owned());
+        return Err("it is not a socket".to_owned());
     }
     if !servers.include(socket.uid) {
         return Err(format!("it belongs to user {}", socket.uid));
@@ -215,7 +215,7 @@ mod tests {
             (folder(OWN, 0o770), socket(OWN), "other users may write"),
             (folder(OWN, 0o700), socket(OTHER), "belongs to user 1001"),
             (link, socket(OWN), "is a link"),
-            (folder(OWN, 0o700), link, "is no socket"),
+            (folder(OWN, 0o700), link, "is not a socket"),
         ];
         for (folder, socket, why) in cases {
             let refused = judge(None, (folder, socket), OWN).expect_err(why);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_daemon_and_roots_are_trusted_and_nobody_elses() {
+    fn our_own_daemon_and_roots_are_trusted_and_no_other() {
         let servers = judge(None, (folder(OWN, 0o700), socket(OWN)), OWN).expect("ours");
         assert!(servers.include(OWN) && servers.include(0) && !servers.include(OTHER));
         let servers = judge(None, (folder(0, 0o755), socket(0)), OWN).expect("root's");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_root_made_the_machines_folder_for_is_trusted() {
+    fn the_user_that_root_made_the_machines_folder_for_is_trusted() {
         let service = 200;
         let seen = (folder(service, 0o750), socket(service));
         let servers = judge(Some(RUN), seen, OWN).expect("root chose who serves there");
@@ -260,7 +260,7 @@ mod tests {
             assert!(is_ours_or_roots(&folder, own));
         }
         std::os::unix::fs::chown(home.path(), Some(if own == 0 { OTHER } else { own }), None)
-            .expect("root may, and to its owner everybody may");
+            .expect("root may, and to its owner all users may");
         let another = if own == 0 { own } else { own + 1 };
         assert!(!is_ours_or_roots(
             &home.path().join("not/there/yet"),

@@ -15,7 +15,7 @@ pub const HEADER_BYTES: usize = 12;
 
 const MAGIC: [u8; 4] = *b"IMGP";
 
-/// What one side of a conversation may say. Each side has its own type, so a worker cannot send what
+/// The messages that one side of a conversation may send. Each side has its own type, so a worker cannot send what
 /// only a supervisor may say.
 pub trait Message: bincode::Encode + bincode::Decode<()> {
     /// The number of this message's kind in the header.
@@ -43,7 +43,7 @@ pub enum FrameError {
         kind: u16,
         /// Length in the header.
         length: usize,
-        /// What is allowed.
+        /// The limit in bytes.
         cap: usize,
     },
     /// Header and body disagree.
@@ -54,7 +54,7 @@ pub enum FrameError {
         /// Kind of the decoded body.
         body: u16,
     },
-    /// The body is no message.
+    /// The body does not decode to a message.
     #[error(transparent)]
     Codec(#[from] CodecError),
 }

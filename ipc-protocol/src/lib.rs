@@ -1,4 +1,4 @@
-//! What clients, the supervisor and its workers say to each other.
+//! The protocol between clients, the supervisor and its workers.
 //!
 //! ```text
 //!  client ──ToPool──▶ supervisor ──ToWorker──▶ worker

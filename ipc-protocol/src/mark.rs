@@ -1,4 +1,4 @@
-//! What tells one state of a file from another without reading it.
+//! Marks of files: they differ when a file was changed, and need no reading of its content.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

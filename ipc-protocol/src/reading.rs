@@ -1,4 +1,4 @@
-//! What a model made of a prompt.
+//! A model's reading of a prompt: whether it was cut, and unknown words.
 
 use bincode::{Decode, Encode};
 
@@ -13,7 +13,7 @@ pub const WORD_BYTES_MAX: usize = 64;
 /// Most examples of what a model knows.
 pub const EXAMPLES_MAX: usize = 5;
 
-/// What a model made of a prompt. A picture is drawn all the same; whoever asked for it is told.
+/// A model's reading of a prompt. A picture is drawn all the same; whoever asked for it is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Reading {
     /// The prompt was longer than the model's tokens, and its end was cut.
@@ -29,7 +29,7 @@ pub struct Reading {
 pub struct UnknownWord {
     /// As the prompt has it.
     pub word: String,
-    /// What the model knows that is nearest to it.
+    /// The closest known word.
     pub nearest: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl UnknownWord {
 }
 
 impl Reading {
-    /// What to tell whoever asked, one sentence each; nothing when all was understood.
+    /// Returns remarks for the client, one sentence each; none if every word was understood.
     pub fn remarks(&self, model: &str) -> Vec<String> {
         let cut = "the prompt was longer than the model reads; its end was cut".to_owned();
         let mut remarks: Vec<String> = self.was_cut.then_some(cut).into_iter().collect();

@@ -1,4 +1,4 @@
-//! What a client asks for, every field bounded before it goes on a wire.
+//! A client's request, every field bounded before it is sent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ pub const TEXT_BYTES_MAX: usize = 60 * 1024;
 /// Images one request may ask for.
 pub const COUNT_MAX: u32 = 100;
 
-/// Who goes first when several wait; within a class, users share.
+/// The priority class of a job; within a class, users share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Priority {
-    /// Somebody watches.
+    /// A person waits for the picture.
     High,
     /// The default.
     #[default]
@@ -52,7 +52,7 @@ impl fmt::Display for Priority {
 /// A request for `count` pictures. What is `None` is the model's default.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct ImageRequest {
-    /// What to draw.
+    /// The prompt.
     pub prompt: String,
     /// A registry key or alias; `None` is the daemon's default model.
     pub model: Option<String>,
@@ -62,7 +62,7 @@ pub struct ImageRequest {
     pub steps: Option<u32>,
     /// Classifier-free guidance scale.
     pub guidance: Option<f32>,
-    /// What not to draw; only where the model's guidance is above 1.
+    /// The negative prompt; only if the guidance is above 1.
     pub negative: Option<String>,
     /// Image i has seed + i (wrapping); `None` draws one and reports it.
     pub seed: Option<u64>,

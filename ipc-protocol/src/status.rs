@@ -1,4 +1,4 @@
-//! What the pool tells about itself: the words of `imagepool status`, one snapshot at a time.
+//! The pool's status, one snapshot at a time.
 
 use bincode::{Decode, Encode};
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub struct StatusReport {
     pub models: Vec<ModelStatus>,
     /// Every accepted job without an answer.
     pub queue: Vec<QueuedStatus>,
-    /// What happened since the start.
+    /// Counts since the start.
     pub counters: Counters,
 }
 
@@ -100,13 +100,13 @@ pub struct SupervisorStatus {
 pub struct MemoryStatus {
     /// `host` or `cuda:N`.
     pub device: String,
-    /// What may be promised.
+    /// The limit.
     pub limit_mb: u64,
-    /// What is promised to workers that are not reaped yet.
+    /// The reservations of workers that are not reaped yet.
     pub reserved_mb: u64,
-    /// What they were seen to hold, where known.
+    /// The measured memory of workers, if known.
     pub measured_mb: Option<u64>,
-    /// What others hold, where known.
+    /// The memory of other processes, if known.
     pub foreign_mb: Option<u64>,
     /// Given back by a process that is gone, not yet by the driver.
     pub settling_mb: u64,
@@ -125,17 +125,17 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// Which life of this slot it is.
+    /// The worker's generation.
     pub generation: Generation,
     /// Promised memory by device name.
     pub reserved_mb: std::collections::BTreeMap<String, u64>,
-    /// What it was seen to hold, where known.
+    /// The measured memory, if known.
     pub measured_mb: Option<u64>,
-    /// What it is doing.
+    /// The job that it draws.
     pub job: Option<RunningStatus>,
     /// Jobs it finished.
     pub jobs_done: u64,
-    /// Deaths of this model's workers before it that nobody asked for.
+    /// Unrequested deaths of earlier workers of this model.
     pub restarts: u64,
     /// Seconds since it entered its state.
     pub since_s: f64,
@@ -200,7 +200,7 @@ pub struct ModelStatus {
     pub family: String,
     /// `ready`, `cold`, `cooling`, `broken` or `missing`.
     pub state: String,
-    /// What a worker of it needs, residency and activation at its default size.
+    /// The memory need of one worker: residency, and activation at the default size.
     pub need_mb: u64,
     /// Kept resident.
     pub pinned: bool,
@@ -225,7 +225,7 @@ pub struct QueuedStatus {
     pub reason: String,
 }
 
-/// What happened since the start.
+/// Counts since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Counters {
     /// Workers started.

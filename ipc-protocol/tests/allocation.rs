@@ -81,7 +81,7 @@ fn mutated(frame: &[u8], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// What became of a side's frames.
+/// The frames of one side, counted by their result.
 #[derive(Debug, Default)]
 struct Tally {
     understood: u64,

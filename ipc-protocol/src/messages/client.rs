@@ -1,4 +1,4 @@
-//! What a client and the supervisor say to each other.
+//! Messages between a client and the supervisor.
 //!
 //! ```text
 //!  client                              supervisor
@@ -26,7 +26,7 @@ use crate::units::PictureSize;
 /// Raw bytes that may follow one `Image` frame.
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 
-/// What a client says.
+/// A message from a client.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum ToPool {
     /// The first frame.
@@ -55,7 +55,7 @@ message!(ToPool {
     Operate = 5, 1024;
 });
 
-/// What operators ask for.
+/// An operator's verb.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Verb {
     /// End workers and keep them down.
@@ -110,7 +110,7 @@ pub enum Verb {
     Undrain,
 }
 
-/// Whom a verb is about.
+/// The workers that a verb applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Target {
     /// Every model.
@@ -121,7 +121,7 @@ pub enum Target {
     Worker(WorkerName),
 }
 
-/// What the supervisor says to a client.
+/// A message from the supervisor to a client.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum FromPool {
     /// The first frame.
@@ -168,7 +168,7 @@ pub enum FromPool {
     Image {
         /// The job.
         job: JobId,
-        /// Which picture of the request, from 0.
+        /// The picture's place in the request, from 0.
         index: u32,
         /// Its size.
         size: PictureSize,
@@ -197,7 +197,7 @@ pub enum FromPool {
     Status(StatusPart),
     /// A verb was carried out.
     Told(Told),
-    /// The request is no job yet: the files of its model are being fetched, and no clock of it runs.
+    /// The request waits for its model's files; it is not a job yet, and its time limit does not run.
     Fetching(Fetching),
 }
 
@@ -227,10 +227,10 @@ pub struct Fetching {
     pub all_bytes: u64,
 }
 
-/// What became of an operator's verb.
+/// The result of an operator's verb.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Told {
-    /// What happened, a line per thing it happened to.
+    /// The results, one line per worker or model.
     pub lines: Vec<String>,
     /// Nothing went wrong; what was so already did not.
     pub success: bool,
@@ -240,7 +240,7 @@ pub struct Told {
 
 /// Bytes of lines in one frame of a listing.
 const TOLD_BYTES_MAX: usize = 32 * 1024;
-/// What a line takes beside its text.
+/// Bytes of a line besides its text.
 const LINE_BYTES: usize = 16;
 
 impl Told {
@@ -270,7 +270,7 @@ impl Told {
     }
 }
 
-/// What the pool made of a request.
+/// The jobs made from a request.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Accepted {
     /// The first job; `count` follow each other.
@@ -298,7 +298,7 @@ pub struct JobReport {
     pub seed: u64,
     /// Placements it took.
     pub attempts: u32,
-    /// The step the last attempt went on from; 0 from the start.
+    /// The step from which the last attempt resumed; 0 from the start.
     pub resumed_from_step: u32,
     /// Accepted to placed.
     pub queue_ms: u64,
@@ -308,9 +308,9 @@ pub struct JobReport {
     pub denoise_ms: u64,
     /// Latents to pixels.
     pub decode_ms: u64,
-    /// What the model made of the prompt.
+    /// The model's reading of the prompt.
     pub reading: Reading,
-    /// What a receipt says beside the request itself.
+    /// The facts of a receipt besides the request.
     pub receipt: ReceiptFacts,
 }
 

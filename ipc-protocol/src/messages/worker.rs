@@ -1,4 +1,4 @@
-//! What the supervisor and a worker say to each other.
+//! Messages between the supervisor and a worker.
 //!
 //! ```text
 //!  supervisor                         worker
@@ -21,7 +21,7 @@ use crate::reading::Reading;
 use crate::segment::{Geometry, Slot};
 use crate::units::PictureSize;
 
-/// What the supervisor says.
+/// A message from the supervisor.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum ToWorker {
     /// The first frame: who you are and what you serve.
@@ -44,7 +44,7 @@ message!(ToWorker {
     Leave = 4, 16;
 });
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum FromWorker {
     /// The first frame.
@@ -65,7 +65,7 @@ pub enum FromWorker {
     Ready {
         /// Most memory the process has held so far, in bytes.
         peak_bytes: u64,
-        /// What it computes in.
+        /// The dtype that it computes in.
         dtype: Dtype,
         /// Why that is another than the welcome's, where it is; one sentence.
         because: Option<String>,
@@ -99,7 +99,7 @@ pub enum FromWorker {
         job: JobId,
         /// Its size, which the supervisor compares with the order.
         size: PictureSize,
-        /// What it made of the prompt.
+        /// The model's reading of the prompt.
         reading: Reading,
         /// Where the time went.
         timings: Timings,
@@ -131,7 +131,7 @@ message!(FromWorker {
     GivingUp = 8, 4 * 1024;
 });
 
-/// Who the worker is and what it serves.
+/// The worker's name and the model that it serves.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Welcome {
     /// Protocol version.
@@ -140,18 +140,18 @@ pub struct Welcome {
     pub generation: Generation,
     /// The parent the worker must have; another one means the supervisor is gone.
     pub supervisor_pid: u32,
-    /// What to load.
+    /// The weights to load.
     pub source: ModelSource,
     /// Where.
     pub device: Device,
     /// Threads for the model's arithmetic.
     pub threads: u32,
-    /// What it should compute in, and where its encoders live.
+    /// The dtype to compute in, and where the encoders live.
     pub arithmetic: Arithmetic,
     /// How the segment on descriptor 1 is laid out.
     pub geometry: Geometry,
-    /// What the files of the folder were when they were looked at, as `--inspect` printed it; a worker that
-    /// finds others gives up. Empty: not known.
+    /// The stamp of the folder's files when they were inspected, as `--inspect` printed it; a worker that finds
+    /// another one gives up. Empty if unknown. Empty: not known.
     pub stamp: String,
 }
 
@@ -186,9 +186,9 @@ pub enum ModelSource {
 pub struct Order {
     /// The job.
     pub job: JobId,
-    /// What to draw.
+    /// The prompt.
     pub prompt: String,
-    /// What not to draw.
+    /// The negative prompt.
     pub negative: Option<String>,
     /// Pixels.
     pub size: PictureSize,
@@ -202,7 +202,7 @@ pub struct Order {
     pub from_step: u32,
     /// Bytes of those latents.
     pub resume_bytes: u64,
-    /// Somebody looks at previews.
+    /// A client wants previews.
     pub previews: bool,
 }
 
@@ -218,7 +218,7 @@ pub enum JobFault {
     },
     /// Memory ran out; the worker exits.
     OutOfMemory {
-        /// What was being done.
+        /// The allocation that failed, in words.
         message: String,
     },
     /// The arithmetic left the finite numbers.

@@ -33,7 +33,7 @@ pub enum Slot {
     Latents1,
     /// A small picture of the way there, RGB8.
     Preview,
-    /// Latents to go on from, written by the supervisor.
+    /// Latents to resume from, written by the supervisor.
     Resume,
     /// The finished picture, RGB8.
     Picture,
@@ -99,17 +99,17 @@ pub enum SegmentError {
     /// Not enough shared memory for its pages.
     #[error("no room for a segment of {bytes} bytes: {source}")]
     NoRoom {
-        /// What was asked for.
+        /// The requested size.
         bytes: u64,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The back end failed otherwise.
     #[error("cannot {what}: {source}")]
     Os {
-        /// What was being done.
+        /// The operation that failed.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The handle is not the segment that was announced.
@@ -125,14 +125,14 @@ pub enum SegmentError {
     DoesNotFit {
         /// The slot.
         slot: Slot,
-        /// What was to go in or out.
+        /// Bytes to read or write.
         bytes: u64,
-        /// What it holds.
+        /// Bytes that the slot holds.
         capacity: u64,
     },
 }
 
-/// Which back end holds segments.
+/// The back end of segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Backing {
     /// A memfd, sealed against shrinking and growing, without a name at any time.
@@ -232,7 +232,7 @@ fn os(what: &'static str) -> impl FnOnce(io::Error) -> SegmentError {
     move |source| SegmentError::Os { what, source }
 }
 
-/// Reserves every page of `file`, so that running out is said now.
+/// Reserves every page of `file`, so that a lack of memory is an error here.
 fn reserve(file: &File, bytes: u64) -> Result<(), SegmentError> {
     use nix::errno::Errno;
     use nix::fcntl::{FallocateFlags, fallocate};

@@ -14,7 +14,7 @@ use super::{SegmentError, os, reserve};
 
 /// Where Linux shows POSIX shared memory.
 const FOLDER: &str = "/dev/shm";
-/// What all our names begin with.
+/// The beginning of all our names.
 const PREFIX: &str = "imagepool-";
 
 /// The name of a segment; dropping it unlinks the object.

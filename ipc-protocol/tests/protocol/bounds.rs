@@ -1,4 +1,4 @@
-//! Bytes that are no frame, from a reader that tells how far it was read.
+//! Bytes that are not a frame, from a reader that counts how far it was read.
 
 use std::io::{self, Cursor, Read};
 
@@ -10,7 +10,7 @@ use ipc_protocol::messages::worker::{FromWorker, ToWorker};
 
 use crate::samples;
 
-/// Gives a header and fails the test when anybody asks for more.
+/// Gives a header and fails the test at any further read.
 struct HeaderOnly(Cursor<Vec<u8>>);
 
 impl Read for HeaderOnly {
@@ -202,7 +202,7 @@ fn a_frame_that_is_cut_anywhere_is_an_error() {
 }
 
 #[test]
-fn an_end_between_two_frames_is_told_from_one_within() {
+fn an_end_between_two_frames_differs_from_one_within() {
     let error = connection::read::<ToPool>(&mut io::empty()).expect_err("nothing there");
     assert!(matches!(error, ConnectionError::Closed));
     let error = connection::read::<ToPool>(&mut b"IMG".as_slice()).expect_err("half a header");

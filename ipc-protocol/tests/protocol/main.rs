@@ -1,4 +1,4 @@
-//! What the wire and the segment promise, whoever is at the other end.
+//! The promises of the wire and the segment, with any peer.
 //!
 //! - [`golden`] fixes the bytes of every message
 //! - [`bounds`] refuses what is too long, cut, or not a frame at all

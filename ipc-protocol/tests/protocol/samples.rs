@@ -35,7 +35,7 @@ fn worker() -> WorkerName {
     }
 }
 
-/// What a client says.
+/// Returns a client's messages.
 pub fn to_pool() -> Vec<(&'static str, ToPool)> {
     let everything = ImageRequest {
         model: Some("pocket-flux".into()),
@@ -78,7 +78,7 @@ fn operate(verb: Verb) -> ToPool {
     ToPool::Operate(verb)
 }
 
-/// What the supervisor says to a client.
+/// Returns the supervisor's messages to a client.
 pub fn from_pool() -> Vec<(&'static str, FromPool)> {
     let failure = Failure::bad_value(Field::Size, "17x33 is no size").retry_after_ms(1500);
     let mut samples = vec![
@@ -295,7 +295,7 @@ fn queued_part() -> StatusPart {
     })
 }
 
-/// What the supervisor says to a worker.
+/// Returns the supervisor's messages to a worker.
 pub fn to_worker() -> Vec<(&'static str, ToWorker)> {
     let embedded = ModelSource::Embedded {
         key: "pocket-flux".into(),
@@ -355,7 +355,7 @@ fn order() -> Order {
     }
 }
 
-/// What a worker says.
+/// Returns a worker's messages.
 pub fn from_worker() -> Vec<(&'static str, FromWorker)> {
     vec![
         (

@@ -1,4 +1,4 @@
-//! What a segment promises, the same for a sealed memfd and a named object.
+//! The promises of a segment, the same for a sealed memfd and a named object.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -21,7 +21,7 @@ const SLOTS: [Slot; 5] = [
 ];
 const BACKINGS: [Backing; 2] = [Backing::Sealed, Backing::Named];
 
-/// A label nobody else has, with an owner that is alive for as long as `OWNER` is what it is.
+/// Makes a unique label whose owner is alive for as long as `OWNER` keeps its value.
 fn label() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +106,7 @@ fn a_handle_of_another_size_is_not_taken_up() {
 }
 
 #[test]
-fn every_page_is_there_before_anybody_writes() {
+fn every_page_is_there_before_the_first_write() {
     use std::os::unix::fs::MetadataExt;
     for backing in BACKINGS {
         let (segment, _) = segment(backing);
@@ -155,7 +155,7 @@ fn a_sealed_segment_can_neither_shrink_nor_grow() {
 }
 
 #[test]
-fn a_named_segment_that_somebody_cut_is_an_error_and_no_crash() {
+fn a_named_segment_that_was_cut_is_an_error_and_not_a_crash() {
     let (segment, label) = segment(Backing::Named);
     let file = OpenOptions::new()
         .write(true)
