@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipc_protocol::ids::JobId;
 
-/// Job ids begin at 1, so this is nobody.
+/// The value of no job: job ids begin at 1.
 const NOBODY: u64 = 0;
 
 /// Set by the thread that reads the socket, read by the one that computes.

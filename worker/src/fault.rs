@@ -1,4 +1,4 @@
-//! What can go wrong in a worker, told apart by what the supervisor should do about it.
+//! The worker's faults, one variant for each reaction of the supervisor.
 //!
 //! A fault that ends the process has an [`ExitCode`]; a fault that concerns one job has none and is sent as
 //! that job's answer.
@@ -17,7 +17,7 @@ pub enum Fault {
     WeightsMissing {
         /// File or folder that was looked for.
         file: String,
-        /// What was expected there.
+        /// The missing part.
         what: String,
     },
     /// A file is there but is not what its header says, or cannot be read.
@@ -25,7 +25,7 @@ pub enum Fault {
     WeightsCorrupt {
         /// The damaged file.
         file: String,
-        /// What is wrong with it.
+        /// The defect.
         what: String,
     },
     /// Files and configuration do not describe one model.
@@ -56,7 +56,7 @@ pub enum Fault {
         /// `text encoder`, `denoising step 3`, `autoencoder`.
         stage: String,
     },
-    /// The job was told to stop.
+    /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
     /// The job asks for what this model cannot do.
@@ -81,13 +81,13 @@ pub fn short(mut message: String) -> String {
     message
 }
 
-/// Writes a line to stderr; where nobody reads it, it is lost and nothing else.
+/// Writes a line to stderr and ignores a missing reader.
 pub fn complain(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 impl Fault {
-    /// What it says, short enough for a frame.
+    /// Returns the message, short enough for a frame.
     pub fn sentence(&self) -> String {
         short(self.to_string())
     }
@@ -189,7 +189,7 @@ const DEVICE_MARKS: [&str; 5] = [
     "CurandError(",
 ];
 
-/// What an error says; its backtrace names folders of the machine that the program was built on.
+/// Returns an error's message without its backtrace, which names folders of the machine that built the program.
 fn without_backtrace(error: &candle_core::Error) -> String {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(inner),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn exhausted_memory_is_told_apart_from_a_lost_device() {
+    fn exhausted_memory_differs_from_a_lost_device() {
         let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
         assert_eq!(candle(full).exit_code(), Some(ExitCode::OutOfMemoryRunning));
         assert_eq!(

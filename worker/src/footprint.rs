@@ -1,4 +1,4 @@
-//! What this process holds of the host's memory, as the kernel counts it.
+//! The host memory of this process, as the kernel counts it.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ pub struct Footprint {
     pub peak_bytes: u64,
 }
 
-/// Reads /proc/self/status; zeros where there is none.
+/// Reads /proc/self/status; zeros if the file is missing.
 pub fn measure() -> Footprint {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     Footprint {

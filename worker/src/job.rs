@@ -19,7 +19,7 @@ use crate::footprint;
 use crate::leash::Voice;
 use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8};
 
-/// What a job needs beside its pipeline.
+/// A job's surroundings in the worker.
 #[derive(Debug)]
 pub struct Desk {
     /// Where latents and pictures go.
@@ -153,8 +153,8 @@ fn elapsed_ms(begin: Instant) -> u32 {
     u32::try_from(begin.elapsed().as_millis()).unwrap_or(u32::MAX)
 }
 
-/// What the supervisor is told about a fault of the job alone. One that ends the process is told by its end:
-/// said before that, the job would come straight back to a worker that is about to exit.
+/// Returns the answer to a fault of the job alone. One that ends the process is told by its end: said before that,
+/// the job would come straight back to a worker that is about to exit.
 fn answer(fault: &Fault) -> Option<JobFault> {
     Some(match fault {
         Fault::Cancelled => JobFault::Cancelled,
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_told_by_a_frame_or_by_the_end_of_the_process_and_never_by_both() {
+    fn a_fault_is_reported_by_a_frame_or_by_the_exit_and_never_by_both() {
         let text = || "x".to_owned();
         let faults = [
             Fault::Cancelled,

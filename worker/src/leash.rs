@@ -66,7 +66,7 @@ pub fn take_segment_handle() -> io::Result<OwnedFd> {
     Ok(handle)
 }
 
-/// What the supervisor says next.
+/// Returns the supervisor's next message.
 ///
 /// Does not return when the supervisor is gone or speaks in riddles: nobody is left to work for.
 pub fn hear() -> ToWorker {

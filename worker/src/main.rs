@@ -41,7 +41,7 @@ struct Arguments {
     /// Read all bytes of the folder's files for their digest, however large they are.
     #[arg(long, requires = "inspect")]
     whole: bool,
-    /// What the inspected model is to be computed in: f32, bf16 or f16.
+    /// The dtype for the inspected model: f32, bf16 or f16.
     #[arg(long, default_value_t)]
     dtype: Dtype,
     /// The process that waits for the answer, with which this one ends.

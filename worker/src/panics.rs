@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::PanicHookInfo;
 
-/// What a panic says and where it happened: `candle-core-0.11.1/src/tensor.rs:12`.
+/// Returns a panic's message and place: `candle-core-0.11.1/src/tensor.rs:12`.
 pub fn message(panic: &PanicHookInfo) -> String {
     let place = panic.location();
     let place = place.map_or("an unknown place".to_owned(), |place| {

@@ -34,7 +34,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The model is loaded.
 static IS_LOADED: AtomicBool = AtomicBool::new(false);
 
-/// Serves the supervisor on descriptor 0 until it is told to leave, or alone.
+/// Serves the supervisor on descriptor 0 until `Leave` or end-of-file.
 pub fn serve() -> ExitCode {
     leash::arm();
     exit_on_panic();
@@ -66,8 +66,8 @@ pub fn serve() -> ExitCode {
     work(&welcome, segment)
 }
 
-/// Any panic, on any thread, ends the process after its message: a half-broken worker helps nobody. One
-/// for lack of memory or threads has the exit code of that.
+/// Makes any panic, on any thread, end the process after its message. One for lack of memory or threads has the exit
+/// code of that.
 fn exit_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         complain(format_args!("{}", panics::message(panic)));

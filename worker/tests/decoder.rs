@@ -89,7 +89,7 @@ fn write(path: &Path) {
     std::fs::write(path, bytes).expect("a writable temporary folder");
 }
 
-/// What the decoder makes of the same latents when it computes in `dtype`.
+/// Decodes the same latents in `dtype`.
 fn decoded(weights: &Weights, dtype: DType, side: usize) -> Vec<f64> {
     let device = Device::Cpu;
     let mut tell = |_| {};

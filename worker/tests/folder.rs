@@ -98,7 +98,7 @@ fn sizes_that_no_model_has_name_their_key() {
 }
 
 #[test]
-fn a_missing_file_and_a_damaged_one_are_told_by_name() {
+fn a_missing_file_and_a_damaged_one_are_named() {
     let names = [
         "ae.safetensors",
         "t5.safetensors",

@@ -144,7 +144,7 @@ fn weights_that_other_programs_packed_are_refused_by_what_they_are() {
 }
 
 #[test]
-fn an_adapter_alone_is_told_from_a_model() {
+fn an_adapter_alone_differs_from_a_model() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let keep = |name: &str, dtype| Some((format!("{name}.lora_B.weight"), dtype));
     rewrite(&folder.file(FLUX), keep, &[]);
@@ -226,7 +226,7 @@ fn the_program_ends_with_the_faults_code_and_prints_no_manifest() {
 }
 
 #[test]
-fn a_stand_in_for_a_file_is_told_by_what_it_is() {
+fn a_stand_in_for_a_file_is_named_by_its_kind() {
     let stand_ins = [
         (
             "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 335304388\n",

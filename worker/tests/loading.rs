@@ -1,5 +1,5 @@
-//! What loading holds: the tensors, and not the file beside them. Alone in its program, because the peak is
-//! that of a whole process.
+//! The memory that loading holds: the tensors, and not the file beside them. Alone in its program, because the peak
+//! is that of a whole process.
 
 use candle_core::{DType, Device};
 use std::io::{BufWriter, Write};

@@ -1,4 +1,4 @@
-//! What the manifest promises of memory, against what the kernel counts.
+//! The manifest's memory figures, compared with the kernel's counts.
 //!
 //! One test, because the counters are the process's: nobody else may allocate in it.
 
@@ -29,7 +29,8 @@ fn draw(model: &mut dyn Pipeline, side: u32) {
     run.decode().expect("a picture");
 }
 
-/// Covered, and not far above: memory that is promised to nobody is pictures that are not drawn.
+/// Asserts that the figure covers the measured memory and is not far above it, because unused reservations cost
+/// pictures.
 fn assert_covers(what: &str, promised_mb: u64, measured_mb: f64) {
     let promised = promised_mb as f64;
     println!("{what}: {promised} MiB promised, {measured_mb:.1} MiB at the highest");

@@ -1,4 +1,4 @@
-//! What the embedded model draws: its colours, its bytes, what it refuses.
+//! The embedded model's pictures: colours, bytes, and refused values.
 
 #![allow(
     clippy::disallowed_methods,
@@ -288,7 +288,7 @@ fn what_the_model_cannot_do_is_refused_by_field() {
 }
 
 #[test]
-fn a_prompt_beyond_the_models_tokens_is_cut_and_that_is_said() {
+fn a_prompt_beyond_the_models_tokens_is_cut_and_reported() {
     let mut model = model(&ModelSource::Embedded(Pocket::Flux));
     let long = JobParameters {
         prompt: format!(

@@ -1,4 +1,4 @@
-//! What is known of a published model without its files is what its files say.
+//! The facts of a published model without its files equal those of its files.
 
 mod grown;
 

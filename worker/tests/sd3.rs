@@ -174,7 +174,7 @@ fn a_preview_has_a_pixel_for_each_latent_once_a_step_is_done() {
 }
 
 #[test]
-fn a_prompt_beyond_256_t5_tokens_is_cut_and_that_is_said() {
+fn a_prompt_beyond_256_t5_tokens_is_cut_and_reported() {
     let mut model = model(Encoders::Keep);
     for (words, cut) in [(4, false), (400, true)] {
         let job = JobParameters {
@@ -186,7 +186,7 @@ fn a_prompt_beyond_256_t5_tokens_is_cut_and_that_is_said() {
     }
 }
 
-/// What is added to a half's exponent to make it 1024 times as large.
+/// The addition to a half's exponent that makes it 1024 times as large.
 const TIMES_1024: u16 = 10 << 10;
 
 /// T5's last product of the first block, scaled until its output passes 65504, as published weights do.

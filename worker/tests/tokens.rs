@@ -179,7 +179,7 @@ fn component(folder: &Path, name: &str, files: &[(&str, &str)]) {
     }
 }
 
-/// What CLIP-G reads as "hello world!", begin, end and the first padding included.
+/// Returns CLIP-G's ids of "hello world!", with begin, end and the first padding.
 fn hello_world(folder: &Path) -> Result<Vec<u32>, Fault> {
     let found: TokenizerFile = Vocabulary::ClipG.for_encoder(folder, "tokenizer_2", 49408)?;
     let ids = Tokens::load(&found, 77, 0)?.encode("hello world!")?.ids;

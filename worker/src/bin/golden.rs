@@ -31,7 +31,7 @@ struct Arguments {
     /// Cases to run, flux_base for example; all when none is named.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     case: Vec<String>,
-    /// What encoders and transformer compute in.
+    /// The dtype of the encoders and the transformer.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
     /// Folder of the same weights and cases, computed by the reference in that half precision: our mean

@@ -16,7 +16,7 @@ pub struct Meta {
     pub model: Option<PathBuf>,
 }
 
-/// What a case draws.
+/// A case: prompts, size, steps and seed.
 #[derive(Debug, Deserialize)]
 pub struct Case {
     /// One per image of the batch.
@@ -29,7 +29,7 @@ pub struct Case {
     pub steps: u32,
     /// T5 tokens.
     pub t5_len: usize,
-    /// What each image is led away from.
+    /// The negative prompt of each image.
     pub negative: Option<Vec<String>>,
     /// How far, where it is.
     pub cfg: Option<f64>,

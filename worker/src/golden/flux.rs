@@ -68,7 +68,7 @@ impl FluxImage<'_> {
         self.ours.condition(by, height, width)
     }
 
-    /// What a velocity may differ by.
+    /// Returns the bar of a velocity.
     fn part(&self) -> Bar {
         let sizes = &self.ours.sizes().transformer;
         let blocks = sizes.depth + sizes.depth_single_blocks;

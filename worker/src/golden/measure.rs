@@ -62,7 +62,7 @@ impl Distance {
     }
 }
 
-/// What a part may differ by.
+/// The largest distance that a part may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bar {
     /// Every value equal.
@@ -83,7 +83,7 @@ pub enum Bar {
     },
     /// A part in half precision: one case may be off by [`Bar::CHANCE`] times what the mean over cases may.
     Half {
-        /// What the mean over many cases may be.
+        /// The largest mean over many cases.
         mean: f64,
     },
     /// Bytes at most 1 apart, on at most this share and a few more (`FEW_BYTES`).
@@ -118,7 +118,7 @@ impl Bar {
     pub const HALF_POOLED: f64 = 1.3e-2;
     /// Blocks from which on the roundings of more of them are more than a small model's.
     const SMALL: f64 = 5.0;
-    /// What one case may be off by, over what the mean may.
+    /// The largest ratio of one case's distance to the allowed mean.
     pub const CHANCE: f64 = 2.5;
     /// Our error over the reference's in one case: 1.7 was seen on four latents.
     pub const BESIDE: f64 = 2.5;
@@ -141,7 +141,7 @@ impl Bar {
         max: f64::INFINITY,
     };
 
-    /// What the decoder, in f32, may make of one of `images` latents that the reference decoded at once.
+    /// Returns the bar of a decoded picture, one of `images` latents that the reference decoded at once, in f32.
     pub fn decoded(images: usize, pixels: usize) -> Bar {
         match images {
             0 | 1 => Bar::PART,
@@ -149,7 +149,8 @@ impl Bar {
         }
     }
 
-    /// A part in half precision that so many blocks made: their roundings add up as chance does.
+    /// Returns the bar of a part in half precision that `blocks` blocks computed: their roundings add up as chance
+    /// does.
     pub fn half(mean: f64, blocks: usize) -> Bar {
         let deeper = (blocks as f64 / Bar::SMALL).max(1.0).sqrt();
         Bar::Half {
@@ -157,7 +158,7 @@ impl Bar {
         }
     }
 
-    /// What this bar allows on average over cases; `None` for a bar that has nothing to do with chance.
+    /// Returns the allowed average over cases; `None` for a bar that does not concern chance.
     pub fn average(self) -> Option<f64> {
         match self {
             Bar::Half { mean } => Some(mean),
@@ -166,8 +167,8 @@ impl Bar {
         }
     }
 
-    /// What the mean of `count` measured parts of so many `values` together may be, where each has a bar of
-    /// this kind and `average` is the mean of theirs; `None` as for [`Bar::average`].
+    /// Returns the bar of the mean of `count` measured parts with `values` values together, if each has a bar of this
+    /// kind and `average` is the mean of their averages; `None` as for [`Bar::average`].
     pub fn of_mean(self, average: f64, count: usize, values: usize) -> Option<Bar> {
         match self {
             Bar::Half { .. } => {

@@ -31,7 +31,7 @@ pub struct Line {
     pub part: String,
     /// Ours from the reference's.
     pub distance: Distance,
-    /// What it may be.
+    /// The allowed distance.
     pub bar: Bar,
 }
 
@@ -42,7 +42,7 @@ impl Line {
     }
 }
 
-/// What was measured, and what could not be.
+/// The measured lines and the parts that could not be measured.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Measured parts in order.
@@ -51,10 +51,10 @@ pub struct Report {
     pub not_built: Vec<String>,
 }
 
-/// What to compute in, and what to hold it to.
+/// The dtype to compute in, and the bars.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure<'a> {
-    /// What encoders and transformer compute in.
+    /// The dtype of the encoders and the transformer.
     pub dtype: DType,
     /// A folder of the same weights and cases whose reference computed in the same half precision.
     pub half: Option<&'a Path>,
@@ -172,7 +172,7 @@ fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, F
             .trim_end_matches(".safetensors")
             .to_owned();
         let file = folder.join("meta.json").display().to_string();
-        let unknown = || Fault::configuration(file, &name, "is no case of this folder");
+        let unknown = || Fault::configuration(file, &name, "is not a case of this folder");
         meta.cases
             .contains_key(&name)
             .then(|| name.clone())

@@ -135,7 +135,7 @@ impl Sd3Image<'_> {
         Ok(())
     }
 
-    /// What a velocity may differ by.
+    /// Returns the bar of a velocity.
     fn part(&self) -> Bar {
         let blocks = self.ours.sizes().transformer.depth;
         self.image.part(Bar::HALF_VELOCITY, blocks)

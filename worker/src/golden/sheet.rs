@@ -9,7 +9,7 @@ use crate::pixels;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
-/// Who takes the lines.
+/// The receiver of the lines.
 pub(super) type Hand<'h> = &'h mut dyn FnMut(Line);
 
 /// A case of a folder.
@@ -71,7 +71,7 @@ impl Image<'_> {
         &self.sheet.case.prompts[self.index]
     }
 
-    /// What a part that is fed the golden's input may differ by, and was made by so many blocks.
+    /// Returns the bar of a part that is fed the golden's input and was computed by `blocks` blocks.
     pub(super) fn part(&self, mean: f64, blocks: usize) -> Bar {
         match self.sheet.measure.dtype {
             DType::F32 => Bar::PART,
@@ -85,7 +85,7 @@ impl Image<'_> {
         guidance.map_or(1.0, |g| (2.0 * g - 1.0).max(1.0))
     }
 
-    /// What latents running free may differ by.
+    /// Returns the bar of latents that run free.
     pub(super) fn free(&self) -> Bar {
         let bar = match self.sheet.measure.dtype {
             DType::F32 => Bar::FREE,
@@ -151,8 +151,8 @@ impl Image<'_> {
         Ok(())
     }
 
-    /// Measures an encoder's output, of so many blocks; also beside a reference in half precision, which
-    /// was fed the same ids.
+    /// Measures the output of an encoder of `blocks` blocks, also against a reference in half precision that was fed
+    /// the same ids.
     pub(super) fn encoded(
         &self,
         hand: Hand,

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_json_string_is_named() {
+    fn a_line_that_is_not_a_json_string_is_named() {
         let said = read("\"a\"\nplain words\n").expect_err("no string");
         assert!(said.to_string().contains("line 2"), "{said}");
     }

@@ -1,4 +1,4 @@
-//! What a device computes in when a dtype is wished for, and why where that is another one.
+//! The dtype that a device computes in, and the reason if it is not the requested one.
 
 use candle_core::DType;
 use ipc_protocol::arithmetic::Dtype;
@@ -7,13 +7,13 @@ use ipc_protocol::ids::Device;
 /// A dtype for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
-    /// What is computed in.
+    /// The dtype.
     pub dtype: Dtype,
     /// Why not in the wished one; the end of a sentence.
     pub because: Option<&'static str>,
 }
 
-/// What a worker on `device` computes in when `wished` is asked for.
+/// Chooses the dtype of a worker on `device` if `wished` is requested.
 ///
 /// On a processor half precision is a way to store: every product widens its matrix first. From bf16 that
 /// is a shift. From f16 it is a conversion of each value, for the same bytes and a range that ends at 65504.

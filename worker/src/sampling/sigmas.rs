@@ -57,12 +57,12 @@ fn shifted(level: f64) -> f64 {
     SHIFT * level / (1.0 + (SHIFT - 1.0) * level)
 }
 
-/// What the MMDiT is told as time, 0..1000: the reference's own record of it.
+/// Returns the MMDiT's time, 0..1000: the reference's own record of it.
 pub fn record(sigma: f32) -> f32 {
     sigma * 1000.0
 }
 
-/// What the FLUX transformer is told as time, 0..1000, rounded as the reference rounds it.
+/// Returns the FLUX transformer's time, 0..1000, rounded as the reference rounds it.
 ///
 /// The reference multiplies by 1000 for its own record, divides for the call and multiplies
 /// again inside, each time in f32. At 1000 the last bit is 6e-5, and the embedding's first frequency

@@ -87,7 +87,7 @@ impl WeightFile {
         &self.name
     }
 
-    /// What it was when it was opened; nothing for a part of this program.
+    /// Returns the file's mark when it was opened; `None` for a part of this program.
     pub fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
     }
@@ -161,7 +161,7 @@ pub fn open_regular(path: &Path) -> Result<File, Fault> {
     let name = path.display().to_string();
     Err(corrupt(
         &name,
-        "is no plain file: a folder, a pipe or a device",
+        "is not a plain file but a folder, a pipe or a device",
     ))
 }
 

@@ -3,7 +3,7 @@
 use super::matrix::SLAB_ELEMENTS;
 use std::collections::BTreeMap;
 
-/// What one tensor is.
+/// A tensor's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listed {
     shape: Vec<usize>,

@@ -114,7 +114,7 @@ impl Kind {
         }
     }
 
-    /// Bytes of a tensor of this shape; `None` when there is no such number or rows are no whole blocks.
+    /// Bytes of a tensor of this shape; `None` if they overflow or a row is not a whole number of blocks.
     pub(super) fn bytes(self, shape: &[usize]) -> Option<usize> {
         let (elements, bytes) = self.block();
         let row = shape.last().copied().unwrap_or(1);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_no_whole_number_of_blocks_has_no_size() {
+    fn a_row_of_a_broken_number_of_blocks_has_no_size() {
         let blocks = Kind::Blocks(GgmlDType::Q4K);
         assert_eq!(blocks.bytes(&[3, 256]), Some(3 * 144));
         assert_eq!(blocks.bytes(&[256, 320]), None);

@@ -44,7 +44,7 @@ impl Packed {
     }
 }
 
-/// Rows of a slab of a matrix with so many columns.
+/// Rows of a slab of a matrix with `columns` columns.
 pub(super) fn slab_rows(columns: usize) -> usize {
     (SLAB_ELEMENTS / columns.max(1)).max(1)
 }

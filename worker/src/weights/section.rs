@@ -211,8 +211,8 @@ impl<'a> Section<'a> {
         self.zeros(shape)
     }
 
-    /// Zeros of a shape: one value in memory, or, for a convolution that its loader lays out anew, pages
-    /// that nobody has touched.
+    /// Returns zeros of a shape: one value in memory, or, for a convolution that its loader lays out anew, untouched
+    /// pages.
     fn zeros(&self, shape: &[usize]) -> Result<Tensor, Fault> {
         if shape.len() > 2 {
             return Ok(Tensor::zeros(shape, self.dtype, self.device)?);

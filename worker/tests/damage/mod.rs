@@ -144,7 +144,7 @@ fn tensors(good: &[u8]) -> Vec<Damaged> {
     changes.into_iter().map(change).collect()
 }
 
-/// Names that are wrong, and headers that are none.
+/// Wrong names and headers that cannot be read.
 fn headers(good: &[u8]) -> Vec<Damaged> {
     let start = data_start(good);
     let text = String::from_utf8_lossy(&good[8..start]).into_owned();

@@ -12,7 +12,7 @@ use worker::golden::case::Goldens;
 use worker::golden::measure::{Bar, Distance};
 use worker::pipelines::{JobParameters, ModelSource, load};
 
-/// What a layout leaves to the tiny model's own folder.
+/// The files that a layout takes from the tiny model's own folder.
 pub(crate) const TOKENIZERS: [&str; 2] = [
     "tokenizers/t5/tokenizer.json",
     "tokenizers/clip/tokenizer.json",

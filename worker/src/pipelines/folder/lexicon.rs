@@ -16,7 +16,7 @@ const ALIKE: f64 = 0.74;
 /// The words of a model. The published models say nothing of theirs: this is empty for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Lexicon {
-    /// What it can draw, the most wanted first.
+    /// The groups of things that it can draw, the most wanted first.
     #[serde(default)]
     pub groups: Vec<Group>,
     /// Words it was not taught, each with the thing that is nearest in meaning.
@@ -36,7 +36,7 @@ impl Lexicon {
         refuse_control(file, "vocabulary", said)
     }
 
-    /// What became of a prompt's words.
+    /// Returns the reading of a prompt: known and unknown words.
     pub fn reading(&self, ids: &Ids) -> Reading {
         let unknown: Vec<UnknownWord> = ids
             .unknown
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_understood_gets_no_examples() {
+    fn an_understood_prompt_gets_no_examples() {
         assert_eq!(read(&[]), Reading::default());
     }
 

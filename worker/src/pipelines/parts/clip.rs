@@ -68,7 +68,7 @@ impl Block {
     }
 }
 
-/// What the encoder makes of a prompt, f32: the stream between the blocks is f32 whatever they compute in.
+/// The encoder's states of a prompt, f32: the stream between the blocks is f32 whatever they compute in.
 pub struct ClipStates {
     /// Last hidden states after the final norm, (1, s, width).
     pub last: Tensor,
@@ -115,7 +115,7 @@ impl Clip {
         })
     }
 
-    /// What the MLPs are made of, for a test that spoils it.
+    /// Sets the activation of the MLPs, for a test that spoils it.
     #[cfg(test)]
     pub(crate) fn set_activation(&mut self, activation: ClipActivation) {
         for block in &mut self.blocks {

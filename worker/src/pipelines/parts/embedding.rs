@@ -1,4 +1,4 @@
-//! What a transformer is told beside its tokens: the time, and a pooled state of the prompt.
+//! The transformer's input besides tokens: the time, and a pooled state of the prompt.
 
 use crate::fault::Fault;
 use crate::pipelines::parts::activation::silu;

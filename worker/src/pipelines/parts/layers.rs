@@ -84,7 +84,7 @@ impl Linear {
     }
 }
 
-/// What a product is computed from: f32 on the processor, the stored dtype elsewhere; f64 stays f64.
+/// Returns the dtype of a product's inputs: f32 on the processor, the stored dtype elsewhere; f64 stays f64.
 ///
 /// The processor's product of halves widens both sides anyway; done here, what follows the product (a
 /// bias, a softmax) sees values that are not rounded yet, as in the references' fused kernels.

@@ -15,7 +15,7 @@ pub struct Modulation {
     pub shift: Tensor,
     /// The normed stream is multiplied by one more than it.
     pub scale: Tensor,
-    /// What the half adds to the stream is multiplied by it.
+    /// The factor of the half's addition to the stream.
     pub gate: Tensor,
 }
 

@@ -66,8 +66,8 @@ impl Block {
     }
 }
 
-/// What the product that leads back into the stream runs in: what goes into it and what comes out pass
-/// f16's largest value with the published weights.
+/// Returns the dtype of the product that leads back into the stream: its input and output exceed f16's largest value
+/// with the published weights.
 pub fn down_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F16 => DType::F32,
