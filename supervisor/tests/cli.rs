@@ -80,7 +80,7 @@ fn help_and_versions_that_stdout_does_not_take_are_an_error_and_no_panic() {
 }
 
 #[test]
-fn a_number_that_is_none_is_refused_with_its_option_and_what_it_takes() {
+fn an_invalid_number_is_refused_with_its_option_and_the_valid_values() {
     let cases: [(&[&str], &[&str]); 8] = [
         (
             &["generate", "a", "--steps", "x"],
@@ -120,7 +120,7 @@ fn a_number_that_is_none_is_refused_with_its_option_and_what_it_takes() {
 }
 
 #[test]
-fn a_command_that_nobody_plans_is_a_usage_error() {
+fn an_unknown_command_is_a_usage_error() {
     let (code, stderr) = imagepool(&["frobnicate"]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("frobnicate"), "{stderr}");
@@ -177,7 +177,7 @@ fn a_folder_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_and_the_settings_can_be_used() {
+fn a_missing_folder_is_reported_and_the_settings_can_be_used() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, "[models.mine]\npath = \"/not/mounted\"\n").expect("our own folder");

@@ -40,7 +40,7 @@ fn rubbish(chance: &mut Chance) -> Vec<u8> {
 }
 
 #[test]
-fn bytes_that_are_no_frames_end_their_own_conversation_only() {
+fn bytes_that_are_not_frames_end_their_own_conversation_only() {
     let _turn = turn::take();
     let daemon = TestDaemon::start(SETTINGS);
     let wanted = request("syn", 4, 3);
@@ -68,7 +68,7 @@ fn bytes_that_are_no_frames_end_their_own_conversation_only() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_pictures_delays_nobody() {
+fn a_client_that_never_reads_its_pictures_delays_no_other() {
     let daemon = TestDaemon::start(SETTINGS);
     let mut deaf = UnixStream::connect(daemon.sandbox.socket()).expect("it serves");
     let size = Some(PictureSize {

@@ -1,4 +1,4 @@
-//! Sources that bring without end, a worker or clients: everybody else has their turn.
+//! Workers and clients that send without end: all others still get their turn.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -23,7 +23,7 @@ use tests::{processes, turn, wait};
 const SETTINGS: &str = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\nqueue_per_model = 1000\n\
     [models.good]\nfamily = \"synthetic\"\nparams = { step_ms = 40, load_ms = 1, weights_mb = 1 }\n\
     [models.slow]\nfamily = \"synthetic\"\nparams = { step_ms = 1000, load_ms = 1, weights_mb = 1 }\n";
-/// What `status` may take, and by how much a time limit may be missed.
+/// The longest time of `status`, and the largest delay of a time limit.
 const STATUS: Duration = Duration::from_millis(50);
 const LATE: Duration = Duration::from_millis(200);
 /// The drain time of the settings, and what it takes to end workers after it.
@@ -216,7 +216,7 @@ fn asks_without_end(daemon: &TestDaemon) -> UnixStream {
 }
 
 #[test]
-fn clients_that_ask_without_end_at_a_long_queue_keep_nobody_from_their_turn() {
+fn clients_that_ask_without_end_at_a_long_queue_keep_no_other_from_its_turn() {
     let _turn = turn::take();
     let daemon = daemon();
     let many = ImageRequest {

@@ -16,7 +16,7 @@ use tests::turn;
 /// A decent model beside the bad ones, which have one worker each.
 const SETTINGS: &str = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\n\
     [models.good]\nfamily = \"synthetic\"\nparams = { step_ms = 30, load_ms = 1, weights_mb = 1 }\n";
-/// What the supervisor may hold at its highest, whatever is thrown at it.
+/// The supervisor's highest allowed memory, whatever is sent to it.
 const SUPERVISOR_KIB_MAX: u64 = 256 * 1024;
 const STEPS: u32 = 6;
 
@@ -112,7 +112,7 @@ fn a_worker_that_always_misbehaves_costs_its_own_client_one_typed_answer() {
 }
 
 #[test]
-fn a_worker_that_misbehaves_once_costs_nobody_anything() {
+fn a_worker_that_misbehaves_once_costs_no_picture() {
     let _turn = turn::take();
     let daemon = daemon(ONCE_MB);
     let honest = daemon.draw(&wanted("good")).expect("a decent model");

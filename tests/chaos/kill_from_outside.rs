@@ -1,4 +1,4 @@
-//! Workers killed by somebody else, again and again, while clients draw: no picture is lost or wrong.
+//! Workers are killed from outside, again and again, while clients draw: no picture is lost or wrong.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -19,7 +19,7 @@ const CLIENTS: usize = 7;
 /// Pause between two kills, in milliseconds: one to two kills a second.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 500..=1000;
 
-/// What the clients ask for, in turn: jobs longer than the time between two kills among them.
+/// Returns the clients' requests, in turn: jobs longer than the time between two kills among them.
 fn requests() -> Vec<ImageRequest> {
     let synthetic = |seed| request("syn", 10 + 10 * seed as u32, seed);
     let pocket = |seed| request("pocket-flux", 4 + 8 * seed as u32, seed);

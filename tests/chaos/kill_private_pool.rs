@@ -1,4 +1,4 @@
-//! SIGKILL of a command with a private pool, and of that pool: nobody is left, and nothing.
+//! SIGKILL of a command with a private pool, and of that pool: no process and no file is left.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ fn wanted(name: &str) -> ImageRequest {
     }
 }
 
-/// What workers have left behind.
+/// Returns the processes that workers left behind.
 fn left(daemon: &TestDaemon) -> Vec<Process> {
     let mut processes = daemon.sandbox.processes();
     processes.retain(|process| process.arguments.iter().any(|word| word == "--linger"));

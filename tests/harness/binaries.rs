@@ -11,7 +11,7 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// What Cargo built last.
+    /// Finds the programs that Cargo built last.
     pub fn built() -> Self {
         let test = std::env::current_exe().expect("a running program has a path");
         // target/release/deps/integration-0123 → target/release

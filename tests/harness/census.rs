@@ -1,4 +1,4 @@
-//! What a daemon leaves on a machine: files, names in shared memory, descriptors.
+//! A daemon's traces on a machine: files, names in shared memory, descriptors.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -35,7 +35,7 @@ impl Chance {
         Duration::from_millis(self.below(longest.as_millis() as u64 + 1))
     }
 
-    /// So many bytes.
+    /// Returns `count` bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.bits() as u8).collect()
     }

@@ -19,7 +19,7 @@ use crate::wait;
 pub struct TestDaemon {
     /// Where it runs.
     pub sandbox: Arc<Sandbox>,
-    /// What it says.
+    /// Its stderr, line by line.
     pub stderr: OutputLines,
     running: RunningProgram,
 }

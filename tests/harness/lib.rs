@@ -1,4 +1,4 @@
-//! What tests of real processes stand on.
+//! The harness for tests of real processes.
 //!
 //! - [`sandbox`] is a temporary home with a runtime folder and settings; nothing leaves it
 //! - [`daemon`] is a supervisor in it, [`imagepool`] the command, [`program`] how both are started

@@ -1,4 +1,4 @@
-//! What a program says on stderr, line by line, for tests that wait for a word.
+//! A program's stderr, line by line, for tests that wait for a word.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

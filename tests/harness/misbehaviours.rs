@@ -1,6 +1,6 @@
-//! What the hostile worker can be told to do, and the settings that tell it.
+//! The misbehaviours of the hostile worker, and the settings that select them.
 
-/// A pipe in a model's folder: the hostile worker looks at the folder once somebody has written to it.
+/// The name of a pipe in a model's folder: the hostile worker looks at the folder once the pipe was written to.
 pub const GATE: &str = "gate";
 /// Milliseconds a step of a misbehaving model takes, by which the hostile worker knows it.
 pub const STEP_MS: u32 = 13;

@@ -21,7 +21,7 @@ pub struct Process {
 }
 
 impl Sandbox {
-    /// Every process that was started in this sandbox and has not ended, whoever its parent is now.
+    /// Returns every process that was started in this sandbox and has not ended, whatever its parent is now.
     pub fn processes(&self) -> Vec<Process> {
         let home = self.home();
         let mark = [b"HOME=", home.as_os_str().as_bytes()].concat();
@@ -47,7 +47,7 @@ impl Sandbox {
         processes
     }
 
-    /// Everything that is no command: daemons, workers, and what is on its way from one to the other.
+    /// Returns every process except commands: daemons, workers, and processes between the two.
     pub fn servants(&self) -> Vec<Process> {
         let command = self.binaries().imagepool().display().to_string();
         let mut processes = self.processes();

@@ -127,14 +127,14 @@ impl RunningProgram {
     }
 }
 
-/// What a program that ended has left.
+/// The result of a program that ended.
 #[derive(Debug, Clone)]
 pub struct ProgramOutput {
     /// Its exit code; a signal is 128 and its number, as shells say.
     pub code: i32,
-    /// What it printed.
+    /// Its stdout.
     pub stdout: Vec<u8>,
-    /// What it said.
+    /// Its stderr.
     pub stderr: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a daemon wrote down with `--record`, and what a pool of this build decides about it again.
+//! A daemon's record (`--record`), and the decisions of a pool of this build about it.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,11 @@ use supervisor::record::read;
 /// A record, read.
 #[derive(Debug, Clone)]
 pub struct EventRecord {
-    /// What the daemon's pool was made of.
+    /// The settings, models and limits of the daemon's pool.
     pub beginning: Beginning,
     /// Its settings, checked.
     pub settings: Settings,
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<RecordedEvent>,
 }
 
@@ -26,16 +26,16 @@ pub struct RecordedEvent {
     pub line: usize,
     /// When.
     pub at: Moment,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 
 /// One event and what a pool decided about it.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// What happened, and when.
+    /// The event and its time.
     pub happened: RecordedEvent,
-    /// What the pool made of it.
+    /// The pool's actions.
     pub actions: Vec<Action>,
 }
 

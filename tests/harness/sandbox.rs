@@ -68,7 +68,7 @@ impl Sandbox {
         ]
     }
 
-    /// What `HOME` is here.
+    /// The folder that `HOME` names here.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }
@@ -88,7 +88,7 @@ impl Sandbox {
         self.runtime_dir().join("pool.sock")
     }
 
-    /// Where a daemon here that is told to write every event down does so.
+    /// The file for a daemon's record.
     pub fn record(&self) -> PathBuf {
         self.folder.path().join("record.jsonl")
     }

@@ -27,7 +27,7 @@ pub fn until(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     until_found(patience, || holds().then_some(())).is_some()
 }
 
-/// What an action took.
+/// Returns an action's result and its duration.
 pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
     (action(), begin.elapsed())

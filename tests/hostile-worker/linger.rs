@@ -7,7 +7,7 @@ use nix::unistd::{alarm, pause, setsid};
 
 /// The argument by which this program knows that it is such a process.
 pub const LINGER: &str = "--linger";
-/// Seconds after which one ends, should nobody have ended it: it is not to outlive a test for long.
+/// Seconds after which a process ends by itself, so that it does not outlive its test for long.
 const SECONDS_MAX: u32 = 600;
 
 /// Where a process that is left behind lives.

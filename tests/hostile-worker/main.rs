@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the greeting asks for, if anything.
+/// Returns the misbehaviour that the greeting selects.
 fn chosen(welcome: &Welcome) -> Option<&'static str> {
     let ModelSource::Synthetic {
         step_ms: STEP_MS,

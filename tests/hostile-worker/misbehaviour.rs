@@ -23,7 +23,7 @@ use crate::linger::{self, ProcessScope};
 use crate::socket::WorkerSocket;
 
 const GARBAGE: [u8; 64] = [0xa5; 64];
-/// What a worker takes that says that it holds a byte.
+/// Memory of a worker that reports to hold a byte.
 const HELD_BYTES: usize = (HELD_MB as usize) << 20;
 
 /// Does it. Whatever returns ends the process with 0.
@@ -115,7 +115,7 @@ fn after_hello(name: &str, socket: &WorkerSocket, welcome: &Welcome) {
     }
 }
 
-/// What is wrong as bytes.
+/// Misbehaves with wrong bytes.
 fn bytes_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
     match name {
         "garbage-mid-job" => socket.say_bytes(&GARBAGE),
@@ -165,7 +165,7 @@ fn done(job: JobId, size: PictureSize) -> FromWorker {
     }
 }
 
-/// What is wrong as a message.
+/// Misbehaves with wrong messages.
 fn lies_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
     let other = JobId(order.job.0 + 1000);
     let vast = PictureSize {
@@ -233,7 +233,7 @@ fn beat_for_ever(socket: &WorkerSocket) -> ! {
     }
 }
 
-/// What is wrong with the process.
+/// Misbehaves as a process.
 fn dies_with_job(name: &str, socket: &WorkerSocket) {
     match name {
         "abort-mid-job" => std::process::abort(),

@@ -24,7 +24,7 @@ impl WorkerSocket {
         Self(socket.expect("the supervisor gave us one").into())
     }
 
-    /// The greeting, left where it is for whoever reads next.
+    /// Returns the greeting and leaves it in the socket for the next reader.
     pub fn peek_welcome(&self) -> Welcome {
         let mut bytes = [0; HEADER_BYTES + 16 * 1024];
         loop {

@@ -1,4 +1,4 @@
-//! Two models and room for one: jobs of one model are drawn together, and nobody waits for ever for it.
+//! Two models and room for one: jobs of one model are drawn together, and no job waits without end.
 
 use std::time::Duration;
 

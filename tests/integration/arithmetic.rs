@@ -1,4 +1,4 @@
-//! What a section says of dtype and encoders: the picture's receipt and the log tell what came of it.
+//! The dtype and encoders of a model's section reach the picture's receipt and the log.
 
 use std::fs;
 use std::io::Cursor;
@@ -57,7 +57,7 @@ fn the_receipt_names_the_dtype_and_dropped_encoders_change_no_byte() {
 }
 
 #[test]
-fn f16_on_a_processor_is_drawn_in_bf16_and_that_is_said() {
+fn f16_on_a_processor_is_drawn_in_bf16_and_reported() {
     let daemon = daemon("device = \"cpu\"\ndtype = \"f16\"");
     let drawn = draw(&daemon);
     assert_eq!(drawn.receipt["dtype"], "bf16");

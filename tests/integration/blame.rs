@@ -1,4 +1,4 @@
-//! Who is blamed for a worker's end, seen by a client: not the request, for what somebody else did.
+//! The blame for a worker's end, seen by a client: not the request, if the cause came from outside.
 
 use nix::sys::signal::Signal;
 use tests::daemon::TestDaemon;

@@ -90,7 +90,7 @@ fn state(daemon: &TestDaemon, model: &str) -> (String, String) {
     )
 }
 
-/// What the receipt of a picture says.
+/// Returns a field of a picture's receipt.
 fn receipt(sandbox: &Sandbox, file: &str, field: &str) -> String {
     let bytes = fs::read(sandbox.pictures().join(file)).expect("it was drawn");
     let reader = png::Decoder::new(std::io::Cursor::new(bytes))

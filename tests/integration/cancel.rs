@@ -1,4 +1,4 @@
-//! A client that leaves takes its jobs with it; Ctrl-C is said as 130.
+//! A client that leaves takes its jobs with it; Ctrl-C exits with 130.
 
 use nix::sys::signal::Signal;
 use tests::daemon::TestDaemon;

@@ -1,4 +1,4 @@
-//! Who floods the pool waits for himself, and the others hardly for him.
+//! A user who floods the pool waits; the other users hardly do.
 
 use ipc_protocol::ids::JobId;
 use ipc_protocol::request::ImageRequest;

@@ -90,7 +90,7 @@ fn a_picture_goes_to_stdout_with_the_same_bytes_and_no_words_between() {
 }
 
 #[test]
-fn a_seed_that_nobody_named_is_drawn_and_reported() {
+fn a_missing_seed_is_drawn_and_reported() {
     let daemon = TestDaemon::start("");
     let seeds: BTreeSet<String> = (0..3)
         .map(|_| {
@@ -104,7 +104,7 @@ fn a_seed_that_nobody_named_is_drawn_and_reported() {
 }
 
 #[test]
-fn a_word_that_the_model_does_not_know_is_said_with_the_nearest_that_it_does() {
+fn an_unknown_word_is_reported_with_the_closest_known_one() {
     let daemon = TestDaemon::start("");
     let draw = |prompt: &str, more: &str| {
         let line = ["generate", prompt, "-f", "-o", "a.png", more];

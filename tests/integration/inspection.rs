@@ -1,4 +1,4 @@
-//! Looking at a folder of weights: it ends by itself, and with whoever asked.
+//! The inspection of a folder of weights ends by itself, and with its caller.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ fn an_inspection_for_a_process_that_is_gone_ends_at_once() {
 }
 
 #[test]
-fn an_inspection_whose_answer_nobody_reads_fails_without_a_panic() {
+fn an_inspection_without_a_reader_fails_without_a_panic() {
     let sandbox = Sandbox::behind("worker", "exec >/dev/full", "");
     let mut command = program::command(&sandbox.binaries().worker(), &sandbox);
     command.arg("--manifest");
@@ -77,7 +77,7 @@ fn an_inspection_whose_answer_nobody_reads_fails_without_a_panic() {
     );
 }
 
-/// Settings with a model whose folder is looked at for ever by the hostile worker: its gate is never opened.
+/// Settings with a model whose inspection by the hostile worker never ends: its gate is never opened.
 fn endless(folder: &Path) -> String {
     format!("[models.slow]\npath = \"{}\"\n", folder.display())
 }

@@ -1,4 +1,4 @@
-//! What a worker is given, and that it is given nothing else.
+//! The descriptors and environment of a worker, and nothing else.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ fn a_worker_holds_its_socket_its_segment_its_stderr_and_nothing_else() {
     }
 }
 
-/// What a worker's descriptor is for.
+/// Returns the purpose of a worker's descriptor.
 fn kind(number: u32, target: &str, segment: &str) -> &'static str {
     match number {
         0 if target.starts_with("socket:") => "socket",

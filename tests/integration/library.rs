@@ -59,7 +59,7 @@ fn a_stream_has_its_steps_and_exactly_one_end() {
 }
 
 #[test]
-fn a_chunk_that_nobody_waited_for_to_the_end_is_the_next_one() {
+fn a_chunk_whose_wait_was_dropped_is_the_next_one() {
     with_pool(async |pool| {
         let config = ImageGenerationConfig::default();
         let mut stream = pool
@@ -115,7 +115,7 @@ fn an_error_is_the_streams_only_item() {
 }
 
 #[test]
-fn a_worker_can_be_there_before_anybody_asks() {
+fn a_worker_can_be_there_before_the_first_request() {
     with_pool(async |pool| {
         pool.spawn_text_to_image_worker("syn")
             .await

@@ -46,7 +46,7 @@ fn where_one_worker_fits_there_is_one() {
 }
 
 #[test]
-fn where_none_fits_every_request_is_told_so_at_once_in_the_seeds_words() {
+fn where_none_fits_every_request_is_refused_at_once_with_the_arithmetic() {
     let _turn = turn::take();
     let need = need_mb();
     let limit = need / 2;

@@ -164,7 +164,7 @@ fn stop_ends_the_workers_and_the_model_answers_stopped() {
 }
 
 #[test]
-fn shutdown_is_told_when_the_process_is_gone() {
+fn shutdown_is_reported_when_the_process_is_gone() {
     let mut daemon = TestDaemon::start(QUICK);
     daemon
         .imagepool(&["generate", "a", "-o", "a.png"])

@@ -1,4 +1,4 @@
-//! Where pictures and words go: stdout that nobody reads, devices, pipes, links, terminals.
+//! Output of pictures and messages: stdout without a reader, devices, pipes, links, terminals.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -98,7 +98,7 @@ fn settings_may_come_from_windows() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_changes_no_exit_code() {
+fn a_stderr_without_a_reader_changes_no_exit_code() {
     let daemon = TestDaemon::start(QUICK);
     let warned = ["generate", "a", "-f", "-o", "a.jpg", "--format", "png"];
     let refused = ["generate", "a", "--steps", "x"];

@@ -1,4 +1,4 @@
-//! What a daemon wrote down replays in the simulator, with everything that must hold checked again.
+//! A daemon's record replays in the simulator, with every check made again.
 
 use std::fs;
 use std::path::Path;

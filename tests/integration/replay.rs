@@ -103,7 +103,7 @@ fn without_a_daemon_a_private_pool_draws_it_again_and_leaves() {
 }
 
 #[test]
-fn one_changed_byte_is_told_with_its_share_and_its_size() {
+fn one_changed_byte_is_reported_with_its_share_and_its_size() {
     let daemon = TestDaemon::start("");
     draw(&daemon.sandbox, &["-o", "a.png"]);
     let folder = daemon.sandbox.pictures();

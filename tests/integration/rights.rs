@@ -1,4 +1,4 @@
-//! What a client of another user may do, and what only operators may.
+//! The rights of another user's client, and those of operators.
 
 use std::os::unix::fs::chown;
 
@@ -12,7 +12,7 @@ use tests::sandbox::Sandbox;
 const NOBODY: u32 = 65534;
 const SETTINGS: &str = "default_model = \"syn\"\n[pool]\ncold_start_workers = 1\n\
     [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 100, load_ms = 1, weights_mb = 1 }\n";
-/// Verbs that change something for everybody.
+/// Verbs that change the pool for all users.
 const OPERATE: [&[&str]; 9] = [
     &["stop", "all"],
     &["start", "syn"],

@@ -1,4 +1,4 @@
-//! Workers that nobody needs leave one by one, and the books are empty after the last.
+//! Workers without work leave one by one, and the budget is empty after the last.
 
 use std::thread;
 use std::time::Duration;

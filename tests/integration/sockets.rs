@@ -28,7 +28,7 @@ fn with_listener() -> (Sandbox, UnixListener) {
     (sandbox, listener)
 }
 
-/// The command is refused, and whoever listens was not sent one byte.
+/// Asserts that the command is refused and that the listener received not one byte.
 #[track_caller]
 fn assert_not_asked(sandbox: &Sandbox, listener: &UnixListener, why: &str) {
     for command in [&ASK[..], &["status"]] {
@@ -191,7 +191,7 @@ fn a_runtime_folder_that_others_may_write_to_is_refused_with_what_to_do() {
 const OPEN_FILES: u32 = 64;
 
 #[test]
-fn idle_clients_that_hold_all_descriptors_shut_nobody_out() {
+fn idle_clients_that_hold_all_descriptors_shut_no_other_out() {
     let daemon = TestDaemon::start_with_open_files(QUICK, OPEN_FILES);
     let mut idle = Vec::new();
     let refused = loop {
@@ -221,7 +221,7 @@ fn idle_clients_that_hold_all_descriptors_shut_nobody_out() {
 }
 
 #[test]
-fn half_a_greeting_does_not_hold_a_client_for_ever() {
+fn half_a_greeting_does_not_hold_a_client_without_end() {
     use std::io::Write;
     let daemon = TestDaemon::start(QUICK);
     let mut client =

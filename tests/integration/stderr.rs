@@ -1,4 +1,4 @@
-//! The daemon's stderr may be closed, full, or read by nobody: what it serves does not depend on it.
+//! The daemon serves whether its stderr is closed, full, or without a reader.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,10 +14,10 @@ use tests::wait;
 
 const SETTINGS: &str =
     "[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 0, load_ms = 1, weights_mb = 1 }\n";
-/// What a drain of an idle pool takes at most, with the last lines of the log.
+/// The longest drain of an idle pool, with the last lines of the log.
 const END: Duration = Duration::from_secs(10);
 
-/// Draws, and ends when it is told to, well.
+/// Asserts that the daemon draws, and ends well when asked.
 fn serves_and_ends(mut daemon: TestDaemon) {
     daemon.draw(&request("syn", 4, 1)).expect("a good request");
     daemon.signal(Signal::SIGTERM);

@@ -143,7 +143,7 @@ fn a_folder_without_digests_is_looked_at_and_its_bytes_are_called_unknown() {
 }
 
 #[test]
-fn a_model_without_files_and_a_name_that_is_none_are_refused() {
+fn a_model_without_files_and_an_unknown_name_are_refused() {
     let (sandbox, _) = with_folder();
     for (key, code, word) in [
         ("syn", 2, "it has no files"),

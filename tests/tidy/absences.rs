@@ -1,4 +1,4 @@
-//! What is in one place only, and what is nowhere.
+//! Words that product code holds in one place only, or nowhere.
 
 use crate::sources::{self, Source};
 
@@ -145,7 +145,7 @@ impl Absence {
 }
 
 #[test]
-fn what_is_said_to_be_absent_is_absent() {
+fn what_must_be_absent_is_absent() {
     let found = violations(&sources::rust());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -41,7 +41,7 @@ const WORKER: &[(&str, u8)] = &[
     ("fault", 0),
 ];
 
-/// Everybody above may use these, their siblings too.
+/// Modules that every module above and beside them may use.
 const SHARED: &[&str] = &["config", "telemetry", "fault", "device"];
 
 fn violations(sources: &[Source], package: &str, floors: &[(&str, u8)]) -> Vec<String> {

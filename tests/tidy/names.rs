@@ -2,7 +2,7 @@
 
 use crate::sources::{self, Source};
 
-/// Words that are no noun of this house: what they hold has a better name.
+/// Words that name nothing.
 const EMPTY_WORDS: [&str; 6] = [
     "utils",
     "common",

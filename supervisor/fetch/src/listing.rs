@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_listing_of_too_many_files_is_refused_while_it_is_read() {
         let mut entries = Vec::new();
-        append(&mut entries, &page(ENTRIES_MAX)).expect("as many as may be");
+        append(&mut entries, &page(ENTRIES_MAX)).expect("at most as many as allowed");
         assert_eq!(entries.len(), ENTRIES_MAX);
         assert!(matches!(
             append(&mut entries, &page(200_000)),

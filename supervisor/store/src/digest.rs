@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_etag_that_is_no_digest_states_nothing() {
+    fn an_etag_that_is_not_a_digest_states_nothing() {
         assert_eq!(
             StatedDigest::from_etag(HELLO),
             Some(StatedDigest::Sha256(HELLO.into()))

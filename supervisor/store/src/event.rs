@@ -48,7 +48,7 @@ pub enum FetchEvent {
     Failed {
         /// A word for programs.
         kind: String,
-        /// What happened, whose fault it is, what to do.
+        /// The cause, whose fault it is, and the remedy.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What is to be fetched, and how the hub may be used.
+//! An order to fetch a model, and the terms on which the hub may be used.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -376,7 +376,7 @@ mod tests {
         let store = Store::at(base.path().into());
         published(&store, COMMIT);
         fs::write(store.model("k").join("lock"), "").expect("ours");
-        let remove = |key| store.remove(key, || panic!("nobody fetches"));
+        let remove = |key| store.remove(key, || panic!("no fetch runs"));
         assert!(remove("k").expect("ours") > 3);
         assert_eq!(remove("k").expect("nothing left"), 0);
         assert_eq!(remove("never fetched").expect("nothing there"), 0);

@@ -54,7 +54,7 @@ fn gather(folder: &Path, name: &str, files: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// A safetensors file whose tables of words have so many rows: theirs, over and over.
+/// Returns a safetensors file whose tables of words have `rows` rows, their own ones repeated.
 fn lengthened(file: &[u8], rows: u64) -> Vec<u8> {
     let length: [u8; 8] = file[..8].try_into().expect("eight bytes");
     let (header, data) = file[8..].split_at(u64::from_le_bytes(length) as usize);

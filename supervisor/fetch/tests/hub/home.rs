@@ -88,7 +88,7 @@ impl Home {
     }
 }
 
-/// What a command that ended has said.
+/// The output of a command that ended.
 #[derive(Debug)]
 pub struct CommandOutput {
     pub code: Option<i32>,

@@ -99,7 +99,7 @@ fn a_gated_repository_is_explained_and_its_answer_never_shows_the_token() {
 }
 
 #[test]
-fn an_error_page_is_no_file() {
+fn an_error_page_is_not_a_file() {
     for (fault, code) in [
         (MirrorFault::Refuses(500), 75),
         (MirrorFault::RefusesBytes(500), 75),
@@ -362,7 +362,7 @@ fn an_answer_without_end_is_refused_before_it_fills_memory() {
 }
 
 #[test]
-fn a_pinned_commit_that_is_here_asks_nobody() {
+fn a_pinned_commit_that_is_here_sends_no_request() {
     let mirror = faulty(MirrorFault::None);
     let home = Home::new(&mirror.endpoint(), "");
     let pinned = [&FETCH[..], &["--revision", mirror::COMMIT]].concat();

@@ -16,7 +16,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Most conversations at once; a test that needs more is wrong.
 const CONVERSATIONS_MAX: usize = 64;
 
-/// What is wrong with the answers to GET of a file; everything else is answered well.
+/// A mirror's fault in its answers to GET of a file; everything else is answered well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MirrorFault {
     /// Nothing.
@@ -25,13 +25,13 @@ pub enum MirrorFault {
     Refuses(u16),
     /// The request for the bytes alone does.
     RefusesBytes(u16),
-    /// Half of what was asked for, then the end; the length is told or not.
+    /// Half of the requested bytes, then the end; the length is stated or not.
     Short { told: bool },
     /// The right number of other bytes.
     Wrong,
     /// One byte too many, without a length.
     Long,
-    /// The connection is cut after so many bytes of each answer.
+    /// The connection is cut after this many bytes of each answer.
     Cut { after_bytes: usize },
     /// A pause before each of 16 pieces.
     Slow { pause: Duration },
@@ -43,11 +43,11 @@ pub enum MirrorFault {
     Elsewhere { port: u16 },
     /// The listing goes on at the mirror of this port.
     NextPage { port: u16 },
-    /// The listing has so many files more.
+    /// The listing has this many files more.
     Listed { more: usize },
     /// The listing has no end.
     Endless,
-    /// The commit of a revision is told after so many bytes.
+    /// The commit of a revision is followed by this many bytes.
     Verbose { bytes: usize },
 }
 
@@ -58,7 +58,7 @@ pub enum Manner {
     Hub,
     /// Files alone, with digests for ETags.
     Plain,
-    /// Files alone, with ETags that are no digests.
+    /// Files alone, with ETags that are not digests.
     Undigested,
 }
 
@@ -353,7 +353,7 @@ fn with_fault(fault: MirrorFault, path: &str, body: String) -> (String, String) 
     }
 }
 
-/// A listing that goes on until nobody reads it; returns its bytes.
+/// Sends a listing without end until the reader stops; returns its bytes.
 fn endless(socket: &mut TcpStream) -> usize {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[";
     let entry = r#"{"type":"directory","oid":"0","path":"a"},"#.repeat(1000);

@@ -157,7 +157,7 @@ fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be(
 }
 
 #[test]
-fn a_fetch_that_nobody_waits_for_any_more_ends_and_the_next_request_goes_on_with_it() {
+fn a_fetch_without_waiting_clients_ends_and_the_next_request_resumes_it() {
     let pause = Duration::from_millis(100);
     let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
     let home = Home::new(&mirror.endpoint(), DIFFUSERS);
@@ -200,7 +200,7 @@ fn a_daemon_that_shuts_down_waits_for_no_fetch() {
     assert!(mirror.gets("").len() <= asked + 1, "nobody goes on");
 }
 
-/// A daemon that was started before somebody fetched the model by hand.
+/// Starts a daemon before the model is fetched by hand.
 #[test]
 fn files_that_came_by_hand_are_found_without_a_restart_and_without_the_network() {
     let mirror = Mirror::start(diffusers_files(), MirrorFault::None, Manner::Hub);
