@@ -13,6 +13,8 @@
 //!
 //! `PROTOCOL.md` beside this crate tells the same for people.
 
+#![warn(missing_docs)]
+
 pub mod about;
 pub mod arithmetic;
 pub mod client;

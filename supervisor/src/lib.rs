@@ -14,12 +14,15 @@
     reason = "it panics without a reader: telemetry::stderr"
 )]
 
+// `warn(missing_docs)` marks what programs that embed the pool use; the other modules serve our own programs.
 pub mod allowance;
 pub mod api;
 pub mod catalogue;
 pub mod cgroup;
 pub mod cli;
+#[warn(missing_docs)]
 pub mod clock;
+#[warn(missing_docs)]
 pub mod config;
 pub mod daemon;
 pub mod driver;
@@ -30,4 +33,5 @@ pub mod probe;
 pub mod process;
 pub mod record;
 pub mod telemetry;
+#[warn(missing_docs)]
 pub mod text_to_image;

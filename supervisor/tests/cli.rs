@@ -1,5 +1,5 @@
-//! The programs answer by themselves, without a daemon. Having this file also makes `cargo test
-//! --workspace` build them for the tests of real processes.
+//! Tests of the programs without a daemon. They also make `cargo test --workspace` build the programs for the
+//! tests with real processes.
 
 #![expect(
     clippy::disallowed_methods,
@@ -24,7 +24,7 @@ fn imagepool(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn every_program_tells_its_version() {
+fn every_program_prints_its_version() {
     for program in [
         env!("CARGO_BIN_EXE_imagepool"),
         env!("CARGO_BIN_EXE_supervisor"),
@@ -36,7 +36,7 @@ fn every_program_tells_its_version() {
     }
 }
 
-/// Runs a program with its stdout and stderr as they are given.
+/// Runs a program with its output on `stdout`; returns its exit code and stderr.
 fn run_into(program: &str, arguments: &[&str], stdout: Stdio) -> (Option<i32>, String) {
     let child = Command::new(program)
         .args(arguments)
@@ -52,7 +52,7 @@ fn run_into(program: &str, arguments: &[&str], stdout: Stdio) -> (Option<i32>, S
 }
 
 #[test]
-fn help_and_versions_that_stdout_does_not_take_are_an_error_and_no_panic() {
+fn help_and_version_on_a_broken_stdout_are_an_error_and_no_panic() {
     for (program, arguments) in [
         (
             env!("CARGO_BIN_EXE_imagepool"),
@@ -84,7 +84,7 @@ fn an_invalid_number_is_refused_with_its_option_and_the_valid_values() {
     let cases: [(&[&str], &[&str]); 8] = [
         (
             &["generate", "a", "--steps", "x"],
-            &["steps: ", "--steps", "from 1"],
+            &["steps: ", "--steps", "1 or more"],
         ),
         (
             &["generate", "a", "--seed", "-1"],
@@ -92,7 +92,7 @@ fn an_invalid_number_is_refused_with_its_option_and_the_valid_values() {
         ),
         (
             &["generate", "a", "--guidance", "x"],
-            &["guidance: ", "--guidance", "from 0"],
+            &["guidance: ", "--guidance", "0 or more"],
         ),
         (
             &["generate", "a", "-n", "x"],
@@ -107,7 +107,7 @@ fn an_invalid_number_is_refused_with_its_option_and_the_valid_values() {
             &["timeout: ", "--timeout", "above 0"],
         ),
         (&["cancel", "x"], &["JOB", "imagepool jobs"]),
-        (&["scale", "a", "-1"], &["WORKERS", "from 0"]),
+        (&["scale", "a", "-1"], &["WORKERS", "0 or more"]),
     ];
     for (arguments, parts) in cases {
         let (code, stderr) = imagepool(arguments);
@@ -129,14 +129,14 @@ fn an_unknown_command_is_a_usage_error() {
 }
 
 #[test]
-fn a_planned_command_says_that_it_is_not_built_yet() {
+fn a_planned_command_reports_that_it_is_not_built_yet() {
     let (code, stderr) = imagepool(&["doctor"]);
     assert_eq!(code, Some(3));
     assert_eq!(stderr, "imagepool: doctor: not built yet\n");
 }
 
 #[test]
-fn settings_that_cannot_be_used_are_refused_with_their_place() {
+fn invalid_settings_are_refused_with_their_line() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, "[pool]\nqueue_per_modle = 3\n").expect("our own folder");
@@ -152,7 +152,7 @@ fn settings_that_cannot_be_used_are_refused_with_their_place() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_named() {
+fn an_unusable_folder_is_named_in_the_error() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let taken = folder.path().join("taken");
     std::fs::write(&taken, "").expect("our own folder");

@@ -147,11 +147,11 @@ fn a_model_without_files_and_an_unknown_name_are_refused() {
     let (sandbox, _) = with_folder();
     for (key, code, word) in [
         ("syn", 2, "it has no files"),
-        ("nobody", 2, "there is no model"),
+        ("nobody", 2, "unknown model"),
         (
             "flux-schnell",
             1,
-            "no files of \"flux-schnell\" were fetched",
+            "\"flux-schnell\" has no downloaded files",
         ),
     ] {
         let output = verify(&sandbox, key).ended_with(code);

@@ -1,4 +1,4 @@
-//! The grammar of `imagepool`.
+//! The arguments of `imagepool`, and its help texts.
 
 use std::path::PathBuf;
 
@@ -7,43 +7,39 @@ use clap::{Args, Parser, Subcommand};
 use super::number;
 use crate::picture::format::PictureFormat;
 
-/// Draws pictures from words with the pool of models on this machine.
+/// Draws pictures from prompts with the models on this machine.
 #[derive(Debug, Parser)]
 #[command(version, name = "imagepool", disable_help_subcommand = false)]
 pub struct CommandLine {
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a doc comment here would become the command's help"
-    )]
+    // No doc comment: clap would print it as the command's help.
     pub reach: ConnectOptions,
-    /// Answers as JSON on stdout.
+    /// Print results as JSON on stdout.
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Which daemon, and how much to say.
+/// The options about the daemon and the amount of output, which every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct ConnectOptions {
-    /// The daemon's socket; else $IMAGEPOOL_SOCKET.
+    /// Socket of the daemon [default: $IMAGEPOOL_SOCKET].
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Use a pool of one's own for this call, whether a daemon runs or not: generate, plan, replay.
+    /// Start a private pool for this call even if a daemon runs: generate, plan, replay.
     #[arg(long, global = true)]
     pub private: bool,
-    /// Say nothing but errors.
+    /// Print only errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say what a private pool does.
+    /// Print the log of the private pool.
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
 
 impl ConnectOptions {
-    /// The socket that was named; an empty variable names none.
+    /// The socket given by `--socket` or `$IMAGEPOOL_SOCKET`; an empty variable counts as unset.
     pub fn named_socket(&self) -> Option<PathBuf> {
         let in_environment =
             || std::env::var_os("IMAGEPOOL_SOCKET").filter(|path| !path.is_empty());
@@ -52,15 +48,15 @@ impl ConnectOptions {
     }
 }
 
-/// The commands.
+/// The command to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Draw pictures of a prompt.
+    /// Draw pictures from a prompt.
     Generate(Box<Generate>),
-    /// Tell how workers and models are.
+    /// Print the state of workers and models.
     #[command(visible_alias = "ps")]
     Status {
-        /// Workers (`MODEL:SLOT`) or models (`MODEL`, `MODEL:*`); all where none is named.
+        /// Workers (`MODEL:SLOT`) or models (`MODEL`, `MODEL:*`) [default: all].
         names: Vec<String>,
     },
     /// Stop workers, models or all, and keep them stopped.
@@ -81,85 +77,85 @@ pub enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Print the daemon's process, or those of workers.
+    /// Print the process id of the daemon, or of workers.
     Pid {
-        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`; the daemon where none is named.
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all` [default: the daemon].
         names: Vec<String>,
     },
-    /// Drain the daemon and end it.
+    /// Drain the daemon, then stop it.
     Shutdown,
-    /// Take nothing new, finish what is accepted, stay up.
+    /// Reject new requests and finish the accepted ones; the daemon keeps running.
     Drain {
-        /// Take requests again.
+        /// Accept requests again.
         #[arg(long)]
         undo: bool,
     },
-    /// List the jobs without an answer.
+    /// List the waiting and running jobs.
     Jobs,
-    /// End a job; whoever waits for it is told.
+    /// Cancel a job; its client gets an error.
     Cancel {
-        /// The job.
+        /// Job id, as `imagepool jobs` lists it.
         #[arg(value_parser = job)]
         job: u64,
     },
-    /// Say why a job waits, with numbers.
+    /// Explain why a job waits, with numbers.
     Why {
-        /// The job.
+        /// Job id, as `imagepool jobs` lists it.
         #[arg(value_parser = job)]
         job: u64,
     },
-    /// Print what a picture would take, and whether it fits; ends with 1 where it never does.
+    /// Print the memory that a picture needs, and whether it fits; exits with 1 if it never does.
     Plan {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
-        /// Pixels, `WxH`; else the model's default.
+        /// Size in pixels, `WxH` [default: the model's].
         #[arg(long, allow_hyphen_values = true)]
         size: Option<String>,
     },
-    /// Keep a model resident.
+    /// Keep a model in memory.
     Pin {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
     },
-    /// Let a model go when it is idle.
+    /// Allow an idle model to be stopped.
     Unpin {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
     },
-    /// Keep this many workers of a model.
+    /// Set the number of workers that a model keeps.
     Scale {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
-        /// How many.
+        /// Number of workers; 0 or more.
         #[arg(value_parser = workers, allow_hyphen_values = true)]
         workers: u32,
     },
-    /// Requests that ended every worker they were given to.
+    /// List or release requests that are blocked because they crashed workers.
     Quarantine {
-        /// What to do with them.
+        /// The subcommand; `list` if missing.
         #[command(subcommand)]
         what: Option<QuarantineCommand>,
     },
-    /// Models on this machine and on the hub: their files, licences and digests.
+    /// List, fetch, verify and delete model files.
     Models {
-        /// What to do with them.
+        /// The subcommand; `list` if missing.
         #[command(subcommand)]
         what: Option<ModelsCommand>,
     },
-    /// Draw the picture of a file again, as its receipt says, and compare.
+    /// Draw a picture again from the receipt in its file, and compare.
     Replay {
         /// A PNG that `generate` wrote.
         file: PathBuf,
     },
     /// Print the versions of this program and of the daemon.
     Version,
-    /// Everything that is planned and not there yet.
+    /// Any other word: a planned command, or an unknown one.
     #[command(external_subcommand)]
     Later(Vec<String>),
 }
 
 impl Command {
-    /// Whether it asks a pool of its own where no daemon runs.
+    /// Whether the command starts a private pool if no daemon runs.
     pub fn draws(&self) -> bool {
         matches!(
             self,
@@ -168,50 +164,50 @@ impl Command {
     }
 }
 
-/// `models`
+/// The subcommands of `models`.
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
-    /// Print every model: whether its files are here, how large they are, their licence.
+    /// List the models: state and size of their files, and licence.
     List,
-    /// Print one model's files and digests, its licence, and the memory it takes.
+    /// Print a model's files and digests, its licence, and the memory it needs.
     Show {
-        /// Key.
+        /// Key of the model.
         model: String,
     },
-    /// Bring a model's files to this machine; goes on where an earlier fetch stopped.
+    /// Download a model's files; an interrupted download resumes.
     Fetch {
-        /// Key.
+        /// Key of the model.
         model: String,
-        /// Which of its files, as `show` lists the choices.
+        /// Variant of the model; `show` lists them.
         #[arg(long)]
         variant: Option<String>,
-        /// A branch, a tag or a commit.
+        /// Branch, tag or commit of the hub's repository.
         #[arg(long)]
         revision: Option<String>,
     },
-    /// Read a model's files again and compare them with their digests, where these are known.
+    /// Compare a model's files with their known digests.
     Verify {
-        /// Key; all fetched models where none is named.
+        /// Key of the model [default: all fetched models].
         model: Option<String>,
     },
-    /// Delete the fetched files of a model.
+    /// Delete a model's downloaded files.
     Rm {
-        /// Key.
+        /// Key of the model.
         model: String,
     },
 }
 
-/// `quarantine`
+/// The subcommands of `quarantine`.
 #[derive(Debug, Subcommand)]
 pub enum QuarantineCommand {
-    /// Print them, with the evidence.
+    /// List the quarantined requests, with the crashes that put them there.
     List,
-    /// Let one in again.
+    /// Allow one request again.
     Release {
-        /// As the list prints it.
+        /// Digest of the request, as `list` prints it.
         digest: String,
     },
-    /// Forget all of them.
+    /// Allow all of them again.
     Drop,
 }
 
@@ -221,10 +217,10 @@ fn job(text: &str) -> Result<u64, String> {
 }
 
 fn workers(text: &str) -> Result<u32, String> {
-    number::argument("WORKERS", text, "a whole number from 0 on")
+    number::argument("WORKERS", text, "a whole number, 0 or more")
 }
 
-/// Commands of the interface that a later version brings.
+/// Planned commands: they exit with "not built yet".
 const LATER: [&str; 14] = [
     "signal",
     "tail",
@@ -242,7 +238,7 @@ const LATER: [&str; 14] = [
     "shell",
 ];
 
-/// The planned command that was asked for, or what to say of one that nobody plans.
+/// The planned command that the first word names; "this command" if none is planned under that name.
 pub fn known_later(words: &[String]) -> &'static str {
     let word = words.first().map_or("", String::as_str);
     LATER
@@ -251,42 +247,42 @@ pub fn known_later(words: &[String]) -> &'static str {
         .unwrap_or("this command")
 }
 
-/// Whether a word is a planned command; any other unknown word is a usage error.
+/// Whether a word is a planned command. Any other unknown word is a usage error.
 pub fn is_planned(word: &str) -> bool {
     LATER.contains(&word)
 }
 
-/// `generate`
+/// The arguments of `generate`.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// What to draw; `-` reads it from stdin, at most 60 KiB.
+    /// Prompt; `-` reads it from stdin, at most 60 KiB.
     pub prompt: String,
-    /// Which model.
+    /// Key or alias of the model [default: the daemon's default model].
     #[arg(short, long)]
     pub model: Option<String>,
-    /// Where the picture goes; `-` is stdout, a pipe or device is written to. With -n several, `a.png`
+    /// Output file; `-` is stdout; pipes and devices are written to directly. With -n 2 or more, `a.png`
     /// becomes `a-1.png`, `a-2.png` …
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<String>,
-    /// Overwrite a file, or the one that a link leads to; write to a terminal.
+    /// Overwrite an existing file or the target of a link; allow a terminal as output.
     #[arg(short, long)]
     pub force: bool,
-    /// Pixels, `WxH`.
+    /// Size in pixels, `WxH` [default: the model's].
     #[arg(long, allow_hyphen_values = true)]
     pub size: Option<String>,
-    /// Denoising steps.
+    /// Number of denoising steps [default: the model's].
     #[arg(long, allow_hyphen_values = true)]
     pub steps: Option<String>,
-    /// Guidance scale, where the model has one.
+    /// Guidance scale, if the model supports it.
     #[arg(long, allow_hyphen_values = true)]
     pub guidance: Option<String>,
-    /// What not to draw, where guidance is above 1.
+    /// Negative prompt; needs a guidance above 1.
     #[arg(long)]
     pub negative: Option<String>,
-    /// Seed of the first picture; the next ones count up.
+    /// Seed of the first picture, incremented for each further one [default: random].
     #[arg(long, allow_hyphen_values = true)]
     pub seed: Option<String>,
-    /// How many pictures.
+    /// Number of pictures.
     #[arg(
         short = 'n',
         long = "count",
@@ -294,25 +290,25 @@ pub struct Generate {
         allow_hyphen_values = true
     )]
     pub count: String,
-    /// What the file holds; else its ending says: .png, .jpg, .jpeg or .webp. PNG without an ending.
+    /// File format [default: from the extension .png, .jpg, .jpeg or .webp; else PNG].
     #[arg(long, value_enum)]
     pub format: Option<PictureFormat>,
-    /// `auto`, `cpu` or `cuda:N`.
+    /// Device: `auto`, `cpu` or `cuda:N`.
     #[arg(long)]
     pub device: Option<String>,
-    /// `high`, `normal` or `low`.
+    /// Priority: `high`, `normal` or `low`.
     #[arg(long)]
     pub priority: Option<String>,
-    /// Seconds after which the answer is worth nothing.
+    /// Time limit in seconds; the job fails if it takes longer.
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub timeout: Option<String>,
-    /// Leave the receipt out of the file.
+    /// Write no receipt into the file.
     #[arg(long)]
     pub no_metadata: bool,
-    /// Return at once; `wait` fetches the picture.
+    /// Return at once; `wait` gets the picture later.
     #[arg(long)]
     pub detach: bool,
-    /// On whose behalf.
+    /// User that the job counts for; only root and the daemon's own user may set it.
     #[arg(long = "as", value_name = "USER")]
     pub user: Option<String>,
     /// Show the picture in the terminal.

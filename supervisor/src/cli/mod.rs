@@ -1,8 +1,8 @@
-//! `imagepool`: one file per command. It reaches the daemon only through `ipc_protocol::client`.
+//! The commands of `imagepool`, which talk to the daemon only through `ipc_protocol::client`.
 //!
-//! - [`args`] is the grammar, `number` parses typed numbers, [`say`] prints
-//! - [`draw`] are the commands that draw, [`operate`] those of operators, [`models`] those about model files
-//! - [`daemon`] finds the daemon, or starts a private one
+//! - [`args`]: the arguments and the help; `number` parses numbers; [`say`] prints lines
+//! - [`draw`]: the commands that draw; [`operate`]: the operator's commands; [`models`]: the model files
+//! - [`daemon`]: finds the daemon or starts a private one
 
 pub mod args;
 pub mod daemon;
@@ -25,39 +25,39 @@ use draw::{generate, replay};
 use operate::status;
 use operate::verbs::{self, VerbOutput};
 
-/// No daemon, or one that speaks another protocol version.
+/// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
 
-/// Why a command ended without doing what was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The pool, or we on its behalf, said no.
+    /// The request was refused, by the pool or by a check before it was sent.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// The conversation with the daemon did not come about or broke.
+    /// The daemon could not be reached, or the connection broke.
     #[error(transparent)]
     Client(ClientError),
-    /// The picture cannot be written where it should go.
+    /// The output file cannot be written; the message names it.
     #[error("output: {0}")]
     Output(String),
-    /// The user pressed Ctrl-C; the jobs are cancelled.
+    /// The user pressed Ctrl-C; the jobs were cancelled.
     #[error("interrupted")]
     Interrupted,
-    /// A private pool could not be had.
+    /// The private pool did not start.
     #[error("cannot start a private pool: {0}")]
     Private(String),
-    /// A model's files could not be had, or are not what they should be.
+    /// A command about model files failed.
     #[error("{message}")]
     Models {
-        /// A word for programs.
+        /// Machine-readable kind of error, as `exit_code` in `models` lists it.
         kind: String,
-        /// What happened, whose fault it is, what to do.
+        /// What happened, whose fault it is, what to do next.
         message: String,
     },
-    /// A file's receipt cannot be followed.
+    /// The receipt in a file cannot be drawn again.
     #[error(transparent)]
     Receipt(#[from] receipt::Refusal),
-    /// The command is not there yet.
+    /// The command or option is planned only.
     #[error("{0}: not built yet")]
     NotBuilt(&'static str),
 }
@@ -72,7 +72,7 @@ impl From<ClientError> for CommandError {
 }
 
 impl CommandError {
-    /// The code the command exits with.
+    /// The exit code of the command.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failure(failure) => failure.kind.exit_code(),
@@ -86,7 +86,7 @@ impl CommandError {
         }
     }
 
-    /// Says it on stderr, and with `--json` on stdout.
+    /// Prints the error on stderr, and with `--json` on stdout too.
     pub fn tell(&self, json: bool) {
         say::aside(format_args!("imagepool: {self}"));
         if json {
@@ -94,7 +94,7 @@ impl CommandError {
         }
     }
 
-    /// `{"error":{"kind","field","message"}}`
+    /// The error as `{"error":{"kind","field","message"}}`.
     pub fn json(&self) -> serde_json::Value {
         let (kind, field, message) = match self {
             Self::Failure(failure) => (
@@ -117,7 +117,7 @@ impl CommandError {
     }
 }
 
-/// Runs a command; says on stderr, and with `--json` on stdout, why one failed.
+/// Runs the command. Prints its error on stderr, and with `--json` on stdout too.
 pub fn run(arguments: CommandLine) -> ExitCode {
     let (reach, json) = (&arguments.reach, arguments.json);
     let teller = |verb| VerbOutput { verb, json };
@@ -125,7 +125,7 @@ pub fn run(arguments: CommandLine) -> ExitCode {
     let result = match arguments.command {
         _ if reach.private && !arguments.command.draws() => Err(Failure::new(
             FailureKind::BadValue,
-            "--private is for generate, plan and replay: no other command starts a pool",
+            "--private works with generate, plan and replay only: no other command starts a pool",
         )
         .into()),
         Command::Generate(request) => generate::run(reach, *request, json),

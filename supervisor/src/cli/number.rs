@@ -1,14 +1,14 @@
-//! Numbers as they are typed: what is not one is reported with its option and what the option takes.
+//! Parses numbers on the command line; errors name the option and the values it takes.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use ipc_protocol::failure::{Failure, Field};
 
-/// The value of an option that is about `field`; `takes` says which values there are.
+/// Parses the value of the option `name`. `takes` describes the valid values for the error.
 ///
 /// # Errors
-/// A refused value.
+/// The value does not parse; the failure names `field`.
 pub fn option<T: FromStr>(
     field: Field,
     name: &str,
@@ -22,16 +22,16 @@ pub fn option<T: FromStr>(
     .transpose()
 }
 
-/// The same for what clap reads before any command runs: a whole number from 0 on.
+/// Parses an argument for clap, which prints the error itself.
 ///
 /// # Errors
-/// The sentence.
+/// The message, if the value does not parse.
 pub fn argument<T: FromStr>(name: &str, text: &str, takes: &str) -> Result<T, String> {
     text.parse().map_err(|_| wrong(text, name, takes))
 }
 
 fn wrong(text: &str, name: impl Display, takes: &str) -> String {
-    format!("{text:?} is not possible: {name} takes {takes}")
+    format!("{text:?} is invalid: {name} takes {takes}")
 }
 
 #[cfg(test)]
@@ -39,12 +39,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_no_number_is_reported_with_its_option_and_what_that_takes() {
-        let takes = "a whole number from 1 on";
+    fn an_invalid_number_is_reported_with_its_option_and_the_valid_values() {
+        let takes = "a whole number, 1 or more";
         for wrong in ["x", "", "-1", "1.5", "99999999999999999999"] {
             let read = option::<u32>(Field::Steps, "--steps", Some(wrong), takes);
             let message = read.expect_err(wrong).to_string();
-            let expected = format!("steps: {wrong:?} is not possible: --steps takes {takes}");
+            let expected = format!("steps: {wrong:?} is invalid: --steps takes {takes}");
             assert_eq!(message, expected);
         }
         let read = option::<u32>(Field::Steps, "--steps", Some("4"), takes);

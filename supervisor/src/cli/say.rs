@@ -1,6 +1,7 @@
-//! Lines on stdout and stderr. A reader that leaves or a full disk ends no command: what stdout lost is told by
-//! the exit code. What a terminal would obey is escaped in all lines, because any may quote a file, a hub, a
-//! worker or a daemon.
+//! Prints lines on stdout and stderr.
+//!
+//! A closed pipe or a full disk does not abort a command; lost output changes the exit code. Control characters
+//! are escaped in every line, because any line may quote a file, a hub, a worker or a daemon.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -11,27 +12,27 @@ use ipc_protocol::untrusted::escaped;
 
 use crate::telemetry::stderr;
 
-/// The first error of this process's stdout.
+/// The first write error on this process's stdout.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// The exit code where output was lost.
+/// Exit code of a successful command whose output was lost.
 const OUTPUT_LOST: u8 = 1;
 
-/// Prints a line on stdout. An error is kept for [`end`], and nothing is printed after it.
+/// Prints a line on stdout. After a write error, which [`end`] reports, prints nothing more.
 pub fn line(text: impl Display) {
     if LOST.get().is_none() {
-        // A later error of another thread says nothing that the first one does not.
+        // If another thread failed first, its error is enough.
         let _ = print(&mut io::stdout(), text).map_err(|error| LOST.set(error));
     }
 }
 
-/// Prints a line on stderr; without a reader there is nobody left to tell.
+/// Prints a line on stderr; write errors are ignored.
 pub fn aside(text: impl Display) {
     stderr::line(escaped(text));
 }
 
-/// The exit code of a command that would have ended with `code`: another one where stdout lost some of its
-/// output. A reader that has had enough (`imagepool jobs | head`) needs no sentence about it.
+/// The exit code of a command that ends with `code`; 1 instead of 0 if stdout lost some of its output. A closed
+/// pipe (`imagepool jobs | head`) prints no error.
 pub fn end(code: u8) -> ExitCode {
     let flushed = match LOST.get() {
         None => io::stdout().flush(),
@@ -46,13 +47,13 @@ pub fn end(code: u8) -> ExitCode {
     ExitCode::from(if code == 0 { OUTPUT_LOST } else { code })
 }
 
-/// Prints what clap answers itself: help and versions on stdout, wrong usage on stderr.
+/// Prints clap's own output: help and version on stdout, usage errors on stderr.
 pub fn usage(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
     if answer.use_stderr() {
         return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
     }
-    // Nothing else is printed, so no earlier error can be there.
+    // Nothing was printed before, so no earlier error can be stored.
     let _ = printed.map_err(|error| LOST.set(error));
     end(0)
 }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_json_keeps_its_value_and_shows_nothing_that_a_terminal_obeys() {
+    fn an_escaped_line_of_json_keeps_its_value_and_has_no_control_characters() {
         let words = "\u{1b}[2J\r\n\u{7f}\u{9b}\u{202e}\u{2028} \\u202e ü";
         let value = serde_json::json!({ "error": words });
         let line = escaped(&value);

@@ -1,4 +1,4 @@
-//! Every setting with the values it may have: one table, checked before anything else reads the file.
+//! The table of all settings and their valid values, checked before the file is read further.
 
 use super::operators::OPERATORS_MAX;
 use ipc_protocol::family;
@@ -6,52 +6,52 @@ use ipc_protocol::ids::{Device, DeviceWish};
 use ipc_protocol::request::TEXT_BYTES_MAX;
 use toml::{Table, Value};
 
-/// Most workers of one model, whoever says so.
+/// Most workers of one model, in settings and in commands.
 pub const WORKERS_MAX: i64 = 64;
 /// Most threads of one worker's arithmetic.
 const THREADS_MAX: i64 = 1024;
-/// A year, in seconds: longer waits are mistakes.
+/// A year, in seconds; longer durations are mistakes.
 const YEAR: f64 = 31_536_000.0;
 /// An hour, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;
-/// 64 TiB, in MiB: more than one machine has.
+/// 64 TiB, in MiB; more than one machine has.
 const MEMORY_MB_MAX: i64 = 64 << 20;
 /// Highest ordinal of an accelerator.
 const ORDINAL_MAX: u32 = 255;
-/// Most characters of a refused value that are repeated.
+/// Most characters of an invalid value that an error repeats.
 const SHOWN_MAX: usize = 80;
 
-/// One setting.
+/// A setting and its valid values.
 #[derive(Debug)]
 pub struct Setting {
-    /// Its section; `*` stands for the key of a model, nothing for the top of the file.
+    /// Section of the file; `*` stands for the key of a model, empty for the top of the file.
     pub section: &'static str,
-    /// Its name in the section.
+    /// Name in the section.
     pub name: &'static str,
-    /// The values it may have.
+    /// Valid values.
     pub kind: SettingKind,
 }
 
-/// The values a setting may have.
+/// The valid values of a setting.
 #[derive(Debug, Clone, Copy)]
 pub enum SettingKind {
-    /// Whole numbers from the first to the second.
+    /// Whole numbers, from the first to the second.
     Whole(i64, i64),
-    /// Seconds from the first to the second, fractions allowed.
+    /// Seconds, from the first to the second; fractions are allowed.
     Seconds(f64, f64),
     /// `true` or `false`.
     Flag,
     /// One of these words.
     Words(&'static [&'static str]),
-    /// A text that is not empty; what it is, for the refusal.
+    /// A text that is not empty. The value describes it for errors.
     Text(&'static str),
-    /// An http or https address without name and password.
+    /// An http or https address without user name and password.
     Address,
     /// `auto`, `cpu` or `cuda:N`.
     Device,
-    /// A list of users, by name or number.
+    /// A list of users, by name or user id.
     Users,
-    /// A table of the settings that the next section lists.
+    /// The table `params`, whose settings have their own section.
     Parameters,
 }
 
@@ -65,7 +65,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
     }
 }
 
-/// Every setting.
+/// All settings.
 pub const SETTINGS: [Setting; 43] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
@@ -112,10 +112,10 @@ pub const SETTINGS: [Setting; 43] = [
     setting("models.*.params", "weights_mb", Whole(0, 1 << 20)),
 ];
 
-/// Checks every value of a settings file that a known setting has.
+/// Checks the values of all known settings in a file.
 ///
 /// # Errors
-/// `SECTION.FIELD = VALUE is not …: use …` about the first that cannot be.
+/// `SECTION.FIELD = VALUE is not …: use …` for the first invalid value.
 pub fn check(file: &Table) -> Result<(), String> {
     section("", file, "")?;
     for (name, value) in file {
@@ -145,7 +145,7 @@ fn model(key: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Checks the settings of one section, which is called `place` in refusals.
+/// Checks the settings of one section, which errors call `place`.
 fn section(pattern: &str, table: &Table, place: &str) -> Result<(), String> {
     let known = |name: &String| {
         let is = |setting: &&Setting| setting.section == pattern && setting.name == name;
@@ -153,7 +153,7 @@ fn section(pattern: &str, table: &Table, place: &str) -> Result<(), String> {
     };
     for (name, value) in table {
         let Some(setting) = known(name) else {
-            continue; // An unknown name is refused with the nearest known one, elsewhere.
+            continue; // serde refuses unknown names later.
         };
         let at = match place {
             "" => name.clone(),
@@ -179,12 +179,12 @@ impl SettingKind {
             (Self::Whole(least, most), Value::Integer(number)) => {
                 match (least..=most).contains(number) {
                     true => Ok(()),
-                    false => wrong("possible"),
+                    false => wrong("in its range"),
                 }
             }
             (Self::Whole(..), _) => wrong("a whole number"),
             (Self::Seconds(least, most), Value::Float(_) | Value::Integer(_)) => {
-                // NaN lies in no range.
+                // No range contains NaN.
                 match (least..=most).contains(&number(value)) {
                     true => Ok(()),
                     false => wrong("a duration"),
@@ -198,7 +198,7 @@ impl SettingKind {
             (Self::Text(_), Value::String(text)) if is_name(text) => Ok(()),
             (Self::Text(what), _) => wrong(what),
             (Self::Address, Value::String(text)) if is_address(text) => Ok(()),
-            // A name or a password in it would end up in messages; the token has a place of its own.
+            // The message leaves out the value, which may contain a password.
             (Self::Address, _) => Err(format!(
                 "{at} is not a plain address: use {}",
                 self.allowed()
@@ -217,15 +217,15 @@ impl SettingKind {
         }
     }
 
-    /// What to use instead of a refused value.
+    /// The valid values, as errors describe them.
     fn allowed(self) -> String {
         match self {
             Self::Whole(least, most) => format!("{least} to {most}"),
             Self::Seconds(least, most) => format!("seconds, {least} to {most}"),
             Self::Flag => "true or false".into(),
             Self::Words(words) => words.join(" or "),
-            Self::Text(_) => "a text that is not empty, of one line".into(),
-            Self::Address => "http://HOST or https://HOST, with no credentials in it".into(),
+            Self::Text(_) => "a text of one line that is not empty".into(),
+            Self::Address => "http://HOST or https://HOST, without credentials".into(),
             Self::Users => format!("[\"NAME\", NUMBER, …], {OPERATORS_MAX} at most"),
             Self::Parameters => "{ step_ms = 10, load_ms = 10, weights_mb = 16 }".into(),
             Self::Device => format!("auto, cpu or cuda:N, N from 0 to {ORDINAL_MAX}"),
@@ -241,7 +241,7 @@ fn number(value: &Value) -> f64 {
     }
 }
 
-/// Neither empty nor with a character that ends a line or a text.
+/// Whether a text is not blank and has no control characters.
 fn is_name(text: &str) -> bool {
     !text.trim().is_empty() && !text.contains(|c: char| c.is_control())
 }
@@ -276,7 +276,7 @@ fn refusal(at: &str, value: &str, what: &str, instead: &str) -> String {
     format!("{at} = {value} is not {what}: use {instead}")
 }
 
-/// A value as a refusal repeats it, on one line.
+/// Formats a value on one line, as errors repeat it.
 fn shown(value: &Value) -> String {
     let text = match value {
         Value::String(text) => format!("{text:?}"),
@@ -300,7 +300,7 @@ mod tests {
     use super::super::parse;
     use super::*;
 
-    /// Values that a setting of this kind cannot have, as TOML.
+    /// Invalid values for a setting of this kind, as TOML.
     fn nonsense(kind: SettingKind) -> Vec<String> {
         let mut values: Vec<String> = ["[1]", "1979-05-27"].map(str::to_owned).into();
         let more: &[&str] = match kind {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_refuses_nonsense_with_its_name_and_what_to_use() {
+    fn every_setting_refuses_invalid_values_with_its_name_and_the_valid_ones() {
         for Setting {
             section,
             name,
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_is_a_value_is_refused_with_its_header() {
+    fn a_value_in_place_of_a_section_is_refused_with_the_header_to_use() {
         for (text, header) in [
             ("pool = 3", "[pool]"),
             ("[models]\nmine = 3", "[models.mine]"),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_a_range_are_allowed() {
+    fn both_ends_of_a_range_are_valid() {
         let text = "[pool]\nmax_workers_per_model = 64\nmin_workers = 64\nidle_seconds = 0\n\
                     drain_seconds = 31536000\n[limits]\nprompt_bytes = 61440\n";
         parse(text).expect("each is the end of its range");

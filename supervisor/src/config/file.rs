@@ -1,4 +1,4 @@
-//! The settings file as people write it. Units are part of each name.
+//! The settings file. Every name includes its unit.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,25 +8,25 @@ use serde::Deserialize;
 use super::bounds;
 use super::operators::Operator;
 
-/// The whole file; what is absent has its default.
+/// The whole file; a missing setting has its default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SettingsFile {
-    /// Model of requests that name none.
+    /// Key or alias of the model for requests that name none.
     pub default_model: String,
-    /// Back end of the shared memory.
+    /// Kind of shared memory.
     pub segment: SegmentKind,
-    /// The native door.
+    /// Settings of the native door.
     pub socket: SocketSection,
-    /// What may be promised.
+    /// Memory limits.
     pub memory: MemorySection,
-    /// How the pool decides.
+    /// Settings of the pool.
     pub pool: PoolSection,
-    /// What a request may ask for.
+    /// Limits of requests.
     pub limits: LimitsSection,
-    /// Where models are fetched from.
+    /// Settings of the model hub.
     pub hub: HubSection,
-    /// Changes to built-in models, and models of one's own.
+    /// Changes to built-in models, and additional models, by key.
     pub models: BTreeMap<String, ModelSection>,
 }
 
@@ -45,24 +45,24 @@ impl Default for SettingsFile {
     }
 }
 
-/// `segment`
+/// The setting `segment`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SegmentKind {
-    /// Sealed memfd.
+    /// A sealed memfd.
     #[default]
     Sealed,
-    /// POSIX shared memory.
+    /// Named POSIX shared memory.
     Named,
 }
 
-/// `[socket]`
+/// The section `[socket]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SocketSection {
     /// Octal permissions of `pool.sock`.
     pub mode: String,
-    /// Users that may operate the pool, beside the daemon's own and root.
+    /// Users that may operate the pool besides the daemon's own and root.
     pub operators: Vec<Operator>,
 }
 
@@ -75,15 +75,15 @@ impl Default for SocketSection {
     }
 }
 
-/// `[memory]`
+/// The section `[memory]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemorySection {
-    /// Share of the machine's memory that may be promised.
+    /// Share of the machine's memory that workers may reserve, in percent.
     pub limit_percent: u64,
-    /// Host memory that may be promised, instead of the share.
+    /// Host memory that workers may reserve, in MiB; replaces the share.
     pub host_limit_mb: Option<u64>,
-    /// Memory of each accelerator that may be promised, instead of the share.
+    /// Memory of each accelerator that workers may reserve, in MiB; replaces the share.
     pub device_limit_mb: Option<u64>,
 }
 
@@ -97,12 +97,12 @@ impl Default for MemorySection {
     }
 }
 
-/// `[pool]`
+/// The section `[pool]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(
     missing_docs,
-    reason = "each is documented where it is used and in the example file"
+    reason = "pool::Settings and imagepool.example.toml document them"
 )]
 pub struct PoolSection {
     pub cold_start_workers: u32,
@@ -143,15 +143,15 @@ impl Default for PoolSection {
     }
 }
 
-/// `[limits]`
+/// The section `[limits]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsSection {
-    /// Longest prompt.
+    /// Longest prompt, in bytes.
     pub prompt_bytes: usize,
-    /// Largest picture.
+    /// Largest picture, in pixels.
     pub max_pixels: u64,
-    /// Finished pictures of detached jobs together.
+    /// Most memory for the finished pictures of detached jobs, in MiB.
     pub result_mb: u64,
 }
 
@@ -166,17 +166,17 @@ impl Default for LimitsSection {
     }
 }
 
-/// `[hub]`
+/// The section `[hub]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HubSection {
-    /// Never use the network.
+    /// Whether fetching is forbidden: no process opens a network connection.
     pub offline: bool,
-    /// A mirror instead of the default hub.
+    /// Http or https URL of a mirror to use instead of the default hub.
     pub endpoint: Option<String>,
-    /// Where fetched models are kept.
+    /// Folder of the fetched models.
     pub folder: Option<PathBuf>,
-    /// Longest silence of the hub that is borne.
+    /// How long to wait for data from the hub, in seconds.
     pub patience_seconds: f64,
 }
 
@@ -191,45 +191,45 @@ impl Default for HubSection {
     }
 }
 
-/// `[models.KEY]`
+/// A section `[models.KEY]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
-    /// `flux`, `sd3` or `synthetic`: makes KEY a model of one's own.
+    /// `flux`, `sd3` or `synthetic`; required if KEY is not a built-in model.
     pub family: Option<String>,
-    /// A folder of weights.
+    /// Folder of the weights.
     pub path: Option<PathBuf>,
-    /// Which files are fetched, where there is a choice.
+    /// Variant to fetch, if the model has several.
     pub variant: Option<String>,
-    /// A branch, a tag or a commit of the hub's repository.
+    /// Branch, tag or commit of the hub's repository.
     pub revision: Option<String>,
-    /// Keep one worker resident.
+    /// Whether one worker always stays in memory.
     pub pinned: bool,
-    /// Workers kept.
+    /// Least number of workers.
     pub min_workers: Option<u32>,
-    /// Most workers.
+    /// Most workers at a time.
     pub max_workers: Option<u32>,
-    /// `auto`, `cpu` or `cuda:N`.
+    /// Device: `auto`, `cpu` or `cuda:N`.
     pub device: Option<String>,
-    /// Threads of its arithmetic.
+    /// Threads for each worker's arithmetic.
     pub threads: Option<u32>,
-    /// `f32`, `bf16` or `f16`: what encoders and transformer compute in.
+    /// Data type of the encoders and the transformer: `f32`, `bf16` or `f16`.
     pub dtype: Option<String>,
-    /// `keep`, `drop` or `cpu`: where the text encoders are between two prompts.
+    /// Where the text encoders stay between two prompts: `keep`, `drop` or `cpu`.
     pub encoders: Option<String>,
-    /// Of the synthetic family.
+    /// Parameters of the synthetic family.
     pub params: Option<SyntheticParams>,
 }
 
-/// `params` of the synthetic family.
+/// The parameters of a synthetic model.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticParams {
-    /// Milliseconds a step takes.
+    /// Duration of a step, in milliseconds.
     pub step_ms: u32,
-    /// Milliseconds a load takes.
+    /// Duration of a load, in milliseconds.
     pub load_ms: u32,
-    /// MiB that it touches.
+    /// Memory that stands in for the weights, in MiB.
     pub weights_mb: u32,
 }
 
@@ -243,12 +243,12 @@ impl Default for SyntheticParams {
     }
 }
 
-/// Reads TOML and checks every value by itself; the error is a sentence with the line or the setting, and for
-/// an unknown key the nearest known one.
+/// Parses the TOML and checks every value by itself. The error names the line or the setting, and for an
+/// unknown key the closest known one.
 pub fn parse(text: &str) -> Result<SettingsFile, String> {
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         let (place, line) = place(text, &error);
-        // What is not TOML may be a number that TOML cannot hold: the line says of which setting.
+        // TOML cannot hold every number: quoting the line shows which setting is meant.
         match line {
             "" => format!("{place}{}", error.message()),
             line => format!("{place}{line}: {}", error.message()),
@@ -261,7 +261,7 @@ pub fn parse(text: &str) -> Result<SettingsFile, String> {
     })
 }
 
-/// Where an error is: `line N: `, and the line itself as far as it is worth repeating.
+/// The place of an error: `line N: `, and the first 80 characters of the line.
 fn place<'a>(text: &'a str, error: &toml::de::Error) -> (String, &'a str) {
     let Some(span) = error.span() else {
         return (String::new(), "");
@@ -275,8 +275,8 @@ fn place<'a>(text: &'a str, error: &toml::de::Error) -> (String, &'a str) {
     (format!("line {}: ", number + 1), &line[..end])
 }
 
-/// serde names an unknown key and then the known ones, each in backticks: keep the first and say which
-/// of the others is nearest to it.
+/// Shortens serde's message about an unknown key: keeps the key and the closest known one. serde lists the
+/// unknown key first, then all known ones, each in backticks.
 fn with_nearest(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match names.split_first() {
@@ -286,8 +286,8 @@ fn with_nearest(message: &str) -> String {
                 .max_by(|a, b| {
                     strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
                 })
-                .expect("the guard says that there is one");
-            format!("there is no setting `{unknown}`; did you mean `{nearest}`?")
+                .expect("the guard checked that there is one");
+            format!("unknown setting `{unknown}`: did you mean `{nearest}`?")
         }
         _ => message.to_owned(),
     }
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    fn an_unknown_key_is_refused_with_the_closest_known_one() {
         let error = parse("[pool]\nqueue_per_modle = 3").expect_err("misspelt");
         assert!(error.contains("`queue_per_modle`"), "{error}");
         assert!(error.contains("`queue_per_model`"), "{error}");
@@ -306,11 +306,11 @@ mod tests {
     }
 
     #[test]
-    fn a_synthetic_model_is_three_numbers() {
+    fn the_parameters_of_a_synthetic_model_are_three_numbers() {
         let file = parse(
             "[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 300, load_ms = 5, weights_mb = 8 }",
         )
-        .expect("as the interfaces show it");
+        .expect("valid settings");
         let params = file.models["syn"].params.expect("given");
         assert_eq!(
             (params.step_ms, params.load_ms, params.weights_mb),

@@ -1,10 +1,10 @@
-//! From a file to checked settings.
+//! The settings: read from a file, checked and converted.
 //!
-//! - [`mod@file`] is the TOML as people write it: every key, unknown ones refused with the nearest known
-//! - [`bounds`] are the values that each setting may have
-//! - [`names`] are the keys and aliases of the models
-//! - [`operators`] are the users that may operate the pool
-//! - [`paths`] are the folders a daemon works in
+//! - [`mod@file`]: the TOML file; an unknown key is refused with the closest known one
+//! - [`bounds`]: the valid values of each setting
+//! - [`names`]: the keys and aliases of the models
+//! - [`operators`]: the users that may operate the pool
+//! - [`paths`]: the daemon's folders
 
 pub mod bounds;
 pub mod file;
@@ -22,67 +22,67 @@ use ipc_protocol::units::Mebibytes;
 
 use file::SettingsFile;
 
-/// Everything an operator decided, checked.
+/// The checked settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What the pool follows.
+    /// Settings of the pool.
     pub pool: pool::Settings,
-    /// Where segments live.
+    /// Kind of shared memory that segments use.
     pub backing: Backing,
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
-    /// Users that may operate the pool, beside our own and root.
+    /// User ids that may operate the pool besides the daemon's own and root.
     pub operators: BTreeSet<u32>,
-    /// Share of the machine's memory that may be promised, in percent.
+    /// Share of the machine's memory that workers may reserve, in percent.
     pub limit_percent: u64,
-    /// Host memory that may be promised, where it is said outright.
+    /// Host memory that workers may reserve; replaces `limit_percent` if set.
     pub host_limit: Option<Mebibytes>,
-    /// What it held as it was read; empty where there is none.
+    /// The text of the settings file; empty without a file.
     pub text: String,
-    /// Where models are fetched from.
+    /// Settings of the model hub.
     pub hub: HubSettings,
     /// The `[models.KEY]` sections.
     pub models: std::collections::BTreeMap<String, file::ModelSection>,
 }
 
-/// `[hub]`, checked.
+/// The checked section `[hub]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubSettings {
-    /// Never use the network.
+    /// Whether fetching is forbidden: no process opens a network connection.
     pub offline: bool,
-    /// A mirror instead of the default hub; an http or https URL.
+    /// Http or https URL of a mirror to use instead of the default hub.
     pub endpoint: Option<String>,
-    /// Where fetched models are kept, where it is said.
+    /// Folder of the fetched models, if it is not the default.
     pub folder: Option<PathBuf>,
-    /// Longest silence of the hub that is borne.
+    /// How long to wait for data from the hub.
     pub patience: Duration,
 }
 
-/// Longest settings file.
+/// Longest settings file, in bytes.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Why settings cannot be used; each names the file.
+/// Why settings are invalid. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// The settings file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the read.
         source: std::io::Error,
     },
-    /// The file holds something that is no setting.
+    /// A setting is unknown or has an invalid value.
     #[error("{}: {what}", path.display())]
     Invalid {
-        /// The file.
+        /// The settings file.
         path: PathBuf,
-        /// What is wrong, with the nearest known name for an unknown key.
+        /// What is wrong and what to use instead.
         what: String,
     },
 }
 
-/// Reads the settings in `path`, or takes every default where there is no file.
+/// Reads the settings file, or returns the defaults if `path` is `None`.
 pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     let Some(path) = path else {
         return check(SettingsFile::default()).map_err(|what| ConfigError::Invalid {
@@ -100,7 +100,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     })
 }
 
-/// The text of a settings file, or of a pipe that holds it.
+/// Reads a settings file or a pipe, at most [`FILE_BYTES_MAX`] bytes.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let most = FILE_BYTES_MAX as u64 + 1;
@@ -108,13 +108,14 @@ fn read(path: &Path) -> std::io::Result<String> {
         .take(most)
         .read_to_string(&mut text)?;
     if text.len() > FILE_BYTES_MAX {
-        let what = format!("it is longer than {FILE_BYTES_MAX} bytes, so it holds no settings");
+        let what =
+            format!("it is longer than {FILE_BYTES_MAX} bytes, the limit of a settings file");
         return Err(std::io::Error::other(what));
     }
     Ok(text)
 }
 
-/// Settings from their text; the error is a sentence with the line or the key.
+/// Parses and checks settings; the error names the line or the key.
 pub fn parse(text: &str) -> Result<Config, String> {
     let config = file::parse(text).and_then(check)?;
     Ok(Config {
@@ -123,8 +124,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
     })
 }
 
-/// Turns what was written into what holds. Each value was checked by itself; here are those that have to
-/// fit each other. The error names both.
+/// Converts the settings, and checks values that depend on each other; the error names both.
 fn check(file: SettingsFile) -> Result<Config, String> {
     fits_together(&file)?;
     let seconds = Duration::from_secs_f64;
@@ -168,12 +168,12 @@ fn check(file: SettingsFile) -> Result<Config, String> {
     })
 }
 
-/// Checks settings against each other.
+/// Checks the values that depend on each other.
 fn fits_together(file: &SettingsFile) -> Result<(), String> {
     let (least, most) = (file.pool.min_workers, file.pool.max_workers_per_model);
     if least > most {
         return Err(format!(
-            "pool.min_workers = {least} is not possible with pool.max_workers_per_model = {most}: use 0 to {most}"
+            "pool.min_workers = {least} is more than pool.max_workers_per_model = {most}: use 0 to {most}"
         ));
     }
     for (key, model) in &file.models {
@@ -184,7 +184,7 @@ fn fits_together(file: &SettingsFile) -> Result<(), String> {
         };
         if least > most {
             return Err(format!(
-                "{name} = {least} is not possible: {key} may have {most} workers at most, so use 0 to {most}"
+                "{name} = {least} is too many: {key} may have {most} workers at most, so use 0 to {most}"
             ));
         }
     }
@@ -203,13 +203,13 @@ fn fits_together(file: &SettingsFile) -> Result<(), String> {
     Ok(())
 }
 
-/// An octal mode for the door's socket: its own user, and its group where that is wanted.
+/// Parses the octal mode of the door's socket: the daemon's user alone, or its group too.
 fn mode(text: &str) -> Result<u32, String> {
     match text {
         "0600" => Ok(0o600),
         "0660" => Ok(0o660),
         _ => Err(format!(
-            "socket.mode = {text:?} is not a known word: use 0600 or 0660"
+            "socket.mode = {text:?} is invalid: use 0600 or 0660"
         )),
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_allowed() {
+    fn every_default_is_valid() {
         let config = load(None).expect("the defaults are settings");
         assert_eq!(config.pool.cold_start_workers, 2);
         assert_eq!(config.limit_percent, 80);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_is_asked_at_a_plain_address_only() {
+    fn a_hub_endpoint_is_a_plain_http_or_https_url() {
         let checked = |text: &str| file::parse(text).and_then(check);
         let config = checked("[hub]\noffline = true\nendpoint = \"http://127.0.0.1:8080\"")
             .expect("a mirror");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_do_not_fit_each_other_are_refused_with_both() {
+    fn settings_that_contradict_each_other_are_refused_with_both_names() {
         for (text, what) in [
             ("[pool]\nmin_workers = 5", "pool.max_workers_per_model = 4"),
             (
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_an_end_is_refused_before_it_fills_memory() {
+    fn an_endless_file_is_refused_before_it_fills_memory() {
         let error = load(Some(Path::new("/dev/zero"))).expect_err("no settings");
         assert!(error.to_string().contains("longer than"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The keys and aliases of the models that settings offer.
+//! The keys and aliases of the models in the settings.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub fn keys(sections: &BTreeMap<String, ModelSection>) -> Vec<String> {
     always.into_iter().chain(own).map(str::to_owned).collect()
 }
 
-/// Whether a model of these settings has that key or alias.
+/// Whether `name` is the key or an alias of a model in these settings.
 pub fn is_name(sections: &BTreeMap<String, ModelSection>, name: &str) -> bool {
     let called = |key: &String| key == name || aliases(key).iter().any(|alias| alias == name);
     keys(sections).iter().any(called)

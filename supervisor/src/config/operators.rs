@@ -1,27 +1,27 @@
-//! The users that may operate the pool, by name or number.
+//! The users that may operate the pool, by name or user id.
 
 use std::collections::BTreeSet;
 
 use nix::unistd::User;
 use serde::Deserialize;
 
-/// Most users of `socket.operators`.
+/// Most users in `socket.operators`.
 pub const OPERATORS_MAX: usize = 100;
 
-/// One user of `socket.operators`.
+/// One user in `socket.operators`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Operator {
-    /// By number.
+    /// A user id.
     Uid(u32),
-    /// By name.
+    /// A user name.
     Name(String),
 }
 
-/// The numbers of these users.
+/// Looks up the user ids of `operators`.
 ///
 /// # Errors
-/// A sentence: there are too many, or this machine knows no such user.
+/// The message: too many users, or a user that does not exist on this machine.
 pub fn uids(operators: &[Operator]) -> Result<BTreeSet<u32>, String> {
     if operators.len() > OPERATORS_MAX {
         return Err(format!(
@@ -40,7 +40,7 @@ fn uid(operator: &Operator) -> Result<u32, String> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
         Ok(None) => Err(format!(
-            "socket.operators: there is no user {name:?} on this machine: use names or numbers of users"
+            "socket.operators: unknown user {name:?}: use the name or the number of a user of this machine"
         )),
         Err(errno) => Err(format!(
             "socket.operators: cannot look up the user {name:?} ({errno}): use its number"
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_named_or_numbered() {
+    fn users_are_given_by_name_or_number() {
         let operators = [Operator::Name("root".into()), Operator::Uid(1000)];
         assert_eq!(uids(&operators), Ok(BTreeSet::from([0, 1000])));
         let unknown = [Operator::Name("no such user".into())];
-        let refused = uids(&unknown).expect_err("nobody is called so");
+        let refused = uids(&unknown).expect_err("no user has this name");
         assert!(refused.contains("no such user"), "{refused}");
         let many = vec![Operator::Uid(1); OPERATORS_MAX + 1];
         assert!(uids(&many).expect_err("too many").contains("101 users"));

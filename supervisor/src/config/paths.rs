@@ -1,4 +1,4 @@
-//! The folders a daemon works in, and who may own them.
+//! The daemon's folders, and the checks that other users cannot change them.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -8,61 +8,60 @@ use std::path::{Path, PathBuf};
 use ipc_protocol::folders::{self, Kind, SOCKET, Seen, WRITABLE_BY_OTHERS};
 use nix::unistd::Uid;
 
-/// Bytes of a socket's path that the kernel takes (`sun_path` less its end).
+/// Longest socket path, in bytes: `sun_path` of unix(7) without its final zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Private pools' folders in a runtime folder, one per caller.
+/// Name of the folder in the runtime folder that has a folder for each private pool.
 pub const PRIVATE: &str = "private";
 
-/// Why a runtime folder cannot be used.
+/// Why a runtime folder is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// Its owner could change what is in it.
+    /// Another user owns the folder and could replace its files.
     #[error(
-        "{} belongs to user {uid}, so it is not used: have it removed, or choose another --runtime-dir",
+        "{} belongs to user {uid}, so it is not safe to use: have it removed, or choose another --runtime-dir",
         path.display()
     )]
     Foreign {
-        /// The folder.
+        /// The runtime folder.
         path: PathBuf,
-        /// Its owner.
         uid: u32,
     },
-    /// Other users could exchange what is in it.
+    /// Other users may write to the folder and could replace its files.
     #[error(
-        "other users may write to {} (mode {mode:04o}), so it is not used: run `chmod go-w` on it, or choose another --runtime-dir",
+        "other users may write to {} (mode {mode:04o}), so it is not safe to use: run `chmod go-w` on it, or choose another --runtime-dir",
         path.display()
     )]
     Writable {
-        /// The folder.
+        /// The runtime folder.
         path: PathBuf,
-        /// Its permissions.
+        /// Permissions of the folder.
         mode: u32,
     },
-    /// A link could lead to another folder tomorrow.
+    /// The path is a file or a link; a link could be changed later.
     #[error(
-        "{} is a link or a file and no folder, so it is not used: remove it, or choose another --runtime-dir",
+        "{} is a link or a file, not a folder: remove it, or choose another --runtime-dir",
         .0.display()
     )]
     NoFolder(PathBuf),
-    /// It cannot be made or looked at.
+    /// The folder cannot be created or examined.
     #[error("cannot use {}: {source}", path.display())]
     Io {
-        /// The folder.
+        /// The runtime folder.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The kernel takes no socket path of that length.
+    /// The socket path is longer than [`SOCKET_PATH_BYTES_MAX`].
     #[error(
-        "the socket path {} has {} bytes and the kernel takes {SOCKET_PATH_BYTES_MAX}; choose a shorter --runtime-dir",
+        "the socket path {} has {} bytes, the kernel's limit is {SOCKET_PATH_BYTES_MAX}: choose a shorter --runtime-dir",
         .0.display(),
         .0.as_os_str().len()
     )]
     TooLong(PathBuf),
 }
 
-/// The settings file when none is named: the first that exists of `$IMAGEPOOL_CONFIG`,
+/// The settings file if none is given: `$IMAGEPOOL_CONFIG`, else the first that exists of
 /// `$XDG_CONFIG_HOME/imagepool/imagepool.toml` and `/etc/imagepool/imagepool.toml`.
 pub fn default_config() -> Option<PathBuf> {
     if let Some(file) = std::env::var_os("IMAGEPOOL_CONFIG").filter(|file| !file.is_empty()) {
@@ -75,8 +74,8 @@ pub fn default_config() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Where what can be found out again is kept: `$CACHE_DIRECTORY`, `$XDG_CACHE_HOME/imagepool` or
-/// `$HOME/.cache/imagepool`; nowhere, where that would be in somebody else's folder.
+/// The cache folder: `$CACHE_DIRECTORY`, `$XDG_CACHE_HOME/imagepool` or `$HOME/.cache/imagepool`. `None` if it
+/// would be in another user's folder.
 pub fn default_cache_dir() -> Option<PathBuf> {
     let given = std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from);
     given.filter(|folder| folder.is_absolute()).or_else(|| {
@@ -85,8 +84,8 @@ pub fn default_cache_dir() -> Option<PathBuf> {
     })
 }
 
-/// Makes the folder of a door whose socket has this mode, or checks that an existing one is ours and nobody
-/// else may change what is in it. The folder lets in whom the socket lets in: its group, or our user alone.
+/// Creates the folder of a door, or checks that an existing one belongs to this user and that no other user
+/// may write to it. The folder admits the same users as the socket's mode: the group, or this user alone.
 pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
     let io = |source| PathError::Io {
         path: folder.to_owned(),
@@ -109,13 +108,13 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether a folder is there, is ours, and nobody else may change what is in it.
+/// Whether a folder exists, belongs to this user, and no other user may write to it.
 pub fn is_ours(folder: &Path) -> bool {
     let own = Uid::effective().as_raw();
     Seen::at(folder).is_ok_and(|seen| judge(folder, seen, own).is_ok())
 }
 
-/// Whether a folder is safe for a daemon of the user `own`.
+/// Checks that a folder is safe for a daemon of the user `own`.
 fn judge(folder: &Path, seen: Seen, own: u32) -> Result<(), PathError> {
     if seen.kind != Kind::Folder {
         return Err(PathError::NoFolder(folder.to_owned()));
@@ -135,7 +134,7 @@ fn judge(folder: &Path, seen: Seen, own: u32) -> Result<(), PathError> {
     Ok(())
 }
 
-/// The native door's path in `runtime_dir`.
+/// The path of the native door's socket in `runtime_dir`.
 pub fn socket(runtime_dir: &Path) -> Result<PathBuf, PathError> {
     let path = runtime_dir.join(SOCKET);
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
@@ -149,14 +148,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_path_that_the_kernel_would_cut_is_refused_with_its_length() {
+    fn a_too_long_socket_path_is_refused_with_its_length() {
         let folder = Path::new("/tmp").join("x".repeat(120));
         let error = socket(&folder).expect_err("too long").to_string();
         assert!(error.contains("135 bytes"), "{error}");
     }
 
     #[test]
-    fn a_folder_that_is_a_link_of_another_user_or_open_to_others_is_not_used() {
+    fn a_link_or_a_folder_that_others_own_or_may_write_to_is_refused() {
         let base = tempfile::tempdir().expect("a temporary folder");
         prepare(&base.path().join("a/b"), 0o600).expect("ours to make");
         let link = base.path().join("link");
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_lets_in_whom_its_socket_lets_in() {
+    fn a_folder_admits_the_same_users_as_its_socket() {
         let base = tempfile::tempdir().expect("a temporary folder");
         for (socket_mode, folder_mode) in [(0o600, 0o700), (0o660, 0o750)] {
             let folder = base.path().join(format!("{socket_mode:o}"));

@@ -274,7 +274,7 @@ mod tests {
             .expect_err("a file is no folder")
             .to_string();
         assert!(
-            error.contains("no folder") || error.contains("cannot use"),
+            error.contains("not a folder") || error.contains("cannot use"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! Finds the daemon.
+//! Connects to the daemon, or to a private pool if none runs.
 
 use ipc_protocol::client::{Client, ClientError};
 
@@ -6,10 +6,10 @@ use super::private::PrivatePool;
 use crate::cli::args::ConnectOptions;
 use crate::cli::{CommandError, say};
 
-/// The daemon at the socket that was named, else the first that answers where daemons serve.
+/// Connects to the daemon at the given socket, else to the first that answers in the usual folders.
 ///
 /// # Errors
-/// `NoDaemon` when a named socket does not answer; `NoDaemonAnywhere` or `NotTrusted` when none was named.
+/// `NoDaemon` if the given socket does not answer; `NoDaemonAnywhere` or `NotTrusted` if none was given.
 pub fn daemon(reach: &ConnectOptions) -> Result<Client, ClientError> {
     match reach.named_socket() {
         Some(path) => Client::connect(&path),
@@ -17,7 +17,7 @@ pub fn daemon(reach: &ConnectOptions) -> Result<Client, ClientError> {
     }
 }
 
-/// The daemon, where a private one would be started if there is none: `None` then.
+/// Connects to the daemon; `None` if no socket was given and none runs.
 pub fn daemon_if_any(reach: &ConnectOptions) -> Result<Option<Client>, CommandError> {
     match daemon(reach) {
         Ok(client) => Ok(Some(client)),
@@ -26,7 +26,7 @@ pub fn daemon_if_any(reach: &ConnectOptions) -> Result<Option<Client>, CommandEr
     }
 }
 
-/// What draws: the daemon, or a private pool that lives as long as the second value.
+/// Connects to the daemon, or to a new private pool, which lives as long as the second value.
 pub fn pool(reach: &ConnectOptions) -> Result<(Client, Option<PrivatePool>), CommandError> {
     if reach.private {
         let private = PrivatePool::start(reach)?;
@@ -39,10 +39,10 @@ pub fn pool(reach: &ConnectOptions) -> Result<(Client, Option<PrivatePool>), Com
     Ok((private.connect()?, Some(private)))
 }
 
-/// Says that a pool which nobody asked for draws. Only once a request is accepted: a refused value is the first
-/// line on stderr.
+/// Prints that a private pool was started because no daemon runs. Called only after the request was accepted:
+/// if a value is refused, that error must be the first line on stderr.
 pub fn say_who_draws(reach: &ConnectOptions, private: Option<&PrivatePool>) {
     if private.is_some() && !reach.private && !reach.quiet {
-        say::aside("imagepool: no daemon runs; a private pool serves this and leaves");
+        say::aside("imagepool: no daemon runs; started a private pool for this call");
     }
 }

@@ -1,4 +1,4 @@
-//! A pool for one call: started when no daemon runs, leashed to this process, gone with it.
+//! A private pool: a daemon for one call, which exits together with this process.
 
 use std::io::Read;
 use std::net::Shutdown;
@@ -14,7 +14,7 @@ use crate::process::identity::Identity;
 use crate::process::programs;
 use crate::process::spawn::{self, PrivateDaemon};
 
-/// A running private pool; dropping it ends it and waits until it is gone.
+/// A running private pool. Dropping it stops its daemon and waits until that has exited.
 #[derive(Debug)]
 pub struct PrivatePool {
     daemon: PrivateDaemon,
@@ -22,7 +22,7 @@ pub struct PrivatePool {
 }
 
 impl PrivatePool {
-    /// Starts one and waits until it serves.
+    /// Starts a private pool and waits until it accepts connections.
     pub fn start(reach: &ConnectOptions) -> Result<Self, CommandError> {
         let failed = |what: &dyn std::fmt::Display| CommandError::Private(what.to_string());
         let base = folders::runtime();
@@ -35,15 +35,14 @@ impl PrivatePool {
         let mut byte = [0];
         match daemon.leash.read(&mut byte) {
             Ok(1) => Ok(Self { daemon, socket }),
-            // It closed its end: it has said why on our stderr, and waiting for it reaps it.
+            // The daemon closed the socket: it printed the reason on our stderr, and `wait` reaps it.
             Ok(_) | Err(_) => {
                 let end = daemon.child.wait().map_err(|error| failed(&error))?;
-                Err(failed(&format!("it ended with {end}")))
+                Err(failed(&format!("its daemon exited with {end}")))
             }
         }
     }
 
-    /// Connects to it.
     pub fn connect(&self) -> Result<Client, CommandError> {
         Ok(Client::connect(&self.socket)?)
     }
@@ -51,7 +50,7 @@ impl PrivatePool {
 
 impl Drop for PrivatePool {
     fn drop(&mut self) {
-        // Both can only fail when the daemon is gone already, which is what is wanted.
+        // Both fail only if the daemon has exited already.
         let _ = self.daemon.leash.shutdown(Shutdown::Both);
         let _ = self.daemon.child.wait();
     }

@@ -1,4 +1,4 @@
-//! One place for a picture, tried before the job is sent.
+//! The output file or stream of one picture, checked before the job is sent.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -12,38 +12,38 @@ use tempfile::NamedTempFile;
 
 use crate::cli::CommandError;
 
-/// Links that are followed from one name, as many as the kernel follows.
+/// Symbolic links followed from one name; the kernel's limit (path_resolution(7)).
 const LINKS_MAX: usize = 40;
-/// The mode bit of a folder in which only owners replace their files.
+/// The sticky bit of a folder's mode: only the owner of a file may replace it.
 const STICKY: u32 = 0o1000;
 
-/// Where one picture goes.
+/// The output of one picture.
 #[derive(Debug)]
 pub enum Destination {
-    /// A character device or a pipe, open since before the job was sent. Takes bytes as they come.
+    /// A character device or a pipe, opened before the job is sent and written to directly.
     Stream {
-        /// As the user named it.
+        /// The name that the user gave.
         name: PathBuf,
-        /// Open for writing.
+        /// Opened for writing.
         open: File,
     },
-    /// A file that is written whole or not at all.
+    /// A regular file, written completely or not at all.
     File {
-        /// As the user named it.
+        /// The name that the user gave.
         name: PathBuf,
-        /// The file itself, behind all links.
+        /// The path after following all symbolic links.
         target: PathBuf,
-        /// Overwrite.
+        /// Whether an existing file may be overwritten.
         force: bool,
     },
 }
 
 impl Destination {
-    /// Opens a stream, or finds out whether a file can be written. A pipe that nobody reads yet is waited
-    /// for, as a shell waits.
+    /// Opens a stream, or checks that a file can be written. Opening a pipe blocks until it has a reader,
+    /// as in a shell.
     ///
     /// # Errors
-    /// A refused value where `force` would allow it, else `Output`.
+    /// A refused value if `force` would allow the write, else `Output`.
     pub fn prepare(name: &Path, force: bool) -> Result<Self, CommandError> {
         if name.as_os_str().as_bytes().ends_with(b"/") {
             return Err(unwritable(name, "names a folder; name a file in it"));
@@ -112,7 +112,7 @@ impl Destination {
         })
     }
 
-    /// Whether it is a pipe or terminal, whose reader could not tell several pictures apart.
+    /// Whether only one picture may be written: in a pipe or a terminal, several could not be told apart.
     pub fn takes_one_picture(&self) -> bool {
         match self {
             Self::Stream { open, .. } => {
@@ -125,7 +125,7 @@ impl Destination {
         }
     }
 
-    /// Writes a picture; returns the name of where it went.
+    /// Writes a picture; returns the name that the user gave.
     pub fn write(&self, bytes: &[u8]) -> Result<String, CommandError> {
         let (name, written) = match self {
             Self::Stream { name, open } => (name, { open }.write_all(bytes)),
@@ -140,12 +140,13 @@ impl Destination {
     }
 }
 
-/// Whether the name is that of something that is written to and not replaced.
+/// Whether the name is a pipe or a device, which is written to and not replaced.
 pub fn is_stream(name: &Path) -> bool {
     fs::metadata(name).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// Finds out whether `target` can be written: permissions, read-only file systems and full disks all answer.
+/// Creates and deletes a temporary file beside `target`: finds missing permissions, read-only file systems and
+/// full disks.
 pub fn try_beside(target: &Path) -> Result<(), CommandError> {
     let folder = folder_of(target);
     beside(target).map(drop).map_err(|error| {
@@ -153,10 +154,10 @@ pub fn try_beside(target: &Path) -> Result<(), CommandError> {
     })
 }
 
-/// Writes beside the file and renames, so that a reader sees the old file or the new one.
+/// Writes a temporary file beside `target` and renames it: readers see the old file or the new one.
 ///
 /// # Errors
-/// `AlreadyExists` where something has that name and is not to be overwritten.
+/// `AlreadyExists` if `target` exists and `force` is false.
 pub fn write_file(target: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
     let mut draft = beside(target)?;
     draft.write_all(bytes)?;
@@ -167,9 +168,9 @@ pub fn write_file(target: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
     persisted.map(drop).map_err(|error| error.error)
 }
 
-/// A file beside `target`, as readable as what is there, else as any file that its user makes.
+/// Creates a temporary file beside `target`, with the mode of `target` if it exists, else of any new file.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
-    let usual = Permissions::from_mode(0o666); // Less the umask, as for every new file.
+    let usual = Permissions::from_mode(0o666); // The kernel subtracts the umask.
     let mut builder = tempfile::Builder::new();
     let draft = builder.permissions(usual).tempfile_in(folder_of(target))?;
     if let Ok(found) = fs::metadata(target) {
@@ -179,13 +180,13 @@ fn beside(target: &Path) -> io::Result<NamedTempFile> {
     Ok(draft)
 }
 
-/// The name behind all links of one that leads nowhere.
+/// Follows the links of `name` to a path that does not exist.
 fn target_of(name: &Path) -> io::Result<PathBuf> {
     let mut target = name.to_owned();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&target) {
             Ok(next) => target = folder_of(&target).join(next),
-            // Not a link, or nothing.
+            // Not a link, or missing.
             Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
                 return Ok(target);
             }
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused_and_leaves_nothing() {
+    fn an_unwritable_output_is_refused_and_leaves_no_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let at = |name: &str| folder.path().join(name);
         let long = format!("{}.png", "x".repeat(300));

@@ -1,4 +1,4 @@
-//! How fast a request's pictures come and how long the rest takes, from the steps that were seen.
+//! Estimates the step rate and the remaining time of a request from its finished steps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Accepted;
 
-/// What is known of a request's jobs.
+/// The progress of a request, and the estimates from it.
 #[derive(Debug, Default)]
 pub struct Forecast {
     pictures: u32,
-    /// Of each picture.
+    /// Steps of each picture.
     steps: u32,
-    /// A usual step.
+    /// Mean duration of a step.
     step: Option<Duration>,
-    /// A usual time from the last step to the picture.
+    /// Mean time from the last step to the picture.
     decode: Option<Duration>,
-    /// Jobs that a worker has.
+    /// The jobs that a worker is running.
     running: BTreeMap<JobId, StartedJob>,
     answered: u32,
 }
 
-/// A job that a worker has.
+/// A job that a worker is running.
 #[derive(Debug, Clone, Copy)]
 struct StartedJob {
-    /// Steps finished.
+    /// Finished steps.
     step: u32,
-    /// Since the attempt began, as that step ended.
+    /// Time from the start of the attempt to the end of that step.
     elapsed: Duration,
 }
 
 impl Forecast {
-    /// Of a request that was accepted.
+    /// The forecast of an accepted request before its first step.
     pub fn of(accepted: &Accepted) -> Self {
         Self {
             pictures: accepted.count,
@@ -41,7 +41,7 @@ impl Forecast {
         }
     }
 
-    /// A job finished its step number `step`, `elapsed` after its attempt began.
+    /// Records that a job finished step number `step`, `elapsed` after its attempt began.
     pub fn stepped(&mut self, job: JobId, step: u32, elapsed: Duration) {
         let now = StartedJob { step, elapsed };
         match self.running.insert(job, now) {
@@ -49,12 +49,12 @@ impl Forecast {
                 let took = (elapsed - before.elapsed) / (step - before.step);
                 self.step = Some(mixed(self.step, took));
             }
-            // The first step has the encoding of the prompt in it, which no other step has.
+            // The first step includes the encoding of the prompt; the others do not.
             Some(_) | None => self.step = self.step.or(Some(elapsed / step.max(1))),
         }
     }
 
-    /// A job was answered, with a picture that took `decode` after its last step, or without one.
+    /// Records the end of a job. `decode` is the time from its last step to the picture; `None` if it failed.
     pub fn answered(&mut self, job: JobId, decode: Option<Duration>) {
         self.running.remove(&job);
         self.answered += 1;
@@ -63,25 +63,25 @@ impl Forecast {
         }
     }
 
-    /// Steps of all pictures.
+    /// The number of steps of all pictures.
     pub fn all_steps(&self) -> u64 {
         u64::from(self.pictures) * u64::from(self.steps)
     }
 
-    /// Steps of them that are finished.
+    /// The number of finished steps of all pictures.
     pub fn finished_steps(&self) -> u64 {
         let running = self.running.values();
         let running: u64 = running.map(|job| u64::from(job.step.min(self.steps))).sum();
         u64::from(self.answered) * u64::from(self.steps) + running
     }
 
-    /// Jobs had their last step, and none of the others has a worker.
+    /// Whether all running jobs have finished their last step.
     pub fn is_decoding(&self) -> bool {
         let mut running = self.running.values();
         !self.running.is_empty() && running.all(|job| job.step >= self.steps)
     }
 
-    /// What is left of the request. Decoding counts where its time is known.
+    /// The remaining time of the request, with decoding if its duration is known.
     pub fn rest(&self) -> Option<Duration> {
         let steps = self.all_steps().saturating_sub(self.finished_steps());
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
@@ -91,7 +91,7 @@ impl Forecast {
         Some(rest / self.side_by_side())
     }
 
-    /// It is not known how long decoding takes.
+    /// Whether the duration of decoding is unknown.
     pub fn lacks_decoding(&self) -> bool {
         self.decode.is_none()
     }
@@ -114,7 +114,7 @@ impl Forecast {
     }
 }
 
-/// A time as people say it: `1.2 s`, `42 s`, `3 min 5 s`, `1 h 4 min`.
+/// Formats a duration: `1.2 s`, `42 s`, `3 min 5 s`, `1 h 4 min`.
 pub fn spoken(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -125,7 +125,7 @@ pub fn spoken(time: Duration) -> String {
     }
 }
 
-/// A mean in which the newest value counts for a quarter.
+/// Exponential moving average: the newest value has the weight 1/4.
 fn mixed(before: Option<Duration>, new: Duration) -> Duration {
     before.map_or(new, |before| (before * 3 + new) / 4)
 }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(one.rest(), None);
         one.stepped(JobId(1), 1, MS(300));
         one.stepped(JobId(1), 2, MS(500));
-        // The first step counts with its encoding until a second one is seen.
+        // The first step counts with its encoding until a second one is finished.
         assert_eq!(one.step, Some(MS(275)));
         assert_eq!(one.rest(), Some(MS(275) * 6 + MS(500) * 2));
         one.stepped(JobId(1), 4, MS(900));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_begins_again_is_no_step() {
+    fn a_new_attempt_does_not_count_as_a_step() {
         let mut again = forecast(1, 10, None);
         again.stepped(JobId(1), 8, MS(800));
         again.stepped(JobId(1), 6, MS(100));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_times_read_as_people_say_them() {
+    fn rates_and_times_have_readable_units() {
         let rate = |step| {
             let mut forecast = forecast(1, 10, None);
             forecast.stepped(JobId(1), 1, step);

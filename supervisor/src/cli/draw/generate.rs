@@ -1,4 +1,4 @@
-//! `imagepool generate`: a prompt in, pictures out.
+//! `imagepool generate`: draws pictures from a prompt and writes them.
 
 use std::cell::Cell;
 use std::str::FromStr;
@@ -22,7 +22,7 @@ use crate::picture::encode;
 use crate::picture::format::{self, PictureFormat};
 use crate::picture::receipt::Receipt;
 
-/// Draws; returns the exit code.
+/// Runs the command; returns the exit code.
 pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8, CommandError> {
     if arguments.detach {
         return Err(CommandError::NotBuilt("--detach"));
@@ -67,7 +67,7 @@ pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8
     for update in drawing {
         let taken = easel.take(update?).err();
         let earlier = taken.and_then(|error| failed.replace(error));
-        // Each picture that failed is told; the last one by whoever called.
+        // Every failure is printed: the last one by the caller, the earlier ones here.
         if let Some(earlier) = earlier.filter(|_| !interrupted.load(Ordering::Acquire)) {
             earlier.tell(json);
         }
@@ -80,7 +80,7 @@ pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8
     }
 }
 
-/// Where one request's pictures are finished.
+/// Encodes, writes and reports the pictures of one request.
 struct RequestOutput<'a> {
     accepted: Accepted,
     progress: ProgressDisplay,
@@ -114,14 +114,14 @@ impl RequestOutput<'_> {
             .map_err(|error| CommandError::Output(error.to_string()))?;
         let file = self.output.write(picture.index, picture.job, &bytes)?;
         if self.arguments.show {
-            // A terminal that takes no picture still has the file.
+            // An error only loses the view: the file is written.
             let _ = show::show(picture);
         }
         self.tell(picture, &file);
         Ok(())
     }
 
-    /// Says what the model did not take in; of several pictures of one prompt, only once.
+    /// Warns once per request if the prompt was cut or has words that the model does not know.
     fn remark(&self, reading: &Reading) {
         if self.quiet || self.remarked.replace(true) {
             return;
@@ -133,7 +133,7 @@ impl RequestOutput<'_> {
 
     fn tell(&self, picture: &Picture, file: &str) {
         let report = &picture.report;
-        // A picture on stdout leaves no room for words there.
+        // If the picture is on stdout, the line goes to stderr.
         let to_stdout = matches!(self.output, PictureOutput::Stdout);
         let line = if self.json {
             let line = serde_json::json!({
@@ -165,7 +165,7 @@ impl RequestOutput<'_> {
     }
 }
 
-/// Adds what the model did not take in; nothing when it took in all.
+/// Adds to the JSON line whether the prompt was cut, and its unknown words.
 fn with_reading(mut line: Value, reading: &Reading) -> Value {
     if reading.was_cut {
         line["prompt_cut"] = true.into();
@@ -177,16 +177,16 @@ fn with_reading(mut line: Value, reading: &Reading) -> Value {
     line
 }
 
-/// What was typed, as a request; an invalid value names its field.
+/// Parses the arguments; errors name the field.
 fn request(arguments: &Generate) -> Result<ImageRequest, Failure> {
     let mut request = ImageRequest::new(prompt::read(&arguments.prompt)?);
     request.model = arguments.model.clone();
     request.size = word(Field::Size, arguments.size.as_deref())?;
     let steps = arguments.steps.as_deref();
-    let takes = "a whole number from 1 on, up to what the model allows";
+    let takes = "a whole number, 1 or more, up to the model's limit";
     request.steps = number::option(Field::Steps, "--steps", steps, takes)?;
     let guidance = arguments.guidance.as_deref();
-    let takes = "a number from 0 on, up to what the model allows";
+    let takes = "a number, 0 or more, up to the model's limit";
     request.guidance = number::option(Field::Guidance, "--guidance", guidance, takes)?;
     request.negative = arguments.negative.clone();
     let seed = arguments.seed.as_deref();
@@ -206,7 +206,7 @@ fn request(arguments: &Generate) -> Result<ImageRequest, Failure> {
     Ok(request)
 }
 
-/// A value whose own error is a sentence.
+/// Parses a value whose own error is the message.
 fn word<T: FromStr<Err = String>>(field: Field, text: Option<&str>) -> Result<Option<T>, Failure> {
     text.map(str::parse)
         .transpose()
@@ -221,7 +221,7 @@ fn timeout_ms(text: &str) -> Result<u64, Failure> {
             .unwrap_or(u64::MAX)
             .max(1)),
         _ => {
-            let message = format!("{text:?} is not possible: --timeout takes {takes}");
+            let message = format!("{text:?} is invalid: --timeout takes {takes}");
             Err(Failure::bad_value(Field::Timeout, message))
         }
     }

@@ -1,9 +1,9 @@
 //! The commands that draw: `generate` and `replay`.
 //!
-//! - [`generate`] draws a prompt, [`replay`] the receipt in a file; [`prompt`] reads the text
-//! - [`output`] is where the pictures go, [`destination`] one such place
-//! - [`progress`] is what a terminal shows meanwhile ([`forecast`] computes the remaining time), [`show`] prints
-//!   the picture in the terminal, [`interrupt`] cancels on Ctrl-C
+//! - [`generate`] draws a prompt, which [`prompt`] reads; [`replay`] draws the receipt in a file
+//! - [`output`] names the files of all pictures; [`destination`] writes one of them
+//! - [`progress`] shows a bar ([`forecast`] computes the remaining time), [`show`] prints the picture in the
+//!   terminal, [`interrupt`] cancels on Ctrl-C
 
 pub mod destination;
 pub mod forecast;

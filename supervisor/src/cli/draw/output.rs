@@ -1,4 +1,4 @@
-//! Where the pictures of a request go: named and tried before a job is sent.
+//! The outputs of a request's pictures, named and checked before the jobs are sent.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use super::destination::{self, Destination};
 use crate::cli::CommandError;
 use crate::picture::format::{PictureFormat, extension};
 
-/// Names of this process's own stdout.
+/// Names of this process's stdout.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// Where the pictures of one request go.
+/// The outputs of one request's pictures.
 #[derive(Debug)]
 pub enum PictureOutput {
-    /// Raw bytes to stdout.
+    /// The encoded picture on stdout.
     Stdout,
-    /// Files that the user named, one per picture.
+    /// The named files, one per picture.
     Named(Vec<Destination>),
-    /// A device that takes all pictures.
+    /// One device for all pictures.
     Device(Destination),
     /// `imagepool-JOB.png` in the current folder.
     ByJob {
@@ -30,7 +30,7 @@ pub enum PictureOutput {
 }
 
 impl PictureOutput {
-    /// Reads `-o`, and finds out now whether it can be written later.
+    /// Parses `-o` and checks that every output can be written.
     ///
     /// # Errors
     /// A refused value (`-` for several, a file that exists), or `PictureOutput` where nothing can be written.
@@ -42,7 +42,9 @@ impl PictureOutput {
     ) -> Result<Self, CommandError> {
         match output {
             Some(name) if STDOUT.contains(&name) => to_stdout(count, force),
-            Some("") => Err(refused("an empty file name")),
+            Some("") => Err(refused(
+                "the file name is empty: name a file, or leave out -o",
+            )),
             Some(name) => named(Path::new(name), count, force),
             None => {
                 let extension = extension(format);
@@ -52,7 +54,7 @@ impl PictureOutput {
         }
     }
 
-    /// Writes one picture; returns the file's name, `-` for stdout.
+    /// Writes one picture; returns the name of its file, `-` for stdout.
     pub fn write(&self, index: u32, job: JobId, bytes: &[u8]) -> Result<String, CommandError> {
         match self {
             Self::Stdout => {
@@ -118,8 +120,7 @@ fn numbered(file: &Path, count: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Writes under a name that nothing has: private pools count their jobs from 1 each, so the job alone is not
-/// enough.
+/// Writes under the first unused name. The job id alone is not unique: every private pool counts from 1.
 fn write_by_job(job: JobId, extension: &str, bytes: &[u8]) -> Result<String, CommandError> {
     let job = job.to_string();
     for number in 1u64.. {
@@ -136,7 +137,7 @@ fn write_by_job(job: JobId, extension: &str, bytes: &[u8]) -> Result<String, Com
     unreachable!("no folder holds 2^64 files")
 }
 
-/// `imagepool-JOB.png`, then `imagepool-JOB-2.png` and on.
+/// `imagepool-JOB.png`, then `imagepool-JOB-2.png` and so on.
 fn by_job(job: &str, number: u64, extension: &str) -> PathBuf {
     PathBuf::from(match number {
         1 => format!("imagepool-{job}.{extension}"),
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_files_is_tried() {
+    fn every_one_of_several_files_is_checked() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("a-2.png"), b"old").expect("our own folder");
         let name = folder.path().join("a.png");

@@ -1,4 +1,4 @@
-//! What a terminal sees while pictures are drawn.
+//! Progress bars in the terminal, for drawing and for fetching.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -14,10 +14,10 @@ use ipc_protocol::untrusted::Untrusted;
 use super::forecast::{Forecast, spoken};
 use crate::cli::say;
 
-/// Times are spoken to a tenth of a second.
+/// Shortest remaining time that is shown; times are rounded to a tenth of a second.
 const LEAST_SPOKEN: Duration = Duration::from_millis(100);
 
-/// A bar on stderr over all steps of a request; nothing where stderr is no terminal.
+/// A progress bar on stderr; hidden if stderr is not a terminal.
 #[derive(Debug)]
 pub struct ProgressDisplay {
     bar: ProgressBar,
@@ -25,18 +25,18 @@ pub struct ProgressDisplay {
     shown: Arc<Mutex<ShownProgress>>,
 }
 
-/// What the bar's own thread draws between two updates.
+/// The texts that the bar's own thread draws between two updates.
 #[derive(Debug, Default)]
 struct ShownProgress {
     rate: String,
-    /// When everything is finished, counted from the bar's start.
+    /// Expected end of the request, since the start of the bar.
     due: Option<Duration>,
-    /// Decoding comes on top of it.
+    /// Whether `due` leaves out decoding, whose duration is unknown.
     lacks_decoding: bool,
 }
 
 impl ProgressDisplay {
-    /// A bar for the request, or none.
+    /// A bar over all steps of a request.
     pub fn start(accepted: &Accepted, quiet: bool) -> Self {
         let forecast = Forecast::of(accepted);
         let shown = Arc::new(Mutex::new(ShownProgress::default()));
@@ -51,13 +51,12 @@ impl ProgressDisplay {
         }
     }
 
-    /// A bar over the files of a model that are being fetched, or none; plain words where stderr is no
-    /// terminal.
+    /// A bar over the bytes of a model's files. Prints a line instead if stderr is not a terminal.
     pub fn of_fetch(model: &str, quiet: bool) -> Self {
         let hidden = quiet || !std::io::stderr().is_terminal();
         if hidden && !quiet {
             say::aside(format_args!(
-                "The files of {model} are not on this machine; fetching them first."
+                "imagepool: fetching the files of {model} first"
             ));
         }
         let target = match hidden {
@@ -78,7 +77,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// So many bytes of a fetch are here, of so many in all; 0 while that is not known.
+    /// Shows `here_bytes` of `all_bytes`, which is 0 until the size is known.
     pub fn fetched(&self, here_bytes: u64, all_bytes: u64) {
         if all_bytes > 0 {
             self.bar.set_length(all_bytes);
@@ -86,7 +85,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// Takes in what became of a job.
+    /// Shows an update about a job.
     pub fn take(&self, update: &Update) {
         let mut forecast = self.forecast.borrow_mut();
         match update {
@@ -94,13 +93,15 @@ impl ProgressDisplay {
                 position, reason, ..
             } => {
                 let reason = Untrusted::new(reason);
-                return self.bar.set_message(format!("place {position}: {reason}"));
+                return self
+                    .bar
+                    .set_message(format!("position {position}: {reason}"));
             }
             Update::Loading { fraction, .. } => {
                 let loading = format!("loading {:.0} %", fraction * 100.0);
                 return self.bar.set_message(loading);
             }
-            Update::Preview { .. } => return, // no command asks for one
+            Update::Preview { .. } => return, // no command requests previews
             Update::Step {
                 job,
                 step,
@@ -125,25 +126,25 @@ impl ProgressDisplay {
             due: forecast.rest().map(|rest| self.bar.elapsed() + rest),
             lacks_decoding: forecast.lacks_decoding(),
         };
-        // A drawing thread that panicked draws no more.
+        // Fails only if the thread that draws has panicked.
         let _ = self.shown.lock().map(|mut before| *before = shown);
         self.bar.set_position(forecast.finished_steps());
         match forecast.is_decoding() {
             true => {
                 self.bar.set_message("decoding");
-                // It may be over before the next tick.
+                // Decoding may be over before the next tick.
                 self.bar.force_draw();
             }
             false => self.bar.set_message(""),
         }
     }
 
-    /// Says something without breaking the bar.
+    /// Prints a line above the bar.
     pub fn say(&self, line: &str) {
         self.bar.suspend(|| say::aside(line));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -158,7 +159,7 @@ fn bar(steps: u64, shown: &Arc<Mutex<ShownProgress>>) -> ProgressBar {
 
 fn style(shown: &Arc<Mutex<ShownProgress>>) -> ProgressStyle {
     let (rate, left) = (Arc::clone(shown), Arc::clone(shown));
-    // What cannot be written or read here is drawn at the next tick.
+    // Errors are ignored: the next tick draws again.
     ProgressStyle::with_template(
         "{spinner} {wide_bar:.cyan/blue} step {pos}/{len}  {rate}  {left}  {msg}",
     )
@@ -174,7 +175,7 @@ fn style(shown: &Arc<Mutex<ShownProgress>>) -> ProgressStyle {
 }
 
 impl ShownProgress {
-    /// The time that is left at a moment; nothing where it would be spoken as 0 and more is to come.
+    /// The remaining time at `now`; empty if it would be shown as 0.
     fn left(&self, now: Duration) -> String {
         let left = self.due.and_then(|due| due.checked_sub(now));
         match left.filter(|left| *left >= LEAST_SPOKEN) {
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_counts_down_and_never_says_zero() {
+    fn the_remaining_time_counts_down_and_never_shows_zero() {
         let shown = ShownProgress {
             due: Some(Duration::from_secs(5)),
             ..ShownProgress::default()

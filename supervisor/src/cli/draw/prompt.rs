@@ -1,17 +1,17 @@
-//! The prompt as it was typed, or as a file or pipe on stdin holds it.
+//! Reads the prompt from the argument or from stdin.
 
 use std::io::{self, Read};
 
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::request::TEXT_BYTES_MAX;
 
-/// What UTF-8 files of Windows programs begin with.
+/// First character of UTF-8 files that Windows programs write.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The prompt; `-` reads it from stdin.
+/// Returns the prompt; `-` reads it from stdin.
 ///
 /// # Errors
-/// Stdin cannot be read, holds more than can be sent, or is not text.
+/// Stdin cannot be read, is longer than [`TEXT_BYTES_MAX`], or is not text.
 pub fn read(argument: &str) -> Result<String, Failure> {
     match argument {
         "-" => from(io::stdin().lock()),
@@ -19,7 +19,7 @@ pub fn read(argument: &str) -> Result<String, Failure> {
     }
 }
 
-/// Reads one byte more than can be sent, so that a pipe without end is refused too.
+/// Reads at most one byte more than the limit, so that an endless pipe is refused too.
 fn from(source: impl Read) -> Result<String, Failure> {
     let refused = |why: String| Failure::bad_value(Field::Prompt, why);
     let mut bytes = Vec::new();
@@ -28,7 +28,8 @@ fn from(source: impl Read) -> Result<String, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|error| refused(format!("cannot read stdin: {error}")))?;
     if bytes.len() > TEXT_BYTES_MAX {
-        let why = format!("stdin holds more than the {TEXT_BYTES_MAX} bytes that can be sent");
+        let why =
+            format!("the text on stdin is too long: a prompt has at most {TEXT_BYTES_MAX} bytes");
         return Err(refused(why));
     }
     let text = decoded(bytes).ok_or_else(|| refused("stdin is not UTF-8 text".into()))?;
@@ -37,7 +38,7 @@ fn from(source: impl Read) -> Result<String, Failure> {
     Ok(text.trim_end_matches('\n').to_owned())
 }
 
-/// UTF-8, or UTF-16 where a byte order mark says so, as Windows shells write into files.
+/// Decodes UTF-8, or UTF-16 if it begins with a byte order mark, as Windows shells write it.
 fn decoded(bytes: Vec<u8>) -> Option<String> {
     let unit = match bytes.get(..2) {
         Some([0xff, 0xfe]) => u16::from_le_bytes,
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_and_line_ends_of_windows_files_are_not_part_of_the_prompt() {
+    fn byte_order_marks_and_line_ends_are_not_part_of_the_prompt() {
         let two_lines = Ok("a red\ncircle".to_owned());
         let utf16 = |to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
             let text = "\u{feff}a red\r\ncircle\r\n";
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_without_end_is_read_to_the_limit_and_refused() {
+    fn an_endless_pipe_is_read_to_the_limit_and_refused() {
         let failure = from(io::repeat(b'x')).expect_err("it never ends");
         assert_eq!(failure.field, Some(Field::Prompt));
         assert!(failure.message.contains("61440"), "{failure}");

@@ -1,4 +1,4 @@
-//! `imagepool replay`: draws a receipt again and compares.
+//! `imagepool replay`: draws a picture again from its receipt and compares the pixels.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -15,12 +15,12 @@ use crate::picture::compare::{self, Change, PictureDistance};
 use crate::picture::decode::{self, DecodedPicture};
 use crate::picture::receipt::Receipt;
 
-/// The picture came out the same.
+/// Exit code: same pixels, from the inputs that the receipt names.
 const SAME: u8 = 0;
-/// It did not, or not from what its receipt says.
+/// Exit code: different pixels or different inputs.
 const OTHER: u8 = 1;
 
-/// Draws the picture of `file` again; returns the exit code.
+/// Runs the command; returns the exit code.
 pub fn run(reach: &ConnectOptions, file: &Path, json: bool) -> Result<u8, CommandError> {
     let drawn = decode::read(file)?;
     let (picture, now) = draw(reach, &drawn.receipt)?;
@@ -38,7 +38,7 @@ pub fn run(reach: &ConnectOptions, file: &Path, json: bool) -> Result<u8, Comman
     Ok(if finding.is_same() { SAME } else { OTHER })
 }
 
-/// Asks the pool that `generate` would ask; gives the picture, and the receipt that it has now.
+/// Draws the receipt in the pool that `generate` would use. Returns the new picture and its receipt.
 fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt), CommandError> {
     let request = receipt.request()?;
     let (mut client, private) = connect::pool(reach)?;
@@ -70,8 +70,7 @@ fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt),
     Ok((picture, now))
 }
 
-/// What beside the bytes is not what it was. A file whose size is not that of its receipt was cut or
-/// scaled since it was drawn.
+/// Lists the inputs that changed. A changed size comes first: the file was cut or scaled after it was drawn.
 fn changes(drawn: &DecodedPicture, picture: &Picture, now: &Receipt) -> Vec<Change> {
     let mut changes = compare::changes(&drawn.receipt, now);
     if picture.size != drawn.size {
@@ -85,9 +84,9 @@ fn changes(drawn: &DecodedPicture, picture: &Picture, now: &Receipt) -> Vec<Chan
     changes
 }
 
-/// What the comparison showed.
+/// The result of the comparison.
 struct Finding {
-    /// Of the pixels; `None` where the sizes differ.
+    /// Difference of the pixels; `None` if the sizes differ.
     distance: Option<PictureDistance>,
     changes: Vec<Change>,
 }
@@ -98,7 +97,7 @@ impl Finding {
             .is_some_and(|distance| distance.different == 0)
     }
 
-    /// The same bytes from what the receipt names: with other weights it only looks the same.
+    /// Whether pixels and inputs are the same. With other weights it is a different result, even if the pixels match.
     fn is_same(&self) -> bool {
         self.pixels_are_same() && !self.changes.iter().any(Change::matters)
     }
@@ -107,14 +106,14 @@ impl Finding {
         let file = file.display();
         let head = match (self.distance, self.is_same()) {
             (Some(distance), true) => format!(
-                "{file}: identical: all {} bytes of its {} pixels came out again",
+                "{file}: identical: all {} bytes of its {} pixels are the same",
                 distance.bytes, drawn.size
             ),
             (Some(distance), false) if distance.different == 0 => {
-                format!("{file}: its pixels came out again, but not from what its receipt names")
+                format!("{file}: same pixels, but from other inputs than its receipt names")
             }
             (Some(distance), false) => format!("{file}: different: {distance}"),
-            (None, _) => format!("{file}: different: it is not of the size that was drawn"),
+            (None, _) => format!("{file}: different: its size is not the size in its receipt"),
         };
         let changed = self.changes.iter().map(|change| {
             let Change { field, then, now } = change;

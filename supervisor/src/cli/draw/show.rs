@@ -1,13 +1,13 @@
-//! The picture in the terminal itself: two pixels a character cell, in 24-bit colour.
+//! Shows a picture in the terminal: two pixels per character cell, in 24-bit colour.
 
 use std::io::{self, IsTerminal, Write};
 
 use ipc_protocol::client::Picture;
 
-/// Characters of a row at most.
+/// Most characters in a row.
 const COLUMNS_MAX: u32 = 64;
 
-/// Draws the picture on stderr where that is a terminal; anything else cannot show one.
+/// Prints the picture on stderr if that is a terminal.
 pub fn show(picture: &Picture) -> io::Result<()> {
     let stderr = io::stderr();
     if !stderr.is_terminal() {
@@ -16,7 +16,7 @@ pub fn show(picture: &Picture) -> io::Result<()> {
     stderr.lock().write_all(render(picture).as_bytes())
 }
 
-/// Upper half blocks: the foreground is the upper pixel, the background the lower one.
+/// Renders with upper half blocks: the foreground is the upper pixel, the background the lower one.
 fn render(picture: &Picture) -> String {
     let (width, height) = (picture.size.width, picture.size.height);
     let columns = width.min(COLUMNS_MAX);

@@ -94,7 +94,9 @@ impl FetchBars {
 
     fn report(&mut self, event: &FetchEvent) {
         match event {
-            FetchEvent::Waiting => self.say("Another process fetches this model; waiting for it."),
+            FetchEvent::Waiting => {
+                self.say("imagepool: waiting for another process that is fetching this model")
+            }
             FetchEvent::Planned { files, .. } => self.plan(files),
             FetchEvent::Progress { file, bytes } => self.reach(*file, *bytes),
             FetchEvent::Retried { file, why } => {
@@ -106,7 +108,7 @@ impl FetchBars {
                     bar.finish();
                     if self.bars.is_hidden() {
                         self.say(&format!(
-                            "{}: {}, checked",
+                            "{}: {}, verified",
                             file.name,
                             megabytes(file.bytes)
                         ));

@@ -1,4 +1,4 @@
-//! `models`: what is here, what could be, and what it may be used for.
+//! `imagepool models`: lists, describes, fetches, verifies and removes model files.
 
 pub mod fetch;
 mod place;
@@ -19,7 +19,7 @@ use crate::config::{self, Config, paths};
 use crate::process::programs;
 use place::{FilesLocation, licence, megabytes, store, trouble};
 
-/// Runs one of the commands.
+/// Runs one of the subcommands; returns the exit code.
 pub fn run(what: Option<ModelsCommand>, quiet: bool, json: bool) -> Result<u8, CommandError> {
     let config = config::load(paths::default_config().as_deref())
         .map_err(|error| trouble("usage", error.to_string()))?;
@@ -41,7 +41,7 @@ pub fn run(what: Option<ModelsCommand>, quiet: bool, json: bool) -> Result<u8, C
     }
 }
 
-/// The code for a fetch that failed, by its kind.
+/// The exit code for the kind of a failed command.
 pub fn exit_code(kind: &str) -> u8 {
     match kind {
         "usage" | "offline" | "name" => 2,
@@ -153,7 +153,7 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// What the pool would know of a model; a sentence where that cannot be known.
+/// Describes a model as the pool would see it; the error says why that is impossible.
 fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
     let looks = Looks::in_folder(paths::default_cache_dir().as_deref());
@@ -164,18 +164,22 @@ fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     }
 }
 
-/// What a picture of the default size takes.
+/// The memory that a picture of the default size needs on a CPU.
 fn need(spec: &ModelSpec) -> Mebibytes {
     let residency = spec.need.on_cpu.unwrap_or(Mebibytes::ZERO);
     residency + spec.need.activation.at(spec.default_size)
 }
 
 fn remove(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
-    let release = Release::find(key)
-        .ok_or_else(|| trouble("usage", format!("{key:?} has no files that were fetched")))?;
+    let release = Release::find(key).ok_or_else(|| {
+        trouble(
+            "usage",
+            format!("{key:?} has no downloaded files: only models of the hub have"),
+        )
+    })?;
     let waiting = || {
         say::aside(format_args!(
-            "imagepool: waiting for another process that fetches {key}"
+            "imagepool: waiting for another process that is fetching {key}"
         ));
     };
     let bytes = store(config)

@@ -1,4 +1,4 @@
-//! Where a model's files are, and the words of the commands that are about them.
+//! Where a model's files are, and the texts that the `models` commands share.
 
 use std::path::PathBuf;
 
@@ -12,23 +12,26 @@ use crate::config::{self, Config};
 
 /// Where a model's files are.
 pub(super) enum FilesLocation {
-    /// It has none.
+    /// The model is synthetic: it has no files.
     Synthetic,
-    /// In the worker program.
+    /// Inside the worker program.
     Embedded,
-    /// In a folder of the user's.
+    /// In the folder that `path` in the settings names.
     Folder(PathBuf),
-    /// In the store.
+    /// In the store of downloaded models.
     Fetched(FetchedModel),
-    /// Nowhere; so many bytes of a fetch that did not end are.
+    /// Missing; the value is the bytes left over from an unfinished fetch.
     Missing(u64),
 }
 
 impl FilesLocation {
-    /// Of a model; one that the settings do not know is a usage error.
+    /// Finds the place of a model's files. An unknown model is a usage error.
     pub(super) fn of(config: &Config, key: &str) -> Result<Self, CommandError> {
         if !config::names::keys(&config.models).contains(&key.to_owned()) {
-            return Err(trouble("usage", format!("there is no model {key:?}")));
+            return Err(trouble(
+                "usage",
+                format!("unknown model {key:?}: `imagepool models` lists them"),
+            ));
         }
         let section = config.models.get(key).cloned().unwrap_or_default();
         if let Some(path) = &section.path {
@@ -70,8 +73,10 @@ impl FilesLocation {
                 let record = &fetched.record;
                 format!("{} at {}", record.variant, short(&record.commit))
             }
-            Self::Missing(0) => "`imagepool models fetch` brings its files".into(),
-            Self::Missing(_) => "a fetch stopped; the next one goes on".into(),
+            Self::Missing(0) => "`imagepool models fetch` downloads its files".into(),
+            Self::Missing(_) => {
+                "download interrupted: the next `imagepool models fetch` resumes".into()
+            }
             Self::Synthetic | Self::Embedded => String::new(),
         }
     }
@@ -98,7 +103,7 @@ pub(super) fn trouble(kind: &str, message: impl Into<String>) -> CommandError {
     }
 }
 
-/// The licence in one line, before anything is fetched under it.
+/// The licence in one line, printed before a fetch.
 pub(super) fn licence(release: &Release) -> String {
     let licence = &release.licence;
     format!(
@@ -107,12 +112,12 @@ pub(super) fn licence(release: &Release) -> String {
     )
 }
 
-/// Whole megabytes of a million bytes, as hubs count, rounded up.
+/// Formats bytes as megabytes of 1,000,000 bytes, as hubs count, rounded up.
 pub(super) fn megabytes(bytes: u64) -> String {
     format!("{} MB", bytes.div_ceil(1_000_000))
 }
 
-/// A commit as people write it.
+/// The first 12 digits of a commit.
 fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
 }

@@ -1,4 +1,4 @@
-//! `models verify`: reads what is here again, and says for each file whether it is what it should be.
+//! `models verify`: compares model files with their digests, and prints a result for each file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::cli::{CommandError, say};
 use crate::config::Config;
 use crate::process::{programs, spawn};
 
-/// File of digests in a folder; the worker program compares with it.
+/// The file in a user's folder that lists digests, in the format of sha256sum(1).
 const SUMS: &str = "SHA256SUMS";
 
-/// Verifies one model wherever its files are, or everything that was fetched.
+/// Verifies one model, or all downloaded ones; returns the exit code.
 pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, CommandError> {
     let mut report = VerifyReport { json, bad: 0 };
     let Some(key) = key else {
@@ -30,11 +30,11 @@ pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, Command
     match FilesLocation::of(config, key)? {
         FilesLocation::Synthetic => Err(trouble(
             "usage",
-            format!("{key} is synthetic: it has no files"),
+            format!("{key} is synthetic: it has no files to verify"),
         )),
         FilesLocation::Embedded => {
             embedded(key, &mut report)?;
-            report.end("this program is damaged; install it again")
+            report.end("the worker program is damaged; install it again")
         }
         FilesLocation::Folder(path) => {
             let family = config
@@ -42,7 +42,7 @@ pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, Command
                 .get(key)
                 .and_then(|model| model.family.as_deref());
             folder(key, &path, family, &mut report)?;
-            report.end("bring them again from where they came")
+            report.end("copy these files again from their source")
         }
         FilesLocation::Fetched(_) | FilesLocation::Missing(_) => {
             let release =
@@ -50,7 +50,9 @@ pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, Command
             match fetched(config, release, &mut report) {
                 0 => Err(trouble(
                     "absent",
-                    format!("no files of {key:?} were fetched"),
+                    format!(
+                        "{key:?} has no downloaded files: `imagepool models fetch {key}` downloads them"
+                    ),
                 )),
                 _ => report.end(MEND_FETCHED),
             }
@@ -58,9 +60,9 @@ pub fn run(config: &Config, key: Option<&str>, json: bool) -> Result<u8, Command
     }
 }
 
-const MEND_FETCHED: &str = "`imagepool models rm` and `fetch` bring them again";
+const MEND_FETCHED: &str = "`imagepool models rm` and then `fetch` download them again";
 
-/// Every variant and revision of a model that was fetched; returns how many these are.
+/// Verifies every downloaded variant and revision of a model; returns their number.
 fn fetched(config: &Config, release: &Release, report: &mut VerifyReport) -> usize {
     let mut seen = 0;
     for variant in release.variants {
@@ -74,11 +76,11 @@ fn fetched(config: &Config, release: &Release, report: &mut VerifyReport) -> usi
     seen
 }
 
-/// The weights inside the worker program, which knows their digests.
+/// Verifies the weights inside the worker program, which contains their digests.
 fn embedded(key: &str, report: &mut VerifyReport) -> Result<(), CommandError> {
     let built_in = manifest::built_in().map_err(|why| trouble("worker", why))?;
     if !built_in.contains_key(key) {
-        let why = format!("[models.{key}]: a model of one's own needs a family or a path");
+        let why = format!("[models.{key}]: a model that is not built in needs `family` or `path`");
         return Err(trouble("usage", why));
     }
     let said = spawn::verify(&worker()?, Path::new(key)).map_err(unasked)?;
@@ -86,8 +88,8 @@ fn embedded(key: &str, report: &mut VerifyReport) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A folder of the user's. That its parts are there and their headers whole can always be said; their
-/// bytes can be compared only with digests that lie beside them.
+/// Verifies a user's folder: always that every part exists and has a valid header; the bytes only if the
+/// folder lists their digests.
 fn folder(
     key: &str,
     path: &Path,
@@ -96,7 +98,7 @@ fn folder(
 ) -> Result<(), CommandError> {
     let worker = worker()?;
     let name = path.display().to_string();
-    // What a folder holds does not depend on how it is computed.
+    // The arithmetic does not change which files a folder must have.
     let looked = spawn::inspect(&worker, path, family, Arithmetic::default(), false);
     let structure = match looked.map_err(unasked)? {
         Ok(_) => FileVerdict::Good,
@@ -106,7 +108,7 @@ fn folder(
         key,
         &name,
         &structure,
-        "every part is there, and its header is whole",
+        "every part exists and has a valid header",
     );
     if path.join(SUMS).is_file() {
         let said = spawn::verify(&worker, path).map_err(unasked)?;
@@ -125,14 +127,14 @@ fn unasked(error: io::Error) -> CommandError {
     trouble("worker", format!("cannot ask the worker program: {error}"))
 }
 
-/// What is told, and how much of it is bad.
+/// Prints the results and counts the damaged files.
 struct VerifyReport {
     json: bool,
     bad: usize,
 }
 
 impl VerifyReport {
-    /// What the worker program compared: the names of good files a line each, or a sentence on a bad one.
+    /// Prints the worker program's result: one line `NAME: OK` per good file, or the error about a bad one.
     fn files(&mut self, key: &str, place: &str, said: Result<String, String>) {
         match said {
             Ok(names) => {
@@ -153,9 +155,9 @@ impl VerifyReport {
         self.line(key, name, Some(is_good), why);
     }
 
-    /// Bytes that there is nothing to compare with are neither good nor bad.
+    /// Prints that no digests exist; such bytes count neither as good nor as bad.
     fn unknown(&self, key: &str, name: &str) {
-        let why = format!("no digests are known: a {SUMS} in it would be compared with");
+        let why = format!("not compared: no digests are known, the folder has no {SUMS}");
         self.line(key, name, None, &why);
     }
 

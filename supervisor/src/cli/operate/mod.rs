@@ -1,4 +1,4 @@
-//! The operator's commands: [`status`] reads, [`verbs`] change; [`names`] parses what they are about.
+//! The operator's commands: [`status`] prints, [`verbs`] change; [`names`] parses the names they take.
 
 pub mod names;
 pub mod status;

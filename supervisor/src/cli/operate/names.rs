@@ -1,20 +1,19 @@
-//! Workers and models as operators name them: `all`, `MODEL`, `MODEL:*`, `MODEL:SLOT`.
+//! Names of workers and models on the command line: `all`, `MODEL`, `MODEL:*`, `MODEL:SLOT`.
 
 use std::fmt;
 
 use ipc_protocol::ids::{ModelKey, WorkerName};
 use ipc_protocol::messages::client::Target;
 
-/// A name on the command line. Displays as it was typed.
+/// A name on the command line. Displays as typed, except that `MODEL:` becomes `MODEL:*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetName {
-    /// Everything.
+    /// All workers of all models.
     All,
-    /// A model.
     Model(String),
-    /// All workers of a model, in supervisorctl's form for a group.
+    /// All workers of a model, written as supervisorctl writes a group: `MODEL:*`.
     Group(String),
-    /// One worker.
+    /// One worker, `MODEL:SLOT`.
     Worker(String),
 }
 
@@ -29,7 +28,7 @@ impl fmt::Display for TargetName {
 }
 
 impl TargetName {
-    /// Every text is a name; whether something has it is found out later.
+    /// Parses any text; the caller checks later whether such a worker or model exists.
     pub fn read(text: &str) -> Self {
         match text.rsplit_once(':') {
             None if text == "all" => Self::All,
@@ -39,7 +38,7 @@ impl TargetName {
         }
     }
 
-    /// Whether it means a worker, or the model that the worker serves.
+    /// Whether this name covers the worker `worker` of the model `of_model`.
     pub fn means(&self, worker: &str, of_model: &str) -> bool {
         match self {
             Self::All => true,
@@ -48,12 +47,12 @@ impl TargetName {
         }
     }
 
-    /// Whether it means this one worker and no others.
+    /// Whether this name is exactly the worker `worker`.
     pub fn is_worker(&self, worker: &str) -> bool {
         matches!(self, Self::Worker(name) if name == worker)
     }
 
-    /// What a verb is told about; none where nothing can have such a name.
+    /// The target to send to the daemon; `None` if no worker or model can have this name.
     pub fn target(&self) -> Option<Target> {
         Some(match self {
             Self::All => Target::All,
@@ -70,7 +69,7 @@ impl TargetName {
         })
     }
 
-    /// The line for a name that nothing has.
+    /// The line printed for an unknown name, in supervisorctl's words.
     pub fn unknown(&self) -> String {
         match self {
             Self::All | Self::Model(_) | Self::Worker(_) => {
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_its_model() {
+    fn a_group_has_the_target_of_its_model() {
         let group = TargetName::read("syn:*");
         assert_eq!(group, TargetName::Group("syn".into()));
         assert_eq!(group.target(), TargetName::read("syn").target());
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_name_has_no_target() {
+    fn an_impossible_name_has_no_target() {
         for text in ["no such", "syn:x", ":0", "", "a:-1"] {
             assert_eq!(TargetName::read(text).target(), None, "{text:?}");
         }

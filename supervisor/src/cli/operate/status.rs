@@ -1,4 +1,4 @@
-//! `imagepool status`: a line per worker, in supervisorctl's form.
+//! `imagepool status`, `pid` and `jobs`: one line per worker or job, in supervisorctl's form.
 
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{ModelStatus, StatusReport, WorkerState, WorkerStatus};
@@ -9,9 +9,9 @@ use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 
-/// A named or pinned thing is not RUNNING.
+/// Exit code: a named or pinned worker or model is not RUNNING.
 const NOT_RUNNING: u8 = 3;
-/// No worker or model of that name.
+/// Exit code: no worker or model has that name.
 const UNKNOWN: u8 = 4;
 
 /// Prints the status; returns the exit code.
@@ -54,7 +54,7 @@ fn row(name: &str, state: &str, detail: &str) -> String {
     format!("{name:<32} {state:<9} {detail}")
 }
 
-/// 4 where nothing has a name that was asked for, 3 where a named or pinned thing is not RUNNING.
+/// The exit code: 4 if a name is unknown, 3 if a named or pinned worker or model is not RUNNING, else 0.
 fn code(lines: &[StatusLine], names: &[TargetName]) -> u8 {
     if !names
         .iter()
@@ -66,7 +66,7 @@ fn code(lines: &[StatusLine], names: &[TargetName]) -> u8 {
         let wanted = names.is_empty() || names.iter().any(|name| line.is_called(name));
         let named = |name: &TargetName| *name != TargetName::All && line.is_called(name);
         let expected = line.pinned || names.iter().any(named);
-        // A model runs when one of its workers does; a worker that was named runs itself.
+        // A model counts as RUNNING if one of its workers is; a named worker must be RUNNING itself.
         let alone = names.iter().any(|name| name.is_worker(&line.name));
         let runs = |other: &StatusLine| {
             other.state == WorkerState::Running && (!alone || other.name == line.name)
@@ -80,7 +80,7 @@ fn code(lines: &[StatusLine], names: &[TargetName]) -> u8 {
     }
 }
 
-/// Leaves only what was named in the report.
+/// Removes from the report the workers, models and jobs that no name covers.
 fn keep_named(report: &mut StatusReport, names: &[TargetName]) {
     if names.is_empty() {
         return;
@@ -98,12 +98,12 @@ fn keep_named(report: &mut StatusReport, names: &[TargetName]) {
     report.queue.retain(|job| of_kept(&job.model));
 }
 
-/// The name in the line of a model without workers.
+/// The name printed for a model that has no workers.
 fn first_slot(key: &str) -> String {
     format!("{key}:0")
 }
 
-/// `pid`: the daemon's process, or those of the workers that were named.
+/// `pid`: prints the process id of the daemon, or of the named workers.
 pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, CommandError> {
     let report = connect::daemon(reach)?.status()?;
     let tell = |name: &str, pid: u32| match json {
@@ -133,7 +133,7 @@ pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, 
     Ok(code)
 }
 
-/// `jobs`: a line per job without an answer.
+/// `jobs`: prints one line per waiting or running job.
 pub fn jobs(reach: &ConnectOptions, json: bool) -> Result<u8, CommandError> {
     let report = connect::daemon(reach)?.status()?;
     if json {
@@ -154,7 +154,7 @@ pub fn jobs(reach: &ConnectOptions, json: bool) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// One line: a worker, or a model without one.
+/// One line of the output: a worker, or a model without workers.
 struct StatusLine {
     name: String,
     model: String,
@@ -222,19 +222,19 @@ fn of_model(model: &ModelStatus) -> StatusLine {
     }
 }
 
-/// Held of promised, `33.1/34.0 GiB`.
+/// Measured and reserved memory, as in `33.1/34.0 GiB`.
 fn memory(worker: &WorkerStatus) -> String {
-    let promised = Mebibytes(worker.reserved_mb.values().sum());
+    let reserved = Mebibytes(worker.reserved_mb.values().sum());
     match worker.measured_mb {
-        None => promised.to_string(),
-        Some(held) if promised.0 >= 1024 => {
-            format!("{:.1}/{promised}", held as f64 / 1024.0)
+        None => reserved.to_string(),
+        Some(measured) if reserved.0 >= 1024 => {
+            format!("{:.1}/{reserved}", measured as f64 / 1024.0)
         }
-        Some(held) => format!("{held}/{promised}"),
+        Some(measured) => format!("{measured}/{reserved}"),
     }
 }
 
-/// `H:MM:SS`, with days before it where there are any.
+/// Formats seconds as `H:MM:SS`, after the days if it is a day or longer.
 fn uptime(seconds: f64) -> String {
     let seconds = seconds as u64;
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uptime_reads_like_supervisorctls() {
+    fn uptime_has_supervisorctls_format() {
         assert_eq!(uptime(192.4), "0:03:12");
         assert_eq!(uptime(86_400.0 * 2.0 + 3661.0), "2 days, 1:01:01");
     }

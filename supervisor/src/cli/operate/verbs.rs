@@ -1,4 +1,4 @@
-//! The operator's verbs.
+//! The operator's verbs: sends them to the daemon and prints its answers.
 
 use ipc_protocol::client::{Client, ClientError};
 use ipc_protocol::failure::{Failure, Field};
@@ -12,7 +12,7 @@ use crate::cli::args::{ConnectOptions, QuarantineCommand};
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 
-/// `stop`, `start` and `restart`: answers every name, and ends with the worst of their codes.
+/// `stop`, `start` and `restart`: prints a result for every name; returns the highest exit code.
 pub fn each(
     reach: &ConnectOptions,
     names: &[String],
@@ -45,7 +45,7 @@ pub fn each(
     Ok(code)
 }
 
-/// Any verb whose answer is lines that begin with a name.
+/// Sends a verb whose answer is lines of the form `NAME: WORD`.
 pub fn tell(reach: &ConnectOptions, teller: VerbOutput, verb: Verb) -> Result<u8, CommandError> {
     let told = connect::daemon(reach)?.operate(verb)?;
     Ok(teller.print(&told))
@@ -72,7 +72,7 @@ pub fn why(reach: &ConnectOptions, teller: VerbOutput, job: u64) -> Result<u8, C
     Ok(code(&told))
 }
 
-/// `plan MODEL [--size WxH]`: asks the pool that `generate` would ask.
+/// `plan MODEL [--size WxH]`, in the pool that `generate` would use.
 pub fn plan(
     reach: &ConnectOptions,
     model: String,
@@ -121,7 +121,7 @@ pub fn quarantine(
     tell(reach, teller, Verb::Release { digest })
 }
 
-/// `shutdown`: drains; `Shut down` is printed when the process is gone.
+/// `shutdown`: drains the daemon; prints `Shut down` after its process has exited.
 pub fn shutdown(reach: &ConnectOptions, teller: VerbOutput) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
     client.operate(Verb::Shutdown)?;
@@ -130,7 +130,7 @@ pub fn shutdown(reach: &ConnectOptions, teller: VerbOutput) -> Result<u8, Comman
     Ok(0)
 }
 
-/// `version`: ours, and the daemon's where one answers.
+/// `version`: prints the version of this program, and the daemon's if one answers.
 pub fn version(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError> {
     let daemon = connect::daemon_if_any(reach)?;
     if is_json {
@@ -146,10 +146,10 @@ pub fn version(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError
     Ok(0)
 }
 
-/// The code for an answer that says no.
+/// Exit code: the verb failed.
 const FAILED: u8 = 1;
 
-/// supervisorctl's: what was so already is no error, anything else is 1.
+/// The exit code, as in supervisorctl. A target already in the wanted state counts as success.
 fn code(told: &Told) -> u8 {
     match told.success {
         true => 0,
@@ -157,12 +157,12 @@ fn code(told: &Told) -> u8 {
     }
 }
 
-/// Prints what was done, as lines or as JSON: `{"verb","name","message","error"}`, one object a line.
+/// Prints results as lines, or as one JSON object `{"verb","name","message","error"}` per line.
 #[derive(Debug, Clone, Copy)]
 pub struct VerbOutput {
-    /// The verb's own word.
+    /// The verb as typed.
     pub verb: &'static str,
-    /// JSON instead of lines.
+    /// Whether to print JSON.
     pub json: bool,
 }
 
@@ -172,7 +172,7 @@ impl VerbOutput {
         code(told)
     }
 
-    /// A line `NAME: WORD` or `NAME: ERROR (WHY)`; without a name where it has none.
+    /// Prints a line `NAME: WORD` or `NAME: ERROR (WHY)`, or a line without a name.
     fn line(self, line: &str) {
         match self.json {
             false => say::line(line),
@@ -183,7 +183,7 @@ impl VerbOutput {
         }
     }
 
-    /// A sentence about something.
+    /// Prints a sentence about `name`.
     fn about(self, name: Option<&str>, sentence: &str) {
         match self.json {
             false => say::line(sentence),
@@ -191,7 +191,7 @@ impl VerbOutput {
         }
     }
 
-    /// A line of a list whose first word is a name.
+    /// Prints a line whose first word is a name.
     fn listed(self, line: &str) {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
         match self.json {
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_a_field_of_its_own() {
+    fn json_has_the_error_in_a_field_of_its_own() {
         let failed = object("stop", Some("syn:0"), "ERROR (not running (yet))");
         assert_eq!(failed["error"], "not running (yet)");
         let went_well = object("stop", Some("syn:0"), "stopped");
