@@ -6,7 +6,9 @@
 mod absences;
 mod crates;
 mod floors;
+mod imports;
 mod map;
 mod names;
 mod promises;
 mod sources;
+mod split;
