@@ -40,14 +40,14 @@ pub struct Config {
     /// The text of the settings file; empty without a file.
     pub text: String,
     /// Settings of the model hub.
-    pub hub: HubSettings,
+    pub hub: HubConfig,
     /// The `[models.KEY]` sections.
     pub models: std::collections::BTreeMap<String, file::ModelSection>,
 }
 
 /// The checked section `[hub]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubSettings {
+pub struct HubConfig {
     /// Whether fetching is forbidden: no process opens a network connection.
     pub offline: bool,
     /// Http or https URL of a mirror to use instead of the default hub.
@@ -158,7 +158,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         text: String::new(),
-        hub: HubSettings {
+        hub: HubConfig {
             offline: file.hub.offline,
             endpoint: file.hub.endpoint,
             folder: file.hub.folder,

@@ -105,12 +105,12 @@ pub struct FinishedPicture {
     /// What the model made of the prompt.
     pub reading: Reading,
     /// What a receipt says of the model.
-    pub model: ReceiptFacts,
+    pub model: ModelReceipt,
 }
 
 /// What a receipt says of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiptFacts {
+pub struct ModelReceipt {
     /// Digest of the weights.
     pub digest: String,
     /// How its sigmas are chosen.

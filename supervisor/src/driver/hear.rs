@@ -15,7 +15,7 @@ use ipc_protocol::version::{PROTOCOL, mismatch};
 use pool::{Event, Exit, Fault, Footprint, KilledBy, Moment, Phases};
 
 use super::Driver;
-use super::handle::{JobUpdate, ReceiptFacts};
+use super::handle::{JobUpdate, ModelReceipt};
 use super::inbox::Outbox;
 use super::job::PendingPicture;
 use super::memory::host_footprint;
@@ -235,7 +235,7 @@ impl Driver {
             Err(what) => return self.broke(worker, what),
         };
         handle.running = None;
-        let model = ReceiptFacts {
+        let model = ModelReceipt {
             digest: self.digest_of(worker),
             sampler: self.workers[&worker].served.sampler.clone(),
             dtype,

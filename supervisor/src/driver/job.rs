@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipc_protocol::reading::Reading;
 use pool::Ticket;
 
-use super::handle::ReceiptFacts;
+use super::handle::ModelReceipt;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
 
 /// One accepted job.
@@ -27,7 +27,7 @@ pub(super) struct PendingPicture {
     /// What encoding its prompt took.
     pub encode: Duration,
     pub reading: Reading,
-    pub model: ReceiptFacts,
+    pub model: ModelReceipt,
 }
 
 /// Latents that another worker can go on from.

@@ -82,16 +82,8 @@ pub struct Driver {
     operators: BTreeMap<Ticket, operate::Answer>,
     tickets: u64,
     recorder: Option<Recorder>,
-    state: LoopState,
-}
-
-/// How far the loop is from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LoopState {
-    Serving,
-    /// Nobody is left to work for: it ends with the last worker.
-    Abandoned,
-    Done,
+    /// The pool said `Exit`.
+    exited: bool,
 }
 
 impl Driver {
@@ -123,7 +115,7 @@ impl Driver {
             operators: BTreeMap::new(),
             tickets: 0,
             recorder: setup.recorder,
-            state: LoopState::Serving,
+            exited: false,
         })
     }
 
@@ -138,9 +130,9 @@ impl Driver {
         self.happen(Event::DeadlineReached);
         self.look_at_unread();
         self.decide();
-        while !self.is_over() {
+        while !self.exited {
             let more = self.turn();
-            if self.is_over() {
+            if self.exited {
                 break;
             }
             match more {
@@ -150,14 +142,6 @@ impl Driver {
         }
         if let Some(recorder) = &self.recorder {
             recorder.finish();
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        match self.state {
-            LoopState::Serving => false,
-            LoopState::Abandoned => self.workers.is_empty(),
-            LoopState::Done => true,
         }
     }
 

@@ -10,11 +10,11 @@ use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
 use pool::{Accepted, Action, Event, Fault, Outcome, Run, Start, Ticket};
 
+use super::Driver;
 use super::handle::{FinishedPicture, JobUpdate};
 use super::job::JobEntry;
 use super::process_event::{ProcessEvent, StartedProcess};
 use super::worker::{RunningJob, WorkerHandle};
-use super::{Driver, LoopState};
 use crate::process::{cpu, spawn};
 use crate::telemetry;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
@@ -43,8 +43,6 @@ impl Driver {
                     })); // An operator who left needs no lines.
                 }
             }
-            // Nor does a pool that was left start what a floor asks for: it ends when the last worker has.
-            Action::Start(_) if self.state == LoopState::Abandoned => {}
             Action::Start(start) => self.start(start),
             Action::Run(run) => self.run_job(run),
             Action::Cancel { worker, job } => {
@@ -66,10 +64,8 @@ impl Driver {
                 self.tell_door(job, JobUpdate::Progress { job, progress });
             }
             Action::Answer { job, outcome } => self.answer(job, outcome),
-            // Nobody is left to tell when the caller is gone and the workers are ended for that.
-            Action::Tell(_) if self.state == LoopState::Abandoned => {}
             Action::Tell(notice) => telemetry::events::tell(&notice),
-            Action::Exit => self.state = LoopState::Done,
+            Action::Exit => self.exited = true,
         }
     }
 

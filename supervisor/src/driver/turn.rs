@@ -8,9 +8,9 @@ use ipc_protocol::ids::Generation;
 use nix::sys::signal::Signal;
 use pool::{Drain, Event};
 
+use super::Driver;
 use super::inbox::LoopCommand;
 use super::report::StatusAnswer;
-use super::{Driver, LoopState};
 use crate::telemetry;
 
 /// Messages of one worker in one turn.
@@ -93,7 +93,11 @@ impl Driver {
             }),
             LoopCommand::Reread => self.look_again(),
             LoopCommand::Abandon => {
-                self.state = LoopState::Abandoned;
+                // The pool ends every job and worker; no client is left for whom a worker should finish anything.
+                self.happen(Event::DrainRequested {
+                    ticket: None,
+                    drain: Drain::ExitNow,
+                });
                 for worker in self.workers.values_mut() {
                     worker.signal(Signal::SIGKILL);
                 }

@@ -137,7 +137,9 @@ impl WorkerHandle {
     pub fn signal(&mut self, signal: Signal) {
         match &self.body {
             Some(body) => body.signaller.send(signal),
-            None => self.owed = Some(signal),
+            // Nothing weakens a kill.
+            None if self.owed != Some(Signal::SIGKILL) => self.owed = Some(signal),
+            None => {}
         }
     }
 

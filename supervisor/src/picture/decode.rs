@@ -16,7 +16,7 @@ const PIXELS_MAX: u64 = 4096 * 4096;
 
 /// What was drawn once.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DecodedPicture {
+pub struct DecodedFile {
     /// Pixels.
     pub size: PictureSize,
     /// Rows from the top, three bytes a pixel.
@@ -29,7 +29,7 @@ pub struct DecodedPicture {
 ///
 /// # Errors
 /// A sentence that names the file: it is no PNG, or has no receipt that could be followed.
-pub fn read(path: &Path) -> Result<DecodedPicture, Refusal> {
+pub fn read(path: &Path) -> Result<DecodedFile, Refusal> {
     let named = |refusal: Refusal| match refusal.field {
         Some(_) => Refusal {
             message: format!("{} ({})", refusal.message, path.display()),
@@ -53,7 +53,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<DecodedPicture, Refusal> {
+fn decode(bytes: &[u8]) -> Result<DecodedFile, Refusal> {
     let mut reader = png::Decoder::new(Cursor::new(bytes))
         .read_info()
         .map_err(no_png)?;
@@ -74,7 +74,7 @@ fn decode(bytes: &[u8]) -> Result<DecodedPicture, Refusal> {
             "another program changed how its pixels are kept; a drawn picture is 8-bit RGB",
         )
     })?;
-    Ok(DecodedPicture {
+    Ok(DecodedFile {
         size,
         rgb8,
         receipt,

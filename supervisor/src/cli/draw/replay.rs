@@ -12,7 +12,7 @@ use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 use crate::picture::compare::{self, Change, PictureDistance};
-use crate::picture::decode::{self, DecodedPicture};
+use crate::picture::decode::{self, DecodedFile};
 use crate::picture::receipt::Receipt;
 
 /// Exit code: same pixels, from the inputs that the receipt names.
@@ -71,7 +71,7 @@ fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt),
 }
 
 /// Lists the inputs that changed. A changed size comes first: the file was cut or scaled after it was drawn.
-fn changes(drawn: &DecodedPicture, picture: &Picture, now: &Receipt) -> Vec<Change> {
+fn changes(drawn: &DecodedFile, picture: &Picture, now: &Receipt) -> Vec<Change> {
     let mut changes = compare::changes(&drawn.receipt, now);
     if picture.size != drawn.size {
         let size = Change {
@@ -102,7 +102,7 @@ impl Finding {
         self.pixels_are_same() && !self.changes.iter().any(Change::matters)
     }
 
-    fn lines(&self, file: &Path, drawn: &DecodedPicture) -> Vec<String> {
+    fn lines(&self, file: &Path, drawn: &DecodedFile) -> Vec<String> {
         let file = file.display();
         let head = match (self.distance, self.is_same()) {
             (Some(distance), true) => format!(
