@@ -2,44 +2,44 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Things that a model can draw.
+/// A group of things that a model can draw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// The name of the group.
     pub name: String,
-    /// As a prompt names them, the most wanted first.
+    /// The words for them in a prompt, the most important first.
     pub things: Vec<String>,
 }
 
-/// Classifier-free guidance that a model can follow: from 0 to `max`.
+/// The classifier-free guidance scales that a model supports: from 0 to `max`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GuidanceRange {
-    /// Where a request names none.
+    /// Used if a request gives none.
     pub default: f32,
-    /// Most.
+    /// The largest supported scale.
     pub max: f32,
 }
 
-/// Under which terms a model may be used and whom it owes thanks; empty where its files do not say.
+/// Licence and attribution of a model; empty if its files do not state them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
-    /// Of the weights, as SPDX spells it.
+    /// Licence of the weights, as an SPDX identifier.
     #[serde(default)]
     pub licence: Option<String>,
-    /// Works it learned from whose licences ask for a notice.
+    /// Training works whose licences require a notice.
     #[serde(default)]
     pub attribution: Vec<Work>,
 }
 
-/// Somebody's work.
+/// A work that needs attribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    /// Its name.
+    /// Title of the work.
     pub title: String,
     /// Its author.
     pub author: String,
-    /// Its own licence.
+    /// Licence of the work.
     pub licence: String,
-    /// Where it is at home.
+    /// Address where the work is published.
     pub home: String,
 }

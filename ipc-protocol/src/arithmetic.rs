@@ -1,4 +1,4 @@
-//! How a model computes: the words of its section that only its worker acts on.
+//! The settings of a model's arithmetic: dtype, and where its text encoders are kept.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,12 +22,12 @@ pub enum Dtype {
     F32,
     /// 16 bits with the range of f32.
     Bf16,
-    /// 16 bits up to 65504.
+    /// 16 bits with values up to 65504.
     F16,
 }
 
 impl Dtype {
-    /// The word for it, in settings and receipts.
+    /// The name of the dtype in settings and receipts.
     pub fn word(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -67,7 +67,7 @@ pub enum Encoders {
 }
 
 impl Encoders {
-    /// The word for it in settings.
+    /// The name in settings.
     pub fn word(self) -> &'static str {
         match self {
             Self::Keep => "keep",
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_read_as_it_is_written_and_others_are_refused() {
+    fn every_name_parses_to_its_value_and_others_are_refused() {
         for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
             assert_eq!(dtype.to_string().parse(), Ok(dtype));
         }

@@ -1,4 +1,4 @@
-//! The client library: blocking, for programs on the same machine.
+//! A blocking client for programs on the same machine.
 //!
 //! ```no_run
 //! use ipc_protocol::client::{Client, Update};
@@ -34,7 +34,7 @@ use crate::status::StatusReport;
 use crate::units::PictureSize;
 use crate::version::{PROTOCOL, mismatch};
 
-/// Why a call did not work.
+/// The reason why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No daemon answers at the socket.
@@ -48,7 +48,7 @@ pub enum ClientError {
     /// No socket was named, and no daemon answers at the usual places.
     #[error("no daemon answers at {}", places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or "))]
     NoDaemonAnywhere {
-        /// Every socket that was looked for.
+        /// The sockets that were tried.
         places: Vec<PathBuf>,
     },
     /// Another user could have created this socket. Nothing was sent to it.
@@ -59,10 +59,10 @@ pub enum ClientError {
     NotTrusted {
         /// The socket.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// The daemon speaks another protocol.
+    /// The daemon speaks another protocol version.
     #[error("{}", mismatch(*theirs))]
     OtherVersion {
         /// Its protocol version.
@@ -71,11 +71,11 @@ pub enum ClientError {
     /// The request was refused before it became a job.
     #[error(transparent)]
     Refused(#[from] Failure),
-    /// The daemon went away or garbled its words.
-    #[error("the conversation with the daemon broke: {0}")]
+    /// The connection broke, or the daemon sent bytes that are not a frame.
+    #[error("the connection to the daemon broke: {0}")]
     Broken(#[from] ConnectionError),
-    /// The daemon said something that does not belong here.
-    #[error("the daemon said something unexpected: {0}")]
+    /// The daemon sent a message that is not allowed at this point.
+    #[error("the daemon sent an unexpected message: {0}")]
     Unexpected(String),
 }
 
@@ -89,23 +89,23 @@ impl From<io::Error> for ClientError {
 #[derive(Debug)]
 pub struct Client {
     stream: Arc<Stream>,
-    /// The daemon's build version.
+    /// The build version of the daemon.
     pub version: String,
-    /// The daemon's process.
+    /// The process id of the daemon.
     pub pid: u32,
 }
 
 impl Client {
-    /// Connects to the daemon's socket and greets it. Who names a socket trusts it.
+    /// Connects to a daemon at this path. A path that the caller gives is trusted.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         Self::greet(stream(path)?)
     }
 
-    /// Connects to the first daemon that answers where daemons serve (see [`folders::sockets`]).
+    /// Connects to the first daemon that answers at the usual paths, [`folders::sockets`].
     ///
     /// # Errors
-    /// `NotTrusted` when one of the sockets is not that of our own user's daemon or the machine's and no
-    /// other answers; `NoDaemonAnywhere` when there is none.
+    /// `NotTrusted` if another user could have made one of the sockets and no other daemon answers;
+    /// `NoDaemonAnywhere` if there is no daemon.
     pub fn connect_to_any() -> Result<Self, ClientError> {
         let places = folders::sockets();
         let mut refused = None;
@@ -133,19 +133,19 @@ impl Client {
         })?;
         let servers = servers.map_err(not_trusted)?;
         let stream = stream(path)?;
-        // The name may have been exchanged since; the peer is who it is.
+        // The path may have been replaced since the check; the peer's credentials are certain.
         match stream.peer_creds()?.euid() {
             Some(uid) if servers.include(uid) => Self::greet(stream),
             Some(uid) => Err(not_trusted(format!("user {uid} serves there"))),
             None => Err(not_trusted(
-                "the kernel does not tell who serves there".into(),
+                "the kernel does not report the peer's user".into(),
             )),
         }
     }
 
     fn greet(stream: Stream) -> Result<Self, ClientError> {
         let sent = connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL });
-        // A daemon that can let nobody in says so and hangs up, whether it was greeted or not.
+        // A daemon that accepts no clients sends a refusal and closes, possibly before it reads our hello.
         let answer = connection::read(&mut &stream).or_else(|error| sent.and(Err(error)));
         match answer? {
             FromPool::Hello { protocol, .. } if protocol != PROTOCOL => {
@@ -161,8 +161,8 @@ impl Client {
         }
     }
 
-    /// Sends a request; the updates say what becomes of it. Where the files of its model are not here
-    /// they are fetched first, and this waits for that.
+    /// Sends a request and returns its updates. If the model's files are missing, the daemon fetches them
+    /// first, and this call waits for that.
     ///
     /// # Errors
     /// `Refused` when the request did not become a job.
@@ -170,7 +170,7 @@ impl Client {
         self.generate_told(request, |_| {})
     }
 
-    /// The same, telling how far the files of the model are.
+    /// Like [`Client::generate`], and calls `fetching` with the progress of the model's files.
     ///
     /// # Errors
     /// `Refused` when the request did not become a job.
@@ -198,12 +198,12 @@ impl Client {
         }
     }
 
-    /// A way to cancel jobs from another thread while this one waits for updates.
+    /// A handle that cancels jobs from another thread while this one waits for updates.
     pub fn canceller(&self) -> Canceller {
         Canceller(Arc::clone(&self.stream))
     }
 
-    /// Everything the pool tells about itself.
+    /// Requests the status report of the pool.
     pub fn status(&mut self) -> Result<StatusReport, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Status)?;
         let mut parts = Vec::new();
@@ -216,10 +216,10 @@ impl Client {
             }
         }
         StatusReport::from_parts(parts)
-            .ok_or_else(|| ClientError::Unexpected("a status without a supervisor".into()))
+            .ok_or_else(|| ClientError::Unexpected("a status report without its supervisor part".into()))
     }
 
-    /// Asks for an operator's verb and returns what was done, line by line.
+    /// Sends an operator's verb and returns the result, line by line.
     pub fn operate(&mut self, verb: Verb) -> Result<Told, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Operate(verb))?;
         let mut lines = Vec::new();
@@ -244,8 +244,8 @@ impl Client {
 }
 
 impl Client {
-    /// Waits until the daemon's process has ended, by a descriptor of that very process where the
-    /// kernel gives one (Linux 6.5), else by the end of the connection.
+    /// Waits until the daemon's process has ended. Uses a pidfd of the peer if the kernel supports it
+    /// (Linux 6.5), otherwise the end of the connection.
     pub fn wait_for_end(self) -> Result<(), ClientError> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
@@ -271,7 +271,7 @@ impl Client {
 pub struct Canceller(Arc<Stream>);
 
 impl Canceller {
-    /// Asks to end a job; its answer arrives with the updates as usual.
+    /// Asks the daemon to cancel a job. The job's answer arrives with the updates.
     pub fn cancel(&self, job: JobId) -> Result<(), ClientError> {
         Ok(connection::write(&mut &*self.0, &ToPool::Cancel { job })?)
     }
@@ -280,39 +280,39 @@ impl Canceller {
 /// The updates of a request as they happen. Ends after each job's one answer.
 #[derive(Debug)]
 pub struct Drawing<'a> {
-    /// The jobs the request became.
+    /// The jobs of the request.
     pub accepted: Accepted,
     stream: &'a Stream,
     unanswered: u32,
     arriving: BTreeMap<JobId, Vec<u8>>,
 }
 
-/// One piece of news about a request.
+/// One update about a request.
 #[derive(Debug, Clone)]
 pub enum Update {
-    /// A job waits, for this reason.
+    /// A job waits.
     Waiting {
         /// The job.
         job: JobId,
-        /// Its place, from 1.
+        /// Position in the queue, from 1.
         position: u32,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A job's model is being loaded.
     Loading {
         /// The job.
         job: JobId,
-        /// 0 to 1.
+        /// Progress from 0 to 1.
         fraction: f32,
     },
     /// A job finished a step.
     Step {
         /// The job.
         job: JobId,
-        /// From 1.
+        /// The finished step, from 1.
         step: u32,
-        /// In all.
+        /// Total number of steps.
         steps: u32,
         /// Milliseconds since the attempt began.
         elapsed_ms: u32,
@@ -321,18 +321,18 @@ pub enum Update {
     Preview {
         /// The job.
         job: JobId,
-        /// An eighth of the picture's sides.
+        /// Size of the preview, one pixel per latent value.
         size: PictureSize,
-        /// Rows from the top, three bytes a pixel.
+        /// Rows from the top, three bytes per pixel.
         rgb8: Vec<u8>,
     },
-    /// A job's picture: its one answer.
+    /// The finished picture, as the job's only answer.
     Picture(Box<Picture>),
-    /// A job's one answer when there is no picture.
+    /// The failure, as the job's only answer.
     Failed {
         /// The job.
         job: JobId,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
 }
@@ -344,11 +344,11 @@ pub struct Picture {
     pub job: JobId,
     /// The picture's place in the request, from 0.
     pub index: u32,
-    /// Its size.
+    /// Size of the picture.
     pub size: PictureSize,
-    /// Rows from the top, three bytes a pixel.
+    /// Rows from the top, three bytes per pixel.
     pub rgb8: Vec<u8>,
-    /// How it came to be.
+    /// Worker, seed and times of the job.
     pub report: JobReport,
 }
 
@@ -407,7 +407,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Takes in the raw bytes of a preview, which one frame holds.
+    /// Reads the raw bytes of a preview, which fit one frame.
     fn preview(&mut self, job: JobId, size: PictureSize, len: u32) -> Result<Update, ClientError> {
         let whole = self.accepted.size;
         let is_larger = size.width > whole.width || size.height > whole.height;
@@ -421,7 +421,7 @@ impl Drawing<'_> {
         Ok(Update::Preview { job, size, rgb8 })
     }
 
-    /// Takes in the raw bytes behind an `Image` frame, each bound checked against our own request.
+    /// Reads the raw bytes after an `Image` frame. Every bound is checked against the accepted size.
     fn receive(
         &mut self,
         job: JobId,

@@ -1,16 +1,16 @@
-//! Blocking frames over anything that reads and writes.
+//! Sending and receiving frames over a blocking reader and writer.
 
 use std::io::{self, Read, Write};
 
 use crate::frame::{self, FrameError, HEADER_BYTES, Header, Message};
 
-/// Why a conversation ended.
+/// The reason why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// The other side closed between two frames.
-    #[error("the other side closed the connection")]
+    /// The peer closed the connection between two frames.
+    #[error("the peer closed the connection")]
     Closed,
-    /// The kernel said no, or the other side closed within a frame.
+    /// Reading or writing failed, or the peer closed the connection within a frame.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The received bytes are not a frame.
@@ -18,7 +18,7 @@ pub enum ConnectionError {
     Frame(#[from] FrameError),
 }
 
-/// Sends one message, and the raw bytes that belong to it, in one go.
+/// Sends one message and the raw bytes that follow it, in a single write.
 pub fn write_with<M: Message>(
     writer: &mut impl Write,
     message: &M,
@@ -39,7 +39,7 @@ pub fn write<M: Message>(writer: &mut impl Write, message: &M) -> Result<(), Con
 /// Waits for one message.
 ///
 /// # Errors
-/// `Closed` when the other side left between two frames.
+/// `Closed` if the peer closed the connection between two frames.
 pub fn read<M: Message>(reader: &mut impl Read) -> Result<M, ConnectionError> {
     let mut header = [0; HEADER_BYTES];
     let first = loop {

@@ -1,35 +1,35 @@
-//! The codes that a worker exits with, each with one meaning for worker, supervisor and log.
+//! The exit codes of a worker; each has the same meaning in worker, supervisor and log.
 //!
-//! 66, 75 and 78 are those of sysexits.h (`EX_NOINPUT`, `EX_TEMPFAIL`, `EX_CONFIG`); from 80 on they are our own.
+//! 66, 75 and 78 come from sysexits.h (`EX_NOINPUT`, `EX_TEMPFAIL`, `EX_CONFIG`); from 80 on they are our own.
 
 use std::process;
 
-/// Why a worker process exited by itself.
+/// The reason why a worker process exited by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
-    /// The supervisor asked it to leave.
+    /// The supervisor asked it to exit.
     Left,
     /// A weight file is missing or corrupt.
     UnusableWeights,
     /// Memory ran out while the model was loaded.
     OutOfMemoryLoading,
-    /// Files and configuration do not describe one model.
+    /// Files and configuration do not match each other.
     BadConfiguration,
     /// Memory ran out while a job ran.
     OutOfMemoryRunning,
     /// The device's context is lost; a new process can use the device.
     DeviceLost,
-    /// There is no such device on this machine any more.
+    /// The device is no longer on this machine.
     DeviceGone,
     /// The supervisor speaks another protocol.
     ProtocolMismatch,
     /// The supervisor's end of the socket is closed, or the parent is another process.
     SupervisorGone,
-    /// A defect of the worker program.
+    /// The worker program panicked.
     Panicked,
 }
 
-/// Every code with its number and its meaning in the log.
+/// Every code with its number and its text in the log.
 const TABLE: [(ExitCode, u8, &str); 10] = [
     (ExitCode::Left, 0, "asked to leave"),
     (ExitCode::UnusableWeights, 66, "weights missing or corrupt"),
@@ -52,12 +52,12 @@ const TABLE: [(ExitCode, u8, &str); 10] = [
 ];
 
 impl ExitCode {
-    /// All codes.
+    /// All codes, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.into_iter().map(|(code, ..)| code)
     }
 
-    /// The code of a process's exit status; `None` for a number that no worker of ours exits with.
+    /// The code with this number; `None` if our workers never exit with it.
     pub fn from_number(number: i32) -> Option<Self> {
         let found = TABLE
             .into_iter()
@@ -65,7 +65,7 @@ impl ExitCode {
         found.map(|(code, ..)| code)
     }
 
-    /// Its number.
+    /// The exit status of the process.
     pub fn number(self) -> u8 {
         self.row().1
     }
@@ -80,7 +80,7 @@ impl ExitCode {
         found.expect("the table has a row for every code, as a test checks")
     }
 
-    /// Ends this process with the code.
+    /// Exits this process with the code.
     pub fn exit(self) -> ! {
         process::exit(i32::from(self.number()))
     }

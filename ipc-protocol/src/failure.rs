@@ -1,4 +1,4 @@
-//! Why something failed: whose fault it was, what to say, and whether trying again can help.
+//! Failures that a client gets: their kind, the field at fault, a sentence, and when to retry.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use bincode::{Decode, Encode};
 
 use crate::untrusted::Untrusted;
 
-/// The field of a request that a refusal is about.
+/// The field of a request that caused a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Field {
     /// The prompt.
     Prompt,
-    /// Pixels.
+    /// Width and height in pixels.
     Size,
-    /// Denoising steps.
+    /// Number of denoising steps.
     Steps,
-    /// Registry key.
+    /// Key or alias of the model.
     Model,
     /// Seed of the noise.
     Seed,
@@ -23,13 +23,13 @@ pub enum Field {
     Guidance,
     /// Negative prompt.
     Negative,
-    /// Where the picture goes.
+    /// The output file.
     Output,
     /// Number of pictures.
     Count,
-    /// Placement wish.
+    /// The requested device.
     Device,
-    /// On whose behalf.
+    /// The user on whose behalf the request is made.
     User,
     /// Time limit.
     Timeout,
@@ -57,50 +57,50 @@ impl fmt::Display for Field {
 /// The kind of a failure. Doors translate it (exit code, HTTP status); nobody parses sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum FailureKind {
-    /// The request asks for something that is not offered; see `field`.
+    /// A value of the request is invalid or not supported; `field` names it.
     BadValue,
-    /// No model of that name.
+    /// No model has that key or alias.
     UnknownModel,
-    /// More memory than the device has, even with everything else evicted.
+    /// The job needs more memory than the device has, even after every other worker is evicted.
     NeverFits,
-    /// No room for a worker now.
+    /// There is no memory for a worker now.
     MemoryExhausted,
     /// The queue is full.
     QueueFull,
-    /// The pool finishes what it has and takes nothing new.
+    /// The pool finishes accepted jobs and accepts no new ones.
     Draining,
     /// An operator stopped the model.
     Stopped,
-    /// The model cannot be loaded at present; a cool-down runs.
+    /// Loading the model failed; it is tried again after a cool-down.
     LoadRefused,
-    /// The model failed too often; its breaker is open.
+    /// The model's workers failed too often; its circuit breaker is open.
     ModelBroken,
-    /// This very job killed workers before and is not tried again.
+    /// The same job brought down workers before and is not tried again.
     Quarantined,
-    /// Ended by a client or operator.
+    /// Cancelled by a client or operator.
     Cancelled,
     /// The time limit passed.
     DeadlineExceeded,
-    /// Every attempt lost its worker to something outside; trying again later can help.
+    /// Every attempt lost its worker to an outside cause; a later retry can succeed.
     WorkerLost,
-    /// The model produced values that are not finite, or failed in another way of its own.
+    /// The model produced values that are not finite, or failed otherwise while it ran.
     ModelFailed,
-    /// The peer may not do this.
+    /// The client's user may not do this.
     NotPermitted,
-    /// The name given means nothing here.
+    /// No worker, model or job has the given name.
     NoSuchName,
-    /// A defect of ours.
+    /// A defect of the daemon.
     Internal,
-    /// The files of the model are not on this machine, and could not be fetched.
+    /// The model's files are not on this machine and could not be fetched.
     ModelMissing,
-    /// The files of the model are damaged, not readable or do not fit each other.
+    /// The model's files are damaged, not readable or do not match each other.
     ModelUnusable,
-    /// The files of the model are still being looked at.
+    /// The model's files are still being inspected.
     ModelUnread,
 }
 
 impl FailureKind {
-    /// The word for it in JSON, logs and metrics.
+    /// The name of the kind in JSON, logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::BadValue => "bad_value",
@@ -126,7 +126,7 @@ impl FailureKind {
         }
     }
 
-    /// The exit code of a command that ends with it.
+    /// The exit code of a command that fails with this kind.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::BadValue | Self::UnknownModel => 2,
@@ -151,19 +151,19 @@ impl FailureKind {
     }
 }
 
-/// The longest message that is sent.
+/// The longest message that is sent; longer ones are cut.
 const MESSAGE_BYTES_MAX: usize = 3 * 1024;
 
-/// The one answer of a job or request that did not end in a picture.
+/// The answer to a job or request that did not end in a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Failure {
     /// The kind.
     pub kind: FailureKind,
-    /// The field to blame, for refused values.
+    /// The field at fault, for refused values.
     pub field: Option<Field>,
-    /// One sentence for a person.
+    /// One sentence for the user.
     pub message: String,
-    /// When trying again may help.
+    /// Milliseconds after which a retry may succeed.
     pub retry_after_ms: Option<u64>,
 }
 
@@ -178,7 +178,7 @@ impl Failure {
         }
     }
 
-    /// A refused value of `field`.
+    /// A failure of kind `BadValue` for `field`.
     pub fn bad_value(field: Field, message: impl Into<String>) -> Self {
         Self {
             field: Some(field),
@@ -186,14 +186,14 @@ impl Failure {
         }
     }
 
-    /// The same failure with a message that fits its frame; a worker's words may be longer.
+    /// Cuts the message to the length that fits its frame; a worker's text may be longer.
     pub fn fitting(mut self) -> Self {
         let end = self.message.floor_char_boundary(MESSAGE_BYTES_MAX);
         self.message.truncate(end);
         self
     }
 
-    /// The same failure, worth trying again after `ms` milliseconds.
+    /// Sets the time after which a retry may succeed, in milliseconds.
     pub fn retry_after_ms(self, ms: u64) -> Self {
         Self {
             retry_after_ms: Some(ms),
@@ -204,7 +204,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It may hold a worker's words, and come from a daemon that did not look at them.
+        // The message may contain text of a worker, and come from a daemon that did not escape it.
         let message = Untrusted::new(&self.message);
         match self.field {
             Some(field) => write!(f, "{field}: {message}"),

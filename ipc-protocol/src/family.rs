@@ -1,21 +1,21 @@
-//! The table of model families: the word for each, and the published model that it stands for.
+//! The table of model families: the name of each, and its published model.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The code that draws a model: one pipeline of the worker, many sets of weights.
+/// A model family: models that one pipeline of the worker can draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Family(&'static str);
 
-/// A model whose files are published, which every daemon offers.
+/// A model with published files, offered by every daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishedModel {
-    /// Its registry key.
+    /// Registry key of the model.
     pub key: &'static str,
-    /// The hub's names for it, which are aliases of its key.
+    /// Names of the model on the hub, accepted as aliases of its key.
     pub aliases: &'static [&'static str],
-    /// The code that draws it.
+    /// Family of the model.
     pub family: Family,
 }
 
@@ -35,7 +35,7 @@ const TABLE: [(&str, Option<(&str, &[&str])>); 3] = [
     ("synthetic", None),
 ];
 
-/// The words of the table, for checks that list what is allowed.
+/// The names of all families in the table, for error messages that list them.
 pub const WORDS: [&str; TABLE.len()] = {
     let mut words = [""; TABLE.len()];
     let mut row = 0;
@@ -47,15 +47,15 @@ pub const WORDS: [&str; TABLE.len()] = {
 };
 
 impl Family {
-    /// The family without weights: a pattern painted from the seed, for tests and measurements.
+    /// The family without weights: draws a pattern from the seed, for tests and measurements.
     pub const SYNTHETIC: Self = Self("synthetic");
 
-    /// A family that need not be in the table, such as a test's own.
+    /// A family that is not in the table, such as one of a test.
     pub const fn new(word: &'static str) -> Self {
         Self(word)
     }
 
-    /// The family of the table with that word.
+    /// Finds a family of the table by its name.
     pub fn named(word: &str) -> Option<Self> {
         Self::all().find(|family| family.0 == word)
     }
@@ -65,7 +65,7 @@ impl Family {
         WORDS.into_iter().map(Self)
     }
 
-    /// The word for it in settings, manifests and status.
+    /// The name of the family in settings, manifests and status.
     pub const fn word(self) -> &'static str {
         self.0
     }
@@ -83,7 +83,7 @@ impl PublishedModel {
         })
     }
 
-    /// The one with that registry key.
+    /// Finds a published model by its registry key.
     pub fn with_key(key: &str) -> Option<Self> {
         Self::all().find(|model| model.key == key)
     }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_found_by_its_word_and_by_its_published_model() {
+    fn every_row_is_found_by_its_name_and_by_its_published_model() {
         for family in Family::all() {
             assert_eq!(Family::named(family.word()), Some(family));
         }
@@ -131,6 +131,6 @@ mod tests {
             Some(Family::SYNTHETIC)
         );
         let words: std::collections::BTreeSet<_> = WORDS.into_iter().collect();
-        assert_eq!(words.len(), WORDS.len(), "two families have one word");
+        assert_eq!(words.len(), WORDS.len(), "two families have the same name");
     }
 }

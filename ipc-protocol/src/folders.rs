@@ -1,6 +1,6 @@
-//! The folders where daemons and clients meet, from the environment.
+//! The runtime folders of daemons, found through the environment, and which of them a client trusts.
 //!
-//! A folder is trusted only where no other user could have put a socket.
+//! A folder is trusted only if no other user could have put a socket into it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
-/// The native door's socket in a runtime folder.
+/// File name of the native door's socket in a runtime folder.
 pub const SOCKET: &str = "pool.sock";
-/// The runtime folder of the machine's own daemon.
+/// The runtime folder of the system-wide daemon.
 pub const SYSTEM: &str = "/run/imagepool";
 /// Permission bits that let the group or all users change a folder.
 pub const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// An absolute path from the environment. An empty or relative value counts as unset: what it names would
-/// change with the working folder.
+/// Reads an absolute path from an environment variable. An empty or relative value counts as unset, because
+/// a relative path depends on the working folder.
 pub fn from_environment(variable: &str) -> Option<PathBuf> {
     absolute(std::env::var_os(variable))
 }
 
-/// A folder of our user's: the one that a variable names, else this one in `$HOME`. Folders of another user
-/// are neither read nor written to; `su` and `sudo -E` leave their names behind.
+/// A folder of this user: the value of `variable`, else `in_home` in `$HOME`. Folders of another user are
+/// neither read nor written; `su` and `sudo -E` keep the variables of the user before.
 pub fn of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
     let own = Uid::effective().as_raw();
     let ours = |folder: &PathBuf| is_ours_or_roots(folder, own);
@@ -32,8 +32,8 @@ pub fn of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
     from_environment(variable).filter(ours).or_else(in_home)
 }
 
-/// Whether a folder belongs to this user or to root; one that is not there yet, the folder it would be
-/// made in.
+/// Tells whether a folder belongs to this user or to root. For a missing folder, its closest existing
+/// parent counts.
 fn is_ours_or_roots(folder: &Path, own: u32) -> bool {
     let there = folder.ancestors().find_map(|at| fs::metadata(at).ok());
     there.is_some_and(|there| there.uid() == own || there.uid() == 0)
@@ -43,19 +43,20 @@ fn absolute(value: Option<OsString>) -> Option<PathBuf> {
     value.map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// The runtime folder of our user when none is named: `$RUNTIME_DIRECTORY` (as a service manager sets it),
-/// `imagepool` in `$XDG_RUNTIME_DIR`, or `/tmp/imagepool-UID`.
+/// The default runtime folder of this user: `$RUNTIME_DIRECTORY` (set by a service manager), `imagepool` in
+/// `$XDG_RUNTIME_DIR`, or `/tmp/imagepool-UID`.
 pub fn runtime() -> PathBuf {
     service().or_else(session).unwrap_or_else(fallback)
 }
 
-/// The first of the folders that a service manager made for this service; it may list several.
+/// The first folder in `$RUNTIME_DIRECTORY`; a service manager may list several.
 fn service() -> Option<PathBuf> {
     let folders = std::env::var_os("RUNTIME_DIRECTORY")?;
     absolute(std::env::split_paths(&folders).next().map(OsString::from))
 }
 
-/// `imagepool` in the session's folder, which has to be ours: `su` and `sudo -E` leave another user's there.
+/// `imagepool` in the session's folder, if that belongs to this user: `su` and `sudo -E` keep the variable of
+/// the user before.
 fn session() -> Option<PathBuf> {
     let folder = from_environment("XDG_RUNTIME_DIR")?;
     belongs_to(&folder, Uid::effective().as_raw()).then(|| folder.join("imagepool"))
@@ -70,7 +71,7 @@ fn fallback() -> PathBuf {
     PathBuf::from(format!("/tmp/imagepool-{}", Uid::effective()))
 }
 
-/// Where a daemon may listen when no socket is named, in the order a client looks.
+/// The sockets that a client tries if none is given, in order.
 pub fn sockets() -> Vec<PathBuf> {
     let folders = session().into_iter().chain([SYSTEM.into(), fallback()]);
     folders.map(|folder| folder.join(SOCKET)).collect()
@@ -81,9 +82,9 @@ pub fn sockets() -> Vec<PathBuf> {
 pub struct Seen {
     /// The kind of file.
     pub kind: Kind,
-    /// Its owner.
+    /// Owner of the file.
     pub uid: u32,
-    /// Its permissions.
+    /// Permission bits of the file.
     pub mode: u32,
 }
 
@@ -99,10 +100,10 @@ pub enum Kind {
 }
 
 impl Seen {
-    /// Looks at a name.
+    /// Reads the metadata of a path.
     ///
     /// # Errors
-    /// What the kernel says, `NotFound` among it.
+    /// The kernel's error, such as `NotFound`.
     pub fn at(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         let kind = found.file_type();
@@ -120,8 +121,8 @@ impl Seen {
     }
 }
 
-/// The users whose daemon a client takes for its own: itself, root, and the user that root made the
-/// machine's runtime folder for.
+/// The users whose daemons a client trusts: its own user, root, and the owner of the system-wide runtime
+/// folder, which root created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Servers {
     own: u32,
@@ -129,7 +130,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Whether a daemon of this user is trusted.
+    /// Tells whether a daemon of this user is trusted.
     pub fn include(self, uid: u32) -> bool {
         uid == self.own || uid == 0 || self.service == Some(uid)
     }
@@ -138,8 +139,8 @@ impl Servers {
 /// Returns the users that may serve at a default socket, seen from our user.
 ///
 /// # Errors
-/// `Ok(Err)` is a sentence why nobody may; an error is what the kernel says, `NotFound` where there is no
-/// such socket.
+/// `Ok(Err)` is the reason why the socket is not trusted; `Err` is the kernel's error, `NotFound` if the
+/// socket is missing.
 pub fn servers(socket: &Path) -> io::Result<Result<Servers, String>> {
     let folder = socket.parent().unwrap_or(Path::new("/"));
     let above = folder.parent().unwrap_or(Path::new("/"));
@@ -151,10 +152,10 @@ pub fn servers(socket: &Path) -> io::Result<Result<Servers, String>> {
     Ok(judge(above, seen, Uid::effective().as_raw()))
 }
 
-/// Judges a folder and the socket in it for a client of the user `own`; for the machine's own folder, also
-/// the one above that.
+/// Checks a folder and the socket in it for a client of user `own`; for the system-wide folder, its parent
+/// folder too.
 fn judge(above: Option<Seen>, (folder, socket): (Seen, Seen), own: u32) -> Result<Servers, String> {
-    // Only root puts a name into a folder of root's, so whoever owns it was meant to.
+    // Only root can create an entry in a folder of root, so root chose the owner of this one.
     let of_root = above.is_some_and(|above| {
         above.kind == Kind::Folder && above.uid == 0 && above.mode & WRITABLE_BY_OTHERS == 0
     });
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_another_user_could_have_put_there_is_refused_with_the_reason() {
+    fn a_socket_that_another_user_could_have_made_is_refused_with_the_reason() {
         let link = seen(Kind::Other, OWN, 0o777);
         let cases = [
             (folder(OTHER, 0o700), socket(OTHER), "belongs to user 1001"),
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_of_another_user_is_not_ours() {
+    fn a_home_of_another_user_is_not_used() {
         let home = tempfile::tempdir().expect("a temporary folder");
         let own = Uid::effective().as_raw();
         for folder in [home.path().to_owned(), home.path().join("not/there/yet")] {
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_folder_of_another_user_is_not_ours() {
+    fn a_session_folder_of_another_user_is_not_used() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let own = Uid::effective().as_raw();
         assert!(belongs_to(folder.path(), own));

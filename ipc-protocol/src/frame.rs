@@ -1,11 +1,11 @@
-//! Frame layout and limits: bytes in, a checked header out, no IO.
+//! The layout and size limits of frames; checks headers and does no IO.
 //!
 //! ```text
 //!  0        4       6        8        12
 //!  │ "IMGP" │ kind  │ 0 0    │ length │ body: `length` bytes of bincode …
 //! ```
-//! All numbers little-endian. The length is compared with the cap of its kind before a byte of the
-//! body is read or a byte for it is allocated.
+//! All numbers are little-endian. The length is compared with the cap of its kind before a byte of the
+//! body is read or allocated.
 
 pub use crate::codec::BODY_BYTES_MAX;
 use crate::codec::{self, CodecError};
@@ -24,32 +24,32 @@ pub trait Message: bincode::Encode + bincode::Decode<()> {
     fn cap(kind: u16) -> Option<usize>;
 }
 
-/// Why bytes are not a frame.
+/// The reason why bytes are not a valid frame.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The first four bytes are something else.
+    /// The first four bytes are not `IMGP`.
     #[error("not a frame: it begins with {0:02x?}")]
     Magic([u8; 4]),
-    /// Bytes that must be zero are not.
+    /// The reserved bytes are not zero.
     #[error("reserved header bytes are not zero")]
     Reserved,
-    /// This side never says that.
+    /// This side has no message of that kind.
     #[error("no message has kind {0}")]
     Kind(u16),
-    /// Longer than its kind may be.
+    /// The body is longer than the cap of its kind.
     #[error("a body of {length} bytes is over the {cap} that kind {kind} may have")]
     TooLong {
-        /// Kind in the header.
+        /// Kind by the header.
         kind: u16,
-        /// Length in the header.
+        /// Length by the header.
         length: usize,
         /// The limit in bytes.
         cap: usize,
     },
-    /// Header and body disagree.
+    /// The header and the body have different kinds.
     #[error("the header says kind {header}, the body is kind {body}")]
     KindMismatch {
-        /// Kind in the header.
+        /// Kind by the header.
         header: u16,
         /// Kind of the decoded body.
         body: u16,
@@ -64,12 +64,12 @@ pub enum FrameError {
 pub struct Header {
     /// Kind of the message.
     pub kind: u16,
-    /// Bytes of the body, within the kind's cap.
+    /// Bytes of the body, at most the cap of its kind.
     pub length: usize,
 }
 
 impl Header {
-    /// Reads a header and checks it against the caps of `M`.
+    /// Parses a header and checks it against the caps of `M`.
     pub fn parse<M: Message>(bytes: &[u8; HEADER_BYTES]) -> Result<Self, FrameError> {
         let [m0, m1, m2, m3, k0, k1, r0, r1, l0, l1, l2, l3] = *bytes;
         if [m0, m1, m2, m3] != MAGIC {
@@ -89,7 +89,7 @@ impl Header {
         Ok(Self { kind, length })
     }
 
-    /// The message in a body that came with this header.
+    /// Decodes the body that belongs to this header.
     pub fn decode<M: Message>(self, body: &[u8]) -> Result<M, FrameError> {
         let message: M = codec::decode(body)?;
         match message.kind() {
@@ -102,10 +102,10 @@ impl Header {
     }
 }
 
-/// A whole frame, header and body.
+/// Encodes a message as a frame, header and body.
 ///
 /// # Errors
-/// A message that is larger than its kind may be.
+/// `TooLong` if the message is larger than the cap of its kind.
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
     let kind = message.kind();
     let cap = M::cap(kind)

@@ -1,4 +1,4 @@
-//! Names that cannot be mixed up: jobs, worker generations, models, devices.
+//! Identifiers with a type each: jobs, worker generations, models, workers and devices.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-/// A job that the pool accepted. Unique for the life of one supervisor, never reused.
+/// The number of an accepted job. A supervisor never uses one twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 pub struct JobId(pub u64);
 
@@ -16,7 +16,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// One life of one worker process. A message that carries an older generation changes nothing.
+/// The number of a worker process. Messages of an older generation are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 pub struct Generation(pub u64);
 
@@ -34,7 +34,7 @@ impl fmt::Display for Generation {
 pub struct ModelKey(String);
 
 impl ModelKey {
-    /// Checks the spelling of a key; the error says what is wrong with it.
+    /// Checks the characters and length of a key; the error describes what is wrong.
     pub fn new(key: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         match key {
@@ -67,7 +67,7 @@ impl fmt::Display for ModelKey {
 pub struct WorkerName {
     /// The model it serves.
     pub model: ModelKey,
-    /// Counts from 0; free again once the process is gone.
+    /// Slot of the model, from 0; free again after the process is reaped.
     pub slot: u32,
 }
 
@@ -77,17 +77,17 @@ impl fmt::Display for WorkerName {
     }
 }
 
-/// Where memory is booked: the machine's own, or that of one accelerator.
+/// A device with memory: the host, or one accelerator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Device {
-    /// The host's memory; work placed here runs on the CPU.
+    /// The host's memory; its workers run on the CPU.
     Host,
     /// The CUDA device with this ordinal.
     Cuda(u32),
 }
 
 impl Device {
-    /// The word for where work runs, `cpu` or `cuda:N` (`Display` gives the memory's name, `host`).
+    /// The name of the device that computes, `cpu` or `cuda:N` (`Display` names its memory, `host`).
     pub fn placement(self) -> String {
         match self {
             Self::Host => "cpu".into(),
@@ -105,13 +105,13 @@ impl fmt::Display for Device {
     }
 }
 
-/// Where a client would like its job to run; the supervisor decides.
+/// The device that a client requests for its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub enum DeviceWish {
-    /// Wherever there is room, fastest first.
+    /// Any device with room, the fastest first.
     #[default]
     Auto,
-    /// This device or nothing.
+    /// Only this device.
     On(Device),
 }
 

@@ -1,20 +1,21 @@
-//! How large a model's latents are for a picture of a given size.
+//! The shape and byte size of a model's latents for a picture of a given size.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::PictureSize;
 
-/// Shape of a model's latents: f32 values, `channels` planes of the picture's size over `downscale`.
+/// Shape of a model's latents: f32 values in `channels` planes, each as large as the picture divided by
+/// `downscale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatentShape {
-    /// Planes of values.
+    /// Number of planes.
     pub channels: u32,
-    /// Pixels of the picture along the side of one latent, at least 1.
+    /// Pixels of the picture per latent value, along each side; at least 1.
     pub downscale: u32,
 }
 
 impl LatentShape {
-    /// Columns and rows of a plane; a preview has one pixel for each.
+    /// Columns and rows of a plane. A preview has one pixel for each value of a plane.
     pub fn plane(self, size: PictureSize) -> PictureSize {
         let side = |pixels: u32| pixels.div_ceil(self.downscale.max(1));
         PictureSize {

@@ -6,12 +6,15 @@
 //!                         └────── segment ───────┘   (latents, pictures)
 //! ```
 //!
-//! From the words up: [`ids`], [`units`], [`arithmetic`], [`about`], [`family`], [`latents`], [`mark`], [`request`], [`reading`], [`failure`] and [`status`]
-//! are what is talked about, and [`untrusted`] is how another's text is printed; [`messages`] are the sentences; [`codec`] turns them into bytes, [`frame`] bounds the bytes,
-//! [`connection`] moves them. [`exit_code`] says why a worker exited. [`segment`] is the memory a worker shares with the supervisor, and
-//! [`client`] is the library for programs on the same machine, which finds a daemon in one of the [`folders`].
+//! - The types in messages: [`ids`], [`units`], [`arithmetic`], [`about`], [`family`], [`latents`], [`mark`],
+//!   [`request`], [`reading`], [`failure`] and [`status`]. [`untrusted`] prints text of other programs safely.
+//! - The messages themselves: [`messages`]. [`codec`] encodes them, [`frame`] bounds their size, and
+//!   [`connection`] sends and receives them.
+//! - The end of a worker: [`exit_code`].
+//! - The memory that a worker shares with the supervisor: [`segment`].
+//! - The library for programs on the same machine: [`client`]. It finds the daemon in one of the [`folders`].
 //!
-//! `PROTOCOL.md` beside this crate tells the same for people.
+//! `PROTOCOL.md` in this package describes the protocol for readers.
 
 #![warn(missing_docs)]
 

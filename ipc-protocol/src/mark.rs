@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 /// A file or a folder as the kernel described it. Times are nanoseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mark {
-    /// Where it is.
+    /// Path of the file.
     pub path: String,
-    /// The file system it is on.
+    /// Number of the file system, `st_dev`.
     pub device: u64,
-    /// Its number there.
+    /// Number of the file within its file system.
     pub inode: u64,
-    /// Its length.
+    /// Length of the file.
     pub bytes: u64,
-    /// When its content changed.
+    /// Time of the last change of the content.
     pub modified_ns: i64,
-    /// When its content or its name, owner or mode changed.
+    /// Time of the last change of the content, name, owner or mode.
     pub changed_ns: i64,
 }
 
 impl Mark {
-    /// Of a file that was described when it was open or looked up.
+    /// The mark of a file whose metadata was already read.
     pub fn new(path: &Path, found: &Metadata) -> Mark {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         Mark {
@@ -37,13 +37,13 @@ impl Mark {
         }
     }
 
-    /// Whether nothing was written between the two, wherever the file has moved.
+    /// Tells whether both marks have the same content: the file was not written in between. It may have moved.
     pub fn has_content_of(&self, other: &Mark) -> bool {
         let content = |mark: &Mark| (mark.device, mark.inode, mark.bytes, mark.modified_ns);
         content(self) == content(other)
     }
 
-    /// Of a file as it is now, if there is one.
+    /// The mark of a file as it is now; `None` if its metadata cannot be read.
     pub fn of(path: &Path) -> Option<Mark> {
         let found = std::fs::metadata(path).ok()?;
         Some(Mark::new(path, &found))

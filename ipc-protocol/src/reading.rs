@@ -4,13 +4,13 @@ use bincode::{Decode, Encode};
 
 use crate::untrusted::Untrusted;
 
-/// Most words that are reported as unknown.
+/// The largest number of words that are reported as unknown.
 pub const WORDS_MAX: usize = 8;
 
-/// Most bytes of a reported word; the rest of a longer one is left out.
+/// The largest number of bytes of a reported word; the rest of a longer word is cut off.
 pub const WORD_BYTES_MAX: usize = 64;
 
-/// Most examples of what a model knows.
+/// The largest number of examples of known words.
 pub const EXAMPLES_MAX: usize = 5;
 
 /// A model's reading of a prompt. A picture is drawn all the same; whoever asked for it is told.
@@ -18,28 +18,28 @@ pub const EXAMPLES_MAX: usize = 5;
 pub struct Reading {
     /// The prompt was longer than the model's tokens, and its end was cut.
     pub was_cut: bool,
-    /// Words that the model was never taught: each once, in the prompt's order, the first [`WORDS_MAX`].
+    /// Words missing from the model's vocabulary: each once, in the prompt's order, the first [`WORDS_MAX`].
     pub unknown: Vec<UnknownWord>,
-    /// Some of what it can draw instead, where there is an unknown word and its files say what it knows.
+    /// Examples of known words, if there is an unknown word and the model's files list the known ones.
     pub examples: Vec<String>,
 }
 
-/// A word that a model was never taught.
+/// A word of the prompt that is missing from the model's vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct UnknownWord {
-    /// As the prompt has it.
+    /// The word as spelled in the prompt.
     pub word: String,
     /// The closest known word.
     pub nearest: Option<String>,
 }
 
-/// A word as it is reported: no longer than [`WORD_BYTES_MAX`].
+/// Cuts a word to at most [`WORD_BYTES_MAX`] bytes, between characters.
 pub fn short(text: &str) -> String {
     text[..text.floor_char_boundary(WORD_BYTES_MAX)].to_owned()
 }
 
 impl UnknownWord {
-    /// Both as they are reported.
+    /// Cuts both words to the reported length.
     pub fn new(word: &str, nearest: Option<&str>) -> Self {
         Self {
             word: short(word),
@@ -74,12 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_understood_is_not_remarked_on() {
+    fn a_prompt_that_was_understood_has_no_remarks() {
         assert_eq!(Reading::default().remarks("tiny"), Vec::<String>::new());
     }
 
     #[test]
-    fn an_unknown_word_comes_with_what_is_known_and_what_is_nearest() {
+    fn a_remark_on_an_unknown_word_names_known_words_and_the_nearest_one() {
         let reading = Reading {
             was_cut: true,
             unknown: vec![
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reported_word_is_bounded_at_a_whole_character() {
+    fn a_reported_word_is_cut_between_characters() {
         let long = "ü".repeat(100);
         assert_eq!(UnknownWord::new(&long, None).word, "ü".repeat(32));
     }

@@ -9,9 +9,10 @@ use crate::failure::{Failure, Field};
 use crate::ids::DeviceWish;
 use crate::units::PictureSize;
 
-/// Bytes of prompt and negative prompt together that fit a frame whatever the daemon's own limit is.
+/// The largest size of prompt and negative prompt together that fits a frame. A daemon's own limit may be
+/// lower.
 pub const TEXT_BYTES_MAX: usize = 60 * 1024;
-/// Images one request may ask for.
+/// The largest number of pictures in one request.
 pub const COUNT_MAX: u32 = 100;
 
 /// The priority class of a job; within a class, users share.
@@ -22,7 +23,7 @@ pub enum Priority {
     /// The default.
     #[default]
     Normal,
-    /// Whenever nothing else waits.
+    /// Only while no other job waits.
     Low,
 }
 
@@ -54,36 +55,36 @@ impl fmt::Display for Priority {
 pub struct ImageRequest {
     /// The prompt.
     pub prompt: String,
-    /// A registry key or alias; `None` is the daemon's default model.
+    /// Key or alias of the model; `None` is the daemon's default model.
     pub model: Option<String>,
-    /// Pixels of the picture.
+    /// Size of the picture; `None` is the model's default.
     pub size: Option<PictureSize>,
-    /// Denoising steps.
+    /// Number of denoising steps; `None` is the model's default.
     pub steps: Option<u32>,
-    /// Classifier-free guidance scale.
+    /// Scale of classifier-free guidance; `None` is the model's default.
     pub guidance: Option<f32>,
     /// The negative prompt; only if the guidance is above 1.
     pub negative: Option<String>,
-    /// Image i has seed + i (wrapping); `None` draws one and reports it.
+    /// Seed of the first picture; picture i has seed + i (wrapping). `None` lets the daemon choose one.
     pub seed: Option<u64>,
-    /// Pictures wanted, at least 1.
+    /// Number of pictures, at least 1.
     pub count: u32,
-    /// A wish for the placement.
+    /// The device to run on.
     pub device: DeviceWish,
-    /// The class it waits in.
+    /// The priority class of the jobs.
     pub priority: Priority,
-    /// The answer is worth nothing after this many milliseconds.
+    /// Milliseconds after which the jobs fail.
     pub timeout_ms: Option<u64>,
-    /// On whose behalf, where the peer may say so.
+    /// The user on whose behalf the request is made, if the peer may choose one.
     pub user: Option<String>,
-    /// The jobs outlive this connection.
+    /// True if the jobs continue after the connection is closed.
     pub detached: bool,
-    /// Send a preview with each step.
+    /// True if the client wants a preview with each step.
     pub previews: bool,
 }
 
 impl ImageRequest {
-    /// A request for one picture of `prompt` with every default.
+    /// A request for one picture of `prompt`, with default values.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self {
             prompt: prompt.into(),
@@ -103,10 +104,10 @@ impl ImageRequest {
         }
     }
 
-    /// Checks what holds for every model and every daemon, so that the request can be sent at all.
+    /// Checks the limits that are the same for every model and daemon, so that the request fits a frame.
     ///
     /// # Errors
-    /// A failure of kind `BadValue` that names the field.
+    /// `BadValue` with the field at fault.
     pub fn check(&self) -> Result<(), Failure> {
         let text = self.prompt.len() + self.negative.as_ref().map_or(0, String::len);
         if text > TEXT_BYTES_MAX {
@@ -119,7 +120,7 @@ impl ImageRequest {
             return Err(Failure::bad_value(
                 Field::Count,
                 format!(
-                    "{} pictures asked for, 1 to {COUNT_MAX} possible",
+                    "{} pictures are not possible: ask for 1 to {COUNT_MAX}",
                     self.count
                 ),
             ));

@@ -5,27 +5,27 @@ use serde::Serialize;
 
 use crate::ids::{Generation, JobId, ModelKey};
 
-/// Everything at one moment; taken by the loop, so that its sums agree with each other.
+/// The state of the pool at one moment. The loop makes it, so that its numbers are consistent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StatusReport {
     /// The daemon itself.
     pub supervisor: SupervisorStatus,
-    /// One entry per device.
+    /// Memory, one entry per device.
     pub memory: Vec<MemoryStatus>,
-    /// Every worker process that is not reaped yet, by name.
+    /// Every worker process that is not reaped yet, sorted by name.
     pub workers: Vec<WorkerStatus>,
     /// Every model of the registry.
     pub models: Vec<ModelStatus>,
-    /// Every accepted job without an answer.
+    /// Every accepted job that is not answered yet.
     pub queue: Vec<QueuedStatus>,
     /// Counts since the start.
     pub counters: Counters,
 }
 
-/// The parts a report travels in, one frame each; `End` is the last.
+/// A part of a report, sent as one frame; `End` is the last.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum StatusPart {
-    /// First.
+    /// The first part.
     Supervisor(SupervisorStatus),
     /// One per device.
     Memory(MemoryStatus),
@@ -35,14 +35,14 @@ pub enum StatusPart {
     Model(ModelStatus),
     /// One per unanswered job.
     Queued(QueuedStatus),
-    /// Last before the end.
+    /// The last part before `End`.
     Counters(Counters),
-    /// Nothing follows.
+    /// The end of the report.
     End,
 }
 
 impl StatusReport {
-    /// The frames of a report, in order.
+    /// Splits a report into its parts, in the order of sending.
     pub fn into_parts(self) -> Vec<StatusPart> {
         let mut parts = vec![StatusPart::Supervisor(self.supervisor)];
         parts.extend(self.memory.into_iter().map(StatusPart::Memory));
@@ -54,7 +54,7 @@ impl StatusReport {
         parts
     }
 
-    /// A report put together again; `None` when the parts held no supervisor.
+    /// Joins the parts of a report; `None` if the supervisor part is missing.
     pub fn from_parts(parts: impl IntoIterator<Item = StatusPart>) -> Option<Self> {
         let (mut supervisor, mut memory, mut workers) = (None, Vec::new(), Vec::new());
         let (mut models, mut queue, mut counters) = (Vec::new(), Vec::new(), Counters::default());
@@ -83,19 +83,19 @@ impl StatusReport {
 /// The daemon itself.
 #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 pub struct SupervisorStatus {
-    /// Its process.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// Its version.
+    /// Build version of the daemon.
     pub version: String,
     /// `serving` or `draining`.
     pub state: String,
-    /// Seconds since it started.
+    /// Seconds since the daemon started.
     pub uptime_s: f64,
-    /// Seconds since it takes nothing new; none while it serves.
+    /// Seconds since draining began; `None` while it serves.
     pub draining_s: Option<f64>,
 }
 
-/// The books of one device.
+/// Memory of one device.
 #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 pub struct MemoryStatus {
     /// `host` or `cuda:N`.
@@ -108,7 +108,7 @@ pub struct MemoryStatus {
     pub measured_mb: Option<u64>,
     /// The memory of other processes, if known.
     pub foreign_mb: Option<u64>,
-    /// Given back by a process that is gone, not yet by the driver.
+    /// Memory of exited processes that the device's driver has not freed yet.
     pub settling_mb: u64,
 }
 
@@ -121,27 +121,27 @@ pub struct WorkerStatus {
     pub model: ModelKey,
     /// STARTING, RUNNING or STOPPING.
     pub state: WorkerState,
-    /// Its process, once there is one.
+    /// Process id of the worker, once there is one.
     pub pid: Option<u32>,
     /// `cpu` or `cuda:N`.
     pub device: String,
     /// The worker's generation.
     pub generation: Generation,
-    /// Promised memory by device name.
+    /// Reserved memory by device name.
     pub reserved_mb: std::collections::BTreeMap<String, u64>,
     /// The measured memory, if known.
     pub measured_mb: Option<u64>,
     /// The job that it draws.
     pub job: Option<RunningStatus>,
-    /// Jobs it finished.
+    /// Number of jobs that the worker finished.
     pub jobs_done: u64,
     /// Unrequested deaths of earlier workers of this model.
     pub restarts: u64,
-    /// Seconds since it entered its state.
+    /// Seconds since the worker entered its state.
     pub since_s: f64,
     /// Seconds since the process started.
     pub uptime_s: f64,
-    /// How far a load is, 0 to 1, while it is STARTING.
+    /// Progress of loading from 0 to 1, while the worker is STARTING.
     pub load_progress: Option<f32>,
 }
 
@@ -149,24 +149,24 @@ pub struct WorkerStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum WorkerState {
-    /// No process, by wish or because nothing asked for one.
+    /// No process, because an operator stopped it or nothing needs one.
     Stopped,
     /// Spawned or loading.
     Starting,
     /// Ready: idle or busy.
     Running,
-    /// Waiting to be started again after a death.
+    /// Waits for a restart after an exit.
     Backoff,
-    /// Told to leave.
+    /// Asked to exit, or being killed.
     Stopping,
-    /// Left because it was idle.
+    /// Exited because it was idle.
     Exited,
-    /// Breaker open or load cool-down.
+    /// Circuit breaker open, or cool-down after a failed load.
     Fatal,
 }
 
 impl WorkerState {
-    /// The word itself.
+    /// The name of the state, as supervisorctl prints it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Stopped => "STOPPED",
@@ -180,35 +180,35 @@ impl WorkerState {
     }
 }
 
-/// The job a worker runs.
+/// The job that a worker runs.
 #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 pub struct RunningStatus {
     /// The job.
     pub id: JobId,
-    /// Steps finished.
+    /// The last finished step.
     pub step: u32,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u32,
 }
 
 /// One model of the registry.
 #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 pub struct ModelStatus {
-    /// Its key.
+    /// Registry key of the model.
     pub key: ModelKey,
-    /// `flux`, `sd3` or `synthetic`.
+    /// Name of the family, such as `flux`.
     pub family: String,
     /// `ready`, `cold`, `cooling`, `broken` or `missing`.
     pub state: String,
     /// The memory need of one worker: residency, and activation at the default size.
     pub need_mb: u64,
-    /// Kept resident.
+    /// True if the model is kept resident.
     pub pinned: bool,
-    /// The line of `status` for a model without workers: its state word and why.
+    /// State and reason for the line that `status` prints for a model without workers.
     pub at_rest: Option<(WorkerState, String)>,
 }
 
-/// One accepted job without an answer.
+/// One accepted job that is not answered yet.
 #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 pub struct QueuedStatus {
     /// The job.
@@ -217,11 +217,11 @@ pub struct QueuedStatus {
     pub model: ModelKey,
     /// `waiting`, `loading` or `running`.
     pub state: String,
-    /// Its place among those that wait for the model, from 1; 0 while it runs.
+    /// Position among the jobs that wait for the model, from 1; 0 while it runs.
     pub position: u32,
-    /// Seconds since it was accepted.
+    /// Seconds since the job was accepted.
     pub waiting_s: f64,
-    /// Why it waits, with numbers.
+    /// The reason why it waits, with numbers.
     pub reason: String,
 }
 
@@ -236,6 +236,6 @@ pub struct Counters {
     pub evictions: u64,
     /// Evictions that were followed by loading another model in their place.
     pub swaps: u64,
-    /// The most jobs that went ahead of one that was there before them.
+    /// The largest number of later jobs that overtook one job.
     pub overtakes_max: u64,
 }

@@ -1,4 +1,4 @@
-//! Numbers with their unit.
+//! Numbers with a unit: memory in mebibytes, picture sizes in pixels.
 
 use std::fmt;
 use std::iter::Sum;
@@ -8,14 +8,14 @@ use std::str::FromStr;
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-/// Memory in whole mebibytes (2^20 bytes), the unit of every book, setting and report.
+/// Memory in whole mebibytes (2^20 bytes), the unit of every reservation, setting and report.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize,
 )]
 pub struct Mebibytes(pub u64);
 
 impl Mebibytes {
-    /// Nothing.
+    /// No memory.
     pub const ZERO: Self = Self(0);
 
     /// The smallest whole number of mebibytes that holds `bytes`.
@@ -23,12 +23,12 @@ impl Mebibytes {
         Self(bytes.div_ceil(1 << 20))
     }
 
-    /// `self - other`, or nothing where that would be negative.
+    /// `self - other`, or zero if that would be negative.
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// `self + other`, or `None` where the sum does not exist.
+    /// `self + other`, or `None` if the sum overflows.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
@@ -61,7 +61,7 @@ impl Sum for Mebibytes {
 }
 
 impl fmt::Display for Mebibytes {
-    /// As GiB with one decimal from 1 GiB on, else as MiB.
+    /// Prints GiB with one decimal from 1 GiB on, else MiB.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             mb @ 0..1024 => write!(f, "{mb} MiB"),
@@ -70,17 +70,17 @@ impl fmt::Display for Mebibytes {
     }
 }
 
-/// Width and height of a picture in pixels, spelled `WxH`.
+/// Width and height of a picture in pixels, written `WxH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct PictureSize {
-    /// Pixels in a row.
+    /// Pixels per row.
     pub width: u32,
-    /// Rows.
+    /// Number of rows.
     pub height: u32,
 }
 
 impl PictureSize {
-    /// Pixels in all.
+    /// Total number of pixels.
     pub const fn pixels(self) -> u64 {
         self.width as u64 * self.height as u64
     }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_reads_as_people_say_it() {
+    fn memory_is_printed_as_mib_or_gib() {
         assert_eq!(Mebibytes(412).to_string(), "412 MiB");
         assert_eq!(Mebibytes(33 * 1024 + 103).to_string(), "33.1 GiB");
     }

@@ -1,24 +1,24 @@
-//! Text that another program wrote, made safe to print: control characters escaped, length bounded.
+//! Text written by another program, made safe to print: control characters escaped, length bounded.
 
 use std::fmt::{self, Write};
 
-/// Longest text that is shown of one value, in bytes after escaping.
+/// Longest text printed for one value, in bytes after escaping.
 pub const SHOWN_BYTES_MAX: usize = 4 * 1024;
 
-/// Text from a worker, a file, a client or the hub. Its one way out is `Display`, which escapes what a
-/// terminal or a reader of the log would obey, and cuts it after [`SHOWN_BYTES_MAX`] bytes.
+/// Text from a worker, a file, a client or the hub. It can only be read through `Display`, which escapes
+/// every character that a terminal would execute, and cuts the text after [`SHOWN_BYTES_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Untrusted<T>(T);
 
 impl<T: AsRef<str>> Untrusted<T> {
-    /// Takes text in.
+    /// Wraps a text.
     pub fn new(text: T) -> Self {
         Self(text)
     }
 }
 
 impl Untrusted<String> {
-    /// Takes in what a value prints, such as an error with a file's name in it.
+    /// Wraps the `Display` text of a value, such as an error that contains a file name.
     pub fn of(value: impl fmt::Display) -> Self {
         Self(value.to_string())
     }
@@ -44,10 +44,11 @@ impl<T: AsRef<str>> fmt::Debug for Untrusted<T> {
     }
 }
 
-/// Escapes what is written through it, however long it is: the last step before a terminal or a log.
+/// A writer that escapes everything written through it, without a length limit: the last step before a
+/// terminal or a log.
 ///
-/// The escapes are those of JSON strings, so a line of JSON keeps its value. What is escaped once is not
-/// changed by a second time.
+/// The escapes are those of JSON strings, so a line of JSON keeps its value. Escaping a text twice gives the
+/// same text as escaping it once.
 #[derive(Debug)]
 pub struct Escaping<W>(pub W);
 
@@ -71,21 +72,21 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
-/// A line as it may be printed, whatever was put into it and however long it is; see [`Escaping`].
+/// Escapes a whole line for printing, without a length limit; see [`Escaping`].
 pub fn escaped(line: impl fmt::Display) -> String {
     let mut text = String::new();
     write!(Escaping(&mut text), "{line}").expect("a string takes everything");
     text
 }
 
-/// Whether terminals, editors or readers of lines do something at this character instead of showing it:
-/// control characters (C0, DEL, C1), ends of lines and paragraphs, and what turns the direction of text.
+/// Tells whether terminals, editors or line readers act on this character instead of showing it: control
+/// characters (C0, DEL, C1), line and paragraph separators, and characters that change the text direction.
 pub fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
             '\u{2028}' | '\u{2029}' // line and paragraph separators
-            | '\u{61c}' | '\u{200e}' | '\u{200f}' // marks of direction
+            | '\u{61c}' | '\u{200e}' | '\u{200f}' // direction marks
             | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // embeddings, overrides, isolates
         )
 }
@@ -99,7 +100,7 @@ fn escape(c: char) -> String {
     }
 }
 
-/// Takes whole characters until no more bytes are left.
+/// A writer that accepts whole characters until its byte limit is reached.
 struct Bounded<W> {
     to: W,
     left: usize,
@@ -113,7 +114,7 @@ impl<W: Write> Write for Bounded<W> {
             return self.to.write_str(text);
         }
         self.cut = true;
-        // An escape is written in one piece, and is left out where it does not fit whole.
+        // An escape sequence is written whole, and left out if it does not fit.
         if !text.starts_with('\\') {
             self.to
                 .write_str(&text[..text.floor_char_boundary(self.left)])?;
@@ -126,11 +127,11 @@ impl<W: Write> Write for Bounded<W> {
 mod tests {
     use super::*;
 
-    /// One of each kind that is escaped.
+    /// One character of each kind that is escaped.
     const OBEYED: &str = "\u{1b}[2J\r\n\t\0\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{2028}\u{2029}";
 
     #[test]
-    fn nothing_that_a_terminal_obeys_comes_out() {
+    fn control_and_direction_characters_are_escaped() {
         let shown = Untrusted::new(OBEYED).to_string();
         assert!(!shown.contains(is_obeyed), "{shown}");
         let expected =
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_of_any_script_is_shown_as_it_is() {
+    fn plain_text_of_any_script_is_printed_unchanged() {
         for text in ["", "a fox", "größer 🦊 日本語 שלום", "C:\\new\\u0041", "👩‍🚀"]
         {
             assert_eq!(Untrusted::new(text).to_string(), text);
@@ -148,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn escaping_twice_changes_nothing_more() {
+    fn escaping_twice_equals_escaping_once() {
         let once = Untrusted::new(OBEYED).to_string();
         assert_eq!(Untrusted::new(&once).to_string(), once);
     }
 
     #[test]
-    fn a_long_text_is_cut_between_characters_and_says_so() {
+    fn a_long_text_is_cut_between_characters_and_ends_with_an_ellipsis() {
         for text in ["ü".repeat(SHOWN_BYTES_MAX), "\u{1b}".repeat(100_000)] {
             let shown = Untrusted::new(text).to_string();
             let kept = shown.strip_suffix('…').expect("it was cut");

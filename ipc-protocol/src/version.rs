@@ -1,12 +1,12 @@
-//! The protocol version this build speaks, and how a mismatch is refused.
+//! The protocol version of this build, and the error for a peer with another one.
 
-/// Raised whenever a frame's meaning changes; both sides must speak the same one.
+/// Version of the protocol. It is raised when the meaning of a frame changes; both sides must have the same.
 pub const PROTOCOL: u32 = 5;
 
-/// The version of this build, for people.
+/// Version of this build, as printed by `--version`.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
-/// The sentence for a peer that speaks another version, with both named.
+/// The error message for a peer that speaks another version; it names both.
 pub fn mismatch(theirs: u32) -> String {
     format!("this program speaks protocol {PROTOCOL} and the other side speaks protocol {theirs}")
 }

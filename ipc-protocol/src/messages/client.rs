@@ -5,13 +5,13 @@
 //!    Hello ─────────────────────────▶
 //!          ◀───────────────────────── Hello
 //!    Generate ──────────────────────▶
-//!          ◀───────────────────────── (Fetching …)                  where the model's files are not here
+//!          ◀───────────────────────── (Fetching …)                  if the model's files are missing
 //!          ◀───────────────────────── Accepted | Refused
-//!          ◀───────────────────────── Waiting … Loading … Step …      per job
-//!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end per job
+//!          ◀───────────────────────── Waiting … Loading … Step …      for each job
+//!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end for each job
 //! ```
-//! One request at a time on a connection; operators' requests (`Status`, `Operate`) answer with
-//! `Status…` or `Told`, or `Refused`.
+//! A connection carries one request at a time. `Status` and `Operate` are answered with `Status…` and
+//! `Told`, or with `Refused`.
 
 use bincode::{Decode, Encode};
 
@@ -23,7 +23,7 @@ use crate::request::ImageRequest;
 use crate::status::StatusPart;
 use crate::units::PictureSize;
 
-/// Raw bytes that may follow one `Image` frame.
+/// The largest number of raw bytes after one `Image` frame.
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 
 /// A message from a client.
@@ -34,14 +34,14 @@ pub enum ToPool {
         /// Protocol version.
         protocol: u32,
     },
-    /// Draw.
+    /// Draws pictures.
     Generate(ImageRequest),
-    /// End a job; its own client gets the answer.
+    /// Cancels a job. The client that requested it gets the answer.
     Cancel {
         /// The job.
         job: JobId,
     },
-    /// Tell everything.
+    /// Requests the status report.
     Status,
     /// An operator's verb.
     Operate(Verb),
@@ -58,55 +58,55 @@ message!(ToPool {
 /// An operator's verb.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Verb {
-    /// End workers and keep them down.
+    /// Stops workers until `Start` or `Restart`.
     Stop(Target),
-    /// Start what was stopped.
+    /// Starts workers, and lifts an earlier `Stop`.
     Start(Target),
-    /// Stop, then start.
+    /// Stops, then starts workers.
     Restart(Target),
-    /// Drain and exit.
+    /// Finishes accepted jobs and exits.
     Shutdown,
-    /// Keep a model resident, or no longer.
+    /// Keeps a model resident, or stops doing so.
     Pin {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
-        /// Resident from now on.
+        /// True to keep the model resident.
         pinned: bool,
     },
-    /// Keep this many workers of a model, whatever the load is.
+    /// Keeps a fixed number of workers of a model, independent of the load.
     Scale {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
-        /// How many.
+        /// Number of workers.
         workers: u32,
     },
-    /// Take nothing new, finish what is accepted, stay up until `Undrain` or `Shutdown`.
+    /// Accepts no new requests and finishes accepted jobs; lasts until `Undrain` or `Shutdown`.
     Drain,
-    /// End a job; its own client gets the answer.
+    /// Cancels a job. The client that requested it gets the answer.
     CancelJob {
         /// The job.
         job: JobId,
     },
-    /// Say why a job waits.
+    /// Explains why a job waits.
     Why {
         /// The job.
         job: JobId,
     },
-    /// Print the arithmetic of a picture.
+    /// Explains how much memory a picture needs.
     Plan {
-        /// Key or alias.
+        /// Key or alias of the model.
         model: String,
-        /// Pixels; `None` is the model's default.
+        /// Size in pixels; `None` is the model's default.
         size: Option<PictureSize>,
     },
-    /// List what is quarantined.
+    /// Lists the quarantined fingerprints.
     Quarantined,
-    /// Let a quarantined fingerprint in again; `None` is all of them.
+    /// Accepts a quarantined fingerprint again; `None` releases all of them.
     Release {
-        /// As the list prints it.
+        /// The fingerprint as printed by the list.
         digest: Option<String>,
     },
-    /// Take requests again after `Drain`.
+    /// Accepts requests again after `Drain`.
     Undrain,
 }
 
@@ -130,72 +130,72 @@ pub enum FromPool {
         protocol: u32,
         /// Build version.
         version: String,
-        /// The daemon's process.
+        /// Process id of the daemon.
         pid: u32,
     },
     /// The request became jobs with consecutive ids.
     Accepted(Accepted),
-    /// It did not; nothing follows.
+    /// The request did not become a job, or the verb failed; nothing follows.
     Refused(Failure),
     /// A job waits.
     Waiting {
         /// The job.
         job: JobId,
-        /// Its place, from 1.
+        /// Position in the queue, from 1.
         position: u32,
-        /// Why, with numbers.
+        /// The reason, with numbers.
         reason: String,
     },
     /// A job's model is being loaded.
     Loading {
         /// The job.
         job: JobId,
-        /// 0 to 1000.
+        /// Progress from 0 to 1000.
         permille: u16,
     },
     /// A job finished a step.
     Step {
         /// The job.
         job: JobId,
-        /// Steps finished, from 1.
+        /// The finished step, from 1.
         step: u32,
-        /// Steps in all.
+        /// Total number of steps.
         steps: u32,
         /// Milliseconds since the attempt began.
         elapsed_ms: u32,
     },
-    /// A part of a job's picture; `len` raw bytes follow the frame.
+    /// A part of a job's picture. `len` raw bytes follow the frame.
     Image {
         /// The job.
         job: JobId,
         /// The picture's place in the request, from 0.
         index: u32,
-        /// Its size.
+        /// Size of the whole picture.
         size: PictureSize,
-        /// A preview, not the answer.
+        /// True for a preview, false for the finished picture.
         preview: bool,
-        /// Where these bytes belong, in bytes from the start.
+        /// Offset of these bytes in the picture.
         offset: u64,
-        /// How many follow.
+        /// Number of bytes that follow.
         len: u32,
     },
-    /// A job's picture was sent whole: its one answer.
+    /// All parts of a job's picture were sent; this is the job's only answer.
     Finished {
         /// The job.
         job: JobId,
-        /// How it came to be.
+        /// Worker, seed and times of the job.
         report: JobReport,
     },
-    /// A job's one answer when there is no picture.
+    /// The job failed; this is the job's only answer.
     Failed {
         /// The job.
         job: JobId,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
     /// A part of a status report.
     Status(StatusPart),
-    /// A verb was carried out.
+    /// The result of a verb.
     Told(Told),
     /// The request waits for its model's files; it is not a job yet, and its time limit does not run.
     Fetching(Fetching),
@@ -216,14 +216,14 @@ message!(FromPool {
     Fetching = 12, 128;
 });
 
-/// How far the files of a model are.
+/// Progress of fetching a model's files.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Fetching {
     /// The model.
     pub model: ModelKey,
-    /// Bytes that are here.
+    /// Bytes that were fetched.
     pub here_bytes: u64,
-    /// Bytes in all; 0 until that is known.
+    /// Total bytes; 0 until that is known.
     pub all_bytes: u64,
 }
 
@@ -232,19 +232,19 @@ pub struct Fetching {
 pub struct Told {
     /// The results, one line per worker or model.
     pub lines: Vec<String>,
-    /// Nothing went wrong; what was so already did not.
+    /// True if nothing went wrong. A model or worker that already was in the wanted state is no error.
     pub success: bool,
-    /// Another frame with more lines follows.
+    /// True if another frame with more lines follows.
     pub more: bool,
 }
 
-/// Bytes of lines in one frame of a listing.
+/// The largest number of bytes of lines in one frame.
 const TOLD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of a line besides its text.
 const LINE_BYTES: usize = 16;
 
 impl Told {
-    /// The same in as many frames as it takes. A line that fits in none is cut.
+    /// Splits the result into frames. A line longer than a frame is cut.
     pub fn into_parts(self) -> Vec<Self> {
         let part = |lines| Self {
             lines,
@@ -273,9 +273,9 @@ impl Told {
 /// The jobs made from a request.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Accepted {
-    /// The first job; `count` follow each other.
+    /// The first job; the `count` jobs have consecutive ids.
     pub first: JobId,
-    /// Pictures, one job each.
+    /// Number of pictures, one job each.
     pub count: u32,
     /// The model chosen.
     pub model: ModelKey,
@@ -285,28 +285,28 @@ pub struct Accepted {
     pub steps: u32,
     /// The seed of the first picture.
     pub seed: u64,
-    /// Milliseconds that the model usually takes from the last step to the picture, where that is known.
+    /// Usual milliseconds from the last step to the picture, if known.
     pub decode_ms: Option<u64>,
 }
 
-/// How a picture came to be.
+/// Worker, seed, attempts and times of a finished job.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct JobReport {
     /// The worker that finished it.
     pub worker: WorkerName,
     /// The seed of this picture.
     pub seed: u64,
-    /// Placements it took.
+    /// Number of attempts.
     pub attempts: u32,
     /// The step from which the last attempt resumed; 0 from the start.
     pub resumed_from_step: u32,
-    /// Accepted to placed.
+    /// Milliseconds from acceptance to placement.
     pub queue_ms: u64,
-    /// Of that, waiting for a model to load.
+    /// The part of `queue_ms` spent waiting for a model to load.
     pub load_ms: u64,
-    /// All steps.
+    /// Milliseconds of all steps.
     pub denoise_ms: u64,
-    /// Latents to pixels.
+    /// Milliseconds from latents to pixels.
     pub decode_ms: u64,
     /// The model's reading of the prompt.
     pub reading: Reading,
@@ -314,15 +314,15 @@ pub struct JobReport {
     pub receipt: ReceiptFacts,
 }
 
-/// The facts of a receipt that only the pool knows.
+/// Facts of a receipt that only the pool knows.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct ReceiptFacts {
-    /// Digest of the weights, hexadecimal SHA-256; empty where it is not known.
+    /// SHA-256 digest of the weights in hexadecimal; empty if unknown.
     pub digest: String,
-    /// How the sigmas were chosen.
+    /// The schedule of the sigmas.
     pub sampler: String,
-    /// The arithmetic of the transformer.
+    /// The dtype that the transformer computed in.
     pub dtype: String,
-    /// The guidance used.
+    /// The guidance scale used.
     pub guidance: f32,
 }

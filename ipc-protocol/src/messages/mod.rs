@@ -1,9 +1,10 @@
-//! The two conversations, a message type for each side of each.
+//! The messages of both connections: client and supervisor, supervisor and worker.
 
 pub mod client;
 pub mod worker;
 
-/// Numbers the variants of a message enum and says how large each may be: `Variant(..) = kind, cap`.
+/// Gives each variant of a message enum its kind and the largest size of its body in bytes:
+/// `Variant = kind, cap`.
 macro_rules! message {
     ($message:ident { $($variant:ident = $kind:literal, $cap:expr;)* }) => {
         impl crate::frame::Message for $message {

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  supervisor                         worker
-//!     Welcome ───────────────────────▶ moves fd 1 away, checks version, parent and segment
+//!     Welcome ───────────────────────▶ moves fd 1, checks version, parent and segment
 //!             ◀─────────────────────── Hello, then Loading …, Heartbeat …
 //!             ◀─────────────────────── Ready
 //!     Run ───────────────────────────▶
-//!             ◀─────────────────────── Step …            latents are in the slot it names
+//!             ◀─────────────────────── Step …            the latents are in the slot it names
 //!     (Cancel)                ◀─────── Done | Failed     the picture is in the segment
 //!     Leave ─────────────────────────▶ exits with 0
 //! ```
@@ -24,16 +24,16 @@ use crate::units::PictureSize;
 /// A message from the supervisor.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum ToWorker {
-    /// The first frame: who you are and what you serve.
+    /// The first frame: the worker's generation and model.
     Welcome(Welcome),
-    /// Draw this.
+    /// Draws one picture.
     Run(Order),
-    /// Stop drawing it between two steps.
+    /// Cancels the running job after its current step.
     Cancel {
-        /// The job in work; another id changes nothing.
+        /// The running job; another id is ignored.
         job: JobId,
     },
-    /// Finish nothing more and exit with 0.
+    /// Exits with 0 at once, without finishing a job.
     Leave,
 }
 
@@ -51,71 +51,71 @@ pub enum FromWorker {
     Hello {
         /// Protocol version.
         protocol: u32,
-        /// The process.
+        /// Process id of the worker.
         pid: u32,
-        /// The generation it was greeted with.
+        /// The generation from `Welcome`.
         generation: Generation,
     },
-    /// How far the weights are.
+    /// Progress of loading the weights.
     Loading {
-        /// 0 to 1000.
+        /// Progress from 0 to 1000.
         permille: u16,
     },
-    /// Weights are in place; it takes jobs from now on.
+    /// The weights are loaded; the worker accepts jobs from now on.
     Ready {
-        /// Most memory the process has held so far, in bytes.
+        /// Peak memory of the process so far, in bytes.
         peak_bytes: u64,
         /// The dtype that it computes in.
         dtype: Dtype,
-        /// Why that is another than the welcome's, where it is; one sentence.
+        /// The reason in one sentence, if it is not the dtype of `Welcome`.
         because: Option<String>,
     },
-    /// Alive; sent every half second by a thread of its own.
+    /// A sign of life, sent every half second by a separate thread.
     Heartbeat {
-        /// Memory the process holds, in bytes.
+        /// Resident memory of the process, in bytes.
         resident_bytes: u64,
-        /// Pieces of work finished since the process began; it rises while the worker makes progress within a
-        /// step or a load.
+        /// Pieces of work finished since the process started. It rises while the worker makes progress within
+        /// a step or a load.
         work: u64,
     },
-    /// A step is finished and its latents are in the segment.
+    /// A step is finished, and its latents are in the segment.
     Step {
         /// The job.
         job: JobId,
-        /// Steps finished, counted from 1.
+        /// The finished step, from 1.
         step: u32,
-        /// Where the latents are.
+        /// The slot that holds the latents.
         slot: Slot,
-        /// Bytes of them.
+        /// Number of bytes of the latents.
         bytes: u64,
-        /// A preview of this size is in the preview slot.
+        /// Size of the preview in the preview slot, if there is one.
         preview: Option<PictureSize>,
-        /// Milliseconds the step took.
+        /// Milliseconds that the step took.
         elapsed_ms: u32,
     },
     /// The picture is in the segment's picture slot.
     Done {
         /// The job.
         job: JobId,
-        /// Its size, which the supervisor compares with the order.
+        /// Size of the picture. The supervisor compares it with the requested one.
         size: PictureSize,
         /// The model's reading of the prompt.
         reading: Reading,
-        /// Where the time went.
+        /// Milliseconds of each phase.
         timings: Timings,
-        /// Most memory the process has held so far, in bytes.
+        /// Peak memory of the process so far, in bytes.
         peak_bytes: u64,
     },
-    /// The job ended otherwise; the worker is ready for the next one unless it exits.
+    /// The job ended without a picture. The worker is ready for the next job unless it exits.
     Failed {
         /// The job.
         job: JobId,
-        /// Why.
+        /// The reason.
         fault: JobFault,
     },
-    /// The worker cannot go on and exits after this frame.
+    /// The worker cannot continue and exits after this frame.
     GivingUp {
-        /// One sentence.
+        /// The reason in one sentence.
         message: String,
     },
 }
@@ -136,52 +136,52 @@ message!(FromWorker {
 pub struct Welcome {
     /// Protocol version.
     pub protocol: u32,
-    /// This life of the worker.
+    /// Generation of the worker.
     pub generation: Generation,
-    /// The parent the worker must have; another one means the supervisor is gone.
+    /// Process id that the worker's parent must have; another one means that the supervisor is gone.
     pub supervisor_pid: u32,
     /// The weights to load.
     pub source: ModelSource,
-    /// Where.
+    /// The device to load it on.
     pub device: Device,
-    /// Threads for the model's arithmetic.
+    /// Number of threads that compute.
     pub threads: u32,
     /// The dtype to compute in, and where the encoders live.
     pub arithmetic: Arithmetic,
-    /// How the segment on descriptor 1 is laid out.
+    /// Layout of the segment on descriptor 1.
     pub geometry: Geometry,
     /// The stamp of the folder's files when they were inspected, as `--inspect` printed it; a worker that finds
     /// another one gives up. Empty if unknown. Empty: not known.
     pub stamp: String,
 }
 
-/// Where a model comes from.
+/// The source of a model's weights.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum ModelSource {
-    /// Inside the worker's program, under this key.
+    /// Embedded in the worker program.
     Embedded {
-        /// `pocket-flux`.
+        /// Key of the embedded model, such as `pocket-flux`.
         key: String,
     },
     /// A folder of verified files.
     Folder {
-        /// Its absolute path.
+        /// Absolute path of the folder.
         path: String,
-        /// `flux` or `sd3`; `None` is found by looking.
+        /// Name of the family; `None` if the worker is to recognise it from the files.
         family: Option<String>,
     },
-    /// No weights: a pattern from the seed, for tests and measurements.
+    /// No weights: draws a pattern from the seed, for tests and measurements.
     Synthetic {
         /// Milliseconds a step takes.
         step_ms: u32,
         /// Milliseconds a load takes.
         load_ms: u32,
-        /// MiB of memory it really touches.
+        /// MiB of memory that the worker allocates and writes to.
         weights_mb: u32,
     },
 }
 
-/// One picture to draw, every field resolved and in the model's range.
+/// One picture to draw. Every default is filled in, and every value is in the model's range.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Order {
     /// The job.
@@ -190,58 +190,58 @@ pub struct Order {
     pub prompt: String,
     /// The negative prompt.
     pub negative: Option<String>,
-    /// Pixels.
+    /// Width and height in pixels.
     pub size: PictureSize,
-    /// Denoising steps.
+    /// Number of denoising steps.
     pub steps: u32,
     /// Guidance scale.
     pub guidance: f32,
     /// Seed of the noise.
     pub seed: u64,
-    /// Steps already done; their latents are in the resume slot.
+    /// The step to resume from, 0 for none; its latents are in the resume slot.
     pub from_step: u32,
-    /// Bytes of those latents.
+    /// Number of bytes of those latents.
     pub resume_bytes: u64,
     /// A client wants previews.
     pub previews: bool,
 }
 
-/// Why a job did not end in a picture.
+/// The reason why a job did not end in a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum JobFault {
-    /// A value that only the worker can judge.
+    /// A value of the request is invalid in a way that only the worker can see.
     BadRequest {
-        /// The field.
+        /// The field at fault.
         field: Field,
-        /// One sentence.
+        /// The reason in one sentence.
         message: String,
     },
-    /// Memory ran out; the worker exits.
+    /// Memory ran out during the job, and the worker recovered.
     OutOfMemory {
         /// The allocation that failed, in words.
         message: String,
     },
-    /// The arithmetic left the finite numbers.
+    /// The model computed values that are not finite.
     NotFinite {
-        /// The stage it was seen in.
+        /// The stage in which they were found.
         stage: String,
     },
-    /// Cancelled as asked.
+    /// Cancelled by `Cancel`.
     Cancelled,
-    /// Anything else.
+    /// Another reason.
     Other {
-        /// One sentence.
+        /// The reason in one sentence.
         message: String,
     },
 }
 
-/// Where a job's time went, in milliseconds.
+/// The milliseconds of each phase of a job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Timings {
-    /// Prompt to embeddings.
+    /// From the prompt to its embeddings.
     pub encode_ms: u32,
     /// All steps of this attempt.
     pub denoise_ms: u32,
-    /// Latents to pixels.
+    /// From latents to pixels.
     pub decode_ms: u32,
 }

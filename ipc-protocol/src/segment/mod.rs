@@ -1,12 +1,12 @@
-//! A worker's shared memory: latents after each step, a preview, a resume, a picture.
+//! A worker's shared memory: latents after each step, a preview, latents to resume from, a picture.
 //!
-//! The supervisor makes one segment per worker generation before the spawn, reserves its pages (no
-//! room is an error here, not a SIGBUS later) and owns it until the process is reaped. Both sides use
-//! positioned reads and writes on a file handle, never a mapping, so neither a truncated segment nor a
-//! worker that goes on writing can hurt the supervisor.
+//! The supervisor creates one segment per worker generation before it starts the process. It reserves
+//! all pages, so that a lack of memory is an error then and not a SIGBUS later, and owns the segment
+//! until the process is reaped. Both sides use positioned reads and writes on a file handle, never a
+//! mapping. So neither a truncated segment nor a worker that keeps writing can crash the supervisor.
 //!
 //! ```text
-//!  │ latents 0 │ latents 1 │ preview │ resume │ picture │     each begins on a page
+//!  │ latents 0 │ latents 1 │ preview │ resume │ picture │     each begins on a page boundary
 //! ```
 
 pub mod named;
@@ -24,14 +24,14 @@ use crate::units::PictureSize;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// A place in a segment.
+/// An area of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Slot {
-    /// Latents after every other step.
+    /// Latents after even steps.
     Latents0,
-    /// Latents after the steps between.
+    /// Latents after odd steps.
     Latents1,
-    /// A small picture of the way there, RGB8.
+    /// A preview, RGB8.
     Preview,
     /// Latents to resume from, written by the supervisor.
     Resume,
@@ -40,7 +40,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// The latents slot of a step: two take turns, so the last finished one is never overwritten.
+    /// The latents slot of a step. Two slots alternate, so that the last finished step is never overwritten.
     pub fn of_step(step: u32) -> Self {
         match step % 2 {
             0 => Self::Latents0,
@@ -49,19 +49,19 @@ impl Slot {
     }
 }
 
-/// How a segment is laid out, sized from the model's largest picture. In bytes.
+/// The layout of a segment: the bytes of each slot, for the model's largest picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Geometry {
-    /// Room for latents, three times: two turns and the resume.
+    /// Bytes of each of the three latents slots.
     pub latents_bytes: u64,
-    /// Room for a preview.
+    /// Bytes of the preview slot.
     pub preview_bytes: u64,
-    /// Room for a picture.
+    /// Bytes of the picture slot.
     pub picture_bytes: u64,
 }
 
 impl Geometry {
-    /// Room for pictures up to this size of a model with such latents.
+    /// The layout for pictures up to this size, of a model with latents of this shape.
     pub fn for_pictures_up_to(largest: PictureSize, latents: LatentShape) -> Self {
         Self {
             latents_bytes: latents.bytes(largest),
@@ -70,7 +70,7 @@ impl Geometry {
         }
     }
 
-    /// Where a slot begins and how much it holds.
+    /// Offset and capacity of a slot, in bytes.
     fn place(self, slot: Slot) -> (u64, u64) {
         let latents = pages(self.latents_bytes);
         let preview = pages(self.preview_bytes);
@@ -83,7 +83,7 @@ impl Geometry {
         }
     }
 
-    /// Bytes of the whole segment.
+    /// Size of the whole segment in bytes.
     pub fn total_bytes(self) -> u64 {
         3 * pages(self.latents_bytes) + pages(self.preview_bytes) + pages(self.picture_bytes)
     }
@@ -93,10 +93,10 @@ fn pages(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
 }
 
-/// Why a segment could not be made or used.
+/// The reason why a segment could not be created or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// Not enough shared memory for its pages.
+    /// There is not enough shared memory for its pages.
     #[error("no room for a segment of {bytes} bytes: {source}")]
     NoRoom {
         /// The requested size.
@@ -104,7 +104,7 @@ pub enum SegmentError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// The back end failed otherwise.
+    /// Another operation on the segment failed.
     #[error("cannot {what}: {source}")]
     Os {
         /// The operation that failed.
@@ -112,15 +112,15 @@ pub enum SegmentError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// The handle is not the segment that was announced.
+    /// The segment does not have the announced size.
     #[error("the segment has {found} bytes, the geometry needs {expected}")]
     WrongSize {
-        /// By the geometry.
+        /// Size by the geometry.
         expected: u64,
-        /// By the kernel.
+        /// Size by the kernel.
         found: u64,
     },
-    /// More bytes than the slot holds.
+    /// The bytes do not fit the slot.
     #[error("{bytes} bytes do not fit the {capacity} of slot {slot:?}")]
     DoesNotFit {
         /// The slot.
@@ -135,14 +135,14 @@ pub enum SegmentError {
 /// The back end of segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Backing {
-    /// A memfd, sealed against shrinking and growing, without a name at any time.
+    /// A memfd that is sealed against shrinking and growing, and never has a name.
     #[default]
     Sealed,
-    /// A POSIX shared-memory object, named until the worker is up.
+    /// A POSIX shared-memory object, which has a name until the worker has started.
     Named,
 }
 
-/// One side's handle on a segment.
+/// A segment, as the supervisor or a worker holds it.
 #[derive(Debug)]
 pub struct Segment {
     file: File,
@@ -151,8 +151,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Makes a segment with all its pages reserved. `label` tells segments apart in /proc and, for
-    /// `Named`, must be unique on the machine.
+    /// Creates a segment and reserves all its pages. `label` identifies the segment in /proc, and must be
+    /// unique on the machine for `Named`.
     pub fn create(backing: Backing, label: &str, geometry: Geometry) -> Result<Self, SegmentError> {
         let bytes = geometry.total_bytes();
         let (file, name) = match backing {
@@ -169,10 +169,10 @@ impl Segment {
         })
     }
 
-    /// Takes up a segment that was handed over, after checking its size.
+    /// Opens an inherited segment, after checking its size.
     pub fn from_handle(handle: OwnedFd, geometry: Geometry) -> Result<Self, SegmentError> {
         let file = File::from(handle);
-        let found = file.metadata().map_err(os("look at a segment"))?.len();
+        let found = file.metadata().map_err(os("read the size of a segment"))?.len();
         let expected = geometry.total_bytes();
         if found != expected {
             return Err(SegmentError::WrongSize { expected, found });
@@ -184,15 +184,15 @@ impl Segment {
         })
     }
 
-    /// A second descriptor of the same segment, for a worker to inherit.
+    /// Duplicates the descriptor of the segment, for a worker to inherit.
     pub fn handle(&self) -> Result<OwnedFd, SegmentError> {
         self.file
             .as_fd()
             .try_clone_to_owned()
-            .map_err(os("duplicate a segment's handle"))
+            .map_err(os("duplicate the descriptor of a segment"))
     }
 
-    /// Takes the name away, where there is one; from then on only handles lead here.
+    /// Removes the name, if there is one. From then on the segment is reachable only through descriptors.
     pub fn unname(&mut self) {
         self.name = None;
     }
@@ -243,7 +243,7 @@ fn reserve(file: &File, bytes: u64) -> Result<(), SegmentError> {
     fallocate(file, FallocateFlags::empty(), 0, length).map_err(|errno| SegmentError::NoRoom {
         bytes,
         source: match errno {
-            Errno::EFBIG => io::Error::other("the limit of a file's size (ulimit -f) is lower"),
+            Errno::EFBIG => io::Error::other("the file size limit (ulimit -f) is lower"),
             other => other.into(),
         },
     })

@@ -1,8 +1,8 @@
-//! The back end with a name: for Linux without memfd seals, and on request.
+//! The named back end of segments: for Linux without memfd seals, or if configured.
 //!
-//! The object is made by the `shared_memory` crate (mode 0600), opened a second time through
-//! /dev/shm for positioned IO, and disowned, because the crate's own handle is not `Send` and its
-//! unlinking happens only when a process ends in an orderly way. From then on a `Name` unlinks it.
+//! The `shared_memory` crate creates the object (mode 0600). We open it again through /dev/shm for
+//! positioned IO and drop the crate's handle without unlinking, because that handle is not `Send` and
+//! unlinks only when a process exits normally. From then on, [`Name`] unlinks the object.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,19 +12,19 @@ use shared_memory::ShmemConf;
 
 use super::{SegmentError, os, reserve};
 
-/// Where Linux shows POSIX shared memory.
+/// The folder of POSIX shared memory on Linux.
 const FOLDER: &str = "/dev/shm";
 /// The beginning of all our names.
 const PREFIX: &str = "imagepool-";
 
-/// The name of a segment; dropping it unlinks the object.
+/// The name of a segment. Dropping it unlinks the object.
 #[derive(Debug)]
 pub(super) struct Name(PathBuf);
 
 impl Drop for Name {
     fn drop(&mut self) {
-        // Gone already is as good as unlinked, and nothing else can be done about it here: what
-        // stays is swept at the next start.
+        // An error is ignored: a missing object is what we want, and a remaining one is removed by
+        // `sweep` at the next start.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -49,8 +49,8 @@ pub(super) fn create(label: &str, bytes: u64) -> Result<(File, Name), SegmentErr
     Ok((file, name))
 }
 
-/// Unlinks what supervisors of this user left behind: every object whose label begins with a
-/// `PID-STARTTIME-` that `is_alive` denies. Returns how many there were.
+/// Unlinks the objects of this user's dead supervisors: those whose label begins with a
+/// `PID-STARTTIME-` for which `is_alive` returns false. Returns the number of unlinked objects.
 pub fn sweep(is_alive: impl Fn(&str) -> bool) -> usize {
     let Ok(entries) = fs::read_dir(FOLDER) else {
         return 0;
@@ -65,7 +65,7 @@ pub fn sweep(is_alive: impl Fn(&str) -> bool) -> usize {
                 .and_then(|label| label.rsplit_once('-'))
                 .is_some_and(|(owner, _generation)| !is_alive(owner))
         })
-        // Another user's object cannot be removed by us; that is the point of its mode.
+        // Objects of other users cannot be removed, and are not counted.
         .filter(|entry| fs::remove_file(entry.path()).is_ok())
         .count()
 }

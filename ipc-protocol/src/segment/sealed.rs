@@ -1,4 +1,4 @@
-//! The default back end: a memfd that can neither shrink nor grow, and never has a name.
+//! The default back end of segments: a memfd that can neither shrink nor grow, and has no name.
 
 use std::fs::File;
 use std::io;
@@ -9,20 +9,20 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{SegmentError, os, reserve};
 
-/// `MFD_NOEXEC_SEAL`, for which nix has no name: the pages can never be made executable.
+/// `MFD_NOEXEC_SEAL`, which nix does not define: the pages can never be made executable.
 const NOEXEC_SEAL: u32 = 8;
 
-/// The largest memfd we ask for, many times what the largest picture needs. Unlike /dev/shm, memfds
-/// have no limit of their own: the kernel would go on reserving until it has to kill somebody.
+/// The largest segment, many times what the largest picture needs. Unlike /dev/shm, memfds have no limit:
+/// the kernel would reserve pages until its OOM killer ends a process.
 pub const BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn create(label: &str, bytes: u64) -> Result<File, SegmentError> {
     if bytes > BYTES_MAX {
-        let source = io::Error::other("it is more than any segment may have");
+        let source = io::Error::other(format!("a segment has at most {BYTES_MAX} bytes"));
         return Err(SegmentError::NoRoom { bytes, source });
     }
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    // Kernels before 6.3 and some sandboxes know no NOEXEC_SEAL and answer EINVAL.
+    // Kernels before 6.3 and some sandboxes do not know NOEXEC_SEAL and return EINVAL.
     let descriptor = match memfd_create(label, flags | MFdFlags::from_bits_retain(NOEXEC_SEAL)) {
         Err(Errno::EINVAL) => memfd_create(label, flags),
         other => other,
