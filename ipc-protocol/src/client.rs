@@ -215,8 +215,9 @@ impl Client {
                 other => return Err(unexpected(&other)),
             }
         }
-        StatusReport::from_parts(parts)
-            .ok_or_else(|| ClientError::Unexpected("a status report without its supervisor part".into()))
+        StatusReport::from_parts(parts).ok_or_else(|| {
+            ClientError::Unexpected("a status report without its supervisor part".into())
+        })
     }
 
     /// Sends an operator's verb and returns the result, line by line.

@@ -172,7 +172,10 @@ impl Segment {
     /// Opens an inherited segment, after checking its size.
     pub fn from_handle(handle: OwnedFd, geometry: Geometry) -> Result<Self, SegmentError> {
         let file = File::from(handle);
-        let found = file.metadata().map_err(os("read the size of a segment"))?.len();
+        let found = file
+            .metadata()
+            .map_err(os("read the size of a segment"))?
+            .len();
         let expected = geometry.total_bytes();
         if found != expected {
             return Err(SegmentError::WrongSize { expected, found });
