@@ -1,7 +1,7 @@
-//! The front doors. They translate and never decide.
+//! The daemon's doors: they translate client messages and make no decisions.
 //!
-//! - [`native`] is the door on a Unix socket
-//! - [`rights`] are what a client may do
+//! - [`native`]: the door on a Unix socket
+//! - [`rights`]: the rights of a client
 
 pub mod native;
 pub mod rights;

@@ -1,4 +1,4 @@
-//! What a client may do, by the user that the kernel says it is.
+//! The rights of a client, from its user id, which the kernel reports.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::messages::client::Verb;
 use nix::unistd::Uid;
 
-/// The users who may operate the pool: the daemon's own, root, and those of the settings.
+/// The users that may operate the pool: the daemon's own, root, and `socket.operators` from the settings.
 #[derive(Debug, Clone)]
 pub struct Operators {
     daemon: u32,
@@ -14,7 +14,7 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// With the users that `socket.operators` names.
+    /// Takes the user ids that `socket.operators` names.
     pub fn new(named: BTreeSet<u32>) -> Self {
         Self {
             daemon: Uid::effective().as_raw(),
@@ -22,7 +22,6 @@ impl Operators {
         }
     }
 
-    /// The rights of a client of this user.
     pub fn rights(&self, uid: u32) -> ClientRights {
         let trusted = uid == 0 || uid == self.daemon;
         ClientRights {
@@ -37,22 +36,23 @@ impl Operators {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientRights {
     uid: u32,
-    /// It may ask on behalf of other users: only the daemon's own user and root.
+    /// Whether it may send requests for other users: true for the daemon's own user and root.
     pub trusted: bool,
-    /// It may operate the pool and cancel everybody's jobs.
+    /// Whether it may operate the pool and cancel the jobs of all users.
     pub operator: bool,
 }
 
 impl ClientRights {
-    /// The client's user, as jobs name it.
+    /// The user name of the client's jobs: `uid:N`.
     pub fn user(self) -> String {
         format!("uid:{}", self.uid)
     }
 
-    /// Refuses a verb that changes something for everybody. Whose job a job is, the loop knows.
+    /// Refuses a verb that affects other users, unless the client is an operator. Verbs about one job pass: the
+    /// loop knows the job's user and checks it.
     ///
     /// # Errors
-    /// `NotPermitted`, with who may.
+    /// `NotPermitted`; the message names the users that may.
     pub fn check(self, verb: &Verb) -> Result<(), Failure> {
         let word = match verb {
             Verb::CancelJob { .. } | Verb::Why { .. } | Verb::Plan { .. } | Verb::Quarantined => {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_operators_change_what_concerns_everybody() {
+    fn only_operators_may_change_the_pool() {
         let model = || "syn".to_owned();
         let changes = [
             Verb::Stop(Target::All),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_client_may_ask_questions() {
+    fn every_client_may_query_the_pool() {
         let questions = [
             Verb::Why { job: JobId(1) },
             Verb::Plan {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_of_the_settings_asks_in_its_own_name_only() {
+    fn an_operator_from_the_settings_may_not_act_for_other_users() {
         let rights = |uid| operators().rights(uid);
         assert!(rights(NAMED).operator && !rights(NAMED).trusted);
         assert!(rights(0).trusted && rights(DAEMON).trusted);

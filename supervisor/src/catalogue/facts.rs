@@ -1,4 +1,4 @@
-//! What is known of a model's files before a worker loads them.
+//! The properties of a model's files, known before a worker loads them.
 
 use std::path::Path;
 
@@ -9,43 +9,43 @@ use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, SizeRule};
 
-/// What a folder of weights turned out to hold; the worker program looks, because only it knows files.
+/// The properties of a folder of weights, as the worker program reports them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FolderFacts {
-    /// The code that runs it.
+    /// Family: selects the code that runs the model.
     pub family: Family,
-    /// Size where a request says nothing.
+    /// Default picture size.
     pub default_size: PictureSize,
-    /// Sizes it can draw.
+    /// Valid picture sizes.
     pub sizes: SizeRule,
-    /// Steps where a request says nothing, and most.
+    /// Default and largest number of steps.
     pub steps: (u32, u32),
-    /// Weights as held and the process around them.
+    /// Memory of the loaded weights and the worker process.
     pub residency: Mebibytes,
-    /// What drawing takes beside them.
+    /// Additional memory while drawing.
     pub activation: Activation,
-    /// What drawing takes for each thread beyond the second.
+    /// Additional memory while drawing for each thread beyond the second.
     pub per_thread: Mebibytes,
-    /// Shape of its latents.
+    /// Shape of the latents.
     pub latents: LatentShape,
-    /// Guidance that it can follow, where it was trained with any.
+    /// Valid guidance; `None` if the model does not support guidance.
     pub guidance: Option<GuidanceRange>,
-    /// How its sigmas are chosen, for receipts.
+    /// Name of the sampler and its sigmas, for receipts.
     pub sampler: String,
-    /// Digest of the weights; empty where taking it would have taken minutes.
+    /// Digest of the weights; empty if computing it would have taken minutes.
     pub digest: String,
-    /// What it can draw, by group; empty where its files do not say.
+    /// Things the model can draw, by group; empty if its files do not list them.
     pub draws: Vec<Group>,
-    /// Terms and thanks, where its files say so.
+    /// Licence and attribution, if its files state them.
     pub rights: Rights,
-    /// What its files were when they were looked at; empty for models without files.
+    /// Stamp of the files when they were inspected; empty for models without files.
     pub stamp: String,
-    /// The files and folders that the stamp is of.
+    /// The files and folders that the stamp covers.
     pub marks: Vec<Mark>,
 }
 
 impl FolderFacts {
-    /// Whether the files are still what they were, as far as the kernel tells without reading them.
+    /// Whether the files are unchanged, judging by their metadata.
     pub fn are_current(&self) -> bool {
         !self.marks.is_empty()
             && self
@@ -55,18 +55,18 @@ impl FolderFacts {
     }
 }
 
-/// What came of looking for a model's files.
+/// The result of looking for a model's files.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Look {
-    /// They are here.
+    /// The files are usable.
     Seen {
         /// The folder, absolute and without links.
         folder: String,
-        /// What is in it.
+        /// Properties of the files.
         found: Box<FolderFacts>,
     },
-    /// They were not looked at yet.
+    /// The files were not inspected yet.
     Unread,
-    /// They cannot be used, for this reason.
+    /// The files are unusable, for this reason.
     Broken(String),
 }

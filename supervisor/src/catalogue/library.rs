@@ -1,4 +1,4 @@
-//! The files of models: looked at again if they may have changed, and fetched by the fetch program.
+//! The files of models: inspected again after changes, and fetched by the fetch program.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
@@ -20,22 +20,22 @@ use crate::config::{Config, paths};
 use crate::process::fetch;
 use crate::telemetry;
 
-/// What it takes to look for a model's files again, and to fetch them.
+/// Inspects model files while the daemon runs, and fetches them.
 #[derive(Debug, Clone)]
 pub struct Library {
     /// The settings that the registry was built from.
     pub config: Arc<Config>,
-    /// The worker program, which looks at weights.
+    /// The worker program, which inspects weights.
     pub worker_program: PathBuf,
-    /// What it found before.
+    /// Cached results of earlier inspections.
     pub looks: Arc<Looks>,
 }
 
-/// A model as its files are.
+/// A model after inspecting its files.
 pub type FoundModel = Box<(ModelSpec, Served)>;
 
 impl Library {
-    /// What it takes for these settings.
+    /// Creates the library of the models in `config`.
     pub fn new(config: Config, worker_program: PathBuf) -> Self {
         Self {
             config: Arc::new(config),
@@ -44,7 +44,7 @@ impl Library {
         }
     }
 
-    /// The model as its files are on this machine now, usable or not.
+    /// Inspects the model's files on this machine; unusable files are a result, not an error.
     pub fn look(&self, key: &ModelKey, depth: ReadDepth) -> Result<FoundModel, Failure> {
         let Self {
             config,
@@ -56,7 +56,7 @@ impl Library {
             .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))
     }
 
-    /// What cannot be used of these models, a line each; waits for every look.
+    /// Inspects all models; returns one line for each that is unusable. Blocks until all are inspected.
     pub fn unusable(&self, registry: &Registry) -> Vec<String> {
         let unread = |spec: &&ModelSpec| spec.files == Files::Unread;
         let why = |spec: &ModelSpec| match self.look(&spec.key, ReadDepth::Quick) {
@@ -72,13 +72,14 @@ impl Library {
             .collect()
     }
 
-    /// Looks for a model's files, fetches them where they are not here, and looks again.
+    /// Inspects a model's files; if they are missing, fetches and inspects them. Calls `tell` with the progress;
+    /// `Break` from it stops the fetch.
     pub fn bring(
         &self,
         key: &ModelKey,
         mut tell: impl FnMut(Fetching) -> ControlFlow<()>,
     ) -> Result<FoundModel, Failure> {
-        // Somebody may have fetched it by hand since.
+        // An operator may have fetched the files meanwhile.
         let found = self.look(key, ReadDepth::Quick)?;
         let Files::Missing(why) = &found.0.files else {
             return Ok(found);
@@ -134,17 +135,17 @@ impl Library {
     }
 }
 
-/// Bytes that are here, from the events of a fetch.
+/// Counts the downloaded bytes from the events of a fetch.
 #[derive(Debug, Default)]
 struct FetchCount {
-    /// Size and bytes here of each planned file.
+    /// Size and downloaded bytes of each planned file.
     files: Vec<(u64, u64)>,
-    /// The last that was told, in thousandths.
+    /// The last reported progress, in thousandths.
     told: Option<u64>,
 }
 
 impl FetchCount {
-    /// Bytes here and in all, where that is worth telling.
+    /// Takes in an event. Returns the downloaded bytes and the total if the progress changed by a thousandth.
     fn hear(&mut self, event: &FetchEvent) -> Option<(u64, u64)> {
         match event {
             FetchEvent::Planned { files, .. } => {

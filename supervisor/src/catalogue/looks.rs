@@ -1,8 +1,8 @@
-//! What was found in folders of weights, kept for as long as their files are what they were.
+//! A cache of inspected folders of weights, valid while their files are unchanged.
 //!
-//! Looking at a folder takes a process and, for the digest, all its bytes; asking the kernel whether the
-//! files changed takes microseconds. What was found is kept in memory and in one file, which private pools
-//! profit from. A file that is damaged, foreign or too large is ignored and written anew.
+//! Inspecting a folder starts a process and, for the digest, reads all bytes; checking the files' metadata takes
+//! microseconds. The cache is kept in memory and in one file, which all daemons of a user share. A file that is
+//! damaged, owned by another user or too large is ignored and replaced.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -20,31 +20,31 @@ use super::facts::FolderFacts;
 use super::manifest::read_manifest;
 use crate::telemetry;
 
-/// Longest file that is read.
+/// Longest cache file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Most folders that are kept.
+/// Most cached folders.
 const LOOKS_MAX: usize = 64;
-/// Name of the file.
+/// Name of the cache file.
 const NAME: &str = "looks.json";
 
-/// What was found, by what was looked for. Shared by all threads that look.
+/// The cached manifests, by the key that [`key`] makes. Shared by all threads.
 #[derive(Debug)]
 pub struct Looks {
     file: Option<PathBuf>,
-    /// Nothing until somebody asks: the disk may be slow, and a daemon serves before.
+    /// `None` until the first use: a slow disk must not delay the daemon's start.
     known: Mutex<Option<BTreeMap<String, String>>>,
 }
 
-/// The file.
+/// The content of the cache file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LooksFile {
-    /// Manifests as the worker program printed them.
+    /// Manifests as the worker program printed them, by key.
     looks: BTreeMap<String, String>,
 }
 
 impl Looks {
-    /// What is kept in `folder`, where there is one.
+    /// Opens the cache in `folder`; without a folder it is kept in memory only.
     pub fn in_folder(folder: Option<&Path>) -> Self {
         Self {
             file: folder.map(|folder| folder.join(NAME)),
@@ -52,14 +52,14 @@ impl Looks {
         }
     }
 
-    /// What was found of that, if the files are what they were.
+    /// Returns the cached properties if the files are unchanged.
     pub fn find(&self, what: &str) -> Option<FolderFacts> {
         let text = self.with_known(|known| known.get(what).cloned())?;
         let found = read_manifest(&text).ok()?;
         found.are_current().then_some(found)
     }
 
-    /// Keeps a manifest; where it cannot be written down it is kept in memory.
+    /// Stores a manifest. If the file cannot be written, it is kept in memory only.
     pub fn keep(&self, what: &str, manifest: &str) {
         let known = self.with_known(|known| {
             if known.len() >= LOOKS_MAX && !known.contains_key(what) {
@@ -71,7 +71,7 @@ impl Looks {
         let Some(file) = &self.file else {
             return;
         };
-        // Another process may have kept others since.
+        // Another process may have added entries since.
         let mut all = read(file);
         all.extend(known);
         while all.len() > LOOKS_MAX {
@@ -88,7 +88,7 @@ impl Looks {
     }
 }
 
-/// What is looked for: a folder, a family, an arithmetic, and the program that looks.
+/// The key of an inspection: the worker program, the family, the arithmetic and the folder.
 pub fn key(program: &Path, folder: &Path, family: Option<&str>, arithmetic: Arithmetic) -> String {
     let program = Mark::of(program).map_or_else(String::new, |mark| {
         format!("{}.{}.{}", mark.inode, mark.bytes, mark.modified_ns)
@@ -98,7 +98,7 @@ pub fn key(program: &Path, folder: &Path, family: Option<&str>, arithmetic: Arit
     format!("{program} {family} {dtype} {encoders} {}", folder.display())
 }
 
-/// Everything in the file; nothing where it is not as we write it.
+/// Reads the cache file; empty if it is missing or invalid.
 fn read(file: &Path) -> BTreeMap<String, String> {
     let kept = || -> io::Result<LooksFile> {
         let file = OpenOptions::new()
@@ -117,7 +117,7 @@ fn read(file: &Path) -> BTreeMap<String, String> {
     kept().unwrap_or_default().looks
 }
 
-/// Replaces the file in one step; only its own user may read it.
+/// Replaces the cache file atomically; only its owner may read it.
 fn write(file: &Path, looks: BTreeMap<String, String>) -> io::Result<()> {
     let text = serde_json::to_vec(&LooksFile { looks })?;
     let folder = file.parent().unwrap_or(Path::new("/"));
@@ -136,7 +136,7 @@ fn write(file: &Path, looks: BTreeMap<String, String>) -> io::Result<()> {
         fs::rename(&part, file)
     };
     written().inspect_err(|_| {
-        // What could not be finished is of no use.
+        // Removes the incomplete file.
         let _ = fs::remove_file(&part);
     })
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_known_to_the_next_process_until_the_files_change() {
+    fn an_inspection_is_cached_across_processes_until_the_files_change() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let weights = folder.path().join("weights");
         fs::write(&weights, "one").expect("our own folder");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_or_that_others_may_write_is_ignored_and_written_anew() {
+    fn a_cache_file_that_is_damaged_or_writable_by_others_is_ignored_and_replaced() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let weights = folder.path().join("weights");
         fs::write(&weights, "one").expect("our own folder");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_folders_are_kept_than_the_bound() {
+    fn the_number_of_cached_folders_is_bounded() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let looks = Looks::in_folder(Some(folder.path()));
         for nth in 0..LOOKS_MAX + 5 {

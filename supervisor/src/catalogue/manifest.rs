@@ -1,5 +1,4 @@
-//! What is known of model files before a worker loads them. The worker program looks, because only it
-//! knows files; this reads what it says.
+//! Parses the manifests of models that the worker program prints.
 
 use std::collections::BTreeMap;
 
@@ -48,17 +47,17 @@ struct Terms {
     least_mb: u64,
 }
 
-/// Reads the manifest of one folder.
+/// Parses the manifest of one folder.
 ///
 /// # Errors
-/// A sentence: the text is no manifest, or of a family this program does not know.
+/// The message: the text is not a manifest, or names an unknown family.
 pub fn read_manifest(text: &str) -> Result<FolderFacts, String> {
-    let manifest: PrintedManifest =
-        serde_json::from_str(text).map_err(|error| format!("no manifest: {error}"))?;
+    let manifest: PrintedManifest = serde_json::from_str(text)
+        .map_err(|error| format!("invalid manifest from the worker program: {error}"))?;
     facts(manifest)
 }
 
-/// What `worker --manifest` prints, kept here so that a daemon need not ask; a test compares the two.
+/// The output of `worker --manifest`, stored so that no process has to be started. A test compares the two.
 pub const BUILT_IN: &str = include_str!("built-in.json");
 
 /// The models inside the worker program, by key.
@@ -66,15 +65,15 @@ pub const BUILT_IN: &str = include_str!("built-in.json");
 /// # Errors
 /// As [`read_manifest`].
 pub fn built_in() -> Result<BTreeMap<String, FolderFacts>, String> {
-    let manifests: Vec<PrintedManifest> =
-        serde_json::from_str(BUILT_IN).map_err(|error| format!("no manifests: {error}"))?;
+    let manifests: Vec<PrintedManifest> = serde_json::from_str(BUILT_IN)
+        .map_err(|error| format!("invalid stored manifests: {error}"))?;
     manifests
         .into_iter()
         .map(|manifest| Ok((manifest.key.clone(), facts(manifest)?)))
         .collect()
 }
 
-/// A published model as `worker --published` prints it: computed in one way.
+/// A published model in one arithmetic, as `worker --published` prints it.
 #[derive(Debug, Deserialize)]
 struct PublishedManifest {
     dtype: String,
@@ -83,16 +82,16 @@ struct PublishedManifest {
     manifest: PrintedManifest,
 }
 
-/// What `worker --published` prints, kept here for models whose files are not here; a test compares the two.
+/// The output of `worker --published`, stored for models whose files are missing. A test compares the two.
 pub const PUBLISHED: &str = include_str!("published.json");
 
-/// The facts of a family's published model when it is computed so, from the sizes of its files.
+/// Returns the properties of a family's published model in this arithmetic, without its files.
 ///
 /// # Errors
-/// A sentence: this build does not know that model.
+/// The message: this build has no such model.
 pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, String> {
-    let all: Vec<PublishedManifest> =
-        serde_json::from_str(PUBLISHED).map_err(|error| format!("no manifests: {error}"))?;
+    let all: Vec<PublishedManifest> = serde_json::from_str(PUBLISHED)
+        .map_err(|error| format!("invalid stored manifests: {error}"))?;
     let wanted = |one: &PublishedManifest| {
         one.manifest.family == family
             && one.dtype == arithmetic.dtype.word()
@@ -146,7 +145,7 @@ mod tests {
     /// As `plan` printed it of sparse files of the real sizes, the worker's segment included, less the MB of
     /// CLIP-L's projection, which Stable Diffusion's folder holds and no worker loads.
     #[test]
-    fn published_models_need_what_files_of_their_sizes_need() {
+    fn published_models_need_the_memory_that_files_of_their_sizes_need() {
         let arithmetic = Arithmetic {
             dtype: Dtype::Bf16,
             encoders: Encoders::Keep,
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_arithmetic_of_a_published_model_is_in_the_table() {
+    fn published_models_are_stored_in_every_arithmetic() {
         for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
             for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
                 for family in [Family::new("flux"), Family::new("sd3")] {

@@ -1,8 +1,9 @@
-//! The models of this machine: what their files hold, which are offered, and how files arrive.
+//! The models of this machine: their files, their properties, and how they are fetched.
 //!
-//! - [`facts`] is what is known of files; [`manifest`] reads it from what the worker program prints, [`looks`] keeps it
-//! - [`models`] makes the pool's registry and the catalogue from the settings' sections; [`served`] is one entry
-//! - [`offer`] joins settings, fetched files and facts; [`library`] looks at files again, and fetches them
+//! - [`facts`] are the properties of model files; [`manifest`] parses them from the worker program's output, and
+//!   [`looks`] caches them
+//! - [`models`] builds the pool's registry and the catalogue from the settings; [`served`] is one entry
+//! - [`offer`] joins settings, fetched files and facts; [`library`] inspects files again, and fetches them
 
 pub mod facts;
 pub mod library;

@@ -1,4 +1,4 @@
-//! The models a daemon offers: the built-in ones, and what `[models.KEY]` sections make of them.
+//! Builds the models that a daemon offers, from the built-in ones and the `[models.KEY]` sections.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,38 +17,38 @@ use super::served::{Catalogue, Served, absent, from_facts};
 use crate::config::file::{ModelSection, SyntheticParams};
 use crate::config::names::keys;
 
-/// Looks at a folder of weights of a family, to be computed so.
+/// Inspects a folder of weights of a family, for an arithmetic.
 pub type LookAt<'a> = &'a dyn Fn(&Path, Option<&str>, Arithmetic) -> Look;
 
-/// The folder a model was fetched to and the digest of what came, if it was fetched; the error is a
-/// sentence about its section.
+/// Returns the folder of a fetched model and the digest of its files, or `None` if it was not fetched. The
+/// error is a message about its section.
 pub type FindFetched<'a> =
     &'a dyn Fn(&str, &ModelSection) -> Result<Option<(PathBuf, String)>, String>;
 
-/// The facts of a family's published model, computed so, without its files; the error is a sentence.
+/// Returns the properties of a family's published model in an arithmetic, without its files.
 pub type DescribePublished<'a> = &'a dyn Fn(Family, Arithmetic) -> Result<FolderFacts, String>;
 
-/// The word of the family without weights.
+/// The name of the family without weights.
 const SYNTHETIC: &str = Family::SYNTHETIC.word();
 
-/// Where facts about models come from.
+/// The sources of the properties of models.
 pub struct FactSources<'a> {
     /// Models inside the worker program, by key.
     pub built_in: BTreeMap<String, FolderFacts>,
-    /// Knows the published models without their files.
+    /// Describes a published model without its files.
     pub published: DescribePublished<'a>,
-    /// Looks at folders.
+    /// Inspects a folder.
     pub look: LookAt<'a>,
-    /// Knows what was fetched.
+    /// Finds the files of a fetched model.
     pub fetched: FindFetched<'a>,
-    /// Threads of a worker whose section names no number.
+    /// Threads of a worker if the model's section does not set them.
     pub threads: u32,
 }
 
-/// The registry for the pool and the catalogue for the hands.
+/// Builds the registry for the pool and the catalogue for the driver.
 ///
 /// # Errors
-/// A sentence that names the section.
+/// The message; it names the invalid section.
 pub fn build(
     sections: &BTreeMap<String, ModelSection>,
     facts: &FactSources<'_>,
@@ -64,10 +64,10 @@ pub fn build(
     Ok((Registry::new(specs)?, catalogue))
 }
 
-/// One model as its section wants it.
+/// Builds one model from its section.
 ///
 /// # Errors
-/// A sentence that names the section.
+/// The message; it names the section.
 pub fn one(
     key: &str,
     section: &ModelSection,
@@ -90,7 +90,7 @@ fn threads(section: &ModelSection, facts: &FactSources<'_>) -> u32 {
     section.threads.unwrap_or(facts.threads).max(1)
 }
 
-/// What a section says of its model's arithmetic.
+/// Parses the arithmetic that a section sets.
 fn arithmetic(section: &ModelSection) -> Result<Arithmetic, String> {
     let said = Arithmetic {
         dtype: word("dtype", section.dtype.as_deref())?,
@@ -98,13 +98,13 @@ fn arithmetic(section: &ModelSection) -> Result<Arithmetic, String> {
     };
     if section.family.as_deref() == Some(SYNTHETIC) && said != Arithmetic::default() {
         return Err(
-            "dtype and encoders mean nothing to family \"synthetic\", which has no weights".into(),
+            "dtype and encoders do not apply to family \"synthetic\", which has no weights: remove them".into(),
         );
     }
     Ok(said)
 }
 
-/// The value of a setting that is one of a few words.
+/// Parses a setting whose values are words; the error names the setting.
 fn word<T: FromStr<Err = String> + Default>(name: &str, said: Option<&str>) -> Result<T, String> {
     said.map_or(Ok(T::default()), |said| {
         said.parse().map_err(|why| format!("{name}: {why}"))
@@ -121,7 +121,9 @@ fn model(
     let threads = threads(section, facts);
     let here = |source, found| Ok(from_facts(key.clone(), source, found, threads, arithmetic));
     if section.params.is_some() && section.family.as_deref() != Some(SYNTHETIC) {
-        return Err("params mean nothing to a model that is not of family \"synthetic\"".into());
+        return Err(
+            "params apply to family \"synthetic\" only: remove them, or set that family".into(),
+        );
     }
     let (family, found) = match (&section.path, section.family.as_deref()) {
         (None, Some(SYNTHETIC)) => {
@@ -129,10 +131,10 @@ fn model(
             return here(source, found);
         }
         (Some(_), Some(SYNTHETIC)) => {
-            return Err("family \"synthetic\" has no weights, so it has no path".into());
+            return Err("family \"synthetic\" has no weights: remove path".into());
         }
         (Some(path), family) => {
-            // A folder may hold both families; a published model's key says which of them is meant.
+            // A folder may contain weights of several families; the key of a published model selects one.
             let published = PublishedModel::with_key(key.as_str()).map(|model| model.family);
             let family = family.and_then(Family::named).or(published);
             let found = folder(path, family.map(Family::word), arithmetic, facts);
@@ -143,14 +145,14 @@ fn model(
             facts.built_in.get(key.as_str()),
         ) {
             (Some(model), _) => (model.family, fetched(&key, section, model.family, facts)?),
-            // The table knows it in f32 with its encoders kept, which is the most that it can need.
+            // The table has its need in f32 with the encoders kept, which is the largest.
             (_, Some(found)) => {
                 let source = ModelSource::Embedded {
                     key: key.to_string(),
                 };
                 return here(source, found.clone());
             }
-            (_, None) => return Err("a model of one's own needs a family or a path".into()),
+            (_, None) => return Err("a model that is not built in needs `family` or `path`".into()),
         },
         (None, Some(family)) => return Err(format!("family {family:?} needs a path")),
     };
@@ -163,19 +165,19 @@ fn model(
     }
 }
 
-/// The family of a folder that was not looked into and whose section names none: that of the embedded model
-/// with its key, else the first of the table.
+/// The family of a folder that was not inspected and whose section names none: that of the embedded model with
+/// this key, else the first in the table.
 fn likeliest(key: &ModelKey, facts: &FactSources<'_>) -> Family {
     let embedded = facts.built_in.get(key.as_str()).map(|found| found.family);
     let first = PublishedModel::all().map(|model| model.family).next();
     embedded.or(first).unwrap_or(Family::SYNTHETIC)
 }
 
-/// What was found of a model's files, or why they cannot be used: that depends on the disk, so it is no
-/// reason to refuse the settings.
+/// The files of a model, or why they are unusable. Unusable files do not make the settings invalid, because they
+/// can change at any time.
 type FilesFound = Result<(ModelSource, FolderFacts), Files>;
 
-/// What a fetch has brought.
+/// Finds the fetched files of a model.
 fn fetched(
     key: &ModelKey,
     section: &ModelSection,
@@ -242,9 +244,8 @@ fn synthetic(
     Ok((source, found))
 }
 
-/// What stands for the digest of weights that there are none of. Memory and loading stand for the files,
-/// so models that differ there are two; a step's time stands for the machine, and a model on a slower
-/// machine is the same model and draws the same picture.
+/// A stand-in digest: synthetic models have no weights. Memory and load time stand for the files, so models that
+/// differ in them are different models. The step time stands for the speed of the machine, so it is left out.
 fn synthetic_digest(family: &str, params: SyntheticParams) -> String {
     let SyntheticParams {
         step_ms: _,
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_published_models_key_says_which_family_of_a_folder_is_meant() {
+    fn the_key_of_a_published_model_selects_the_family_in_a_folder() {
         let asked = std::cell::RefCell::new(Vec::new());
         let look = |_: &Path, family: Option<&str>, _: Arithmetic| {
             asked.borrow_mut().push(family.map(str::to_owned));
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_models_and_the_embedded_one_are_always_there() {
+    fn the_published_models_and_the_embedded_one_are_always_offered() {
         let (registry, catalogue) = built("").expect("the built-in models");
         for name in ["pocket-flux", "flux-schnell", "sd3.5-turbo"] {
             assert!(registry.find(name).is_some(), "{name}");
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetched_model_is_one_of_the_folder_it_was_fetched_to() {
+    fn a_fetched_model_uses_the_folder_it_was_fetched_to() {
         let file = crate::config::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
         let built_in = BTreeMap::from([("pocket-flux".to_owned(), small())]);
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetched_model_that_cannot_be_read_is_broken_and_the_others_are_offered() {
+    fn an_unreadable_fetched_model_is_broken_and_the_others_are_offered() {
         let file = crate::config::file::parse("").expect("no settings");
         let here = tempfile::tempdir().expect("a temporary folder");
         let facts = FactSources {
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn synthetic_models_are_told_apart_by_what_they_load_and_not_by_their_pace() {
+    fn synthetic_models_differ_by_memory_and_load_time_and_not_by_step_time() {
         let base = "step_ms = 10, load_ms = 5, weights_mb = 8";
         for other in [
             "step_ms = 10, load_ms = 6, weights_mb = 8",
@@ -442,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_whose_weights_are_not_digested_are_two_models_and_no_receipt_names_them() {
+    fn folders_without_digests_are_different_models_and_not_in_receipts() {
         let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
         let (one, two) = (one.expect("a folder"), two.expect("a folder"));
         let section = |key: &str, path: &Path| format!("[models.{key}]\npath = {path:?}\n");
@@ -469,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arithmetic_of_a_section_reaches_the_look_at_its_folder_and_the_worker() {
+    fn the_arithmetic_of_a_section_reaches_the_inspection_and_the_worker() {
         let here = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
             "[models.mine]\npath = {:?}\ndtype = \"bf16\"\nencoders = \"drop\"",
@@ -499,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_arithmetic_is_refused_by_section_and_setting() {
+    fn an_invalid_arithmetic_is_refused_with_its_section_and_setting() {
         let error = built("[models.pocket-flux]\ndtype = \"f64\"").expect_err("no such dtype");
         let sentence =
             "models.pocket-flux.dtype = \"f64\" is not a known word: use f32 or bf16 or f16";
@@ -517,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_used_is_broken_and_the_others_are_offered() {
+    fn an_unusable_folder_is_broken_and_the_others_are_offered() {
         let (registry, catalogue) =
             built("[models.mine]\npath = \"/not/mounted\"\nfamily = \"sd3\"")
                 .expect("the settings are good");
@@ -552,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_makes_no_model_says_what_is_missing() {
+    fn an_incomplete_section_is_refused_with_the_missing_setting() {
         let error = built("[models.mine]\npinned = true").expect_err("no family");
         assert!(error.starts_with("[models.mine]: "), "{error}");
         let error = built("[models.mine]\nfamily = \"fluxx\"").expect_err("no such family");

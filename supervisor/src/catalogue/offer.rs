@@ -1,4 +1,4 @@
-//! The models that settings offer: for the pool, and for the hands.
+//! The models that the settings offer, as the pool and the driver need them.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -17,20 +17,20 @@ use super::{manifest, models};
 use crate::config::Config;
 use crate::process::spawn;
 
-/// All models of these settings. No folder is looked at: those models are unread.
+/// Returns all models of the settings without inspecting any folder: models with files are `Unread`.
 ///
 /// # Errors
-/// A sentence that names the section of a model that cannot be offered.
+/// The message; it names the section of the invalid model.
 pub fn models(config: &Config) -> Result<(Registry, Catalogue), String> {
     with_facts(config, &|_, _, _| Look::Unread, |facts| {
         models::build(&config.models, facts)
     })
 }
 
-/// One model of these settings as its files are now.
+/// Returns one model of the settings, after inspecting its files.
 ///
 /// # Errors
-/// A sentence that names its section.
+/// The message; it names the model's section.
 pub fn model(
     config: &Config,
     worker_program: &Path,
@@ -45,12 +45,12 @@ pub fn model(
     with_facts(config, &look, |facts| models::one(key, &section, facts))
 }
 
-/// How much of a model's files is read.
+/// How much of a model's files to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadDepth {
-    /// What the need and the sizes follow from; the digest too, where that takes seconds at most.
+    /// The headers, and all bytes for the digest only if that takes a few seconds at most.
     Quick,
-    /// All of it, for the digest.
+    /// All bytes, for the digest.
     Whole,
 }
 
@@ -73,7 +73,7 @@ fn with_facts<T>(
     })
 }
 
-/// What a fetch of a model brings; the settings of the model give an omitted variant or revision.
+/// Describes the fetch of a model; an omitted variant or revision comes from its settings.
 ///
 /// # Errors
 /// Unknown model or variant.
@@ -89,7 +89,7 @@ pub fn fetch_order(
     FetchOrder::new(key, variant, revision)
 }
 
-/// How the hub may be used, and the folder of fetched models.
+/// Settings of the hub, with the folder of the fetched models.
 pub fn hub_settings(config: &Config) -> HubSettings {
     HubSettings {
         offline: config.hub.offline,
@@ -103,14 +103,14 @@ pub fn hub_settings(config: &Config) -> HubSettings {
     }
 }
 
-/// Threads of a worker's arithmetic: the cores, shared among the workers of a cold start.
+/// Threads per worker: the cores divided by the number of workers of a cold start.
 fn threads_per_worker(config: &Config) -> u32 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     (cores as u32 / config.pool.cold_start_workers.max(1)).max(1)
 }
 
-/// An absolute path without links, of a folder or of a file in one. The file itself may be a link, as in a
-/// hub cache, and keeps its name: its neighbours are beside the link.
+/// Resolves a path to an absolute one without links. The last part of a file's path stays as it is, even if it
+/// is a link, as in a hub cache: the model's other files are beside the link, not beside its target.
 fn absolute(path: &Path) -> std::io::Result<PathBuf> {
     match (path.is_file(), path.parent(), path.file_name()) {
         (true, Some(folder), Some(name)) => {
@@ -125,8 +125,8 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
-/// Looks at a folder of weights: at what was found before where its files are what they were, else by
-/// the worker program, whose own sentence names the file that is no use.
+/// Inspects a folder of weights: uses the cached result if the files are unchanged, else asks the worker
+/// program, whose error names the unusable file.
 fn look_at(
     worker: &Path,
     looks: &Looks,
@@ -149,8 +149,8 @@ fn look_at(
             return Ok((name, known));
         }
         let said = spawn::inspect(worker, &folder, family, arithmetic, whole);
-        let said = said.map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
-        // It quotes names of files and tensors.
+        let said = said.map_err(|error| format!("cannot inspect {}: {error}", path.display()))?;
+        // The error quotes names of files and tensors.
         let said = said.map_err(|why| Untrusted::new(why).to_string())?;
         let found = manifest::read_manifest(&said)?;
         looks.keep(&what, &said);
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_named_keeps_its_name_and_a_folder_loses_its_links() {
+    fn links_are_resolved_except_the_name_of_a_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let real = folder.path().canonicalize().expect("a folder");
         std::fs::create_dir(real.join("blobs")).expect("our own folder");

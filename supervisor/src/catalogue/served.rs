@@ -1,4 +1,4 @@
-//! What the pool and the hands know of a model, from what is known of its files.
+//! One model as the pool and the driver know it, built from the properties of its files.
 
 use std::collections::BTreeMap;
 
@@ -14,33 +14,33 @@ use pool::{Activation, Files, GuidanceRule, ModelSpec, Need};
 use super::facts::FolderFacts;
 use crate::config::names::aliases;
 
-/// What only the hands need to know of a model: how a worker of it is started.
+/// The properties of a model that starting a worker needs; the pool does not need them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Served {
-    /// What a worker loads.
+    /// The weights that a worker loads.
     pub source: ModelSource,
-    /// What its segment holds.
+    /// Layout of its shared-memory segment.
     pub geometry: Geometry,
-    /// Shape of its latents.
+    /// Shape of the latents.
     pub latents: LatentShape,
-    /// Threads of its arithmetic.
+    /// Threads for a worker's arithmetic.
     pub threads: u32,
-    /// Digest of its weights.
+    /// Digest of the weights; empty if unknown.
     pub digest: String,
-    /// What its files were when they were looked at.
+    /// Stamp of the files when they were inspected.
     pub stamp: String,
-    /// What it can draw, by group.
+    /// Things the model can draw, by group.
     pub draws: Vec<Group>,
-    /// Terms and thanks, where its files say so.
+    /// Licence and attribution, if its files state them.
     pub rights: Rights,
-    /// How its sigmas are chosen.
+    /// Name of the sampler and its sigmas.
     pub sampler: String,
-    /// What its section wants of its arithmetic; what a worker computes in, it says when it is ready.
+    /// Arithmetic from the settings. A ready worker reports the one it really uses.
     pub arithmetic: Arithmetic,
 }
 
 impl Served {
-    /// What the files in its folder were when they were looked at; empty where it has no folder.
+    /// Stamp of the files in its folder when they were inspected; empty if the model has no folder.
     pub fn folder_stamp(&self) -> &str {
         match self.source {
             ModelSource::Folder { .. } => &self.stamp,
@@ -49,7 +49,7 @@ impl Served {
     }
 }
 
-/// Every model by key, as the hands know them.
+/// All models by key.
 pub type Catalogue = BTreeMap<ModelKey, Served>;
 
 pub(super) fn from_facts(
@@ -62,7 +62,7 @@ pub(super) fn from_facts(
     let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max), facts.latents);
     let segment = Mebibytes::holding(geometry.total_bytes());
     let digest = identity(&source, &facts.digest);
-    // What has no files is what its digest says.
+    // Without files the digest identifies the model.
     let stamp = match facts.stamp.is_empty() {
         true => facts.digest.clone(),
         false => facts.stamp,
@@ -95,7 +95,7 @@ pub(super) fn from_facts(
         min_workers: None,
         max_workers: None,
         device: DeviceWish::Auto,
-        // A worker that computes otherwise is another worker.
+        // If the arithmetic changes, the workers must be replaced.
         params: format!("{} {}", arithmetic.dtype, arithmetic.encoders),
         files: Files::Here {
             stamp: stamp.clone(),
@@ -116,8 +116,8 @@ pub(super) fn from_facts(
     (spec, served)
 }
 
-/// A model whose files are not here, are no use, or were not looked at yet. It keeps its place in the
-/// registry, with the reason; its sizes and its need are those of the published model of its family.
+/// Builds a model whose files are missing, unusable or not yet inspected. It stays in the registry with the
+/// reason, and has the sizes and the memory need of its family's published model.
 pub(super) fn absent(
     key: ModelKey,
     published: FolderFacts,
@@ -134,8 +134,8 @@ pub(super) fn absent(
     (spec, served)
 }
 
-/// What tells a model's requests from those of another one: the digest of its weights, else the folder
-/// that they are in. It stays in the pool; a receipt says nothing where no digest is known.
+/// The identity of a model inside the pool: the digest of its weights, else its folder. Receipts do not contain
+/// the folder.
 fn identity(source: &ModelSource, digest: &str) -> String {
     match source {
         ModelSource::Folder { path, .. } if digest.is_empty() => format!("folder {path}"),

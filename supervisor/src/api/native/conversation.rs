@@ -25,32 +25,32 @@ use crate::driver::handle::{
 use crate::frames;
 use crate::telemetry::doors;
 
-/// A client that takes longer than this to read what it asked for has left.
+/// How long a client may take to read a message; then it is disconnected.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// A client that connects and says nothing has left.
+/// How long a new client may take to send its hello; then it is disconnected.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What all conversations at one door share.
+/// What all connections of a door share.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// The way to the loop.
+    /// Sends requests to the daemon's loop.
     pub handle: Handle,
-    /// Who may operate.
+    /// The users that may operate the pool.
     pub operators: Operators,
-    /// The clients that ask for nothing.
+    /// The clients without a request.
     pub idle: IdleClients,
 }
 
-/// One client's side of the door.
+/// One connected client.
 struct ConnectedClient {
     stream: Arc<Stream>,
     context: Arc<Context>,
-    /// As the kernel says who it is.
+    /// Its rights, from the user id that the kernel reports.
     rights: ClientRights,
     words: mpsc::Receiver<ToPool>,
 }
 
-/// Serves one client until it leaves; its jobs that are not detached end with it.
+/// Serves one client until it disconnects; then its jobs that are not detached are cancelled.
 pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
     let uid = match stream.peer_creds() {
         Ok(creds) => creds.euid(),
@@ -68,14 +68,14 @@ pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
         context,
         words,
     };
-    // How a conversation ends is the client's business; its jobs are seen to by what they leave.
+    // Any error only ends this connection; dropping its requests cancels their jobs.
     if let Err(error) = client.serve().await {
         doors::conversation_ended(&error);
     }
     reader.abort();
 }
 
-/// Reads frames in a task of its own, because a read that is given up half-way loses what it had.
+/// Reads frames in a separate task, because cancelling a read would lose the bytes read so far.
 async fn listen(stream: Arc<Stream>, words: mpsc::Sender<ToPool>) {
     loop {
         match frames::read(&mut &*stream).await {
@@ -99,7 +99,7 @@ impl ConnectedClient {
         else {
             return Ok(());
         };
-        // A client of another version reads ours from the answer and says so itself.
+        // A client with another protocol version finds ours in this answer and reports the mismatch itself.
         self.say(&FromPool::Hello {
             protocol: PROTOCOL,
             version: BUILD.to_owned(),
@@ -128,7 +128,7 @@ impl ConnectedClient {
         Ok(())
     }
 
-    /// What the client asks next; nothing once it has left, has to leave, or there is no loop to ask.
+    /// The client's next message; `None` if it disconnected, must be disconnected, or the loop has ended.
     async fn next_word(&mut self) -> Option<ToPool> {
         tokio::select! {
             word = self.words.recv() => word,
@@ -142,7 +142,8 @@ impl ConnectedClient {
             None => self.rights.user(),
             Some(user) if self.rights.trusted => user,
             Some(_) => {
-                let message = "only the daemon's own user and root may ask for somebody else";
+                let message =
+                    "only the daemon's own user and root may send requests for another user";
                 let failure = Failure {
                     field: Some(Field::User),
                     ..Failure::new(FailureKind::NotPermitted, message)
@@ -163,7 +164,7 @@ impl ConnectedClient {
                     PendingUpdate::Fetching(far) => self.say(&FromPool::Fetching(far)).await?,
                     PendingUpdate::Answer(answer) => break answer,
                 },
-                // There is no job to cancel yet, so whatever is said now ends the conversation.
+                // No job exists yet that could be cancelled, so any message ends the connection.
                 _ = self.words.recv() => return Ok(()),
             }
         };
@@ -181,7 +182,7 @@ impl ConnectedClient {
                 },
                 word = self.words.recv() => match word {
                     Some(ToPool::Cancel { job }) => self.cancel(job).await,
-                    // Anything else while an answer is owed is no conversation; leaving tells the pool.
+                    // Any other message before the answers is a protocol error; disconnecting cancels the jobs.
                     Some(_) | None => return Ok(()),
                 },
             }
@@ -190,7 +191,7 @@ impl ConnectedClient {
     }
 
     async fn cancel(&self, job: JobId) {
-        // Nobody to cancel for when the pool has ended: the jobs' answers say so.
+        // Fails only if the loop has ended; then the jobs' answers say so.
         let _ = self.context.handle.cancel(job, self.caller()).await;
     }
 
@@ -206,7 +207,7 @@ impl ConnectedClient {
         }
     }
 
-    /// Passes one update on; says whether it was a job's answer.
+    /// Forwards one update to the client. Returns whether it was a job's answer.
     async fn pass_on(
         &self,
         ongoing: &AcceptedRequest,
@@ -288,7 +289,7 @@ impl ConnectedClient {
     }
 }
 
-/// Sends, unless the client takes longer to read it than it may.
+/// Sends within [`WRITE_PATIENCE`], else fails with `TimedOut`.
 async fn in_time(
     send: impl Future<Output = Result<(), ConnectionError>>,
 ) -> Result<(), ConnectionError> {
@@ -298,7 +299,7 @@ async fn in_time(
     }
 }
 
-/// Which picture of its request a job draws.
+/// The index of a job's picture in its request, from 0.
 fn index(ongoing: &AcceptedRequest, job: JobId) -> u32 {
     (job.0 - ongoing.accepted.jobs[0].0) as u32
 }

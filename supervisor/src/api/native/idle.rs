@@ -1,10 +1,9 @@
-//! Clients that ask for nothing: the first to leave when descriptors run out.
+//! The idle clients of a door; their connections are closed first when file descriptors run out.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// The idle clients of a door.
 #[derive(Debug, Default)]
 pub struct IdleClients {
     count: AtomicUsize,
@@ -12,14 +11,14 @@ pub struct IdleClients {
 }
 
 impl IdleClients {
-    /// Waits until this client has to leave; the one that is idle for longest has to first.
+    /// Waits until this client must be disconnected. The client that has been idle longest comes first.
     pub async fn has_to_leave(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
         let _counted = Counted(self);
         self.leave.notified().await;
     }
 
-    /// Ends the longest idle client, and says whether there is one.
+    /// Disconnects the client that has been idle longest. Returns whether there was one.
     pub fn end_one(&self) -> bool {
         let any = self.count.load(Ordering::Acquire) > 0;
         if any {
@@ -29,7 +28,7 @@ impl IdleClients {
     }
 }
 
-/// One idle client, until it is not.
+/// Counts a client as idle until dropped.
 struct Counted<'a>(&'a IdleClients);
 
 impl Drop for Counted<'_> {
@@ -47,9 +46,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_idle_client_leaves_first_and_a_busy_one_never() {
+    fn the_longest_idle_client_is_disconnected_first_and_a_busy_one_never() {
         let idle = IdleClients::default();
-        assert!(!idle.end_one(), "nobody is idle");
+        assert!(!idle.end_one(), "no client is idle");
         let mut context = Context::from_waker(Waker::noop());
         let (mut first, mut second) = (pin!(idle.has_to_leave()), pin!(idle.has_to_leave()));
         assert!(first.as_mut().poll(&mut context).is_pending());

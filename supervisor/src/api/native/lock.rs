@@ -1,8 +1,8 @@
-//! The right to serve in a runtime folder: one daemon a folder, whatever becomes of the names in it.
+//! The lock of a runtime folder: one daemon per folder, even if its files are removed.
 //!
-//! Two locks hold it. The file `lock` is what the kernel frees with the process; but it and its folder can be
-//! removed, and then another daemon could lock a new file of that name. So the folder's path is held as
-//! well, as a name that is in no folder.
+//! There are two locks. The kernel releases the lock on the file `lock` when the process ends. But the file or
+//! its folder can be removed, and then another daemon could lock a new file. So the folder's path is locked too,
+//! as the name of an abstract Unix socket, which is in no folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,25 +22,25 @@ use sha2::{Digest, Sha256};
 
 use crate::telemetry::doors;
 
-/// Times that a file is locked which was removed meanwhile; somebody removes faster than we lock.
+/// Attempts to lock the file; an attempt fails if the file is removed before it is locked.
 const TRIES_MAX: usize = 16;
 
-/// The lock; it is given up when the process ends.
+/// The lock of a runtime folder. Dropping it, or the end of the process, releases it.
 #[derive(Debug)]
 pub struct DaemonLock {
     path: PathBuf,
     file: Flock<File>,
-    /// Holds the folder's path; nothing where another user holds our name for it.
+    /// The socket that locks the folder's path; `None` if another user has taken its name.
     _path_held: Option<OwnedFd>,
 }
 
 impl DaemonLock {
-    /// Takes the lock of a runtime folder.
+    /// Locks a runtime folder.
     ///
     /// # Errors
-    /// `AddrInUse` when a daemon serves there.
+    /// `AddrInUse` if another daemon has locked it.
     pub fn take(runtime_dir: &Path) -> io::Result<Self> {
-        // First, so that a daemon whose file was removed finds it free again when it restores it.
+        // The path first: otherwise a new daemon could lock the file while the first one restores it.
         let path_held = hold_path(runtime_dir)?;
         let path = runtime_dir.join("lock");
         Ok(Self {
@@ -50,10 +50,10 @@ impl DaemonLock {
         })
     }
 
-    /// Locks the file anew where it was removed or replaced; says whether it was.
+    /// Creates and locks the file again if it was removed or replaced. Returns whether it was.
     ///
     /// # Errors
-    /// It cannot be made, or somebody else has locked it.
+    /// The file cannot be created, or another process has locked it.
     pub fn restore(&mut self) -> io::Result<bool> {
         if is_at(&self.file, &self.path)? {
             return Ok(false);
@@ -63,7 +63,7 @@ impl DaemonLock {
     }
 }
 
-/// Locks a file that is still the one of that name.
+/// Opens and locks a file, and checks that it still has this path.
 fn hold_file(path: &Path) -> io::Result<Flock<File>> {
     for _ in 0..TRIES_MAX {
         let file = OpenOptions::new()
@@ -80,11 +80,14 @@ fn hold_file(path: &Path) -> io::Result<Flock<File>> {
             Err((_, errno)) => return Err(errno.into()),
         }
     }
-    let what = format!("{} is removed again and again", path.display());
+    let what = format!(
+        "{} was removed {TRIES_MAX} times while it was locked",
+        path.display()
+    );
     Err(io::Error::new(io::ErrorKind::ResourceBusy, what))
 }
 
-/// Whether an open file is the one of this name.
+/// Whether an open file is the one at `path`.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -94,8 +97,8 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Holds a folder's path as an abstract socket's name, which ends with the process. Any user can hold a
-/// name, so one that is held by another user says nothing, and the file alone has to do.
+/// Locks a folder's path: binds an abstract socket name made from it, which the kernel frees with the process.
+/// Any user can bind any name, so if another user has taken it, only the file protects the folder: `None`.
 fn hold_path(runtime_dir: &Path) -> io::Result<Option<OwnedFd>> {
     let path = fs::canonicalize(runtime_dir)?;
     let digest = Sha256::digest(path.as_os_str().as_bytes());
@@ -105,7 +108,7 @@ fn hold_path(runtime_dir: &Path) -> io::Result<Option<OwnedFd>> {
     let held = unix_socket()?;
     match bind(held.as_raw_fd(), &name) {
         Ok(()) => {
-            // Each daemon that asks who holds the name leaves one connection waiting.
+            // Each daemon that connects to find the owner leaves one connection in the backlog.
             listen(&held, Backlog::MAXCONN)?;
             Ok(Some(held))
         }
@@ -120,7 +123,7 @@ fn hold_path(runtime_dir: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// The user of the process that holds a name.
+/// The user id of the process that has bound a name.
 fn holder(name: &UnixAddr) -> nix::Result<u32> {
     let asked = unix_socket()?;
     connect(asked.as_raw_fd(), name)?;
@@ -133,7 +136,7 @@ fn unix_socket() -> nix::Result<OwnedFd> {
 }
 
 fn in_use(path: &Path) -> io::Error {
-    let what = format!("a daemon serves in {} already", path.display());
+    let what = format!("another daemon already serves in {}", path.display());
     io::Error::new(io::ErrorKind::AddrInUse, what)
 }
 
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_has_one_daemon_even_when_the_lock_or_the_folder_was_removed() {
+    fn a_folder_has_one_daemon_even_if_the_lock_or_the_folder_was_removed() {
         let base = tempfile::tempdir().expect("a temporary folder");
         let folder = base.path().join("run");
         fs::create_dir(&folder).expect("ours");
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_of_another_daemon_is_not_taken_from_it() {
+    fn a_locked_file_of_another_daemon_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("lock");
         let other = hold_file(&path).expect("it is free");

@@ -1,8 +1,8 @@
 //! The native door: frames of `ipc_protocol` on a Unix socket.
 //!
-//! - [`socket`] accepts clients, `conversation` serves one
-//! - [`lock`] decides who opens the door, and [`watch`] notices when its names are removed
-//! - [`idle`] are the clients that leave first when descriptors run out
+//! - [`socket`] accepts clients; `conversation` serves one client
+//! - [`lock`] admits one daemon per folder; [`watch`] notices removed files
+//! - [`idle`] closes idle connections when file descriptors run out
 
 mod conversation;
 pub mod idle;

@@ -1,4 +1,4 @@
-//! The native door: a Unix socket in a folder of its user's, kept there while the daemon serves.
+//! The socket of the native door; it is created again if its file is removed.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -26,35 +26,34 @@ use crate::driver::handle::Handle;
 use crate::frames;
 use crate::telemetry::doors;
 
-/// How long a client that is turned away may take to come in and hear why.
+/// How long a refused client may take to connect and to read the refusal.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A name in the file system: device and inode of what it stands for.
+/// Device and inode of a file.
 type SocketIdentity = (u64, u64);
 
-/// An open door.
 #[derive(Debug)]
 pub struct Door {
     path: PathBuf,
     mode: u32,
     listener: Listener,
-    /// Of the socket that `listener` is.
+    /// Identity of the socket file of `listener`.
     identity: SocketIdentity,
     lock: DaemonLock,
-    /// Nothing where the kernel gives no watch; then what becomes of the names is not seen.
+    /// `None` if the kernel gives no watch; then removed files are not noticed.
     watch: Option<FolderWatch>,
-    /// Given up for a moment when there are no descriptors left, to tell a client so.
+    /// A spare descriptor: closed when descriptors run out, to accept a client and refuse it.
     reserve: Option<File>,
-    /// The last trouble with the names that was told.
+    /// The last logged error about removed files.
     trouble: Option<String>,
 }
 
 impl Door {
-    /// Opens the door at `path`, whose folder is prepared and whose lock is ours: a socket that is there was
-    /// left by a dead daemon.
+    /// Opens the door at `path`. The folder is prepared and locked, so an existing socket was left by a dead
+    /// daemon and is replaced.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     pub fn open(path: &Path, mode: u32, lock: DaemonLock) -> io::Result<Self> {
         let (listener, identity) = listen(path, mode)?;
         let watch = FolderWatch::start(folder(path));
@@ -73,7 +72,7 @@ impl Door {
         })
     }
 
-    /// Lets clients in until the loop ends, and returns when each of them has read what it was owed.
+    /// Accepts clients until the loop ends; returns when every connection has ended.
     pub async fn serve(mut self, handle: Handle, operators: Operators) {
         let context = Arc::new(Context {
             handle: handle.clone(),
@@ -104,7 +103,7 @@ impl Door {
         while conversations.join_next().await.is_some() {}
     }
 
-    /// Takes the socket's name away, unless it is another's by now.
+    /// Removes the socket file, unless another daemon has replaced it.
     fn close(&self) {
         if identity(&self.path).ok() != Some(self.identity) {
             return;
@@ -114,7 +113,7 @@ impl Door {
         }
     }
 
-    /// Puts names back that were removed or replaced, and says so once.
+    /// Restores files that were removed or replaced; logs an error once.
     fn mend(&mut self) {
         let trouble = match self.restored() {
             Ok(restored) => {
@@ -133,11 +132,11 @@ impl Door {
         self.trouble = trouble;
     }
 
-    /// Puts back what is missing; says whether anything was.
+    /// Restores missing files. Returns whether any was missing.
     fn restored(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
         let mut restored = false;
         loop {
-            // Watched first: what is removed from now on is noticed.
+            // Watch first, so that a removal during the check is noticed.
             if let Some(watch) = &self.watch {
                 watch.renew()?;
             }
@@ -156,12 +155,12 @@ impl Door {
         }
     }
 
-    /// Tells the next client that there are no descriptors for it, and ends a conversation that is idle, so
-    /// that those who hold them shut nobody out for ever.
+    /// Refuses the next client because no descriptors are left, and disconnects an idle client, so that idle
+    /// clients cannot keep others out.
     async fn turn_away(&mut self, idle: &IdleClients) {
         drop(self.reserve.take());
         if let Ok(Ok(stream)) = timeout(REFUSAL_PATIENCE, self.listener.accept()).await {
-            // A client that does not listen misses why.
+            // A client that does not read the refusal only sees the disconnect.
             let _ = timeout(REFUSAL_PATIENCE, refuse(&stream)).await;
         }
         self.reserve = reserve();
@@ -170,7 +169,7 @@ impl Door {
     }
 }
 
-/// Makes the socket. Its name is not taken away when the listener is dropped: it may be another's by then.
+/// Creates the socket. Dropping the listener leaves its file, which another daemon may have replaced.
 fn listen(path: &Path, mode: u32) -> io::Result<(Listener, SocketIdentity)> {
     let listener = ListenerOptions::new()
         .name(path.to_fs_name::<GenericFilePath>()?)
@@ -178,7 +177,7 @@ fn listen(path: &Path, mode: u32) -> io::Result<(Listener, SocketIdentity)> {
         .try_overwrite(true)
         .reclaim_name(false)
         .create_tokio()?;
-    // The umask took bits of the mode away, so until here the socket is open to fewer than it should be.
+    // The umask has removed bits of the mode: until here fewer users than wanted may connect.
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok((listener, identity(path)?))
 }
@@ -199,7 +198,7 @@ async fn changed(watch: Option<&FolderWatch>) {
     }
 }
 
-/// A descriptor for later; any file will do.
+/// Opens a spare descriptor; any file will do.
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -210,9 +209,9 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 async fn refuse(stream: &Stream) {
-    let message = "the daemon has no descriptors left for another client; try again, or raise its limit of open files";
+    let message = "the daemon has no file descriptors left for another client: try again, or raise its limit of open files";
     let failure = Failure::new(FailureKind::QueueFull, message).retry_after_ms(1000);
-    // A client that left needs no refusal.
+    // Fails only if the client has disconnected.
     let _ = frames::write_with(&mut &*stream, &FromPool::Refused(failure), &[]).await;
 }
 
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_door_takes_away_its_own_socket_and_no_other() {
+    async fn a_door_removes_its_own_socket_and_no_other() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("pool.sock");
         door(folder.path()).close();
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_that_were_removed_or_replaced_are_put_back_once() {
+    async fn removed_or_replaced_files_are_restored_once() {
         let base = tempfile::tempdir().expect("a temporary folder");
         let folder = base.path().join("run");
         paths::prepare(&folder, 0o660).expect("ours to make");

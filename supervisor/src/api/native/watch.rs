@@ -1,4 +1,4 @@
-//! Notices that something in a folder was removed, replaced or made, by the kernel's notices.
+//! Notices changes of a folder's entries, through inotify(7).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::net::unix::pipe::Receiver;
 
-/// Bytes of notices that are read at once; more than the longest has.
+/// Buffer for inotify events, in bytes; longer than any single event.
 const NOTICES_BYTES: usize = 4096;
 
-/// Watches one folder, and the one above it while it is not there.
+/// Watches a folder, or its parent while the folder is missing.
 #[derive(Debug)]
 pub struct FolderWatch {
     inotify: Inotify,
-    /// The same, for the runtime: it is read like a pipe.
+    /// The same descriptor, for tokio, which reads it like a pipe.
     notices: Receiver,
     folder: PathBuf,
 }
 
 impl FolderWatch {
-    /// Watches from now on.
+    /// Starts to watch.
     ///
     /// # Errors
-    /// The kernel gives no more watches to this user.
+    /// This user has reached the kernel's limit of watches.
     pub fn start(folder: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let notices = inotify.as_fd().try_clone_to_owned()?;
@@ -36,10 +36,10 @@ impl FolderWatch {
         Ok(watch)
     }
 
-    /// Watches the folder that has the name now; while there is none that can be, the one above it.
+    /// Watches the folder that now has this path, or its parent if that is impossible.
     ///
     /// # Errors
-    /// Neither is there, or the kernel watches no more folders for this user.
+    /// Both are missing, or this user has reached the kernel's limit of watches.
     pub fn renew(&self) -> io::Result<()> {
         let names = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
@@ -49,23 +49,23 @@ impl FolderWatch {
         let flags = names | itself | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
         if self.inotify.add_watch(&self.folder, flags).is_err() {
             let above = self.folder.parent().unwrap_or(Path::new("/"));
-            // Once: the folder itself is watched again when it is back.
+            // One event is enough: then the folder itself is watched again.
             let once = names | AddWatchFlags::IN_ONESHOT | AddWatchFlags::IN_ONLYDIR;
             self.inotify.add_watch(above, once)?;
         }
         Ok(())
     }
 
-    /// Waits until something happened since the last time.
+    /// Waits for a change since the last call.
     pub async fn changed(&self) {
         loop {
             if self.notices.readable().await.is_err() {
-                // Without a runtime the daemon is ending.
+                // Fails only if the runtime is shutting down.
                 return std::future::pending().await;
             }
             let mut notices = [0; NOTICES_BYTES];
             let mut heard = false;
-            // What happened is looked for; the notices only say that something did.
+            // The content is ignored: the caller checks what has changed.
             while self.notices.try_read(&mut notices).is_ok() {
                 heard = true;
             }
@@ -88,7 +88,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn a_folder_that_is_emptied_removed_and_made_again_is_noticed() {
+    async fn changes_removal_and_return_of_a_folder_are_noticed() {
         let base = tempfile::tempdir().expect("a temporary folder");
         let folder = base.path().join("run");
         fs::create_dir(&folder).expect("ours");
