@@ -1,6 +1,6 @@
 //! Words that product code holds in one place only, or nowhere.
 
-use crate::sources::{self, Source};
+use crate::sources::{self, ProjectFile};
 
 /// A text that product code may hold only where `allowed` begins a path (`except` narrows the search).
 struct Absence {
@@ -122,7 +122,7 @@ const fn only(
     }
 }
 
-fn violations(sources: &[Source]) -> Vec<String> {
+fn violations(sources: &[ProjectFile]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| source.is_product()) {
         for rule in ABSENCES.iter().filter(|rule| rule.concerns(source)) {
@@ -138,7 +138,7 @@ fn violations(sources: &[Source]) -> Vec<String> {
 }
 
 impl Absence {
-    fn concerns(&self, source: &Source) -> bool {
+    fn concerns(&self, source: &ProjectFile) -> bool {
         let allowed = |place: &&str| source.path.starts_with(place);
         source.path.starts_with(self.within) && !self.allowed.iter().any(allowed)
     }
@@ -173,13 +173,13 @@ fn each_absence_is_found_where_it_is_broken() {
             folder => folder,
         };
         let path = format!("{}/planted.rs", folder.trim_end_matches('/'));
-        let planted = Source::planted(&path, &format!("let x = {};\n", rule.text));
+        let planted = ProjectFile::planted(&path, &format!("let x = {};\n", rule.text));
         assert!(
             !violations(&[planted]).is_empty(),
             "{} in {path}",
             rule.text
         );
     }
-    let comment = Source::planted("supervisor/pool/src/x.rs", "// no .unwrap() here\n");
+    let comment = ProjectFile::planted("supervisor/pool/src/x.rs", "// no .unwrap() here\n");
     assert!(violations(&[comment]).is_empty());
 }

@@ -1,6 +1,6 @@
 //! Imports point down. The floors are those of ARCHITECTURE.md.
 
-use crate::sources::{self, Source};
+use crate::sources::{self, ProjectFile};
 
 /// Modules of a library by floor; who is not here is a violation by itself.
 const SUPERVISOR: &[(&str, u8)] = &[
@@ -44,7 +44,7 @@ const WORKER: &[(&str, u8)] = &[
 /// Modules that every module above and beside them may use.
 const SHARED: &[&str] = &["config", "telemetry", "fault", "device"];
 
-fn violations(sources: &[Source], package: &str, floors: &[(&str, u8)]) -> Vec<String> {
+fn violations(sources: &[ProjectFile], package: &str, floors: &[(&str, u8)]) -> Vec<String> {
     let floor_of = |module: &str| {
         floors
             .iter()
@@ -103,13 +103,13 @@ fn the_workers_imports_point_down() {
 
 #[test]
 fn an_import_that_points_up_or_aside_is_found() {
-    let up = Source::planted(
+    let up = ProjectFile::planted(
         "supervisor/src/process/x.rs",
         "use crate::driver::Driver;\n",
     );
-    let aside = Source::planted("supervisor/src/link.rs", "use crate::process::spawn;\n");
-    let nowhere = Source::planted("supervisor/src/cellar.rs", "\n");
-    let down = Source::planted("supervisor/src/cli/x.rs", "use crate::config::paths;\n");
+    let aside = ProjectFile::planted("supervisor/src/link.rs", "use crate::process::spawn;\n");
+    let nowhere = ProjectFile::planted("supervisor/src/cellar.rs", "\n");
+    let down = ProjectFile::planted("supervisor/src/cli/x.rs", "use crate::config::paths;\n");
     for wrong in [up, aside, nowhere] {
         assert_eq!(violations(&[wrong], "supervisor/src/", SUPERVISOR).len(), 1);
     }

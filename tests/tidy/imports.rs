@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sources::{self, Source};
+use crate::sources::{self, ProjectFile};
 use crate::split::{split, without_tests};
 
 const CRATES: [&str; 4] = [
@@ -31,7 +31,7 @@ struct Module {
 }
 
 impl Module {
-    fn read(source: &Source) -> Self {
+    fn read(source: &ProjectFile) -> Self {
         let code = without_tests(&split(&source.text).code);
         let (mut uses, mut exports) = (Vec::new(), Vec::new());
         let mut rest = String::new();
@@ -169,7 +169,7 @@ fn test_modules(code: &str) -> impl Iterator<Item = String> {
 struct Crate(BTreeMap<Path, Module>);
 
 impl Crate {
-    fn read(sources: &[Source], root: &str) -> Self {
+    fn read(sources: &[ProjectFile], root: &str) -> Self {
         let mut modules = BTreeMap::new();
         let mut for_tests = BTreeSet::new();
         for source in sources.iter().filter(|source| source.is_product()) {
@@ -342,8 +342,8 @@ fn inside_the_mind_no_file_uses_a_higher_floor() {
 fn circles_are_found_through_paths_trees_and_exports() {
     let plant = |files: &[(&str, &str)]| {
         let plant =
-            |(path, text): &(&str, &str)| Source::planted(&format!("worker/src/{path}"), text);
-        let sources: Vec<Source> = files.iter().map(plant).collect();
+            |(path, text): &(&str, &str)| ProjectFile::planted(&format!("worker/src/{path}"), text);
+        let sources: Vec<ProjectFile> = files.iter().map(plant).collect();
         circles(&Crate::read(&sources, "worker/src/").graph()).len()
     };
     let b = ("b.rs", "pub fn f() { crate::a::g() }\n");
@@ -374,9 +374,9 @@ fn circles_are_found_through_paths_trees_and_exports() {
 fn a_use_of_a_higher_floor_is_found() {
     let page = "\n## Floors of the mind\n\n```text\npool  2  pool  face\n  1  steps/  changes\n  0  state/  facts\n```\n";
     let plant = |path: &str, text: &str| {
-        let own = Source::planted(&format!("{MIND}{path}"), text);
+        let own = ProjectFile::planted(&format!("{MIND}{path}"), text);
         let others = ["steps/start.rs", "state/jobs.rs", "pool.rs"];
-        let others = others.map(|path| Source::planted(&format!("{MIND}{path}"), "\n"));
+        let others = others.map(|path| ProjectFile::planted(&format!("{MIND}{path}"), "\n"));
         let sources = [others.as_slice(), &[own]].concat();
         upward(&Crate::read(&sources, MIND).graph(), &floors(page)).len()
     };

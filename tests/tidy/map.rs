@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sources::{self, Source};
+use crate::sources::{self, ProjectFile};
 
 /// The longest first sentence of a file, in characters.
 const LONGEST: usize = 100;
@@ -16,7 +16,7 @@ fn folders(map: &str) -> BTreeSet<&str> {
 }
 
 /// The first sentence of a file's own description.
-fn sentence(source: &Source) -> Option<String> {
+fn sentence(source: &ProjectFile) -> Option<String> {
     let paragraph: Vec<&str> = source
         .text
         .lines()
@@ -31,7 +31,7 @@ fn sentence(source: &Source) -> Option<String> {
     (!text.is_empty()).then(|| text[..end].to_owned())
 }
 
-fn unmapped(map: &str, sources: &[Source]) -> Vec<String> {
+fn unmapped(map: &str, sources: &[ProjectFile]) -> Vec<String> {
     let mapped = folders(map);
     let on_disk: BTreeSet<&str> = sources
         .iter()
@@ -46,7 +46,7 @@ fn unmapped(map: &str, sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-fn undescribed(sources: &[Source]) -> Vec<String> {
+fn undescribed(sources: &[ProjectFile]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
         match sentence(source).map(|sentence| sentence.chars().count()) {
@@ -75,13 +75,13 @@ fn every_file_describes_itself_in_one_short_sentence() {
 
 #[test]
 fn a_wrong_map_and_a_file_without_a_sentence_are_found() {
-    let file = Source::planted("a/b.rs", "//! Adds numbers. And more.\n");
+    let file = ProjectFile::planted("a/b.rs", "//! Adds numbers. And more.\n");
     let map = |text: &str| unmapped(text, std::slice::from_ref(&file)).len();
     assert_eq!(map("- `a/`: arithmetic"), 0);
     assert_eq!(map(""), 1);
     assert_eq!(map("- `a/`: arithmetic\n- `c/`: gone"), 1);
 
-    let described = |text: &str| undescribed(&[Source::planted("a/b.rs", text)]).len();
+    let described = |text: &str| undescribed(&[ProjectFile::planted("a/b.rs", text)]).len();
     assert_eq!(described("//! Adds numbers. And more.\n"), 0);
     assert_eq!(described("fn main() {}\n"), 1);
     assert_eq!(described(&format!("//! {}\n", "long ".repeat(30))), 1);

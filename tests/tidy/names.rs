@@ -1,6 +1,6 @@
 //! Names that say nothing, and places that only one machine has.
 
-use crate::sources::{self, Source};
+use crate::sources::{self, ProjectFile};
 
 /// Words that name nothing.
 const EMPTY_WORDS: [&str; 6] = [
@@ -15,7 +15,7 @@ const EMPTY_WORDS: [&str; 6] = [
 /// Beginnings of paths that exist on one machine only.
 const PLACES: [&str; 4] = ["/home/", "/root/", "/opt/", "/Users/"];
 
-fn empty_names(sources: &[Source]) -> Vec<String> {
+fn empty_names(sources: &[ProjectFile]) -> Vec<String> {
     let named = |path: &str, word: &str| path.split(['/', '_', '.', '-']).any(|part| part == word);
     let mut found = Vec::new();
     for source in sources {
@@ -45,7 +45,7 @@ fn empty_names(sources: &[Source]) -> Vec<String> {
     found
 }
 
-fn places(sources: &[Source]) -> Vec<String> {
+fn places(sources: &[ProjectFile]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources
         .iter()
@@ -78,9 +78,9 @@ fn nothing_names_a_place_that_only_one_machine_has() {
 
 #[test]
 fn an_empty_name_and_a_machines_place_are_found() {
-    let file = Source::planted("supervisor/src/utils.rs", "\n");
-    let name = Source::planted("worker/src/x.rs", "pub struct MemoryManager;\n");
-    let place = Source::planted("worker/src/x.rs", "let p = \"/home/me/model\";\n");
+    let file = ProjectFile::planted("supervisor/src/utils.rs", "\n");
+    let name = ProjectFile::planted("worker/src/x.rs", "pub struct MemoryManager;\n");
+    let place = ProjectFile::planted("worker/src/x.rs", "let p = \"/home/me/model\";\n");
     assert_eq!(empty_names(&[file]).len(), 1);
     assert_eq!(empty_names(&[name]).len(), 1);
     assert_eq!(places(&[place]).len(), 1);

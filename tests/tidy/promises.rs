@@ -1,6 +1,6 @@
 //! SPECIFICATION.md: each promise names the tests that hold it, and these exist.
 
-use crate::sources::{self, Source};
+use crate::sources::{self, ProjectFile};
 
 /// The promises: lines `| number | … |` of tables.
 fn promises(page: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -19,7 +19,7 @@ fn tests(promise: &str) -> impl Iterator<Item = (&str, &str)> {
         .filter(|(path, _)| path.ends_with(".rs"))
 }
 
-fn violations(page: &str, sources: &[Source]) -> Vec<String> {
+fn violations(page: &str, sources: &[ProjectFile]) -> Vec<String> {
     let mut found = Vec::new();
     for (number, promise) in promises(page) {
         if tests(promise).next().is_none() && !promise.contains("not held yet") {
@@ -48,7 +48,10 @@ fn every_promise_names_tests_that_exist() {
 
 #[test]
 fn a_promise_without_its_test_is_found() {
-    let file = [Source::planted("tests/a.rs", "#[test]\nfn it_holds() {}\n")];
+    let file = [ProjectFile::planted(
+        "tests/a.rs",
+        "#[test]\nfn it_holds() {}\n",
+    )];
     let count = |row: &str| violations(row, &file).len();
     assert_eq!(count("| 1 | holds | `tests/a.rs::it_holds` |"), 0);
     assert_eq!(count("| 1 | holds | `tests/a.rs::it_held` |"), 1);

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 /// A file of the project.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct ProjectFile {
     /// From the project's root, with `/` between folders.
     pub path: String,
     /// All of it.
     pub text: String,
 }
 
-impl Source {
+impl ProjectFile {
     /// A text that a test planted.
     pub fn planted(path: &str, text: &str) -> Self {
         Self {
@@ -52,7 +52,7 @@ pub fn root() -> PathBuf {
 }
 
 /// Every Rust file of the project.
-pub fn rust() -> Vec<Source> {
+pub fn rust() -> Vec<ProjectFile> {
     let mut found = Vec::new();
     for folder in ["ipc-protocol", "supervisor", "worker", "tests"] {
         walk(&root().join(folder), &mut found);
@@ -63,15 +63,15 @@ pub fn rust() -> Vec<Source> {
 }
 
 /// One file of the project.
-pub fn read(path: &str) -> Source {
+pub fn read(path: &str) -> ProjectFile {
     let text = fs::read_to_string(root().join(path));
-    Source {
+    ProjectFile {
         path: path.into(),
         text: text.unwrap_or_else(|error| panic!("{path}: {error}")),
     }
 }
 
-fn walk(folder: &Path, found: &mut Vec<Source>) {
+fn walk(folder: &Path, found: &mut Vec<ProjectFile>) {
     for entry in fs::read_dir(folder).expect("a folder of the project") {
         let path = entry.expect("an entry of it").path();
         if path.is_dir() {

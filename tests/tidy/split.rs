@@ -20,15 +20,15 @@ pub fn split(text: &str) -> Split {
         let (length, part) = next(rest, found.code.chars().next_back());
         let (token, after) = rest.split_at(length);
         match part {
-            Part::Code => found.code.push_str(token),
-            Part::Comment => found.comments.push((line, token.to_owned())),
-            Part::String(quotes) => {
+            Lexeme::Code => found.code.push_str(token),
+            Lexeme::Comment => found.comments.push((line, token.to_owned())),
+            Lexeme::String(quotes) => {
                 let inside = &token[quotes.0..token.len() - quotes.1];
                 found.strings.push((line, inside.to_owned()));
             }
-            Part::Char => {}
+            Lexeme::Char => {}
         }
-        if !matches!(part, Part::Code) {
+        if !matches!(part, Lexeme::Code) {
             found.code.extend(token.bytes().map(blank));
         }
         line += token.matches('\n').count();
@@ -71,7 +71,7 @@ fn braced(text: &str) -> usize {
     text.len()
 }
 
-enum Part {
+enum Lexeme {
     Code,
     Comment,
     /// With the lengths of what stands before and after the content.
@@ -84,27 +84,27 @@ fn blank(byte: u8) -> char {
 }
 
 /// The length and kind of the part that `rest` begins with; `before` is the last character of code.
-fn next(rest: &str, before: Option<char>) -> (usize, Part) {
+fn next(rest: &str, before: Option<char>) -> (usize, Lexeme) {
     let name_goes_on = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if rest.starts_with("//") {
-        (rest.find('\n').unwrap_or(rest.len()), Part::Comment)
+        (rest.find('\n').unwrap_or(rest.len()), Lexeme::Comment)
     } else if rest.starts_with("/*") {
-        (block(rest), Part::Comment)
+        (block(rest), Lexeme::Comment)
     } else if let Some((head, hashes)) = (!name_goes_on).then(|| raw(rest)).flatten() {
         let close = format!("\"{}", "#".repeat(hashes));
         let end = rest[head..]
             .find(&close)
             .map_or(rest.len(), |at| head + at + close.len());
-        (end, Part::String((head, close.len())))
+        (end, Lexeme::String((head, close.len())))
     } else if rest.starts_with('"') {
-        (1 + quoted(&rest[1..]), Part::String((1, 1)))
+        (1 + quoted(&rest[1..]), Lexeme::String((1, 1)))
     } else if rest.starts_with('\'') {
         match character(rest) {
-            Some(length) => (length, Part::Char),
-            None => (1, Part::Code),
+            Some(length) => (length, Lexeme::Char),
+            None => (1, Lexeme::Code),
         }
     } else {
-        (rest.chars().next().map_or(0, char::len_utf8), Part::Code)
+        (rest.chars().next().map_or(0, char::len_utf8), Lexeme::Code)
     }
 }
 
