@@ -25,6 +25,7 @@ pub enum PathError {
     Foreign {
         /// The runtime folder.
         path: PathBuf,
+        /// Its owner.
         uid: u32,
     },
     /// Other users may write to the folder and could replace its files.
