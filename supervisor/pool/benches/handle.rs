@@ -1,4 +1,4 @@
-//! What one event costs: eight models, thirty-two workers, a thousand queued jobs.
+//! The time of one event: eight models, thirty-two workers, a thousand queued jobs.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

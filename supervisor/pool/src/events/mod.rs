@@ -1,4 +1,4 @@
-//! What each event changes, one file for each source of events.
+//! The changes of each event, one file for each source of events.
 
 pub(crate) mod deadline;
 pub(crate) mod exit;

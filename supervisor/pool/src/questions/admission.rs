@@ -22,7 +22,7 @@ use crate::words::action::Parameters;
 use crate::words::moment::Moment;
 use crate::words::registry::{Files, ModelId};
 
-/// What an admitted request asks for, with every default filled in.
+/// An admitted request, with every default filled in.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) model: ModelId,
@@ -180,8 +180,8 @@ fn check_room(
     }
 }
 
-/// What a picture of `size` lacks on `device` in the best case; `None` if a worker that is there, or one more,
-/// could draw it.
+/// Returns the memory that a picture of `size` lacks on `device` in the best case; `None` if a present worker, or one
+/// more, could draw it.
 fn shortage_at_best(
     state: &State,
     id: ModelId,

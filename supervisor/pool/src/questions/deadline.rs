@@ -7,7 +7,7 @@ use crate::state::phase::Phase;
 use crate::words::moment::Moment;
 use crate::words::registry::ModelId;
 
-/// The next moment at which a deadline is reached; `None` while there is none.
+/// Returns the next deadline, if there is one.
 pub(crate) fn next(state: &State) -> Option<Moment> {
     let workers = state.fleet().iter().map(|worker| overdue(state, worker).0);
     let job = state.jobs().next_timer().map(|(at, _)| at);

@@ -46,7 +46,7 @@ pub(crate) fn explain(state: &State, now: Moment, job: JobId) -> Option<String> 
     })
 }
 
-/// What a job of `model` at `size` would take and whether it could run.
+/// Returns the memory of a job of `model` at `size`, and whether it could run.
 ///
 /// # Errors
 /// There is no such model, or it has no such size.

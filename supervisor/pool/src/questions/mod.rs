@@ -1,4 +1,4 @@
-//! What can be asked about the state.
+//! Questions about the state: functions that change nothing.
 //!
 //! Nothing here can change it.
 

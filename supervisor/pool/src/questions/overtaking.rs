@@ -24,7 +24,7 @@ pub(crate) struct Barrier {
     pub(crate) lack: Lack,
 }
 
-/// What a waiting job lacks and others have.
+/// A resource that a waiting job lacks and others have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lack {
     /// Room on the devices noted for its model.
@@ -33,8 +33,8 @@ pub(crate) enum Lack {
     Slot,
 }
 
-/// What a model lacks room for: one more worker, and the next jobs of its idle ones. Parts that are free count as
-/// well: they must not be taken before the last part is free.
+/// Returns the memory that a model lacks: for one more worker, and for the next jobs of its idle ones. Parts that are
+/// free count as well: they must not be taken before the last part is free.
 pub(crate) fn lacks_of(state: &State, id: ModelId, now: Moment) -> Vec<Lacking> {
     if state.jobs().queue(id).is_empty() {
         return Vec::new();

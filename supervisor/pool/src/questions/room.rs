@@ -362,7 +362,7 @@ fn victims(state: &State, amount: Amount, staying: &Staying) -> Vec<Generation> 
     victims
 }
 
-/// What is promised to a worker on a device.
+/// Returns a worker's reservation on a device.
 fn held_at(worker: &Worker, at: Device) -> Mebibytes {
     worker.promised().map(|amount| amount.at(at)).sum()
 }

@@ -1,4 +1,4 @@
-//! Which waiting jobs of a model no worker serves, and which of its workers take a job.
+//! The waiting jobs of a model that no worker serves, and the workers that can take a job.
 
 use ipc_protocol::ids::{DeviceWish, Generation, JobId};
 

@@ -20,7 +20,7 @@ pub(crate) struct Attempt {
     watch: Watch,
 }
 
-/// What one message about finished steps added to an attempt.
+/// The steps that one message added to an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepTaken {
     first: bool,

@@ -180,7 +180,7 @@ impl Budget {
         self.book(device).map_or(Mebibytes::ZERO, Book::settling)
     }
 
-    /// What may be promised on `device` now.
+    /// Returns the memory that can be reserved on `device` now.
     pub(crate) fn free(&self, device: Device) -> Mebibytes {
         match self.book(device) {
             Some(book) if !book.lost => book.free(),

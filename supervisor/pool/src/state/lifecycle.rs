@@ -61,7 +61,7 @@ pub(super) enum Transition {
     Refused(Lifecycle),
 }
 
-/// What a worker leaves behind when its process has exited.
+/// The remains of a worker whose process has exited.
 #[derive(Debug)]
 pub(crate) struct Remains {
     reservation: Reservation,
@@ -71,7 +71,7 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
-    /// Why it was told to exit, if it was.
+    /// Returns the reason to stop it, if it was stopped.
     pub(crate) fn why(&self) -> Option<StopReason> {
         self.why
     }
@@ -194,7 +194,7 @@ impl Lifecycle {
         }
     }
 
-    /// What the worker leaves behind.
+    /// Returns the worker's remains.
     pub(super) fn remains(self) -> Remains {
         let (reservation, attempt, why, was_loading) = match self {
             Self::Starting { reservation } | Self::Loading { reservation, .. } => {

@@ -29,7 +29,7 @@ pub(crate) struct Model {
     to_replace: u32,
     /// Since when all its workers are idle.
     idle_since: Option<Moment>,
-    /// What it needs, on every device, while other models hold a part of it.
+    /// The memory that it needs, on every device, while other models hold a part of it.
     lacks: Vec<Lacking>,
     /// Idle workers of other models were told to exit for it.
     evicting: bool,
@@ -141,7 +141,7 @@ impl Model {
         Standing::Tried(self.record.verdict(now))
     }
 
-    /// The message of its last failure, after `lead`; empty if there is none.
+    /// Returns the message of its last failure, after `lead`; empty without a failure.
     pub(crate) fn last_failure(&self, lead: &str) -> String {
         let last = self.record.last();
         last.map(|why| format!("{lead}{why}")).unwrap_or_default()
@@ -175,7 +175,7 @@ impl Model {
         self.idle_since
     }
 
-    /// What it needs, on every device, while other models hold a part of it.
+    /// Returns the memory that it needs, on every device, while other models hold a part of it.
     pub(crate) fn lacks(&self) -> &[Lacking] {
         &self.lacks
     }
@@ -274,7 +274,7 @@ impl Model {
         self.at_rest = (WorkerState::Backoff, "Died");
     }
 
-    /// Notes the exit of a worker that was told to exit for `why`.
+    /// Notes the exit of a worker that was stopped for `why`.
     pub(crate) fn note_exit(&mut self, why: StopReason) {
         self.at_rest = at_rest(why);
     }
@@ -303,7 +303,7 @@ impl Model {
         self.idle_since = idle.then_some(since);
     }
 
-    /// Notes that a worker was told to exit because it was idle for too long.
+    /// Notes that a worker was stopped after its idle time.
     pub(crate) fn note_shrunk(&mut self, now: Moment) {
         self.idle_since = Some(now);
         self.to_replace = 0;

@@ -1,4 +1,4 @@
-//! What was observed of a model's workers.
+//! Observations of a model's workers: pace, memory, deaths.
 
 use crate::state::pace::Pace;
 use crate::words::event::Footprint;
@@ -6,7 +6,7 @@ use crate::words::event::Footprint;
 /// Added to the predicted need after running out of memory while loading, in percent.
 const RAISE_PERCENT: u64 = 25;
 
-/// What was observed of a model's workers.
+/// Observations of a model's workers.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     pace: Pace,

@@ -96,7 +96,7 @@ impl OperatorOrder {
         self.lines.push(line);
     }
 
-    /// Writes that something was so already: supervisorctl prints that as an error, but it is no failure.
+    /// Notes a worker or model that needed no change: supervisorctl prints that as an error, but it is not a failure.
     pub(crate) fn note_unchanged(&mut self, name: impl std::fmt::Display, what: &str) {
         self.note(format!("{name}: ERROR ({what})"));
     }

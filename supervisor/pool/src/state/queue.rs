@@ -19,7 +19,7 @@ pub(crate) struct Queue {
     classes: [Class; 3],
 }
 
-/// What a queue knows of a job.
+/// A job's entry in a queue.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueEntry {
     job: JobId,

@@ -61,7 +61,7 @@ impl Cooling {
         self.until
     }
 
-    /// What went wrong.
+    /// Returns the failure's message.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -80,7 +80,7 @@ enum Breaker {
     Probing { successes: u32, failures: u32 },
 }
 
-/// What a record allows.
+/// A record's verdict on the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RestartVerdict<'a> {
     /// Start and run.
@@ -91,7 +91,7 @@ pub(crate) enum RestartVerdict<'a> {
     BackOff(Moment),
     /// A load failed.
     Cool(&'a Cooling),
-    /// The breaker is open until this moment, after so many failures.
+    /// The breaker is open until this moment, after this many failures.
     Open(Moment, u32),
 }
 

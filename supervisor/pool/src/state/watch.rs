@@ -79,7 +79,7 @@ struct CpuSample {
     cpu: CpuTime,
 }
 
-/// What to do at a watch's deadline.
+/// The next action at a watch's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// A sample.

@@ -46,7 +46,7 @@ pub(crate) struct Worker {
     life: Lifecycle,
 }
 
-/// What to do at a worker's deadline.
+/// The next action at a worker's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overdue {
     /// Stop it, for this reason.
@@ -59,10 +59,10 @@ pub(crate) enum Overdue {
     NoSample,
 }
 
-/// What became of a worker's attempt when its job ended without it.
+/// The fate of a worker's attempt when its job ended without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Withdrawal {
-    /// The worker is busy with it and has to be told.
+    /// The worker is busy with it and must be sent a cancel.
     Cancel,
     /// The worker is being stopped anyway.
     Dropped,
@@ -484,7 +484,7 @@ impl Worker {
         }
     }
 
-    /// What it leaves behind now that its process has exited.
+    /// Returns its remains now that its process has exited.
     pub(crate) fn remains(self) -> Remains {
         self.life.remains()
     }

@@ -14,7 +14,7 @@ use crate::words::turn::Turn;
 pub(crate) struct WorkerDeath {
     pub(crate) cause: Cause,
     pub(crate) exit: Exit,
-    /// Why it was told to exit, if it was.
+    /// The reason to stop it, if it was stopped.
     pub(crate) why: Option<StopReason>,
     pub(crate) loading: bool,
     /// Its message about a load that failed.

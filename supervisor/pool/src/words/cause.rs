@@ -1,4 +1,4 @@
-//! Whose fault the end of a worker is, by its exit code or signal and the reason to stop it.
+//! The cause of a worker's end, by its exit code or signal and the reason to stop it.
 
 use ipc_protocol::exit_code::ExitCode;
 

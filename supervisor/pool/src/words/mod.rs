@@ -1,4 +1,4 @@
-//! What the pool and its driver say to each other, and the ids, times and settings they say it in.
+//! The messages between pool and driver, with their ids, times and settings.
 
 pub(crate) mod action;
 pub(crate) mod cause;
