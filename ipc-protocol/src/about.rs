@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A group of things that a model can draw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// The name of the group.
+    /// Name of the group.
     pub name: String,
     /// The words for them in a prompt, the most important first.
     pub things: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Rights {
 pub struct Work {
     /// Title of the work.
     pub title: String,
-    /// Its author.
+    /// Author of the work.
     pub author: String,
     /// Licence of the work.
     pub licence: String,

@@ -1,16 +1,16 @@
-//! The settings of a model's arithmetic: dtype, and where its text encoders are kept.
+//! The settings of a model's arithmetic: the dtype, and the placement of its text encoders.
 
 use std::fmt;
 use std::str::FromStr;
 
 use bincode::{Decode, Encode};
 
-/// The settings of a model's arithmetic, from its section.
+/// The arithmetic of a model, from its section in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Arithmetic {
     /// The dtype of the encoders and the transformer.
     pub dtype: Dtype,
-    /// Where the encoders are kept between two prompts.
+    /// Placement of the text encoders between two prompts.
     pub encoders: Encoders,
 }
 
@@ -54,7 +54,7 @@ impl FromStr for Dtype {
     }
 }
 
-/// Where the text encoders are kept between two prompts.
+/// The placement of text encoders between two prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub enum Encoders {
     /// They stay on the model's device.

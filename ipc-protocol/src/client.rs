@@ -45,7 +45,7 @@ pub enum ClientError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// No socket was named, and no daemon answers at the usual places.
+    /// No socket was given, and no daemon answers at the usual paths.
     #[error("no daemon answers at {}", places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or "))]
     NoDaemonAnywhere {
         /// The sockets that were tried.
@@ -121,7 +121,7 @@ impl Client {
         Err(refused.unwrap_or(ClientError::NoDaemonAnywhere { places }))
     }
 
-    /// Connects to a default socket; sends nothing before the server's user is known.
+    /// Connects to a socket at a usual path. Sends nothing before the server's user was checked.
     fn connect_trusted(path: &Path) -> Result<Self, ClientError> {
         let not_trusted = |why| ClientError::NotTrusted {
             path: path.to_owned(),
@@ -278,7 +278,7 @@ impl Canceller {
     }
 }
 
-/// The updates of a request as they happen. Ends after each job's one answer.
+/// The updates of a request as they arrive. Ends after every job has its answer.
 #[derive(Debug)]
 pub struct Drawing<'a> {
     /// The jobs of the request.

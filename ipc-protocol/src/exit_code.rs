@@ -21,7 +21,7 @@ pub enum ExitCode {
     DeviceLost,
     /// The device is no longer on this machine.
     DeviceGone,
-    /// The supervisor speaks another protocol.
+    /// The supervisor speaks another protocol version.
     ProtocolMismatch,
     /// The supervisor's end of the socket is closed, or the parent is another process.
     SupervisorGone,
@@ -70,7 +70,7 @@ impl ExitCode {
         self.row().1
     }
 
-    /// Describes the code in a few words for the log.
+    /// The meaning of the code in a few words, for the log.
     pub fn meaning(self) -> &'static str {
         self.row().2
     }

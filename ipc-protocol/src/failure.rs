@@ -54,7 +54,8 @@ impl fmt::Display for Field {
     }
 }
 
-/// The kind of a failure. Doors translate it (exit code, HTTP status); nobody parses sentences.
+/// The kind of a failure. Doors translate it (exit code, HTTP status), so that no program has to parse the
+/// sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum FailureKind {
     /// A value of the request is invalid or not supported; `field` names it.

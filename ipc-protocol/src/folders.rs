@@ -77,10 +77,10 @@ pub fn sockets() -> Vec<PathBuf> {
     folders.map(|folder| folder.join(SOCKET)).collect()
 }
 
-/// The kernel's facts about a name, without following links.
+/// Type, owner and permissions of a path, without following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// The kind of file.
+    /// Type of the file.
     pub kind: Kind,
     /// Owner of the file.
     pub uid: u32,
@@ -88,7 +88,7 @@ pub struct Seen {
     pub mode: u32,
 }
 
-/// The kind of file that a name stands for.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A folder.
@@ -136,7 +136,7 @@ impl Servers {
     }
 }
 
-/// Returns the users that may serve at a default socket, seen from our user.
+/// Returns the users that this user trusts to serve at a socket at a usual path.
 ///
 /// # Errors
 /// `Ok(Err)` is the reason why the socket is not trusted; `Err` is the kernel's error, `NotFound` if the
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_daemon_and_roots_are_trusted_and_no_other() {
+    fn daemons_of_the_own_user_and_of_root_are_trusted_and_no_others() {
         let servers = judge(None, (folder(OWN, 0o700), socket(OWN)), OWN).expect("ours");
         assert!(servers.include(OWN) && servers.include(0) && !servers.include(OTHER));
         let servers = judge(None, (folder(0, 0o755), socket(0)), OWN).expect("root's");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_that_root_made_the_machines_folder_for_is_trusted() {
+    fn the_owner_of_the_system_folder_is_trusted_if_root_chose_it() {
         let service = 200;
         let seen = (folder(service, 0o750), socket(service));
         let servers = judge(Some(RUN), seen, OWN).expect("root chose who serves there");
@@ -261,7 +261,7 @@ mod tests {
             assert!(is_ours_or_roots(&folder, own));
         }
         std::os::unix::fs::chown(home.path(), Some(if own == 0 { OTHER } else { own }), None)
-            .expect("root may, and to its owner all users may");
+            .expect("root may change the owner, and anyone may set the present one");
         let another = if own == 0 { own } else { own + 1 };
         assert!(!is_ours_or_roots(
             &home.path().join("not/there/yet"),

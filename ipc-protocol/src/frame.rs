@@ -15,8 +15,8 @@ pub const HEADER_BYTES: usize = 12;
 
 const MAGIC: [u8; 4] = *b"IMGP";
 
-/// The messages that one side of a conversation may send. Each side has its own type, so a worker cannot send what
-/// only a supervisor may say.
+/// The messages that one side of a connection may send. Each side has its own type, so that a worker cannot
+/// send a message of the supervisor.
 pub trait Message: bincode::Encode + bincode::Decode<()> {
     /// The number of this message's kind in the header.
     fn kind(&self) -> u16;

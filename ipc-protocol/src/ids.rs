@@ -62,7 +62,7 @@ impl fmt::Display for ModelKey {
     }
 }
 
-/// The operators' name of a worker: the model and the lowest free slot at its start, `flux-schnell:0`.
+/// The name of a worker: its model and the lowest slot that was free at its start, such as `flux-schnell:0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 pub struct WorkerName {
     /// The model it serves.

@@ -1,4 +1,4 @@
-//! The protocol between clients, the supervisor and its workers.
+//! The protocol between clients, the supervisor and its workers, and the memory that workers share.
 //!
 //! ```text
 //!  client ──ToPool──▶ supervisor ──ToWorker──▶ worker

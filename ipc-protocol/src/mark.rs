@@ -1,4 +1,4 @@
-//! Marks of files: they differ when a file was changed, and need no reading of its content.
+//! Marks of files: metadata that differs after a file was changed, so that its content need not be read.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

@@ -13,7 +13,7 @@ pub const WORD_BYTES_MAX: usize = 64;
 /// The largest number of examples of known words.
 pub const EXAMPLES_MAX: usize = 5;
 
-/// A model's reading of a prompt. A picture is drawn all the same; whoever asked for it is told.
+/// A model's reading of a prompt. It never stops the picture; the client gets it as remarks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Reading {
     /// The prompt was longer than the model's tokens, and its end was cut.
@@ -49,7 +49,7 @@ impl UnknownWord {
 }
 
 impl Reading {
-    /// Returns remarks for the client, one sentence each; none if every word was understood.
+    /// Returns the remarks for the client, one sentence each; empty if the whole prompt was understood.
     pub fn remarks(&self, model: &str) -> Vec<String> {
         let cut = "the prompt was longer than the model reads; its end was cut".to_owned();
         let mut remarks: Vec<String> = self.was_cut.then_some(cut).into_iter().collect();

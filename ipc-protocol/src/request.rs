@@ -1,4 +1,4 @@
-//! A client's request, every field bounded before it is sent.
+//! A client's request for pictures, with limits that are checked before it is sent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,15 +15,15 @@ pub const TEXT_BYTES_MAX: usize = 60 * 1024;
 /// The largest number of pictures in one request.
 pub const COUNT_MAX: u32 = 100;
 
-/// The priority class of a job; within a class, users share.
+/// The priority class of a job. Within a class, users get equal shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Priority {
-    /// A person waits for the picture.
+    /// For a user who is watching.
     High,
     /// The default.
     #[default]
     Normal,
-    /// Only while no other job waits.
+    /// After all other jobs.
     Low,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Priority {
     }
 }
 
-/// A request for `count` pictures. What is `None` is the model's default.
+/// A request for `count` pictures. `None` stands for a default.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct ImageRequest {
     /// The prompt.
@@ -63,7 +63,7 @@ pub struct ImageRequest {
     pub steps: Option<u32>,
     /// Scale of classifier-free guidance; `None` is the model's default.
     pub guidance: Option<f32>,
-    /// The negative prompt; only if the guidance is above 1.
+    /// The negative prompt; allowed only if the guidance is above 1.
     pub negative: Option<String>,
     /// Seed of the first picture; picture i has seed + i (wrapping). `None` lets the daemon choose one.
     pub seed: Option<u64>,

@@ -1,4 +1,4 @@
-//! The pool's status, one snapshot at a time.
+//! The status report of the pool, as `imagepool status` prints it.
 
 use bincode::{Decode, Encode};
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub struct StatusReport {
     pub models: Vec<ModelStatus>,
     /// Every accepted job that is not answered yet.
     pub queue: Vec<QueuedStatus>,
-    /// Counts since the start.
+    /// Counters since the daemon started.
     pub counters: Counters,
 }
 
@@ -100,7 +100,7 @@ pub struct SupervisorStatus {
 pub struct MemoryStatus {
     /// `host` or `cuda:N`.
     pub device: String,
-    /// The limit.
+    /// The limit of all reservations.
     pub limit_mb: u64,
     /// The reservations of workers that are not reaped yet.
     pub reserved_mb: u64,
@@ -131,11 +131,11 @@ pub struct WorkerStatus {
     pub reserved_mb: std::collections::BTreeMap<String, u64>,
     /// The measured memory, if known.
     pub measured_mb: Option<u64>,
-    /// The job that it draws.
+    /// The running job.
     pub job: Option<RunningStatus>,
     /// Number of jobs that the worker finished.
     pub jobs_done: u64,
-    /// Unrequested deaths of earlier workers of this model.
+    /// Unexpected exits of earlier workers of this model.
     pub restarts: u64,
     /// Seconds since the worker entered its state.
     pub since_s: f64,
@@ -200,7 +200,7 @@ pub struct ModelStatus {
     pub family: String,
     /// `ready`, `cold`, `cooling`, `broken` or `missing`.
     pub state: String,
-    /// The memory need of one worker: residency, and activation at the default size.
+    /// Memory that one worker needs: residency, and activation at the default size.
     pub need_mb: u64,
     /// True if the model is kept resident.
     pub pinned: bool,
@@ -225,7 +225,7 @@ pub struct QueuedStatus {
     pub reason: String,
 }
 
-/// Counts since the start.
+/// Counters since the daemon started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Counters {
     /// Workers started.

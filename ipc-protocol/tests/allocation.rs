@@ -1,6 +1,6 @@
-//! Whatever bytes arrive, reading them neither panics nor takes more memory than a frame may hold.
+//! Reading arbitrary bytes neither panics nor allocates more memory than a frame can hold.
 //!
-//! A program of its own with a single test, because the allocator counts for all threads together.
+//! This is a separate program with a single test, because the allocator counts the memory of all threads.
 
 use std::io::Read;
 
@@ -14,12 +14,12 @@ mod samples;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Frames tried per conversation side.
+/// Number of frames read for each side of each connection.
 const FRAMES: u64 = 100_000;
-/// The body as bytes, and as a value of at most as many; the rest is error messages.
+/// The body as bytes, and the decoded value of at most the same size; the rest is for error messages.
 const ALLOWED_BYTES: usize = 2 * BODY_BYTES_MAX + 4096;
 
-/// SplitMix64: enough chance for a test, and the same on every machine.
+/// SplitMix64: random enough for a test, and the same on every machine.
 struct Dice(u64);
 
 impl Dice {
@@ -35,7 +35,7 @@ impl Dice {
         (self.throw() % bound as u64) as usize
     }
 
-    /// Mostly what breaks parsers: borders of integers and of the codec's length prefixes.
+    /// Returns mostly bytes that break parsers: limits of integers and of the codec's length prefixes.
     fn byte(&mut self) -> u8 {
         const BORDERS: [u8; 8] = [0, 1, 0x7f, 0x80, 0xfa, 0xfb, 0xfc, 0xff];
         match self.below(2) {
@@ -45,12 +45,12 @@ impl Dice {
     }
 }
 
-/// A frame with a header that passes and a body of chance.
+/// A frame with a valid header and a random body.
 fn random<M: Message>(dice: &mut Dice) -> Vec<u8> {
     let kinds: Vec<u16> = (0..32).filter(|kind| M::cap(*kind).is_some()).collect();
     let kind = kinds[dice.below(kinds.len())];
     let cap = M::cap(kind).expect("it was asked before");
-    // Short bodies reach deeper than long ones, so most are short.
+    // Short bodies reach deeper into the decoder than long ones, so most are short.
     let length = match dice.below(20) {
         0 => dice.below(cap + 1),
         _ => dice.below(cap.min(64) + 1),
@@ -63,7 +63,8 @@ fn random<M: Message>(dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// A real frame with some bytes changed, taken out or put in; half the time the header knows.
+/// A valid frame with some bytes changed, removed or inserted; half of them with a matching length in the
+/// header.
 fn mutated(frame: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     for _ in 0..=dice.below(2) {
@@ -110,7 +111,7 @@ fn read_all<M: Message + PartialEq>(samples: &[(&str, M)], seed: u64) -> Tally {
         match read {
             Ok(message) => {
                 tally.understood += 1;
-                // What is understood can be said again, and means the same. NaN is never equal.
+                // A decoded message encodes again to the same value. NaN is never equal to itself.
                 let again = frame::encode(&message).expect("it came in a frame");
                 let back = connection::read::<M>(&mut again.as_slice()).expect("our own frame");
                 let again_from_back = frame::encode(&back).expect("it came in a frame");
@@ -123,7 +124,7 @@ fn read_all<M: Message + PartialEq>(samples: &[(&str, M)], seed: u64) -> Tally {
 }
 
 #[test]
-fn bytes_of_chance_neither_panic_nor_take_more_memory_than_two_bodies() {
+fn random_bytes_neither_panic_nor_allocate_more_than_two_bodies() {
     for seed in [1, 2] {
         for (side, tally) in [
             ("ToPool", read_all(&samples::to_pool(), seed)),

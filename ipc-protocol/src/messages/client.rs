@@ -1,4 +1,4 @@
-//! Messages between a client and the supervisor.
+//! The messages between a client and the supervisor.
 //!
 //! ```text
 //!  client                              supervisor
@@ -197,7 +197,8 @@ pub enum FromPool {
     Status(StatusPart),
     /// The result of a verb.
     Told(Told),
-    /// The request waits for its model's files; it is not a job yet, and its time limit does not run.
+    /// The files of the request's model are being fetched. The request is not a job yet, and its timeout
+    /// does not run.
     Fetching(Fetching),
 }
 
@@ -240,7 +241,7 @@ pub struct Told {
 
 /// The largest number of bytes of lines in one frame.
 const TOLD_BYTES_MAX: usize = 32 * 1024;
-/// Bytes of a line besides its text.
+/// Bytes that a line takes in addition to its text.
 const LINE_BYTES: usize = 16;
 
 impl Told {
@@ -270,7 +271,7 @@ impl Told {
     }
 }
 
-/// The jobs made from a request.
+/// The jobs of an accepted request, with the values chosen for it.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Accepted {
     /// The first job; the `count` jobs have consecutive ids.
@@ -298,7 +299,7 @@ pub struct JobReport {
     pub seed: u64,
     /// Number of attempts.
     pub attempts: u32,
-    /// The step from which the last attempt resumed; 0 from the start.
+    /// The step that the last attempt resumed from; 0 if it began from noise.
     pub resumed_from_step: u32,
     /// Milliseconds from acceptance to placement.
     pub queue_ms: u64,

@@ -1,4 +1,4 @@
-//! Messages between the supervisor and a worker.
+//! The messages between the supervisor and a worker.
 //!
 //! ```text
 //!  supervisor                         worker
@@ -21,7 +21,7 @@ use crate::reading::Reading;
 use crate::segment::{Geometry, Slot};
 use crate::units::PictureSize;
 
-/// A message from the supervisor.
+/// A message from the supervisor to a worker.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum ToWorker {
     /// The first frame: the worker's generation and model.
@@ -44,7 +44,7 @@ message!(ToWorker {
     Leave = 4, 16;
 });
 
-/// A message from a worker.
+/// A message from a worker to the supervisor.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum FromWorker {
     /// The first frame.
@@ -131,7 +131,7 @@ message!(FromWorker {
     GivingUp = 8, 4 * 1024;
 });
 
-/// The worker's name and the model that it serves.
+/// The generation of a worker, its model and its settings.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Welcome {
     /// Protocol version.
@@ -146,12 +146,12 @@ pub struct Welcome {
     pub device: Device,
     /// Number of threads that compute.
     pub threads: u32,
-    /// The dtype to compute in, and where the encoders live.
+    /// The requested dtype, and the placement of the text encoders.
     pub arithmetic: Arithmetic,
     /// Layout of the segment on descriptor 1.
     pub geometry: Geometry,
-    /// The stamp of the folder's files when they were inspected, as `--inspect` printed it; a worker that finds
-    /// another one gives up. Empty if unknown. Empty: not known.
+    /// Stamp of the model's files as `--inspect` printed it. A worker that finds other files gives up. Empty
+    /// if unknown.
     pub stamp: String,
 }
 
@@ -202,7 +202,7 @@ pub struct Order {
     pub from_step: u32,
     /// Number of bytes of those latents.
     pub resume_bytes: u64,
-    /// A client wants previews.
+    /// True if the client wants previews.
     pub previews: bool,
 }
 

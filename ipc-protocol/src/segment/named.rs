@@ -14,7 +14,7 @@ use super::{SegmentError, os, reserve};
 
 /// The folder of POSIX shared memory on Linux.
 const FOLDER: &str = "/dev/shm";
-/// The beginning of all our names.
+/// Prefix of all our names.
 const PREFIX: &str = "imagepool-";
 
 /// The name of a segment. Dropping it unlinks the object.

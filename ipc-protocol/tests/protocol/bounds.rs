@@ -10,13 +10,13 @@ use ipc_protocol::messages::worker::{FromWorker, ToWorker};
 
 use crate::samples;
 
-/// Gives a header and fails the test at any further read.
+/// A reader that returns a header, and fails the test at any further read.
 struct HeaderOnly(Cursor<Vec<u8>>);
 
 impl Read for HeaderOnly {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buffer)? {
-            0 => panic!("the body of a frame that is too long was asked for"),
+            0 => panic!("the body of a frame that is too long was read"),
             some => Ok(some),
         }
     }
@@ -76,7 +76,7 @@ fn a_message_over_its_cap_is_not_sent() {
 }
 
 #[test]
-fn a_long_listing_goes_in_several_frames_and_loses_no_line() {
+fn a_long_listing_is_sent_in_several_frames_without_losing_a_line() {
     let line = |nth: usize| format!("{nth} {}", "x".repeat(nth % 700));
     let lines: Vec<String> = (0..1000).map(line).chain([String::new()]).collect();
     let told = Told {
@@ -97,7 +97,7 @@ fn a_long_listing_goes_in_several_frames_and_loses_no_line() {
 }
 
 #[test]
-fn a_line_longer_than_a_frame_is_cut_at_a_letter() {
+fn a_line_longer_than_a_frame_is_cut_between_characters() {
     let told = Told {
         lines: vec!["ä".repeat(100_000)],
         success: true,
@@ -112,7 +112,7 @@ fn a_line_longer_than_a_frame_is_cut_at_a_letter() {
 }
 
 #[test]
-fn what_does_not_begin_like_a_frame_is_not_one() {
+fn bytes_that_do_not_begin_like_a_frame_are_refused() {
     let refused = |bytes| read_header::<ToPool>(bytes).expect_err("not a frame");
     assert!(matches!(
         refused(header(b"HTTP", 1, [0, 0], 1)),
@@ -129,7 +129,7 @@ fn what_does_not_begin_like_a_frame_is_not_one() {
 }
 
 #[test]
-fn a_side_cannot_say_what_only_the_other_may() {
+fn a_message_from_the_wrong_side_is_refused() {
     let told = FromPool::Told(Told {
         lines: Vec::new(),
         success: true,
@@ -146,7 +146,7 @@ fn a_side_cannot_say_what_only_the_other_may() {
 #[test]
 fn a_header_and_a_body_of_two_kinds_are_refused() {
     let mut bytes = frame::encode(&ToWorker::Leave).expect("a word");
-    bytes[4] = 3; // Says Cancel, holds Leave.
+    bytes[4] = 3; // The header says Cancel, the body is Leave.
     let error = connection::read::<ToWorker>(&mut bytes.as_slice()).expect_err("two kinds");
     assert!(
         matches!(
@@ -158,7 +158,7 @@ fn a_header_and_a_body_of_two_kinds_are_refused() {
 }
 
 #[test]
-fn bytes_behind_a_message_are_refused() {
+fn bytes_after_a_message_are_refused() {
     let mut bytes = frame::encode(&ToWorker::Leave).expect("a word");
     bytes[8] += 1;
     bytes.push(0);
@@ -179,7 +179,7 @@ fn assert_no_cut_is_read<M: Message + std::fmt::Debug>(samples: &[(&str, M)]) {
                 "{name} cut to {kept}"
             );
         }
-        // The same cut, but the header knows of it: the body itself is short.
+        // The same cut with a matching length in the header: the body itself is short.
         for kept in HEADER_BYTES..bytes.len() {
             let mut cut = bytes[..kept].to_vec();
             cut[8..12].copy_from_slice(&((kept - HEADER_BYTES) as u32).to_le_bytes());
@@ -194,7 +194,7 @@ fn assert_no_cut_is_read<M: Message + std::fmt::Debug>(samples: &[(&str, M)]) {
 }
 
 #[test]
-fn a_frame_that_is_cut_anywhere_is_an_error() {
+fn a_frame_cut_at_any_byte_is_an_error() {
     assert_no_cut_is_read(&samples::to_pool());
     assert_no_cut_is_read(&samples::from_pool());
     assert_no_cut_is_read(&samples::to_worker());
@@ -202,7 +202,7 @@ fn a_frame_that_is_cut_anywhere_is_an_error() {
 }
 
 #[test]
-fn an_end_between_two_frames_differs_from_one_within() {
+fn an_end_between_frames_and_an_end_within_one_are_different_errors() {
     let error = connection::read::<ToPool>(&mut io::empty()).expect_err("nothing there");
     assert!(matches!(error, ConnectionError::Closed));
     let error = connection::read::<ToPool>(&mut b"IMG".as_slice()).expect_err("half a header");

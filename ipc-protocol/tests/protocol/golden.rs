@@ -1,4 +1,4 @@
-//! The bytes of every message, fixed: two builds that both pass can talk to each other.
+//! The wire bytes of every message are fixed, so that two builds that pass understand each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -27,7 +27,7 @@ fn lines<M: Message>(samples: &[(&str, M)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_message_has_the_wire_bytes_it_had() {
+fn every_message_has_its_recorded_wire_bytes() {
     let now: Vec<_> = [
         lines(&samples::to_pool()),
         lines(&samples::from_pool()),
@@ -52,7 +52,7 @@ fn every_message_has_the_wire_bytes_it_had() {
     );
 }
 
-/// The kinds among the samples must be the kinds that exist.
+/// Checks that the samples have all existing kinds, and no other.
 fn assert_complete<M: Message>(samples: &[(&str, M)]) {
     let sampled: BTreeSet<u16> = samples.iter().map(|(_, message)| message.kind()).collect();
     let existing: BTreeSet<u16> = (0..=u16::MAX)
@@ -62,7 +62,7 @@ fn assert_complete<M: Message>(samples: &[(&str, M)]) {
 }
 
 #[test]
-fn the_table_leaves_no_kind_of_message_out() {
+fn the_samples_contain_every_kind_of_message() {
     assert_complete(&samples::to_pool());
     assert_complete(&samples::from_pool());
     assert_complete(&samples::to_worker());
@@ -81,7 +81,7 @@ fn assert_round_trips<M: Message + PartialEq + std::fmt::Debug>(samples: &[(&str
 }
 
 #[test]
-fn every_message_comes_back_as_it_was() {
+fn every_message_decodes_to_the_encoded_value() {
     assert_round_trips(&samples::to_pool());
     assert_round_trips(&samples::from_pool());
     assert_round_trips(&samples::to_worker());

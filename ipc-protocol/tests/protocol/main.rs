@@ -1,9 +1,9 @@
-//! The promises of the wire and the segment, with any peer.
+//! Tests of frames, messages and segments that hold with any peer.
 //!
-//! - [`golden`] fixes the bytes of every message
-//! - [`bounds`] refuses what is too long, cut, or not a frame at all
-//! - [`request`] bounds a request before it is sent
-//! - [`segment`] is one contract over both back ends
+//! - [`golden`]: the bytes of every message
+//! - [`bounds`]: frames that are too long, cut, or invalid are refused
+//! - [`request`]: a request is checked before it is sent
+//! - [`segment`]: both back ends behave the same
 
 mod bounds;
 mod golden;

@@ -1,4 +1,4 @@
-//! A request is bounded before it is sent, so that whatever passes fits a frame.
+//! A request is checked before it is sent, so that every request that passes fits a frame.
 
 use ipc_protocol::failure::{FailureKind, Field};
 use ipc_protocol::frame;
@@ -24,7 +24,7 @@ fn the_longest_text_that_passes_fits_a_frame() {
 }
 
 #[test]
-fn what_cannot_be_sent_names_its_field() {
+fn a_refused_request_names_the_field_at_fault() {
     let plain = || ImageRequest::new("a red circle");
     let long = ImageRequest::new("x".repeat(100_000));
     assert_eq!(refused(&long), Some(Field::Prompt));

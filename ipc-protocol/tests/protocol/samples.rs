@@ -1,4 +1,4 @@
-//! One value of every message of both conversations, with a name each.
+//! Samples of every message of both connections, each with a name.
 
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};

@@ -1,4 +1,4 @@
-//! The promises of a segment, the same for a sealed memfd and a named object.
+//! Tests that a sealed memfd and a named object both pass.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -47,7 +47,7 @@ fn capacity(slot: Slot) -> u64 {
 }
 
 #[test]
-fn slots_filled_to_the_brim_do_not_touch_each_other() {
+fn full_slots_do_not_overlap() {
     for backing in BACKINGS {
         let (segment, _) = segment(backing);
         let content = |slot: Slot| vec![slot as u8 + 1; capacity(slot) as usize];
@@ -62,7 +62,7 @@ fn slots_filled_to_the_brim_do_not_touch_each_other() {
 }
 
 #[test]
-fn one_byte_more_than_a_slot_holds_is_refused_both_ways() {
+fn one_byte_over_the_capacity_of_a_slot_can_neither_be_written_nor_read() {
     for backing in BACKINGS {
         let (segment, _) = segment(backing);
         for slot in SLOTS {
@@ -78,7 +78,7 @@ fn one_byte_more_than_a_slot_holds_is_refused_both_ways() {
 }
 
 #[test]
-fn what_one_handle_writes_the_other_reads() {
+fn bytes_written_through_one_handle_are_read_through_the_other() {
     for backing in BACKINGS {
         let (ours, _) = segment(backing);
         let handle = ours.handle().expect("a second descriptor");
@@ -90,7 +90,7 @@ fn what_one_handle_writes_the_other_reads() {
 }
 
 #[test]
-fn a_handle_of_another_size_is_not_taken_up() {
+fn a_handle_of_another_size_is_refused() {
     for backing in BACKINGS {
         let (ours, _) = segment(backing);
         for picture_bytes in [1, GEOMETRY.picture_bytes + 4096] {
@@ -106,7 +106,7 @@ fn a_handle_of_another_size_is_not_taken_up() {
 }
 
 #[test]
-fn every_page_is_there_before_the_first_write() {
+fn every_page_is_reserved_before_the_first_write() {
     use std::os::unix::fs::MetadataExt;
     for backing in BACKINGS {
         let (segment, _) = segment(backing);
@@ -117,7 +117,8 @@ fn every_page_is_there_before_the_first_write() {
     }
 }
 
-/// A little more than `room`, so that only a check of the whole can refuse it at once.
+/// A layout slightly larger than `room` in total, with slots that each fit: only a check of the total
+/// refuses it at once.
 fn geometry_over(room: u64) -> Geometry {
     Geometry {
         picture_bytes: room + 1,
@@ -136,7 +137,7 @@ fn more_than_all_shared_memory_is_refused_at_once_and_leaves_no_name() {
 }
 
 #[test]
-fn a_memfd_that_no_model_can_need_is_refused_before_the_kernel_takes_all_memory() {
+fn a_memfd_over_the_size_limit_is_refused_before_memory_is_reserved() {
     for bytes in [sealed::BYTES_MAX, 1 << 62] {
         let error = Segment::create(Backing::Sealed, &label(), geometry_over(bytes))
             .expect_err("more than a segment may have");
@@ -155,7 +156,7 @@ fn a_sealed_segment_can_neither_shrink_nor_grow() {
 }
 
 #[test]
-fn a_named_segment_that_was_cut_is_an_error_and_not_a_crash() {
+fn reading_a_truncated_named_segment_is_an_error_and_not_a_crash() {
     let (segment, label) = segment(Backing::Named);
     let file = OpenOptions::new()
         .write(true)
@@ -167,7 +168,7 @@ fn a_named_segment_that_was_cut_is_an_error_and_not_a_crash() {
 }
 
 #[test]
-fn a_name_is_private_and_goes_when_it_is_not_needed() {
+fn a_named_segment_is_private_and_usable_after_its_name_is_removed() {
     use std::os::unix::fs::PermissionsExt;
     let (mut segment, label) = segment(Backing::Named);
     let found = fs::metadata(path(&label)).expect("it has a name");
@@ -180,26 +181,26 @@ fn a_name_is_private_and_goes_when_it_is_not_needed() {
 }
 
 #[test]
-fn a_dropped_segment_takes_its_name_with_it() {
+fn dropping_a_segment_removes_its_name() {
     let (segment, label) = segment(Backing::Named);
     drop(segment);
     assert!(!path(&label).exists());
 }
 
 #[test]
-fn a_name_that_is_taken_is_not_shared() {
+fn a_name_in_use_is_refused_and_stays_with_its_owner() {
     let (_segment, label) = segment(Backing::Named);
     Segment::create(Backing::Named, &label, GEOMETRY).expect_err("the name is taken");
     assert!(path(&label).exists(), "the first owner keeps it");
 }
 
 #[test]
-fn a_sweep_takes_only_what_dead_owners_left() {
+fn a_sweep_removes_only_segments_of_dead_owners() {
     let (dead, dead_label) = segment(Backing::Named);
     let (_alive, alive_label) = segment(Backing::Named);
     let handle: OwnedFd = dead.handle().expect("a second descriptor");
-    std::mem::forget(dead); // As a killed owner does: the name stays.
-    // One generation of this owner is called dead; every other owner is none of our business.
+    std::mem::forget(dead); // As if the owner was killed: the name stays.
+    // Only one generation of this owner counts as dead, so that segments of other tests stay.
     let dead_owner = dead_label
         .rsplit_once('-')
         .expect("three parts")
