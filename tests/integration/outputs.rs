@@ -196,7 +196,7 @@ fn a_format_that_contradicts_the_name_is_reported_and_holds() {
         .imagepool(&["generate", "a", "-o", "a.jpg", "--format", "png"])
         .succeeded();
     assert!(
-        said.stderr.contains("a.jpg will hold PNG"),
+        said.stderr.contains("a.jpg will be written as PNG"),
         "{}",
         said.stderr
     );

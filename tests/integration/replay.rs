@@ -193,8 +193,8 @@ fn a_file_that_says_too_little_is_refused() {
     draw(&daemon.sandbox, &["-o", "a.jpg"]);
     let jobs = jobs_done(&daemon);
     for (file, word) in [
-        ("bare.png", "holds no receipt"),
-        ("a.jpg", "is no PNG"),
+        ("bare.png", "has no receipt"),
+        ("a.jpg", "is not a valid PNG"),
         ("nowhere.png", "cannot be read"),
         (".", "cannot be read"),
     ] {

@@ -1,7 +1,7 @@
-//! The socket on descriptor 0 of a private daemon: its end is the caller's, and ends the daemon.
+//! The leash of a private daemon: the socket on descriptor 0, which closes when the caller exits.
 //!
-//! A thread of its own waits for it from the first instruction on, before settings are read or folders are
-//! looked at. What may hang or lack threads later cannot keep the process.
+//! A separate thread waits for that from the start of the process, before settings are read or folders are
+//! opened. So the process ends even if something else hangs.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -13,24 +13,24 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Exit code of a private daemon whose caller is gone, where it did not end in order.
+/// Exit code of a private daemon that did not shut down in time after its caller exited.
 pub const CALLER_GONE: i32 = 84;
-/// How long a daemon that serves may take to end its workers once the caller is gone.
+/// How long the daemon may take to shut down after its caller has exited.
 const ORDERLY_MAX: Duration = Duration::from_secs(10);
 
 /// The leash of this process.
 #[derive(Debug)]
 pub struct Leash {
     socket: UnixStream,
-    /// Hears of the caller's end; nobody before the daemon serves.
+    /// Notified when the caller exits; `None` until the daemon serves.
     served: Arc<Mutex<Option<oneshot::Sender<()>>>>,
 }
 
 impl Leash {
-    /// Takes up descriptor 0 and watches it.
+    /// Starts the thread that watches descriptor 0.
     ///
     /// # Errors
-    /// No descriptor or no thread is to be had: nothing would notice the caller's end.
+    /// No descriptor or thread is available, so the caller's exit would not be noticed.
     pub fn hold() -> io::Result<Self> {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let watched = socket.try_clone()?;
@@ -42,10 +42,10 @@ impl Leash {
         Ok(Self { socket, served })
     }
 
-    /// Says one byte to the caller: the daemon serves. The future ends with the caller.
+    /// Sends one byte to the caller: the daemon serves. The returned future completes when the caller exits.
     ///
     /// # Errors
-    /// The caller is gone already.
+    /// The caller has exited.
     pub fn serves(mut self) -> io::Result<impl Future<Output = ()>> {
         let (told, gone) = oneshot::channel();
         *self.served.lock().expect("no holder can panic") = Some(told);
@@ -57,13 +57,13 @@ impl Leash {
     }
 }
 
-/// Waits for the end of the socket and then for the end of the process, which is exited in the end.
+/// Waits until the socket closes, gives the daemon [`ORDERLY_MAX`] to shut down, then exits the process.
 fn end_with(mut socket: UnixStream, served: &Mutex<Option<oneshot::Sender<()>>>) {
     let mut byte = [0];
     loop {
         match socket.read(&mut byte) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The caller never speaks, so whatever else ends this wait is its end.
+            // The caller sends nothing, so any other result means that it has exited.
             Ok(_) | Err(_) => break,
         }
     }
@@ -72,7 +72,7 @@ fn end_with(mut socket: UnixStream, served: &Mutex<Option<oneshot::Sender<()>>>)
         && told.send(()).is_ok()
     {
         let (_nobody, end) = mpsc::channel::<()>();
-        // Nothing comes: the process ends meanwhile, or it is late.
+        // Only waits: the process exits meanwhile, or the time is over.
         let _ = end.recv_timeout(ORDERLY_MAX);
     }
     process::exit(CALLER_GONE);

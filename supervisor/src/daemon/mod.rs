@@ -1,8 +1,8 @@
-//! One daemon from its lock to its last worker.
+//! The daemon: takes the lock, opens the door, runs the loop until it is drained.
 //!
-//! - [`leash`] ends a private daemon with its caller
-//! - `signals` drain it or have it look at files again
-//! - `sweep` removes what killed daemons left
+//! - [`leash`] ends a private daemon when its caller exits
+//! - `signals` drain the daemon or make it inspect model files again
+//! - `sweep` removes files left by killed daemons
 
 pub mod leash;
 mod signals;
@@ -24,29 +24,29 @@ use crate::driver::setup::Setup;
 use crate::telemetry;
 use leash::Leash;
 
-/// How long clients may take to read their last answers once the loop has ended.
+/// How long clients may take to read their last answers after the loop has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Everything a daemon starts with.
+/// The configuration of a daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    /// What its loop is made of.
+    /// Setup of the loop.
     pub setup: Setup,
-    /// Where its sockets are.
+    /// Folder of the sockets.
     pub runtime_dir: PathBuf,
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
-    /// Users that may operate it, beside our own and root.
+    /// User ids that may operate the pool besides the daemon's own and root.
     pub operators: BTreeSet<u32>,
-    /// What ends it with its caller, where it serves but one.
+    /// The leash of a private daemon; `None` for other daemons.
     pub leash: Option<Leash>,
 }
 
 impl Daemon {
-    /// Serves until it is drained.
+    /// Serves until the daemon is drained.
     ///
     /// # Errors
-    /// The runtime folder, the lock or the socket cannot be had, with the reason.
+    /// The runtime folder, the lock or the socket is unavailable, with the reason.
     pub async fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         paths::prepare(&self.runtime_dir, self.socket_mode)?;
         let socket_path = paths::socket(&self.runtime_dir)?;
@@ -64,21 +64,21 @@ impl Daemon {
             let caller_gone = leash.serves()?;
             tokio::spawn(async move {
                 caller_gone.await;
-                let _ = handle.abandon().await; // An error says that the loop ended before.
+                let _ = handle.abandon().await; // Fails only if the loop has ended.
             });
         } else {
             telemetry::daemon::serving(&socket_path);
         }
         driver.run().await;
-        // A client that does not read its last answer within this does without.
+        // A client that has not read its last answer by then is disconnected.
         let _ = timeout(GOODBYE, door).await;
-        // The door took its socket away; a private folder would stay behind.
+        // The door has removed its socket; the folder of a private daemon is removed here.
         let cleared = match leashed {
             true => std::fs::remove_dir_all(&self.runtime_dir),
             false => Ok(()),
         };
         if let (true, Some(private)) = (leashed, self.runtime_dir.parent()) {
-            // Other private pools may still be in there; the last one takes the folder away.
+            // Fails if other private pools still use the folder; the last one removes it.
             let _ = std::fs::remove_dir(private);
         }
         if let Err(error) = cleared
@@ -90,7 +90,7 @@ impl Daemon {
     }
 }
 
-/// An error with the path that it is about.
+/// Adds the path to an error, unless its message has it already.
 fn at(path: &Path, error: &io::Error) -> io::Error {
     let said = error.to_string();
     match said.contains(&path.display().to_string()) {

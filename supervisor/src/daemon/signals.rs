@@ -1,11 +1,12 @@
-//! The signals that a daemon listens for.
+//! Handles the daemon's signals.
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::driver::handle::Handle;
 use crate::telemetry;
 
-/// SIGTERM and SIGINT drain; the second one cancels. SIGHUP has the files of all models looked at again.
+/// Handles signals: the first SIGTERM or SIGINT drains, the second cancels all jobs. SIGHUP inspects the files of
+/// all models again.
 pub(super) async fn heed_signals(handle: Handle) {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
         signal(SignalKind::terminate()),
@@ -21,13 +22,13 @@ pub(super) async fn heed_signals(handle: Handle) {
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {
                 if handle.reread().await.is_err() {
-                    return; // The loop has ended already.
+                    return; // The loop has ended.
                 }
                 continue;
             }
         }
         if handle.drain(cancel).await.is_err() {
-            return; // The loop has ended already.
+            return; // The loop has ended.
         }
         cancel = true;
     }

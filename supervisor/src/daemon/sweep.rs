@@ -1,4 +1,4 @@
-//! What daemons and private pools left when they were killed, removed at the next start.
+//! Removes files that killed daemons and private pools have left.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::config::paths;
 use crate::process::identity::Identity;
 use crate::telemetry;
 
-/// Removes what daemons and private pools of this user left when they were killed.
+/// Removes shared-memory segments and folders that killed daemons and private pools of this user have left.
 pub(super) fn sweep(runtime_dir: &Path) {
     let segments = named::sweep(|owner| identity(owner).is_some_and(Identity::is_alive));
     let folders = [runtime_dir.to_owned(), folders::runtime()]
@@ -21,8 +21,8 @@ pub(super) fn sweep(runtime_dir: &Path) {
     }
 }
 
-/// Removes the folders of dead private pools. In a folder that another user could have made, names may lead
-/// to our own files, so nothing is touched there.
+/// Removes the folders of dead private pools; returns their number. A folder that other users may write to is left
+/// alone: a link in it could point at this user's own files.
 fn sweep_private(base: &Path) -> usize {
     let private = base.join(paths::PRIVATE);
     if !paths::is_ours(base) || !paths::is_ours(&private) {
@@ -37,7 +37,7 @@ fn sweep_private(base: &Path) -> usize {
         .filter(is_dead)
         .filter(|entry| std::fs::remove_dir_all(entry.path()).is_ok())
         .count();
-    // Only an empty folder goes; another private pool may be about to use it.
+    // Fails if the folder is not empty: other private pools use it.
     let _ = std::fs::remove_dir(&private);
     swept
 }
@@ -52,11 +52,11 @@ mod tests {
 
     use super::*;
 
-    /// The first process of a machine, at a time when it did not start.
+    /// An identity that no process has: pid 1 with a wrong start time.
     const DEAD: &str = "1-18446744073709551615";
 
     #[test]
-    fn only_what_dead_private_pools_of_ours_left_is_swept() {
+    fn only_the_folders_of_dead_private_pools_are_removed() {
         let base = tempfile::tempdir().expect("a temporary folder");
         let private = base.path().join(paths::PRIVATE);
         for name in [DEAD, "notes"] {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_swept_through_a_link_or_where_others_may_write() {
+    fn nothing_is_removed_through_a_link_or_where_others_may_write() {
         let base = tempfile::tempdir().expect("a temporary folder");
         let victim = base.path().join("victim");
         paths::prepare(&victim.join(DEAD), 0o600).expect("ours to make");

@@ -1,22 +1,22 @@
-//! A picture beside the same request's picture of today: byte by byte, and what they are made of.
+//! Compares two pictures of the same request: their bytes and their inputs.
 
 use std::fmt;
 
 use super::receipt::Receipt;
 
-/// How far two pictures are apart.
+/// The difference of two pictures of the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PictureDistance {
-    /// Bytes of each.
+    /// Number of bytes of each picture.
     pub bytes: usize,
-    /// Of them, those that differ.
+    /// Number of bytes that differ.
     pub different: usize,
-    /// Largest difference of one byte.
+    /// Largest difference of a byte.
     pub largest: u8,
 }
 
 impl PictureDistance {
-    /// Between two rows of bytes; `None` where one is longer.
+    /// Compares byte by byte; `None` if the lengths differ.
     pub fn between(one: &[u8], other: &[u8]) -> Option<Self> {
         if one.len() != other.len() {
             return None;
@@ -29,7 +29,7 @@ impl PictureDistance {
         })
     }
 
-    /// The share of bytes that differ, 0 to 1.
+    /// The fraction of bytes that differ, from 0 to 1.
     pub fn share(self) -> f64 {
         self.different as f64 / self.bytes.max(1) as f64
     }
@@ -46,26 +46,26 @@ impl fmt::Display for PictureDistance {
     }
 }
 
-/// One field of a receipt that is not what it was.
+/// A field that differs between two receipts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its name.
+    /// Name of the field.
     pub field: &'static str,
-    /// In the file.
+    /// Value in the file.
     pub then: String,
-    /// Of the same request now.
+    /// Value for the new picture.
     pub now: String,
 }
 
 impl Change {
-    /// Whether a picture cannot be called the same with this one. From the version nothing follows: a
-    /// picture that comes out the same is the same.
+    /// Whether the change makes it another picture. The version alone does not: if the bytes are the same, so is
+    /// the picture.
     pub fn matters(&self) -> bool {
         self.field != "version"
     }
 }
 
-/// What a request does not fix, and is another now.
+/// Lists the inputs that a request does not determine and that have changed.
 pub fn changes(then: &Receipt, now: &Receipt) -> Vec<Change> {
     let words = |receipt: &Receipt| {
         [
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fact_that_changed_is_told_and_only_the_version_means_nothing() {
+    fn every_changed_field_is_reported_and_only_the_version_does_not_matter() {
         let then = Receipt {
             prompt: "a fox".into(),
             negative: None,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_and_the_largest_difference_are_of_all_bytes() {
+    fn the_fraction_and_the_largest_difference_cover_all_bytes() {
         let distance =
             PictureDistance::between(&[0, 255, 9, 9], &[255, 255, 8, 9]).expect("one size");
         let expected = PictureDistance {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_bytes_are_no_distance_apart_and_other_sizes_none_at_all() {
+    fn equal_bytes_have_distance_zero_and_other_sizes_have_none() {
         let same = PictureDistance::between(&[1, 2], &[1, 2]).expect("one size");
         assert_eq!((same.different, same.largest), (0, 0));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! A picture's file as a picture again: its pixels, and the receipt in it.
+//! Reads a picture file: its pixels and its receipt.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -9,26 +9,26 @@ use png::{BitDepth, ColorType, DecodingError, Reader};
 
 use super::receipt::{self, Receipt, Refusal};
 
-/// Longest file that is read; the largest picture that is drawn has a quarter of it.
+/// Longest file that is read, in bytes; four times the largest picture that a model draws.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Pixels of the largest picture whose pixels are looked at.
+/// Most pixels of a picture that is decoded.
 const PIXELS_MAX: u64 = 4096 * 4096;
 
-/// What was drawn once.
+/// A picture read from a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecodedFile {
-    /// Pixels.
+    /// Size in pixels.
     pub size: PictureSize,
-    /// Rows from the top, three bytes a pixel.
+    /// Pixels row by row from the top, three bytes each.
     pub rgb8: Vec<u8>,
-    /// What it depends on.
+    /// The receipt of the picture.
     pub receipt: Receipt,
 }
 
 /// Reads a picture and its receipt.
 ///
 /// # Errors
-/// A sentence that names the file: it is no PNG, or has no receipt that could be followed.
+/// The file is not a valid PNG, or has no valid receipt; the message names the file.
 pub fn read(path: &Path) -> Result<DecodedFile, Refusal> {
     let named = |refusal: Refusal| match refusal.field {
         Some(_) => Refusal {
@@ -47,7 +47,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Refusal> {
         .map_err(|error| Refusal::new(format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Refusal::new(format!(
-            "has more than the {FILE_BYTES_MAX} bytes that are read"
+            "is longer than {FILE_BYTES_MAX} bytes, the limit of a picture file"
         )));
     }
     Ok(bytes)
@@ -62,17 +62,15 @@ fn decode(bytes: &[u8]) -> Result<DecodedFile, Refusal> {
         height: reader.info().height,
     };
     if size.pixels() > PIXELS_MAX {
-        let message = format!("its {size} pixels are more than this program draws");
+        let message = format!("its {size} pixels are more than any model draws");
         return Err(Refusal::new(message));
     }
     let rgb8 = pixels(&mut reader).map_err(no_png)?;
-    // The receipt may also stand behind the pixels.
+    // The receipt may follow the pixels.
     reader.finish().map_err(no_png)?;
     let receipt = receipt(reader.info())?;
     let rgb8 = rgb8.ok_or_else(|| {
-        Refusal::new(
-            "another program changed how its pixels are kept; a drawn picture is 8-bit RGB",
-        )
+        Refusal::new("its pixels are not 8-bit RGB, so another program has changed the file")
     })?;
     Ok(DecodedFile {
         size,
@@ -83,11 +81,11 @@ fn decode(bytes: &[u8]) -> Result<DecodedFile, Refusal> {
 
 fn no_png(error: DecodingError) -> Refusal {
     Refusal::new(format!(
-        "is no PNG that can be read ({error}); only PNG files carry a receipt"
+        "is not a valid PNG ({error}); only PNG files have a receipt"
     ))
 }
 
-/// The pixels as we write them; `None` where they are of another kind.
+/// Decodes the pixels; `None` if they are not 8-bit RGB.
 fn pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Option<Vec<u8>>, DecodingError> {
     if reader.output_color_type() != (ColorType::Rgb, BitDepth::Eight) {
         return Ok(None);
@@ -100,7 +98,7 @@ fn pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Option<Vec<u8>>, Decodin
     Ok(Some(rgb8))
 }
 
-/// The one receipt of a file, unpacked within its bounds.
+/// Returns the file's only receipt, decompressed to at most [`receipt::BYTES_MAX`] bytes.
 fn receipt(info: &png::Info<'_>) -> Result<Receipt, Refusal> {
     let mut chunks = info
         .utf8_text
@@ -108,17 +106,17 @@ fn receipt(info: &png::Info<'_>) -> Result<Receipt, Refusal> {
         .filter(|chunk| chunk.keyword == receipt::KEYWORD);
     let Some(chunk) = chunks.next() else {
         return Err(Refusal::new(
-            "holds no receipt: it was drawn with --no-metadata, or by or through another program",
+            "has no receipt: it was drawn with --no-metadata, or another program wrote it",
         ));
     };
     if chunks.next().is_some() {
-        return Err(Refusal::new("holds more than one receipt"));
+        return Err(Refusal::new("has more than one receipt"));
     }
     let mut chunk = chunk.clone();
     let text = chunk
         .decompress_text_with_limit(receipt::BYTES_MAX)
         .and_then(|()| chunk.get_text())
-        .map_err(|error| Refusal::new(format!("its receipt cannot be unpacked: {error}")))?;
+        .map_err(|error| Refusal::new(format!("its receipt cannot be decompressed: {error}")))?;
     Receipt::parse(&text)
 }
 
@@ -128,7 +126,7 @@ mod tests {
 
     const RECEIPT: &str = r#"{"prompt":"a fox","model":"pocket-flux","weights":"d","seed":1,"steps":4,"guidance":0.0,"size":"2x1","sampler":"euler","dtype":"f32","version":"0.1.0"}"#;
 
-    /// A picture of two pixels with these chunks (text, packed) and this kind of pixels.
+    /// A PNG of two pixels with this colour type and these chunks (text, whether compressed).
     fn file(color: ColorType, chunks: &[(&str, bool)]) -> Vec<u8> {
         let mut info = png::Info::with_size(2, 1);
         info.color_type = color;
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_and_receipt_come_out_as_they_went_in() {
+    fn pixels_and_receipt_are_read_back() {
         for packed in [false, true] {
             let drawn = decode(&file(ColorType::Rgb, &[(RECEIPT, packed)])).expect("ours");
             assert_eq!(drawn.rgb8, [1, 2, 3, 4, 5, 6]);
@@ -164,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_followed_says_why() {
+    fn an_invalid_file_is_refused_with_the_reason() {
         let none = file(ColorType::Rgb, &[]);
-        assert!(refused(&none).contains("holds no receipt"));
+        assert!(refused(&none).contains("has no receipt"));
         let two = file(ColorType::Rgb, &[(RECEIPT, false), (RECEIPT, false)]);
         assert!(refused(&two).contains("more than one"));
         let gray = file(ColorType::Grayscale, &[(RECEIPT, false)]);
@@ -175,22 +173,22 @@ mod tests {
         assert!(refused(&nonsense).starts_with("prompt: "));
         let whole = file(ColorType::Rgb, &[(RECEIPT, false)]);
         for bytes in [&b""[..], b"GIF89a", &whole[..whole.len() - 20]] {
-            assert!(refused(bytes).contains("is no PNG"), "{bytes:?}");
+            assert!(refused(bytes).contains("is not a valid PNG"), "{bytes:?}");
         }
     }
 
     #[test]
-    fn a_receipt_that_unpacks_to_more_than_any_has_is_not_unpacked() {
+    fn a_receipt_is_not_decompressed_beyond_its_limit() {
         let bomb = " ".repeat(receipt::BYTES_MAX + 1);
         let packed = file(ColorType::Rgb, &[(&bomb, true)]);
         assert!(packed.len() < 10_000, "{} bytes", packed.len());
-        assert!(refused(&packed).contains("cannot be unpacked"));
+        assert!(refused(&packed).contains("cannot be decompressed"));
         let plain = file(ColorType::Rgb, &[(&bomb, false)]);
         assert!(refused(&plain).contains("more than the"));
     }
 
     #[test]
-    fn a_size_that_nobody_draws_is_refused_before_there_is_room_for_it() {
+    fn a_too_large_picture_is_refused_before_memory_is_allocated() {
         let mut info = png::Info::with_size(4097, 4096);
         info.color_type = ColorType::Rgb;
         let mut bytes = Vec::new();

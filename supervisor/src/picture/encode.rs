@@ -1,4 +1,4 @@
-//! A picture as a file: PNG with its receipt, JPEG or WebP.
+//! Encodes a picture as PNG with its receipt, JPEG or WebP.
 
 use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -7,24 +7,24 @@ use ipc_protocol::client::Picture;
 use super::format::PictureFormat;
 use super::receipt::{self, Receipt};
 
-/// Quality of JPEG files: where most eyes see no difference.
+/// JPEG quality, of 100; high enough that most people see no difference.
 const JPEG_QUALITY: u8 = 92;
 
-/// Why a picture is no file.
+/// Why a picture cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// The PNG encoder.
+    /// The PNG encoder failed.
     #[error("cannot encode PNG: {0}")]
     Png(#[from] png::EncodingError),
-    /// The other encoders.
+    /// The JPEG or WebP encoder failed.
     #[error("cannot encode: {0}")]
     Other(#[from] image::ImageError),
-    /// The receipt.
+    /// The receipt cannot be written as JSON.
     #[error("cannot write the receipt: {0}")]
     Receipt(#[from] serde_json::Error),
 }
 
-/// The bytes of a picture's file. Only PNG carries a receipt.
+/// Returns the bytes of the file. Only PNG files contain the receipt.
 pub fn encode(
     picture: &Picture,
     format: PictureFormat,

@@ -1,4 +1,4 @@
-//! What a picture's file holds, by `--format` or by its name.
+//! The format of a picture file, from `--format` or from the file's extension.
 
 use std::path::Path;
 
@@ -6,19 +6,19 @@ use ipc_protocol::failure::{Failure, Field};
 
 use clap::ValueEnum;
 
-/// What a picture's file holds.
+/// The format of a picture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PictureFormat {
     /// Lossless, with a receipt.
     Png,
-    /// Small.
+    /// Small, with losses.
     #[value(alias = "jpg")]
     Jpeg,
-    /// Lossless and smaller.
+    /// Lossless, and smaller than PNG.
     Webp,
 }
 
-/// The endings of file names that say what the file holds.
+/// The file extensions of the formats.
 const ENDINGS: [(&str, PictureFormat); 4] = [
     ("png", PictureFormat::Png),
     ("jpg", PictureFormat::Jpeg),
@@ -26,10 +26,10 @@ const ENDINGS: [(&str, PictureFormat); 4] = [
     ("webp", PictureFormat::Webp),
 ];
 
-/// The format that was asked for, else that of the name's ending, else PNG.
+/// Returns the requested format, else the one of the file's extension, else PNG.
 ///
 /// # Errors
-/// The name has an ending that is not one of `ENDINGS`, and no format was asked for.
+/// No format was requested, and the extension is not one of `ENDINGS`.
 pub fn choose(
     asked: Option<PictureFormat>,
     output: Option<&str>,
@@ -41,20 +41,25 @@ pub fn choose(
         None => Ok(PictureFormat::Png),
         Some(ending) => of_ending(&ending).ok_or_else(|| {
             let known = "use .png, .jpg, .jpeg or .webp, or --format";
-            let message = format!("no picture can be written as .{ending}: {known}");
+            let message = format!(".{ending} is not a picture format: {known}");
             Failure::bad_value(Field::Output, message)
         }),
     }
 }
 
-/// A warning where the name's ending does not say what the file will hold.
+/// Returns a warning if the file's extension does not match the format.
 pub fn contradiction(format: PictureFormat, output: Option<&str>) -> Option<String> {
     let name = output?;
     let other = of_ending(&ending(name)?) != Some(format);
-    other.then(|| format!("{name} will hold {} in spite of its name", word(format)))
+    other.then(|| {
+        format!(
+            "{name} will be written as {} in spite of its name",
+            word(format)
+        )
+    })
 }
 
-/// The usual ending of a format's files.
+/// The usual extension of a format's files.
 pub fn extension(format: PictureFormat) -> &'static str {
     match format {
         PictureFormat::Png => "png",
@@ -76,7 +81,7 @@ fn of_ending(ending: &str) -> Option<PictureFormat> {
     known.map(|(_, format)| *format)
 }
 
-/// The ending of a file's name in lower case; none where nothing follows the dot.
+/// The extension of a file's name in lower case; `None` if nothing follows the dot.
 fn ending(name: &str) -> Option<String> {
     let ending = Path::new(name).extension()?.to_str()?.to_lowercase();
     (!ending.is_empty()).then_some(ending)
@@ -87,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_the_file_says_what_it_holds() {
+    fn the_extension_selects_the_format() {
         let by_name = |name| choose(None, Some(name)).map_err(|failure| failure.message);
         assert_eq!(by_name("a.JPG"), Ok(PictureFormat::Jpeg));
         assert_eq!(by_name("a.webp"), Ok(PictureFormat::Webp));
@@ -97,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_ending_is_refused_with_the_known_ones() {
-        let failure = choose(None, Some("a.bmp")).expect_err("nothing writes it");
+    fn an_unknown_extension_is_refused_with_the_known_ones() {
+        let failure = choose(None, Some("a.bmp")).expect_err("an unknown format");
         assert_eq!(failure.field, Some(Field::Output));
         for part in [".bmp", ".png", ".jpg", ".jpeg", ".webp", "--format"] {
             assert!(failure.message.contains(part), "{part}: {failure}");
@@ -106,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_was_asked_for_wins_and_the_contradiction_is_reported() {
+    fn a_requested_format_overrides_the_extension_with_a_warning() {
         assert_eq!(
             choose(Some(PictureFormat::Webp), Some("a.jpg")),
             Ok(PictureFormat::Webp)

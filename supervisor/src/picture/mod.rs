@@ -1,8 +1,8 @@
-//! A picture's file: pixels with the receipt of everything that they depend on.
+//! Picture files: pixels, and the receipt that lists everything they depend on.
 //!
-//! - [`receipt`] is what a picture depends on
-//! - [`mod@format`] are the kinds of files, [`encode`] writes one and [`decode`] reads one
-//! - [`compare`] measures how far two pictures are apart
+//! - [`receipt`]: the inputs of a picture
+//! - [`mod@format`]: the file formats; [`encode`] writes files and [`decode`] reads them
+//! - [`compare`]: the difference of two pictures
 
 pub mod compare;
 pub mod decode;

@@ -11,57 +11,56 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// The text chunk a receipt is in.
+/// Keyword of the PNG text chunk that contains the receipt.
 pub const KEYWORD: &str = "imagepool";
-/// Longest receipt that is read: the longest texts that can be sent with every byte escaped, and the rest.
+/// Longest receipt, in bytes: the longest prompts with every byte escaped as `\u00XX`, and the other fields.
 pub const BYTES_MAX: usize = 6 * TEXT_BYTES_MAX + 8 * 1024;
-/// Longest value of a field that is one word or a few.
+/// Longest value of a field other than prompts, in bytes.
 const WORD_BYTES_MAX: usize = 200;
 
-/// Everything a picture depends on, and nothing else: no time, job, worker, count or index, so the same
-/// receipt always has the same bytes.
+/// The inputs of a picture. It has no time, job, worker, count or index, so equal inputs give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Receipt {
-    /// What to draw.
+    /// Prompt.
     pub prompt: String,
-    /// What not to draw.
+    /// Negative prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negative: Option<String>,
-    /// The model's key.
+    /// Key of the model.
     pub model: String,
-    /// SHA-256 of its weights; empty where it is not known.
+    /// SHA-256 of the weights; empty if unknown.
     pub weights: String,
     /// Seed of this picture.
     pub seed: u64,
-    /// Denoising steps.
+    /// Number of denoising steps.
     pub steps: u32,
     /// Guidance scale.
     pub guidance: f32,
-    /// `WxH`.
+    /// Size in pixels, `WxH`.
     pub size: String,
-    /// How the sigmas were chosen.
+    /// Name of the sampler and its sigmas.
     pub sampler: String,
-    /// The arithmetic.
+    /// Data type of the computation.
     pub dtype: String,
-    /// The prompt was longer than the model's tokens and was cut.
+    /// Whether the prompt had more tokens than the model takes and was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub prompt_cut: bool,
-    /// Version of this program.
+    /// Version of imagepool.
     pub version: String,
 }
 
-/// Why a receipt, or the file it should be in, is not one to draw from.
+/// Why a file or its receipt cannot be drawn again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default())]
 pub struct Refusal {
-    /// The field of the receipt to blame, where it is one.
+    /// The invalid field of the receipt, if there is one.
     pub field: Option<String>,
-    /// One sentence for a person.
+    /// Message for the user.
     pub message: String,
 }
 
 impl Refusal {
-    /// Of the whole.
+    /// Creates a refusal of the whole file.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             field: None,
@@ -87,7 +86,7 @@ impl From<Failure> for Refusal {
 }
 
 impl Receipt {
-    /// Of a picture that was just drawn.
+    /// Creates the receipt of a picture that was just drawn.
     pub fn of(request: &ImageRequest, accepted: &Accepted, picture: &Picture) -> Self {
         let facts = &picture.report.receipt;
         Self {
@@ -106,15 +105,15 @@ impl Receipt {
         }
     }
 
-    /// Reads one; its length is bounded before anything else is looked at.
+    /// Parses a receipt of at most [`BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// A sentence; for a field that is missing, unknown or no possible value, with its name.
+    /// The refusal; it names the field that is missing, unknown or invalid.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         if text.len() > BYTES_MAX {
             let bytes = text.len();
             return Err(Refusal::new(format!(
-                "its receipt has {bytes} bytes, more than the {BYTES_MAX} that any has"
+                "its receipt has {bytes} bytes, more than the limit of {BYTES_MAX}"
             )));
         }
         let mut fields: Map<String, Value> = serde_json::from_str(text)
@@ -135,18 +134,17 @@ impl Receipt {
             version: word(fields, "version")?,
         };
         if let Some(unknown) = fields.keys().next() {
-            let message =
-                "no receipt of this version has such a field; a later one may have written it";
+            let message = "unknown field in the receipt: a later version may have written it";
             return Err(Refusal::of(&short(unknown), message));
         }
         receipt.request()?;
         Ok(receipt)
     }
 
-    /// The request that draws the same picture again.
+    /// Returns the request that draws the same picture again.
     ///
     /// # Errors
-    /// A value that no model could take; what one model takes, the pool says.
+    /// A value is invalid for every model. The pool checks the limits of the model itself.
     pub fn request(&self) -> Result<ImageRequest, Refusal> {
         let impossible = |field: &'static str| move |why: String| Refusal::of(field, why);
         let model = ModelKey::new(&self.model).map_err(impossible("model"))?;
@@ -164,7 +162,7 @@ impl Receipt {
     }
 }
 
-/// Takes a field out; what is left in the end is unknown.
+/// Removes a field from `fields` and parses it; the fields left at the end are unknown.
 fn take<T: DeserializeOwned>(
     fields: &mut Map<String, Value>,
     name: &str,
@@ -176,7 +174,7 @@ fn take<T: DeserializeOwned>(
     let shown = short(&value.to_string());
     serde_json::from_value(value)
         .map(Some)
-        .map_err(|_| Refusal::of(name, format!("{shown} in the receipt is no {what}")))
+        .map_err(|_| Refusal::of(name, format!("{shown} in the receipt is not a {what}")))
 }
 
 fn needed<T: DeserializeOwned>(
@@ -191,7 +189,7 @@ fn word(fields: &mut Map<String, Value>, name: &str) -> Result<String, Refusal> 
     let word: String = needed(fields, name, "text")?;
     if word.len() > WORD_BYTES_MAX {
         let message = format!(
-            "{} bytes in the receipt, {WORD_BYTES_MAX} are possible",
+            "{} bytes in the receipt, more than the limit of {WORD_BYTES_MAX}",
             word.len()
         );
         return Err(Refusal::of(name, message));
@@ -199,7 +197,7 @@ fn word(fields: &mut Map<String, Value>, name: &str) -> Result<String, Refusal> 
     Ok(word)
 }
 
-/// The beginning of a foreign text.
+/// The first 60 characters of a text from the file, escaped.
 fn short(text: &str) -> String {
     let beginning: String = text.chars().take(60).collect();
     Untrusted::new(beginning).to_string()
@@ -226,7 +224,7 @@ mod tests {
         }
     }
 
-    /// A good receipt with one field that says something else.
+    /// A valid receipt with one field changed.
     fn with(field: &str, value: Value) -> String {
         let mut fields = serde_json::to_value(good()).expect("a receipt is JSON");
         fields[field] = value;
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_asks_for_the_same_again() {
+    fn a_receipt_is_read_back_and_requests_the_same_picture() {
         let text = serde_json::to_string(&good()).expect("a receipt is JSON");
         assert_eq!(Receipt::parse(&text), Ok(good()));
         let request = good().request().expect("it was possible once");
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_is_refused_with_its_field() {
+    fn an_invalid_value_is_refused_with_its_field() {
         let long = Value::from("x".repeat(TEXT_BYTES_MAX + 1));
         let cases = [
             ("prompt", Value::from(7)),
@@ -290,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_missing_is_named() {
+    fn a_missing_field_is_named() {
         let whole = serde_json::to_value(good()).expect("a receipt is JSON");
         let names: Vec<String> = whole
             .as_object()
@@ -311,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_none_or_endless_is_refused_as_a_whole() {
+    fn a_text_that_is_not_a_receipt_or_too_long_is_refused() {
         let deep = "[".repeat(BYTES_MAX);
         let endless = " ".repeat(BYTES_MAX + 1);
         for text in ["", "null", "[]", "{", deep.as_str(), endless.as_str()] {
@@ -320,7 +318,7 @@ mod tests {
         }
         let refusal = Receipt::parse(&endless).expect_err("too long");
         assert!(refusal.message.contains(&(BYTES_MAX + 1).to_string()));
-        // As long as any can be: each byte of the longest prompt escaped.
+        // The longest valid receipt: every byte of the longest prompt is escaped.
         let prompt = "\u{1}".repeat(TEXT_BYTES_MAX);
         let longest = Receipt {
             prompt,
@@ -332,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_foreign_name_reaches_a_terminal_as_an_order() {
+    fn control_characters_in_a_field_name_are_escaped() {
         let refusal = Receipt::parse(&with("\u{1b}[2Jx\u{9b}y", Value::Null)).expect_err("unknown");
         assert!(
             !refusal.to_string().chars().any(char::is_control),

@@ -1,4 +1,4 @@
-//! How much CPU time a process got, and how long it waited for a CPU (proc(5), sched-stats.rst).
+//! Measures a process's CPU time and its wait for a CPU (proc(5), sched-stats.rst).
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use pool::CpuTime;
 
 use super::stat::Stat;
 
-/// CPU time of all living threads of a process, added up; nothing once it is gone or where the kernel does
-/// not tell.
+/// Sums the CPU time of all living threads of a process. `None` if the process is gone or the kernel does not
+/// report it.
 pub fn measure(pid: u32) -> Option<CpuTime> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    // A thread may end between its entry and its files.
+    // A thread may exit between the listing and the read.
     let times = threads.filter_map(|thread| of_thread(&thread.path()));
     times.reduce(|all, one| CpuTime {
         ran: all.ran + one.ran,
@@ -27,7 +27,7 @@ fn of_thread(folder: &Path) -> Option<CpuTime> {
     parse(&line, blocked)
 }
 
-/// `RAN WAITED SLICES`: the first two are nanoseconds.
+/// Parses `RAN WAITED SLICES`; the first two are nanoseconds.
 fn parse(line: &str, blocked: bool) -> Option<CpuTime> {
     let mut fields = line.split_ascii_whitespace().map(str::parse);
     Some(CpuTime {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_two_fields_are_the_time_on_a_cpu_and_the_time_without_one() {
+    fn the_first_two_fields_are_the_times_on_a_cpu_and_waiting_for_one() {
         let expected = CpuTime {
             ran: Duration::from_nanos(5),
             waited: Duration::from_secs(2),
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_gone_has_no_cpu_time() {
+    fn a_process_that_has_exited_has_no_cpu_time() {
         assert_eq!(measure(0), None);
     }
 }

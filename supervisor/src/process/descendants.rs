@@ -1,7 +1,7 @@
-//! What a dead worker's own children become: nothing that may stay.
+//! Kills the child processes that a dead worker has left.
 //!
-//! Signals reach a worker's process group. A child that has left the group is found by the mark that workers
-//! have in their environment and hand down; one that has removed the mark as well is beyond this file.
+//! Signals reach a worker's process group. A child that has left the group is found by a mark in its environment,
+//! inherited from the worker. A child that has also removed the mark is not found.
 
 use std::fs;
 use std::thread;
@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::telemetry;
 
-/// The environment variable that holds a worker's label.
+/// The environment variable with a worker's label.
 pub const MARK: &str = "IMAGEPOOL_WORKER";
-/// Rounds of looking: a process may have forked while it was looked for.
+/// Searches for marked processes; a process may fork during a search, so one is not enough.
 const ROUNDS_MAX: usize = 4;
 
-/// Ends everything that the worker with this label has left behind. Works beside the caller; answers when
-/// nothing more is found.
+/// Kills all processes that the worker with this label has left, in a separate thread. Sends when none is found
+/// any more.
 pub fn end(label: &str) -> oneshot::Receiver<()> {
     let (told, answer) = oneshot::channel();
     let mark = format!("{MARK}={label}");
@@ -27,24 +27,24 @@ pub fn end(label: &str) -> oneshot::Receiver<()> {
             let left = marked(&mark);
             for pid in &left {
                 telemetry::workers::left_behind(pid.as_raw());
-                // ESRCH: it ended by itself.
+                // ESRCH: it has exited by itself.
                 let _ = signal::kill(*pid, Signal::SIGKILL);
             }
             if left.is_empty() {
                 break;
             }
         }
-        let _ = told.send(()); // Whoever no longer waits needs no answer.
+        let _ = told.send(()); // Fails only if the caller no longer waits.
     };
-    // Without a thread the sender is dropped, which is an answer too.
+    // If no thread can be started, the sender is dropped, which ends the wait too.
     let _ = thread::Builder::new()
         .name("descendants".into())
         .spawn(sweep);
     answer
 }
 
-/// The processes that began with `mark` in their environment. One that is dead has none any more, and one of
-/// another user cannot be read.
+/// Returns the processes that were started with `mark` in their environment. A dead process has no environment,
+/// and that of another user's process cannot be read.
 fn marked(mark: &str) -> Vec<Pid> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

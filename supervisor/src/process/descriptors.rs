@@ -1,11 +1,11 @@
-//! Descriptors that whoever started us had left open.
+//! Closes file descriptors inherited from the parent process.
 
 use std::fs;
 
 use nix::unistd;
 
-/// Closes every descriptor above stderr, so that no worker inherits what a shell or a service manager
-/// forgot. To be called before anything is opened: a descriptor that is in use would be lost.
+/// Closes every descriptor above stderr, so that no worker inherits descriptors that a shell or a service manager
+/// left open. Must be called before anything is opened, because it closes descriptors in use too.
 pub fn close_inherited() {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")
         .into_iter()
@@ -15,7 +15,7 @@ pub fn close_inherited() {
         .filter(|descriptor| *descriptor > 2)
         .collect();
     for descriptor in open {
-        // EBADF is the folder's own descriptor, which is closed again by now.
+        // EBADF: the descriptor of the listing itself, which is closed already.
         let _ = unistd::close(descriptor);
     }
 }

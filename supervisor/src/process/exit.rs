@@ -1,4 +1,4 @@
-//! How a process ended: code or signal, and whose signal it was.
+//! The end of a process: its exit code or signal, and the sender of the signal.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -8,25 +8,25 @@ use pool::{Exit, KilledBy};
 
 use super::kernel_kills::KernelKills;
 
-/// What Rust's runtime writes before it aborts for an allocation that failed, around the number of bytes.
+/// The message that Rust's runtime prints before it aborts after a failed allocation, around the number of bytes.
 const ALLOCATION_FAILED: (&str, &str) = ("memory allocation of ", " bytes failed");
 
-/// What is known about a process beside its exit status.
+/// Evidence about the end of a process besides its exit status.
 #[derive(Debug)]
 pub struct ExitEvidence<'a> {
-    /// Signals that we sent it while its end was still open.
+    /// Signals that we sent before it began to exit.
     pub sent: &'a [Signal],
-    /// The kernel's kills that explain no death yet.
+    /// The kernel's out-of-memory kills that explain no death yet.
     pub kernel: &'a KernelKills,
-    /// The last lines it wrote.
+    /// Its last lines on stderr.
     pub lines: &'a [String],
 }
 
-/// Reads an exit status. Who sent a signal is not in it: it is us when we sent one with that number, the
-/// kernel when it counted an out-of-memory kill, and else unknown.
+/// Reads an exit status. It does not name the sender of a signal: that is us if we sent this signal, the kernel if
+/// it counted an out-of-memory kill, and else unknown.
 pub fn read(status: ExitStatus, evidence: &ExitEvidence<'_>) -> Exit {
     let Some(signal) = status.signal() else {
-        // Neither exited nor signalled is no end at all by wait(2); the status is kept as a code.
+        // By wait(2) a process has exited or was signalled; any other status is kept as a code.
         return Exit::Code(status.code().unwrap_or_else(|| status.into_raw()));
     };
     let by = if evidence.sent.iter().any(|sent| *sent as i32 == signal) {
@@ -41,7 +41,7 @@ pub fn read(status: ExitStatus, evidence: &ExitEvidence<'_>) -> Exit {
     Exit::Signal { signal, by }
 }
 
-/// Whether the line says that an allocation failed.
+/// Whether the line reports a failed allocation.
 pub fn lacked(line: &str) -> bool {
     let (before, after) = ALLOCATION_FAILED;
     let bytes = line
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_ours_only_when_we_sent_that_one() {
+    fn a_signal_is_ours_only_if_we_sent_that_signal() {
         use Signal::{SIGKILL, SIGSEGV, SIGTERM};
         assert_eq!(by(SIGKILL, &[SIGTERM, SIGKILL], ""), KilledBy::Us);
         assert_eq!(by(SIGTERM, &[SIGTERM], ""), KilledBy::Us);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abort_after_a_failed_allocation_is_for_lack_of_memory() {
+    fn an_abort_after_a_failed_allocation_means_out_of_memory() {
         let said = "memory allocation of 4096 bytes failed";
         assert_eq!(by(Signal::SIGABRT, &[], said), KilledBy::AllocationFailed);
         assert_eq!(by(Signal::SIGSEGV, &[], said), KilledBy::Other);

@@ -16,7 +16,7 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 /// exits when it prints the next event.
 ///
 /// # Errors
-/// A sentence: the program is missing or cannot be run, or printed something that is not an event.
+/// The message: the program is missing or cannot be run, or printed a line that is not an event.
 pub fn run(
     order: &FetchOrder,
     hub: &HubSettings,

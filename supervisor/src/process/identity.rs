@@ -1,4 +1,4 @@
-//! A process told from a later one with the same pid, by the moment the kernel started it.
+//! The identity of a process: its pid and start time, which a later process with the same pid does not have.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,13 @@ use super::stat::Stat;
 /// A pid together with its start time in clock ticks since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The process.
     pub pid: u32,
-    /// When it started.
+    /// Start time in clock ticks since boot.
     pub start_time: u64,
 }
 
 impl Identity {
-    /// This process.
+    /// The identity of this process.
     pub fn own() -> Self {
         let pid = std::process::id();
         Self {
@@ -24,7 +23,7 @@ impl Identity {
         }
     }
 
-    /// Whether that very process still exists.
+    /// Whether this process still exists.
     pub fn is_alive(self) -> bool {
         start_time(self.pid) == Some(self.start_time)
     }
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_alive_and_a_former_owner_of_its_pid_is_not() {
+    fn this_process_is_alive_and_one_with_its_pid_and_another_start_is_not() {
         let own = Identity::own();
         assert!(own.is_alive());
         let former = Identity {
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_survives_its_spelling() {
+    fn an_identity_is_parsed_back_from_its_text() {
         let own = Identity::own();
         assert_eq!(own.to_string().parse(), Ok(own));
         assert!("12".parse::<Identity>().is_err());

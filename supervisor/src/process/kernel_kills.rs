@@ -1,4 +1,4 @@
-//! Which dead worker was killed by the kernel for lack of memory: each counted kill explains one death.
+//! Attributes deaths to the kernel's out-of-memory killer: each kill that it counts explains one death.
 
 use std::sync::{LazyLock, Mutex};
 
@@ -6,14 +6,14 @@ use nix::sys::signal::Signal;
 
 use crate::cgroup::MemoryGroup;
 
-/// The kills of our own control group, which the workers share. A group that is the whole machine's says
-/// nothing about us, and without a group of our own no death is known to be the kernel's.
+/// The kills in our own control group, which the workers share. The count of the whole machine would not say which
+/// processes were killed, so without an own group no death is attributed to the kernel.
 pub static OWN: LazyLock<KernelKills> = LazyLock::new(|| {
     let group = MemoryGroup::own();
     KernelKills::new(move || group.as_ref()?.out_of_memory_kills())
 });
 
-/// The kernel's count, compared with the deaths that it has explained.
+/// The kernel's count of kills, and how many of them have explained a death.
 pub struct KernelKills {
     count: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     explained: Mutex<u64>,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for KernelKills {
 }
 
 impl KernelKills {
-    /// Of a group with this count; what it has counted so far is nobody's.
+    /// Starts with this count; kills counted so far explain no death.
     fn new(count: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         let explained = Mutex::new(count().unwrap_or(0));
         Self {
@@ -37,13 +37,13 @@ impl KernelKills {
         }
     }
 
-    /// A worker begins: kills counted before were of other processes of the group.
+    /// Called when a worker starts: earlier kills were of other processes in the group.
     pub fn forget_older(&self) {
         let mut explained = self.explained.lock().expect("no holder can panic");
         *explained = (self.count)().unwrap_or(0).max(*explained);
     }
 
-    /// Whether a counted kill explains the death by `signal`; it then explains no other.
+    /// Whether a counted kill explains a death by `signal`. If so, that kill is used up.
     pub fn explain(&self, signal: i32) -> bool {
         if signal != Signal::SIGKILL as i32 {
             return false;
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_before_a_worker_began_is_not_its_own() {
+    fn a_kill_before_a_worker_started_does_not_explain_its_death() {
         let count = Arc::new(AtomicU64::new(0));
         let read = Arc::clone(&count);
         let kills = KernelKills::new(move || Some(read.load(Ordering::Relaxed)));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_count_no_death_is_the_kernels() {
+    fn without_a_count_no_death_is_attributed_to_the_kernel() {
         assert!(!KernelKills::new(|| None).explain(9));
     }
 }

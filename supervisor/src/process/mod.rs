@@ -1,18 +1,18 @@
-//! Processes as the kernel sees them: how they start, who they are, how they ended.
+//! Processes: starting, watching, measuring and ending them.
 //!
-//! - [`spawn`] starts workers, private daemons and the fetch program, and is the only file that does
-//! - [`watch`] waits for a worker's end and sends it signals while it lives
-//! - [`cpu`] reads how much CPU time a worker got
-//! - [`descendants`] ends what dead workers left behind
-//! - [`exit`] says how a process ended
-//! - [`kernel_kills`] tells which deaths were the kernel's, out of memory
-//! - [`signals`] makes errors of signals
-//! - [`stderr`] keeps the last lines a worker wrote
+//! - [`spawn`] starts workers, private daemons and the fetch program; no other file starts processes
+//! - [`watch`] sends signals to a worker and waits for its end
+//! - [`cpu`] measures a worker's CPU time
+//! - [`descendants`] kills the child processes that dead workers have left
+//! - [`exit`] reads how a process ended
+//! - [`kernel_kills`] attributes deaths to the kernel's out-of-memory killer
+//! - [`signals`] turns a signal into an error
+//! - [`stderr`] keeps the last lines that a worker wrote
 //! - [`fetch`] runs the fetch program and reads its events
 //! - [`identity`] tells a process from a later one with the same pid
-//! - [`stat`] reads what the kernel says of a process that runs
+//! - [`stat`] reads the state of a process from the kernel
 //! - [`programs`] finds our other programs
-//! - [`descriptors`] closes what our own starter had left open
+//! - [`descriptors`] closes inherited file descriptors
 
 pub mod cpu;
 pub mod descendants;

@@ -1,13 +1,13 @@
-//! Where our other programs are: beside this one in a checkout, in libexec when installed.
+//! Finds our other programs: beside this one in a checkout, in libexec when installed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The full path of `program` (`supervisor`, `worker` or `fetch`), which is beside the running program or in
-/// `../libexec/imagepool`.
+/// Returns the full path of `program` (`supervisor`, `worker` or `fetch`), which is beside the running program or
+/// in `../libexec/imagepool`.
 ///
 /// # Errors
-/// The program is missing: a sentence with both places.
+/// The program is missing; the message names both places.
 pub fn find(program: &str) -> io::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().unwrap_or(Path::new("/"));

@@ -1,12 +1,12 @@
-//! Signals that are better errors.
+//! Turns a signal into an error.
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Makes a write beyond the limit of a file's size (`ulimit -f`) an error instead of the end of the process.
-/// To be called before threads are started, which inherit it, as do the programs that we start.
+/// Blocks SIGXFSZ: a write beyond the file size limit (`ulimit -f`) is then an error and does not kill the process.
+/// Must be called before threads start. Threads and the programs that we start inherit it.
 pub fn fail_beyond_file_size_limit() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);
-    // The mask of this thread can be set.
+    // Setting the mask of the own thread cannot fail.
     let _ = signals.thread_block();
 }

@@ -1,12 +1,12 @@
 //! Starts workers, private daemons and the fetch program; the only file that starts processes.
 //!
-//! Workers are started from one thread that never ends, because the kernel's parent-death signal fires
-//! when the *thread* that forked is gone. A worker gets its socket on descriptor 0, its segment on 1, a
-//! pipe on 2 and nothing else: everything of ours is close-on-exec.
+//! Workers are started from one thread that never ends, because the kernel sends the parent-death signal when the
+//! *thread* that forked has exited. A worker gets its socket as descriptor 0, its segment as 1, a pipe as 2 and no
+//! other descriptors: all of ours are close-on-exec.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "this file is where processes are started"
+    reason = "this is the file that starts processes"
 )]
 
 use std::io;
@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 use super::descendants;
 
-/// Environment that a worker inherits; everything else, tokens above all, stays here.
+/// Environment variables that a worker inherits; all others are removed, in particular tokens.
 const ENVIRONMENT_KEPT: [&str; 8] = [
     "PATH",
     "HOME",
@@ -42,56 +42,56 @@ const ENVIRONMENT_KEPT: [&str; 8] = [
     "TMPDIR",
 ];
 
-/// How long the worker program may look at a folder: it reads headers, and digests at most 1 GiB.
+/// How long the worker program may inspect a folder: it reads headers, and at most 1 GiB for digests.
 const INSPECTION_MAX: Duration = Duration::from_secs(120);
-/// How long it may read all weights of a folder.
+/// How long it may take to read all weights of a folder.
 const VERIFICATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A worker to start.
 #[derive(Debug)]
 pub struct SpawnOrder {
-    /// The life it begins.
+    /// Generation of the worker.
     pub generation: Generation,
-    /// Unique on the machine; names the segment and marks the process.
+    /// Label of the worker, unique on the machine: names the segment and marks the process.
     pub label: String,
-    /// What its segment must hold.
+    /// Layout of its segment.
     pub geometry: Geometry,
 }
 
-/// A worker that was started.
+/// A started worker.
 #[derive(Debug)]
 pub struct Spawned {
-    /// The order's.
+    /// Generation of the worker.
     pub label: String,
-    /// The process, not yet waited for.
+    /// Its process, not yet waited for.
     pub child: Child,
     /// Our end of its socket, non-blocking.
     pub socket: OwnedFd,
-    /// Its memory.
+    /// Its shared-memory segment.
     pub segment: Segment,
 }
 
 /// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// No segment for it.
+    /// The segment could not be created.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// No process.
+    /// The process could not be created.
     #[error("cannot start {}: {source}", program.display())]
     Process {
-        /// What was to run.
+        /// The program to run.
         program: PathBuf,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// No socket pair.
+    /// The socket pair could not be created.
     #[error("cannot make a socket pair: {0}")]
     Socket(io::Error),
 }
 
 impl SpawnError {
-    /// What was in the way: what we lack ourselves says nothing about the worker or its model.
+    /// Whose fault it is: if the daemon lacks resources, the worker and its model are not to blame.
     pub fn fault(&self) -> StartFault {
         match self {
             Self::Segment(_) | Self::Socket(_) => StartFault::Own,
@@ -105,15 +105,15 @@ impl SpawnError {
     }
 }
 
-/// Called on the spawn thread with what became of an order.
+/// Called on the spawn thread with the result of an order.
 type Reply = Box<dyn FnOnce(Result<Spawned, SpawnError>) + Send>;
 
-/// The thread that starts workers. Lives as long as the daemon.
+/// Starts workers from a thread that lives as long as the daemon.
 #[derive(Debug, Clone)]
 pub struct Spawner(mpsc::Sender<(SpawnOrder, Reply)>);
 
 impl Spawner {
-    /// Starts the thread. `runtime` adopts the children.
+    /// Starts the thread. `runtime` waits for the child processes.
     pub fn start(program: PathBuf, backing: Backing, runtime: Handle) -> io::Result<Self> {
         let (sender, orders) = mpsc::channel::<(SpawnOrder, Reply)>();
         thread::Builder::new()
@@ -123,7 +123,7 @@ impl Spawner {
                 for (order, reply) in orders {
                     reply(spawn_worker(&program, backing, &order));
                 }
-                // Ending would kill every worker; the process ends first.
+                // If this thread ended, the kernel would kill every worker; the process ends first.
                 loop {
                     thread::park();
                 }
@@ -137,7 +137,7 @@ impl Spawner {
         order: SpawnOrder,
         reply: impl FnOnce(Result<Spawned, SpawnError>) + Send + 'static,
     ) {
-        // The thread never ends, so somebody receives.
+        // Cannot fail: the receiving thread never ends.
         let _ = self.0.send((order, Box::new(reply)));
     }
 }
@@ -175,11 +175,11 @@ fn spawn_worker(
     })
 }
 
-/// Lets the worker program look at a folder of weights that is to be computed so; gives what it printed,
-/// or its own sentence. `whole`: with the digest, however large the files are.
+/// Runs the worker program to inspect a folder of weights for an arithmetic. Returns its output, or its own error.
+/// If `whole` is set, it computes the digest however large the files are.
 ///
 /// # Errors
-/// It could not be started.
+/// The program could not be started.
 pub fn inspect(
     program: &Path,
     folder: &Path,
@@ -206,11 +206,11 @@ pub fn inspect(
     answer(command, at_most)
 }
 
-/// Lets the worker program compare weights with their digests: those of a folder, or of the embedded model
-/// with that key. Gives a line per file, or its own sentence about the first that is not what it was.
+/// Runs the worker program to compare weights with their digests: those in a folder, or of the embedded model with
+/// this key. Returns a line per file, or its own error about the first damaged file.
 ///
 /// # Errors
-/// It could not be started.
+/// The program could not be started.
 pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
     command.arg("--verify").arg(what);
@@ -218,11 +218,11 @@ pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>>
     answer(command, VERIFICATION_MAX)
 }
 
-/// What a program prints that ends by itself; its sentence on stderr where it does not end well, and one of
-/// ours where it takes longer than `at_most`, which ends it.
+/// Runs a program to its end and returns its output. If it fails, returns its text on stderr. After `at_most` kills
+/// it and returns an error.
 fn answer(command: std::process::Command, at_most: Duration) -> io::Result<Result<String, String>> {
-    // A runtime of its own on a thread of its own: the caller may be a task of another, and the child
-    // ends with the thread that started it.
+    // A separate runtime on a separate thread: the caller may be a task of another runtime, and the child
+    // is killed when the thread that started it exits.
     let waiting = thread::Builder::new().spawn(move || {
         let mut command = Command::from(command);
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -246,19 +246,19 @@ fn answer(command: std::process::Command, at_most: Duration) -> io::Result<Resul
     })
 }
 
-/// A daemon for one call: it serves in `runtime_dir` and leaves when our end of its leash closes.
+/// A private daemon, which serves one caller and exits when the caller's end of its leash closes.
 #[derive(Debug)]
 pub struct PrivateDaemon {
-    /// The process.
+    /// Its process.
     pub child: std::process::Child,
-    /// Closing this ends the daemon; it says one byte when it serves.
+    /// Closing this ends the daemon, which sends one byte when it serves.
     pub leash: UnixStream,
 }
 
 /// Starts a private daemon.
 ///
 /// # Errors
-/// No socket pair, no process.
+/// The socket pair or the process could not be created.
 pub fn spawn_private_daemon(
     program: &Path,
     runtime_dir: &Path,
@@ -272,13 +272,13 @@ pub fn spawn_private_daemon(
         .arg(runtime_dir)
         .args(["--log-level", if verbose { "info" } else { "warn" }])
         .stdin(Stdio::from(OwnedFd::from(theirs)));
-    // A terminal's Ctrl-C is for the command: the daemon leaves when the command does.
+    // Ctrl-C in a terminal must reach only the command: the daemon exits with it.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = command.spawn()?;
     Ok(PrivateDaemon { child, leash })
 }
 
-/// Starts the fetch program, which prints one event a line on its stdout.
+/// Starts the fetch program, which prints one event per line on stdout.
 ///
 /// # Errors
 /// The process cannot be started.
@@ -302,7 +302,7 @@ pub fn spawn_fetch(
     if hub.offline {
         command.arg("--offline");
     }
-    // Other users can read arguments, and an address may hold a password.
+    // In the environment: other users can read arguments, and an address may contain a password.
     match &hub.endpoint {
         Some(endpoint) => command.env(ENDPOINT_VARIABLE, endpoint),
         None => command.env_remove(ENDPOINT_VARIABLE),
@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_takes_too_long_is_ended_and_the_sentence_says_so() {
+    fn a_program_that_takes_too_long_is_killed_with_an_error() {
         let mut command = std::process::Command::new("sleep");
         command.arg("600");
         let said = answer(command, Duration::from_millis(50)).expect("it starts");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_lack_ourselves_is_not_the_programs_fault() {
+    fn missing_resources_of_the_daemon_are_not_the_programs_fault() {
         let failed = |errno: Errno| SpawnError::Process {
             program: "worker".into(),
             source: errno.into(),

@@ -1,38 +1,38 @@
-//! What /proc/PID/stat says of a process (proc(5)).
+//! Reads the state of a process from /proc/PID/stat (proc(5)).
 
 use std::fs;
 use std::path::Path;
 
-/// Set on a thread from the moment it has begun to end (`PF_EXITING`, include/linux/sched.h), which is
-/// before the kernel closes its descriptors and long before it can be reaped.
+/// Flag of a thread that has begun to exit (`PF_EXITING`, include/linux/sched.h). The kernel sets it before it
+/// closes the descriptors, and long before the process can be reaped.
 const EXITING: u64 = 0x4;
 
-/// A process that still has an entry in /proc.
+/// The state of a process that has an entry in /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// It is a zombie, or being removed.
+    /// Whether it is a zombie or being removed.
     pub is_dead: bool,
-    /// The kernel is taking it apart: how it ends is settled, and no signal changes that.
+    /// Whether it has begun to exit: its exit status is fixed, and no signal changes it.
     pub is_ending: bool,
-    /// It waits for a disk or another device, and no signal wakes it.
+    /// Whether it waits uninterruptibly for a disk or another device.
     pub is_blocked: bool,
-    /// When it started, in clock ticks since boot.
+    /// Start time in clock ticks since boot.
     pub start_time: u64,
 }
 
 impl Stat {
-    /// Of the process with this pid, if there is one.
+    /// Reads the state of a process; `None` if it does not exist.
     pub fn of(pid: u32) -> Option<Self> {
         Self::read(Path::new(&format!("/proc/{pid}/stat")))
     }
 
-    /// Of the process or thread with this file.
+    /// Reads the state of the process or thread with this file.
     pub fn read(path: &Path) -> Option<Self> {
         Self::parse(&fs::read_to_string(path).ok()?)
     }
 
-    /// Whether the kernel is taking the process with this pid apart, or it is gone. Its first thread may be
-    /// gone while others run on, so every thread is looked at.
+    /// Whether the process has begun to exit or is gone. Checks every thread, because the first one may exit while
+    /// others still run.
     pub fn all_ending(pid: u32) -> bool {
         let threads = fs::read_dir(format!("/proc/{pid}/task"));
         let mut threads = threads.into_iter().flatten().flatten();
@@ -42,8 +42,8 @@ impl Stat {
         })
     }
 
-    /// The second field is the program's name in parentheses and may hold anything, so fields are
-    /// counted from its end: the state is field 3, the flags are field 9, the start time is field 22.
+    /// Parses the file. The second field is the program's name in parentheses and may contain anything, so fields are
+    /// counted from its end. The state is field 3, the flags are field 9, the start time is field 22.
     fn parse(line: &str) -> Option<Self> {
         let (_, after_name) = line.rsplit_once(')')?;
         let mut fields = after_name.split_ascii_whitespace();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_not_ending() {
+    fn this_process_is_not_exiting() {
         let own = Stat::of(std::process::id()).expect("it runs");
         assert!(!own.is_dead && !own.is_ending && own.start_time > 0);
     }

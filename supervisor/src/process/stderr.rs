@@ -1,4 +1,4 @@
-//! The last lines a worker wrote, kept for its obituary and for `tail`.
+//! Keeps the last lines that a worker wrote, and limits how many of them are logged.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,14 +13,14 @@ use crate::allowance::Allowance;
 
 /// Lines kept per worker.
 const LINES_MAX: usize = 200;
-/// Bytes of one line; longer ones are split.
+/// Longest line in bytes; longer ones are split.
 const LINE_BYTES_MAX: u64 = 4096;
-/// Lines and bytes that one worker may show in the log.
+/// Limits of the lines and bytes that one worker may write to the log.
 const LINES_PER_SECOND: u64 = 20;
 const LINES_BURST: u64 = 200;
 const BYTES_PER_SECOND: u64 = 16 << 10;
 const BYTES_BURST: u64 = 64 << 10;
-/// How often hidden lines are counted in the log.
+/// How often the number of hidden lines is logged.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The newest lines of one worker. Cheap to clone; all clones see the same lines.
@@ -44,17 +44,17 @@ impl LastLines {
     }
 }
 
-/// What is told of a worker's stderr.
+/// An event on a worker's stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StderrEvent<'a> {
-    /// A line.
+    /// A line to log.
     Line(&'a str),
-    /// So many lines were more than a worker may show.
+    /// The number of lines that were hidden because they exceeded the limits.
     Hidden(u64),
 }
 
-/// Reads a worker's stderr until it closes: a full pipe would block the worker. All lines are kept for a while;
-/// `tell` gets those that the worker may show, and the number of the others once in a while.
+/// Reads a worker's stderr until it closes, because a full pipe would block the worker. Keeps the newest lines, and
+/// passes to `tell` those within the limits and regularly the number of the hidden ones.
 pub async fn follow(
     pipe: impl AsyncRead + Unpin,
     lines: LastLines,
@@ -71,7 +71,7 @@ pub async fn follow(
         limit.tell_hidden(now(), &tell);
         let read = match read {
             Ok(read) => read.unwrap_or(0),
-            Err(_) => continue, // What came of a line stays in `bytes`.
+            Err(_) => continue, // The part of the line that was read stays in `bytes`.
         };
         if read == 0 && bytes.is_empty() {
             return limit.tell_all_hidden(&tell);
@@ -85,13 +85,13 @@ pub async fn follow(
     }
 }
 
-/// How much a worker may show.
+/// How much a worker may write to the log.
 #[derive(Debug)]
 struct Limit {
     lines: Allowance,
     bytes: Allowance,
     hidden: u64,
-    /// Since when lines are hidden that nobody was told of.
+    /// When the first line was hidden that was not yet reported.
     since: Option<Moment>,
 }
 
@@ -107,7 +107,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// Whether a line may be shown.
+    /// Whether a line of so many bytes may be logged.
     fn admits(&mut self, now: Moment, bytes: u64) -> bool {
         let admits = self.lines.take(now, 1).is_ok() && self.bytes.take(now, bytes).is_ok();
         if !admits {
@@ -117,7 +117,7 @@ impl Limit {
         admits
     }
 
-    /// Tells of hidden lines, where that is due.
+    /// Reports the hidden lines if [`TELL_EVERY`] has passed.
     fn tell_hidden(&mut self, now: Moment, tell: impl Fn(StderrEvent<'_>)) {
         if self
             .since
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// What is told of bytes that all come at once, at a clock that moves by `step` with each look.
+    /// Follows these bytes with a clock that advances by `step` at each call; returns the logged and the last lines.
     async fn told(bytes: &[u8], step: Duration) -> (Vec<String>, LastLines) {
         let (lines, told) = (LastLines::default(), RefCell::new(Vec::new()));
         let moment = Cell::new(Moment::START);
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_line_is_told_while_they_are_few() {
+    async fn few_lines_are_all_logged() {
         let (told, lines) = told(b"one\ntwo\n\nthree", Duration::ZERO).await;
         assert_eq!(told, ["one", "two", "", "three"]);
         assert_eq!(lines.newest(2), ["", "three"]);
     }
 
     #[tokio::test]
-    async fn a_flood_is_told_as_a_burst_and_a_number_and_its_end_is_kept() {
+    async fn a_flood_is_logged_as_a_burst_and_a_number_and_its_end_is_kept() {
         let flood: String = (0..5000).map(|number| format!("{number}\n")).collect();
         let (told, lines) = told(flood.as_bytes(), Duration::ZERO).await;
         let burst = LINES_BURST as usize;
@@ -187,9 +187,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_that_does_not_end_is_counted_once_in_a_while() {
+    async fn a_continuing_flood_is_counted_every_ten_seconds() {
         let flood = "x\n".repeat(50_000);
-        // Fifty seconds in all, two looks a line.
+        // Fifty seconds in total, two calls of the clock per line.
         let (told, _) = told(flood.as_bytes(), Duration::from_micros(500)).await;
         let counted = told.iter().filter(|line| line.ends_with("hidden")).count();
         assert_eq!(counted, 5, "one every ten seconds, and one at the end");

@@ -1,7 +1,7 @@
-//! One worker process while it lives: the only task that signals it, and the one that reaps it.
+//! Watches one worker process: sends its signals and reaps it, in a single task.
 //!
-//! Signalling and reaping happen in one task, so a signal can never reach another process that got
-//! the pid in between. Signals go to the worker's process group: its children end with it.
+//! The same task signals and reaps, so a signal cannot reach another process that has got the same pid meanwhile.
+//! Signals go to the worker's process group, so its children get them too.
 
 use std::time::Duration;
 
@@ -20,47 +20,47 @@ use super::stat::Stat;
 use super::stderr::LastLines;
 use crate::telemetry;
 
-/// How long a process that has closed its socket may take to end by itself.
+/// How long a process that has closed its socket may take to exit.
 const LINGER_MAX: Duration = Duration::from_secs(2);
-/// How long what is left of a dead worker may take: its last lines, and children that hold its stderr.
+/// How long to wait for the last lines of a dead worker, and for children that keep its stderr open.
 const REMAINS_MAX: Duration = Duration::from_secs(1);
 
-/// Sends signals to one worker for as long as it exists.
+/// Sends signals to one worker while it exists.
 #[derive(Debug, Clone)]
 pub struct Signaller(mpsc::UnboundedSender<SignalRequest>);
 
-/// What the watching task is asked to do.
+/// A request to the watching task.
 #[derive(Debug, Clone, Copy)]
 enum SignalRequest {
-    /// Send a signal, which is then ours.
+    /// Send a signal and remember that it was ours.
     Signal(Signal),
-    /// See that it does not linger: it has closed its socket, so it is ending or of no use any more.
+    /// Make sure that it exits: it has closed its socket, so it is exiting or useless.
     Finish,
 }
 
-/// A worker's stderr: the task that reads it, and what it has read.
+/// A worker's stderr: the task that reads it, and the lines that it has read.
 #[derive(Debug)]
 pub struct Stderr {
-    /// Ends with the pipe.
+    /// The task; it ends when the pipe closes.
     pub follower: JoinHandle<()>,
-    /// What it read.
+    /// The newest lines.
     pub lines: LastLines,
 }
 
 impl Signaller {
-    /// Sends a signal; a process that is gone already needs none.
+    /// Sends a signal, if the process still exists.
     pub fn send(&self, signal: Signal) {
         let _ = self.0.send(SignalRequest::Signal(signal));
     }
 
-    /// Ends a process that has closed its socket. Most often it is in the middle of its own exit, and
-    /// then it keeps the status of that; one that lives on without a socket is killed, by us.
+    /// Ends a process that has closed its socket. Usually it is already exiting and keeps its own exit status; if it
+    /// does not exit within [`LINGER_MAX`], it is killed.
     pub fn finish(&self) {
-        let _ = self.0.send(SignalRequest::Finish); // Gone already is what is wanted.
+        let _ = self.0.send(SignalRequest::Finish); // Fails only if it has exited.
     }
 }
 
-/// Watches a child; `ended` is called once, after the kernel has let go of it and its group is killed.
+/// Watches a child process. Calls `ended` once, after it was reaped and its process group was killed.
 pub fn watch(
     child: Child,
     label: String,
@@ -78,12 +78,12 @@ pub fn watch(
     Signaller(sender)
 }
 
-/// The child of one watching task.
+/// The child process of a watching task.
 struct WatchedChild {
     child: Child,
     group: Option<u32>,
     label: String,
-    /// Signals that it was sent while its end was still open.
+    /// Signals that we sent before it began to exit.
     sent: Vec<Signal>,
 }
 
@@ -103,9 +103,9 @@ impl WatchedChild {
         stderr: Stderr,
     ) -> Exit {
         let ended = self.attend(wishes).await;
-        // Its group may live on; the group's number is not given to another while it does.
+        // Its group may still exist; until it is gone, its number is not reused.
         self.kill_group(Signal::SIGKILL);
-        // Where it takes longer, it goes on beside us.
+        // If it takes longer, it continues in the background.
         let _ = timeout(REMAINS_MAX, descendants::end(&self.label)).await;
         let reading = stderr.follower.abort_handle();
         if timeout(REMAINS_MAX, stderr.follower).await.is_err() {
@@ -120,8 +120,8 @@ impl WatchedChild {
                 };
                 exit::read(status, &evidence)
             }
-            // Nobody else waits for our children; should the kernel refuse all the same, the
-            // worker is beyond our reach and the books must not wait for it.
+            // Nothing else waits for our children. If the kernel refuses anyway, the worker is out of
+            // reach, and its reservation must not wait for it.
             Err(error) => {
                 telemetry::workers::not_waited(&error);
                 Exit::Code(-1)
@@ -129,7 +129,7 @@ impl WatchedChild {
         }
     }
 
-    /// Carries out what is asked for until the process is reaped.
+    /// Handles requests until the process is reaped.
     async fn attend(
         &mut self,
         mut wishes: mpsc::UnboundedReceiver<SignalRequest>,
@@ -156,7 +156,7 @@ impl WatchedChild {
         self.child.id().is_none_or(Stat::all_ending)
     }
 
-    /// Sends its group a signal; the end of a process that is ending already is not ours.
+    /// Signals its group. A signal to a process that is already exiting is not recorded as ours.
     fn signal(&mut self, signal: Signal) {
         if self.child.id().is_some() {
             if !self.is_ending() {
@@ -168,7 +168,7 @@ impl WatchedChild {
 
     fn kill_group(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // ESRCH only: there is nobody left in it.
+            // Fails only with ESRCH: the group is empty.
             let _ = signal::killpg(Pid::from_raw(group as i32), signal);
         }
     }

@@ -1,4 +1,4 @@
-//! The first line of a record: what the pool was made of, so that another can be made of the same.
+//! The first line of a record: the initial state of the pool.
 
 use ipc_protocol::units::Mebibytes;
 use pool::{DeviceLimit, Registry};
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::model::RecordedModel;
 use super::read;
 
-/// What the pool was made of.
+/// The initial state of a pool, from which a replay builds the same pool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beginning {
-    /// The settings file, as it was read.
+    /// Text of the settings file.
     pub settings: String,
-    /// What may be promised where.
+    /// Memory limit of each device.
     pub devices: Vec<DeviceLimit>,
-    /// The models as they were found: their files may be gone when the record is read.
+    /// The models as they were at the start; their files may be missing when the record is replayed.
     pub registry: Registry,
 }
 
-/// The line's spelling.
+/// The line as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BeginningLine {
@@ -36,10 +36,10 @@ struct RecordedDevice {
 }
 
 impl Beginning {
-    /// The line.
+    /// Formats the line.
     ///
     /// # Errors
-    /// A number that JSON cannot spell.
+    /// A number is not finite, so JSON cannot represent it.
     pub fn line(&self) -> serde_json::Result<String> {
         let devices = self.devices.iter().map(|limit| RecordedDevice {
             device: limit.device.placement(),
@@ -53,10 +53,10 @@ impl Beginning {
         })
     }
 
-    /// What a line says.
+    /// Parses a line.
     ///
     /// # Errors
-    /// A sentence that names the field.
+    /// The message; it names the invalid field.
     pub fn read(line: &str) -> Result<Self, String> {
         let line: BeginningLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let models: Result<Vec<_>, String> =
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pool_was_made_of_comes_back_as_it_was() {
+    fn a_beginning_is_read_back() {
         let line = beginning().line().expect("numbers that JSON has");
         assert!(!line.contains('\n'), "{line}");
         let back = Beginning::read(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_beginning_says_why() {
+    fn an_invalid_beginning_is_an_error() {
         let line = beginning().line().expect("numbers that JSON has");
         for (there, instead) in [
             ("\"limit_mb\"", "\"limit\""),

@@ -1,11 +1,11 @@
-//! The pool's events as JSON lines: what a daemon records, a simulator replays.
+//! The record: the pool's events as JSON lines, written by a daemon and replayed by the simulator.
 //!
-//! - [`mod@write`] turns an event into a line, [`read`] a line into an event
-//! - [`beginning`] is the first line: what the pool was made of, so that a replay begins with the same
-//! - [`recorder`] is the file that a daemon's events go to
+//! - [`mod@write`] turns an event into a line; [`read`] turns a line into an event
+//! - [`beginning`] is the first line: the initial state of the pool, from which a replay starts
+//! - [`recorder`] writes the file
 //!
-//! `t_ms` is milliseconds since the daemon started, with microseconds as decimals: moments survive the
-//! spelling.
+//! `t_ms` is the time since the daemon started, in milliseconds with three decimals, so that the microseconds of
+//! a moment are kept.
 
 pub mod beginning;
 mod model;
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_recorded_event_comes_back_as_it_was() {
+    fn every_recorded_event_is_read_back() {
         for (number, event) in of_workers().into_iter().chain(of_people()).enumerate() {
             let moment = Moment(1_234_567 + number as u64);
             let line = write::line(moment, &event).expect("every one of these is recorded");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_event_says_why() {
+    fn an_invalid_line_is_an_error() {
         for line in [
             "",
             "{}",

@@ -6,7 +6,7 @@ use ipc_protocol::units::Mebibytes;
 use pool::{Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 use serde::{Deserialize, Serialize};
 
-/// Everything that the pool knows of a model.
+/// All properties of a model that the pool uses.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RecordedModel {
@@ -84,7 +84,7 @@ struct SizeFacts {
     max: u32,
 }
 
-/// Absent where a model draws without guidance.
+/// Guidance of a model; missing if it does not support guidance.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GuidanceFacts {

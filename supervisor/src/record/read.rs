@@ -1,4 +1,4 @@
-//! A JSON line as an event.
+//! Parses an event from a JSON line.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use serde_json::Value;
 
 use super::model::RecordedModel;
 
-/// The event of a line and when it happened.
+/// Parses a line; returns the event and its time.
 ///
 /// # Errors
-/// A sentence that names the field.
+/// The message; it names the invalid field.
 pub fn event(line: &str) -> Result<(Moment, Event), String> {
-    let value: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_str(line).map_err(|error| format!("invalid JSON: {error}"))?;
     let facts = EventFields(&value);
-    let ms = facts.get("t_ms")?.as_f64().ok_or("t_ms is no number")?;
+    let ms = facts.get("t_ms")?.as_f64().ok_or("t_ms is not a number")?;
     let moment = Moment((ms * 1000.0).round() as u64);
     let name = facts.text("event")?;
     let event = match of_people(&name, &facts)? {
@@ -31,7 +32,7 @@ pub fn event(line: &str) -> Result<(Moment, Event), String> {
     Ok((moment, event))
 }
 
-/// One object of a line.
+/// The fields of a JSON object.
 struct EventFields<'a>(&'a Value);
 
 impl<'a> EventFields<'a> {
@@ -46,14 +47,14 @@ impl<'a> EventFields<'a> {
     fn text(&self, key: &str) -> Result<String, String> {
         let text = self.get(key)?.as_str();
         text.map(str::to_owned)
-            .ok_or_else(|| format!("{key} is no text"))
+            .ok_or_else(|| format!("{key} is not a text"))
     }
 
     fn number<T: TryFrom<u64>>(&self, key: &str) -> Result<T, String> {
         let number = self.get(key)?.as_u64();
         number
             .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| format!("{key} is no such number"))
+            .ok_or_else(|| format!("{key} is not a valid number"))
     }
 
     fn flag(&self, key: &str) -> Result<bool, String> {
@@ -61,7 +62,7 @@ impl<'a> EventFields<'a> {
         flag.ok_or_else(|| format!("{key} is neither true nor false"))
     }
 
-    /// What `read` makes of the field, or nothing where it is null.
+    /// Parses a field with `read`; `None` if it is null.
     fn optional<T>(
         &self,
         key: &str,
@@ -138,7 +139,7 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
                 "exit" => Drain::Exit,
                 "exit_now" => Drain::ExitNow,
                 "undo" => Drain::Undo,
-                other => return Err(format!("no drain {other:?}")),
+                other => return Err(format!("unknown drain {other:?}")),
             },
         },
         "quarantine_listed" => Event::QuarantineListed {
@@ -187,7 +188,7 @@ fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
             fault: match facts.text("fault")?.as_str() {
                 "own" => StartFault::Own,
                 "program" => StartFault::Program,
-                other => return Err(format!("no fault of a start is called {other:?}")),
+                other => return Err(format!("unknown fault of a start {other:?}")),
             },
         },
         "worker_said_hello" => Event::WorkerSaidHello { worker },
@@ -252,7 +253,7 @@ fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
                 })
             })?,
         },
-        other => return Err(format!("no event is called {other:?}")),
+        other => return Err(format!("unknown event {other:?}")),
     })
 }
 
@@ -267,7 +268,7 @@ fn request(facts: &EventFields<'_>) -> Result<ImageRequest, String> {
             let number = facts.get(key)?.as_f64();
             number
                 .map(|number| number as f32)
-                .ok_or_else(|| format!("{key} is no number"))
+                .ok_or_else(|| format!("{key} is not a number"))
         })?,
         negative: facts.optional("negative", EventFields::text)?,
         seed: facts.optional("seed", EventFields::number)?,
@@ -321,7 +322,7 @@ fn fault(facts: &EventFields<'_>) -> Result<Fault, String> {
         "other" => Fault::Other {
             message: message()?,
         },
-        other => return Err(format!("no fault {other:?}")),
+        other => return Err(format!("unknown fault {other:?}")),
     })
 }
 
@@ -342,13 +343,13 @@ fn field(word: &str) -> Result<Field, String> {
     ]
     .into_iter()
     .find(|field| field.to_string() == word)
-    .ok_or_else(|| format!("no field {word:?}"))
+    .ok_or_else(|| format!("unknown field {word:?}"))
 }
 
 fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
     if let Some(code) = facts.0.get("code") {
         let code = code.as_i64().and_then(|code| i32::try_from(code).ok());
-        return code.map(Exit::Code).ok_or("code is no number".into());
+        return code.map(Exit::Code).ok_or("code is not a number".into());
     }
     Ok(Exit::Signal {
         signal: facts.number("signal")?,
@@ -357,7 +358,7 @@ fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
             "kernel_oom" => KilledBy::KernelOom,
             "allocation_failed" => KilledBy::AllocationFailed,
             "other" => KilledBy::Other,
-            other => return Err(format!("nobody is called {other:?}")),
+            other => return Err(format!("unknown sender of a signal {other:?}")),
         },
     })
 }
@@ -365,6 +366,6 @@ fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
 pub(super) fn device(word: &str) -> Result<Device, String> {
     match word.parse()? {
         DeviceWish::On(device) => Ok(device),
-        DeviceWish::Auto => Err("auto is no device".into()),
+        DeviceWish::Auto => Err("auto is not a device".into()),
     }
 }

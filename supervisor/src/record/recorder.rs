@@ -1,4 +1,4 @@
-//! The file that a daemon's events go to.
+//! Writes a daemon's events to a file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,32 +11,32 @@ use super::beginning::Beginning;
 use super::write;
 use crate::telemetry::outlet::Outlet;
 
-/// Bytes of events that may wait for the disk.
+/// Most bytes of events that wait for the disk.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
-/// How long the last events may take to be written once the loop has ended.
+/// How long writing the last events may take after the loop has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Writes a line per event, in a thread of its own: a disk that is slow or full does not hold up the loop. Each
-/// line is written at once, because a record is read after the daemon was killed.
+/// Writes a line per event, in a separate thread, so that a slow or full disk does not block the loop. Each line
+/// is written at once, so that the record is complete even if the daemon is killed.
 #[derive(Debug)]
 pub struct Recorder(Outlet);
 
-/// Why a record ended before its daemon: a record with a gap cannot be replayed.
+/// Why a record ended early. A record with a gap cannot be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Events happen faster than they are written.
+    /// Events arrive faster than the disk writes them.
     #[error("the disk is too slow: {} MiB of events wait to be written", QUEUE_BYTES_MAX >> 20)]
     Behind,
     /// A line could not be written.
-    #[error("the file cannot be written any more; is its disk full?")]
+    #[error("the file cannot be written any more: is its disk full?")]
     Failed,
 }
 
 impl Recorder {
-    /// Begins a record.
+    /// Creates the file and writes the beginning.
     ///
     /// # Errors
-    /// The file cannot be written, or the kernel gives no thread.
+    /// The file cannot be written, or no thread can be started.
     pub fn begin(path: &Path, beginning: &Beginning) -> io::Result<Self> {
         let mut file = File::create(path)?;
         writeln!(file, "{}", beginning.line()?)?;
@@ -48,7 +48,7 @@ impl Recorder {
             file,
             failed: false,
         };
-        // Nothing is written after a line that is lost, so no line tells of it.
+        // Nothing is written after a lost line, so no line needs to report it.
         let outlet = Outlet::open("record", file, QUEUE_BYTES_MAX, |_| String::new())?;
         Ok(Self(outlet))
     }
@@ -56,7 +56,7 @@ impl Recorder {
     /// Records an event.
     ///
     /// # Errors
-    /// The record has ended; no further event belongs in it.
+    /// The record has ended; the caller must record no further event.
     pub fn record(&self, now: Moment, event: &Event) -> Result<(), RecordError> {
         if self.0.lost() > 0 {
             return Err(RecordError::Failed);
@@ -69,13 +69,13 @@ impl Recorder {
         }
     }
 
-    /// Waits until everything is written, no longer than a few seconds.
+    /// Waits until all events are written, at most [`PATIENCE`].
     pub fn finish(&self) {
         self.0.flush(PATIENCE);
     }
 }
 
-/// A file that takes nothing after its first error: half a line, then others, would be no record.
+/// A file that accepts no writes after its first error, so that no line follows an incomplete one.
 struct UntilError<F> {
     file: F,
     failed: bool,
@@ -109,7 +109,7 @@ mod tests {
         Event::WorkerHeard { worker }
     }
 
-    /// A disk that does nothing until it is let go.
+    /// A disk that blocks until the other end of the channel is dropped.
     struct Stuck(mpsc::Receiver<()>);
 
     impl Write for Stuck {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_does_not_keep_up_ends_the_record_and_not_the_loop() {
+    fn a_slow_disk_ends_the_record_and_does_not_block_the_loop() {
         let (_held, hold) = mpsc::channel();
         let record = Recorder::to(Stuck(hold)).expect("a thread");
         let line = write::line(Moment(0), &heard()).expect("it is recorded");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_ends_the_record_at_the_line_that_found_it_full() {
+    fn a_full_disk_ends_the_record_after_the_first_failed_line() {
         let full = File::options()
             .write(true)
             .open("/dev/full")

@@ -1,4 +1,4 @@
-//! An event as a JSON line.
+//! Formats an event as a JSON line.
 
 use ipc_protocol::ids::Device;
 use ipc_protocol::request::ImageRequest;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::model::RecordedModel;
 
-/// The line of an event; `None` for new settings, which no daemon takes yet.
+/// Formats the line of an event; `None` for changed settings, which no daemon supports yet.
 pub fn line(now: Moment, event: &Event) -> Option<String> {
     let (name, mut facts) = facts(event)?;
     let object = facts.as_object_mut()?;
@@ -81,7 +81,7 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
     })
 }
 
-/// Events about one worker, or about memory.
+/// Formats events about a worker or about memory.
 fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
     Some(match event {
         Event::WorkerStarted { worker, pid } => {
@@ -171,7 +171,7 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
     })
 }
 
-/// The models as they are from now on; `None` for a number that JSON cannot spell.
+/// Formats the models; `None` if a number is not finite, so that JSON cannot represent it.
 fn models(registry: &Registry) -> Option<Value> {
     let facts: Vec<RecordedModel> = registry.iter().map(RecordedModel::of).collect();
     serde_json::to_value(facts).ok()
