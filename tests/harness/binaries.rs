@@ -79,6 +79,17 @@ impl Binaries {
         }
     }
 
+    /// An installation in `folder` without the fetch program.
+    pub fn without_fetch(folder: &Path) -> Self {
+        let built = Self::built();
+        for name in ["supervisor", "worker", "imagepool"] {
+            link(&built.folder.join(name), &folder.join(name));
+        }
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
     /// The daemon.
     pub fn supervisor(&self) -> PathBuf {
         self.folder.join("supervisor")

@@ -3,6 +3,7 @@
 mod drawable;
 mod home;
 mod mirror;
+mod missing;
 mod on_request;
 
 use std::fs;
