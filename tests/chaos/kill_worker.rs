@@ -49,13 +49,13 @@ fn a_job_of_the_embedded_model_survives_its_worker() {
 fn survive(subject: &Subject, settings: &str) {
     let _turn = turn::take();
     let daemon = TestDaemon::start(settings);
-    daemon.stderr.wait_for("Worker is ready.", 2, PATIENCE);
+    daemon.stderr.wait_for("Worker ready", 2, PATIENCE);
     let (undisturbed, attempts) = drawn(&daemon, subject, |_| {});
     assert_eq!(attempts, 1);
     for round in 0..rounds::rounds(&format!("workers of {} killed", subject.model), 5) {
         // Both workers are up again, so that the bystander has one of its own.
         let ready = 2 + round as usize;
-        daemon.stderr.wait_for("Worker is ready.", ready, PATIENCE);
+        daemon.stderr.wait_for("Worker ready", ready, PATIENCE);
         let step = 2 + round * 7 % (subject.steps - 4);
         thread::scope(|scope| {
             let (started, running) = mpsc::channel();

@@ -25,7 +25,7 @@ fn a_worker_that_outgrows_its_reservation_is_measured_and_warned_about() {
         let answer = scope.spawn(|| daemon.draw(&request(&name, 6, 9)));
         let seen = wait::until(SOON, || measured() >= HELD_MB);
         assert!(seen, "{} MiB measured", measured());
-        let warning = "Worker holds more memory than was reserved for it.";
+        let warning = "Worker uses more memory than it has reserved";
         daemon.stderr.wait_for(warning, 1, SOON);
         answer
             .join()

@@ -192,10 +192,12 @@ fn a_hangup_looks_at_the_files_again_and_ends_neither_the_daemon_nor_its_jobs() 
     let job = daemon.imagepool_begun(&[
         "generate", "a", "-m", "syn", "--steps", "100", "-o", "a.png",
     ]);
-    daemon.stderr.wait_for("Worker is ready.", 1, PATIENCE);
+    daemon.stderr.wait_for("Worker ready", 1, PATIENCE);
     furnish(folder.path());
     daemon.signal(Signal::SIGHUP);
-    daemon.stderr.wait_for("Looking again", 1, PATIENCE);
+    daemon
+        .stderr
+        .wait_for("Inspecting the files of all models again", 1, PATIENCE);
     let healed = || state(&daemon, "mine").0 == "cold";
     assert!(
         wait::until(PATIENCE, healed),

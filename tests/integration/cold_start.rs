@@ -21,9 +21,7 @@ fn fifty_concurrent_first_requests_start_two_workers_and_never_more_than_four() 
             .filter(|line| line.contains(" Spawned worker "))
             .count()
     };
-    let ready = lines
-        .iter()
-        .position(|line| line.contains("Worker is ready."));
+    let ready = lines.iter().position(|line| line.contains("Worker ready"));
     assert_eq!(
         spawned(&lines[..ready.expect("one got ready")]),
         2,

@@ -15,7 +15,7 @@ fn with_workers(segment: &str) -> TestDaemon {
         .succeeded();
     daemon
         .stderr
-        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+        .wait_for("Worker ready", 2, tests::program::PATIENCE);
     daemon
 }
 

@@ -26,7 +26,7 @@ fn an_allocation_that_fails_is_lack_of_memory_and_nothing_else() {
         failure.message.contains("memory allocation of"),
         "{failure}"
     );
-    let deaths = daemon.stderr.with("Worker died.");
+    let deaths = daemon.stderr.with("Worker died");
     assert!(!deaths.is_empty());
     for line in deaths {
         assert!(line.contains("an allocation failed"), "{line}");

@@ -19,7 +19,7 @@ fn status_as_json_has_every_part_and_sums_that_hold() {
         .succeeded();
     daemon
         .stderr
-        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+        .wait_for("Worker ready", 2, tests::program::PATIENCE);
     let status = daemon
         .imagepool(&["status", "--json"])
         .succeeded()
@@ -92,7 +92,7 @@ fn status_of_something_that_does_not_run_is_3_and_of_nothing_known_4() {
         .succeeded();
     daemon
         .stderr
-        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+        .wait_for("Worker ready", 2, tests::program::PATIENCE);
     daemon.imagepool(&["status", "syn"]).ended_with(0);
     daemon.imagepool(&["status", "syn:0"]).ended_with(0);
 }
@@ -103,7 +103,7 @@ fn a_model_runs_when_one_of_its_workers_does() {
     daemon.imagepool(&["scale", "syn", "1"]).succeeded();
     let ready = |count| {
         let patience = tests::program::PATIENCE;
-        daemon.stderr.wait_for("Worker is ready.", count, patience);
+        daemon.stderr.wait_for("Worker ready", count, patience);
     };
     ready(1);
     daemon.imagepool(&["scale", "syn", "2"]).succeeded();
@@ -118,7 +118,7 @@ fn scaling_down_counts_the_workers_that_draw() {
     let daemon = TestDaemon::start(&QUICK.replace("step_ms = 1,", "step_ms = 1000,"));
     daemon.imagepool(&["scale", "syn", "3"]).succeeded();
     let patience = tests::program::PATIENCE;
-    daemon.stderr.wait_for("Worker is ready.", 3, patience);
+    daemon.stderr.wait_for("Worker ready", 3, patience);
     let mut client = daemon.client();
     let request = ImageRequest::new("a");
     let mut drawing = client.generate(&request).expect("accepted");
@@ -142,7 +142,7 @@ fn stop_ends_the_workers_and_the_model_answers_stopped() {
         .succeeded();
     daemon
         .stderr
-        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+        .wait_for("Worker ready", 2, tests::program::PATIENCE);
     let output = daemon.imagepool(&["stop", "syn"]).succeeded();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -196,7 +196,7 @@ fn shutdown_finishes_what_was_accepted() {
     let begun = daemon.imagepool_begun(&["generate", "a", "--steps", "10", "-o", "a.png"]);
     daemon
         .stderr
-        .wait_for("Worker is ready.", 1, tests::program::PATIENCE);
+        .wait_for("Worker ready", 1, tests::program::PATIENCE);
     daemon.imagepool(&["shutdown"]).succeeded();
     begun.output().succeeded();
 }
@@ -316,7 +316,7 @@ fn a_model_scaled_to_zero_is_not_said_to_be_stopped() {
     daemon.imagepool(&["start", "syn"]).succeeded();
     daemon.imagepool(&["scale", "syn", "0"]).succeeded();
     let patience = tests::program::PATIENCE;
-    daemon.stderr.wait_for("Worker left.", 1, patience);
+    daemon.stderr.wait_for("Worker exited", 1, patience);
     let status = text(&daemon.imagepool(&["status", "syn"]).ended_with(3));
     assert!(status.contains("EXITED    Scaled down"), "{status}");
     daemon

@@ -12,7 +12,7 @@ fn warm() -> (TestDaemon, Vec<u32>) {
         .succeeded();
     daemon
         .stderr
-        .wait_for("Worker is ready.", 2, tests::program::PATIENCE);
+        .wait_for("Worker ready", 2, tests::program::PATIENCE);
     let pids = daemon.worker_pids();
     (daemon, pids)
 }

@@ -150,7 +150,7 @@ fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
         let second = TestDaemon::refused_in(&sandbox).ended_with(1).stderr;
         assert!(second.contains("already"), "{second}");
         sandbox.imagepool(&["status"]).succeeded();
-        daemon.stderr.wait_for("it is back", number + 1, PATIENCE);
+        daemon.stderr.wait_for("is restored", number + 1, PATIENCE);
     }
     daemon.imagepool(&ASK).succeeded();
     daemon.imagepool(&["shutdown"]).succeeded();

@@ -26,6 +26,7 @@ pub enum PathError {
         /// The runtime folder.
         path: PathBuf,
         /// Its owner.
+        /// Owner of the folder.
         uid: u32,
     },
     /// Other users may write to the folder and could replace its files.

@@ -1,4 +1,4 @@
-//! The lines about the daemon itself: its start, its loop, its record, the machine.
+//! Log lines about the daemon itself: its start, its loop, its record, the machine.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -8,12 +8,12 @@ use tracing::{error, info, warn};
 
 use super::ms;
 
-/// The door is open.
+/// The daemon accepts clients.
 pub fn serving(socket: &Path) {
     info!(socket = %socket.display(), "Serving.");
 }
 
-/// What killed daemons left was removed.
+/// Files that killed daemons had left were removed.
 pub fn swept(segments: usize, folders: usize) {
     info!(
         segments,
@@ -21,27 +21,27 @@ pub fn swept(segments: usize, folders: usize) {
     );
 }
 
-/// Signals will end the process at once.
+/// No signal handlers: any signal will kill the process at once.
 pub fn no_signals() {
     error!("Cannot listen for signals");
 }
 
-/// The folder of a private pool stays behind.
+/// The folder of a private pool could not be removed.
 pub fn folder_stays(error: &dyn Display) {
     warn!(%error, "Cannot remove the runtime folder");
 }
 
-/// The loop was kept from running for this long.
+/// The loop did not run for this long.
 pub fn stalled(lasted: Duration) {
-    warn!(lasted_ms = ms(lasted), "The daemon could not run");
+    warn!(lasted_ms = ms(lasted), "Loop did not run");
 }
 
 /// No further events are recorded.
 pub fn record_ended(error: &dyn Display) {
-    error!(%error, "The record ends here");
+    error!(%error, "Record ended");
 }
 
-/// The machine's memory is unknown, so none of it is used.
+/// The machine's memory is unknown, so no worker can reserve any.
 pub fn memory_unknown(error: &dyn Display) {
     warn!(%error, "Cannot read the machine's memory");
 }

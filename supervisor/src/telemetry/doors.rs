@@ -1,20 +1,20 @@
-//! The lines about doors and their clients.
+//! Log lines about doors and their clients.
 
 use std::fmt::Display;
 use std::path::Path;
 
 use tracing::{debug, error, warn};
 
-/// A socket that is removed will not be made again.
+/// If the socket is removed, it will not be created again.
 pub fn unwatched(error: &dyn Display) {
     warn!(%error, "Cannot watch the runtime folder: a removed socket stays removed");
 }
 
-/// Another user's process holds the abstract name that protects the lock.
+/// A process of another user has taken the abstract socket name that locks the folder's path.
 pub fn lock_unprotected(folder: &Path) {
     warn!(
         folder = %folder.display(),
-        "Another user holds the name that protects the lock file from being removed"
+        "Another user has taken the socket name of this folder: only the lock file protects it"
     );
 }
 
@@ -23,7 +23,7 @@ pub fn not_accepted(error: &dyn Display) {
     warn!(%error, "Cannot accept a client");
 }
 
-/// A client was turned away; an idle one may have been ended to make room.
+/// A client was refused; an idle one may have been disconnected to make room.
 pub fn out_of_descriptors(idle_client_ended: bool) {
     warn!(
         idle_client_ended,
@@ -31,36 +31,36 @@ pub fn out_of_descriptors(idle_client_ended: bool) {
     );
 }
 
-/// The socket file stays behind.
+/// The socket file could not be removed.
 pub fn socket_stays(socket: &Path, error: &dyn Display) {
     warn!(socket = %socket.display(), %error, "Cannot remove the socket");
 }
 
-/// The names of the door were removed and made again.
+/// Socket, lock or folder were removed and were created again.
 pub fn restored(socket: &Path) {
-    warn!(socket = %socket.display(), "The socket, its lock or their folder was removed; it is back");
+    warn!(socket = %socket.display(), "Socket, lock or folder was removed and is restored");
 }
 
-/// The names of the door were removed and cannot be made again.
+/// Socket, lock or folder were removed and cannot be created again.
 pub fn unreachable(socket: &Path, error: &str) {
     error!(
         socket = %socket.display(), error,
-        "No new client can connect: the socket's names were removed and cannot be made again. Make room for them, or restart the daemon"
+        "Socket, lock or folder was removed and cannot be restored: no client can connect; fix the cause or restart the daemon"
     );
 }
 
-/// A client was dropped because the kernel does not name its user.
+/// A client was disconnected because its user is unknown.
 pub fn unknown_client(error: Option<&dyn Display>) {
     let error = error.map(tracing::field::display);
-    warn!(error, "Cannot tell who a client is");
+    warn!(error, "Client disconnected: its user is unknown");
 }
 
-/// A conversation broke.
+/// A connection ended with an error.
 pub fn conversation_ended(error: &dyn Display) {
-    debug!(%error, "A client's conversation ended");
+    debug!(%error, "Client disconnected");
 }
 
-/// A client sent something else than a frame, and was dropped.
+/// A client sent bytes that are not a frame and was disconnected.
 pub fn not_a_frame(error: &dyn Display) {
-    debug!(%error, "A client sent invalid bytes");
+    debug!(%error, "Client sent an invalid frame");
 }

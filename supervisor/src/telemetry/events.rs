@@ -1,4 +1,4 @@
-//! The pool's notices, one log line each.
+//! Log lines for the pool's notices, one each.
 
 use ipc_protocol::exit_code::ExitCode;
 use pool::{Action, Event, Exit, KilledBy, Moment, Notice};
@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::ms;
 
-/// Tells one thing.
+/// Logs a notice.
 pub fn tell(notice: &Notice) {
     match notice {
         Notice::Spawned {
@@ -20,10 +20,10 @@ pub fn tell(notice: &Notice) {
             generation = worker.0, "Spawned worker {}", name.slot + 1
         ),
         Notice::SpawnFailed { name, message } => {
-            error!(worker = %name, error = %message, "Cannot start a worker.");
+            error!(worker = %name, error = %message, "Cannot start a worker");
         }
         Notice::Ready { worker, name, load } => {
-            info!(worker = %name, generation = worker.0, load_ms = ms(*load), "Worker is ready.");
+            info!(worker = %name, generation = worker.0, load_ms = ms(*load), "Worker ready");
         }
         Notice::Outgrew {
             worker,
@@ -32,16 +32,16 @@ pub fn tell(notice: &Notice) {
             measured,
         } => warn!(
             worker = %name, generation = worker.0, reserved_mb = reserved.0, measured_mb = measured.0,
-            "Worker holds more memory than was reserved for it."
+            "Worker uses more memory than it has reserved"
         ),
         Notice::Stopping { worker, name, why } if why.is_fault() => {
-            warn!(worker = %name, generation = worker.0, reason = %why.word(), "Ending a worker.");
+            warn!(worker = %name, generation = worker.0, reason = %why.word(), "Stopping a worker");
         }
         Notice::Stopping { worker, name, why } => {
-            info!(worker = %name, generation = worker.0, reason = %why.word(), "Ending a worker.");
+            info!(worker = %name, generation = worker.0, reason = %why.word(), "Stopping a worker");
         }
         Notice::Left { worker, name, why } => {
-            info!(worker = %name, generation = worker.0, reason = %why.word(), "Worker left.");
+            info!(worker = %name, generation = worker.0, reason = %why.word(), "Worker exited");
         }
         Notice::Died {
             worker,
@@ -53,7 +53,7 @@ pub fn tell(notice: &Notice) {
             ..
         } => warn!(
             worker = %name, generation = worker.0, exit = %how(*exit), %doing, in_a_row,
-            backoff_ms = ms(*backoff), "Worker died."
+            backoff_ms = ms(*backoff), "Worker died"
         ),
         Notice::NotReaped {
             worker,
@@ -61,7 +61,7 @@ pub fn tell(notice: &Notice) {
             since,
         } => error!(
             worker = %name, generation = worker.0, since_ms = ms(*since),
-            "The kernel does not give a killed worker back."
+            "Killed worker has not exited yet"
         ),
         Notice::PlacedAgain {
             job,
@@ -71,13 +71,13 @@ pub fn tell(notice: &Notice) {
             job = job.0,
             attempt,
             resume_step = from_step,
-            "Job is placed again."
+            "Job will be retried"
         ),
         Notice::Evicted {
             name,
             for_model,
             freed,
-        } => info!(worker = %name, %for_model, freed_mb = freed.0, "Evicted an idle worker."),
+        } => info!(worker = %name, %for_model, freed_mb = freed.0, "Evicted an idle worker"),
         Notice::BreakerOpened {
             model,
             failures,
@@ -86,12 +86,12 @@ pub fn tell(notice: &Notice) {
         } => {
             warn!(%model, failures, error = %last, for_ms = ms(*for_long), "Model failed too often and is not started for a while")
         }
-        Notice::BreakerClosed { model } => info!(%model, "Model works again."),
+        Notice::BreakerClosed { model } => info!(%model, "Model works again"),
         Notice::LoadCooling {
             model,
             message,
             for_long,
-        } => warn!(%model, error = %message, for_ms = ms(*for_long), "Model cannot be loaded."),
+        } => warn!(%model, error = %message, for_ms = ms(*for_long), "Model cannot be loaded"),
         Notice::Quarantined {
             job,
             digest,
@@ -108,25 +108,25 @@ pub fn tell(notice: &Notice) {
             amount,
         } => error!(
             generation = worker.0, %device, amount_mb = amount.0,
-            "A dead worker's memory did not come back."
+            "Memory of a dead worker is still in use"
         ),
-        Notice::Draining { jobs } => info!(jobs, "Draining: nothing new is taken."),
-        Notice::DrainUndone => info!("Not draining any more: requests are taken again."),
-        Notice::Defect { what } => error!(what, "Broken rule in the pool: please report it."),
+        Notice::Draining { jobs } => info!(jobs, "Draining: new requests are refused"),
+        Notice::DrainUndone => info!("Drain ended: requests are accepted again"),
+        Notice::Defect { what } => error!(what, "Defect in the pool: please report it"),
     }
 }
 
-/// An event that the pool is about to decide.
+/// Logs an event before the pool handles it.
 pub fn event(at: Moment, event: &Event) {
     debug!(%at, "event {event:?}");
 }
 
-/// What the pool decided.
+/// Logs an action of the pool.
 pub fn action(action: &Action) {
     debug!("action {action:?}");
 }
 
-/// How a process ended, in words.
+/// Describes the end of a process.
 fn how(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => match ExitCode::from_number(code) {

@@ -1,22 +1,22 @@
-//! The names of the fields of log lines: one name for one thing in every line.
+//! The fields of log lines: the same thing has the same name in every line.
 
-/// Every field, with what it is.
+/// All fields, with their meaning.
 pub const FIELDS: [(&str, &str); 47] = [
-    ("job", "the job's number"),
-    ("user", "on whose behalf a request came"),
+    ("job", "the job's id"),
+    ("user", "the user that a request counts for"),
     ("model", "the model's key"),
     ("worker", "the worker's name, MODEL:SLOT"),
     (
         "name",
-        "the same, in the line of a start, whose form is promised",
+        "the worker's name in the line of a start, whose form is a contract",
     ),
     ("generation", "the worker's generation, never used twice"),
-    ("pid", "a process"),
-    ("device", "where a worker runs"),
-    ("attempt", "placements of a job, from 1"),
-    ("seed", "of one image"),
+    ("pid", "the id of a process"),
+    ("device", "the device that a worker runs on"),
+    ("attempt", "number of the attempt at a job, from 1"),
+    ("seed", "the seed of one picture"),
     ("size", "pixels, WxH"),
-    ("steps", "denoising steps in all"),
+    ("steps", "number of denoising steps"),
     (
         "resume_step",
         "the finished step that an attempt continues from",
@@ -31,43 +31,43 @@ pub const FIELDS: [(&str, &str); 47] = [
     ("decode_ms", "from latents to pixels"),
     (
         "reason",
-        "why something was decided, or the kind of a failure",
+        "the reason of a decision, or the kind of a failure",
     ),
-    ("error", "what went wrong, in a sentence"),
+    ("error", "the error message"),
     (
         "reserved_mb",
         "memory reserved for a worker, over all devices",
     ),
-    (
-        "measured_mb",
-        "memory that a worker holds, over all devices",
-    ),
+    ("measured_mb", "memory that a worker uses, over all devices"),
     ("freed_mb", "memory that an eviction gives back"),
-    ("amount_mb", "memory that did not come back"),
+    ("amount_mb", "memory of a dead worker that is still in use"),
     ("exit", "how a process ended"),
-    ("doing", "what a worker did when it died"),
-    ("in_a_row", "deaths of a model without a success between"),
-    ("failures", "failures of a model without a success between"),
-    ("backoff_ms", "until another worker may start"),
-    ("for_ms", "how long a state lasts at most"),
+    ("doing", "the worker's activity when it died"),
+    (
+        "in_a_row",
+        "deaths of a model's workers since its last success",
+    ),
+    ("failures", "failures of a model since its last success"),
+    ("backoff_ms", "time until another worker may start"),
+    ("for_ms", "longest duration of a state"),
     ("since_ms", "how long a state has lasted"),
     ("lasted_ms", "how long the loop did not run"),
     ("for_model", "the model that an eviction makes room for"),
-    ("digest", "what names a quarantined request"),
+    ("digest", "the digest of a quarantined request"),
     (
         "evidence",
-        "how each worker died that ran a quarantined job",
+        "the deaths of the workers that ran a quarantined job",
     ),
-    ("jobs", "jobs still to answer"),
-    ("dtype", "what a worker computes in"),
-    ("wished", "the dtype that the settings ask for"),
-    ("models", "how many models"),
+    ("jobs", "number of jobs without an answer"),
+    ("dtype", "the data type that a worker computes in"),
+    ("wished", "the dtype in the settings"),
+    ("models", "number of models"),
     ("licence", "the licence of a model's files"),
     ("file", "a file"),
     ("folder", "a folder"),
     ("socket", "the socket of a door"),
-    ("segments", "shared-memory segments removed"),
-    ("folders", "folders removed"),
+    ("segments", "number of removed shared-memory segments"),
+    ("folders", "number of removed folders"),
     (
         "idle_client_ended",
         "an idle client was disconnected to make room",
@@ -91,7 +91,7 @@ mod tests {
         include_str!("workers.rs"),
     ];
 
-    /// The text between the parenthesis that `rest` begins after and the one that closes it.
+    /// The text of `rest` up to the parenthesis that closes the one before it.
     fn arguments(rest: &str) -> &str {
         let (mut depth, mut quoted, mut escaped) = (1, false, false);
         for (at, c) in rest.char_indices() {
@@ -110,7 +110,7 @@ mod tests {
         rest
     }
 
-    /// The fields of one line: what stands before its sentence, separated by commas.
+    /// The fields of a log call: the arguments before its message, separated by commas.
     fn fields(arguments: &str) -> Vec<String> {
         let (mut parts, mut depth) = (vec![String::new()], 0);
         for c in arguments.chars() {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_a_log_line_is_listed_and_every_listed_one_is_used() {
+    fn every_field_of_a_log_line_is_listed_and_every_listed_field_is_used() {
         let listed: BTreeSet<String> = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
         let used: BTreeSet<String> = SOURCES.iter().flat_map(|source| used(source)).collect();
         assert_eq!(listed.len(), FIELDS.len(), "a name is listed twice");

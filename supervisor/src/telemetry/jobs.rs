@@ -1,4 +1,4 @@
-//! The lines about jobs: accepted, started, finished, failed, cancelled, one each.
+//! Log lines about jobs: accepted, started, finished, failed, cancelled.
 
 use std::time::Duration;
 
@@ -10,33 +10,32 @@ use tracing::{debug, info};
 
 use super::ms;
 
-/// The fields that every line about one job carries. The prompt is not one of them: it is its user's.
+/// The fields of every line about a job. The prompt is never logged, because it is private.
 #[derive(Debug, Clone)]
 pub struct JobFields {
-    /// The job.
     pub job: JobId,
-    /// On whose behalf it was asked for.
+    /// User that the job counts for.
     pub user: String,
-    /// What draws it.
+    /// Key of the model.
     pub model: ModelKey,
-    /// Pixels.
+    /// Size in pixels.
     pub size: PictureSize,
-    /// Denoising steps.
+    /// Number of denoising steps.
     pub steps: u32,
-    /// Of this image.
+    /// Seed of this picture.
     pub seed: u64,
 }
 
-/// A worker that got a job, and which attempt at it this is, from 1.
+/// An attempt at a job.
 #[derive(Debug, Clone)]
 pub struct StartedAttempt {
-    /// The worker.
+    /// The worker that runs it.
     pub worker: WorkerName,
-    /// Placements so far, this one included.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
 }
 
-/// A request became a job.
+/// A request was accepted as a job.
 pub fn accepted(fields: &JobFields) {
     let JobFields {
         job,
@@ -49,7 +48,7 @@ pub fn accepted(fields: &JobFields) {
     info!(job = job.0, user, %model, seed, %size, steps, "Job accepted");
 }
 
-/// A worker got a job, and begins after `resume_step`.
+/// A worker started a job after the finished step `resume_step`.
 pub fn started(fields: &JobFields, started: &StartedAttempt, resume_step: u32) {
     let JobFields {
         job,
@@ -65,7 +64,7 @@ pub fn started(fields: &JobFields, started: &StartedAttempt, resume_step: u32) {
     );
 }
 
-/// A job's picture is drawn; `encode` is what the prompt took.
+/// A job's picture is drawn; `encode` is the duration of encoding the prompt.
 pub fn finished(fields: &JobFields, facts: &PictureFacts, encode: Duration) {
     let JobFields {
         job, user, model, ..
@@ -88,7 +87,7 @@ pub fn finished(fields: &JobFields, facts: &PictureFacts, encode: Duration) {
     );
 }
 
-/// A job ended without a picture, after its last attempt if there was one.
+/// A job ended without a picture. `last` is its last attempt, if there was one.
 pub fn ended(fields: &JobFields, last: Option<&StartedAttempt>, failure: &Failure) {
     let JobFields {
         job,
@@ -112,7 +111,10 @@ pub fn ended(fields: &JobFields, last: Option<&StartedAttempt>, failure: &Failur
     }
 }
 
-/// A user asked to cancel another user's job.
+/// A user tried to cancel a job of another user.
 pub fn not_cancelled(job: JobId, user: &str) {
-    debug!(job = job.0, user, "Not cancelled: the job of another user");
+    debug!(
+        job = job.0,
+        user, "Job not cancelled: it belongs to another user"
+    );
 }

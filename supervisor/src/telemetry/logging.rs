@@ -1,4 +1,4 @@
-//! Log lines: plain sentences with `key=value` behind them, or JSON.
+//! Log lines: a sentence with fields `key=value`, or JSON.
 
 use std::fmt::{self, Write};
 use std::fs::{File, Metadata};
@@ -17,24 +17,24 @@ use tracing_subscriber::registry::LookupSpan;
 use super::outlet::{LossLine, Outlet};
 use super::stderr;
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people and journald.
+    /// Text, for people and journald.
     Text,
-    /// For machines, one object a line.
+    /// JSON, one object per line.
     Json,
 }
 
-/// Sends every event to stderr through a queue that neither blocks nor fails. `$IMAGEPOOL_LOG` filters, else
-/// `level` does. Text lines begin with the time if `timed` is set and no journal adds it.
+/// Starts the log: events go to stderr through a queue that neither blocks nor fails. `$IMAGEPOOL_LOG` is the filter,
+/// else `level`. Text lines begin with the time if `timed` is set and stderr is not the journal.
 ///
 /// # Errors
-/// An invalid filter, no thread, or a second call.
+/// The filter is invalid, no thread can be started, or the log was already started.
 pub fn start(format: LogFormat, level: &str, timed: bool) -> Result<(), String> {
     let text = std::env::var("IMAGEPOOL_LOG").unwrap_or_else(|_| level.to_owned());
-    let filter =
-        EnvFilter::try_new(&text).map_err(|error| format!("{text:?} is no log filter: {error}"))?;
+    let filter = EnvFilter::try_new(&text)
+        .map_err(|error| format!("{text:?} is not a log filter: {error}"))?;
     let outlet = stderr::queued(format.loss_line())
         .map_err(|error| format!("cannot start the log thread: {error}"))?;
     let builder = tracing_subscriber::fmt()
@@ -56,8 +56,7 @@ pub fn start(format: LogFormat, level: &str, timed: bool) -> Result<(), String> 
     .map_err(|error| error.to_string())
 }
 
-/// The lines of another format with everything escaped that a terminal or a reader of lines would obey,
-/// whatever was put into them; so there are no colours.
+/// Wraps another format and escapes control characters in every field, so there are no colours.
 struct Escaped<F>(F);
 
 impl<S, N, F> FormatEvent<S, N> for Escaped<F>
@@ -81,7 +80,7 @@ where
 }
 
 impl LogFormat {
-    /// How the log tells of its own lost lines.
+    /// The line that reports lost log lines.
     fn loss_line(self) -> LossLine {
         match self {
             Self::Text => |lost| format!("warning: {lost} log lines dropped\n"),
@@ -94,7 +93,7 @@ impl LogFormat {
     }
 }
 
-/// Gives each event a line of its own in the queue.
+/// Writes each event as one line of the queue.
 struct LineWriter(Outlet);
 
 impl<'a> MakeWriter<'a> for LineWriter {
@@ -108,7 +107,7 @@ impl<'a> MakeWriter<'a> for LineWriter {
     }
 }
 
-/// One line, queued when it is complete.
+/// A line, queued when it is dropped.
 struct QueuedLine<'a> {
     outlet: &'a Outlet,
     bytes: Vec<u8>,
@@ -131,7 +130,7 @@ impl Drop for QueuedLine<'_> {
     }
 }
 
-/// Whether stderr goes to journald, which adds a time to each line: it names its socket in `$JOURNAL_STREAM`.
+/// Whether stderr is connected to journald, which adds the time itself. It names its socket in `$JOURNAL_STREAM`.
 fn stderr_is_the_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let stderr = io::stderr().as_fd().try_clone_to_owned();
@@ -141,12 +140,12 @@ fn stderr_is_the_journal() -> bool {
         .is_some_and(|(stream, stderr)| names(&stream, &stderr))
 }
 
-/// Whether `stream`, DEVICE:INODE, is this file.
+/// Whether `stream`, in the form DEVICE:INODE, names this file.
 fn names(stream: &str, file: &Metadata) -> bool {
     stream == format!("{}:{}", file.dev(), file.ino())
 }
 
-/// A line that begins with what happened, after the time (UTC, RFC 3339) if `timed` is set.
+/// Formats a line as the message and then the fields. The time (UTC, RFC 3339) comes first if `timed` is set.
 struct Sentence {
     timed: bool,
 }

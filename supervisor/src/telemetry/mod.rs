@@ -1,9 +1,9 @@
-//! How the daemon tells what it does.
+//! The daemon's log.
 //!
-//! - [`events`] are the pool's notices; [`jobs`], [`workers`], [`files`], [`doors`] and [`daemon`] the other lines
-//! - [`fields`] are the names of their fields
-//! - [`logging`] is the format and the filter
-//! - [`stderr`] is where lines are printed, and [`outlet`] the queue between them and a file
+//! - [`events`] logs the pool's notices; [`jobs`], [`workers`], [`files`], [`doors`] and [`daemon`] the other lines
+//! - [`fields`] lists the names of all fields
+//! - [`logging`] sets the format and the filter
+//! - [`stderr`] prints lines; [`outlet`] is the queue between lines and a file
 
 pub mod daemon;
 pub mod doors;

@@ -1,7 +1,7 @@
-//! Lines on their way to a file that may block or fail: a bounded queue, and a thread that writes them.
+//! A bounded queue of lines for a file that may block or fail, and a thread that writes them.
 //!
-//! Written here and not taken from `tracing-appender`: that one counts the lines it drops without ever
-//! saying so, and loses lines that cannot be written without counting them.
+//! `tracing-appender` is not used, because it never reports the lines that it drops, and does not count lines that
+//! could not be written.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
@@ -10,16 +10,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// The line that stands for lines that were lost.
+/// Makes the line that reports a number of lost lines.
 pub type LossLine = fn(lost: u64) -> String;
 
-/// Takes lines without ever blocking. Cheap to clone; all clones share one queue and one thread.
+/// Accepts lines without blocking. Cheap to clone; all clones share one queue and one thread.
 #[derive(Clone)]
 pub struct Outlet(Arc<SharedQueue>);
 
 struct SharedQueue {
     queue: Mutex<LineQueue>,
-    /// A line came, or the last one was written.
+    /// Notified when a line was queued or the last one was written.
     changed: Condvar,
     bytes_max: usize,
 }
@@ -28,9 +28,9 @@ struct SharedQueue {
 struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines that found no room or could not be written, and that no loss line has told of yet.
+    /// Lines that did not fit or could not be written and were not yet reported.
     lost: u64,
-    /// A line is being written.
+    /// Whether a line is being written.
     is_writing: bool,
 }
 
@@ -39,7 +39,7 @@ impl Outlet {
     /// lost. As soon as a line can be written again, `loss_line` is written before it.
     ///
     /// # Errors
-    /// The kernel gives no thread.
+    /// No thread can be started.
     pub fn open(
         name: &str,
         file: impl Write + Send + 'static,
@@ -78,19 +78,19 @@ impl Outlet {
         true
     }
 
-    /// Lines that are lost so far and that no line in the file tells of.
+    /// The number of lost lines that were not yet reported in the file.
     pub fn lost(&self) -> u64 {
         self.queue().lost
     }
 
-    /// Waits until every queued line is written, no longer than `patience`.
+    /// Waits until every queued line is written, for at most `patience`.
     pub fn flush(&self, patience: Duration) {
         let waits = |queue: &mut LineQueue| queue.is_writing || !queue.lines.is_empty();
         let changed = &self.0.changed;
         drop(changed.wait_timeout_while(self.queue(), patience, waits));
     }
 
-    /// The thread: writes one line after the other for as long as the process lives.
+    /// Body of the thread: writes the queued lines until the process ends.
     fn write_all(self, mut file: impl Write, loss_line: LossLine) {
         loop {
             let (line, lost) = self.next();
@@ -108,7 +108,7 @@ impl Outlet {
         }
     }
 
-    /// Waits for a line; gives it with the number of lines lost before it.
+    /// Waits for a line; returns it with the number of lines lost before it.
     fn next(&self) -> (Vec<u8>, u64) {
         let idle = |queue: &mut LineQueue| queue.lines.is_empty();
         let changed = &self.0.changed;
@@ -141,7 +141,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A file that blocks until it is told how each write ends.
+    /// A file whose writes block until the test sends their result.
     struct Gate {
         tried: Sender<Vec<u8>>,
         ends: Receiver<io::Result<()>>,
@@ -175,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_blocks_costs_lines_and_the_next_one_written_tells_how_many() {
+    fn a_blocking_file_loses_lines_and_the_next_line_reports_their_number() {
         let (file, tries, end) = gate();
         let outlet = Outlet::open("test", file, 8, loss).expect("a thread");
         outlet.push(b"one\n".to_vec());
         assert_eq!(tried(&tries), "one\n");
-        // 8 bytes may wait, so the fourth line finds no room and the fifth does.
+        // At most 8 bytes wait: the fourth line does not fit, the fifth does.
         for line in ["two\n", "3\n", "four\n", "5\n"] {
             outlet.push(line.into());
         }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_fails_costs_lines_until_it_recovers() {
+    fn a_failing_file_loses_lines_until_it_recovers() {
         let (file, tries, end) = gate();
         let outlet = Outlet::open("test", file, 1000, loss).expect("a thread");
         for line in ["a\n", "b\n", "c\n"] {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_file_that_blocks_ends_with_the_patience() {
+    fn waiting_for_a_blocking_file_ends_after_the_given_time() {
         let (file, _tries, _end) = gate();
         let outlet = Outlet::open("test", file, 1000, loss).expect("a thread");
         outlet.push(b"a\n".to_vec());

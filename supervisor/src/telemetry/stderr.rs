@@ -1,6 +1,6 @@
-//! Lines for people on this process's stderr: the one way to print there, and it cannot panic.
+//! Prints lines on this process's stderr; all code of this package prints through it, and it cannot panic.
 //!
-//! `eprintln!` panics when the reader of stderr has left or its disk is full, so this package forbids it.
+//! `eprintln!` panics if stderr is closed or its disk is full, so this package forbids it.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -12,40 +12,40 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::outlet::{LossLine, Outlet};
 
-/// Bytes of lines that may wait for a reader of stderr that pauses.
+/// Most bytes of lines that wait for a slow reader of stderr.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
 
-/// The queue of a process that must not block on its stderr.
+/// The queue, in a process that must not block on its stderr.
 static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
-/// Prints a line: through the queue where one was opened, else at once. A line that cannot be written is lost.
+/// Prints a line: through the queue if it was opened, else directly. A line that cannot be written is lost.
 pub fn line(text: impl Display) {
     let line = format!("{text}\n");
     match OUTLET.get() {
         Some(outlet) => outlet.push(line.into_bytes()),
-        // Whoever closed stderr does not want the line.
+        // If stderr is closed, no one reads the line.
         None => drop(io::stderr().write_all(line.as_bytes())),
     }
 }
 
-/// From now on every line goes through a bounded queue and a thread of its own, so that a reader that pauses,
-/// leaves or is out of disk blocks nobody. Once per process; `loss_line` tells of lost lines.
+/// Opens the queue: from now on lines are written by a separate thread, so that a slow or broken stderr blocks
+/// no caller. Called once per process; `loss_line` reports lost lines.
 ///
 /// # Errors
-/// The kernel gives no thread.
+/// No thread can be started.
 pub(super) fn queued(loss_line: LossLine) -> io::Result<Outlet> {
     let outlet = Outlet::open("log", Patient(io::stderr()), QUEUE_BYTES_MAX, loss_line)?;
     Ok(OUTLET.get_or_init(|| outlet).clone())
 }
 
-/// Waits until what was queued is written, no longer than `patience`.
+/// Waits until the queued lines are written, for at most `patience`.
 pub fn flush(patience: Duration) {
     if let Some(outlet) = OUTLET.get() {
         outlet.flush(patience);
     }
 }
 
-/// A file that waits for its reader although a process that shares it has made it non-blocking.
+/// A file that blocks until it is writable, even if another process that shares it has made it non-blocking.
 struct Patient<F>(F);
 
 impl<F: Write + AsFd> Write for Patient<F> {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_non_blocking_file_is_waited_for() {
+    fn writes_to_a_non_blocking_file_wait_for_its_reader() {
         let (ours, mut theirs) = UnixStream::pair().expect("two sockets");
         ours.set_nonblocking(true).expect("our own socket");
         let many = vec![7; 4 << 20];
@@ -83,7 +83,9 @@ mod tests {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).map(|_| all)
         });
-        Patient(ours).write_all(&many).expect("somebody reads");
+        Patient(ours)
+            .write_all(&many)
+            .expect("the other thread reads");
         let all = read.join().expect("no panic").expect("our own socket");
         assert!(all == many);
     }
