@@ -164,7 +164,7 @@ impl Actors {
         let step_us = dice.from(20, 400) * MS * slower;
         actor.job = Some(Drawing {
             job: run.job,
-            step: run.from_step,
+            step: run.resume_step,
             steps: run.parameters.steps,
             step_us,
             decode_us: step_us * dice.from(1, 12),
@@ -176,7 +176,7 @@ impl Actors {
         if actor.silent {
             return Vec::new();
         }
-        let act = if run.from_step >= run.parameters.steps {
+        let act = if run.resume_step >= run.parameters.steps {
             Act::Done
         } else {
             Act::Step
@@ -505,10 +505,10 @@ impl Actors {
         }
         if oom || nan {
             let fault = match oom {
-                true => pool::Fault::OutOfMemory {
+                true => pool::JobFault::OutOfMemory {
                     message: "attention".into(),
                 },
-                false => pool::Fault::NotFinite {
+                false => pool::JobFault::NotFinite {
                     stage: "step".into(),
                 },
             };
@@ -590,7 +590,7 @@ impl Actors {
             .actors
             .get_mut(&worker)
             .and_then(|actor| actor.job.take());
-        let fault = pool::Fault::Cancelled;
+        let fault = pool::JobFault::Cancelled;
         let event = job.map(|drawing| Event::JobFailed {
             worker,
             job: drawing.job,
@@ -632,7 +632,7 @@ impl Actors {
         let event = Event::WorkerExited {
             worker,
             exit,
-            salvaged_step: salvaged,
+            resume_step: salvaged,
         };
         if self.swarm.has(Fault::Repeats) && self.gone.len() < 20 {
             self.gone.extend(actor.said.map(|said| (worker, said)));

@@ -123,7 +123,7 @@ fn reaction(action: &Action) -> Vec<Event> {
         Action::AskToLeave { worker } => vec![Event::WorkerExited {
             worker: *worker,
             exit: pool::Exit::Code(0),
-            salvaged_step: None,
+            resume_step: None,
         }],
         _ => Vec::new(),
     }

@@ -108,7 +108,7 @@ impl Desk {
     }
 
     fn checkpoint(&self, order: &Order) -> Result<Option<Checkpoint>, Fault> {
-        if order.from_step == 0 {
+        if order.resume_step == 0 {
             return Ok(None);
         }
         let bytes = self
@@ -116,7 +116,7 @@ impl Desk {
             .read(Slot::Resume, order.resume_bytes)
             .map_err(segment_fault)?;
         Ok(Some(Checkpoint {
-            steps_done: order.from_step,
+            steps_done: order.resume_step,
             bytes,
         }))
     }

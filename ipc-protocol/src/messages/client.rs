@@ -300,7 +300,7 @@ pub struct JobReport {
     /// Number of attempts.
     pub attempts: u32,
     /// The step that the last attempt resumed from; 0 if it began from noise.
-    pub resumed_from_step: u32,
+    pub resume_step: u32,
     /// Milliseconds from acceptance to placement.
     pub queue_ms: u64,
     /// The part of `queue_ms` spent waiting for a model to load.

@@ -199,7 +199,7 @@ pub struct Order {
     /// Seed of the noise.
     pub seed: u64,
     /// The step to resume from, 0 for none; its latents are in the resume slot.
-    pub from_step: u32,
+    pub resume_step: u32,
     /// Number of bytes of those latents.
     pub resume_bytes: u64,
     /// True if the client wants previews.

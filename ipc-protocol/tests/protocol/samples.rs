@@ -192,7 +192,7 @@ fn job_report() -> JobReport {
         worker: worker(),
         seed: 9,
         attempts: 2,
-        resumed_from_step: 3,
+        resume_step: 3,
         queue_ms: 250,
         load_ms: 251,
         denoise_ms: 65_536,
@@ -349,7 +349,7 @@ fn order() -> Order {
         steps: 4,
         guidance: 0.0,
         seed: 7,
-        from_step: 2,
+        resume_step: 2,
         resume_bytes: 16_384,
         previews: true,
     }

@@ -17,6 +17,11 @@
 //!
 //! Each floor imports the floors below it, never one above.
 
+#![allow(
+    missing_docs,
+    reason = "used inside this workspace only, where a name that says all needs no sentence"
+)]
+
 mod events;
 mod pool;
 mod questions;
@@ -27,16 +32,18 @@ mod states;
 mod steps;
 mod words;
 
+pub use ipc_protocol::messages::client::Target;
+pub use ipc_protocol::messages::worker::JobFault;
 pub use pool::Pool;
 pub use questions::explain::Plan;
 pub use questions::snapshot::Snapshot;
 pub use questions::standing::draining;
 pub use state::budget::DeviceLimit;
 pub use words::action::{
-    Accepted, Action, Outcome, Parameters, PictureFacts, Progress, Run, Start,
+    AcceptedJobs, Action, Outcome, Parameters, PictureFacts, Progress, Run, Start,
 };
 pub use words::event::{
-    CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Phases, StartFault, Target, Ticket,
+    CpuTime, Drain, Event, Exit, Footprint, KilledBy, Phases, StartFault, Ticket,
 };
 pub use words::moment::Moment;
 pub use words::notice::Notice;

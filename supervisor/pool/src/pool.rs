@@ -172,8 +172,8 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
         Event::WorkerExited {
             worker,
             exit,
-            salvaged_step,
-        } => exit::exited(state, turn, worker, exit, salvaged_step),
+            resume_step,
+        } => exit::exited(state, turn, worker, exit, resume_step),
         Event::MemoryReturned { worker } => state.budget_mut().confirm(worker),
         Event::MemoryMeasured {
             device,

@@ -9,7 +9,7 @@ use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::state::lifecycle::Lifecycle;
 use crate::{
-    Action, Activation, DeviceLimit, Event, Exit, Fault, GuidanceRule, ModelSpec, Need, Notice,
+    Action, Activation, DeviceLimit, Event, Exit, GuidanceRule, JobFault, ModelSpec, Need, Notice,
     Phases, Pool, Registry, Settings, SizeRule, StartFault, Ticket,
 };
 
@@ -140,7 +140,7 @@ fn events() -> Vec<(&'static str, Event)> {
         by: "the client".into(),
     };
     let phases = Phases::default();
-    let fault = Fault::Cancelled;
+    let fault = JobFault::Cancelled;
     vec![
         (
             "WorkerStartFailed",
@@ -206,7 +206,7 @@ fn events() -> Vec<(&'static str, Event)> {
             Event::WorkerExited {
                 worker,
                 exit: Exit::Code(85),
-                salvaged_step: None,
+                resume_step: None,
             },
         ),
     ]

@@ -1,71 +1,73 @@
 //! The end of a worker is blamed on a request only with evidence, never for what the machine did.
 
-mod desk;
+mod fixture;
 
 use std::time::Duration;
 
-use desk::{Desk, computing, failures, model, pictures, reading, refusals, runs, starts, starved};
+use fixture::{
+    PoolFixture, computing, failures, model, pictures, reading, refusals, runs, starts, starved,
+};
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::Generation;
-use pool::{Action, Event, Fault, Run, Settings, StartFault, StopReason, Ticket};
+use pool::{Action, Event, JobFault, Run, Settings, StartFault, StopReason, Ticket};
 
-/// A desk with one worker that is busy.
-fn busy() -> (Desk, Run) {
-    busy_with(desk::settings())
+/// A fixture with one worker that is busy.
+fn busy() -> (PoolFixture, Run) {
+    busy_with(fixture::settings())
 }
 
-fn busy_with(settings: Settings) -> (Desk, Run) {
-    let mut desk = Desk::with(settings, vec![model("a", 100)], desk::host(150));
-    let start = starts(&desk.ask_model("a")).remove(0);
-    let run = runs(&desk.bring_up(start.worker)).remove(0);
-    (desk, run)
+fn busy_with(settings: Settings) -> (PoolFixture, Run) {
+    let mut fixture = PoolFixture::with(settings, vec![model("a", 100)], fixture::host(150));
+    let start = starts(&fixture.ask_model("a")).remove(0);
+    let run = runs(&fixture.bring_up(start.worker)).remove(0);
+    (fixture, run)
 }
 
 /// The next attempt after `after`, once its worker was allowed to start.
-fn next_run(desk: &mut Desk, after: &[Action]) -> (Run, Duration) {
+fn next_run(fixture: &mut PoolFixture, after: &[Action]) -> (Run, Duration) {
     let (mut started, mut waited) = (starts(after), Duration::ZERO);
     while started.is_empty() {
         waited += Duration::from_millis(100);
         assert!(waited < Duration::from_secs(61), "no worker starts");
-        started = starts(&desk.pass(Duration::from_millis(100)));
+        started = starts(&fixture.pass(Duration::from_millis(100)));
     }
-    (runs(&desk.bring_up(started[0].worker)).remove(0), waited)
+    (runs(&fixture.bring_up(started[0].worker)).remove(0), waited)
 }
 
 #[test]
 fn a_job_whose_workers_are_killed_from_outside_ten_times_is_still_drawn() {
-    let (mut desk, mut run) = busy();
+    let (mut fixture, mut run) = busy();
     let mut waited = Duration::ZERO;
     for signal in [9, 15, 2, 1, 3, 9, 9, 9, 9, 9] {
-        let after = desk.die(run.worker, signal, None);
+        let after = fixture.die(run.worker, signal, None);
         assert!(failures(&after).is_empty(), "{after:?}");
-        let (next, pause) = next_run(&mut desk, &after);
+        let (next, pause) = next_run(&mut fixture, &after);
         (run, waited) = (next, waited + pause);
     }
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
     assert!(waited <= Duration::from_secs(6), "waited for {waited:?}");
-    assert!(refusals(&desk.ask_model("a")).is_empty());
-    desk.check_books();
+    assert!(refusals(&fixture.ask_model("a")).is_empty());
+    fixture.check_books();
 }
 
 #[test]
 fn a_worker_killed_from_outside_is_replaced_at_once() {
-    let (mut desk, run) = busy();
-    let after = desk.die(run.worker, 9, None);
+    let (mut fixture, run) = busy();
+    let after = fixture.die(run.worker, 9, None);
     assert_eq!(starts(&after).len(), 1);
-    let (run, _) = next_run(&mut desk, &after);
-    let after = desk.die(run.worker, 9, None);
+    let (run, _) = next_run(&mut fixture, &after);
+    let after = fixture.die(run.worker, 9, None);
     assert_eq!(starts(&after).len(), 1);
 }
 
 #[test]
 fn a_job_that_lost_sixteen_workers_to_something_outside_is_told_what_and_to_try_again() {
-    let (mut desk, mut run) = busy();
+    let (mut fixture, mut run) = busy();
     for attempt in 1..=16 {
         assert_eq!(run.attempt, attempt);
-        let after = desk.die(run.worker, 9, None);
+        let after = fixture.die(run.worker, 9, None);
         if attempt < 16 {
-            run = next_run(&mut desk, &after).0;
+            run = next_run(&mut fixture, &after).0;
             continue;
         }
         let (_, failure) = failures(&after).remove(0);
@@ -77,129 +79,132 @@ fn a_job_that_lost_sixteen_workers_to_something_outside_is_told_what_and_to_try_
             "{failure}"
         );
     }
-    assert!(refusals(&desk.ask_model("a")).is_empty());
+    assert!(refusals(&fixture.ask_model("a")).is_empty());
 }
 
 #[test]
 fn an_attempt_that_finished_a_step_is_no_lost_one() {
-    let (mut desk, mut run) = busy();
-    let mut request = desk::request("a");
+    let (mut fixture, mut run) = busy();
+    let mut request = fixture::request("a");
     request.steps = Some(40);
-    desk.finish(&run);
-    run = runs(&desk.ask(request)).remove(0);
+    fixture.finish(&run);
+    run = runs(&fixture.ask(request)).remove(0);
     for step in 1..=30 {
         let (worker, job) = (run.worker, run.job);
-        desk.tell(Event::StepFinished { worker, job, step });
-        let after = desk.die(run.worker, 9, Some(step));
-        run = next_run(&mut desk, &after).0;
-        assert_eq!(run.from_step, step);
+        fixture.tell(Event::StepFinished { worker, job, step });
+        let after = fixture.die(run.worker, 9, Some(step));
+        run = next_run(&mut fixture, &after).0;
+        assert_eq!(run.resume_step, step);
     }
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn kernel_kills_for_memory_are_held_against_neither_model_nor_job() {
-    let (mut desk, mut run) = busy();
+    let (mut fixture, mut run) = busy();
     for _ in 0..8 {
-        let after = desk.die_for_memory(run.worker);
+        let after = fixture.die_for_memory(run.worker);
         assert!(failures(&after).is_empty());
-        run = next_run(&mut desk, &after).0;
+        run = next_run(&mut fixture, &after).0;
     }
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn a_lost_device_is_never_the_fault_of_its_job() {
-    let (mut desk, mut run) = busy();
+    let (mut fixture, mut run) = busy();
     for _ in 0..6 {
-        let after = desk.exit(run.worker, 81);
+        let after = fixture.exit(run.worker, 81);
         assert!(failures(&after).is_empty());
-        run = next_run(&mut desk, &after).0;
+        run = next_run(&mut fixture, &after).0;
     }
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn a_job_that_runs_out_of_memory_goes_again_with_more_room_and_is_not_accused() {
-    let mut desk = Desk::new(vec![model("a", 100)], 190);
-    let start = starts(&desk.ask_model("a")).remove(0);
-    let run = runs(&desk.bring_up(start.worker)).remove(0);
-    let reserved = desk.pool.total_memory_mb();
-    let after = desk.exit(run.worker, 80);
-    let (run, _) = next_run(&mut desk, &after);
-    assert_eq!(desk.pool.total_memory_mb(), reserved + 64);
-    let after = desk.exit(run.worker, 80);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 190);
+    let start = starts(&fixture.ask_model("a")).remove(0);
+    let run = runs(&fixture.bring_up(start.worker)).remove(0);
+    let reserved = fixture.pool.total_memory_mb();
+    let after = fixture.exit(run.worker, 80);
+    let (run, _) = next_run(&mut fixture, &after);
+    assert_eq!(fixture.pool.total_memory_mb(), reserved + 64);
+    let after = fixture.exit(run.worker, 80);
     let (_, failure) = failures(&after).remove(0);
     assert_eq!(failure.kind, FailureKind::MemoryExhausted);
     assert!(failure.message.contains("code 80"), "{failure}");
-    assert!(refusals(&desk.ask_model("a")).is_empty(), "not quarantined");
+    assert!(
+        refusals(&fixture.ask_model("a")).is_empty(),
+        "not quarantined"
+    );
 }
 
 #[test]
 fn a_cut_model_file_is_held_against_the_model_and_not_against_the_request() {
-    let (mut desk, run) = busy();
-    let after = desk.die(run.worker, 7, None);
+    let (mut fixture, run) = busy();
+    let after = fixture.die(run.worker, 7, None);
     let (_, failure) = failures(&after).remove(0);
     assert_ne!(failure.kind, FailureKind::Quarantined);
     assert!(failure.message.contains("model file"), "{failure}");
-    desk.pass(Duration::from_secs(11));
-    let after = desk.ask_model("a");
+    fixture.pass(Duration::from_secs(11));
+    let after = fixture.ask_model("a");
     assert!(refusals(&after).is_empty(), "{after:?}");
-    let run = next_run(&mut desk, &after).0;
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    let run = next_run(&mut fixture, &after).0;
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn a_start_that_finds_no_descriptor_is_tried_again_and_then_told() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
-    let mut worker = starts(&desk.ask_model("a"))[0].worker;
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let mut worker = starts(&fixture.ask_model("a"))[0].worker;
     for nth in 1..=5 {
         let message = "Too many open files (os error 24)".to_string();
         let fault = StartFault::Own;
-        let after = desk.tell(Event::WorkerStartFailed {
+        let after = fixture.tell(Event::WorkerStartFailed {
             worker,
             message,
             fault,
         });
         if nth < 5 {
             assert!(failures(&after).is_empty());
-            worker = starts(&desk.pass(Duration::from_secs(1)))[0].worker;
+            worker = starts(&fixture.pass(Duration::from_secs(1)))[0].worker;
             continue;
         }
         let (_, failure) = failures(&after).remove(0);
         assert_eq!(failure.kind, FailureKind::LoadRefused);
         assert!(failure.message.contains("Too many open files"), "{failure}");
     }
-    desk.pass(Duration::from_secs(10));
-    let after = desk.ask_model("a");
-    let run = next_run(&mut desk, &after).0;
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    fixture.pass(Duration::from_secs(10));
+    let after = fixture.ask_model("a");
+    let run = next_run(&mut fixture, &after).0;
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn a_quarantine_ends_after_its_time_and_the_list_says_when() {
     let settings = Settings {
         quarantine: Duration::from_secs(100),
-        ..desk::settings()
+        ..fixture::settings()
     };
-    let (mut desk, run) = busy_with(settings);
-    let after = desk.die(run.worker, 11, None);
-    let (run, _) = next_run(&mut desk, &after);
-    let after = desk.die(run.worker, 6, None);
+    let (mut fixture, run) = busy_with(settings);
+    let after = fixture.die(run.worker, 11, None);
+    let (run, _) = next_run(&mut fixture, &after);
+    let after = fixture.die(run.worker, 6, None);
     assert_eq!(failures(&after)[0].1.kind, FailureKind::Quarantined);
-    desk.pass(Duration::from_secs(40));
-    let refused = refusals(&desk.ask_model("a")).remove(0);
+    fixture.pass(Duration::from_secs(40));
+    let refused = refusals(&fixture.ask_model("a")).remove(0);
     assert_eq!(refused.kind, FailureKind::Quarantined);
     assert!(refused.message.contains("60 s more"), "{refused}");
-    assert!(list(&mut desk)[0].contains("ends in 60 s"));
-    desk.pass(Duration::from_secs(60));
-    assert!(list(&mut desk).is_empty());
-    assert!(refusals(&desk.ask_model("a")).is_empty());
+    assert!(list(&mut fixture)[0].contains("ends in 60 s"));
+    fixture.pass(Duration::from_secs(60));
+    assert!(list(&mut fixture).is_empty());
+    assert!(refusals(&fixture.ask_model("a")).is_empty());
 }
 
-fn list(desk: &mut Desk) -> Vec<String> {
+fn list(fixture: &mut PoolFixture) -> Vec<String> {
     let ticket = Ticket(500);
-    let listed = desk.tell(Event::QuarantineListed { ticket });
+    let listed = fixture.tell(Event::QuarantineListed { ticket });
     match &listed[0] {
         Action::Acknowledge { lines, .. } => lines.clone(),
         other => panic!("{other:?}"),
@@ -215,87 +220,87 @@ fn told_to_leave(said: &[Action]) -> Option<StopReason> {
 
 #[test]
 fn a_worker_that_sleeps_in_its_first_step_is_found_within_seconds() {
-    let (mut desk, run) = busy();
-    let said = desk.pass_alive(Duration::from_secs(11));
+    let (mut fixture, run) = busy();
+    let said = fixture.pass_alive(Duration::from_secs(11));
     assert_eq!(told_to_leave(&said), Some(StopReason::Stuck));
-    let after = desk.die(run.worker, 9, None);
-    assert_eq!(next_run(&mut desk, &after).0.attempt, 2);
+    let after = fixture.die(run.worker, 9, None);
+    assert_eq!(next_run(&mut fixture, &after).0.attempt, 2);
 }
 
 #[test]
 fn a_small_model_that_computes_without_end_is_found_within_half_a_minute() {
-    let (mut desk, _) = busy();
-    desk.cpu = computing;
-    let said = desk.pass_alive(Duration::from_secs(30));
+    let (mut fixture, _) = busy();
+    fixture.cpu = computing;
+    let said = fixture.pass_alive(Duration::from_secs(30));
     assert_eq!(told_to_leave(&said), Some(StopReason::Stuck));
 }
 
 #[test]
 fn a_first_step_of_a_hundred_seconds_is_no_hang_while_it_goes_on() {
-    let (mut desk, run) = busy();
-    desk.cpu = computing;
+    let (mut fixture, run) = busy();
+    fixture.cpu = computing;
     let worker = run.worker;
     for work in 1..=10 {
-        let said = desk.pass_alive(Duration::from_secs(10));
+        let said = fixture.pass_alive(Duration::from_secs(10));
         assert_eq!(told_to_leave(&said), None);
-        desk.tell(Event::WorkerWorked { worker, work });
+        fixture.tell(Event::WorkerWorked { worker, work });
     }
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn a_large_model_may_compute_for_a_hundred_seconds_before_its_first_step() {
-    let mut desk = Desk::new(vec![model("a", 4000)], 5000);
-    let start = starts(&desk.ask_model("a")).remove(0);
-    let run = runs(&desk.bring_up(start.worker)).remove(0);
-    desk.cpu = computing;
-    let said = desk.pass_alive(Duration::from_secs(100));
+    let mut fixture = PoolFixture::new(vec![model("a", 4000)], 5000);
+    let start = starts(&fixture.ask_model("a")).remove(0);
+    let run = runs(&fixture.bring_up(start.worker)).remove(0);
+    fixture.cpu = computing;
+    let said = fixture.pass_alive(Duration::from_secs(100));
     assert_eq!(told_to_leave(&said), None);
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn a_worker_without_the_processor_or_behind_a_slow_disk_does_not_hang() {
     for cpu in [starved, reading] {
-        let (mut desk, run) = busy();
-        desk.cpu = cpu;
-        let said = desk.pass_alive(Duration::from_secs(500));
+        let (mut fixture, run) = busy();
+        fixture.cpu = cpu;
+        let said = fixture.pass_alive(Duration::from_secs(500));
         assert_eq!(told_to_leave(&said), None);
-        assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+        assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
     }
 }
 
 #[test]
 fn a_starved_worker_is_not_waited_for_without_end_and_its_job_is_not_accused() {
-    let (mut desk, run) = busy();
-    desk.cpu = reading;
-    let said = desk.pass_alive(Duration::from_secs(3601));
+    let (mut fixture, run) = busy();
+    fixture.cpu = reading;
+    let said = fixture.pass_alive(Duration::from_secs(3601));
     assert_eq!(told_to_leave(&said), Some(StopReason::Starved));
-    let after = desk.die(run.worker, 9, None);
-    let (run, _) = next_run(&mut desk, &after);
-    desk.pass_alive(Duration::from_secs(3601));
-    let after = desk.die(run.worker, 9, None);
+    let after = fixture.die(run.worker, 9, None);
+    let (run, _) = next_run(&mut fixture, &after);
+    fixture.pass_alive(Duration::from_secs(3601));
+    let after = fixture.die(run.worker, 9, None);
     assert!(failures(&after).is_empty());
 }
 
 #[test]
 fn a_worker_that_only_says_that_it_works_is_ended() {
-    let (mut desk, run) = busy();
+    let (mut fixture, run) = busy();
     let worker = run.worker;
     let mut told = None;
     for work in 1..=1000 {
-        let said = desk.pass_alive(Duration::from_secs(4));
+        let said = fixture.pass_alive(Duration::from_secs(4));
         told = told.or(told_to_leave(&said));
-        desk.tell(Event::WorkerWorked { worker, work });
+        fixture.tell(Event::WorkerWorked { worker, work });
     }
     assert_eq!(told, Some(StopReason::Stuck));
 }
 
 #[test]
 fn a_kernel_that_does_not_answer_is_not_waited_for() {
-    let (mut desk, _) = busy();
-    desk.cpu = |_| None;
-    let said = desk.pass_alive(Duration::from_secs(40));
+    let (mut fixture, _) = busy();
+    fixture.cpu = |_| None;
+    let said = fixture.pass_alive(Duration::from_secs(40));
     assert_eq!(told_to_leave(&said), Some(StopReason::Stuck));
     let asked = |action: &&Action| matches!(action, Action::Measure { .. });
     assert!(said.iter().filter(asked).count() < 20);
@@ -303,75 +308,79 @@ fn a_kernel_that_does_not_answer_is_not_waited_for() {
 
 #[test]
 fn a_load_that_shows_nothing_is_ended_and_at_the_second_time_its_job_is_told() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
-    let mut worker = starts(&desk.ask_model("a"))[0].worker;
-    let began = desk.now;
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let mut worker = starts(&fixture.ask_model("a"))[0].worker;
+    let began = fixture.now;
     for nth in 1..=2 {
-        desk.tell(Event::WorkerStarted { worker, pid: nth });
-        desk.tell(Event::WorkerSaidHello { worker });
-        let said = desk.pass_alive(Duration::from_secs(32));
+        fixture.tell(Event::WorkerStarted { worker, pid: nth });
+        fixture.tell(Event::WorkerSaidHello { worker });
+        let said = fixture.pass_alive(Duration::from_secs(32));
         assert_eq!(told_to_leave(&said), Some(StopReason::Stuck));
-        let after = desk.die(worker, 9, None);
+        let after = fixture.die(worker, 9, None);
         if nth == 2 {
             assert_eq!(failures(&after)[0].1.kind, FailureKind::LoadRefused);
             break;
         }
         let mut started = starts(&after);
-        started.extend(starts(&desk.pass(Duration::from_secs(2))));
+        started.extend(starts(&fixture.pass(Duration::from_secs(2))));
         worker = started[0].worker;
     }
-    assert!(desk.now.since(began) < Duration::from_secs(90));
+    assert!(fixture.now.since(began) < Duration::from_secs(90));
 }
 
 #[test]
 fn a_silent_worker_is_no_evidence_against_its_job() {
-    let (mut desk, mut run) = busy();
+    let (mut fixture, mut run) = busy();
     for _ in 0..3 {
-        desk.pass(Duration::from_secs(9));
-        let after = desk.die(run.worker, 9, None);
+        fixture.pass(Duration::from_secs(9));
+        let after = fixture.die(run.worker, 9, None);
         assert!(failures(&after).is_empty());
-        run = next_run(&mut desk, &after).0;
+        run = next_run(&mut fixture, &after).0;
     }
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
 }
 
 #[test]
 fn clients_that_ask_and_leave_start_no_second_load() {
-    let mut desk = Desk::new(vec![model("a", 100)], 1000);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
     let mut started: Vec<Generation> = Vec::new();
     for nth in 1..=100 {
-        let said = desk.ask_model("a");
+        let said = fixture.ask_model("a");
         started.extend(starts(&said).iter().map(|start| start.worker));
-        desk.tell(Event::ClientGone {
+        fixture.tell(Event::ClientGone {
             ticket: Ticket(nth),
         });
-        desk.pass(Duration::from_millis(100));
-        for worker in desk.workers() {
-            desk.tell(Event::WorkerHeard { worker });
+        fixture.pass(Duration::from_millis(100));
+        for worker in fixture.workers() {
+            fixture.tell(Event::WorkerHeard { worker });
         }
     }
     assert!(started.len() <= 2, "{} starts", started.len());
-    desk.bring_up(started[0]);
-    assert_eq!(runs(&desk.ask_model("a")).len(), 1, "the load was of use");
+    fixture.bring_up(started[0]);
+    assert_eq!(
+        runs(&fixture.ask_model("a")).len(),
+        1,
+        "the load was of use"
+    );
 }
 
 #[test]
 fn a_load_that_nobody_waits_for_leaves_for_a_model_that_needs_its_room() {
-    let mut desk = Desk::new(vec![model("a", 100), model("b", 100)], 150);
-    let worker = starts(&desk.ask_model("a"))[0].worker;
-    desk.tell(Event::WorkerStarted { worker, pid: 1 });
-    desk.tell(Event::ClientGone { ticket: Ticket(1) });
-    let after = desk.ask_model("b");
+    let mut fixture = PoolFixture::new(vec![model("a", 100), model("b", 100)], 150);
+    let worker = starts(&fixture.ask_model("a"))[0].worker;
+    fixture.tell(Event::WorkerStarted { worker, pid: 1 });
+    fixture.tell(Event::ClientGone { ticket: Ticket(1) });
+    let after = fixture.ask_model("b");
     assert!(after.contains(&Action::AskToLeave { worker }));
-    assert_eq!(starts(&desk.leave(worker)).len(), 1);
+    assert_eq!(starts(&fixture.leave(worker)).len(), 1);
 }
 
 #[test]
 fn more_pictures_than_may_ever_wait_are_a_bad_value() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
-    let mut request = desk::request("a");
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let mut request = fixture::request("a");
     request.count = 21;
-    let refused = refusals(&desk.ask(request)).remove(0);
+    let refused = refusals(&fixture.ask(request)).remove(0);
     assert_eq!(refused.kind, FailureKind::BadValue);
     assert_eq!(refused.field, Some(ipc_protocol::failure::Field::Count));
     assert!(refused.message.contains("20"), "{refused}");
@@ -379,19 +388,22 @@ fn more_pictures_than_may_ever_wait_are_a_bad_value() {
 
 #[test]
 fn a_waiting_job_is_told_the_rest_of_the_job_before_it_by_that_jobs_own_steps() {
-    let (mut desk, run) = busy();
-    desk.finish(&run);
-    let mut request = desk::request("a");
+    let (mut fixture, run) = busy();
+    fixture.finish(&run);
+    let mut request = fixture::request("a");
     request.steps = Some(60);
-    let long = runs(&desk.ask(request)).remove(0);
+    let long = runs(&fixture.ask(request)).remove(0);
     for step in 1..=10 {
-        desk.pass_alive(Duration::from_secs(1));
+        fixture.pass_alive(Duration::from_secs(1));
         let (worker, job) = (long.worker, long.job);
-        desk.tell(Event::StepFinished { worker, job, step });
+        fixture.tell(Event::StepFinished { worker, job, step });
     }
-    desk.ask_model("a");
+    fixture.ask_model("a");
     let waiting = ipc_protocol::ids::JobId(long.job.0 + 1);
-    let text = desk.pool.explain(desk.now, waiting).expect("it waits");
+    let text = fixture
+        .pool
+        .explain(fixture.now, waiting)
+        .expect("it waits");
     let eta = text
         .split("its turn in about ")
         .nth(1)
@@ -407,20 +419,21 @@ fn a_waiting_job_is_told_the_rest_of_the_job_before_it_by_that_jobs_own_steps() 
 
 #[test]
 fn two_crashes_quarantine_a_job_although_others_of_its_workers_were_killed_from_outside() {
-    let (mut desk, mut run) = busy();
+    let (mut fixture, mut run) = busy();
     for signal in [9, 11, 15, 9] {
-        let after = desk.die(run.worker, signal, None);
-        run = next_run(&mut desk, &after).0;
+        let after = fixture.die(run.worker, signal, None);
+        run = next_run(&mut fixture, &after).0;
     }
-    let after = desk.die(run.worker, 6, None);
+    let after = fixture.die(run.worker, 6, None);
     let (_, failure) = failures(&after).remove(0);
     assert_eq!(failure.kind, FailureKind::Quarantined);
     assert!(failure.message.contains("signal 11") && failure.message.contains("signal 6"));
     assert!(!failure.message.contains("signal 15"), "{failure}");
-    let fault = Fault::Cancelled;
+    let fault = JobFault::Cancelled;
     let (worker, job) = (run.worker, run.job);
     assert!(
-        desk.tell(Event::JobFailed { worker, job, fault })
+        fixture
+            .tell(Event::JobFailed { worker, job, fault })
             .is_empty()
     );
 }

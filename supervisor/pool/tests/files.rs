@@ -1,8 +1,8 @@
 //! Models whose files are being looked at, or cannot be used.
 
-mod desk;
+mod fixture;
 
-use desk::{Desk, failures, model, pictures, refusals, request, runs, starts};
+use fixture::{PoolFixture, failures, model, pictures, refusals, request, runs, starts};
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::request::ImageRequest;
@@ -15,15 +15,15 @@ fn here(stamp: &str) -> Files {
     }
 }
 
-fn found(desk: &mut Desk, files: Files) -> Vec<Action> {
+fn found(fixture: &mut PoolFixture, files: Files) -> Vec<Action> {
     let mut spec = model("a", 100);
     spec.files = files;
     let registry = Box::new(Registry::new(vec![spec]).expect("a sound registry"));
-    desk.tell(Event::ModelsChanged { registry })
+    fixture.tell(Event::ModelsChanged { registry })
 }
 
-fn at_rest(desk: &Desk) -> (String, String) {
-    let model = desk.pool.snapshot(desk.now).models.remove(0);
+fn at_rest(fixture: &PoolFixture) -> (String, String) {
+    let model = fixture.pool.snapshot(fixture.now).models.remove(0);
     (
         model.state,
         model.at_rest.map(|(_, why)| why).unwrap_or_default(),
@@ -32,7 +32,7 @@ fn at_rest(desk: &Desk) -> (String, String) {
 
 #[test]
 fn nothing_of_a_request_is_judged_before_the_files_of_its_model_are_known() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
     let odd = ImageRequest {
         size: Some(PictureSize {
             width: 1,
@@ -40,17 +40,17 @@ fn nothing_of_a_request_is_judged_before_the_files_of_its_model_are_known() {
         }),
         ..request("a")
     };
-    found(&mut desk, Files::Unread);
+    found(&mut fixture, Files::Unread);
     assert_eq!(
-        refusals(&desk.ask(odd.clone()))[0].kind,
+        refusals(&fixture.ask(odd.clone()))[0].kind,
         FailureKind::ModelUnread
     );
-    found(&mut desk, Files::Broken("ae is cut".into()));
-    let failure = refusals(&desk.ask(odd)).remove(0);
+    found(&mut fixture, Files::Broken("ae is cut".into()));
+    let failure = refusals(&fixture.ask(odd)).remove(0);
     assert_eq!(failure.kind, FailureKind::ModelUnusable);
     assert!(failure.message.contains("ae is cut"));
     assert_eq!(failure.kind.exit_code(), 1);
-    let (state, line) = at_rest(&desk);
+    let (state, line) = at_rest(&fixture);
     assert!(
         state == "broken" && line.contains("ae is cut"),
         "{state}: {line}"
@@ -59,34 +59,34 @@ fn nothing_of_a_request_is_judged_before_the_files_of_its_model_are_known() {
 
 #[test]
 fn jobs_that_wait_stay_while_the_files_are_looked_at_and_run_on_what_is_found() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
-    let first = starts(&desk.ask_model("a")).remove(0);
-    let outdated = found(&mut desk, Files::Unread);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let first = starts(&fixture.ask_model("a")).remove(0);
+    let outdated = found(&mut fixture, Files::Unread);
     assert!(failures(&outdated).is_empty());
     let exit = Exit::Code(66);
-    let after = desk.tell(Event::WorkerExited {
+    let after = fixture.tell(Event::WorkerExited {
         worker: first.worker,
         exit,
-        salvaged_step: None,
+        resume_step: None,
     });
     assert!(failures(&after).is_empty() && starts(&after).is_empty());
-    let next = starts(&found(&mut desk, here("new"))).remove(0);
-    let run = runs(&desk.bring_up(next.worker)).remove(0);
+    let next = starts(&found(&mut fixture, here("new"))).remove(0);
+    let run = runs(&fixture.bring_up(next.worker)).remove(0);
     assert_eq!(run.attempt, 1);
-    assert_eq!(pictures(&desk.finish(&run)).len(), 1);
-    desk.check_books();
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
+    fixture.check_books();
 }
 
 #[test]
 fn jobs_that_wait_are_answered_with_the_reason_once_the_files_cannot_be_used() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
-    let first = starts(&desk.ask_model("a")).remove(0);
-    found(&mut desk, Files::Unread);
-    let after = found(&mut desk, Files::Broken("a tensor is missing".into()));
-    let ended = desk.tell(Event::WorkerExited {
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let first = starts(&fixture.ask_model("a")).remove(0);
+    found(&mut fixture, Files::Unread);
+    let after = found(&mut fixture, Files::Broken("a tensor is missing".into()));
+    let ended = fixture.tell(Event::WorkerExited {
         worker: first.worker,
         exit: Exit::Code(66),
-        salvaged_step: None,
+        resume_step: None,
     });
     let all = [after, ended].concat();
     let (_, failure) = failures(&all).remove(0);
@@ -100,10 +100,10 @@ fn an_operators_start_waits_for_the_look_and_ends_with_what_it_finds() {
         (here("new"), true),
         (Files::Broken("ae is cut".into()), false),
     ] {
-        let mut desk = Desk::new(vec![model("a", 100)], 150);
-        found(&mut desk, Files::Unread);
+        let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+        found(&mut fixture, Files::Unread);
         let key = ModelKey::new("a").expect("a key");
-        let said = desk.tell(Event::StartRequested {
+        let said = fixture.tell(Event::StartRequested {
             ticket: Ticket(9),
             target: Target::Model(key),
         });
@@ -114,9 +114,9 @@ fn an_operators_start_waits_for_the_look_and_ends_with_what_it_finds() {
             })
         };
         assert_eq!(told(&said), None, "it is being looked at");
-        let mut after = found(&mut desk, files);
+        let mut after = found(&mut fixture, files);
         if let Some(start) = starts(&after).pop() {
-            after = desk.bring_up(start.worker);
+            after = fixture.bring_up(start.worker);
         }
         let (went_well, lines) = told(&after).expect("the look has ended");
         assert_eq!(went_well, success, "{lines}");
@@ -125,16 +125,16 @@ fn an_operators_start_waits_for_the_look_and_ends_with_what_it_finds() {
 
 #[test]
 fn workers_of_other_files_leave_and_a_digest_that_becomes_known_changes_nothing() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
-    found(&mut desk, here("one"));
-    let start = starts(&desk.ask_model("a")).remove(0);
-    let run = runs(&desk.bring_up(start.worker)).remove(0);
-    desk.finish(&run);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    found(&mut fixture, here("one"));
+    let start = starts(&fixture.ask_model("a")).remove(0);
+    let run = runs(&fixture.bring_up(start.worker)).remove(0);
+    fixture.finish(&run);
     let mut spec = model("a", 100);
     (spec.files, spec.digest) = (here("one"), "now known".into());
     let registry = Box::new(Registry::new(vec![spec]).expect("sound"));
-    let said = desk.tell(Event::ModelsChanged { registry });
-    assert!(desk::asked_to_leave(&said).is_empty());
-    let said = found(&mut desk, here("two"));
-    assert_eq!(desk::asked_to_leave(&said), [start.worker]);
+    let said = fixture.tell(Event::ModelsChanged { registry });
+    assert!(fixture::asked_to_leave(&said).is_empty());
+    let said = found(&mut fixture, here("two"));
+    assert_eq!(fixture::asked_to_leave(&said), [start.worker]);
 }

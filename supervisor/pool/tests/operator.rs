@@ -1,8 +1,8 @@
 //! What operators say about one worker of several.
 
-mod desk;
+mod fixture;
 
-use desk::{Desk, asked_to_leave, model, starts};
+use fixture::{PoolFixture, asked_to_leave, model, starts};
 use std::time::Duration;
 
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
@@ -12,19 +12,19 @@ use pool::{Action, Drain, Event, Target, Ticket};
 const RESTART: Ticket = Ticket(7);
 
 /// Two workers of one model are up.
-fn pair() -> (Desk, [Generation; 2]) {
-    let mut desk = Desk::new(vec![model("a", 100)], 1000);
+fn pair() -> (PoolFixture, [Generation; 2]) {
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
     let two = Event::Scaled {
         ticket: Ticket(1),
         model: "a".into(),
         workers: 2,
     };
-    let mut coming = starts(&desk.tell(two));
+    let mut coming = starts(&fixture.tell(two));
     while let Some(start) = coming.pop() {
-        coming.extend(starts(&desk.bring_up(start.worker)));
+        coming.extend(starts(&fixture.bring_up(start.worker)));
     }
-    let up = desk.workers().try_into().expect("two workers");
-    (desk, up)
+    let up = fixture.workers().try_into().expect("two workers");
+    (fixture, up)
 }
 
 fn slot(slot: u32) -> Target {
@@ -45,32 +45,32 @@ fn told(actions: &[Action], asked: Ticket) -> Option<(Vec<String>, bool)> {
 
 #[test]
 fn a_restart_of_one_worker_is_told_when_that_one_is_back() {
-    let (mut desk, [_, second]) = pair();
+    let (mut fixture, [_, second]) = pair();
     let restart = Event::RestartRequested {
         ticket: RESTART,
         target: slot(1),
     };
-    assert_eq!(asked_to_leave(&desk.tell(restart)), [second]);
-    let after = desk.leave(second);
+    assert_eq!(asked_to_leave(&fixture.tell(restart)), [second]);
+    let after = fixture.leave(second);
     assert_eq!(told(&after, RESTART), None, "its neighbour is no answer");
-    let after = desk.bring_up(starts(&after)[0].worker);
+    let after = fixture.bring_up(starts(&after)[0].worker);
     let lines = vec!["a:1: stopped".into(), "a:1: started".into()];
     assert_eq!(told(&after, RESTART), Some((lines, true)));
 }
 
 #[test]
 fn a_worker_that_is_stopped_while_it_restarts_stays_away() {
-    let (mut desk, [_, second]) = pair();
+    let (mut fixture, [_, second]) = pair();
     let (restart, stop) = (RESTART, Ticket(8));
-    desk.tell(Event::RestartRequested {
+    fixture.tell(Event::RestartRequested {
         ticket: restart,
         target: slot(1),
     });
-    desk.tell(Event::StopRequested {
+    fixture.tell(Event::StopRequested {
         ticket: stop,
         target: slot(1),
     });
-    let after = desk.leave(second);
+    let after = fixture.leave(second);
     assert!(starts(&after).is_empty());
     assert_eq!(
         told(&after, stop),
@@ -82,13 +82,13 @@ fn a_worker_that_is_stopped_while_it_restarts_stays_away() {
 
 #[test]
 fn a_worker_that_has_no_room_beside_the_others_is_told_of_at_once() {
-    let mut desk = Desk::new(vec![model("a", 100), model("b", 100)], 250);
+    let mut fixture = PoolFixture::new(vec![model("a", 100), model("b", 100)], 250);
     let start = |ticket, target| Event::StartRequested { ticket, target };
-    let first = starts(&desk.tell(start(Ticket(1), slot(0))));
-    desk.bring_up(first[0].worker);
-    let busy = starts(&desk.ask_model("b"));
-    desk.bring_up(busy[0].worker);
-    let after = desk.tell(start(Ticket(2), slot(1)));
+    let first = starts(&fixture.tell(start(Ticket(1), slot(0))));
+    fixture.bring_up(first[0].worker);
+    let busy = starts(&fixture.ask_model("b"));
+    fixture.bring_up(busy[0].worker);
+    let after = fixture.tell(start(Ticket(2), slot(1)));
     let (lines, success) = told(&after, Ticket(2)).expect("an answer");
     assert!(
         !success && lines[0].starts_with("a:1: ERROR (no room"),
@@ -98,35 +98,35 @@ fn a_worker_that_has_no_room_beside_the_others_is_told_of_at_once() {
 
 #[test]
 fn a_model_that_was_scaled_to_zero_is_not_stopped() {
-    let (mut desk, pair) = pair();
+    let (mut fixture, pair) = pair();
     let none = Event::Scaled {
         ticket: Ticket(2),
         model: "a".into(),
         workers: 0,
     };
-    let leaving = asked_to_leave(&desk.tell(none));
+    let leaving = asked_to_leave(&fixture.tell(none));
     assert_eq!(leaving.len(), 2);
     for worker in pair {
-        desk.leave(worker);
+        fixture.leave(worker);
     }
-    let snapshot = desk.pool.snapshot(desk.now);
+    let snapshot = fixture.pool.snapshot(fixture.now);
     let at_rest = snapshot.models[0].at_rest.clone();
     assert_eq!(at_rest, Some((WorkerState::Exited, "Scaled down".into())));
-    assert_eq!(starts(&desk.ask_model("a")).len(), 2);
+    assert_eq!(starts(&fixture.ask_model("a")).len(), 2);
 }
 
 #[test]
 fn a_snapshot_says_for_how_long_the_pool_drains() {
-    let mut desk = Desk::new(vec![model("a", 100)], 1000);
-    assert_eq!(desk.pool.snapshot(desk.now).draining, None);
-    desk.pass(Duration::from_secs(5));
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
+    assert_eq!(fixture.pool.snapshot(fixture.now).draining, None);
+    fixture.pass(Duration::from_secs(5));
     let drain = || Event::DrainRequested {
         ticket: None,
         drain: Drain::Stay,
     };
-    desk.tell(drain());
-    desk.pass(Duration::from_secs(3));
-    desk.tell(drain());
-    let so_far = desk.pool.snapshot(desk.now).draining;
+    fixture.tell(drain());
+    fixture.pass(Duration::from_secs(3));
+    fixture.tell(drain());
+    let so_far = fixture.pool.snapshot(fixture.now).draining;
     assert_eq!(so_far, Some(Duration::from_secs(3)));
 }

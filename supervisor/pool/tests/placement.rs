@@ -1,13 +1,13 @@
 //! Who runs where and when: affinity, shares, deadlines, rooms.
 
-mod desk;
+mod fixture;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use desk::{
-    Desk, asked_to_leave, failures, host, model, pictures, refusals, request, runs, settings,
-    starts,
+use fixture::{
+    PoolFixture, asked_to_leave, failures, host, model, pictures, refusals, request, runs,
+    settings, starts,
 };
 use ipc_protocol::failure::{FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceWish, JobId};
@@ -24,24 +24,25 @@ fn alternate(fifo: bool) -> (u64, u64) {
         max_overtake: Duration::from_secs(3600),
         ..settings()
     };
-    let mut desk = Desk::with(settings, vec![model("a", 100), model("b", 100)], host(150));
+    let mut fixture =
+        PoolFixture::with(settings, vec![model("a", 100), model("b", 100)], host(150));
     let mut todo: VecDeque<Action> = VecDeque::new();
     for nth in 0..40 {
-        todo.extend(desk.ask_model(["a", "b"][nth % 2]));
+        todo.extend(fixture.ask_model(["a", "b"][nth % 2]));
     }
     while let Some(action) = todo.pop_front() {
-        desk.now = desk.now + Duration::from_millis(100);
+        fixture.now = fixture.now + Duration::from_millis(100);
         let after = match &action {
-            Action::Start(start) => desk.bring_up(start.worker),
-            Action::Run(run) => desk.finish(run),
-            Action::AskToLeave { worker } => desk.leave(*worker),
+            Action::Start(start) => fixture.bring_up(start.worker),
+            Action::Run(run) => fixture.finish(run),
+            Action::AskToLeave { worker } => fixture.leave(*worker),
             _ => Vec::new(),
         };
         todo.extend(after);
-        desk.check_books();
+        fixture.check_books();
     }
-    assert_eq!(pictures(&desk.said).len(), 40);
-    let counters = desk.pool.snapshot(desk.now).counters;
+    assert_eq!(pictures(&fixture.said).len(), 40);
+    let counters = fixture.pool.snapshot(fixture.now).counters;
     (counters.swaps, counters.overtakes_max)
 }
 
@@ -64,26 +65,26 @@ fn a_flood_of_one_user_costs_another_at_most_one_job() {
         max_workers_per_model: 1,
         ..settings()
     };
-    let mut desk = Desk::with(settings, vec![model("a", 100)], host(1000));
-    let start = starts(&desk.ask_as(request("a"), "flood")).remove(0);
+    let mut fixture = PoolFixture::with(settings, vec![model("a", 100)], host(1000));
+    let start = starts(&fixture.ask_as(request("a"), "flood")).remove(0);
     for _ in 0..499 {
-        desk.ask_as(request("a"), "flood");
+        fixture.ask_as(request("a"), "flood");
     }
-    let mut run = runs(&desk.bring_up(start.worker)).remove(0);
+    let mut run = runs(&fixture.bring_up(start.worker)).remove(0);
     for _ in 0..10 {
-        run = runs(&desk.finish(&run)).remove(0);
+        run = runs(&fixture.finish(&run)).remove(0);
     }
-    let accepted = desk.ask_as(request("a"), "victim");
+    let accepted = fixture.ask_as(request("a"), "victim");
     assert!(refusals(&accepted).is_empty());
-    let victim = desk
+    let victim = fixture
         .pool
-        .snapshot(desk.now)
+        .snapshot(fixture.now)
         .queue
         .last()
         .expect("it waits")
         .job;
-    let first = runs(&desk.finish(&run)).remove(0);
-    let second = runs(&desk.finish(&first)).remove(0);
+    let first = runs(&fixture.finish(&run)).remove(0);
+    let second = runs(&fixture.finish(&first)).remove(0);
     assert!(first.job == victim || second.job == victim);
 }
 
@@ -92,7 +93,7 @@ fn a_larger_picture_takes_more_room_and_gives_it_back() {
     let mut big = model("a", 100);
     big.need.activation.per_megapixel = Mebibytes(100);
     big.need.activation.base = Mebibytes(0);
-    let mut desk = Desk::new(vec![big], 250);
+    let mut fixture = PoolFixture::new(vec![big], 250);
     let large = ImageRequest {
         size: Some(PictureSize {
             width: 1024,
@@ -100,25 +101,25 @@ fn a_larger_picture_takes_more_room_and_gives_it_back() {
         }),
         ..request("a")
     };
-    let start = starts(&desk.ask(large)).remove(0);
-    let before = desk.pool.total_memory_mb();
-    let ready = desk.bring_up(start.worker);
+    let start = starts(&fixture.ask(large)).remove(0);
+    let before = fixture.pool.total_memory_mb();
+    let ready = fixture.bring_up(start.worker);
     let run = runs(&ready).into_iter().next();
     let run = match run {
         Some(run) => run,
         None => {
             // The second worker's room is in the way: it leaves for it once it is idle.
-            let other = desk.workers().into_iter().max().expect("two");
-            let said = desk.bring_up(other);
+            let other = fixture.workers().into_iter().max().expect("two");
+            let said = fixture.bring_up(other);
             assert_eq!(asked_to_leave(&said).len(), 1);
             let gone = asked_to_leave(&said)[0];
-            runs(&desk.leave(gone)).remove(0)
+            runs(&fixture.leave(gone)).remove(0)
         }
     };
-    desk.check_books();
-    desk.finish(&run);
-    desk.check_books();
-    assert!(desk.pool.total_memory_mb() <= before);
+    fixture.check_books();
+    fixture.finish(&run);
+    fixture.check_books();
+    assert!(fixture.pool.total_memory_mb() <= before);
     let huge = ImageRequest {
         size: Some(PictureSize {
             width: 2048,
@@ -126,13 +127,13 @@ fn a_larger_picture_takes_more_room_and_gives_it_back() {
         }),
         ..request("a")
     };
-    let refused = refusals(&desk.ask(huge));
+    let refused = refusals(&fixture.ask(huge));
     assert_eq!(refused[0].kind, FailureKind::NeverFits);
 }
 
 #[test]
 fn each_refused_value_names_its_field() {
-    let mut desk = Desk::new(vec![model("a", 100)], 1000);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
     let size = |width, height| Some(PictureSize { width, height });
     let cases = [
         (Field::Prompt, ImageRequest::new("x".repeat(20_000))),
@@ -210,25 +211,25 @@ fn each_refused_value_names_its_field() {
         ),
     ];
     for (field, request) in cases {
-        let refused = refusals(&desk.ask(request)).remove(0);
+        let refused = refusals(&fixture.ask(request)).remove(0);
         assert_eq!(refused.field, Some(field), "{refused}");
         assert_eq!(refused.kind.exit_code(), 2, "{refused}");
     }
-    assert!(starts(&desk.said).is_empty());
-    let typo = refusals(&desk.ask(request("ab"))).remove(0);
+    assert!(starts(&fixture.said).is_empty());
+    let typo = refusals(&fixture.ask(request("ab"))).remove(0);
     assert!(typo.message.contains("nearest name is a"), "{typo}");
 }
 
 #[test]
 fn a_job_ends_at_its_time_limit_wherever_it_is() {
-    let mut desk = Desk::new(vec![model("a", 100)], 150);
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
     let limited = ImageRequest {
         timeout_ms: Some(1500),
         ..request("a")
     };
-    let start = starts(&desk.ask(limited)).remove(0);
-    desk.bring_up(start.worker);
-    let said = desk.pass(Duration::from_secs(2));
+    let start = starts(&fixture.ask(limited)).remove(0);
+    fixture.bring_up(start.worker);
+    let said = fixture.pass(Duration::from_secs(2));
     assert_eq!(failures(&said), [(JobId(1), failures(&said)[0].1.clone())]);
     assert_eq!(failures(&said)[0].1.kind, FailureKind::DeadlineExceeded);
 }
@@ -247,21 +248,21 @@ fn a_job_that_wishes_for_a_device_runs_there_or_waits() {
             confirms: true,
         },
     ];
-    let mut desk = Desk::with(settings(), vec![model("a", 100)], devices);
-    let fast = starts(&desk.ask_model("a"));
+    let mut fixture = PoolFixture::with(settings(), vec![model("a", 100)], devices);
+    let fast = starts(&fixture.ask_model("a"));
     assert!(fast.iter().all(|start| start.device == Device::Cuda(0)));
     let on_cpu = ImageRequest {
         device: DeviceWish::On(Device::Host),
         ..request("a")
     };
-    let wished = starts(&desk.ask(on_cpu)).remove(0);
+    let wished = starts(&fixture.ask(on_cpu)).remove(0);
     assert_eq!(wished.device, Device::Host);
     for start in fast {
-        let ran = runs(&desk.bring_up(start.worker));
+        let ran = runs(&fixture.bring_up(start.worker));
         assert!(ran.iter().all(|run| run.job == JobId(1)));
     }
-    assert_eq!(runs(&desk.bring_up(wished.worker))[0].job, JobId(2));
-    desk.check_books();
+    assert_eq!(runs(&fixture.bring_up(wished.worker))[0].job, JobId(2));
+    fixture.check_books();
 }
 
 #[test]
@@ -275,26 +276,26 @@ fn a_job_for_another_device_is_overtaken_by_its_model_only_so_often() {
         limit: Mebibytes(1000),
         confirms: false,
     });
-    let mut desk = Desk::with(settings, vec![model("a", 100)], devices.to_vec());
-    let fast = starts(&desk.ask_model("a")).remove(0);
+    let mut fixture = PoolFixture::with(settings, vec![model("a", 100)], devices.to_vec());
+    let fast = starts(&fixture.ask_model("a")).remove(0);
     assert_eq!(fast.device, Device::Cuda(0));
-    desk.ask(ImageRequest {
+    fixture.ask(ImageRequest {
         device: DeviceWish::On(Device::Host),
         ..request("a")
     });
-    let mut ran = runs(&desk.bring_up(fast.worker));
+    let mut ran = runs(&fixture.bring_up(fast.worker));
     let mut overtakes = 0;
     while let Some(run) = ran.pop() {
-        desk.ask_model("a");
-        desk.ask_model("a");
-        ran = runs(&desk.finish(&run));
+        fixture.ask_model("a");
+        fixture.ask_model("a");
+        ran = runs(&fixture.finish(&run));
         overtakes += ran.len();
     }
     assert_eq!(overtakes, 8);
-    let slow = starts(&desk.leave(fast.worker)).remove(0);
+    let slow = starts(&fixture.leave(fast.worker)).remove(0);
     assert_eq!(slow.device, Device::Host);
-    assert_eq!(runs(&desk.bring_up(slow.worker))[0].job, JobId(2));
-    desk.check_books();
+    assert_eq!(runs(&fixture.bring_up(slow.worker))[0].job, JobId(2));
+    fixture.check_books();
 }
 
 #[test]
@@ -313,11 +314,11 @@ fn memory_of_a_dead_gpu_worker_settles_before_it_is_promised_again() {
     ];
     let mut only_gpu = model("a", 100);
     only_gpu.need.on_cpu = None;
-    let mut desk = Desk::with(settings(), vec![only_gpu], devices);
-    let worker = starts(&desk.ask_model("a"))[0].worker;
-    desk.bring_up(worker);
-    let after = desk.die(worker, 9, None);
+    let mut fixture = PoolFixture::with(settings(), vec![only_gpu], devices);
+    let worker = starts(&fixture.ask_model("a"))[0].worker;
+    fixture.bring_up(worker);
+    let after = fixture.die(worker, 9, None);
     assert!(starts(&after).is_empty(), "it settles");
-    let after = desk.tell(Event::MemoryReturned { worker });
+    let after = fixture.tell(Event::MemoryReturned { worker });
     assert_eq!(starts(&after).len(), 1);
 }

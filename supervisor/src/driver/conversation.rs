@@ -3,7 +3,7 @@
 use ipc_protocol::failure::Failure;
 use ipc_protocol::messages::client::Fetching;
 use ipc_protocol::request::ImageRequest;
-use pool::{Accepted, Ticket};
+use pool::{AcceptedJobs, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::JobUpdate;
@@ -15,7 +15,7 @@ pub(super) struct Conversation {
     pub user: String,
     /// What it asks for, while that may still have to wait for files.
     pub asked: Option<WaitingRequest>,
-    pub accepted: Option<oneshot::Sender<Result<(Ticket, Accepted), Failure>>>,
+    pub accepted: Option<oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>>,
     pub updates: mpsc::Sender<JobUpdate>,
     /// Jobs that still owe an answer.
     pub unanswered: usize,

@@ -9,7 +9,7 @@ use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
-use pool::{Accepted, PictureFacts, Progress, Ticket};
+use pool::{AcceptedJobs, PictureFacts, Progress, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inbox::{LoopCommand, Outbox};
@@ -39,7 +39,7 @@ pub(super) enum Ask {
     Generate {
         request: ImageRequest,
         user: String,
-        accepted: oneshot::Sender<Result<(Ticket, Accepted), Failure>>,
+        accepted: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
         fetching: watch::Sender<Option<Fetching>>,
         updates: mpsc::Sender<JobUpdate>,
     },
@@ -122,7 +122,7 @@ pub struct ModelReceipt {
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
 #[derive(Debug)]
 pub struct PendingRequest {
-    answer: oneshot::Receiver<Result<(Ticket, Accepted), Failure>>,
+    answer: oneshot::Receiver<Result<(Ticket, AcceptedJobs), Failure>>,
     fetching: watch::Receiver<Option<Fetching>>,
     updates: mpsc::Receiver<JobUpdate>,
     leaving: Leaving,
@@ -134,7 +134,7 @@ pub enum PendingUpdate {
     /// It waits for the files of its model.
     Fetching(Fetching),
     /// It became jobs, or was refused; nothing more follows.
-    Answer(Result<(Ticket, Accepted), Failure>),
+    Answer(Result<(Ticket, AcceptedJobs), Failure>),
 }
 
 impl PendingRequest {
@@ -156,7 +156,7 @@ impl PendingRequest {
     }
 
     /// The jobs it became.
-    pub fn ongoing(mut self, (ticket, accepted): (Ticket, Accepted)) -> AcceptedRequest {
+    pub fn ongoing(mut self, (ticket, accepted): (Ticket, AcceptedJobs)) -> AcceptedRequest {
         self.leaving.ask = Some(Ask::Gone(ticket));
         AcceptedRequest {
             accepted,
@@ -170,7 +170,7 @@ impl PendingRequest {
 #[derive(Debug)]
 pub struct AcceptedRequest {
     /// The jobs.
-    pub accepted: Accepted,
+    pub accepted: AcceptedJobs,
     /// What becomes of them.
     pub updates: mpsc::Receiver<JobUpdate>,
     _leaving: Leaving,

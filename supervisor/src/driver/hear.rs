@@ -12,7 +12,7 @@ use ipc_protocol::segment::Slot;
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::{PROTOCOL, mismatch};
-use pool::{Event, Exit, Fault, Footprint, KilledBy, Moment, Phases};
+use pool::{Event, Exit, Footprint, KilledBy, Moment, Phases};
 
 use super::Driver;
 use super::handle::{JobUpdate, ModelReceipt};
@@ -180,7 +180,7 @@ impl Driver {
                 self.happen(Event::JobFailed {
                     worker,
                     job,
-                    fault: fault_of(fault),
+                    fault: printable_fault(fault),
                 });
             }
             FromWorker::GivingUp { message } => {
@@ -325,7 +325,7 @@ impl Driver {
             self.suspect_files(handle);
         }
         // A worker that died before its first step leaves what the one before it had left.
-        let salvaged_step = salvaged.and_then(|(job, checkpoint)| {
+        let resume_step = salvaged.and_then(|(job, checkpoint)| {
             let job = self.jobs.get_mut(&job)?;
             job.checkpoint = checkpoint.or_else(|| job.checkpoint.take());
             job.checkpoint.as_ref().map(|checkpoint| checkpoint.step)
@@ -336,7 +336,7 @@ impl Driver {
         self.happen(Event::WorkerExited {
             worker,
             exit,
-            salvaged_step,
+            resume_step,
         });
     }
 }
@@ -393,22 +393,26 @@ fn is_fault_of_files(exit: Exit) -> bool {
     }
 }
 
-fn fault_of(fault: JobFault) -> Fault {
+/// The same fault with its text made safe to print.
+fn printable_fault(fault: JobFault) -> JobFault {
     match fault {
-        JobFault::BadRequest { field, message } => Fault::BadRequest {
-            field,
-            message: printable(message),
-        },
-        JobFault::OutOfMemory { message } => Fault::OutOfMemory {
-            message: printable(message),
-        },
-        JobFault::NotFinite { stage } => Fault::NotFinite {
-            stage: printable(stage),
-        },
-        JobFault::Cancelled => Fault::Cancelled,
-        JobFault::Other { message } => Fault::Other {
-            message: printable(message),
-        },
+        JobFault::BadRequest { field, message } => {
+            let message = printable(message);
+            JobFault::BadRequest { field, message }
+        }
+        JobFault::OutOfMemory { message } => {
+            let message = printable(message);
+            JobFault::OutOfMemory { message }
+        }
+        JobFault::NotFinite { stage } => {
+            let stage = printable(stage);
+            JobFault::NotFinite { stage }
+        }
+        JobFault::Cancelled => JobFault::Cancelled,
+        JobFault::Other { message } => {
+            let message = printable(message);
+            JobFault::Other { message }
+        }
     }
 }
 

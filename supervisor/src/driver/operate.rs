@@ -2,9 +2,9 @@
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{self, Told, Verb};
+use ipc_protocol::messages::client::{Told, Verb};
 use ipc_protocol::units::PictureSize;
-use pool::{Drain, Event, Files, ModelSpec, Target};
+use pool::{Drain, Event, Files, ModelSpec};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -20,18 +20,9 @@ impl Driver {
             self.try_again(target);
         }
         let event = match verb {
-            Verb::Stop(target) => Event::StopRequested {
-                ticket,
-                target: wanted(target),
-            },
-            Verb::Start(target) => Event::StartRequested {
-                ticket,
-                target: wanted(target),
-            },
-            Verb::Restart(target) => Event::RestartRequested {
-                ticket,
-                target: wanted(target),
-            },
+            Verb::Stop(target) => Event::StopRequested { ticket, target },
+            Verb::Start(target) => Event::StartRequested { ticket, target },
+            Verb::Restart(target) => Event::RestartRequested { ticket, target },
             Verb::Shutdown => Event::DrainRequested {
                 ticket: Some(ticket),
                 drain: Drain::Exit,
@@ -145,12 +136,4 @@ fn no_such_job(job: JobId) -> Failure {
         FailureKind::NoSuchName,
         format!("job {job} is answered already, or never was"),
     )
-}
-
-fn wanted(target: client::Target) -> Target {
-    match target {
-        client::Target::All => Target::All,
-        client::Target::Model(model) => Target::Model(model),
-        client::Target::Worker(name) => Target::Worker(name),
-    }
 }

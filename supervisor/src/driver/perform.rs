@@ -8,7 +8,7 @@ use ipc_protocol::messages::client::Told;
 use ipc_protocol::messages::worker::{Order, ToWorker};
 use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
-use pool::{Accepted, Action, Event, Fault, Outcome, Run, Start, Ticket};
+use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
 
 use super::Driver;
 use super::handle::{FinishedPicture, JobUpdate};
@@ -87,7 +87,7 @@ impl Driver {
         }
     }
 
-    fn accept(&mut self, accepted: Accepted) {
+    fn accept(&mut self, accepted: AcceptedJobs) {
         let ticket = accepted.ticket;
         let Some(conversation) = self.conversations.get_mut(&ticket) else {
             return;
@@ -160,17 +160,17 @@ impl Driver {
             .and_then(|job| job.checkpoint.as_ref());
         let of_other_files =
             checkpoint.is_some_and(|checkpoint| checkpoint.stamp != handle.served.stamp);
-        if run.from_step > 0 && of_other_files {
+        if run.resume_step > 0 && of_other_files {
             return self.happen(Event::JobFailed {
                 worker: run.worker,
                 job: run.job,
-                fault: Fault::Other {
+                fault: JobFault::Other {
                     message: "the files of its model changed while it was drawn: ask for it again"
                         .into(),
                 },
             });
         }
-        let resume = match run.from_step {
+        let resume = match run.resume_step {
             0 => Ok(0),
             step => resume(handle, self.jobs.get(&run.job), step),
         };
@@ -179,7 +179,7 @@ impl Driver {
             job: run.job,
             size: parameters.size,
             steps: parameters.steps,
-            step: run.from_step,
+            step: run.resume_step,
             latents: None,
         });
         let order = Order {
@@ -190,7 +190,7 @@ impl Driver {
             steps: parameters.steps,
             guidance: parameters.guidance,
             seed: parameters.seed,
-            from_step: run.from_step,
+            resume_step: run.resume_step,
             resume_bytes: *resume.as_ref().unwrap_or(&0),
             previews: parameters.previews,
         };
@@ -206,7 +206,7 @@ impl Driver {
                 worker: handle.name.clone(),
                 attempt: run.attempt,
             };
-            telemetry::jobs::started(&job.fields, &started, run.from_step);
+            telemetry::jobs::started(&job.fields, &started, run.resume_step);
             job.started = Some(started);
         }
     }

@@ -22,7 +22,7 @@ mod tests {
     use ipc_protocol::request::{ImageRequest, Priority};
     use ipc_protocol::units::{Mebibytes, PictureSize};
     use pool::{
-        CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, StartFault,
+        CpuTime, Drain, Event, Exit, Footprint, JobFault, KilledBy, Moment, Phases, StartFault,
         Target, Ticket,
     };
 
@@ -62,10 +62,10 @@ mod tests {
             device: Mebibytes(4),
         };
         let failed = |fault| Event::JobFailed { worker, job, fault };
-        let exited = |exit, salvaged_step| Event::WorkerExited {
+        let exited = |exit, resume_step| Event::WorkerExited {
             worker,
             exit,
-            salvaged_step,
+            resume_step,
         };
         let signal = |by| Exit::Signal { signal: 9, by };
         vec![
@@ -125,14 +125,14 @@ mod tests {
                     decode: Duration::ZERO,
                 },
             },
-            failed(Fault::BadRequest {
+            failed(JobFault::BadRequest {
                 field: Field::Size,
                 message: text(),
             }),
-            failed(Fault::OutOfMemory { message: text() }),
-            failed(Fault::NotFinite { stage: text() }),
-            failed(Fault::Cancelled),
-            failed(Fault::Other { message: text() }),
+            failed(JobFault::OutOfMemory { message: text() }),
+            failed(JobFault::NotFinite { stage: text() }),
+            failed(JobFault::Cancelled),
+            failed(JobFault::Other { message: text() }),
             Event::WorkerBrokeProtocol {
                 worker,
                 what: text(),

@@ -7,8 +7,8 @@ use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerN
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
 use pool::{
-    CpuTime, Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Phases, Registry, StartFault,
-    Target, Ticket,
+    CpuTime, Drain, Event, Exit, Footprint, JobFault, KilledBy, Moment, Phases, Registry,
+    StartFault, Target, Ticket,
 };
 use serde_json::Value;
 
@@ -235,7 +235,7 @@ fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
         "worker_exited" => Event::WorkerExited {
             worker,
             exit: exit(&facts.within("exit")?)?,
-            salvaged_step: facts.optional("salvaged_step", EventFields::number)?,
+            resume_step: facts.optional("salvaged_step", EventFields::number)?,
         },
         "memory_returned" => Event::MemoryReturned { worker },
         "footprint_measured" => Event::FootprintMeasured {
@@ -305,21 +305,21 @@ fn footprint(facts: &EventFields<'_>, key: &str) -> Result<Footprint, String> {
     })
 }
 
-fn fault(facts: &EventFields<'_>) -> Result<Fault, String> {
+fn fault(facts: &EventFields<'_>) -> Result<JobFault, String> {
     let message = || facts.text("message");
     Ok(match facts.text("kind")?.as_str() {
-        "bad_request" => Fault::BadRequest {
+        "bad_request" => JobFault::BadRequest {
             field: field(&facts.text("field")?)?,
             message: message()?,
         },
-        "out_of_memory" => Fault::OutOfMemory {
+        "out_of_memory" => JobFault::OutOfMemory {
             message: message()?,
         },
-        "not_finite" => Fault::NotFinite {
+        "not_finite" => JobFault::NotFinite {
             stage: facts.text("stage")?,
         },
-        "cancelled" => Fault::Cancelled,
-        "other" => Fault::Other {
+        "cancelled" => JobFault::Cancelled,
+        "other" => JobFault::Other {
             message: message()?,
         },
         other => return Err(format!("unknown fault {other:?}")),

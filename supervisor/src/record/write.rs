@@ -2,7 +2,9 @@
 
 use ipc_protocol::ids::Device;
 use ipc_protocol::request::ImageRequest;
-use pool::{Drain, Event, Exit, Fault, Footprint, KilledBy, Moment, Registry, StartFault, Target};
+use pool::{
+    Drain, Event, Exit, Footprint, JobFault, KilledBy, Moment, Registry, StartFault, Target,
+};
 use serde_json::{Value, json};
 
 use super::model::RecordedModel;
@@ -140,10 +142,10 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
         Event::WorkerExited {
             worker,
             exit,
-            salvaged_step,
+            resume_step,
         } => (
             "worker_exited",
-            json!({"worker": worker.0, "exit": ended(*exit), "salvaged_step": salvaged_step}),
+            json!({"worker": worker.0, "exit": ended(*exit), "salvaged_step": resume_step}),
         ),
         Event::MemoryReturned { worker } => ("memory_returned", json!({"worker": worker.0})),
         Event::MemoryMeasured {
@@ -209,15 +211,15 @@ fn held(footprint: &Footprint) -> Value {
     json!({"host_mb": footprint.host.0, "device_mb": footprint.device.0})
 }
 
-fn gave_up(fault: &Fault) -> Value {
+fn gave_up(fault: &JobFault) -> Value {
     match fault {
-        Fault::BadRequest { field, message } => {
+        JobFault::BadRequest { field, message } => {
             json!({"kind": "bad_request", "field": field.to_string(), "message": message})
         }
-        Fault::OutOfMemory { message } => json!({"kind": "out_of_memory", "message": message}),
-        Fault::NotFinite { stage } => json!({"kind": "not_finite", "stage": stage}),
-        Fault::Cancelled => json!({"kind": "cancelled"}),
-        Fault::Other { message } => json!({"kind": "other", "message": message}),
+        JobFault::OutOfMemory { message } => json!({"kind": "out_of_memory", "message": message}),
+        JobFault::NotFinite { stage } => json!({"kind": "not_finite", "stage": stage}),
+        JobFault::Cancelled => json!({"kind": "cancelled"}),
+        JobFault::Other { message } => json!({"kind": "other", "message": message}),
     }
 }
 

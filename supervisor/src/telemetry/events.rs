@@ -65,14 +65,9 @@ pub fn tell(notice: &Notice) {
         ),
         Notice::PlacedAgain {
             job,
-            from_step,
+            resume_step,
             attempt,
-        } => info!(
-            job = job.0,
-            attempt,
-            resume_step = from_step,
-            "Job will be retried"
-        ),
+        } => info!(job = job.0, attempt, resume_step, "Job will be retried"),
         Notice::Evicted {
             name,
             for_model,

@@ -67,12 +67,12 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start
         }
         StartReason::Floor if scene.draining => Err(format!("{key} is kept while draining")),
         StartReason::Replacement if model.owed == 0 => Err(format!("{key} lost nobody")),
-        StartReason::Wish if scene.devices.len() == 1 => {
+        StartReason::Constraint if scene.devices.len() == 1 => {
             Err(format!("{key} is wished for elsewhere"))
         }
         StartReason::Floor
         | StartReason::Replacement
-        | StartReason::Wish
+        | StartReason::Constraint
         | StartReason::ColdStart
         | StartReason::Growth => Ok(()),
     }

@@ -60,7 +60,11 @@ fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration
         true => pace.most_step(task.size.pixels()),
         false => pace.least_step(task.size.pixels()),
     };
-    let usual = match (steps, task.step >= task.steps, task.step == task.from_step) {
+    let usual = match (
+        steps,
+        task.step >= task.steps,
+        task.step == task.resume_step,
+    ) {
         (None, _, _) => None,
         (Some(_), true, _) => pace.decode.map(of),
         (Some(step), false, true) => pace.encode.map(|encode| of(encode) + step),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::request::ImageRequest;
-use pool::{Accepted, Action, Event, Moment, Outcome};
+use pool::{AcceptedJobs, Action, Event, Moment, Outcome};
 
 use super::standing::Standing;
 use super::trouble::Trouble;
@@ -95,7 +95,7 @@ fn entered(
     trouble: &Trouble,
     now: Moment,
     request: &ImageRequest,
-    accepted: &Accepted,
+    accepted: &AcceptedJobs,
 ) -> Verdict {
     let key = &accepted.model;
     let model = &scene.models[key];

@@ -14,11 +14,11 @@ const TOLD: usize = 8;
 pub(super) fn check(scene: &Scene, action: &Action) -> Verdict {
     if let Action::Tell(Notice::PlacedAgain {
         job,
-        from_step,
+        resume_step,
         attempt,
     }) = action
     {
-        let right = |task: &Task| *from_step == task.step && *attempt == task.attempts + 1;
+        let right = |task: &Task| *resume_step == task.step && *attempt == task.attempts + 1;
         return match scene.jobs.get(job).is_some_and(right) {
             true => Ok(()),
             false => Err(format!("{action:?}: {:?}", scene.jobs.get(job))),
@@ -43,12 +43,12 @@ pub(super) fn check(scene: &Scene, action: &Action) -> Verdict {
         Progress::Started {
             worker,
             attempt,
-            from_step,
+            resume_step,
         } => {
             let on = task.on.and_then(|on| scene.workers.get(&on));
             on.is_some_and(|hand| hand.name == *worker)
                 && *attempt == task.attempts
-                && *from_step == task.from_step
+                && *resume_step == task.resume_step
         }
         Progress::Step { index, total, .. } => {
             scene.news == News::Stepped(*job, *index) && *total == task.steps

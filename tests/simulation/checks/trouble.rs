@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipc_protocol::ids::ModelKey;
-use pool::{Action, Event, Exit, Fault, KilledBy, Moment, Notice, Outcome, StartFault, StopReason};
+use pool::{
+    Action, Event, Exit, JobFault, KilledBy, Moment, Notice, Outcome, StartFault, StopReason,
+};
 
 use super::standing::{Record, Standing};
 use crate::scene::{Gone, Life, News, Scene, is_its_fault, span};
@@ -89,8 +91,10 @@ impl Trouble {
                     return;
                 };
                 let counts = match fault {
-                    Fault::NotFinite { .. } | Fault::Cancelled | Fault::Other { .. } => true,
-                    Fault::BadRequest { .. } | Fault::OutOfMemory { .. } => false,
+                    JobFault::NotFinite { .. } | JobFault::Cancelled | JobFault::Other { .. } => {
+                        true
+                    }
+                    JobFault::BadRequest { .. } | JobFault::OutOfMemory { .. } => false,
                 };
                 self.failed = counts.then(|| (hand.name.model.clone(), Failed::Job));
             }

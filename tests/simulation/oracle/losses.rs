@@ -2,7 +2,7 @@
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Generation, JobId};
-use pool::{Event, Exit, Fault, KilledBy, Moment, StartFault, StopReason};
+use pool::{Event, Exit, JobFault, KilledBy, Moment, StartFault, StopReason};
 
 use super::{Hand, News, Oracle, Troubles};
 
@@ -34,9 +34,9 @@ impl Oracle {
             Event::WorkerExited {
                 worker,
                 exit,
-                salvaged_step,
+                resume_step,
             } => match self.workers.remove(worker) {
-                Some(hand) => self.gone(now, &hand, *exit, salvaged_step.unwrap_or(0)),
+                Some(hand) => self.gone(now, &hand, *exit, resume_step.unwrap_or(0)),
                 None => News::None,
             },
             _ => News::None,
@@ -56,11 +56,11 @@ impl Oracle {
         }
     }
 
-    fn gave_up(&mut self, now: Moment, job: JobId, fault: &Fault) -> News {
+    fn gave_up(&mut self, now: Moment, job: JobId, fault: &JobFault) -> News {
         match fault {
-            Fault::BadRequest { .. } => News::GaveUp(job, FailureKind::BadValue),
-            Fault::OutOfMemory { .. } => self.lose(now, job, End::Memory, 0),
-            Fault::NotFinite { .. } | Fault::Cancelled | Fault::Other { .. } => {
+            JobFault::BadRequest { .. } => News::GaveUp(job, FailureKind::BadValue),
+            JobFault::OutOfMemory { .. } => self.lose(now, job, End::Memory, 0),
+            JobFault::NotFinite { .. } | JobFault::Cancelled | JobFault::Other { .. } => {
                 if let Some(model) = self.jobs.get(&job).map(|fate| fate.model.clone()) {
                     self.note_failure(now, &model);
                 }

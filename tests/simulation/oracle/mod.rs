@@ -63,7 +63,7 @@ struct Fate {
     parameters: Parameters,
     on: Option<Generation>,
     attempts: u32,
-    from_step: u32,
+    resume_step: u32,
     /// Attempts in a row that brought it no further.
     fruitless: u32,
     /// How often it ran out of memory itself.
@@ -242,11 +242,11 @@ impl Oracle {
         if let Some(fate) = self.jobs.get_mut(&run.job) {
             fate.on = Some(run.worker);
             fate.attempts += 1;
-            fate.from_step = run.from_step;
+            fate.resume_step = run.resume_step;
         }
     }
 
-    fn accept(&mut self, now: Moment, accepted: &pool::Accepted) -> Verdict {
+    fn accept(&mut self, now: Moment, accepted: &pool::AcceptedJobs) -> Verdict {
         let Some(Asked { request, entropy }) = self.asked.remove(&accepted.ticket) else {
             return Err(format!("accepted {:?}, which did not ask", accepted.ticket));
         };
@@ -282,7 +282,7 @@ impl Oracle {
                 },
                 on: None,
                 attempts: 0,
-                from_step: 0,
+                resume_step: 0,
                 fruitless: 0,
                 memory: 0,
                 salvaged: 0,

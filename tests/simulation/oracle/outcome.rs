@@ -85,7 +85,7 @@ pub(super) fn is_its_picture(now: Moment, fate: &Fate, facts: &PictureFacts) -> 
         && facts.size == wanted.size
         && facts.steps == wanted.steps
         && facts.attempts == fate.attempts
-        && facts.resumed_from_step == fate.from_step
+        && facts.resume_step == fate.resume_step
         && facts.worker.model.as_str() == fate.model
         && fate.deadline.is_none_or(|at| now <= at + LATE_MAX)
 }

@@ -2,7 +2,7 @@
 
 use ipc_protocol::ids::{DeviceWish, Generation, JobId};
 use ipc_protocol::units::Mebibytes;
-use pool::{Accepted, Action, Moment, Notice, Run, Start, StopReason};
+use pool::{AcceptedJobs, Action, Moment, Notice, Run, Start, StopReason};
 
 use super::{Hand, Life, Scene, Stops, Task};
 
@@ -33,7 +33,7 @@ impl Scene {
         }
     }
 
-    fn accept(&mut self, now: Moment, accepted: &Accepted) {
+    fn accept(&mut self, now: Moment, accepted: &AcceptedJobs) {
         let Some((request, user)) = self.asked.take() else {
             return;
         };
@@ -61,7 +61,7 @@ impl Scene {
                 on: None,
                 attempts: 0,
                 step: 0,
-                from_step: 0,
+                resume_step: 0,
                 began: now,
                 more: Mebibytes::ZERO,
                 again: false,
@@ -111,7 +111,7 @@ impl Scene {
             return;
         };
         (task.on, task.began) = (Some(run.worker), now);
-        (task.step, task.from_step) = (run.from_step, run.from_step);
+        (task.step, task.resume_step) = (run.resume_step, run.resume_step);
         task.attempts = run.attempt;
         let (key, size, more) = (task.model.clone(), task.size, task.more);
         let usual = self.extra(&self.models[&key], size);

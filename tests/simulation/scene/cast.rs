@@ -106,7 +106,7 @@ pub(crate) struct Task {
     pub(crate) on: Option<Generation>,
     pub(crate) attempts: u32,
     pub(crate) step: u32,
-    pub(crate) from_step: u32,
+    pub(crate) resume_step: u32,
     pub(crate) began: Moment,
     /// What it takes beyond what its size says, since it ran out of memory.
     pub(crate) more: Mebibytes,

@@ -3,7 +3,7 @@
 use ipc_protocol::ids::ModelKey;
 use std::time::Duration;
 
-use pool::{Drain, Event, Fault, Moment};
+use pool::{Drain, Event, JobFault, Moment};
 
 use super::{Life, Model, News, Scene};
 use crate::oracle::{drains, end_of};
@@ -64,7 +64,7 @@ impl Scene {
             } => self.finished(now, *worker, *job, *phases),
             Event::JobFailed { worker, job, fault } => {
                 let known = self.lets_go(now, *worker, *job);
-                if known && matches!(fault, Fault::OutOfMemory { .. }) {
+                if known && matches!(fault, JobFault::OutOfMemory { .. }) {
                     let how = "out of memory".to_string();
                     self.lost(now, *worker, *job, how, (true, false));
                 }
@@ -72,8 +72,8 @@ impl Scene {
             Event::WorkerExited {
                 worker,
                 exit,
-                salvaged_step,
-            } => self.exited(now, *worker, *exit, *salvaged_step),
+                resume_step,
+            } => self.exited(now, *worker, *exit, *resume_step),
             Event::WorkerStartFailed { worker, .. } => self.never_was(*worker),
             Event::LoopStalled { lasted } => self.stalled(now, *lasted),
             Event::MemoryReturned { worker } => {

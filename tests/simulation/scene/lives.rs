@@ -122,7 +122,7 @@ impl Scene {
             return;
         }
         let took = span(now, hand.progressed) / (step - task.step);
-        let first = task.step == task.from_step;
+        let first = task.step == task.resume_step;
         (task.step, hand.progressed) = (step, now);
         hand.shows_work(now);
         let (key, pixels) = (task.model.clone(), task.size.pixels());
@@ -214,7 +214,7 @@ impl Scene {
         if let Some(task) = self.jobs.get_mut(&job) {
             (task.on, task.since, task.again) = (None, now, true);
             // What was not taken out of its worker is drawn again.
-            task.step = task.from_step;
+            task.step = task.resume_step;
             let key = task.model.clone();
             self.model_mut(&key).waiting.insert(job);
         }
@@ -241,7 +241,7 @@ impl Scene {
         if let Some(job) = hand.job() {
             self.took_with_it(now, worker, job, exit, wanted);
             if let Some(task) = self.jobs.get_mut(&job) {
-                task.step = task.from_step.max(salvaged.unwrap_or(0)).min(task.steps);
+                task.step = task.resume_step.max(salvaged.unwrap_or(0)).min(task.steps);
             }
         }
         self.forget(worker);

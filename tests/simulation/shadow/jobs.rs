@@ -10,7 +10,7 @@ use pool::{ModelSpec, Moment, Outcome, Run};
 use super::{Accepted, Life, Shadow, Verdict};
 
 impl Shadow {
-    pub(super) fn accept(&mut self, now: Moment, accepted: &pool::Accepted) -> Verdict {
+    pub(super) fn accept(&mut self, now: Moment, accepted: &pool::AcceptedJobs) -> Verdict {
         let Some(asked) = self.requests.remove(&accepted.ticket) else {
             return Err(format!("accepted {:?}, which did not ask", accepted.ticket));
         };
@@ -126,10 +126,10 @@ impl Shadow {
                 run.job, job.crashes
             ));
         }
-        if run.from_step != job.salvaged {
+        if run.resume_step != job.salvaged {
             return Err(format!(
                 "job {} goes on from step {}, {} are done",
-                run.job, run.from_step, job.salvaged
+                run.job, run.resume_step, job.salvaged
             ));
         }
         let p = &run.parameters;

@@ -199,8 +199,8 @@ impl Shadow {
             Event::WorkerExited {
                 worker,
                 exit,
-                salvaged_step,
-            } => self.worker_gone(*worker, Some(*exit), *salvaged_step),
+                resume_step,
+            } => self.worker_gone(*worker, Some(*exit), *resume_step),
             Event::WorkerStartFailed { worker, .. } => self.worker_gone(*worker, None, None),
             Event::MemoryReturned { worker } => self.release(*worker, |_| true),
             Event::StartRequested { .. } | Event::RestartRequested { .. } => self.forgiving = true,

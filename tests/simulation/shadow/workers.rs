@@ -61,7 +61,7 @@ impl Shadow {
                     ));
                 }
             }
-            StartReason::ColdStart | StartReason::Replacement | StartReason::Wish => {
+            StartReason::ColdStart | StartReason::Replacement | StartReason::Constraint => {
                 if oldest.is_none() {
                     return Err(format!("{:?} of {model} for nobody", start.reason));
                 }

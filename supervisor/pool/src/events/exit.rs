@@ -50,7 +50,7 @@ pub(crate) fn exited(
     turn: &mut Turn,
     id: Generation,
     exit: Exit,
-    salvaged_step: Option<u32>,
+    resume_step: Option<u32>,
 ) {
     let Some(mut worker) = state.forget_reaped(id) else {
         return;
@@ -97,7 +97,7 @@ pub(crate) fn exited(
         });
     }
     if let Some(attempt) = attempt {
-        place_again(state, turn, &attempt, cause, how, salvaged_step);
+        place_again(state, turn, &attempt, cause, how, resume_step);
     }
 }
 

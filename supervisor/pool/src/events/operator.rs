@@ -1,6 +1,7 @@
 //! Commands of operators: start, stop, restart, pin, scale, drain, quarantine.
 
 use ipc_protocol::ids::Generation;
+use ipc_protocol::messages::client::Target;
 
 use crate::settle::drain;
 use crate::state::State;
@@ -8,7 +9,7 @@ use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
 use crate::state::worker::Worker;
 use crate::steps::end_worker::{end_for, end_worker};
-use crate::words::event::{Drain, Target, Ticket};
+use crate::words::event::{Drain, Ticket};
 use crate::words::notice::Notice;
 use crate::words::reasons::StopReason;
 use crate::words::registry::ModelId;

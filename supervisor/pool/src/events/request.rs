@@ -11,7 +11,7 @@ use crate::settle::settle;
 use crate::state::State;
 use crate::state::job::{Job, Origin};
 use crate::steps::end_job::end_job;
-use crate::words::action::{Accepted, Action, Progress};
+use crate::words::action::{AcceptedJobs, Action, Progress};
 use crate::words::event::Ticket;
 use crate::words::turn::Turn;
 
@@ -37,7 +37,7 @@ pub(crate) fn arrived(
     );
     let parameters = &admitted.parameters;
     let model = state.model(admitted.model);
-    turn.act(Action::Accept(Accepted {
+    turn.act(Action::Accept(AcceptedJobs {
         ticket,
         jobs: jobs.clone(),
         model: model.spec().key.clone(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::messages::worker::JobFault;
 
 use crate::questions::idle::limits;
 use crate::settle::settle;
@@ -18,7 +19,7 @@ use crate::steps::footprint;
 use crate::steps::run::release_worker;
 use crate::words::action::{Action, Outcome, PictureFacts, Progress};
 use crate::words::cause::Cause;
-use crate::words::event::{CpuTime, Fault, Footprint, Phases};
+use crate::words::event::{CpuTime, Footprint, Phases};
 use crate::words::moment::Moment;
 use crate::words::notice::Notice;
 use crate::words::turn::Turn;
@@ -221,7 +222,7 @@ pub(crate) fn job_failed(
     turn: &mut Turn,
     id: Generation,
     job: JobId,
-    fault: Fault,
+    fault: JobFault,
 ) {
     heard(state, turn, id);
     let Some(name) = state.fleet().get(id).map(|worker| worker.name().clone()) else {
@@ -232,17 +233,17 @@ pub(crate) fn job_failed(
     };
     let kind = FailureKind::ModelFailed;
     let failure = match fault {
-        Fault::BadRequest { field, message } => Failure::bad_value(field, message),
-        Fault::OutOfMemory { message } => {
+        JobFault::BadRequest { field, message } => Failure::bad_value(field, message),
+        JobFault::OutOfMemory { message } => {
             let how = format!("{name} ran out of memory: {message}");
             place_again(state, turn, &attempt, Cause::OutOfMemory, how, None);
             return leave_if_outdated(state, turn, id);
         }
-        Fault::NotFinite { stage } => {
+        JobFault::NotFinite { stage } => {
             Failure::new(kind, format!("values that are not finite at {stage}"))
         }
-        Fault::Cancelled => Failure::new(kind, format!("{name} gave the job up unasked")),
-        Fault::Other { message } => Failure::new(kind, message),
+        JobFault::Cancelled => Failure::new(kind, format!("{name} gave the job up unasked")),
+        JobFault::Other { message } => Failure::new(kind, message),
     };
     let Some(failed) = state.jobs_mut().take(job) else {
         return turn.defect(format!("job {job} failed and is unknown"));
@@ -270,7 +271,7 @@ fn facts(
     PictureFacts {
         worker: worker.name().clone(),
         attempts: job.attempts(),
-        resumed_from_step: attempt.resume_step(),
+        resume_step: attempt.resume_step(),
         queue: first.queue(),
         load: first.load(),
         denoise: phases.denoise.min(spent),

@@ -32,7 +32,7 @@ impl WorkerWant {
     /// Idle workers of other models may be evicted for it.
     pub(crate) fn may_evict(&self) -> bool {
         match self.reason {
-            StartReason::ColdStart | StartReason::Wish | StartReason::Floor => true,
+            StartReason::ColdStart | StartReason::Constraint | StartReason::Floor => true,
             StartReason::Growth | StartReason::Replacement => false,
         }
     }
@@ -92,7 +92,7 @@ fn want(state: &State, id: ModelId, now: Moment) -> Option<WorkerWant> {
     let count = count.min(most - all).max(1);
     Some(WorkerWant {
         job: match reason {
-            StartReason::Wish => unserved(state, id).next(),
+            StartReason::Constraint => unserved(state, id).next(),
             StartReason::ColdStart
             | StartReason::Floor
             | StartReason::Growth
@@ -115,7 +115,7 @@ fn reason_to_start(
         let cold = state.settings().cold_start_workers.max(1) as usize;
         return Some(match live {
             0 => (StartReason::ColdStart, device, cold),
-            _ => (StartReason::Wish, device, 1),
+            _ => (StartReason::Constraint, device, 1),
         });
     }
     let model = state.model(id);

@@ -247,12 +247,12 @@ impl Job {
         }
     }
 
-    /// Notes the loss of its worker. `salvaged_step` is the number of finished steps whose latents the driver
+    /// Notes the loss of its worker. `resume_step` is the number of finished steps whose latents the driver
     /// has copied; what was salvaged before still holds if this attempt got no further.
-    pub(crate) fn note_loss(&mut self, loss: Loss, salvaged_step: Option<u32>) {
+    pub(crate) fn note_loss(&mut self, loss: Loss, resume_step: Option<u32>) {
         let before = self.resume_step;
         let steps = self.parameters.steps;
-        self.resume_step = before.max(salvaged_step.unwrap_or(0)).min(steps);
+        self.resume_step = before.max(resume_step.unwrap_or(0)).min(steps);
         self.fruitless += 1;
         if self.resume_step > before {
             self.fruitless = 0;

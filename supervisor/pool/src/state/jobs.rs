@@ -18,7 +18,7 @@ use crate::words::registry::ModelId;
 pub(crate) struct Jobs {
     all: BTreeMap<JobId, Job>,
     /// By model.
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingJobs>,
     timers: BTreeSet<(Moment, JobId)>,
     waiting_bytes: usize,
     last_id: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Jobs {
 
 /// The jobs that wait for one model.
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingJobs {
     queue: Queue,
     /// Those that may run on one device only.
     constrained: BTreeSet<JobId>,
@@ -35,7 +35,7 @@ struct Waiting {
 impl Jobs {
     /// Makes a queue for one model more.
     pub(super) fn add_model(&mut self) {
-        self.waiting.push(Waiting::default());
+        self.waiting.push(WaitingJobs::default());
     }
 
     pub(crate) fn get(&self, id: JobId) -> Option<&Job> {

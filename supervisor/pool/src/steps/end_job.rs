@@ -80,7 +80,7 @@ pub(crate) fn place_again(
     attempt: &Attempt,
     cause: Cause,
     how: String,
-    salvaged_step: Option<u32>,
+    resume_step: Option<u32>,
 ) {
     let id = attempt.job();
     let limit = state.settings().max_attempts.max(1) as usize;
@@ -91,7 +91,7 @@ pub(crate) fn place_again(
     let (Some(more), Some(job)) = (more, state.jobs_mut().get_mut(id)) else {
         return turn.defect(format!("job {id} lost its worker and is unknown"));
     };
-    job.note_loss(Loss::new(how, cause.accuses_job()), salvaged_step);
+    job.note_loss(Loss::new(how, cause.accuses_job()), resume_step);
     if matches!(cause, Cause::OutOfMemory | Cause::KernelOutOfMemory) {
         job.widen(more);
     }
@@ -117,7 +117,7 @@ fn wait_again(state: &mut State, turn: &mut Turn, id: JobId) {
     };
     turn.tell(Notice::PlacedAgain {
         job: id,
-        from_step: job.resume_step(),
+        resume_step: job.resume_step(),
         attempt: job.attempts() + 1,
     });
 }

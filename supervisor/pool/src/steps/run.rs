@@ -40,7 +40,7 @@ pub(crate) fn run(
         worker,
         job,
         parameters: running.parameters().clone(),
-        from_step: running.resume_step(),
+        resume_step: running.resume_step(),
         attempt: running.attempts(),
     }));
     turn.report(
@@ -48,7 +48,7 @@ pub(crate) fn run(
         Progress::Started {
             worker: to.name().clone(),
             attempt: running.attempts(),
-            from_step: running.resume_step(),
+            resume_step: running.resume_step(),
         },
     );
     tell_positions(state, turn, to.model());

@@ -2,250 +2,176 @@
 
 use std::time::Duration;
 
-use ipc_protocol::failure::Field;
-use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::ids::{Device, Generation, JobId};
+use ipc_protocol::messages::client::Target;
+use ipc_protocol::messages::worker::JobFault;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
 
 use crate::words::registry::Registry;
 use crate::words::settings::Settings;
 
-/// A number the driver chose for one conversation with a door; the pool only repeats it.
+/// The driver's number for one conversation with a client; the pool only repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// One fact, in the past tense. Facts about a generation the pool no longer knows change nothing.
+/// One fact, in the past tense. Facts about an unknown generation change nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A door brought a request. Answered by `Accept` or `Refuse` in the same call.
+    /// A client sent a request. Answered by `Accept` or `Refuse` in the same call.
     RequestArrived {
-        /// The conversation it came from.
         ticket: Ticket,
-        /// What is asked for; already passed `ImageRequest::check`, checked again here.
+        /// It has passed `ImageRequest::check`, and is checked again here.
         request: ImageRequest,
-        /// On whose behalf, e.g. `uid:1000`.
+        /// The user whose share it counts against, e.g. `uid:1000`.
         user: String,
-        /// Random bits for the seed where the request names none.
+        /// Random bits for the seed if the request has none.
         entropy: u64,
     },
-    /// Somebody wants a job ended.
+    /// A client or an operator cancels a job.
     RequestCancelled {
-        /// Which job.
         job: JobId,
-        /// Who, for the answer's sentence, e.g. `the client` or `uid:0`.
+        /// Who cancels it, for the answer, e.g. `the client` or `uid:0`.
         by: String,
     },
     /// The connection behind a ticket is gone: its jobs that are not detached are cancelled.
-    ClientGone {
-        /// The conversation that ended.
-        ticket: Ticket,
-    },
+    ClientGone { ticket: Ticket },
     /// The process of a `Start` exists.
-    WorkerStarted {
-        /// Its generation.
-        worker: Generation,
-        /// Its process.
-        pid: u32,
-    },
-    /// The process of a `Start` could not be made; no exit follows.
+    WorkerStarted { worker: Generation, pid: u32 },
+    /// The process of a `Start` could not be made; no `WorkerExited` follows.
     WorkerStartFailed {
-        /// Its generation.
         worker: Generation,
-        /// Why, for people.
         message: String,
-        /// What was in the way.
         fault: StartFault,
     },
-    /// Its first frame came and the versions agree; it loads now.
-    WorkerSaidHello {
-        /// Its generation.
-        worker: Generation,
-    },
-    /// The load went on.
+    /// Its first frame arrived and the versions agree; it loads now.
+    WorkerSaidHello { worker: Generation },
+    /// A further part of the model is loaded.
     LoadProgressed {
-        /// Its generation.
         worker: Generation,
-        /// How far, 0 to 1000.
+        /// 0 to 1000.
         permille: u16,
     },
-    /// The worker said why it cannot load; its exit follows.
-    LoadFailed {
-        /// Its generation.
-        worker: Generation,
-        /// Why, for people.
-        message: String,
-    },
-    /// The model is resident.
+    /// The worker reports why it cannot load; its exit follows.
+    LoadFailed { worker: Generation, message: String },
+    /// The model is loaded.
     WorkerReady {
-        /// Its generation.
         worker: Generation,
-        /// What it holds now, where it could tell.
+        /// Memory it holds now, if it knows.
         footprint: Option<Footprint>,
     },
-    /// A sign of life without other meaning.
-    WorkerHeard {
-        /// Its generation.
-        worker: Generation,
-    },
-    /// A sign of life, with what was done.
+    /// A sign of life, nothing else.
+    WorkerHeard { worker: Generation },
+    /// A sign of life, with a count of work.
     WorkerWorked {
-        /// Its generation.
         worker: Generation,
-        /// Finished pieces of work since it began, as it counts them: layers, blocks read from a disk.
+        /// Pieces of work it has finished since it began: layers, blocks read from a disk.
         work: u64,
     },
-    /// A step is done and its latents are in the segment.
+    /// A step is finished and its latents are in the segment.
     StepFinished {
-        /// Its generation.
         worker: Generation,
-        /// The job it says it works on.
+        /// The job, according to the worker.
         job: JobId,
         /// Steps finished, counted from 1.
         step: u32,
     },
-    /// The picture is in the driver's hands.
+    /// The driver has copied the picture.
     JobFinished {
-        /// Its generation.
         worker: Generation,
-        /// The job it says it finished.
+        /// The job, according to the worker.
         job: JobId,
-        /// Where the time went.
         phases: Phases,
     },
-    /// The worker gave the job up and lives.
+    /// The worker gave up its job and lives on.
     JobFailed {
-        /// Its generation.
         worker: Generation,
-        /// The job it says it gave up.
+        /// The job, according to the worker.
         job: JobId,
-        /// Why.
-        fault: Fault,
+        fault: JobFault,
     },
-    /// A frame that cannot be, or a step out of order; the driver has closed the link.
-    WorkerBrokeProtocol {
-        /// Its generation.
-        worker: Generation,
-        /// What was wrong, for people.
-        what: String,
-    },
-    /// The kernel says the process is gone and it is reaped.
+    /// An invalid frame, or a step out of order; the driver has closed the connection.
+    WorkerBrokeProtocol { worker: Generation, what: String },
+    /// The process has exited and is reaped.
     WorkerExited {
-        /// Its generation.
         worker: Generation,
-        /// How.
         exit: Exit,
-        /// The latents after this many finished steps of its job are in the driver's hands.
-        salvaged_step: Option<u32>,
+        /// Finished steps of its job whose latents the driver has copied: another attempt can resume after them.
+        resume_step: Option<u32>,
     },
-    /// The device's driver confirms that a dead worker's memory is free.
-    MemoryReturned {
-        /// The dead worker.
-        worker: Generation,
-    },
-    /// The probe looked at a device.
+    /// The device's driver confirms that the memory of a dead worker is free.
+    MemoryReturned { worker: Generation },
+    /// The memory of a device was measured.
     MemoryMeasured {
-        /// Which.
         device: Device,
-        /// Its size, where others' use should count against it.
+        /// Its size, if memory of other programs should count against it.
         total: Option<Mebibytes>,
-        /// Held by our workers.
+        /// Held by workers of this pool.
         measured: Mebibytes,
-        /// Held by others.
+        /// Held by other programs.
         foreign: Mebibytes,
     },
-    /// The probe looked at a worker.
+    /// The memory of a worker was measured.
     FootprintMeasured {
-        /// Its generation.
         worker: Generation,
-        /// What it holds.
         footprint: Footprint,
     },
-    /// The kernel's count of a worker's CPU time: the answer to `Measure`, which always comes.
+    /// A worker's CPU time: the answer to `Measure`, which always arrives.
     CpuMeasured {
-        /// Its generation.
         worker: Generation,
-        /// Since it began; `None` where it is gone or the kernel does not tell.
+        /// Since it began; `None` if the process is gone or the kernel does not say.
         cpu: Option<CpuTime>,
     },
-    /// New settings are in force from now on.
-    SettingsChanged {
-        /// All of them.
-        settings: Box<Settings>,
-    },
+    /// New settings apply from now on.
+    SettingsChanged { settings: Box<Settings> },
     /// The registry was read again.
-    ModelsChanged {
-        /// All of it.
-        registry: Box<Registry>,
-    },
-    /// An operator said `start`. Answered by `Acknowledge` once it is done.
-    StartRequested {
-        /// The conversation.
-        ticket: Ticket,
-        /// What to start.
-        target: Target,
-    },
-    /// An operator said `stop`. Answered by `Acknowledge` once the processes are reaped.
-    StopRequested {
-        /// The conversation.
-        ticket: Ticket,
-        /// What to stop.
-        target: Target,
-    },
-    /// An operator said `restart`: `stop`, then `start`.
-    RestartRequested {
-        /// The conversation.
-        ticket: Ticket,
-        /// What to restart.
-        target: Target,
-    },
-    /// An operator said `pin` or `unpin`.
+    ModelsChanged { registry: Box<Registry> },
+    /// `imagepool start`. Answered by `Acknowledge` once it is done.
+    StartRequested { ticket: Ticket, target: Target },
+    /// `imagepool stop`. Answered by `Acknowledge` once the processes are reaped.
+    StopRequested { ticket: Ticket, target: Target },
+    /// `imagepool restart`: `stop`, then `start`.
+    RestartRequested { ticket: Ticket, target: Target },
+    /// `imagepool pin` or `imagepool unpin`.
     PinChanged {
-        /// The conversation.
         ticket: Ticket,
         /// Key or alias.
         model: String,
-        /// Pinned from now on.
         pinned: bool,
     },
-    /// An operator said `scale MODEL N`.
+    /// `imagepool scale MODEL N`.
     Scaled {
-        /// The conversation.
         ticket: Ticket,
         /// Key or alias.
         model: String,
         /// Workers to keep, whatever the load is.
         workers: u32,
     },
-    /// An operator or a signal wants the pool to wind down.
+    /// An operator or a signal drains the pool, or takes that back.
     DrainRequested {
-        /// The conversation, where there is one; acknowledged at once.
+        /// The conversation, if there is one; acknowledged at once.
         ticket: Option<Ticket>,
-        /// How far.
         drain: Drain,
     },
-    /// An operator wants to see what is quarantined.
-    QuarantineListed {
-        /// The conversation.
-        ticket: Ticket,
-    },
-    /// An operator lets a quarantined fingerprint in again (`release`), or forgets all (`drop`).
+    /// `imagepool quarantine list`.
+    QuarantineListed { ticket: Ticket },
+    /// `imagepool quarantine release DIGEST`, or `drop` for all of them.
     QuarantineReleased {
-        /// The conversation.
         ticket: Ticket,
-        /// The fingerprint's digest as `quarantine list` prints it; `None` is all of them.
+        /// The digest that `quarantine list` prints; `None` for all.
         digest: Option<String>,
     },
-    /// The moment `next_deadline` named is here.
+    /// The moment that `next_deadline` returned is reached.
     DeadlineReached,
-    /// The driver could not run, and so could not hear any worker: it was stopped, or starved of processor time.
+    /// The driver could not run, and so could not hear any worker: it was suspended, or starved of CPU time.
     LoopStalled {
-        /// For how long, up to now.
+        /// How long, up to now.
         lasted: Duration,
     },
 }
 
 impl Event {
-    /// The living worker that this comes from: what it sent, or that it was started.
+    /// The living worker that this event comes from, if it comes from one.
     pub fn said_by(&self) -> Option<Generation> {
         match self {
             Self::WorkerStarted { worker, .. }
@@ -284,17 +210,17 @@ impl Event {
     }
 }
 
-/// Memory a worker was seen to hold.
+/// Measured memory of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Of the host's.
+    /// Of the host.
     pub host: Mebibytes,
-    /// Of its accelerator's; nothing on the CPU.
+    /// Of its accelerator; zero on the CPU.
     pub device: Mebibytes,
 }
 
-/// CPU time of a worker's threads, added up since each began. Only differences between two samples say
-/// anything about now.
+/// CPU time of a worker's threads, summed since each began. Only the difference of two samples says anything
+/// about the present.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuTime {
     /// On a CPU.
@@ -305,7 +231,7 @@ pub struct CpuTime {
     pub blocked: bool,
 }
 
-/// What was in the way of a worker's process.
+/// Why a worker's process could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartFault {
     /// The supervisor or its machine lacks something: descriptors, processes, memory.
@@ -325,35 +251,6 @@ pub struct Phases {
     pub decode: Duration,
 }
 
-/// Why a living worker gave a job up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The request is at fault.
-    BadRequest {
-        /// Which field.
-        field: Field,
-        /// One sentence.
-        message: String,
-    },
-    /// No memory for this job; the worker recovered.
-    OutOfMemory {
-        /// One sentence.
-        message: String,
-    },
-    /// Values that are not finite.
-    NotFinite {
-        /// Where, e.g. `step 3`.
-        stage: String,
-    },
-    /// It was told to.
-    Cancelled,
-    /// Anything else the model did.
-    Other {
-        /// One sentence.
-        message: String,
-    },
-}
-
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -361,7 +258,6 @@ pub enum Exit {
     Code(i32),
     /// By a signal.
     Signal {
-        /// Its number.
         signal: i32,
         /// Who sent it.
         by: KilledBy,
@@ -373,34 +269,23 @@ pub enum Exit {
 pub enum KilledBy {
     /// The stop plan.
     Us,
-    /// The kernel, out of host memory, by the count of our own control group.
+    /// The kernel, out of host memory, as the control group of this daemon counts it.
     KernelOom,
     /// The worker itself, by an abort after an allocation that failed.
     AllocationFailed,
-    /// The worker's own fault (SIGSEGV, SIGABRT), or somebody else.
+    /// The worker itself (SIGSEGV, SIGABRT), or another program.
     Other,
 }
 
-/// What an operator's verb is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Everything.
-    All,
-    /// Every worker of a model.
-    Model(ModelKey),
-    /// One worker.
-    Worker(WorkerName),
-}
-
-/// How far to wind down.
+/// How far to drain the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Drain {
-    /// Take nothing new, finish what is accepted, stay up.
+    /// Take no requests, finish the accepted jobs, stay up.
     Stay,
-    /// The same within `drain`, then end the workers and exit.
+    /// The same within `Settings::drain`, then stop the workers and exit.
     Exit,
-    /// Cancel what is accepted and exit.
+    /// Fail the accepted jobs and exit.
     ExitNow,
-    /// Take requests again after `Stay`. What was told to exit does.
+    /// Take requests again after `Stay`. `Exit` and `ExitNow` cannot be undone.
     Undo,
 }

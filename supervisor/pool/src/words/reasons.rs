@@ -1,21 +1,21 @@
 //! Why workers are started and stopped.
 
-/// Why a worker is made.
+/// Why a worker is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartReason {
-    /// Jobs wait and the model had no worker.
+    /// Jobs wait for a model without a worker.
     ColdStart,
-    /// Every worker was busy for too long.
+    /// All workers were busy and a job had waited long enough.
     Growth,
-    /// One died.
+    /// A worker died.
     Replacement,
-    /// A job wished for a device without a worker.
-    Wish,
-    /// Pinned, `min_workers`, `start`ed or `scale`d.
+    /// A job may run on one device only, which had no worker.
+    Constraint,
+    /// The model keeps workers: it is pinned, started or scaled by an operator, or has `min_workers`.
     Floor,
 }
 
-/// Why a worker is told to leave.
+/// Why a worker is told to exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// Idle for too long.
@@ -26,9 +26,9 @@ pub enum StopReason {
     Operator,
     /// An operator wants fewer workers of its model.
     Scaled,
-    /// The pool winds down.
+    /// The pool shuts down.
     Drain,
-    /// Nobody waits for this load any more.
+    /// No job waits for its load any more.
     Abandoned,
     /// No hello in time.
     NoHello,
@@ -36,9 +36,9 @@ pub enum StopReason {
     Silent,
     /// Signs of life, but no progress.
     Stuck,
-    /// No progress for too long, and too little of the processor or of a disk to make any.
+    /// No progress for too long, and too little CPU or disk time to make any.
     Starved,
-    /// It kept on with a cancelled job.
+    /// It went on with a cancelled job.
     IgnoredCancel,
     /// It broke the protocol.
     Protocol,
@@ -47,7 +47,7 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// Nobody wanted it gone before it gave the reason: its end counts as a death.
+    /// The worker itself gave the reason: its end counts as a death.
     pub fn is_fault(self) -> bool {
         match self {
             Self::Idle
@@ -66,7 +66,7 @@ impl StopReason {
         }
     }
 
-    /// The word for it in logs and metrics.
+    /// The word in logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Idle => "idle",

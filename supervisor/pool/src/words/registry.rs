@@ -29,7 +29,6 @@ impl ModelId {
 /// One model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {
-    /// Its name.
     pub key: ModelKey,
     /// Other names for it.
     pub aliases: Vec<String>,
@@ -122,7 +121,6 @@ pub struct CudaResidency {
 /// Memory for drawing one picture as a function of its size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activation {
-    /// Whatever the size is.
     pub base: Mebibytes,
     /// For every 2^20 pixels.
     pub per_megapixel: Mebibytes,

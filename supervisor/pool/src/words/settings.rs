@@ -1,21 +1,21 @@
-//! What an operator may decide, with the defaults.
+//! The settings of the pool, with their defaults.
 
 use std::time::Duration;
 
-/// Checked settings; `supervisor/config` fills them from TOML.
+/// Settings of the pool. The supervisor fills them from TOML, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Key or alias of the model a request without one gets.
+    /// Key or alias of the model for requests that name none.
     pub default_model: String,
-    /// Workers a model without any should get at once.
+    /// Workers started at once for a model that has none.
     pub cold_start_workers: u32,
-    /// Most workers of one model, where its own setting says nothing.
+    /// Most workers of one model, unless its own setting says otherwise.
     pub max_workers_per_model: u32,
-    /// Workers kept per model, where its own setting says nothing.
+    /// Workers kept for each model, unless its own setting says otherwise.
     pub min_workers: u32,
-    /// A job waits this long before its busy model gets one more worker.
+    /// How long a job waits for busy workers before its model gets one more.
     pub grow_after: Duration,
-    /// Once all of a model's workers are idle, one leaves per this.
+    /// While all workers of a model are idle, one exits per interval.
     pub idle: Duration,
     /// Jobs that may wait for one model.
     pub queue_per_model: usize,
@@ -23,24 +23,23 @@ pub struct Settings {
     pub queue_total: usize,
     /// Bytes of text that may wait in all.
     pub queue_bytes: usize,
-    /// How long accepted jobs may take once the pool winds down.
+    /// How long accepted jobs may take once the pool shuts down.
     pub drain: Duration,
-    /// Workers that one job may bring down before it is quarantined. Those that something outside ended do
-    /// not count.
+    /// Workers that a job may kill before it is quarantined. Workers killed from outside do not count.
     pub max_attempts: u32,
-    /// How long a request that brought down its workers is refused.
+    /// How long a request that killed its workers is refused.
     pub quarantine: Duration,
-    /// Later jobs of resident models that may start before one that needs their room.
+    /// Later jobs of loaded models that may start before a job that needs their room.
     pub max_overtakes: u32,
-    /// A job that needs others' room waits at most this long for them.
+    /// How long a job that needs the room of other models may be overtaken.
     pub max_overtake: Duration,
-    /// Strict order of arrival: no affinity, no classes, no shares.
+    /// Jobs start in order of arrival: no overtaking, no classes, no shares.
     pub fifo: bool,
     /// Longest prompt.
     pub prompt_bytes: usize,
     /// Largest picture, whatever the model allows.
     pub max_pixels: u64,
-    /// Added to what a model was seen to need, in percent.
+    /// Added to the measured need of a model, in percent.
     pub margin_percent: u64,
     /// Failures in a row that open a model's breaker.
     pub breaker_failures: u32,
@@ -48,11 +47,11 @@ pub struct Settings {
     pub breaker_open: Duration,
     /// Successes in a row that close it again.
     pub breaker_probes: u32,
-    /// How long to wait for things that may never come.
+    /// How long to wait for events that may never come.
     pub patience: Patience,
 }
 
-/// How long to wait for things that may never come.
+/// How long to wait for events that may never come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Patience {
     /// From the start of a process to its hello.
@@ -61,22 +60,22 @@ pub struct Patience {
     pub heartbeat: Duration,
     /// Between two parts of a load that has the processor.
     pub load: Duration,
-    /// The same while it does not even want the processor.
+    /// The same while it does not want the processor.
     pub still_load: Duration,
-    /// From `Run` to the first step, and for every step while none was measured: the most processor time.
+    /// Most processor time from `Run` to the first step, and for every step while none was measured.
     pub first_step: Duration,
-    /// Of that a small model gets this, and for each MiB it holds `cold_per_mb` more.
+    /// The part of `first_step` that a small model gets; `cold_per_mb` is added for each MiB it holds.
     pub cold: Duration,
     /// See `cold`.
     pub cold_per_mb: Duration,
-    /// While no step was measured: how long a worker on the processor may not want it.
+    /// How long a worker on the CPU may not want the processor, while no step was measured.
     pub still: Duration,
-    /// The least between two steps; the bound is ten usual steps where that is more.
+    /// Shortest limit between two steps; ten usual steps if that is more.
     pub step: Duration,
-    /// A worker without a step or a part of its load for this long is ended whatever else it shows, where
-    /// nothing was measured.
+    /// A worker without a step or a further part of its load is stopped after this time whatever else it does,
+    /// while no step was measured.
     pub longest: Duration,
-    /// The same where steps were measured; a hundred usual steps where that is more.
+    /// The same once steps were measured; a hundred usual steps if that is more.
     pub longest_known: Duration,
     /// From asking to SIGTERM.
     pub ask: Duration,

@@ -346,7 +346,7 @@ fn report(picture: &FinishedPicture, guidance: f32) -> JobReport {
         worker: facts.worker.clone(),
         seed: facts.seed,
         attempts: facts.attempts,
-        resumed_from_step: facts.resumed_from_step,
+        resume_step: facts.resume_step,
         queue_ms: ms(facts.queue),
         load_ms: ms(facts.load),
         denoise_ms: ms(facts.denoise),

@@ -141,7 +141,7 @@ impl RequestOutput<'_> {
                 "model": self.accepted.model.as_str(), "seed": report.seed,
                 "width": picture.size.width, "height": picture.size.height,
                 "steps": self.accepted.steps, "worker": report.worker.to_string(),
-                "attempts": report.attempts, "resumed_from_step": report.resumed_from_step,
+                "attempts": report.attempts, "resumed_from_step": report.resume_step,
                 "queue_ms": report.queue_ms, "load_ms": report.load_ms,
                 "denoise_ms": report.denoise_ms, "decode_ms": report.decode_ms,
             });
