@@ -1,21 +1,21 @@
-//! How much a source may bring: a steady rate, with a burst that is saved up while it brings less.
+//! A rate limit with a burst (a leaky bucket).
 
 use std::time::Duration;
 
 use pool::Moment;
 
-/// The allowance of one source. Amounts are in units of the caller's choice, such as frames or bytes.
+/// The rate limit of one source. Amounts are in a unit that the caller chooses, such as frames or bytes.
 #[derive(Debug, Clone)]
 pub struct Allowance {
     per_second: u64,
     burst: u64,
-    /// When everything that was taken is paid for by the rate, in nanoseconds of the caller's clock. While this
-    /// lies ahead by the time that a whole burst takes, nothing more may be taken.
+    /// When the rate will have covered all amounts taken so far, in nanoseconds of the caller's clock. If this is ahead
+    /// by the duration of a whole burst, nothing more may be taken.
     paid: u128,
 }
 
 impl Allowance {
-    /// A full one: `burst` at once, and `per_second` from then on.
+    /// Creates a limit that allows `burst` at once and then `per_second`.
     pub fn new(per_second: u64, burst: u64) -> Self {
         Self {
             per_second: per_second.max(1),
@@ -24,10 +24,10 @@ impl Allowance {
         }
     }
 
-    /// Takes `amount`.
+    /// Takes `amount`; an amount above the burst counts as the burst.
     ///
     /// # Errors
-    /// How long to wait until there is so much; nothing is taken. An amount beyond the burst counts as the burst.
+    /// The limit is reached and nothing was taken; the error is the time to wait before the next try.
     pub fn take(&mut self, now: Moment, amount: u64) -> Result<(), Duration> {
         let now = u128::from(now.0) * 1000;
         let paid = self.paid.max(now) + self.nanos(amount.min(self.burst));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_may_come_at_once_and_the_rate_from_then_on() {
+    fn a_burst_is_allowed_at_once_and_then_the_rate() {
         let mut allowance = Allowance::new(10, 3);
         let now = ms(5000);
         for _ in 0..3 {
@@ -64,13 +64,13 @@ mod tests {
         }
         let wait = Duration::from_millis(100);
         assert_eq!(allowance.take(now, 1), Err(wait));
-        assert_eq!(allowance.take(now, 1), Err(wait), "a refusal costs nothing");
+        assert_eq!(allowance.take(now, 1), Err(wait), "a refusal takes nothing");
         assert_eq!(allowance.take(now + wait, 1), Ok(()));
         assert_eq!(allowance.take(now + wait, 1), Err(wait));
     }
 
     #[test]
-    fn no_more_than_a_burst_is_saved_up() {
+    fn at_most_one_burst_accumulates() {
         let mut allowance = Allowance::new(10, 3);
         assert_eq!(allowance.take(ms(0), 3), Ok(()));
         assert_eq!(allowance.take(ms(100_000), 2), Ok(()));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_burst_waits_for_a_whole_one() {
+    fn an_amount_above_the_burst_waits_for_a_whole_burst() {
         let mut allowance = Allowance::new(10, 3);
         assert_eq!(allowance.take(ms(0), 1000), Ok(()));
         assert_eq!(allowance.take(ms(0), 1000), Err(Duration::from_millis(300)));

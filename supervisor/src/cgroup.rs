@@ -1,20 +1,19 @@
-//! What this process's control groups allow and have counted, versions 1 and 2 (cgroups(7)).
+//! Memory limits and kill counts of this process's control groups, versions 1 and 2 (cgroups(7)).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where control groups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
-/// Version 1 spells "no limit" as the largest multiple of a page; nothing has this much.
+/// Limits from here on mean "no limit": version 1 writes that as the largest multiple of a page.
 const UNLIMITED_FROM: u64 = 1 << 60;
 
-/// The control group that counts this process's memory.
+/// The control group that accounts for this process's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryGroup {
     version: Version,
-    /// Its folder.
     folder: PathBuf,
-    /// The topmost folder that belongs to it: parents up to here bound it too.
+    /// The topmost folder of the hierarchy; the limits of all parents up to here apply too.
     top: PathBuf,
 }
 
@@ -25,18 +24,18 @@ enum Version {
 }
 
 impl MemoryGroup {
-    /// Ours, where the kernel tells of one.
+    /// Finds the group of this process, if the kernel reports one.
     pub fn own() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::find(&groups, Path::new(MOUNT))
     }
 
-    /// The group that `groups`, the text of /proc/PID/cgroup, names for memory. Version 1 goes first: where
-    /// both are mounted, one of them has the memory controller.
+    /// Finds the memory group in `groups`, the text of /proc/PID/cgroup. Looks for version 1 first: if both versions are
+    /// mounted, only one of them has the memory controller.
     fn find(groups: &str, mount: &Path) -> Option<Self> {
         let lines = || groups.lines().filter_map(|line| line.split_once(':'));
         let at = |version, top: PathBuf, path: &str, file: &str| {
-            // In a container the path may be the host's, while the mount shows the group itself as its top.
+            // In a container the path may be the one on the host, while the mount has the group itself as its root.
             let inner = top.join(path.trim_start_matches('/'));
             let folder = [inner, top.clone()].into_iter();
             let folder = folder.into_iter().find(|it| it.join(file).is_file())?;
@@ -64,7 +63,7 @@ impl MemoryGroup {
         })
     }
 
-    /// Most memory that it and the groups around it allow, in bytes; nothing where none of them bounds it.
+    /// The lowest memory limit of the group and its parents, in bytes; `None` if none has a limit.
     pub fn limit_bytes(&self) -> Option<u64> {
         let file = match self.version {
             Version::One => "memory.limit_in_bytes",
@@ -72,17 +71,17 @@ impl MemoryGroup {
         };
         let groups = self.folder.ancestors();
         let ours = groups.take_while(|folder| folder.starts_with(&self.top));
-        // "max" is no number, and no limit.
+        // "max" means no limit and does not parse as a number.
         let limits = ours.filter_map(|folder| number(&folder.join(file)));
         limits.filter(|limit| *limit < UNLIMITED_FROM).min()
     }
 
-    /// Out-of-memory kills that it has counted; nothing for the machine's own group, which counts everybody's.
+    /// The number of out-of-memory kills in the group; `None` for the root group, which counts those of the whole machine.
     pub fn out_of_memory_kills(&self) -> Option<u64> {
         let file = match self.version {
             Version::One if self.folder == self.top => return None,
             Version::One => "memory.oom_control",
-            // The machine's own group has no such file.
+            // The root group has no such file.
             Version::Two => "memory.events",
         };
         let text = fs::read_to_string(self.folder.join(file)).ok()?;
@@ -101,7 +100,7 @@ fn number(file: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A mount with these files in it.
+    /// A stand-in for the mount, with these files.
     fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
         let mount = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kills_of_the_whole_machine_are_not_ours() {
+    fn the_root_group_reports_no_kills() {
         let mount = mounted(&[
             ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("memory/memory.oom_control", "oom_kill 3\n"),
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_whose_paths_are_the_hosts_sees_its_own_group_at_the_mount() {
+    fn in_a_container_with_host_paths_the_group_is_at_the_mount() {
         let mount = mounted(&[("memory/memory.limit_in_bytes", "8192\n")]);
         let group = MemoryGroup::find("4:memory:/docker/0123\n", mount.path());
         assert_eq!(group.and_then(|group| group.limit_bytes()), Some(8192));

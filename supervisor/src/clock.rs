@@ -1,34 +1,34 @@
-//! The one place that asks what time it is.
+//! The clock; no other file reads the time.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "this module is the clock; everybody else is told the time"
+    reason = "this module is the clock; all other code gets the time from it"
 )]
 
 use std::time::{Duration, Instant};
 
 use pool::Moment;
 
-/// Monotonic time since the daemon started.
+/// Measures monotonic time since the daemon started.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// Starts a clock at zero.
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
         }
     }
 
-    /// The present moment.
+    /// Returns the current moment.
     pub fn now(self) -> Moment {
         Moment(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// Waits for a moment; for ever where there is none.
+    /// Waits until a moment; without one, waits forever.
     pub async fn wait_until(self, moment: Option<Moment>) {
         match moment {
             None => std::future::pending().await,

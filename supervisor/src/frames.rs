@@ -1,4 +1,4 @@
-//! Frames over an asynchronous stream: the bounds of `ipc_protocol::frame`, awaited.
+//! Reads and writes frames of `ipc_protocol` on an asynchronous stream.
 
 use std::io;
 
@@ -6,11 +6,10 @@ use ipc_protocol::connection::ConnectionError;
 use ipc_protocol::frame::{self, HEADER_BYTES, Header, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Waits for one message.
+/// Reads one message. Must not be cancelled: the part of a frame that was already read would be lost.
 ///
 /// # Errors
-/// `Closed` when the other side left between two frames. Not to be cancelled half-way: what was read
-/// of a frame would be lost.
+/// `Closed` if the other side closed the stream between two frames.
 pub async fn read<M: Message>(reader: &mut (impl AsyncRead + Unpin)) -> Result<M, ConnectionError> {
     let mut header = [0; HEADER_BYTES];
     let first = reader.read(&mut header).await?;
@@ -24,7 +23,7 @@ pub async fn read<M: Message>(reader: &mut (impl AsyncRead + Unpin)) -> Result<M
     Ok(header.decode(&body)?)
 }
 
-/// Sends one message and the raw bytes that belong to it.
+/// Sends a message and the raw bytes that belong to it.
 pub async fn write_with<M: Message>(
     writer: &mut (impl AsyncWrite + Unpin),
     message: &M,
@@ -36,7 +35,7 @@ pub async fn write_with<M: Message>(
     Ok(())
 }
 
-/// Sends messages that are encoded already.
+/// Sends messages that are already encoded.
 pub async fn write_encoded(
     writer: &mut (impl AsyncWrite + Unpin),
     frames: &[u8],
@@ -44,7 +43,7 @@ pub async fn write_encoded(
     Ok(write_all(writer, frames).await?)
 }
 
-/// Sends one message.
+/// Sends a message.
 pub async fn write<M: Message>(
     writer: &mut (impl AsyncWrite + Unpin),
     message: &M,

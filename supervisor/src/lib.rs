@@ -1,11 +1,11 @@
-//! The daemon that owns the models, the memory budget and the worker processes, and its command line.
+//! The daemon, which manages models, memory and worker processes, and the command line `imagepool`.
 //!
 //! ```text
 //!  5  main.rs · bin/imagepool.rs · daemon/ · text_to_image
-//!  4  api/ · cli/                     doors translate and never decide
+//!  4  api/ · cli/                     doors and commands: translate, make no decisions
 //!  3  driver/                         the one loop: event → pool → actions
 //!  2  catalogue/                      the models of this machine and their files
-//!  1  process/ record/ link probe config/ telemetry/ picture/ clock      hands; they do not know each other
+//!  1  process/ record/ link probe config/ telemetry/ picture/ clock      IO; independent of each other
 //!  0  allowance · frames · cgroup · pool (a package of its own)     the mind
 //! ```
 

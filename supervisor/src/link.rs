@@ -1,7 +1,7 @@
-//! Our end of one worker's socket: frames in to a bounded mailbox, frames out from a bounded queue.
+//! The daemon's end of one worker's socket: a bounded mailbox for incoming frames, a bounded queue for outgoing ones.
 //!
-//! A worker that sends without end costs its own link alone: the mailbox is full, so its socket is not read, and
-//! signs of life are merged. See `FRAMES_PER_SECOND` for how long that is tolerated.
+//! A worker that floods its socket affects only its own link: its mailbox fills up, so its socket is not read, and
+//! heartbeats are merged. `FRAMES_PER_SECOND` and `FRAMES_LATE_MAX` say how long that is tolerated.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,42 +24,42 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::allowance::Allowance;
 use crate::frames;
 
-/// Frames that may wait for a worker to read them. A worker has one order at most, so more than this
-/// means that it does not listen.
+/// Most frames that wait for a worker to read them. A worker has at most one order, so a full queue means that it
+/// does not read.
 const OUTGOING_MAX: usize = 16;
-/// Frames of a worker that may wait for the loop.
+/// Most frames of a worker that wait for the loop.
 const MAILBOX_MAX: usize = 32;
-/// Frames that a worker may send, steps and pictures aside: those are compared with its order, and the first that
-/// is too many ends it. It has reason for two signs of life a second.
+/// Most frames per second that a worker may send. Steps and pictures do not count, because they are checked against
+/// its order. A normal worker sends two heartbeats per second.
 const FRAMES_PER_SECOND: u64 = 100;
-/// Frames at once: a load that ends quickly tells a thousand times how far it is.
+/// Most frames at once: a fast load reports its progress a thousand times.
 const FRAMES_BURST: u64 = 3000;
-/// Frames beyond the rate and the burst that are read, each as late as the rate allows, before the worker has
-/// broken the protocol.
+/// Most consecutive frames beyond these limits. They are read as slowly as the rate allows; one more breaks the
+/// protocol.
 const FRAMES_LATE_MAX: u32 = 500;
 
-/// What a worker did with its socket.
+/// An event on a worker's socket.
 #[derive(Debug)]
 pub enum Heard {
-    /// It sent a message.
+    /// A message.
     Message(Box<FromWorker>),
-    /// It sent what cannot be understood or is too much; it is not listened to any more.
+    /// An invalid frame or too many frames; the socket is no longer read.
     Garbled(String),
-    /// It closed the socket.
+    /// The worker closed the socket.
     Closed,
 }
 
-/// What a link asks of the rest of the supervisor.
+/// The services that a link needs from the supervisor.
 pub trait Environment: Send + Sync + 'static {
-    /// The present moment.
+    /// Returns the current moment.
     fn now(&self) -> Moment;
-    /// Wakes the loop: there is something in a mailbox.
+    /// Wakes the loop, because a mailbox has an event.
     fn wake(&self);
-    /// Measures what the worker held at most, and keeps it for the loop. May block.
+    /// Measures the worker's highest memory use and stores it for the loop. May block.
     fn measure(&self);
 }
 
-/// The way to one worker.
+/// The connection to one worker.
 #[derive(Debug)]
 pub struct Link {
     outgoing: mpsc::Sender<ToWorker>,
@@ -67,13 +67,13 @@ pub struct Link {
     listener: JoinHandle<()>,
 }
 
-/// The worker does not take any more frames.
+/// The outgoing queue is full: the worker does not read its socket.
 #[derive(Debug, thiserror::Error)]
 #[error("the worker does not read its socket")]
 pub struct Deaf;
 
 impl Link {
-    /// Takes over our end of a socket pair.
+    /// Starts to read and write the daemon's end of a socket pair.
     ///
     /// # Errors
     /// The runtime cannot watch the socket.
@@ -103,53 +103,53 @@ impl Link {
         self.outgoing.try_send(message).map_err(|_| Deaf)
     }
 
-    /// Hears what has arrived and nothing after it: the worker is gone, and whoever still holds its end of
-    /// the socket is none of ours.
+    /// Reads what has arrived, then stops. Called when the worker has exited: if another process still has its end of
+    /// the socket, what that sends is ignored.
     pub fn hear_the_rest(&self) {
         self.incoming.is_ended.store(true, Ordering::Relaxed);
-        // ENOTCONN only: it is closed already. Data that was sent before is still read (unix(7)).
+        // Fails only with ENOTCONN: it is closed already. Data sent before is still read (unix(7)).
         let socket = self.incoming.stream.as_fd().as_raw_fd();
         let _ = socket::shutdown(socket, Shutdown::Both);
     }
 
-    /// The oldest thing that the worker did and that was not taken yet. The last one is `Garbled` or `Closed`.
+    /// Takes the oldest event out of the mailbox. The last event is `Garbled` or `Closed`.
     pub fn next(&self) -> Option<Heard> {
         let heard = self.incoming.mailbox().pop_front()?;
         self.incoming.room.notify_one();
         Some(heard)
     }
 
-    /// Whether there is anything that [`Link::next`] gives now.
+    /// Whether the mailbox has an event for [`Link::next`].
     pub fn has_next(&self) -> bool {
         !self.incoming.mailbox().is_empty()
     }
 
-    /// Whether the worker did something that was not taken yet: it is in the mailbox, on its way there, or in the
-    /// kernel. If not, the worker has been silent up to the moment of this call.
+    /// Whether an event is unread: in the mailbox, on its way there, or in the kernel. If not, the worker has been
+    /// silent up to this call.
     pub fn has_unread(&self) -> bool {
-        // In this order: what leaves the kernel after the first look is on its way or in the mailbox by then.
+        // The order matters: a frame that leaves the kernel after the first check is found by the later ones.
         self.incoming.is_readable()
             || self.incoming.is_taking.load(Ordering::SeqCst)
             || self.has_next()
     }
 
-    /// Listens no more: what the worker has sent and will send is discarded.
+    /// Stops reading and discards all unread events.
     pub fn deafen(&self) {
         self.listener.abort();
         self.incoming.mailbox().clear();
     }
 }
 
-/// One worker's socket and what has come of it.
+/// The incoming side: the socket and the mailbox.
 #[derive(Debug)]
 struct Incoming {
     stream: Stream,
     mailbox: Mutex<VecDeque<Heard>>,
-    /// The loop took something out of the mailbox.
+    /// Notified when the loop has taken an event out of the mailbox.
     room: Notify,
-    /// A frame has left the kernel, or is about to, and is not in the mailbox yet.
+    /// Whether a frame has left the kernel, or is about to, and is not yet in the mailbox.
     is_taking: AtomicBool,
-    /// The process is gone: what it has left in the socket is all there is.
+    /// Whether the worker has exited, so that no more data will arrive.
     is_ended: AtomicBool,
 }
 
@@ -159,13 +159,13 @@ impl Incoming {
         mailbox.expect("no holder of this lock can panic")
     }
 
-    /// Whether the kernel has bytes of the worker, or its end of file.
+    /// Whether the kernel has unread bytes or the end of file.
     fn is_readable(&self) -> bool {
         let mut socket = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
         poll(&mut socket, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
-    /// Puts something into the mailbox, as soon as there is room. Of signs of life in a row the newest stays.
+    /// Puts an event into the mailbox, waiting while it is full. Of consecutive heartbeats only the newest is kept.
     async fn deliver(&self, heard: Heard) {
         let mut heard = Some(heard);
         loop {
@@ -200,7 +200,7 @@ impl Heard {
     }
 }
 
-/// The reading side of a socket, which notes that a frame is on its way before it takes it out of the kernel.
+/// Reads the socket; sets `is_taking` before a frame leaves the kernel.
 struct LinkReader<'a>(&'a Incoming);
 
 impl AsyncRead for LinkReader<'_> {
@@ -220,7 +220,7 @@ impl AsyncRead for LinkReader<'_> {
 
 async fn speak(incoming: Arc<Incoming>, mut outgoing: mpsc::Receiver<ToWorker>) {
     while let Some(message) = outgoing.recv().await {
-        // A broken pipe is seen by the listener as well, which tells.
+        // The listener sees a broken socket too, and reports it.
         if frames::write(&mut &incoming.stream, &message)
             .await
             .is_err()
@@ -244,7 +244,7 @@ async fn listen(incoming: Arc<Incoming>, environment: Arc<impl Environment>) {
                 heard = Heard::Garbled(what);
             } else if matches!(**message, FromWorker::Ready { .. }) {
                 let environment = Arc::clone(&environment);
-                // A panic in there is a bug that the panic's own message tells of.
+                // Fails only if `measure` panics, which prints its own message.
                 let _ = spawn_blocking(move || environment.measure()).await;
             }
         }
@@ -257,11 +257,11 @@ async fn listen(incoming: Arc<Incoming>, environment: Arc<impl Environment>) {
     }
 }
 
-/// How much a worker sends.
+/// The rate of a worker's frames.
 #[derive(Debug)]
 struct Traffic {
     allowance: Allowance,
-    /// Frames in a row that had to wait for the rate.
+    /// Consecutive frames that had to wait for the rate.
     late: u32,
 }
 
@@ -275,7 +275,7 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Waits until the worker may have sent this frame: its socket is not read meanwhile.
+    /// Waits until the rate allows this frame; the socket is not read meanwhile.
     async fn admit(
         &mut self,
         message: &FromWorker,
@@ -291,11 +291,11 @@ impl Traffic {
         self.late += 1;
         if self.late > FRAMES_LATE_MAX {
             return Err(format!(
-                "it sends more than {FRAMES_PER_SECOND} frames a second, and does not stop"
+                "it keeps sending more than {FRAMES_PER_SECOND} frames per second"
             ));
         }
         tokio::time::sleep(wait).await;
-        // Timers may be early by less than a frame's time; the next frame waits for it.
+        // A timer may fire slightly early; then the next frame waits longer.
         let _ = self.allowance.take(environment.now(), 1);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The daemon's entry: arguments, settings, doors, and the loop until it is done.
+//! The daemon's program: parses arguments, loads settings and runs the daemon.
 
 #![deny(
     clippy::print_stderr,
@@ -21,10 +21,10 @@ use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, LogFormat};
 use supervisor::telemetry::{self, stderr};
 
-/// How long the last log lines may take to be written once the daemon has ended.
+/// How long writing the last log lines may take at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The image pool's daemon: owns the models and the memory budget, starts one worker process per model.
+/// The image pool's daemon: manages models and memory, and starts a worker process per loaded model.
 #[derive(Debug, Parser)]
 #[command(version, name = "supervisor")]
 struct DaemonArguments {
@@ -37,25 +37,25 @@ struct DaemonArguments {
     /// Folder of the journal and the obituaries.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// HTTP door, unix:PATH or HOST:PORT.
+    /// Address of the HTTP door, unix:PATH or HOST:PORT.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// error, warn, info, debug, or a filter like supervisor=debug.
+    /// Log level error, warn, info or debug, or a filter like supervisor=debug.
     #[arg(long, value_name = "L", default_value = "info")]
     log_level: String,
-    /// Write every event to a file that the simulator replays.
+    /// Record every event in a file that the simulator can replay.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Start workers without their sandbox.
     #[arg(long)]
     no_sandbox: bool,
-    /// Read the settings, say whether they can be used, and exit.
+    /// Check the settings and the models, print the result, and exit.
     #[arg(long)]
     check_config: bool,
-    /// Serve one caller: end with the socket on descriptor 0.
+    /// Serve one caller: exit when the socket on descriptor 0 closes.
     #[arg(long, hide = true)]
     leashed: bool,
 }
@@ -79,9 +79,7 @@ fn main() -> ExitCode {
     let leash = match arguments.leashed.then(Leash::hold).transpose() {
         Ok(leash) => leash,
         Err(error) => {
-            say::aside(format_args!(
-                "supervisor: cannot watch for the end of its caller: {error}"
-            ));
+            say::aside(format_args!("supervisor: cannot watch its caller: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -101,15 +99,15 @@ fn run(
     leash: Option<Leash>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
-    // The lines of a private daemon stand between those of the command that started it.
+    // The log lines of a private daemon appear among those of the command that started it.
     let timed = !arguments.leashed;
     logging::start(arguments.log_format, &arguments.log_level, timed)?;
     let file = arguments.config.clone().or_else(paths::default_config);
     let mut config: Config = config::load(file.as_deref())?;
     if arguments.leashed {
-        // One caller waits for one picture: a second worker would only take its cores.
+        // One caller waits for one picture: a second worker would only compete for the cores.
         config.pool.cold_start_workers = 1;
-        // Nor is anybody else let in.
+        // Only the caller's user may connect.
         config.socket_mode = 0o600;
         config.operators.clear();
     }
@@ -121,7 +119,7 @@ fn run(
     let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {
         let models = setup.catalogue.len();
-        say::line(format_args!("The settings can be used: {models} models."));
+        say::line(format_args!("settings valid: {models} models"));
         let unusable = setup.library.unusable(&setup.beginning.registry);
         unusable.iter().for_each(say::line);
         return Ok(());

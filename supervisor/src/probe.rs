@@ -1,4 +1,4 @@
-//! Measurements, never decisions: what this machine has and what its processes hold.
+//! Measures the memory of the machine and of processes; makes no decisions.
 
 use std::fs;
 
@@ -8,9 +8,8 @@ use sysinfo::System;
 use crate::cgroup::MemoryGroup;
 use crate::telemetry;
 
-/// Memory that this daemon may plan with: all of the machine's, or less where its control group, of
-/// version 1 or 2, or one around it says so. In bytes rounded down to whole mebibytes; nothing where the
-/// kernel does not tell.
+/// The memory that this daemon may use: all of the machine's, or the limit of its control group (version 1 or 2) or
+/// of a parent group if that is less. Rounded down to whole MiB; zero if the kernel does not report it.
 pub fn host_memory() -> Mebibytes {
     let mut system = match System::new() {
         Ok(system) => system,
@@ -25,16 +24,16 @@ pub fn host_memory() -> Mebibytes {
     Mebibytes(limit.map_or(total, |limit| limit.min(total)) >> 20)
 }
 
-/// Memory of a process in bytes, in RAM and on swap, as the kernel counts it.
+/// Memory of a process, in bytes, as the kernel counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldMemory {
-    /// Now.
+    /// Current use, in RAM and in swap.
     pub now: u64,
-    /// At its highest, in RAM.
+    /// Highest use so far, in RAM.
     pub peak: u64,
 }
 
-/// What a process holds; nothing once it is gone. Reads /proc.
+/// Reads the memory of a process from /proc; `None` if the process is gone.
 pub fn held_bytes(pid: u32) -> Option<HeldMemory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let resident = field_bytes(&status, "VmRSS:")?;
@@ -44,7 +43,7 @@ pub fn held_bytes(pid: u32) -> Option<HeldMemory> {
     })
 }
 
-/// The value of a `Name:  123 kB` line in bytes.
+/// Parses a line `Name:  123 kB`; returns bytes.
 fn field_bytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_has_memory_and_this_process_holds_some() {
+    fn the_machine_has_memory_and_this_process_uses_some() {
         assert!(host_memory() > Mebibytes::ZERO);
         let held = held_bytes(std::process::id()).expect("this process is alive");
         assert!(held.now > 0 && Mebibytes::holding(held.peak) < host_memory());
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_holds_follows_what_it_takes() {
+    fn the_measured_memory_follows_an_allocation() {
         let now = || {
             held_bytes(std::process::id())
                 .expect("this process is alive")

@@ -1,8 +1,7 @@
-//! The pool as a library: a program that wants pictures without a daemon runs the loop in itself.
+//! The pool as a library: runs the loop inside another program, without a daemon.
 //!
-//! The shape is that of the design this project grew from: models found by key, a trait whose
-//! `generate_image` gives a stream of chunks, and a pool with `has_workers`, `generate_image` and
-//! `total_memory_mb`. The workers are processes all the same.
+//! A model is a type with the trait [`TextToImageModel`], whose `generate_image` returns a stream of chunks. The
+//! [`TextToImagePool`] owns the workers, which are processes here too.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,50 +20,50 @@ use crate::driver::Driver;
 use crate::driver::handle::{AcceptedRequest, Caller, FinishedPicture, Handle, JobUpdate};
 use crate::driver::setup::Setup;
 
-/// What a pool error is to a caller of the library: a value in the stream, never a panic.
+/// An error of the pool. It arrives as a value in the stream; the library does not panic.
 pub type PoolError = Failure;
 
-/// How to draw; `None` is the model's default.
+/// Parameters of a picture; `None` is the model's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageGenerationConfig {
-    /// Pixels in a row.
+    /// Width in pixels; needs `height`.
     pub width: Option<u32>,
-    /// Rows; goes with `width`.
+    /// Height in pixels; needs `width`.
     pub height: Option<u32>,
-    /// Denoising steps.
+    /// Number of denoising steps.
     pub steps: Option<u32>,
-    /// Classifier-free guidance.
+    /// Scale of classifier-free guidance.
     pub guidance_scale: Option<f32>,
-    /// What not to draw.
+    /// Negative prompt.
     pub negative_prompt: Option<String>,
     /// Seed of the noise.
     pub seed: Option<u64>,
 }
 
-/// One piece of a generation. The last one is `Complete` or `Error`, and there is exactly one of these.
+/// An item of an [`ImageStream`]. The last one is `Complete` or `Error`; all others are `Step`.
 #[derive(Debug, Clone)]
 pub enum ImageGenerationChunk {
-    /// A step is done.
+    /// A finished step.
     Step {
-        /// Steps finished, from 1.
+        /// Number of the finished step, from 1.
         index: u32,
-        /// Steps in all.
+        /// Number of steps.
         total: u32,
-        /// Since the attempt began.
+        /// Time since the attempt began.
         elapsed: Duration,
     },
-    /// The picture.
+    /// The finished picture.
     Complete(Arc<FinishedPicture>),
-    /// Why there is none.
+    /// The job failed.
     Error(PoolError),
 }
 
-/// A model of the registry.
+/// A model in the registry.
 pub trait TextToImageModel {
-    /// Its key.
+    /// Returns the key of the model.
     fn registry_key(&self) -> &'static str;
 
-    /// Draws `prompt` in `pool`. `device` is a wish; the pool decides.
+    /// Draws `prompt` in `pool`, on `device` or where the pool decides.
     fn generate_image(
         &self,
         pool: &TextToImagePool,
@@ -98,16 +97,16 @@ models! {
     StableDiffusion35Turbo = "sd3.5-turbo",
 }
 
-/// A pool in this process. Its workers end with it.
+/// A pool whose loop runs in this process. Its workers exit with the process.
 #[derive(Debug, Clone)]
 pub struct TextToImagePool {
     handle: Handle,
 }
 
-/// Starts a pool in the current tokio runtime, with workers of `worker_program`.
+/// Starts a pool in the current tokio runtime; `worker_program` is the path of the worker program.
 ///
 /// # Errors
-/// Settings that make no registry, or no thread for the spawner.
+/// The settings are invalid, or the thread that starts workers cannot be started.
 pub fn text_to_image_pool(
     config: &Config,
     worker_program: PathBuf,
@@ -126,7 +125,7 @@ impl TextToImagePool {
         self.handle.has_workers(key).await
     }
 
-    /// Starts a worker before anybody asks for it. What it loads and what that takes is in the registry.
+    /// Starts a worker of the model before the first request.
     pub async fn spawn_text_to_image_worker(&self, key: &str) -> Result<(), PoolError> {
         let model =
             ModelKey::new(key).map_err(|why| Failure::new(FailureKind::UnknownModel, why))?;
@@ -152,7 +151,7 @@ impl TextToImagePool {
     ) -> ImageStream {
         let size = config.width.zip(config.height);
         if size.is_none() && (config.width.is_some() || config.height.is_some()) {
-            let what = "width and height go together: name both or neither".to_owned();
+            let what = "width and height go together: set both or neither".to_owned();
             return ImageStream::Refused(Failure::bad_value(Field::Size, what));
         }
         let request = ImageRequest {
@@ -171,7 +170,7 @@ impl TextToImagePool {
         }
     }
 
-    /// Memory promised to live workers, over all devices, in MiB.
+    /// Memory reserved for live workers, over all devices, in MiB.
     pub async fn total_memory_mb(&self) -> Result<u64, PoolError> {
         let report = self.handle.status().await?;
         let promised = report
@@ -182,26 +181,26 @@ impl TextToImagePool {
         Ok(promised.sum::<Mebibytes>().0)
     }
 
-    /// Finishes what is accepted, ends the workers and the pool.
+    /// Finishes the accepted jobs, then stops the workers and the pool.
     pub async fn shut_down(&self) -> Result<(), PoolError> {
         self.handle.drain(false).await
     }
 }
 
-/// The chunks of one generation. Dropping it before its end cancels the job.
+/// The chunks of one picture. Dropping the stream before its end cancels the job.
 #[derive(Debug)]
 pub enum ImageStream {
-    /// Chunks are on their way.
+    /// The job is accepted; chunks will arrive.
     AcceptedRequest(Box<AcceptedRequest>),
-    /// One error is on its way.
+    /// The request was refused; the next chunk is the error.
     Refused(PoolError),
-    /// The terminal chunk was given out.
+    /// The last chunk was returned.
     Ended,
 }
 
 impl ImageStream {
-    /// The next chunk; `None` after the terminal one. A call that is given up loses nothing: the next one
-    /// gets the chunk.
+    /// Waits for the next chunk; `None` after the last one. Cancelling a call loses nothing: the next call returns the
+    /// chunk.
     pub async fn next(&mut self) -> Option<ImageGenerationChunk> {
         let chunk = match self {
             Self::Ended => return None,
@@ -219,7 +218,7 @@ impl ImageStream {
     }
 }
 
-/// What an update is to whoever draws one picture; nothing where it says only how a job waits.
+/// Converts an update to a chunk; `None` if it is not about a step or the end of the job.
 fn chunk(update: Option<JobUpdate>) -> Option<ImageGenerationChunk> {
     Some(match update {
         Some(JobUpdate::Progress {

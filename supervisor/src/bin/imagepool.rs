@@ -1,4 +1,4 @@
-//! The one name on a user's PATH: hands its arguments to `cli`.
+//! The program `imagepool`: parses its arguments and runs a command of `cli`.
 
 #![deny(
     clippy::print_stderr,
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         let word = words.first().map_or("", String::as_str);
         let unknown = args::CommandLine::command().error(
             clap::error::ErrorKind::InvalidSubcommand,
-            format!("there is no command {word:?}"),
+            format!("unknown command {word:?}"),
         );
         return say::usage(&unknown);
     }

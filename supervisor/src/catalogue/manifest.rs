@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     /// As `plan` printed it of sparse files of the real sizes, the worker's segment included, less the MB of
-    /// CLIP-L's projection, which Stable Diffusion's folder holds and no worker loads.
+    /// CLIP-L's projection, which is in Stable Diffusion's folder but is not loaded.
     #[test]
     fn published_models_need_the_memory_that_files_of_their_sizes_need() {
         let arithmetic = Arithmetic {

@@ -21,9 +21,7 @@ const WORD_BYTES_MAX: usize = 200;
 /// The inputs of a picture. It has no time, job, worker, count or index, so equal inputs give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Receipt {
-    /// Prompt.
     pub prompt: String,
-    /// Negative prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negative: Option<String>,
     /// Key of the model.
@@ -34,7 +32,6 @@ pub struct Receipt {
     pub seed: u64,
     /// Number of denoising steps.
     pub steps: u32,
-    /// Guidance scale.
     pub guidance: f32,
     /// Size in pixels, `WxH`.
     pub size: String,

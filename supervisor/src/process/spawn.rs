@@ -58,7 +58,6 @@ pub struct SpawnOrder {
     pub geometry: Geometry,
 }
 
-/// A started worker.
 #[derive(Debug)]
 pub struct Spawned {
     /// Generation of the worker.
@@ -249,7 +248,6 @@ fn answer(command: std::process::Command, at_most: Duration) -> io::Result<Resul
 /// A private daemon, which serves one caller and exits when the caller's end of its leash closes.
 #[derive(Debug)]
 pub struct PrivateDaemon {
-    /// Its process.
     pub child: std::process::Child,
     /// Closing this ends the daemon, which sends one byte when it serves.
     pub leash: UnixStream,

@@ -107,7 +107,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// Whether a line of so many bytes may be logged.
+    /// Whether a line of `bytes` bytes may be logged.
     fn admits(&mut self, now: Moment, bytes: u64) -> bool {
         let admits = self.lines.take(now, 1).is_ok() && self.bytes.take(now, bytes).is_ok();
         if !admits {

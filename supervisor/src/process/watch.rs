@@ -43,7 +43,6 @@ enum SignalRequest {
 pub struct Stderr {
     /// The task; it ends when the pipe closes.
     pub follower: JoinHandle<()>,
-    /// The newest lines.
     pub lines: LastLines,
 }
 

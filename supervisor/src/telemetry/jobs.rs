@@ -20,7 +20,6 @@ pub struct JobFields {
     pub model: ModelKey,
     /// Size in pixels.
     pub size: PictureSize,
-    /// Number of denoising steps.
     pub steps: u32,
     /// Seed of this picture.
     pub seed: u64,

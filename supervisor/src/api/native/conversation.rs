@@ -41,7 +41,6 @@ pub(super) struct Context {
     pub idle: IdleClients,
 }
 
-/// One connected client.
 struct ConnectedClient {
     stream: Arc<Stream>,
     context: Arc<Context>,

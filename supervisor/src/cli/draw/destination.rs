@@ -24,7 +24,6 @@ pub enum Destination {
     Stream {
         /// The name that the user gave.
         name: PathBuf,
-        /// Opened for writing.
         open: File,
     },
     /// A regular file, written completely or not at all.

@@ -24,7 +24,6 @@ pub struct Forecast {
 /// A job that a worker is running.
 #[derive(Debug, Clone, Copy)]
 struct StartedJob {
-    /// Finished steps.
     step: u32,
     /// Time from the start of the attempt to the end of that step.
     elapsed: Duration,

@@ -155,7 +155,7 @@ impl FetchBars {
     }
 
     fn clear(&self) {
-        // An error means that the terminal is gone.
+        // Fails only if the terminal is closed.
         let _ = self.bars.clear();
     }
 }
