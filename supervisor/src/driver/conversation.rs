@@ -6,7 +6,7 @@ use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::handle::JobUpdate;
+use super::ask::JobUpdate;
 
 /// One conversation with a door.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use pool::{Event, Files, ModelSpec, Registry, Ticket};
 
 use super::Driver;
 use super::conversation::WaitingRequest;
-use super::looking::LoadFaults;
+use super::looking::{FilesTask, LoadFaults};
 use crate::catalogue::library::FoundModel;
 use crate::catalogue::offer::ReadDepth;
 use crate::catalogue::served::Served;
@@ -45,15 +45,6 @@ struct Fetch {
     /// Nothing while it is still looked for.
     far: Option<Fetching>,
     given_up: Arc<AtomicBool>,
-}
-
-/// What is done about a model's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FilesTask {
-    /// A look, whether a request waits for it or not.
-    Look,
-    /// A look, and a fetch where they are not here; it ends when no request waits for it.
-    Bring,
 }
 
 /// How a look or a fetch goes.

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Fetching, Told, Verb};
-use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
-use ipc_protocol::units::PictureSize;
-use pool::{AcceptedJobs, PictureFacts, Progress, Ticket};
+use pool::{AcceptedJobs, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ask::{Ask, gone};
 use super::inbox::{LoopCommand, Outbox};
 use super::report::StatusAnswer;
+
+pub use super::ask::{Caller, FinishedPicture, JobUpdate, ModelReceipt};
 
 /// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
@@ -22,101 +22,6 @@ const PROGRESS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) outbox: Outbox,
-}
-
-/// Who asks for something that concerns jobs of others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// As jobs name users.
-    pub user: String,
-    /// It may do to everybody's jobs what it may do to its own.
-    pub operator: bool,
-}
-
-/// What a door asks of the loop.
-#[derive(Debug)]
-pub(super) enum Ask {
-    Generate {
-        request: ImageRequest,
-        user: String,
-        accepted: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
-        fetching: watch::Sender<Option<Fetching>>,
-        updates: mpsc::Sender<JobUpdate>,
-    },
-    Cancel {
-        job: JobId,
-        by: Caller,
-        done: oneshot::Sender<()>,
-    },
-    /// A door left that was waiting for its request to become jobs.
-    GoneBefore,
-    Gone(Ticket),
-    Status(oneshot::Sender<Arc<StatusAnswer>>),
-    Operate {
-        verb: Verb,
-        by: Caller,
-        answer: oneshot::Sender<Result<Told, Failure>>,
-    },
-    HasWorkers {
-        model: String,
-        answer: oneshot::Sender<bool>,
-    },
-}
-
-/// What becomes of a job. Every job's last update is `Picture` or `Failed`.
-#[derive(Debug, Clone)]
-pub enum JobUpdate {
-    /// How it goes; a slow door misses some.
-    Progress {
-        /// Which job.
-        job: JobId,
-        /// How it goes.
-        progress: Progress,
-    },
-    /// What it will look like, about; a slow door misses some.
-    Preview {
-        /// Which job.
-        job: JobId,
-        /// A pixel for each latent of the picture.
-        size: PictureSize,
-        /// Rows from the top, three bytes a pixel.
-        rgb8: Vec<u8>,
-    },
-    /// Its one answer: the picture.
-    Picture(Arc<FinishedPicture>),
-    /// Its one answer: why there is none.
-    Failed {
-        /// Which job.
-        job: JobId,
-        /// Why.
-        failure: Failure,
-    },
-}
-
-/// A finished picture in the supervisor's own memory.
-#[derive(Debug)]
-pub struct FinishedPicture {
-    /// The job that made it.
-    pub job: JobId,
-    /// Rows from the top, three bytes a pixel.
-    pub rgb8: Vec<u8>,
-    /// How it came to be.
-    pub facts: PictureFacts,
-    /// What the model made of the prompt.
-    pub reading: Reading,
-    /// What a receipt says of the model.
-    pub model: ModelReceipt,
-}
-
-/// What a receipt says of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelReceipt {
-    /// Digest of the weights.
-    pub digest: String,
-    /// How its sigmas are chosen.
-    pub sampler: String,
-    /// What the worker that drew it computes in.
-    pub dtype: Dtype,
 }
 
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
@@ -298,9 +203,4 @@ impl Handle {
     async fn send(&self, ask: Ask) -> Result<(), Failure> {
         self.outbox.ask(ask).await
     }
-}
-
-/// The loop has ended, so the daemon is about to.
-pub(super) fn gone() -> Failure {
-    Failure::new(FailureKind::Draining, "the pool has shut down")
 }

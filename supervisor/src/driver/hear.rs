@@ -15,7 +15,7 @@ use ipc_protocol::version::{PROTOCOL, mismatch};
 use pool::{Event, Exit, Footprint, KilledBy, Moment, Phases};
 
 use super::Driver;
-use super::handle::{JobUpdate, ModelReceipt};
+use super::ask::{JobUpdate, ModelReceipt};
 use super::inbox::Outbox;
 use super::job::PendingPicture;
 use super::memory::host_footprint;

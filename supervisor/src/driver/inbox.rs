@@ -9,8 +9,8 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::Generation;
 use tokio::sync::{Notify, mpsc};
 
+use super::ask::{Ask, gone};
 use super::fetching::FetchUpdate;
-use super::handle::{Ask, gone};
 use super::process_event::{ProcessEvent, WorkerProcessEvent};
 
 /// Questions that may wait for the loop; further clients wait for room, first come, first served.

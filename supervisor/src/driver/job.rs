@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipc_protocol::reading::Reading;
 use pool::Ticket;
 
-use super::handle::ModelReceipt;
+use super::ask::ModelReceipt;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
 
 /// One accepted job.

@@ -15,11 +15,19 @@ use ipc_protocol::untrusted::Untrusted;
 use pool::{Files, ModelSpec};
 
 use super::Driver;
-use super::fetching::FilesTask;
 use super::worker::WorkerHandle;
 use crate::catalogue::library::FoundModel;
 use crate::catalogue::served::Served;
 use crate::telemetry;
+
+/// A task on a model's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FilesTask {
+    /// An inspection, whether a request waits for it or not.
+    Look,
+    /// An inspection, and a fetch if files are missing; it ends when no request waits for it.
+    Bring,
+}
 
 /// Loads in a row that may fail while the files keep changing.
 const CHANGES_MAX: u32 = 5;

@@ -2,7 +2,7 @@
 //! has a lock around any.
 //!
 //! - [`setup`] is what it is made of
-//! - [`handle`] is how doors get in and how answers get out, [`report`] the one about everything
+//! - [`handle`] is how doors get in and how answers get out, `ask` their questions, [`report`] the one about everything
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
 //! - `memory` is what workers hold, measured
@@ -12,6 +12,7 @@
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - `worker`, `job` and `conversation` are what is held of each; `process_event` is what workers' processes do
 
+mod ask;
 mod conversation;
 mod fetching;
 pub mod handle;
@@ -47,9 +48,10 @@ use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
 use crate::telemetry;
+use ask::{Ask, Caller};
 use conversation::{Conversation, WaitingRequest};
 use fetching::Fetches;
-use handle::{Ask, Caller, Handle};
+use handle::Handle;
 use inbox::Inbox;
 use job::JobEntry;
 use memory::Gauge;

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
 
 use super::Driver;
-use super::handle::{FinishedPicture, JobUpdate};
+use super::ask::{FinishedPicture, JobUpdate};
 use super::job::JobEntry;
 use super::process_event::{ProcessEvent, StartedProcess};
 use super::worker::{RunningJob, WorkerHandle};

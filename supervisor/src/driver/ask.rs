@@ -1,0 +1,115 @@
+//! Questions of the doors to the loop, and the updates that answer them.
+
+use std::sync::Arc;
+
+use ipc_protocol::arithmetic::Dtype;
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::{Fetching, Told, Verb};
+use ipc_protocol::reading::Reading;
+use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::PictureSize;
+use pool::{AcceptedJobs, PictureFacts, Progress, Ticket};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::report::StatusAnswer;
+
+/// The user who asks for something that concerns jobs of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// As jobs name users.
+    pub user: String,
+    /// It has the same rights over all jobs as over its own.
+    pub operator: bool,
+}
+
+/// A question of a door.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Generate {
+        request: ImageRequest,
+        user: String,
+        accepted: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
+        fetching: watch::Sender<Option<Fetching>>,
+        updates: mpsc::Sender<JobUpdate>,
+    },
+    Cancel {
+        job: JobId,
+        by: Caller,
+        done: oneshot::Sender<()>,
+    },
+    /// A door left whose request had not become jobs.
+    GoneBefore,
+    Gone(Ticket),
+    Status(oneshot::Sender<Arc<StatusAnswer>>),
+    Operate {
+        verb: Verb,
+        by: Caller,
+        answer: oneshot::Sender<Result<Told, Failure>>,
+    },
+    HasWorkers {
+        model: String,
+        answer: oneshot::Sender<bool>,
+    },
+}
+
+/// An update of a job. Every job's last update is `Picture` or `Failed`.
+#[derive(Debug, Clone)]
+pub enum JobUpdate {
+    /// Its progress; a slow door misses some.
+    Progress {
+        /// The job.
+        job: JobId,
+        /// The progress.
+        progress: Progress,
+    },
+    /// A preview of its picture; a slow door misses some.
+    Preview {
+        /// The job.
+        job: JobId,
+        /// A pixel for each latent of the picture.
+        size: PictureSize,
+        /// Rows from the top, three bytes a pixel.
+        rgb8: Vec<u8>,
+    },
+    /// Its one answer: the picture.
+    Picture(Arc<FinishedPicture>),
+    /// Its one answer: the failure.
+    Failed {
+        /// The job.
+        job: JobId,
+        /// The failure.
+        failure: Failure,
+    },
+}
+
+/// A finished picture in the supervisor's own memory.
+#[derive(Debug)]
+pub struct FinishedPicture {
+    /// The job that made it.
+    pub job: JobId,
+    /// Rows from the top, three bytes a pixel.
+    pub rgb8: Vec<u8>,
+    /// The attempts and times behind it.
+    pub facts: PictureFacts,
+    /// The model's reading of the prompt.
+    pub reading: Reading,
+    /// The facts of a receipt about the model.
+    pub model: ModelReceipt,
+}
+
+/// The facts of a receipt about the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelReceipt {
+    /// Digest of the weights.
+    pub digest: String,
+    /// How its sigmas are chosen.
+    pub sampler: String,
+    /// The dtype of the worker that drew it.
+    pub dtype: Dtype,
+}
+
+/// The failure after the loop has ended.
+pub(super) fn gone() -> Failure {
+    Failure::new(FailureKind::Draining, "the pool has shut down")
+}
