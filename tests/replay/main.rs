@@ -2,27 +2,24 @@
 //!
 //! `supervisor --record FILE` writes one; `scripts/simulate --replay FILE` runs this.
 
+#[allow(dead_code, reason = "simulated worlds ask for more")]
+#[path = "../simulation/checks/mod.rs"]
+mod checks;
+#[path = "../simulation/observed/mod.rs"]
+mod observed;
 #[path = "../simulation/oracle/mod.rs"]
 mod oracle;
-#[allow(dead_code, reason = "sandboxes that are made up ask for more")]
-#[path = "../simulation/shadow/mod.rs"]
-mod shadow;
 #[path = "../simulation/trace.rs"]
 mod trace;
-#[path = "../simulation/waits.rs"]
-mod waits;
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ipc_protocol::ids::{Generation, JobId};
-use pool::{Action, Event, Pool};
+use pool::{Event, Pool};
 use tests::record::{EventRecord, RecordedEvent};
 
-use crate::oracle::Oracle;
-use crate::shadow::{Shadow, Verdict};
-use crate::waits::Waits;
+use crate::checks::{CheckResult, Checks, WorldClock};
 
 /// Lines printed before a violation.
 const LINES: usize = 40;
@@ -49,18 +46,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    println!("{}", replay.told());
+    println!("{}", replay.summary());
     ExitCode::SUCCESS
 }
 
 /// A pool that hears what another one heard.
 struct Replay {
     pool: Pool,
-    shadow: Shadow,
-    oracle: Oracle,
-    waits: Waits,
-    started: Generation,
-    accepted: JobId,
+    checks: Checks,
     events: u64,
     changes: u64,
     /// The last ones.
@@ -73,22 +66,17 @@ impl Replay {
         let (registry, limits) = (&beginning.registry, &beginning.devices);
         Self {
             pool: record.pool(),
-            shadow: Shadow::new(settings, registry, limits),
-            oracle: Oracle::new(settings, registry, limits),
-            waits: Waits::new(settings, registry, limits),
-            started: Generation(0),
-            accepted: JobId(0),
+            checks: Checks::new(settings, registry, limits, WorldClock::Real),
             events: 0,
             changes: 0,
             lines: VecDeque::new(),
         }
     }
 
-    fn feed(&mut self, happened: &RecordedEvent) -> Verdict {
+    fn feed(&mut self, happened: &RecordedEvent) -> CheckResult {
         let RecordedEvent { line, at, event } = happened;
         self.is_of_this_pool(event)?;
         let mut actions = Vec::new();
-        self.shadow.before(event);
         self.pool.handle(*at, event.clone(), &mut actions);
         self.events += 1;
         self.changes += u64::from(trace::changes(event, &actions));
@@ -97,22 +85,16 @@ impl Replay {
         if self.lines.len() > LINES {
             self.lines.pop_front();
         }
-        self.remember(&actions);
-        self.shadow.after(*at, event, &actions)?;
-        self.oracle.check(*at, event, &actions)?;
-        self.waits.check(*at, event, &actions)?;
-        if matches!(event, Event::RequestArrived { .. }) {
-            self.shadow.check_queues()?;
-        }
-        self.shadow.compare(*at, &self.pool)?;
-        match self.shadow.has_exited() {
-            true => self.shadow.check_rest(&self.pool),
+        self.checks.check(*at, event, &actions)?;
+        self.checks.compare(*at, &self.pool, self.events)?;
+        match self.checks.observed().exited {
+            true => self.checks.check_end(&self.pool),
             false => Ok(()),
         }
     }
 
     /// Workers and jobs that only the recorded pool knows show that this one decides otherwise.
-    fn is_of_this_pool(&self, event: &Event) -> Verdict {
+    fn is_of_this_pool(&self, event: &Event) -> CheckResult {
         let (worker, job) = match event {
             Event::WorkerStarted { worker, .. } | Event::WorkerStartFailed { worker, .. } => {
                 (*worker, None)
@@ -122,7 +104,8 @@ impl Replay {
             }
             _ => return Ok(()),
         };
-        if worker > self.started || job.is_some_and(|job| job > self.accepted) {
+        let observed = self.checks.observed();
+        if worker > observed.last_worker || job.is_some_and(|job| job > observed.last_job) {
             return Err(
                 "the recorded pool decided otherwise than this one: it was another version".into(),
             );
@@ -130,47 +113,24 @@ impl Replay {
         Ok(())
     }
 
-    fn remember(&mut self, actions: &[Action]) {
-        for action in actions {
-            match action {
-                Action::Start(start) => self.started = start.worker,
-                Action::Accept(accepted) => {
-                    let last = accepted.jobs.last().copied();
-                    self.accepted = last.unwrap_or(self.accepted);
-                }
-                Action::Refuse { .. }
-                | Action::Acknowledge { .. }
-                | Action::Run(_)
-                | Action::Cancel { .. }
-                | Action::AskToLeave { .. }
-                | Action::Terminate { .. }
-                | Action::Kill { .. }
-                | Action::Measure { .. }
-                | Action::Report { .. }
-                | Action::Answer { .. }
-                | Action::Tell(_)
-                | Action::Exit => {}
-            }
-        }
-    }
-
-    fn told(&self) -> String {
-        let end = match self.shadow.has_exited() {
+    fn summary(&self) -> String {
+        let observed = self.checks.observed();
+        let end = match observed.exited {
             true => "it left".to_owned(),
             false => format!(
                 "it ends with {} jobs and {} workers",
-                self.shadow.live_jobs(),
-                self.shadow.live_workers()
+                observed.jobs.len(),
+                observed.workers.len()
             ),
         };
         format!(
             "events {} · changes {} · jobs {} · answers {} · pictures {} · workers {} · violations 0 · {end}",
             self.events,
             self.changes,
-            self.accepted,
-            self.shadow.answers,
-            self.shadow.pictures,
-            self.started
+            observed.last_job,
+            observed.answers,
+            observed.pictures,
+            observed.last_worker
         )
     }
 }

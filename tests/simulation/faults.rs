@@ -1,16 +1,17 @@
-//! What may go wrong. Each world switches a random half of it off, so that one fault cannot hide
-//! another.
+//! The kinds of faults that can happen in a world.
+//!
+//! Each world switches a random half of them off, so that one fault cannot hide another.
 
-use crate::dice::Dice;
+use crate::random::SeededRandom;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// One kind of trouble.
+        /// One kind of failures.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
-        pub(crate) enum Fault { $($(#[$doc])* $name,)* }
+        pub(crate) enum FaultKind { $($(#[$doc])* $name,)* }
 
-        impl Fault {
+        impl FaultKind {
             pub(crate) const ALL: &[(Self, &'static str)] = &[$((Self::$name, $word),)*];
         }
     };
@@ -62,30 +63,30 @@ faults! {
 
 /// Which kinds a world has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Swarm(pub(crate) u64);
+pub(crate) struct FaultSet(pub(crate) u64);
 
-impl Swarm {
-    pub(crate) fn draw(dice: &mut Dice) -> Self {
-        let all = (1_u64 << Fault::ALL.len()) - 1;
+impl FaultSet {
+    pub(crate) fn draw(random: &mut SeededRandom) -> Self {
+        let all = (1_u64 << FaultKind::ALL.len()) - 1;
         // One world in sixteen has no faults at all: there nothing may fail.
-        let mask = if dice.permille(62) {
+        let mask = if random.permille(62) {
             0
         } else {
-            dice.next() & all
+            random.next() & all
         };
         Self(mask)
     }
 
-    pub(crate) fn has(self, fault: Fault) -> bool {
+    pub(crate) fn has(self, fault: FaultKind) -> bool {
         self.0 >> (fault as u8) & 1 == 1
     }
 
-    pub(crate) fn without(self, fault: Fault) -> Self {
+    pub(crate) fn without(self, fault: FaultKind) -> Self {
         Self(self.0 & !(1 << (fault as u8)))
     }
 
     pub(crate) fn words(self) -> String {
-        let on = Fault::ALL.iter().filter(|(fault, _)| self.has(*fault));
+        let on = FaultKind::ALL.iter().filter(|(fault, _)| self.has(*fault));
         let words: Vec<&str> = on.map(|(_, word)| *word).collect();
         words.join(" ")
     }

@@ -10,9 +10,9 @@ use ipc_protocol::ids::Generation;
 use ipc_protocol::request::ImageRequest;
 use pool::{Action, Event, ModelSpec, Moment, Phases, Pool, Registry, Settings, Ticket};
 
-use crate::dice::Dice;
-use crate::faults::Swarm;
-use crate::plan::Plan;
+use crate::faults::FaultSet;
+use crate::plan::WorldPlan;
+use crate::random::SeededRandom;
 
 /// Checks so many seeds; the error says which one broke it.
 pub(crate) fn check(seeds: u64) -> Result<(), String> {
@@ -20,14 +20,14 @@ pub(crate) fn check(seeds: u64) -> Result<(), String> {
 }
 
 fn burst(seed: u64) -> Result<(), String> {
-    let mut dice = Dice::new(seed);
-    let plan = Plan {
+    let mut random = SeededRandom::new(seed);
+    let plan = WorldPlan {
         seed,
         models: 1,
         clients: 1,
         users: 1,
         devices: 1,
-        swarm: Swarm(0),
+        faults: FaultSet(0),
         events: 0,
         fifo: false,
     };
@@ -37,10 +37,10 @@ fn burst(seed: u64) -> Result<(), String> {
         queue_total: 1000,
         ..Settings::default()
     };
-    let mut limits = plan.device_limits(&mut dice);
+    let mut limits = plan.device_limits(&mut random);
     limits[0].limit = ipc_protocol::units::Mebibytes(1_000_000);
     // Workers that stay would come and go for ever here; they are the big worlds' business.
-    let registry = plan.registry(&mut dice);
+    let registry = plan.registry(&mut random);
     let specs = registry.iter().cloned().map(|spec| ModelSpec {
         pinned: false,
         min_workers: None,
@@ -49,8 +49,8 @@ fn burst(seed: u64) -> Result<(), String> {
     let registry = Registry::new(specs.collect())?;
     let mut pool = Pool::new(settings, registry, limits);
     let (mut now, mut actions) = (Moment::START, Vec::new());
-    for nth in 0..dice.from(10, 500) {
-        now = now + Duration::from_micros(dice.from(0, 300));
+    for nth in 0..random.from(10, 500) {
+        now = now + Duration::from_micros(random.from(0, 300));
         let request = ImageRequest::new("a fox");
         let event = Event::RequestArrived {
             ticket: Ticket(nth),
@@ -64,10 +64,10 @@ fn burst(seed: u64) -> Result<(), String> {
     if started > 2 {
         return Err(format!("{started} started before the first ran"));
     }
-    let mut todo: VecDeque<Action> = actions.drain(..).collect();
+    let mut pending: VecDeque<Action> = actions.drain(..).collect();
     let mut alive: BTreeSet<Generation> = BTreeSet::new();
-    while let Some(action) = todo.pop_front() {
-        now = now + Duration::from_millis(dice.from(1, 1500));
+    while let Some(action) = pending.pop_front() {
+        now = now + Duration::from_millis(random.from(1, 1500));
         for &worker in &alive {
             pool.handle(now, Event::WorkerHeard { worker }, &mut actions);
         }
@@ -86,7 +86,7 @@ fn burst(seed: u64) -> Result<(), String> {
             return Err(format!("{} workers", alive.len()));
         }
         // Reports ask for nothing.
-        todo.extend(
+        pending.extend(
             actions
                 .drain(..)
                 .filter(|action| !matches!(action, Action::Report { .. })),

@@ -4,27 +4,25 @@
 //! it goes on from seed to seed; with `--seed` it lives one world again. `tests/README.md` and
 //! `scripts/simulate --help` say how to replay.
 
-mod actors;
 mod checks;
-mod dice;
 mod faults;
 mod first_requests;
+mod observed;
 mod operators;
 mod oracle;
 mod plan;
+mod random;
 mod requests;
-mod scene;
-mod shadow;
+mod scripted;
 mod shrink;
 mod trace;
-mod waits;
 mod world;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::plan::Plan;
-use crate::world::{Tally, Violation, World};
+use crate::plan::WorldPlan;
+use crate::world::{Violation, World, WorldCounts};
 
 /// Worlds of the test suite.
 const WORLDS: u64 = 60;
@@ -35,7 +33,7 @@ const LINES: usize = 40;
 
 /// What the command line said.
 #[derive(Debug, Default)]
-struct Wanted {
+struct SimulationArguments {
     seconds: Option<u64>,
     seed: Option<u64>,
     first: u64,
@@ -48,14 +46,14 @@ struct Wanted {
 }
 
 fn main() -> ExitCode {
-    let wanted = match parse(std::env::args().skip(1)) {
-        Ok(wanted) => wanted,
+    let line = match parse(std::env::args().skip(1)) {
+        Ok(line) => line,
         Err(why) => {
             eprintln!("{why}");
             return ExitCode::from(2);
         }
     };
-    if let Some(bursts) = wanted.bursts {
+    if let Some(bursts) = line.bursts {
         return match first_requests::check(bursts) {
             Ok(()) => {
                 println!("{bursts} bursts of first requests, none started more than it may");
@@ -67,20 +65,20 @@ fn main() -> ExitCode {
             }
         };
     }
-    match (wanted.seed, wanted.seconds) {
-        (Some(seed), _) => replay(&wanted, seed),
-        (None, Some(seconds)) => explore(&wanted, seconds),
+    match (line.seed, line.seconds) {
+        (Some(seed), _) => replay(&line, seed),
+        (None, Some(seconds)) => explore(&line, seconds),
         (None, None) => suite(),
     }
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
-    let mut wanted = Wanted {
+fn parse(arguments: impl Iterator<Item = String>) -> Result<SimulationArguments, String> {
+    let mut line = SimulationArguments {
         first: 1,
         stride: 1,
         shrink: true,
         lines: LINES,
-        ..Wanted::default()
+        ..SimulationArguments::default()
     };
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
@@ -89,32 +87,32 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
             next.ok_or_else(|| format!("{argument} needs a number"))
         };
         match argument.as_str() {
-            "--seconds" => wanted.seconds = Some(number()?),
-            "--seed" => wanted.seed = Some(number()?),
-            "--first" => wanted.first = number()?,
-            "--stride" => wanted.stride = number()?.max(1),
-            "--first-requests" => wanted.bursts = Some(number()?),
-            "--fifo" => wanted.fifo = true,
-            "--lines" => wanted.lines = usize::try_from(number()?).unwrap_or(LINES),
-            "--no-shrink" => wanted.shrink = false,
+            "--seconds" => line.seconds = Some(number()?),
+            "--seed" => line.seed = Some(number()?),
+            "--first" => line.first = number()?,
+            "--stride" => line.stride = number()?.max(1),
+            "--first-requests" => line.bursts = Some(number()?),
+            "--fifo" => line.fifo = true,
+            "--lines" => line.lines = usize::try_from(number()?).unwrap_or(LINES),
+            "--no-shrink" => line.shrink = false,
             "--models" | "--clients" | "--users" | "--devices" | "--faults" | "--events" => {
                 let value = number()?;
-                wanted.overrides.push((argument, value));
+                line.overrides.push((argument, value));
             }
             // What the test runner passes to every test program.
             _ => {}
         }
     }
-    Ok(wanted)
+    Ok(line)
 }
 
 fn suite() -> ExitCode {
     let began = now();
-    let mut sum = Tally::default();
+    let mut sum = WorldCounts::default();
     for seed in 1..=WORLDS {
-        match World::new(&Plan::draw(seed, false), false).live() {
-            Ok(tally) => add(&mut sum, &tally),
-            Err(_) => return failed(&Plan::draw(seed, false), true, LINES),
+        match World::new(&WorldPlan::draw(seed, false), false).live() {
+            Ok(counts) => add(&mut sum, &counts),
+            Err(_) => return failed(&WorldPlan::draw(seed, false), true, LINES),
         }
     }
     println!("test every_invariant_holds_in_{WORLDS}_worlds ... ok");
@@ -133,20 +131,20 @@ fn suite() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn explore(wanted: &Wanted, seconds: u64) -> ExitCode {
+fn explore(line: &SimulationArguments, seconds: u64) -> ExitCode {
     let (began, limit) = (now(), Duration::from_secs(seconds));
-    let (mut sum, mut worlds, mut seed) = (Tally::default(), 0_u64, wanted.first);
+    let (mut sum, mut worlds, mut seed) = (WorldCounts::default(), 0_u64, line.first);
     let (mut models, mut clients) = (Vec::new(), Vec::new());
     while began.elapsed() < limit {
-        let plan = Plan::draw(seed, wanted.fifo);
+        let plan = WorldPlan::draw(seed, line.fifo);
         match World::new(&plan, false).live() {
-            Ok(tally) => add(&mut sum, &tally),
-            Err(_) => return failed(&plan, wanted.shrink, wanted.lines),
+            Ok(counts) => add(&mut sum, &counts),
+            Err(_) => return failed(&plan, line.shrink, line.lines),
         }
         models.push(plan.models);
         clients.push(plan.clients);
         worlds += 1;
-        seed += wanted.stride;
+        seed += line.stride;
     }
     models.sort_unstable();
     clients.sort_unstable();
@@ -162,41 +160,37 @@ fn explore(wanted: &Wanted, seconds: u64) -> ExitCode {
         sum.overtakes,
         median(&models),
         median(&clients),
-        wanted.first,
-        wanted.stride
+        line.first,
+        line.stride
     );
     ExitCode::SUCCESS
 }
 
-fn replay(wanted: &Wanted, seed: u64) -> ExitCode {
-    let mut plan = Plan::draw(seed, wanted.fifo);
-    for (name, value) in &wanted.overrides {
+fn replay(line: &SimulationArguments, seed: u64) -> ExitCode {
+    let mut plan = WorldPlan::draw(seed, line.fifo);
+    for (name, value) in &line.overrides {
         let count = usize::try_from(*value).unwrap_or(1).max(1);
         match name.as_str() {
             "--models" => plan.models = count,
             "--clients" => plan.clients = count,
             "--users" => plan.users = count,
             "--devices" => plan.devices = count,
-            "--faults" => plan.swarm.0 = *value,
+            "--faults" => plan.faults.0 = *value,
             "--events" => plan.events = *value,
             _ => {}
         }
     }
     match World::new(&plan, false).live() {
-        Ok(tally) => {
-            println!("{}\n{tally:?}", plan.replay());
+        Ok(counts) => {
+            println!("{}\n{counts:?}", plan.replay());
             ExitCode::SUCCESS
         }
-        Err(_) => failed(
-            &plan,
-            wanted.shrink && wanted.overrides.is_empty(),
-            wanted.lines,
-        ),
+        Err(_) => failed(&plan, line.shrink && line.overrides.is_empty(), line.lines),
     }
 }
 
 /// Prints what is needed to see a violation again: first as it came, then as small as it gets.
-fn failed(plan: &Plan, shrink: bool, most: usize) -> ExitCode {
+fn failed(plan: &WorldPlan, shrink: bool, most: usize) -> ExitCode {
     let plan = if shrink {
         shrink::shrunk(plan)
     } else {
@@ -206,15 +200,15 @@ fn failed(plan: &Plan, shrink: bool, most: usize) -> ExitCode {
         println!("the violation did not come again: the world is not deterministic");
         return ExitCode::FAILURE;
     };
-    for line in &lines[lines.len().saturating_sub(most)..] {
-        println!("{line}");
+    for text in &lines[lines.len().saturating_sub(most)..] {
+        println!("{text}");
     }
     println!("\nVIOLATION at event {event}: {what}");
     println!(
         "seed {} commit {} faults: {}",
         plan.seed,
         commit(),
-        plan.swarm.words()
+        plan.faults.words()
     );
     println!("replay: {}", plan.replay());
     ExitCode::FAILURE
@@ -226,14 +220,14 @@ fn commit() -> String {
         .to_owned()
 }
 
-fn add(sum: &mut Tally, tally: &Tally) {
-    sum.events += tally.events;
-    sum.changes += tally.changes;
-    sum.deaths += tally.deaths;
-    sum.answers += tally.answers;
-    sum.pictures += tally.pictures;
-    sum.swaps += tally.swaps;
-    sum.overtakes = sum.overtakes.max(tally.overtakes);
+fn add(sum: &mut WorldCounts, counts: &WorldCounts) {
+    sum.events += counts.events;
+    sum.changes += counts.changes;
+    sum.deaths += counts.deaths;
+    sum.answers += counts.answers;
+    sum.pictures += counts.pictures;
+    sum.swaps += counts.swaps;
+    sum.overtakes = sum.overtakes.max(counts.overtakes);
 }
 
 /// The simulator's own stopwatch; the worlds have none.

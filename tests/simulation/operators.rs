@@ -1,12 +1,12 @@
-//! What operators say, what the registry becomes, and what the probe sees.
+//! Draws operators' commands, registry changes and measurements of devices.
 
 use ipc_protocol::ids::{Device, ModelKey, WorkerName};
 use ipc_protocol::units::Mebibytes;
 use pool::{Event, Files, ModelSpec, Registry, Target, Ticket};
 
-use crate::dice::Dice;
-use crate::faults::Fault;
-use crate::plan::{Plan, name};
+use crate::faults::FaultKind;
+use crate::plan::{WorldPlan, name};
+use crate::random::SeededRandom;
 
 pub(crate) fn device(nth: usize) -> Device {
     match nth {
@@ -15,40 +15,45 @@ pub(crate) fn device(nth: usize) -> Device {
     }
 }
 
-/// One verb. `known` is something in quarantine.
-pub(crate) fn order(plan: &Plan, ticket: Ticket, known: Option<String>, dice: &mut Dice) -> Event {
-    let model = match dice.permille(50) {
+/// One kind. `known` is something in quarantine.
+pub(crate) fn command(
+    plan: &WorldPlan,
+    ticket: Ticket,
+    known: Option<String>,
+    random: &mut SeededRandom,
+) -> Event {
+    let model = match random.permille(50) {
         true => "nobody",
-        false => name(dice.below(plan.models)),
+        false => name(random.below(plan.models)),
     };
     let key = ModelKey::new(model).expect("a plain key");
     let model = model.to_string();
-    let target = match dice.from(0, 6) {
+    let target = match random.from(0, 6) {
         0 => Target::All,
         1 | 2 => Target::Worker(WorkerName {
             model: key,
-            slot: dice.from(0, 4) as u32,
+            slot: random.from(0, 4) as u32,
         }),
         _ => Target::Model(key),
     };
-    match dice.from(0, 8) {
+    match random.from(0, 8) {
         0 | 1 => Event::StopRequested { ticket, target },
         2 | 3 => Event::StartRequested { ticket, target },
         4 => Event::RestartRequested { ticket, target },
         5 => Event::PinChanged {
             ticket,
             model,
-            pinned: dice.permille(300),
+            pinned: random.permille(300),
         },
         6 => Event::Scaled {
             ticket,
             model,
-            workers: dice.from(0, 5) as u32,
+            workers: random.from(0, 5) as u32,
         },
         7 => Event::QuarantineListed { ticket },
         _ => Event::QuarantineReleased {
             ticket,
-            digest: match dice.from(0, 2) {
+            digest: match random.from(0, 2) {
                 0 => None,
                 1 => known,
                 _ => Some("0123456789abcdef".into()),
@@ -58,23 +63,23 @@ pub(crate) fn order(plan: &Plan, ticket: Ticket, known: Option<String>, dice: &m
 }
 
 /// The registry read again: with a model less, with one that is another now, or just the same.
-pub(crate) fn changed(registry: &Registry, dice: &mut Dice) -> Registry {
+pub(crate) fn changed(registry: &Registry, random: &mut SeededRandom) -> Registry {
     let mut specs: Vec<ModelSpec> = registry.iter().cloned().collect();
-    let nth = dice.below(specs.len());
+    let nth = random.below(specs.len());
     let many = specs.len() > 1;
     let spec = &mut specs[nth];
-    match dice.from(0, 9) {
+    match random.from(0, 9) {
         0 | 1 if many => {
             specs.remove(nth);
         }
         2 => {}
-        3 => spec.max_workers = Some(dice.from(1, 4) as u32),
+        3 => spec.max_workers = Some(random.from(1, 4) as u32),
         4 => spec.pinned = !spec.pinned,
-        5 => spec.sizes.max = 16 * dice.from(40, 110) as u32,
+        5 => spec.sizes.max = 16 * random.from(40, 110) as u32,
         6 => spec.params = "dtype=f16".into(),
-        7 => spec.need.activation.base = Mebibytes(dice.from(0, 30)),
+        7 => spec.need.activation.base = Mebibytes(random.from(0, 30)),
         _ => {
-            let other = dice.next();
+            let other = random.next();
             spec.digest = format!("digest-{other}");
             spec.files = Files::Here {
                 stamp: format!("stamp-{other}"),
@@ -85,13 +90,13 @@ pub(crate) fn changed(registry: &Registry, dice: &mut Dice) -> Registry {
 }
 
 /// The probe looks at a device.
-pub(crate) fn measured(plan: &Plan, dice: &mut Dice) -> Event {
-    let mut some = |most: u64| Mebibytes(dice.from(0, most));
-    let others = plan.swarm.has(Fault::Others);
+pub(crate) fn measured(plan: &WorldPlan, random: &mut SeededRandom) -> Event {
+    let mut some = |most: u64| Mebibytes(random.from(0, most));
+    let others = plan.faults.has(FaultKind::Others);
     let (measured, foreign, total) = (some(300), some(200), some(1200));
-    let known = others && dice.permille(300);
+    let known = others && random.permille(300);
     Event::MemoryMeasured {
-        device: device(dice.below(plan.devices)),
+        device: device(random.below(plan.devices)),
         total: known.then_some(total + Mebibytes(200)),
         measured,
         foreign: if others { foreign } else { Mebibytes::ZERO },

@@ -1,4 +1,4 @@
-//! What a world is made of: everything that is drawn before its first event.
+//! The plan of a world: everything drawn before its first event.
 
 use std::time::Duration;
 
@@ -10,41 +10,41 @@ use pool::{
     Registry, Settings, SizeRule,
 };
 
-use crate::dice::Dice;
-use crate::faults::Swarm;
+use crate::faults::FaultSet;
+use crate::random::SeededRandom;
 
 /// A world before it begins. The shrinker makes it smaller.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct WorldPlan {
     pub(crate) seed: u64,
     pub(crate) models: usize,
     pub(crate) clients: usize,
     pub(crate) users: usize,
     pub(crate) devices: usize,
-    pub(crate) swarm: Swarm,
+    pub(crate) faults: FaultSet,
     /// Events before the faults stop and no new request comes.
     pub(crate) events: u64,
     pub(crate) fifo: bool,
 }
 
-impl Plan {
+impl WorldPlan {
     pub(crate) fn draw(seed: u64, fifo: bool) -> Self {
-        let mut dice = Dice::new(seed);
-        let few = dice.permille(300);
+        let mut random = SeededRandom::new(seed);
+        let few = random.permille(300);
         // With one model on one device nothing but its turn keeps a job waiting.
-        let small = dice.permille(200);
+        let small = random.permille(200);
         Self {
             seed,
-            models: if small { 1 } else { dice.from(1, 8) } as usize,
+            models: if small { 1 } else { random.from(1, 8) } as usize,
             clients: if few {
-                dice.from(1, 20)
+                random.from(1, 20)
             } else {
-                dice.from(20, 200)
+                random.from(20, 200)
             } as usize,
-            users: dice.from(1, 8) as usize,
-            devices: if small { 1 } else { dice.from(1, 3) } as usize,
-            swarm: Swarm::draw(&mut dice),
-            events: dice.from(1_000, 9_000),
+            users: random.from(1, 8) as usize,
+            devices: if small { 1 } else { random.from(1, 3) } as usize,
+            faults: FaultSet::draw(&mut random),
+            events: random.from(1_000, 9_000),
             fifo,
         }
     }
@@ -58,47 +58,47 @@ impl Plan {
             self.clients,
             self.users,
             self.devices,
-            self.swarm.0,
+            self.faults.0,
             self.events,
             if self.fifo { " --fifo" } else { "" }
         )
     }
 
-    pub(crate) fn settings(&self, dice: &mut Dice) -> Settings {
+    pub(crate) fn settings(&self, random: &mut SeededRandom) -> Settings {
         Settings {
             default_model: name(0).into(),
-            cold_start_workers: dice.from(1, 3) as u32,
-            max_workers_per_model: dice.from(1, 4) as u32,
-            grow_after: Duration::from_millis(dice.from(0, 3000)),
-            idle: Duration::from_millis(dice.from(1000, 60_000)),
-            queue_per_model: if dice.permille(250) {
-                dice.from(1, 3)
+            cold_start_workers: random.from(1, 3) as u32,
+            max_workers_per_model: random.from(1, 4) as u32,
+            grow_after: Duration::from_millis(random.from(0, 3000)),
+            idle: Duration::from_millis(random.from(1000, 60_000)),
+            queue_per_model: if random.permille(250) {
+                random.from(1, 3)
             } else {
-                dice.from(1, 40)
+                random.from(1, 40)
             } as usize,
-            queue_total: dice.from(20, 200) as usize,
-            queue_bytes: match dice.permille(200) {
-                true => dice.from(100, 2_000) as usize,
+            queue_total: random.from(20, 200) as usize,
+            queue_bytes: match random.permille(200) {
+                true => random.from(100, 2_000) as usize,
                 false => 16 << 20,
             },
-            prompt_bytes: match dice.from(0, 9) {
+            prompt_bytes: match random.from(0, 9) {
                 0 => 16,
                 1 => 8,
                 _ => 16384,
             },
-            min_workers: u32::from(dice.permille(100)),
-            max_overtakes: dice.from(1, 8) as u32,
+            min_workers: u32::from(random.permille(100)),
+            max_overtakes: random.from(1, 8) as u32,
             // Exactly a usual picture, or more than any.
-            max_pixels: if dice.permille(200) {
+            max_pixels: if random.permille(200) {
                 512 * 512
             } else {
                 2048 * 2048
             },
-            margin_percent: dice.from(5, 30),
-            quarantine: Duration::from_secs(dice.from(20, 600)),
+            margin_percent: random.from(5, 30),
+            quarantine: Duration::from_secs(random.from(20, 600)),
             patience: Patience {
-                longest: Duration::from_secs(dice.from(130, 600)),
-                longest_known: Duration::from_secs(dice.from(60, 300)),
+                longest: Duration::from_secs(random.from(130, 600)),
+                longest_known: Duration::from_secs(random.from(60, 300)),
                 ..Patience::default()
             },
             fifo: self.fifo,
@@ -106,25 +106,25 @@ impl Plan {
         }
     }
 
-    pub(crate) fn device_limits(&self, dice: &mut Dice) -> Vec<DeviceLimit> {
+    pub(crate) fn device_limits(&self, random: &mut SeededRandom) -> Vec<DeviceLimit> {
         let mut limits = vec![DeviceLimit {
             device: Device::Host,
-            limit: Mebibytes(dice.from(150, 1500)),
+            limit: Mebibytes(random.from(150, 1500)),
             confirms: false,
         }];
         for ordinal in 1..self.devices {
             limits.push(DeviceLimit {
                 device: Device::Cuda(ordinal as u32 - 1),
-                limit: Mebibytes(dice.from(100, 800)),
-                confirms: dice.permille(700),
+                limit: Mebibytes(random.from(100, 800)),
+                confirms: random.permille(700),
             });
         }
         limits
     }
 
-    pub(crate) fn registry(&self, dice: &mut Dice) -> Registry {
+    pub(crate) fn registry(&self, random: &mut SeededRandom) -> Registry {
         let specs = (0..self.models)
-            .map(|nth| spec(nth, self.devices > 1, dice))
+            .map(|nth| spec(nth, self.devices > 1, random))
             .collect();
         Registry::new(specs).expect("drawn models are sound")
     }
@@ -145,17 +145,17 @@ pub(crate) fn name(nth: usize) -> &'static str {
     NAMES[nth % NAMES.len()]
 }
 
-fn spec(nth: usize, gpus: bool, dice: &mut Dice) -> ModelSpec {
+fn spec(nth: usize, gpus: bool, random: &mut SeededRandom) -> ModelSpec {
     let key = name(nth);
     ModelSpec {
         key: ModelKey::new(key).expect("a plain key"),
-        aliases: if dice.permille(300) {
+        aliases: if random.permille(300) {
             vec![format!("the-{key}")]
         } else {
             Vec::new()
         },
         family: Family::SYNTHETIC,
-        need: need(gpus, dice),
+        need: need(gpus, random),
         default_size: PictureSize {
             width: 512,
             height: 512,
@@ -167,21 +167,21 @@ fn spec(nth: usize, gpus: bool, dice: &mut Dice) -> ModelSpec {
         },
         default_steps: 4,
         max_steps: 20,
-        guidance: match dice.permille(400) {
+        guidance: match random.permille(400) {
             true => GuidanceRule::Scale {
-                default: dice.from(0, 4) as f32,
+                default: random.from(0, 4) as f32,
                 max: 5.0,
             },
             false => GuidanceRule::None,
         },
-        empty_prompt: dice.permille(700),
+        empty_prompt: random.permille(700),
         digest: format!("digest-{nth}"),
-        pinned: dice.permille(60),
-        min_workers: dice.permille(80).then(|| dice.from(0, 2) as u32),
-        max_workers: dice.permille(200).then(|| dice.from(1, 3) as u32),
+        pinned: random.permille(60),
+        min_workers: random.permille(80).then(|| random.from(0, 2) as u32),
+        max_workers: random.permille(200).then(|| random.from(1, 3) as u32),
         device: DeviceWish::Auto,
         params: String::new(),
-        files: match dice.permille(10) {
+        files: match random.permille(10) {
             true => Files::Missing("its files are not here".into()),
             false => Files::Here {
                 stamp: format!("stamp-{nth}"),
@@ -190,18 +190,18 @@ fn spec(nth: usize, gpus: bool, dice: &mut Dice) -> ModelSpec {
     }
 }
 
-fn need(gpus: bool, dice: &mut Dice) -> Need {
-    let weights = dice.from(40, 300);
-    let only_gpu = dice.permille(if gpus { 150 } else { 20 });
-    let only_cpu = !only_gpu && dice.permille(150);
+fn need(gpus: bool, random: &mut SeededRandom) -> Need {
+    let weights = random.from(40, 300);
+    let only_gpu = random.permille(if gpus { 150 } else { 20 });
+    let only_cpu = !only_gpu && random.permille(150);
     // Some take nothing of the host while they run elsewhere.
-    let host = if dice.permille(300) {
+    let host = if random.permille(300) {
         0
     } else {
-        dice.from(1, 20)
+        random.from(1, 20)
     };
-    let square = dice.permille(300);
-    let most = if dice.permille(100) { 600 } else { 40 };
+    let square = random.permille(300);
+    let most = if random.permille(100) { 600 } else { 40 };
     Need {
         on_cpu: (!only_gpu).then_some(Mebibytes(weights)),
         on_cuda: (!only_cpu).then_some(CudaResidency {
@@ -209,11 +209,11 @@ fn need(gpus: bool, dice: &mut Dice) -> Need {
             device: Mebibytes(weights),
         }),
         activation: Activation {
-            base: Mebibytes(dice.from(0, 20)),
-            per_megapixel: Mebibytes(dice.from(0, most)),
-            per_megapixel_squared: Mebibytes(if square { dice.from(1, 60) } else { 0 }),
-            least: Mebibytes(if dice.permille(200) {
-                dice.from(1, 60)
+            base: Mebibytes(random.from(0, 20)),
+            per_megapixel: Mebibytes(random.from(0, most)),
+            per_megapixel_squared: Mebibytes(if square { random.from(1, 60) } else { 0 }),
+            least: Mebibytes(if random.permille(200) {
+                random.from(1, 60)
             } else {
                 0
             }),

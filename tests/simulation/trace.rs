@@ -1,4 +1,4 @@
-//! What is said of one event: a line with what came of it, and whether it changed the pool.
+//! Prints an event with its actions as a line, and counts it as a change or not.
 
 use pool::{Action, Event, Moment};
 

@@ -1,4 +1,4 @@
-//! One world: a virtual clock, clients, operators and actors around a real pool.
+//! One world: a virtual clock, clients, operators and scripted workers around a real pool.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -8,17 +8,14 @@ use ipc_protocol::ids::{Device, JobId};
 use ipc_protocol::units::Mebibytes;
 use pool::{Action, Drain, Event, Moment, Notice, Pool, Registry, Ticket};
 
-use crate::actors::{Actors, Later};
-use crate::checks::{self, Checks};
-use crate::dice::Dice;
-use crate::faults::Fault;
+use crate::checks::{self, CheckResult, Checks, WorldClock};
+use crate::faults::FaultKind;
 use crate::operators;
-use crate::oracle::Oracle;
-use crate::plan::{Plan, name};
+use crate::plan::{WorldPlan, name};
+use crate::random::SeededRandom;
 use crate::requests;
-use crate::shadow::{Shadow, Verdict};
+use crate::scripted::{Scheduled, ScriptedWorkers};
 use crate::trace;
-use crate::waits::Waits;
 
 /// Everything is computed again after so many events.
 const COMPARE_EVERY: u64 = 160;
@@ -29,7 +26,7 @@ const SPIN_MAX: u32 = 64;
 
 /// What became of a world.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Tally {
+pub(crate) struct WorldCounts {
     pub(crate) events: u64,
     /// Events that changed the pool: it acted, or a worker or the books moved on.
     pub(crate) changes: u64,
@@ -50,19 +47,16 @@ pub(crate) struct Violation {
 }
 
 pub(crate) struct World {
-    plan: Plan,
-    dice: Dice,
+    plan: WorldPlan,
+    random: SeededRandom,
     now: Moment,
     pool: Pool,
-    shadow: Shadow,
-    oracle: Oracle,
-    waits: Waits,
     checks: Checks,
-    actors: Actors,
+    scripted: ScriptedWorkers,
     heap: BinaryHeap<Reverse<(u64, u64)>>,
-    todo: BTreeMap<u64, Todo>,
+    pending: BTreeMap<u64, WorldEvent>,
     sequence: u64,
-    tickets: BTreeMap<Ticket, Asking>,
+    tickets: BTreeMap<Ticket, OpenRequest>,
     owners: BTreeMap<JobId, Ticket>,
     last_ticket: u64,
     /// What the pool said is in quarantine.
@@ -72,34 +66,34 @@ pub(crate) struct World {
     quiet: bool,
     actions: Vec<Action>,
     lines: Option<Vec<String>>,
-    tally: Tally,
+    counts: WorldCounts,
 }
 
 #[derive(Debug, Clone)]
-enum Todo {
+enum WorldEvent {
     Client(usize),
-    Actor(Later),
-    Trouble,
+    ScriptedWorker(Scheduled),
+    ModelFailures,
     Quiet,
     Drain,
 }
 
 /// A request whose client waits.
 #[derive(Debug)]
-struct Asking {
+struct OpenRequest {
     client: usize,
     open: u32,
 }
 
 impl World {
-    pub(crate) fn new(plan: &Plan, tracing: bool) -> Self {
-        let mut dice = Dice::new(plan.seed ^ 0xabcd);
-        let settings = plan.settings(&mut dice);
-        let registry = plan.registry(&mut dice);
-        let limits = plan.device_limits(&mut dice);
-        let mut actors = Actors::new(plan.swarm);
-        if plan.swarm.has(Fault::CrashLoop) {
-            actors.cursed = Some(name(dice.below(plan.models)).into());
+    pub(crate) fn new(plan: &WorldPlan, tracing: bool) -> Self {
+        let mut random = SeededRandom::new(plan.seed ^ 0xabcd);
+        let settings = plan.settings(&mut random);
+        let registry = plan.registry(&mut random);
+        let limits = plan.device_limits(&mut random);
+        let mut scripted = ScriptedWorkers::new(plan.faults);
+        if plan.faults.has(FaultKind::CrashLoop) {
+            scripted.cursed = Some(name(random.below(plan.models)).into());
         }
         let confirms = limits
             .iter()
@@ -108,16 +102,13 @@ impl World {
         let mut world = Self {
             plan: plan.clone(),
             now: Moment::START,
-            shadow: Shadow::new(&settings, &registry, &limits),
-            oracle: Oracle::new(&settings, &registry, &limits),
-            waits: Waits::new(&settings, &registry, &limits),
-            checks: Checks::new(&settings, &registry, &limits),
+            checks: Checks::new(&settings, &registry, &limits, WorldClock::Virtual),
             confirms: confirms.collect(),
             pool: Pool::new(settings, registry.clone(), limits),
             registry,
-            actors,
+            scripted,
             heap: BinaryHeap::new(),
-            todo: BTreeMap::new(),
+            pending: BTreeMap::new(),
             sequence: 0,
             tickets: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -126,92 +117,90 @@ impl World {
             quiet: false,
             actions: Vec::new(),
             lines: tracing.then(Vec::new),
-            tally: Tally::default(),
-            dice,
+            counts: WorldCounts::default(),
+            random,
         };
         for client in 0..plan.clients {
-            let first = world.dice.from(0, 2_000_000);
-            world.later(first, Todo::Client(client));
+            let first = world.random.from(0, 2_000_000);
+            world.later(first, WorldEvent::Client(client));
         }
-        world.later(100_000, Todo::Trouble);
+        world.later(100_000, WorldEvent::ModelFailures);
         world
     }
 
     /// Lives it to its end.
-    pub(crate) fn live(mut self) -> Result<Tally, Violation> {
+    pub(crate) fn live(mut self) -> Result<WorldCounts, Violation> {
         match self.run() {
             Ok(()) => {
-                self.tally.deaths = self.actors.deaths;
-                self.tally.answers = self.shadow.answers;
-                self.tally.pictures = self.shadow.pictures;
+                self.counts.deaths = self.scripted.deaths;
+                self.counts.answers = self.checks.observed().answers;
+                self.counts.pictures = self.checks.observed().pictures;
                 let counters = self.pool.snapshot(self.now).counters;
-                self.tally.swaps = counters.swaps;
-                self.tally.overtakes = counters.overtakes_max;
-                Ok(self.tally)
+                self.counts.swaps = counters.swaps;
+                self.counts.overtakes = counters.overtakes_max;
+                Ok(self.counts)
             }
             Err(what) => Err(Violation {
-                event: self.tally.events,
+                event: self.counts.events,
                 what,
                 lines: self.lines.unwrap_or_default(),
             }),
         }
     }
 
-    fn run(&mut self) -> Verdict {
+    fn run(&mut self) -> CheckResult {
         checks::check_rules(&self.registry)?;
-        while self.tally.events < self.plan.events && !self.shadow.has_exited() {
+        while self.counts.events < self.plan.events && !self.checks.observed().exited {
             self.next()?;
         }
         self.calm_down();
         let until = self.now + LIVENESS;
-        while self.shadow.live_jobs() > 0 {
+        while !self.checks.observed().jobs.is_empty() {
             if self.now > until {
-                let text = self
-                    .shadow
-                    .job_of(0)
-                    .map(|job| self.pool.explain(self.now, job));
+                let jobs = &self.checks.observed().jobs;
+                let first = jobs.keys().next();
+                let text = first.map(|&job| self.pool.explain(self.now, job));
                 return Err(format!(
                     "{} jobs are not answered an hour after the last fault: {text:?}",
-                    self.shadow.live_jobs()
+                    jobs.len()
                 ));
             }
             self.next()?;
         }
-        if self.plan.swarm.0 == 0 {
-            self.shadow.check_no_failures()?;
+        if self.plan.faults.0 == 0 {
+            self.checks.check_no_failures()?;
         }
-        self.later(1, Todo::Drain);
+        self.later(1, WorldEvent::Drain);
         let until = self.now + LIVENESS;
-        while !self.shadow.has_exited() {
+        while !self.checks.observed().exited {
             if self.now > until {
                 return Err(format!(
                     "drained and {} workers left",
-                    self.shadow.live_workers()
+                    self.checks.observed().workers.len()
                 ));
             }
             self.next()?;
         }
-        self.shadow.compare(self.now, &self.pool)?;
-        self.shadow.check_rest(&self.pool)
+        self.checks.check_end(&self.pool)
     }
 
     /// Faults stop, what was broken may mend, nobody asks for anything new.
     fn calm_down(&mut self) {
         self.quiet = true;
-        self.actors.swarm = self.actors.swarm.without(Fault::CrashLoop);
-        self.actors.swarm.0 = 0;
-        self.actors.cursed = None;
-        self.later(1, Todo::Quiet);
+        self.scripted.faults = self.scripted.faults.without(FaultKind::CrashLoop);
+        self.scripted.faults.0 = 0;
+        self.scripted.cursed = None;
+        self.later(1, WorldEvent::Quiet);
     }
 
-    fn later(&mut self, in_us: u64, todo: Todo) {
+    fn later(&mut self, in_us: u64, pending: WorldEvent) {
         self.sequence += 1;
         self.heap.push(Reverse((self.now.0 + in_us, self.sequence)));
-        self.todo.insert(self.sequence, todo);
+        self.pending.insert(self.sequence, pending);
     }
 
     /// The next thing that happens, whether the pool's own deadline or the world's doing.
-    fn next(&mut self) -> Verdict {
+    fn next(&mut self) -> CheckResult {
         let world = self.heap.peek().map(|Reverse((at, _))| *at);
         let deadline = self.pool.next_deadline().map(|at| at.0.max(self.now.0));
         match (world, deadline) {
@@ -223,8 +212,8 @@ impl World {
                 let Some(Reverse((_, id))) = self.heap.pop() else {
                     return Ok(());
                 };
-                match self.todo.remove(&id) {
-                    Some(todo) => self.happen(todo),
+                match self.pending.remove(&id) {
+                    Some(pending) => self.happen(pending),
                     None => Ok(()),
                 }
             }
@@ -232,7 +221,7 @@ impl World {
         }
     }
 
-    fn deadline(&mut self, due: u64) -> Verdict {
+    fn deadline(&mut self, due: u64) -> CheckResult {
         self.now = Moment(due);
         self.feed(Event::DeadlineReached)?;
         let mut spins = 0;
@@ -246,13 +235,13 @@ impl World {
         Ok(())
     }
 
-    fn happen(&mut self, todo: Todo) -> Verdict {
-        match todo {
-            Todo::Client(client) => self.client_acts(client),
-            Todo::Actor(later) => self.actor_acts(later),
-            Todo::Trouble => self.trouble(),
-            Todo::Quiet => self.quieten(),
-            Todo::Drain => {
+    fn happen(&mut self, pending: WorldEvent) -> CheckResult {
+        match pending {
+            WorldEvent::Client(client) => self.client_acts(client),
+            WorldEvent::ScriptedWorker(later) => self.actor_acts(later),
+            WorldEvent::ModelFailures => self.failures(),
+            WorldEvent::Quiet => self.quieten(),
+            WorldEvent::Drain => {
                 self.feed(Event::DrainRequested {
                     ticket: None,
                     drain: Drain::Exit,
@@ -262,11 +251,11 @@ impl World {
         }
     }
 
-    fn actor_acts(&mut self, later: Later) -> Verdict {
-        self.actors.now = self.now;
-        let (event, next) = self.actors.act(later, &mut self.dice);
+    fn actor_acts(&mut self, later: Scheduled) -> CheckResult {
+        self.scripted.now = self.now;
+        let (event, next) = self.scripted.act(later, &mut self.random);
         for later in next {
-            self.later(later.in_us, Todo::Actor(later));
+            self.later(later.in_us, WorldEvent::ScriptedWorker(later));
         }
         match event {
             Some(event) => self.feed(event),
@@ -274,25 +263,25 @@ impl World {
         }
     }
 
-    fn has(&self, fault: Fault) -> bool {
-        !self.quiet && self.plan.swarm.has(fault)
+    fn has(&self, fault: FaultKind) -> bool {
+        !self.quiet && self.plan.faults.has(fault)
     }
 
-    fn client_acts(&mut self, client: usize) -> Verdict {
+    fn client_acts(&mut self, client: usize) -> CheckResult {
         match self.quiet {
             true => Ok(()),
             false => self.ask(client),
         }
     }
 
-    fn ask(&mut self, client: usize) -> Verdict {
+    fn ask(&mut self, client: usize) -> CheckResult {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let request = requests::draw(&self.plan, client, &mut self.dice);
+        let request = requests::draw(&self.plan, client, &mut self.random);
         let open = request.count;
-        self.tickets.insert(ticket, Asking { client, open });
+        self.tickets.insert(ticket, OpenRequest { client, open });
         let user = format!("uid:{}", client % self.plan.users);
-        let entropy = self.dice.next();
+        let entropy = self.random.next();
         self.feed(Event::RequestArrived {
             ticket,
             request,
@@ -302,41 +291,43 @@ impl World {
     }
 
     /// What is nobody's turn: clients that leave, operators, kills, lost devices.
-    fn trouble(&mut self) -> Verdict {
+    fn failures(&mut self) -> CheckResult {
         if self.quiet {
             return Ok(());
         }
-        let next = self.dice.from(10_000, 600_000);
-        self.later(next, Todo::Trouble);
-        if self.has(Fault::Massacre) && self.tally.events % 2000 < 600 {
+        let next = self.random.from(10_000, 600_000);
+        self.later(next, WorldEvent::ModelFailures);
+        if self.has(FaultKind::Massacre) && self.counts.events % 2000 < 600 {
             self.somebody_kills(3)?;
         }
-        match self.dice.from(0, 8) {
-            0 if self.has(Fault::ClientGone) => self.client_leaves(),
-            1 | 2 if self.has(Fault::Cancels) => self.somebody_cancels(),
-            3 if self.has(Fault::KilledFromOutside) || self.has(Fault::KernelOom) => {
+        match self.random.from(0, 8) {
+            0 if self.has(FaultKind::ClientGone) => self.client_leaves(),
+            1 | 2 if self.has(FaultKind::Cancels) => self.somebody_cancels(),
+            3 if self.has(FaultKind::KilledFromOutside) || self.has(FaultKind::KernelOom) => {
                 self.somebody_kills(1)
             }
-            4 if self.has(Fault::Repeats) => match self.actors.echo(&mut self.dice) {
+            4 if self.has(FaultKind::Repeats) => match self.scripted.echo(&mut self.random) {
                 Some(event) => self.feed(event),
                 None => Ok(()),
             },
-            5 if self.has(Fault::Operator) && self.dice.permille(300) => self.operator(),
-            8 if self.has(Fault::Drains) && self.tally.events * 10 > self.plan.events * 7 => {
+            5 if self.has(FaultKind::Operator) && self.random.permille(300) => self.operator(),
+            8 if self.has(FaultKind::Drains) && self.counts.events * 10 > self.plan.events * 7 => {
                 self.winds_down()
             }
-            6 if self.has(Fault::Registry) && self.dice.permille(200) => self.registry_changes(),
-            7 if self.dice.permille(60) => self.stall(),
+            6 if self.has(FaultKind::Registry) && self.random.permille(200) => {
+                self.registry_changes()
+            }
+            7 if self.random.permille(60) => self.stall(),
             7 => self.measure(),
             _ => Ok(()),
         }
     }
 
     /// Somebody outside, or the kernel, ends workers.
-    fn somebody_kills(&mut self, count: u64) -> Verdict {
+    fn somebody_kills(&mut self, count: u64) -> CheckResult {
         for _ in 0..count {
-            for later in self.actors.kill_one(&mut self.dice) {
-                self.later(later.in_us, Todo::Actor(later));
+            for later in self.scripted.kill_one(&mut self.random) {
+                self.later(later.in_us, WorldEvent::ScriptedWorker(later));
             }
         }
         Ok(())
@@ -344,29 +335,32 @@ impl World {
 
     /// The driver cannot run for a while. What is due is done then, before anything that happened meanwhile is
     /// heard.
-    fn stall(&mut self) -> Verdict {
-        let lasted = Duration::from_micros(self.dice.from(500_000, 20_000_000));
+    fn stall(&mut self) -> CheckResult {
+        let lasted = Duration::from_micros(self.random.from(500_000, 20_000_000));
         self.now = self.now + lasted;
         self.feed(Event::LoopStalled { lasted })?;
         self.deadline(self.now.0)
     }
 
-    fn client_leaves(&mut self) -> Verdict {
-        let nth = self.dice.below(self.tickets.len());
+    fn client_leaves(&mut self) -> CheckResult {
+        let nth = self.random.below(self.tickets.len());
         let Some((&ticket, asking)) = self.tickets.iter().nth(nth) else {
             return Ok(());
         };
         let client = asking.client;
         self.tickets.remove(&ticket);
-        self.later(500_000, Todo::Client(client));
+        self.later(500_000, WorldEvent::Client(client));
         self.feed(Event::ClientGone { ticket })
     }
 
-    fn somebody_cancels(&mut self) -> Verdict {
-        let nth = self.dice.below(200);
-        let job = match self.dice.permille(900) {
-            true => self.shadow.job_of(nth),
-            false => Some(JobId(self.dice.from(0, 100_000))),
+    fn somebody_cancels(&mut self) -> CheckResult {
+        let nth = self.random.below(200);
+        let job = match self.random.permille(900) {
+            true => {
+                let jobs = &self.checks.observed().jobs;
+                jobs.keys().nth(nth % jobs.len().max(1)).copied()
+            }
+            false => Some(JobId(self.random.from(0, 100_000))),
         };
         let by = "uid:0".to_string();
         match job {
@@ -376,9 +370,9 @@ impl World {
     }
 
     /// Somebody ends it while there is work left.
-    fn winds_down(&mut self) -> Verdict {
+    fn winds_down(&mut self) -> CheckResult {
         self.last_ticket += 1;
-        let drain = match self.dice.from(0, 3) {
+        let drain = match self.random.from(0, 3) {
             0 => Drain::Stay,
             1 => Drain::ExitNow,
             _ => Drain::Exit,
@@ -388,7 +382,7 @@ impl World {
             drain,
         })?;
         // Half of those who only wanted it quiet want it to go on.
-        if drain != Drain::Stay || self.dice.from(0, 2) == 0 {
+        if drain != Drain::Stay || self.random.from(0, 2) == 0 {
             return Ok(());
         }
         self.last_ticket += 1;
@@ -398,44 +392,44 @@ impl World {
         })
     }
 
-    fn operator(&mut self) -> Verdict {
+    fn operator(&mut self) -> CheckResult {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         let known = self
             .quarantined
             .iter()
-            .nth(self.dice.below(self.quarantined.len()));
-        let event = operators::order(&self.plan, ticket, known.cloned(), &mut self.dice);
+            .nth(self.random.below(self.quarantined.len()));
+        let event = operators::command(&self.plan, ticket, known.cloned(), &mut self.random);
         self.feed(event)
     }
 
-    fn registry_changes(&mut self) -> Verdict {
-        let changed = operators::changed(&self.registry, &mut self.dice);
+    fn registry_changes(&mut self) -> CheckResult {
+        let changed = operators::changed(&self.registry, &mut self.random);
         let back = Box::new(self.registry.clone());
         self.feed(Event::ModelsChanged {
             registry: Box::new(changed),
         })?;
-        match self.dice.permille(700) {
+        match self.random.permille(700) {
             true => self.feed(Event::ModelsChanged { registry: back }),
             false => Ok(()),
         }
     }
 
-    fn measure(&mut self) -> Verdict {
-        match self.dice.permille(300) {
-            true => match self.actors.weigh_one(&mut self.dice) {
+    fn measure(&mut self) -> CheckResult {
+        match self.random.permille(300) {
+            true => match self.scripted.weigh_one(&mut self.random) {
                 Some(event) => self.feed(event),
                 None => Ok(()),
             },
             false => {
-                let event = operators::measured(&self.plan, &mut self.dice);
+                let event = operators::measured(&self.plan, &mut self.random);
                 self.feed(event)
             }
         }
     }
 
     /// The world is mended: registry, devices and stops.
-    fn quieten(&mut self) -> Verdict {
+    fn quieten(&mut self) -> CheckResult {
         let registry = Box::new(self.registry.clone());
         self.feed(Event::ModelsChanged { registry })?;
         for nth in 0..self.plan.devices {
@@ -450,52 +444,41 @@ impl World {
     }
 
     /// Gives one event to the pool, carries its actions out, and checks everything.
-    fn feed(&mut self, event: Event) -> Verdict {
+    fn feed(&mut self, event: Event) -> CheckResult {
         let mut actions = std::mem::take(&mut self.actions);
         actions.clear();
-        self.shadow.before(&event);
         self.pool.handle(self.now, event.clone(), &mut actions);
-        self.tally.events += 1;
-        self.tally.changes += u64::from(trace::changes(&event, &actions));
+        self.counts.events += 1;
+        self.counts.changes += u64::from(trace::changes(&event, &actions));
         if let Some(lines) = &mut self.lines {
-            lines.push(trace::line(self.now, self.tally.events, &event, &actions));
+            lines.push(trace::line(self.now, self.counts.events, &event, &actions));
         }
-        let kept = no_defect(&actions);
-        let verdict = kept
-            .and_then(|()| self.shadow.after(self.now, &event, &actions))
-            .and_then(|()| self.oracle.check(self.now, &event, &actions))
-            .and_then(|()| self.waits.check(self.now, &event, &actions))
-            .and_then(|()| self.checks.check(self.now, &event, &actions));
+        let checked = self.checks.check(self.now, &event, &actions);
         for action in &actions {
             self.carry_out(action);
         }
-        let admitted = matches!(event, Event::RequestArrived { .. });
         self.actions = actions;
-        verdict?;
-        if admitted {
-            self.shadow.check_queues()?;
-        }
-        if !self.tally.events.is_multiple_of(COMPARE_EVERY) {
+        checked?;
+        if !self.counts.events.is_multiple_of(COMPARE_EVERY) {
             return Ok(());
         }
-        let turn = self.tally.events / COMPARE_EVERY;
-        self.shadow.compare(self.now, &self.pool)?;
+        let turn = self.counts.events / COMPARE_EVERY;
         self.checks.compare(self.now, &self.pool, turn)
     }
 
     fn carry_out(&mut self, action: &Action) {
-        self.actors.now = self.now;
-        let dice = &mut self.dice;
+        self.scripted.now = self.now;
+        let random = &mut self.random;
         let next = match action {
             Action::Start(start) => {
                 let confirms = self.confirms.contains(&start.device);
-                self.actors.start(start, confirms, dice)
+                self.scripted.start(start, confirms, random)
             }
-            Action::Run(run) => self.actors.run(run, dice),
-            Action::Cancel { worker, .. } => self.actors.cancel(*worker, dice),
-            Action::AskToLeave { worker } => self.actors.asked(*worker, dice),
-            Action::Terminate { worker } => self.actors.terminated(*worker, dice),
-            Action::Kill { worker } => self.actors.killed(*worker, dice),
+            Action::Run(run) => self.scripted.run(run, random),
+            Action::Cancel { worker, .. } => self.scripted.cancel(*worker, random),
+            Action::AskToLeave { worker } => self.scripted.asked(*worker, random),
+            Action::Terminate { worker } => self.scripted.terminated(*worker, random),
+            Action::Kill { worker } => self.scripted.killed(*worker, random),
             Action::Accept(accepted) => {
                 for &job in &accepted.jobs {
                     self.owners.insert(job, accepted.ticket);
@@ -504,8 +487,8 @@ impl World {
             }
             Action::Refuse { ticket, .. } => {
                 if let Some(asking) = self.tickets.remove(ticket) {
-                    let pause = dice.from(500_000, 10_000_000);
-                    self.later(pause, Todo::Client(asking.client));
+                    let pause = random.from(500_000, 10_000_000);
+                    self.later(pause, WorldEvent::Client(asking.client));
                 }
                 Vec::new()
             }
@@ -517,13 +500,13 @@ impl World {
                 self.quarantined.insert(digest.clone());
                 Vec::new()
             }
-            Action::Measure { worker } => self.actors.measured(*worker, dice),
+            Action::Measure { worker } => self.scripted.measured(*worker, random),
             Action::Acknowledge { .. } | Action::Report { .. } | Action::Tell(_) | Action::Exit => {
                 Vec::new()
             }
         };
         for later in next {
-            self.later(later.in_us, Todo::Actor(later));
+            self.later(later.in_us, WorldEvent::ScriptedWorker(later));
         }
     }
 
@@ -538,20 +521,8 @@ impl World {
         if asking.open == 0 {
             let client = asking.client;
             self.tickets.remove(&ticket);
-            let pause = self.dice.from(1, 1_000_000);
-            self.later(pause, Todo::Client(client));
+            let pause = self.random.from(1, 1_000_000);
+            self.later(pause, WorldEvent::Client(client));
         }
-    }
-}
-
-/// The pool reports no broken rule of its own.
-fn no_defect(actions: &[Action]) -> Verdict {
-    let defect = |action: &Action| match action {
-        Action::Tell(Notice::Defect { what }) => Some(what.clone()),
-        _ => None,
-    };
-    match actions.iter().find_map(defect) {
-        Some(what) => Err(format!("defect: {what}")),
-        None => Ok(()),
     }
 }

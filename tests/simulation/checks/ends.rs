@@ -1,29 +1,36 @@
-//! Workers are told to leave for a reason that is so, step by step, and in time.
+//! Workers are stopped for a true reason, in the steps of the stop plan, and in time.
 
-use crate::scene::span;
+use crate::observed::span;
 use std::time::Duration;
 
 use ipc_protocol::ids::Generation;
 use pool::{Action, Event, Moment, Notice, StopReason};
 
 use super::patience::{evidence, is_unasked, longest, shortest};
-use crate::scene::{Gone, Hand, Life, News, Scene};
-use crate::shadow::Verdict;
+use super::{CheckResult, WorldClock};
+use crate::observed::{
+    Consequence, EndedProcess, ObservedPool, ProcessRecord, ProcessState, WorkerEnd,
+};
 
-pub(super) fn check(scene: &Scene, now: Moment, event: &Event, action: &Action) -> Verdict {
+pub(super) fn check(
+    observed: &ObservedPool,
+    now: Moment,
+    event: &Event,
+    action: &Action,
+) -> CheckResult {
     match action {
         Action::Terminate { worker } | Action::Kill { worker } => {
-            next_step(scene, now, *worker, action)
+            next_step(observed, now, *worker, action)
         }
         Action::Tell(Notice::Stopping { worker, why, name }) => {
-            let Some(hand) = scene.workers.get(worker) else {
-                return Ok(());
+            let Some(process) = observed.workers.get(worker) else {
+                return Err(format!("{name} is stopped and is gone"));
             };
             // The first reason stays.
-            let why = hand.told.unwrap_or(*why);
-            match is_so(scene, now, event, hand, why) {
+            let why = process.stop_reason.unwrap_or(*why);
+            match is_so(observed, now, event, process, why) {
                 true => Ok(()),
-                false => Err(format!("{name} leaves ({}) and is {hand:?}", why.word())),
+                false => Err(format!("{name} leaves ({}) and is {process:?}", why.word())),
             }
         }
         Action::Tell(Notice::NotReaped {
@@ -31,7 +38,10 @@ pub(super) fn check(scene: &Scene, now: Moment, event: &Event, action: &Action) 
             since,
             name,
         }) => {
-            let stops = scene.workers.get(worker).and_then(|hand| hand.stops);
+            let stops = observed
+                .workers
+                .get(worker)
+                .and_then(|process| process.stop_steps);
             match stops.and_then(|stops| stops.killed) {
                 Some(killed) if span(now, killed) == *since => Ok(()),
                 killed => Err(format!(
@@ -40,29 +50,29 @@ pub(super) fn check(scene: &Scene, now: Moment, event: &Event, action: &Action) 
             }
         }
         Action::Tell(Notice::Unreclaimed { worker, amount, .. }) => {
-            let settling = scene.settling.get(worker);
+            let settling = observed.settling.get(worker);
             match settling.filter(|settling| settling.until <= now && settling.part == *amount) {
                 Some(_) => Ok(()),
                 None => Err(format!("{amount} of worker {worker} are given up too soon")),
             }
         }
         Action::Tell(Notice::LoadCooling { message, model, .. }) => {
-            let (News::Died(gone) | News::Left(gone)) = &scene.news else {
+            let Consequence::Ended(ended) = &observed.consequence else {
                 return Ok(());
             };
-            match gone.hand.said.as_ref().is_none_or(|said| said == message) {
+            let reported = &ended.process.load_failure;
+            match reported.as_ref().is_none_or(|reported| reported == message) {
                 true => Ok(()),
                 false => Err(format!(
-                    "{model} cannot load: {message}, it said {:?}",
-                    gone.hand.said
+                    "{model} cannot load: {message}, the worker reported {reported:?}"
                 )),
             }
         }
         Action::Run(run)
-            if scene
+            if observed
                 .workers
                 .get(&run.worker)
-                .is_some_and(|hand| hand.outdated) =>
+                .is_some_and(|process| process.outdated) =>
         {
             Err(format!(
                 "job {} for worker {}, whose model changed",
@@ -73,12 +83,20 @@ pub(super) fn check(scene: &Scene, now: Moment, event: &Event, action: &Action) 
     }
 }
 
-fn next_step(scene: &Scene, now: Moment, worker: Generation, action: &Action) -> Verdict {
-    let patience = &scene.settings.patience;
-    let stops = scene.workers.get(&worker).and_then(|hand| hand.stops);
+fn next_step(
+    observed: &ObservedPool,
+    now: Moment,
+    worker: Generation,
+    action: &Action,
+) -> CheckResult {
+    let patience = &observed.settings.patience;
+    let stops = observed
+        .workers
+        .get(&worker)
+        .and_then(|process| process.stop_steps);
     let Some(stops) = stops else {
         // When the drain time is over nothing is left for a request to leave.
-        let drained = scene.ends.is_some_and(|end| end <= now) && scene.jobs.is_empty();
+        let drained = observed.ends.is_some_and(|end| end <= now) && observed.jobs.is_empty();
         return match (action, drained) {
             (Action::Terminate { .. }, true) => Ok(()),
             _ => Err(format!("{action:?}, which was not asked first")),
@@ -96,25 +114,32 @@ fn next_step(scene: &Scene, now: Moment, worker: Generation, action: &Action) ->
     }
 }
 
-fn is_so(scene: &Scene, now: Moment, event: &Event, hand: &Hand, why: StopReason) -> bool {
-    let patience = &scene.settings.patience;
-    // The order to leave came just before its reason.
-    let alone = hand.job().is_none();
-    let waits = scene.waiting(&hand.name.model).next().is_some();
+fn is_so(
+    observed: &ObservedPool,
+    now: Moment,
+    event: &Event,
+    process: &ProcessRecord,
+    why: StopReason,
+) -> bool {
+    let patience = &observed.settings.patience;
+    // The command to leave came just before its reason.
+    let alone = process.job().is_none();
+    let waits = observed.waiting(&process.name.model).next().is_some();
     match why {
-        StopReason::NoHello => hand.progressed + patience.hello <= now,
-        StopReason::Silent => hand.heard + patience.heartbeat <= now,
+        StopReason::NoHello => process.progressed + patience.hello <= now,
+        StopReason::Silent => process.heard + patience.heartbeat <= now,
         StopReason::Stuck => {
-            let (limits, shown) = (shortest(scene, hand), evidence(hand));
-            hand.progressed + limits.longest <= now && !shown.wants
+            let (limits, shown) = (shortest(observed, process), evidence(process));
+            process.progressed + limits.longest <= now && !shown.wants
                 || shown.had + Duration::from_millis(1) >= limits.busy
                 || shown.still.is_some_and(|still| still >= limits.still)
         }
         StopReason::Starved => {
-            hand.progressed + shortest(scene, hand).longest <= now && evidence(hand).wants
+            process.progressed + shortest(observed, process).longest <= now
+                && evidence(process).wants
         }
         StopReason::IgnoredCancel => {
-            let since = hand.stops.map_or(now, |stops| stops.from);
+            let since = process.stop_steps.map_or(now, |stops| stops.from);
             since + patience.step <= now
         }
         StopReason::Protocol => {
@@ -122,18 +147,20 @@ fn is_so(scene: &Scene, now: Moment, event: &Event, hand: &Hand, why: StopReason
                 Event::WorkerBrokeProtocol { worker, .. } => Some(*worker),
                 _ => None,
             };
-            match scene.news {
-                News::Impossible(worker) => scene.workers.get(&worker) == Some(hand),
-                _ => accused.and_then(|worker| scene.workers.get(&worker)) == Some(hand),
+            match observed.consequence {
+                Consequence::ImpossibleStep(worker) => {
+                    observed.workers.get(&worker) == Some(process)
+                }
+                _ => accused.and_then(|worker| observed.workers.get(&worker)) == Some(process),
             }
         }
-        StopReason::Outdated => hand.outdated && alone,
+        StopReason::Outdated => process.outdated && alone,
         StopReason::Abandoned => {
             // One of several, so that the next who asks finds one.
-            let another = scene
-                .live(&hand.name.model)
+            let another = observed
+                .live(&process.name.model)
                 .any(|(_, other)| other.is_coming());
-            hand.was_loading && !waits && another
+            process.was_loading && !waits && another
         }
         StopReason::Evicted | StopReason::Idle => alone,
         StopReason::Operator => matches!(
@@ -141,72 +168,80 @@ fn is_so(scene: &Scene, now: Moment, event: &Event, hand: &Hand, why: StopReason
             Event::StopRequested { .. } | Event::RestartRequested { .. }
         ),
         StopReason::Scaled => matches!(event, Event::Scaled { .. }) && alone,
-        StopReason::Drain => scene.ends.is_some() && scene.jobs.is_empty(),
+        StopReason::Drain => observed.ends.is_some() && observed.jobs.is_empty(),
     }
 }
 
 /// What had to happen with this event happened.
 pub(super) fn check_event(
-    scene: &Scene,
+    observed: &ObservedPool,
+    clock: WorldClock,
     now: Moment,
     event: &Event,
     actions: &[Action],
-) -> Verdict {
-    check_gone(scene, event, actions)?;
+) -> CheckResult {
+    check_gone(observed, event, actions)?;
     if let Event::WorkerBrokeProtocol { worker, .. } = event
-        && scene.workers.get(worker).is_some_and(Hand::is_live)
+        && observed
+            .workers
+            .get(worker)
+            .is_some_and(ProcessRecord::is_live)
     {
         return Err(format!("worker {worker} broke the protocol and stays"));
     }
-    if let News::Impossible(worker) = scene.news
-        && scene.workers.get(&worker).is_some_and(Hand::is_live)
+    if let Consequence::ImpossibleStep(worker) = observed.consequence
+        && observed
+            .workers
+            .get(&worker)
+            .is_some_and(ProcessRecord::is_live)
     {
         return Err(format!(
             "worker {worker} named a step that cannot be and stays"
         ));
     }
-    let late = scene
+    let late = observed
         .settling
         .iter()
         .find(|(_, part)| !part.given_up && part.until < now);
-    if let Some((worker, _)) = late {
+    // A real clock is read late, and the deadline comes with a later event.
+    let judged = clock == WorldClock::Virtual || *event == Event::DeadlineReached;
+    if let Some((worker, _)) = late.filter(|_| judged) {
         return Err(format!(
             "the memory of worker {worker} should be told as unreclaimed"
         ));
     }
     if let Event::CpuMeasured { worker, .. } = event
-        && let Some(hand) = scene.workers.get(worker)
+        && let Some(process) = observed.workers.get(worker)
     {
-        check_late(scene, now, *worker, hand)?;
+        check_late(observed, now, *worker, process)?;
     }
     if *event != Event::DeadlineReached {
-        return check_outdated(scene);
+        return check_outdated(observed);
     }
-    if scene.ends.is_some_and(|at| at <= now) && !scene.jobs.is_empty() {
+    if observed.ends.is_some_and(|at| at <= now) && !observed.jobs.is_empty() {
         return Err(format!(
             "{} jobs are left after the pool's last moment",
-            scene.jobs.len()
+            observed.jobs.len()
         ));
     }
-    scene
+    observed
         .workers
         .iter()
-        .try_for_each(|(&worker, hand)| check_late(scene, now, worker, hand))
+        .try_for_each(|(&worker, process)| check_late(observed, now, worker, process))
 }
 
 /// An end is told once: as a death with what there is to know of it, or as what was wanted.
-fn check_gone(scene: &Scene, event: &Event, actions: &[Action]) -> Verdict {
-    let (gone, wanted) = match &scene.news {
-        News::Died(gone) => (gone, false),
-        News::Left(gone) => (gone, true),
-        News::Nothing | News::Loaded(..) | News::Stepped(..) | News::Impossible(_) => return Ok(()),
+fn check_gone(observed: &ObservedPool, event: &Event, actions: &[Action]) -> CheckResult {
+    let Consequence::Ended(gone) = &observed.consequence else {
+        return Ok(());
     };
+    let wanted = gone.end == WorkerEnd::Wanted;
     let Event::WorkerExited { exit, .. } = event else {
         return Ok(());
     };
     let told = |action: &&Action| match action {
         Action::Tell(Notice::Left { worker, why, .. }) => {
-            wanted && *worker == gone.worker && gone.hand.told == Some(*why)
+            wanted && *worker == gone.worker && gone.process.stop_reason == Some(*why)
         }
         Action::Tell(Notice::Died {
             worker,
@@ -218,7 +253,7 @@ fn check_gone(scene: &Scene, event: &Event, actions: &[Action]) -> Verdict {
             !wanted
                 && *worker == gone.worker
                 && how == exit
-                && *job == gone.hand.job()
+                && *job == gone.process.job()
                 && names_what(gone, doing)
         }
         _ => false,
@@ -227,41 +262,54 @@ fn check_gone(scene: &Scene, event: &Event, actions: &[Action]) -> Verdict {
         1 => Ok(()),
         count => Err(format!(
             "{} is gone, wanted {wanted}, and that is told {count} times",
-            gone.hand.name
+            gone.process.name
         )),
     }
 }
 
-fn names_what(gone: &Gone, doing: &str) -> bool {
-    match gone.hand.life {
-        Life::Starting => doing.contains("starting"),
-        Life::Loading => doing.contains(&format!("loading {}", gone.hand.permille)),
-        Life::Idle => doing.contains("idle"),
-        Life::Busy(job) | Life::Unwinding(job) | Life::Leaving(Some(job)) => {
-            doing.contains(&format!("job {job} step "))
-        }
-        Life::Leaving(None) => doing.contains("stopping"),
+fn names_what(gone: &EndedProcess, doing: &str) -> bool {
+    match gone.process.state {
+        ProcessState::Starting => doing.contains("starting"),
+        ProcessState::Loading => doing.contains(&format!("loading {}", gone.process.permille)),
+        ProcessState::Idle => doing.contains("idle"),
+        ProcessState::Busy(job)
+        | ProcessState::Unwinding(job)
+        | ProcessState::Leaving(Some(job)) => doing.contains(&format!("job {job} step ")),
+        ProcessState::Leaving(None) => doing.contains("stopping"),
     }
 }
 
 /// Whose model changed finishes its job and leaves.
-fn check_outdated(scene: &Scene) -> Verdict {
-    let done = |hand: &&Hand| hand.outdated && (hand.is_idle() || hand.is_coming());
-    match scene.workers.values().find(done) {
-        Some(hand) => Err(format!(
+fn check_outdated(observed: &ObservedPool) -> CheckResult {
+    let done =
+        |process: &&ProcessRecord| process.outdated && (process.is_idle() || process.is_coming());
+    match observed.workers.values().find(done) {
+        Some(process) => Err(format!(
             "{} is out of date, has nothing to do and stays",
-            hand.name
+            process.name
         )),
         None => Ok(()),
     }
 }
 
 /// Nobody is waited for longer than was said.
-fn check_late(scene: &Scene, now: Moment, worker: Generation, hand: &Hand) -> Verdict {
-    let patience = &scene.settings.patience;
-    let waited = match hand.life {
-        Life::Leaving(_) => {
-            let Some(stops) = hand.stops else {
+fn check_late(
+    observed: &ObservedPool,
+    now: Moment,
+    worker: Generation,
+    process: &ProcessRecord,
+) -> CheckResult {
+    let patience = &observed.settings.patience;
+    let silence = match process.state {
+        ProcessState::Starting => patience.hello,
+        _ => patience.heartbeat,
+    };
+    if process.is_live() && process.heard + silence < now {
+        return Err(format!("worker {worker} is silent and stays: {process:?}"));
+    }
+    let waited = match process.state {
+        ProcessState::Leaving(_) => {
+            let Some(stops) = process.stop_steps else {
                 return Ok(());
             };
             let wait = match stops.steps {
@@ -272,31 +320,31 @@ fn check_late(scene: &Scene, now: Moment, worker: Generation, hand: &Hand) -> Ve
             return match stops.last + wait <= now {
                 true => Err(format!(
                     "{} is to leave since {:?} and nothing follows",
-                    hand.name, stops
+                    process.name, stops
                 )),
                 false => Ok(()),
             };
         }
-        Life::Starting => span(now, hand.started) < patience.hello,
-        Life::Idle => true,
-        Life::Loading | Life::Busy(_) => {
-            let (limits, shown) = (longest(scene, hand), evidence(hand));
+        ProcessState::Starting => span(now, process.started) < patience.hello,
+        ProcessState::Idle => true,
+        ProcessState::Loading | ProcessState::Busy(_) => {
+            let (limits, shown) = (longest(observed, process), evidence(process));
             // It is judged when the kernel has spoken.
-            let judged = shown.judged && hand.samples.last().is_some_and(|(at, _)| *at == now);
+            let judged = shown.judged && process.samples.last().is_some_and(|(at, _)| *at == now);
             let hangs = match shown.still {
                 Some(still) => still >= limits.still,
                 None => shown.had >= limits.busy + Duration::from_millis(1),
             };
-            span(now, hand.progressed) < limits.longest
+            span(now, process.progressed) < limits.longest
                 && !(judged && hangs)
-                && !is_unasked(hand, &limits, now)
+                && !is_unasked(process, &limits, now)
         }
-        Life::Unwinding(_) => span(now, hand.progressed) < Duration::from_secs(600),
+        ProcessState::Unwinding(_) => span(now, process.progressed) < Duration::from_secs(600),
     };
     match waited {
         true => Ok(()),
         false => Err(format!(
-            "worker {worker} does not go on and stays: {hand:?}"
+            "worker {worker} does not go on and stays: {process:?}"
         )),
     }
 }

@@ -5,40 +5,42 @@
 use ipc_protocol::ids::{Device, DeviceWish, Generation, ModelKey, WorkerName};
 use pool::Moment;
 
-use super::standing::Standing;
-use super::trouble::Trouble;
-use crate::scene::{Hand, Model, Parts, Scene};
-use crate::shadow::Verdict;
+use super::CheckResult;
+use super::failures::ModelFailures;
+use super::standing::ModelStanding;
+use crate::observed::{MemoryParts, ModelRecord, ObservedPool, ProcessRecord};
 
 pub(super) fn check(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
     name: &WorkerName,
     key: &ModelKey,
-) -> Verdict {
-    let victim = scene
+) -> CheckResult {
+    let victim = observed
         .workers_of(&name.model)
-        .find(|(_, hand)| hand.name == *name);
-    let Some((id, hand)) = victim else {
+        .find(|(_, process)| process.name == *name);
+    let Some((id, process)) = victim else {
         return Err(format!("{name} is evicted and gone"));
     };
-    let unwanted = hand.is_coming() && scene.waiting(&name.model).next().is_none();
-    if !hand.is_idle() && !unwanted {
-        return Err(format!("{name} is evicted and {:?}", hand.life));
+    let unwanted = process.is_coming() && observed.waiting(&name.model).next().is_none();
+    if !process.is_idle() && !unwanted {
+        return Err(format!("{name} is evicted and {:?}", process.state));
     }
-    let model = &scene.models[key];
-    let wished = scene.waiting(key).any(|(_, task)| {
-        let elsewhere = |(_, hand): (Generation, &Hand)| task.serves(hand.device) == Some(false);
-        task.wish.is_none() || scene.live(key).all(elsewhere)
+    let model = &observed.models[key];
+    let wished = observed.waiting(key).any(|(_, record)| {
+        let elsewhere = |(_, process): (Generation, &ProcessRecord)| {
+            record.serves(process.device) == Some(false)
+        };
+        record.wish.is_none() || observed.live(key).all(elsewhere)
     });
     if name.model == *key {
-        let full = scene.workers_of(key).count() >= scene.most(model)
-            || trouble.standing(scene, key, now) == Standing::Probing;
-        let large = scene
+        let full = observed.workers_of(key).count() >= observed.most(model)
+            || failures.standing(observed, key, now) == ModelStanding::Probing;
+        let large = observed
             .waiting(key)
-            .any(|(_, task)| (scene.extra(model, task.size) + task.more).0 > 0);
-        let helps = full || gives_what_lacks(scene, model, hand);
+            .any(|(_, record)| (observed.extra(model, record.parameters.size) + record.more).0 > 0);
+        let helps = full || gives_what_lacks(observed, model, process);
         return match wished && helps || large {
             true => Ok(()),
             false => Err(format!(
@@ -46,13 +48,13 @@ pub(super) fn check(
             )),
         };
     }
-    if scene.staying().contains(&id) {
+    if observed.staying().contains(&id) {
         return Err(format!("{name} is to stay and is evicted for {key}"));
     }
-    let oldest = |key: &ModelKey| scene.waiting(key).map(|(id, _)| id).next();
-    let mut own = scene
+    let oldest = |key: &ModelKey| observed.waiting(key).map(|(id, _)| id).next();
+    let mut own = observed
         .waiting(&name.model)
-        .filter(|(_, task)| task.serves(hand.device) == Some(true));
+        .filter(|(_, record)| record.serves(process.device) == Some(true));
     if let Some((own, _)) = own
         .next()
         .filter(|(own, _)| oldest(key).is_none_or(|asks| *own < asks))
@@ -61,12 +63,12 @@ pub(super) fn check(
             "{name} waits for room for job {own} and is evicted for {key}, whose job is younger"
         ));
     }
-    let live = scene.live(key).count();
-    let idle = scene.live(key).any(|(_, hand)| hand.is_idle());
-    if !wished && live >= scene.floor(model) && live > 0 && !idle {
+    let live = observed.live(key).count();
+    let idle = observed.live(key).any(|(_, process)| process.is_idle());
+    if !wished && live >= observed.floor(model) && live > 0 && !idle {
         return Err(format!("{name} is evicted so that {key} can grow"));
     }
-    match live == 0 && scene.devices.len() == 1 && room_comes(scene, model) {
+    match live == 0 && observed.devices.len() == 1 && room_comes(observed, model) {
         true => Err(format!(
             "{name} is evicted for {key}, which has room without it"
         )),
@@ -75,28 +77,33 @@ pub(super) fn check(
 }
 
 /// It holds some of what one more worker lacks on a device that somebody wishes for.
-fn gives_what_lacks(scene: &Scene, model: &Model, hand: &Hand) -> bool {
+fn gives_what_lacks(observed: &ObservedPool, model: &ModelRecord, process: &ProcessRecord) -> bool {
     let lacks = |wish: Option<DeviceWish>| {
-        let places = scene.places(model, wish.unwrap_or(DeviceWish::Auto));
-        let needs = places.iter().filter_map(|&at| scene.need(model, at));
-        let short = needs.flatten().filter(|&(at, part)| part > scene.free(at));
+        let places = observed.places(model, wish.unwrap_or(DeviceWish::Auto));
+        let needs = places.iter().filter_map(|&at| observed.need(model, at));
+        let short = needs
+            .flatten()
+            .filter(|&(at, part)| part > observed.free(at));
         short.map(|(at, _)| at).collect::<Vec<_>>()
     };
-    let mut waiting = scene.waiting(&model.spec.key);
-    waiting.any(|(_, task)| {
-        lacks(task.wish)
+    let mut waiting = observed.waiting(&model.spec.key);
+    waiting.any(|(_, record)| {
+        lacks(record.wish)
             .iter()
-            .any(|&at| scene.held(hand, at).0 > 0)
+            .any(|&at| observed.held(process, at).0 > 0)
     })
 }
 
 /// What is free, and what those held that are on their way out, is enough for one more.
-fn room_comes(scene: &Scene, model: &Model) -> bool {
+fn room_comes(observed: &ObservedPool, model: &ModelRecord) -> bool {
     let coming = |at: Device| {
-        let leaving = scene.workers.values().filter(|hand| !hand.is_live());
-        let leaving = leaving.map(|hand| scene.held(hand, at)).sum();
-        scene.free(at) + scene.settling_on(at, Some(false)) + leaving
+        let leaving = observed
+            .workers
+            .values()
+            .filter(|process| !process.is_live());
+        let leaving = leaving.map(|process| observed.held(process, at)).sum();
+        observed.free(at) + observed.settling_on(at, Some(false)) + leaving
     };
-    let enough = |parts: Parts| parts.iter().all(|(&at, &part)| part <= coming(at));
-    scene.need(model, Device::Host).is_some_and(enough)
+    let enough = |parts: MemoryParts| parts.iter().all(|(&at, &part)| part <= coming(at));
+    observed.need(model, Device::Host).is_some_and(enough)
 }

@@ -5,33 +5,38 @@ use std::collections::BTreeSet;
 use ipc_protocol::ids::{Device, DeviceWish, JobId, ModelKey};
 use pool::{Action, Event, Moment, Start, StartReason};
 
-use super::standing::Standing;
-use super::trouble::Trouble;
-use crate::scene::{Model, Scene, Task};
-use crate::shadow::Verdict;
+use super::CheckResult;
+use super::failures::ModelFailures;
+use super::standing::ModelStanding;
+use crate::observed::{JobRecord, ModelRecord, ObservedPool};
 
 /// After so many deaths in a row a cold start tries one worker.
 const CAREFUL_AFTER: u32 = 2;
 
-pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start) -> Verdict {
+pub(super) fn check(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    start: &Start,
+) -> CheckResult {
     let key = &start.model;
-    let model = &scene.models[key];
-    let need = scene.need(model, start.device).unwrap_or_default();
+    let model = &observed.models[key];
+    let need = observed.need(model, start.device).unwrap_or_default();
     if need != start.reserved {
         return Err(format!(
             "{} is promised {:?}, it needs {need:?}",
             start.name, start.reserved
         ));
     }
-    if !scene.has_room(&need) {
+    if !observed.has_room(&need) {
         return Err(format!(
             "{} is promised {need:?}, which is not free",
             start.name
         ));
     }
-    if let Some(same) = scene
+    if let Some(same) = observed
         .workers_of(key)
-        .find(|(_, hand)| hand.name == start.name)
+        .find(|(_, process)| process.name == start.name)
     {
         return Err(format!("two workers are called {}: {same:?}", start.name));
     }
@@ -40,19 +45,21 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start
     }
     let lowest = (0..).find(|slot| {
         !model.held.contains(slot)
-            && scene
+            && observed
                 .workers_of(key)
-                .all(|(_, hand)| hand.name.slot != *slot)
+                .all(|(_, process)| process.name.slot != *slot)
     });
-    if lowest != Some(start.name.slot) && !scene.back.contains(key) {
+    if lowest != Some(start.name.slot) && !observed.back.contains(key) {
         return Err(format!("{} starts, slot {lowest:?} is free", start.name));
     }
-    let live = scene.live(key).count();
-    let standing = trouble.standing(scene, key, now);
-    let careful = standing == Standing::Probing || trouble.deaths_in_a_row(key) >= CAREFUL_AFTER;
-    let alone = start.reason == StartReason::ColdStart && careful || standing == Standing::Probing;
+    let live = observed.live(key).count();
+    let standing = failures.standing(observed, key, now);
+    let careful =
+        standing == ModelStanding::Probing || failures.deaths_in_a_row(key) >= CAREFUL_AFTER;
+    let alone =
+        start.reason == StartReason::ColdStart && careful || standing == ModelStanding::Probing;
     match standing {
-        Standing::Well | Standing::Probing if model.offered && !(alone && live > 0) => {}
+        ModelStanding::Well | ModelStanding::Probing if model.offered && !(alone && live > 0) => {}
         _ => {
             return Err(format!(
                 "{} starts beside {live}, it is {standing:?}",
@@ -60,14 +67,14 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start
             ));
         }
     }
-    let floor = scene.floor(model);
+    let floor = observed.floor(model);
     match start.reason {
-        StartReason::Floor if live + scene.coming_back(key) >= floor => {
+        StartReason::Floor if live + observed.coming_back(key) >= floor => {
             Err(format!("{key} keeps {floor} and has {live}"))
         }
-        StartReason::Floor if scene.draining => Err(format!("{key} is kept while draining")),
+        StartReason::Floor if observed.draining => Err(format!("{key} is kept while draining")),
         StartReason::Replacement if model.owed == 0 => Err(format!("{key} lost nobody")),
-        StartReason::Constraint if scene.devices.len() == 1 => {
+        StartReason::Constraint if observed.devices.len() == 1 => {
             Err(format!("{key} is wished for elsewhere"))
         }
         StartReason::Floor
@@ -80,36 +87,40 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, start: &Start
 
 /// Nobody waits without need.
 pub(super) fn check_event(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
     event: &Event,
     actions: &[Action],
-) -> Verdict {
+) -> CheckResult {
     if !decides(event, actions) {
         return Ok(());
     }
-    check_cold_start(scene, trouble, actions)?;
-    check_waits(scene, trouble, now)
+    check_cold_start(observed, failures, actions)?;
+    check_waits(observed, failures, now)
 }
 
-pub(super) fn check_waits(scene: &Scene, trouble: &Trouble, now: Moment) -> Verdict {
-    let oldest = scene.oldest();
-    for (key, model) in &scene.models {
-        let may = match trouble.standing(scene, key, now) {
-            Standing::Well => true,
-            Standing::Probing => scene.live(key).next().is_none(),
-            Standing::Missing
-            | Standing::Stopped
-            | Standing::Broken(..)
-            | Standing::Cooling(_)
-            | Standing::BackOff(_) => false,
+pub(super) fn check_waits(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+) -> CheckResult {
+    let oldest = observed.oldest();
+    for (key, model) in &observed.models {
+        let may = match failures.standing(observed, key, now) {
+            ModelStanding::Well => true,
+            ModelStanding::Probing => observed.live(key).next().is_none(),
+            ModelStanding::Missing
+            | ModelStanding::Stopped
+            | ModelStanding::Broken(..)
+            | ModelStanding::Cooling(_)
+            | ModelStanding::BackOff(_) => false,
         };
-        let place = scene.workers_of(key).count() < scene.most(model);
+        let place = observed.workers_of(key).count() < observed.most(model);
         if !may || !place || !model.offered {
             continue;
         }
-        if let Some(why) = lacks(scene, now, key, model, oldest) {
+        if let Some(why) = lacks(observed, now, key, model, oldest) {
             return Err(format!("{key} {why}, there is room, and nobody starts"));
         }
     }
@@ -139,78 +150,83 @@ pub(super) fn decides(event: &Event, actions: &[Action]) -> bool {
 
 /// Why one more worker of the model should have been started by now.
 fn lacks(
-    scene: &Scene,
+    observed: &ObservedPool,
     now: Moment,
     key: &ModelKey,
-    model: &Model,
+    model: &ModelRecord,
     oldest: Option<JobId>,
 ) -> Option<String> {
-    let live = scene.live(key).count();
-    let floor = scene.floor(model);
-    let Some((id, first)) = scene.waiting(key).next() else {
-        let kept = live + scene.coming_back(key) >= floor
-            || scene.draining
+    let live = observed.live(key).count();
+    let floor = observed.floor(model);
+    let Some((id, first)) = observed.waiting(key).next() else {
+        let kept = live + observed.coming_back(key) >= floor
+            || observed.draining
             || oldest.is_some()
-            || !fits(scene, model, None);
+            || !fits(observed, model, None);
         return (!kept).then(|| format!("has {live} workers of {floor} that stay"));
     };
     // Others may be waited for: who wants nothing that an older job may want waits for nobody.
-    let alone = oldest == Some(id) || live == 0 && wants_its_own(scene, key, id, first);
-    if !alone || !fits(scene, model, first.wish.map(|_| id)) {
+    let alone = oldest == Some(id) || live == 0 && wants_its_own(observed, key, id, first);
+    if !alone || !fits(observed, model, first.wish.map(|_| id)) {
         return None;
     }
     if live == 0 {
         return Some(format!("has nobody for job {id}"));
     }
-    let others = scene.others_wait(key);
-    let busy = scene
+    let others = observed.others_wait(key);
+    let busy = observed
         .live(key)
-        .all(|(_, hand)| !hand.is_idle() && !hand.is_coming());
-    let due = first.since + scene.settings.grow_after <= now || model.owed > 0;
-    let wishes = scene
+        .all(|(_, process)| !process.is_idle() && !process.is_coming());
+    let due = first.since + observed.settings.grow_after <= now || model.owed > 0;
+    let wishes = observed
         .waiting(key)
-        .any(|(_, task)| task.wish != Some(DeviceWish::Auto));
+        .any(|(_, record)| record.wish != Some(DeviceWish::Auto));
     (busy && due && !others && !wishes).then(|| format!("should grow for job {id}"))
 }
 
 /// Nothing that one more worker takes is on a device where the model of an older job takes some.
-fn wants_its_own(scene: &Scene, key: &ModelKey, id: JobId, task: &Task) -> bool {
-    let takes = |model: &Model, places: Vec<Device>| {
-        let needs = places.into_iter().filter_map(|at| scene.need(model, at));
+fn wants_its_own(observed: &ObservedPool, key: &ModelKey, id: JobId, record: &JobRecord) -> bool {
+    let takes = |model: &ModelRecord, places: Vec<Device>| {
+        let needs = places.into_iter().filter_map(|at| observed.need(model, at));
         let parts = needs.flatten().filter(|(_, part)| part.0 > 0);
         parts.map(|(at, _)| at).collect::<BTreeSet<Device>>()
     };
-    let own = takes(&scene.models[key], scene.places_of(task));
-    let others = scene.models.iter().filter(|(other, _)| *other != key);
+    let own = takes(&observed.models[key], observed.places_of(record));
+    let others = observed.models.iter().filter(|(other, _)| *other != key);
     let mut older = others.filter(|(other, _)| {
-        scene
+        observed
             .waiting(other)
             .next()
             .is_some_and(|(first, _)| first < id)
     });
-    task.wish.is_some()
-        && older
-            .all(|(_, other)| takes(other, scene.places(other, DeviceWish::Auto)).is_disjoint(&own))
+    record.wish.is_some()
+        && older.all(|(_, other)| {
+            takes(other, observed.places(other, DeviceWish::Auto)).is_disjoint(&own)
+        })
 }
 
 /// There is room on one of the devices, or on each where it is not known which are meant.
-fn fits(scene: &Scene, model: &Model, job: Option<JobId>) -> bool {
+fn fits(observed: &ObservedPool, model: &ModelRecord, job: Option<JobId>) -> bool {
     let room = |at: &Device| {
-        scene
+        observed
             .need(model, *at)
-            .is_some_and(|need| scene.has_room(&need))
+            .is_some_and(|need| observed.has_room(&need))
     };
-    match job.and_then(|job| scene.jobs.get(&job)) {
-        Some(task) => scene.places_of(task).iter().any(room),
+    match job.and_then(|job| observed.jobs.get(&job)) {
+        Some(record) => observed.places_of(record).iter().any(room),
         None => {
-            let places = scene.places(model, DeviceWish::Auto);
+            let places = observed.places(model, DeviceWish::Auto);
             !places.is_empty() && places.iter().all(room)
         }
     }
 }
 
 /// A model without workers gets as many as a cold start makes, where room and others allow it.
-fn check_cold_start(scene: &Scene, trouble: &Trouble, actions: &[Action]) -> Verdict {
+fn check_cold_start(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    actions: &[Action],
+) -> CheckResult {
     let cold = actions.iter().filter_map(|action| match action {
         Action::Start(start) if start.reason == StartReason::ColdStart => Some(start),
         _ => None,
@@ -219,17 +235,19 @@ fn check_cold_start(scene: &Scene, trouble: &Trouble, actions: &[Action]) -> Ver
         return Ok(());
     };
     let key = &start.model;
-    let model = &scene.models[key];
+    let model = &observed.models[key];
     let started = cold.filter(|start| start.model == *key).count();
-    let mates = scene.workers_of(key).count() - started;
-    let wanted = scene.settings.cold_start_workers.max(1) as usize;
-    let wanted = wanted.min(scene.most(model).saturating_sub(mates)).max(1);
-    let others = scene.others_wait(key);
-    let careful = trouble.deaths_in_a_row(key) >= CAREFUL_AFTER || trouble.is_probing(key);
-    let unknown = scene
+    let mates = observed.workers_of(key).count() - started;
+    let wanted = observed.settings.cold_start_workers.max(1) as usize;
+    let wanted = wanted
+        .min(observed.most(model).saturating_sub(mates))
+        .max(1);
+    let others = observed.others_wait(key);
+    let careful = failures.deaths_in_a_row(key) >= CAREFUL_AFTER || failures.is_probing(key);
+    let unknown = observed
         .waiting(key)
-        .any(|(_, task)| task.wish != Some(DeviceWish::Auto));
-    match started < wanted && !careful && !others && !unknown && fits(scene, model, None) {
+        .any(|(_, record)| record.wish != Some(DeviceWish::Auto));
+    match started < wanted && !careful && !others && !unknown && fits(observed, model, None) {
         true => Err(format!(
             "a cold start of {started} of {key}, {wanted} may be"
         )),

@@ -6,16 +6,21 @@ use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Generation, ModelKey};
 use pool::{Action, Event, Moment, Notice, Outcome, StopReason};
 
-use crate::scene::Scene;
-use crate::shadow::Verdict;
+use super::CheckResult;
+use crate::observed::ObservedPool;
 
 #[derive(Debug, Default)]
-pub(super) struct Idle {
+pub(super) struct IdleModels {
     since: BTreeMap<ModelKey, Moment>,
 }
 
-impl Idle {
-    pub(super) fn check(&mut self, scene: &Scene, now: Moment, action: &Action) -> Verdict {
+impl IdleModels {
+    pub(super) fn check(
+        &mut self,
+        observed: &ObservedPool,
+        now: Moment,
+        action: &Action,
+    ) -> CheckResult {
         match action {
             Action::Start(start) => {
                 self.since.remove(&start.model);
@@ -27,7 +32,7 @@ impl Idle {
                 why: StopReason::Idle,
             }) => {
                 let since = self.since.insert(name.model.clone(), now);
-                self.check_leave(scene, now, *worker, &name.model, since)
+                self.check_leave(observed, now, *worker, &name.model, since)
             }
             _ => Ok(()),
         }
@@ -35,23 +40,23 @@ impl Idle {
 
     fn check_leave(
         &self,
-        scene: &Scene,
+        observed: &ObservedPool,
         now: Moment,
         worker: Generation,
         key: &ModelKey,
         since: Option<Moment>,
-    ) -> Verdict {
-        if since.is_none_or(|since| now < since + scene.settings.idle) {
+    ) -> CheckResult {
+        if since.is_none_or(|since| now < since + observed.settings.idle) {
             return Err(format!(
                 "{key} is idle since {since:?} and loses a worker at {now}"
             ));
         }
         let left = |id: Generation| {
-            let hand = &scene.workers[&id];
-            hand.stops.map_or(hand.since, |stops| stops.from)
+            let process = &observed.workers[&id];
+            process.stop_steps.map_or(process.since, |stops| stops.from)
         };
-        let floor = scene.floor(&scene.models[key]);
-        let stay: Vec<Generation> = scene.live(key).map(|(id, _)| id).collect();
+        let floor = observed.floor(&observed.models[key]);
+        let stay: Vec<Generation> = observed.live(key).map(|(id, _)| id).collect();
         if stay.len() < floor {
             return Err(format!(
                 "{key} keeps {} workers, {floor} should stay",
@@ -69,18 +74,24 @@ impl Idle {
         }
     }
 
-    pub(super) fn check_event(&mut self, scene: &Scene, now: Moment, event: &Event) -> Verdict {
-        for (key, model) in &scene.models {
-            let all = scene.live(key).all(|(_, hand)| hand.is_idle());
-            let idle =
-                all && scene.live(key).next().is_some() && scene.waiting(key).next().is_none();
+    pub(super) fn check_event(
+        &mut self,
+        observed: &ObservedPool,
+        now: Moment,
+        event: &Event,
+    ) -> CheckResult {
+        for (key, model) in &observed.models {
+            let all = observed.live(key).all(|(_, process)| process.is_idle());
+            let idle = all
+                && observed.live(key).next().is_some()
+                && observed.waiting(key).next().is_none();
             if !idle {
                 self.since.remove(key);
                 continue;
             }
             let since = *self.since.entry(key.clone()).or_insert(now);
-            let spare = scene.live(key).count() > scene.floor(model);
-            if spare && *event == Event::DeadlineReached && since + scene.settings.idle < now {
+            let spare = observed.live(key).count() > observed.floor(model);
+            if spare && *event == Event::DeadlineReached && since + observed.settings.idle < now {
                 return Err(format!("{key} is idle since {since} and nobody leaves"));
             }
         }
@@ -89,7 +100,7 @@ impl Idle {
 }
 
 /// The model of a job that somebody stopped waiting for.
-pub(super) fn unwanted(scene: &Scene, action: &Action) -> Option<ModelKey> {
+pub(super) fn unwanted(observed: &ObservedPool, action: &Action) -> Option<ModelKey> {
     let Action::Answer {
         job,
         outcome: Outcome::Failure(failure),
@@ -98,20 +109,29 @@ pub(super) fn unwanted(scene: &Scene, action: &Action) -> Option<ModelKey> {
         return None;
     };
     let given_up = [FailureKind::Cancelled, FailureKind::DeadlineExceeded];
-    let task = given_up.contains(&failure.kind).then_some(job)?;
-    scene.jobs.get(task).map(|task| task.model.clone())
+    let record = given_up.contains(&failure.kind).then_some(job)?;
+    observed.jobs.get(record).map(|record| record.model.clone())
 }
 
 /// For jobs that nobody waits for any more one load goes on, and no second.
-pub(super) fn check_loads(scene: &Scene, unwanted: Vec<ModelKey>, actions: &[Action]) -> Verdict {
+pub(super) fn check_loads(
+    observed: &ObservedPool,
+    unwanted: Vec<ModelKey>,
+    actions: &[Action],
+) -> CheckResult {
     // The last that waited may have gone to a worker after the loads were looked at.
     let runs = actions
         .iter()
         .any(|action| matches!(action, Action::Run(_)));
     for key in unwanted.into_iter().filter(|_| !runs) {
-        let (live, floor) = (scene.live(&key).count(), scene.floor(&scene.models[&key]));
-        let coming = scene.live(&key).filter(|(_, hand)| hand.is_coming());
-        if coming.count() > 1 && live > floor && scene.waiting(&key).next().is_none() {
+        let (live, floor) = (
+            observed.live(&key).count(),
+            observed.floor(&observed.models[&key]),
+        );
+        let coming = observed
+            .live(&key)
+            .filter(|(_, process)| process.is_coming());
+        if coming.count() > 1 && live > floor && observed.waiting(&key).next().is_none() {
             return Err(format!(
                 "{key} loads twice and nobody waits for it any more"
             ));

@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use ipc_protocol::ids::{Device, JobId};
 use pool::{Action, Moment, Run};
 
-use super::standing::Standing;
-use super::trouble::Trouble;
-use crate::scene::{Scene, Task};
-use crate::shadow::Verdict;
+use super::CheckResult;
+use super::failures::ModelFailures;
+use super::standing::ModelStanding;
+use crate::observed::{JobRecord, ObservedPool};
 
 #[derive(Debug, Default)]
-pub(super) struct Overtakes {
+pub(super) struct OvertakeCounts {
     counts: BTreeMap<JobId, u32>,
 }
 
-impl Overtakes {
+impl OvertakeCounts {
     pub(super) fn check(
         &mut self,
-        scene: &Scene,
-        trouble: &Trouble,
+        observed: &ObservedPool,
+        failures: &ModelFailures,
         now: Moment,
         action: &Action,
-    ) -> Verdict {
+    ) -> CheckResult {
         match action {
-            Action::Run(run) if scene.devices.len() == 1 && !scene.settings.fifo => {
-                self.run(scene, trouble, now, run)
+            Action::Run(run) if observed.devices.len() == 1 && !observed.settings.fifo => {
+                self.run(observed, failures, now, run)
             }
             Action::Answer { job, .. } => {
                 self.counts.remove(job);
@@ -35,38 +35,55 @@ impl Overtakes {
         }
     }
 
-    fn run(&mut self, scene: &Scene, trouble: &Trouble, now: Moment, run: &Run) -> Verdict {
-        let Some(by) = scene.workers.get(&run.worker).map(|hand| &hand.name.model) else {
+    fn run(
+        &mut self,
+        observed: &ObservedPool,
+        failures: &ModelFailures,
+        now: Moment,
+        run: &Run,
+    ) -> CheckResult {
+        let Some(by) = observed
+            .workers
+            .get(&run.worker)
+            .map(|process| &process.name.model)
+        else {
             return Ok(());
         };
-        for (key, model) in scene.models.iter().filter(|(key, _)| *key != by) {
+        for (key, model) in observed.models.iter().filter(|(key, _)| *key != by) {
             let may = matches!(
-                trouble.standing(scene, key, now),
-                Standing::Well | Standing::Probing
+                failures.standing(observed, key, now),
+                ModelStanding::Well | ModelStanding::Probing
             );
-            let need = scene.need(model, Device::Host).unwrap_or_default();
-            let best = scene.at_best(Device::Host, &scene.staying());
+            let need = observed.need(model, Device::Host).unwrap_or_default();
+            let best = observed.at_best(Device::Host, &observed.staying());
             let lacks = !need.is_empty()
-                && !scene.has_room(&need)
+                && !observed.has_room(&need)
                 && need.values().all(|&part| part <= best);
-            if !may || !model.offered || scene.live(key).next().is_some() || !lacks {
+            if !may || !model.offered || observed.live(key).next().is_some() || !lacks {
                 continue;
             }
-            for (id, task) in scene.waiting(key).take_while(|(id, _)| *id < run.job) {
-                self.passed(scene, now, id, task, run)?;
+            for (id, record) in observed.waiting(key).take_while(|(id, _)| *id < run.job) {
+                self.passed(observed, now, id, record, run)?;
             }
         }
         Ok(())
     }
 
-    fn passed(&mut self, scene: &Scene, now: Moment, id: JobId, task: &Task, run: &Run) -> Verdict {
+    fn passed(
+        &mut self,
+        observed: &ObservedPool,
+        now: Moment,
+        id: JobId,
+        record: &JobRecord,
+        run: &Run,
+    ) -> CheckResult {
         let count = self.counts.entry(id).or_default();
         *count += 1;
-        let late = task.accepted + scene.settings.max_overtake <= now;
-        match late || *count > scene.settings.max_overtakes {
+        let late = record.accepted + observed.settings.max_overtake <= now;
+        match late || *count > observed.settings.max_overtakes {
             true => Err(format!(
                 "job {} overtakes job {id} of {}, the {count}. that does, which waits since {}",
-                run.job, task.model, task.accepted
+                run.job, record.model, record.accepted
             )),
             false => Ok(()),
         }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use ipc_protocol::ids::Device;
 
-use crate::scene::{Hand, Range, Scene, span};
+use crate::observed::{DurationRange, ObservedPool, ProcessRecord, span};
 
 /// So many usual steps without one are a hang.
 const STEPS_OF_PATIENCE: u32 = 10;
 
 /// Of one worker, as a bound from below or from above.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ProgressBounds {
     /// It does not want the processor.
     pub(super) still: Duration,
     /// It has the processor.
@@ -22,7 +22,7 @@ pub(super) struct Limits {
 
 /// What the kernel said of a worker since its last sign of work.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Evidence {
+pub(super) struct CpuEvidence {
     /// It had the processor for so long.
     pub(super) had: Duration,
     /// At the last look it had not wanted it, and so for so long without a sign of work.
@@ -34,22 +34,27 @@ pub(super) struct Evidence {
 }
 
 /// No worker is said to hang before.
-pub(super) fn shortest(scene: &Scene, hand: &Hand) -> Limits {
+pub(super) fn shortest(observed: &ObservedPool, process: &ProcessRecord) -> ProgressBounds {
     let slack = Duration::from_millis(50);
-    limits(scene, hand, |range| range.least, slack)
+    limits(observed, process, |range| range.least, slack)
 }
 
 /// Every worker is said to hang after.
-pub(super) fn longest(scene: &Scene, hand: &Hand) -> Limits {
-    limits(scene, hand, |range| range.most, Duration::ZERO)
+pub(super) fn longest(observed: &ObservedPool, process: &ProcessRecord) -> ProgressBounds {
+    limits(observed, process, |range| range.most, Duration::ZERO)
 }
 
-fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration) -> Limits {
-    let patience = &scene.settings.patience;
-    let model = &scene.models[&hand.name.model];
-    let task = hand.job().and_then(|job| scene.jobs.get(&job));
-    let Some(task) = task.filter(|_| !hand.was_loading) else {
-        return Limits {
+fn limits(
+    observed: &ObservedPool,
+    process: &ProcessRecord,
+    of: fn(DurationRange) -> Duration,
+    slack: Duration,
+) -> ProgressBounds {
+    let patience = &observed.settings.patience;
+    let model = &observed.models[&process.name.model];
+    let record = process.job().and_then(|job| observed.jobs.get(&job));
+    let Some(record) = record.filter(|_| !process.was_loading) else {
+        return ProgressBounds {
             still: patience.still_load,
             busy: patience.load,
             longest: patience.longest,
@@ -57,13 +62,13 @@ fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration
     };
     let pace = &model.pace;
     let steps = match slack.is_zero() {
-        true => pace.most_step(task.size.pixels()),
-        false => pace.least_step(task.size.pixels()),
+        true => pace.most_step(record.parameters.size.pixels()),
+        false => pace.least_step(record.parameters.size.pixels()),
     };
     let usual = match (
         steps,
-        task.step >= task.steps,
-        task.step == task.resume_step,
+        record.step >= record.parameters.steps,
+        record.step == record.resume_step,
     ) {
         (None, _, _) => None,
         (Some(_), true, _) => pace.decode.map(of),
@@ -74,14 +79,14 @@ fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration
         let most = (usual * STEPS_OF_PATIENCE).saturating_sub(slack);
         let most = most.max(patience.step);
         let longest = (usual * 10 * STEPS_OF_PATIENCE).saturating_sub(10 * slack);
-        return Limits {
+        return ProgressBounds {
             still: most,
             busy: most,
             longest: longest.max(patience.longest_known),
         };
     }
     let need = &model.spec.need;
-    let (host, size) = match hand.device {
+    let (host, size) = match process.device {
         Device::Host => (true, need.on_cpu.map_or(0, |part| part.0)),
         Device::Cuda(_) => (
             false,
@@ -90,7 +95,7 @@ fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration
     };
     let busy = patience.cold + Duration::from_millis(50 * size);
     let busy = busy.min(patience.first_step);
-    Limits {
+    ProgressBounds {
         still: if host {
             patience.still
         } else {
@@ -102,10 +107,10 @@ fn limits(scene: &Scene, hand: &Hand, of: fn(Range) -> Duration, slack: Duration
 }
 
 /// What the samples say, one after the other.
-pub(super) fn evidence(hand: &Hand) -> Evidence {
-    let mut evidence = Evidence::default();
-    let (mut counted, mut before) = (hand.worked, None);
-    for &(at, cpu) in &hand.samples {
+pub(super) fn evidence(process: &ProcessRecord) -> CpuEvidence {
+    let mut evidence = CpuEvidence::default();
+    let (mut counted, mut before) = (process.worked, None);
+    for &(at, cpu) in &process.samples {
         (evidence.still, evidence.judged) = (None, true);
         let Some(cpu) = cpu else {
             evidence.had += span(at, counted);
@@ -121,7 +126,7 @@ pub(super) fn evidence(hand: &Hand) -> Evidence {
         if cpu.blocked {
             (counted, evidence.wants, evidence.judged) = (at, true, false);
         } else if wanted < span(at, since).as_secs_f64() * 0.05 {
-            evidence.still = Some(span(at, hand.worked));
+            evidence.still = Some(span(at, process.worked));
         } else {
             evidence.had += span(at, counted).mul_f64(ran.as_secs_f64() / wanted);
             (counted, evidence.wants) = (at, waited > ran);
@@ -131,8 +136,12 @@ pub(super) fn evidence(hand: &Hand) -> Evidence {
 }
 
 /// Nothing was asked of the kernel although it is time to.
-pub(super) fn is_unasked(hand: &Hand, limits: &Limits, now: pool::Moment) -> bool {
-    let last = hand.samples.last().map_or(hand.worked, |(at, _)| *at);
+pub(super) fn is_unasked(
+    process: &ProcessRecord,
+    limits: &ProgressBounds,
+    now: pool::Moment,
+) -> bool {
+    let last = process.samples.last().map_or(process.worked, |(at, _)| *at);
     let half = (limits.still / 2).max(Duration::from_secs(1));
-    hand.asked.is_none() && last + half + Duration::from_millis(1) < now
+    process.asked.is_none() && last + half + Duration::from_millis(1) < now
 }

@@ -1,6 +1,6 @@
-//! Why a job waits is said with the names and numbers that are so, and `plan` knows what fits.
+//! The reason why a job waits has the right names and numbers, and `plan` says what fits.
 
-use crate::scene::span;
+use crate::observed::span;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use ipc_protocol::ids::{DeviceWish, JobId};
 use ipc_protocol::units::PictureSize;
 use pool::{Moment, Pool, StopReason};
 
+use super::CheckResult;
+use super::failures::ModelFailures;
+use super::refusal_words::rest;
 use super::reports::place;
-use super::standing::Standing;
-use super::trouble::Trouble;
-use super::words::rest;
-use crate::scene::{Hand, Life, Model, Parts, Range, Scene, Task};
-use crate::shadow::Verdict;
+use super::standing::ModelStanding;
+use crate::observed::{
+    DurationRange, JobRecord, MemoryParts, ModelRecord, ObservedPool, ProcessRecord, ProcessState,
+};
 
 /// Jobs that are asked about at one time.
 const ASKED: usize = 6;
@@ -22,57 +24,57 @@ const ASKED: usize = 6;
 const LOOKED_AT: usize = 32;
 
 pub(super) fn check(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
     pool: &Pool,
     turn: u64,
-) -> Verdict {
-    let asked = scene.jobs.len().max(1);
+) -> CheckResult {
+    let asked = observed.jobs.len().max(1);
     let from = usize::try_from(turn).unwrap_or(0) * ASKED % asked;
-    for (&id, task) in scene.jobs.iter().skip(from).take(ASKED) {
-        check_job(scene, trouble, now, pool, id, task)?;
+    for (&id, record) in observed.jobs.iter().skip(from).take(ASKED) {
+        check_job(observed, failures, now, pool, id, record)?;
     }
     if pool.explain(now, JobId(u64::MAX)).is_some() || pool.plan("nobody", None).is_ok() {
         return Err("something is said of a job or a model that does not exist".into());
     }
-    scene
+    observed
         .models
         .values()
         .filter(|model| model.offered)
-        .try_for_each(|model| check_plan(scene, pool, model, turn))
+        .try_for_each(|model| check_plan(observed, pool, model, turn))
 }
 
 fn check_job(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
     pool: &Pool,
     id: JobId,
-    task: &Task,
-) -> Verdict {
+    record: &JobRecord,
+) -> CheckResult {
     let Some(text) = pool.explain(now, id) else {
         return Err(format!("nothing explains job {id}"));
     };
-    let wanted = match task.on {
-        Some(on) => match scene.workers.get(&on) {
-            Some(hand) => vec!["running: ".to_string(), doing(scene, hand)],
+    let wanted = match record.on {
+        Some(on) => match observed.workers.get(&on) {
+            Some(process) => vec!["running: ".to_string(), doing(observed, process)],
             None => Vec::new(),
         },
-        None => reasons(scene, trouble, now, id, task),
+        None => reasons(observed, failures, now, id, record),
     };
     match wanted.iter().find(|part| !text.contains(part.as_str())) {
         Some(part) => Err(format!(
             "job {id} is explained by {text:?}, which lacks {part:?}"
         )),
         None => says_seconds(&text)
-            .and_then(|()| says_who_stays(scene, &text))
-            .and_then(|()| says_its_turn(scene, now, id, task, &text)),
+            .and_then(|()| says_who_stays(observed, &text))
+            .and_then(|()| says_its_turn(observed, now, id, record, &text)),
     }
 }
 
 /// Every `about`, `in` and `again in` is followed by seconds.
-fn says_seconds(text: &str) -> Verdict {
+fn says_seconds(text: &str) -> CheckResult {
     for word in [", about ", "in about ", "again in ", "more worker in "] {
         for rest in text.split(word).skip(1) {
             let number = rest.split(" s").next().unwrap_or("");
@@ -85,15 +87,21 @@ fn says_seconds(text: &str) -> Verdict {
 }
 
 /// Its turn comes with those before it, each with its own steps, as fast as pictures of its model were.
-fn says_its_turn(scene: &Scene, now: Moment, id: JobId, task: &Task, text: &str) -> Verdict {
-    let model = &scene.models[&task.model];
+fn says_its_turn(
+    observed: &ObservedPool,
+    now: Moment,
+    id: JobId,
+    record: &JobRecord,
+    text: &str,
+) -> CheckResult {
+    let model = &observed.models[&record.model];
     let said = text.split("its turn in about ").nth(1);
     let said = said.and_then(|rest| rest.split(" s").next()?.parse::<f64>().ok());
     let Some(said) = said else {
         return Ok(());
     };
-    let least = turn(scene, now, id, model, |range| range.least);
-    let most = turn(scene, now, id, model, |range| range.most);
+    let least = turn(observed, now, id, model, |range| range.least);
+    let most = turn(observed, now, id, model, |range| range.most);
     let (Some(least), Some(most)) = (least, most) else {
         return Err(format!("{text:?}: nobody can know that"));
     };
@@ -107,31 +115,33 @@ fn says_its_turn(scene: &Scene, now: Moment, id: JobId, task: &Task, text: &str)
 
 /// When the first worker is free for it, where each earlier job takes the one that is free first.
 fn turn(
-    scene: &Scene,
+    observed: &ObservedPool,
     now: Moment,
     id: JobId,
-    model: &Model,
-    of: fn(Range) -> Duration,
+    model: &ModelRecord,
+    of: fn(DurationRange) -> Duration,
 ) -> Option<f64> {
-    let resident = scene
+    let resident = observed
         .live(&model.spec.key)
-        .filter(|(_, hand)| hand.is_resident());
-    let left = |hand: &Hand| match hand.job() {
-        Some(_) => rest(scene, now, model, hand).map(of),
+        .filter(|(_, process)| process.is_resident());
+    let left = |process: &ProcessRecord| match process.job() {
+        Some(_) => rest(observed, now, model, process).map(of),
         None => Some(Duration::ZERO),
     };
     let mut free = resident
-        .map(|(_, hand)| left(hand))
+        .map(|(_, process)| left(process))
         .collect::<Option<Vec<Duration>>>()?;
-    let earlier: Vec<JobId> = scene
+    let earlier: Vec<JobId> = observed
         .waiting(&model.spec.key)
         .map(|(id, _)| id)
         .take_while(|&other| other < id)
         .collect();
     let (mut sum, mut count) = (0.0, 0.0);
     for job in earlier.iter().take(LOOKED_AT) {
-        let task = &scene.jobs[job];
-        let picture = of(model.pace.picture(task.size.pixels(), task.steps)?);
+        let record = &observed.jobs[job];
+        let picture = of(model
+            .pace
+            .picture(record.parameters.size.pixels(), record.parameters.steps)?);
         free.sort();
         *free.first_mut()? += picture;
         (sum, count) = (sum + picture.as_secs_f64(), count + 1.0);
@@ -142,7 +152,7 @@ fn turn(
 }
 
 /// Where nothing can be done, the models are named whose workers stay.
-fn says_who_stays(scene: &Scene, text: &str) -> Verdict {
+fn says_who_stays(observed: &ObservedPool, text: &str) -> CheckResult {
     let Some((_, rest)) = text.split_once(" MB available") else {
         return Ok(());
     };
@@ -156,10 +166,10 @@ fn says_who_stays(scene: &Scene, text: &str) -> Verdict {
         .split(", ")
         .filter(|name| !name.is_empty())
         .collect();
-    let kept = scene
+    let kept = observed
         .models
         .iter()
-        .filter(|(_, model)| scene.floor(model) > 0);
+        .filter(|(_, model)| observed.floor(model) > 0);
     let kept: BTreeSet<&str> = kept.map(|(key, _)| key.as_str()).collect();
     match said == kept {
         true => Ok(()),
@@ -186,38 +196,51 @@ fn word(why: StopReason) -> &'static str {
 }
 
 /// What a worker is said to do.
-fn doing(scene: &Scene, hand: &Hand) -> String {
-    let name = &hand.name;
-    match hand.life {
-        Life::Starting => format!("{name} starts"),
-        Life::Loading => format!("{name} loads, {} %", hand.permille / 10),
-        Life::Idle => format!("{name} idle"),
-        Life::Busy(job) => match scene.jobs.get(&job) {
-            Some(task) => {
-                let pace = &scene.models[&task.model].pace;
+fn doing(observed: &ObservedPool, process: &ProcessRecord) -> String {
+    let name = &process.name;
+    match process.state {
+        ProcessState::Starting => format!("{name} starts"),
+        ProcessState::Loading => format!("{name} loads, {} %", process.permille / 10),
+        ProcessState::Idle => format!("{name} idle"),
+        ProcessState::Busy(job) => match observed.jobs.get(&job) {
+            Some(record) => {
+                let pace = &observed.models[&record.model].pace;
                 let about = if pace.step.is_some() { ", about " } else { "" };
-                format!("{name} busy, step {}/{}{about}", task.step, task.steps)
+                format!(
+                    "{name} busy, step {}/{}{about}",
+                    record.step, record.parameters.steps
+                )
             }
             None => name.to_string(),
         },
-        Life::Unwinding(_) => format!("{name} ends a cancelled job"),
-        Life::Leaving(_) => {
-            let why = hand.told.map_or("", word);
+        ProcessState::Unwinding(_) => format!("{name} ends a cancelled job"),
+        ProcessState::Leaving(_) => {
+            let why = process.stop_reason.map_or("", word);
             format!("{name} leaves ({why})")
         }
     }
 }
 
-fn reasons(scene: &Scene, trouble: &Trouble, now: Moment, id: JobId, task: &Task) -> Vec<String> {
-    let key = &task.model;
-    let model = &scene.models[key];
+fn reasons(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    id: JobId,
+    record: &JobRecord,
+) -> Vec<String> {
+    let key = &record.model;
+    let model = &observed.models[key];
     let mut parts = vec!["waiting: ".to_string()];
-    let before = place(scene, id) - 1;
+    let before = place(observed, id) - 1;
     if before > 0 {
         parts.push(format!("{before} wait before it"));
     }
-    parts.extend(scene.workers_of(key).map(|(_, hand)| doing(scene, hand)));
-    let resident = scene.live(key).any(|(_, hand)| hand.is_resident());
+    parts.extend(
+        observed
+            .workers_of(key)
+            .map(|(_, process)| doing(observed, process)),
+    );
+    let resident = observed.live(key).any(|(_, process)| process.is_resident());
     if model.pace.step.is_some() && resident {
         parts.push("its turn in about ".into());
     }
@@ -226,71 +249,83 @@ fn reasons(scene: &Scene, trouble: &Trouble, now: Moment, id: JobId, task: &Task
         return parts;
     }
     let left = |until: Moment| format!("{:.1} s", span(until, now).as_secs_f64());
-    match trouble.standing(scene, key, now) {
-        Standing::Missing => parts.push(key.to_string()),
-        Standing::Stopped => parts.push(format!("{key} is stopped")),
-        Standing::Broken(until, failures) => {
+    match failures.standing(observed, key, now) {
+        ModelStanding::Missing => parts.push(key.to_string()),
+        ModelStanding::Stopped => parts.push(format!("{key} is stopped")),
+        ModelStanding::Broken(until, failures) => {
             parts.push(format!(
                 "{key} failed {failures} times in a row; again in {}",
                 left(until)
             ));
         }
-        Standing::Cooling(until) => {
+        ModelStanding::Cooling(until) => {
             parts.extend([
                 format!("{key} cannot load"),
                 format!("again in {}", left(until)),
             ]);
         }
-        Standing::BackOff(until) => parts.push(format!("{key} starts again in {}", left(until))),
-        Standing::Probing | Standing::Well => parts.extend(no_other(scene, now, model, task)),
+        ModelStanding::BackOff(until) => {
+            parts.push(format!("{key} starts again in {}", left(until)))
+        }
+        ModelStanding::Probing | ModelStanding::Well => {
+            parts.extend(no_other(observed, now, model, record))
+        }
     }
     parts
 }
 
 /// Why there is not one worker more.
-fn no_other(scene: &Scene, now: Moment, model: &Model, task: &Task) -> Option<String> {
+fn no_other(
+    observed: &ObservedPool,
+    now: Moment,
+    model: &ModelRecord,
+    record: &JobRecord,
+) -> Option<String> {
     let key = &model.spec.key;
-    let most = scene.most(model);
-    if scene.workers_of(key).count() >= most {
+    let most = observed.most(model);
+    if observed.workers_of(key).count() >= most {
         return Some(format!("{key} has its {most} workers"));
     }
-    task.wish?;
-    let [at] = scene.places_of(task)[..] else {
+    record.wish?;
+    let [at] = observed.places_of(record)[..] else {
         return None;
     };
-    let need = scene.need(model, at)?;
-    if scene.has_room(&need) && scene.live(key).next().is_some() {
-        let oldest = scene.waiting(key).next().map(|(_, task)| task.since)?;
-        let grows = oldest + scene.settings.grow_after;
+    let need = observed.need(model, at)?;
+    if observed.has_room(&need) && observed.live(key).next().is_some() {
+        let oldest = observed
+            .waiting(key)
+            .next()
+            .map(|(_, record)| record.since)?;
+        let grows = oldest + observed.settings.grow_after;
         return (grows > now)
             .then(|| format!("one more worker in {:.1} s", span(grows, now).as_secs_f64()));
     }
     let part = need.get(&at)?;
     let needs = format!("one more worker needs {} MB on {at}: ", part.0);
-    let staying = scene.staying();
+    let staying = observed.staying();
     let never = need
         .iter()
-        .any(|(&on, &part)| part > scene.at_best(on, &staying));
+        .any(|(&on, &part)| part > observed.at_best(on, &staying));
     Some(
-        match (never, need.keys().any(|&on| scene.is_squeezed(on))) {
+        match (never, need.keys().any(|&on| observed.is_squeezed(on))) {
             (_, true) => needs,
-            (true, false) => format!("{needs}{} MB needed, ", short(scene, &need)),
-            (false, false) => format!("{needs}{} MB free", scene.free(at).0),
+            (true, false) => format!("{needs}{} MB needed, ", short(observed, &need)),
+            (false, false) => format!("{needs}{} MB free", observed.free(at).0),
         },
     )
 }
 
 /// The first part that there is not enough for.
-fn short(scene: &Scene, need: &Parts) -> u64 {
-    let staying = scene.staying();
+fn short(observed: &ObservedPool, need: &MemoryParts) -> u64 {
+    let staying = observed.staying();
     let short = need
         .iter()
-        .find(|&(&on, &part)| part > scene.at_best(on, &staying));
+        .find(|&(&on, &part)| part > observed.at_best(on, &staying));
     short.map_or(0, |(_, part)| part.0)
 }
 
 /// Sums per device, and whether it could ever be.
-fn check_plan(scene: &Scene, pool: &Pool, model: &Model, turn: u64) -> Verdict {
+fn check_plan(observed: &ObservedPool, pool: &Pool, model: &ModelRecord, turn: u64) -> CheckResult {
     let side = u32::try_from(64 + turn % 90 * 16).unwrap_or(64);
     let size = PictureSize {
         width: side,
@@ -300,7 +335,7 @@ fn check_plan(scene: &Scene, pool: &Pool, model: &Model, turn: u64) -> Verdict {
     let rule = &model.spec.sizes;
     let allowed = (rule.min..=rule.max).contains(&side)
         && side.is_multiple_of(rule.multiple)
-        && size.pixels() <= scene.settings.max_pixels;
+        && size.pixels() <= observed.settings.max_pixels;
     let plan = match plan {
         Ok(plan) if allowed => plan,
         Ok(plan) => return Err(format!("{size} is not allowed and planned: {plan:?}")),
@@ -314,18 +349,22 @@ fn check_plan(scene: &Scene, pool: &Pool, model: &Model, turn: u64) -> Verdict {
     };
     let text = plan.lines.join("\n");
     let (mut possible, mut missing) = (false, None);
-    for at in scene.places(model, DeviceWish::Auto) {
-        let Some(need) = scene.need(model, at) else {
+    for at in observed.places(model, DeviceWish::Auto) {
+        let Some(need) = observed.need(model, at) else {
             continue;
         };
         let mut all = true;
         for (&on, &part) in &need {
             let more = if on == at {
-                scene.extra(model, size).0
+                observed.extra(model, size).0
             } else {
                 0
             };
-            let (sum, limit, free) = (part.0 + more, scene.devices[&on].limit.0, scene.free(on).0);
+            let (sum, limit, free) = (
+                part.0 + more,
+                observed.devices[&on].limit.0,
+                observed.free(on).0,
+            );
             let word = if sum <= limit { "fits" } else { "never fits" };
             let line = format!(
                 "{} MB of {on} to be resident + {more} MB for this size = {sum} MB; limit {limit} MB, {free} MB free: {word}",

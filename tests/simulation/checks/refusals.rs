@@ -1,31 +1,33 @@
-//! Refused are exactly the requests that our own count would refuse, with the right numbers.
+//! Exactly those requests are refused that the observed records say must be.
 
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
 use ipc_protocol::request::ImageRequest;
-use pool::{AcceptedJobs, Action, Event, Moment, Outcome};
+use ipc_protocol::units::PictureSize;
+use pool::{AcceptedJobs, Action, Files, Moment, Outcome, Parameters};
 
-use super::standing::Standing;
-use super::trouble::Trouble;
-use super::words::{names_field, names_nearest, says_sums, says_when};
-use crate::scene::{Model, Scene, Task};
-use crate::shadow::Verdict;
+use super::CheckResult;
+use super::failures::ModelFailures;
+use super::refusal_words::{names_field, names_nearest, says_sums, says_when};
+use super::standing::ModelStanding;
+use crate::observed::{AskedRequest, JobRecord, ModelRecord, ObservedPool, WorkerLoss};
+use crate::oracle::{Oracle, has_trouble, parameters};
 
 pub(super) fn check(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    oracle: &Oracle,
     now: Moment,
-    event: &Event,
     action: &Action,
-) -> Verdict {
-    match (action, event) {
-        (Action::Refuse { failure, .. }, Event::RequestArrived { request, .. }) => {
-            refused(scene, trouble, now, request, failure)
+) -> CheckResult {
+    match (action, &observed.asked) {
+        (Action::Refuse { failure, .. }, Some(asked)) => {
+            refused(observed, failures, oracle, now, asked, failure)
         }
-        (Action::Accept(accepted), Event::RequestArrived { request, .. }) => {
-            entered(scene, trouble, now, request, accepted)
+        (Action::Accept(accepted), Some(asked)) => {
+            entered(observed, failures, now, &asked.request, accepted)
         }
         (
             Action::Answer {
@@ -33,8 +35,8 @@ pub(super) fn check(
                 outcome: Outcome::Failure(failure),
             },
             _,
-        ) => match scene.jobs.get(job) {
-            Some(task) => failed(scene, task, failure),
+        ) => match observed.jobs.get(job) {
+            Some(record) => failed(observed, record, failure),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -42,32 +44,28 @@ pub(super) fn check(
 }
 
 /// A failure says what it is about, and a job that had room does not end for lack of it.
-fn failed(scene: &Scene, task: &Task, failure: &Failure) -> Verdict {
+fn failed(observed: &ObservedPool, record: &JobRecord, failure: &Failure) -> CheckResult {
     let text = &failure.message;
-    let model = &scene.models[&task.model];
+    let model = &observed.models[&record.model];
+    let names = |loss: &WorkerLoss| text.contains(&loss.worker) && text.contains(&loss.how);
     let right = match failure.kind {
-        FailureKind::Quarantined if task.accused() >= scene.settings.max_attempts as usize => {
-            let accused = task.losses.iter().filter(|(_, _, accused)| *accused);
-            accused
-                .clone()
-                .all(|(name, how, _)| text.contains(name) && text.contains(how))
+        FailureKind::Quarantined if record.accused() >= observed.settings.max_attempts as usize => {
+            let mut accusing = record.losses.iter().filter(|loss| loss.accuses);
+            accusing.all(names)
         }
         FailureKind::WorkerLost => {
-            let last = task.losses.iter().rev().take(3);
-            let count = format!(" {} times", task.losses.len());
-            let all = last
-                .clone()
-                .all(|(name, how, _)| text.contains(name) && text.contains(how));
-            all && text.contains(&count) && failure.retry_after_ms.is_some()
+            let count = format!(" {} times", record.losses.len());
+            record.losses.iter().rev().take(3).all(names)
+                && text.contains(&count)
+                && failure.retry_after_ms.is_some()
         }
         FailureKind::MemoryExhausted if text.starts_with("ran out of memory") => {
-            let last = task.losses.last();
-            last.is_some_and(|(name, how, _)| text.contains(name) && text.contains(how))
+            record.losses.last().is_some_and(names)
         }
-        FailureKind::MemoryExhausted if scene.devices.len() == 1 && !scene.comes_back() => {
-            let need = scene.need(model, Device::Host).unwrap_or_default();
-            let best = scene.at_best(Device::Host, &scene.staying());
-            need.values().any(|&part| part > best) && text.contains(task.model.as_str())
+        FailureKind::MemoryExhausted if observed.devices.len() == 1 && !observed.comes_back() => {
+            let need = observed.need(model, Device::Host).unwrap_or_default();
+            let best = observed.at_best(Device::Host, &observed.staying());
+            need.values().any(|&part| part > best) && text.contains(record.model.as_str())
         }
         FailureKind::Stopped
         | FailureKind::ModelMissing
@@ -75,48 +73,53 @@ fn failed(scene: &Scene, task: &Task, failure: &Failure) -> Verdict {
         | FailureKind::ModelUnread
         | FailureKind::LoadRefused
         | FailureKind::ModelBroken => {
-            text.contains(task.model.as_str()) && scene.live(&task.model).next().is_none()
+            text.contains(record.model.as_str()) && observed.live(&record.model).next().is_none()
         }
         FailureKind::UnknownModel => {
-            text.contains(task.model.as_str()) && failure.field == Some(Field::Model)
+            text.contains(record.model.as_str()) && failure.field == Some(Field::Model)
         }
-        FailureKind::NeverFits => text.contains(&task.size.to_string()),
+        FailureKind::NeverFits => text.contains(&record.parameters.size.to_string()),
         _ => !text.is_empty(),
     };
     match right {
         true => Ok(()),
-        false => Err(format!("a job ends with {failure:?}: {task:?}")),
+        false => Err(format!("a job ends with {failure:?}: {record:?}")),
     }
 }
 
 /// What must be refused is not let in.
 fn entered(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
     request: &ImageRequest,
     accepted: &AcceptedJobs,
-) -> Verdict {
+) -> CheckResult {
     let key = &accepted.model;
-    let model = &scene.models[key];
-    let lives = scene.live(key).next().is_some();
-    match trouble.standing(scene, key, now) {
-        Standing::Missing | Standing::Stopped | Standing::Broken(..) => {
+    let model = &observed.models[key];
+    let lives = observed.live(key).next().is_some();
+    match failures.standing(observed, key, now) {
+        ModelStanding::Missing | ModelStanding::Stopped | ModelStanding::Broken(..) => {
             return Err(format!(
                 "let in while {key} is {:?}",
-                trouble.standing(scene, key, now)
+                failures.standing(observed, key, now)
             ));
         }
-        Standing::Cooling(_) if !lives => return Err(format!("let in while {key} cannot load")),
-        Standing::Cooling(_) | Standing::BackOff(_) | Standing::Probing | Standing::Well => {}
+        ModelStanding::Cooling(_) if !lives => {
+            return Err(format!("let in while {key} cannot load"));
+        }
+        ModelStanding::Cooling(_)
+        | ModelStanding::BackOff(_)
+        | ModelStanding::Probing
+        | ModelStanding::Well => {}
     }
-    let places = scene.places(model, request.device);
+    let places = observed.places(model, request.device);
     // Where others hold much, it may become true later.
-    let squeezed = scene.devices.keys().any(|&at| scene.is_squeezed(at));
+    let squeezed = observed.devices.keys().any(|&at| observed.is_squeezed(at));
     if !squeezed
         && !places
             .iter()
-            .any(|&at| scene.could_have(key, at, accepted.size))
+            .any(|&at| observed.could_have(key, at, accepted.size))
     {
         return Err(format!(
             "let in {} of {key}, which never fits",
@@ -124,17 +127,20 @@ fn entered(
         ));
     }
     if is_full(
-        scene,
+        observed,
         key,
         request,
-        scene.live(key).filter(|(_, hand)| hand.is_idle()).count(),
+        observed
+            .live(key)
+            .filter(|(_, process)| process.is_idle())
+            .count(),
     ) {
         return Err(format!(
             "let in {} of {key}, for which no place is left",
             request.count
         ));
     }
-    let least = least_time(scene, model, accepted.size.pixels(), accepted.steps);
+    let least = least_time(observed, model, accepted.size.pixels(), accepted.steps);
     let limit = request.timeout_ms.map(Duration::from_millis);
     match limit.is_some_and(|limit| limit + Duration::from_millis(1) < least.0) {
         true => Err(format!("let in for {limit:?}, it takes {least:?}")),
@@ -144,105 +150,117 @@ fn entered(
 
 /// One more worker fits there once every worker that may leave has left. Memory that others take on one of
 /// its devices, host memory of a GPU worker included, can come back at any time: it is no reason for "never".
-fn starts(scene: &Scene, model: &Model, at: Device) -> bool {
-    let staying = scene.staying();
-    let need = scene.need(model, at).unwrap_or_default();
+fn starts(observed: &ObservedPool, model: &ModelRecord, at: Device) -> bool {
+    let staying = observed.staying();
+    let need = observed.need(model, at).unwrap_or_default();
     need.iter()
-        .all(|(&on, &part)| scene.is_squeezed(on) || part <= scene.at_best(on, &staying))
+        .all(|(&on, &part)| observed.is_squeezed(on) || part <= observed.at_best(on, &staying))
 }
 
 /// More than may wait, where so many are taken at once.
-fn is_full(scene: &Scene, key: &ModelKey, request: &ImageRequest, at_once: usize) -> bool {
-    let settings = &scene.settings;
-    let waiting = scene.waiting(key).count();
+fn is_full(
+    observed: &ObservedPool,
+    key: &ModelKey,
+    request: &ImageRequest,
+    at_once: usize,
+) -> bool {
+    let settings = &observed.settings;
+    let waiting = observed.waiting(key).count();
     let count = request.count as usize;
     let more = count.saturating_sub(at_once);
     let waits = || {
-        scene
+        observed
             .models
             .keys()
-            .flat_map(|key| scene.waiting(key))
-            .map(|(_, task)| task)
+            .flat_map(|key| observed.waiting(key))
+            .map(|(_, record)| record)
     };
     let bytes = request.prompt.len() + request.negative.as_ref().map_or(0, String::len);
-    let held: usize = waits().map(|task| task.bytes).sum();
+    let held: usize = waits().map(|record| record.text_bytes()).sum();
     waiting + more > settings.queue_per_model
         || waits().count() + more > settings.queue_total
         || held + bytes * count > settings.queue_bytes
 }
 
 /// What a picture is known to take at least, between two bounds: the pool's estimate is one of them.
-fn least_time(scene: &Scene, model: &Model, pixels: u64, steps: u32) -> (Duration, Duration) {
+fn least_time(
+    observed: &ObservedPool,
+    model: &ModelRecord,
+    pixels: u64,
+    steps: u32,
+) -> (Duration, Duration) {
     let own = model.pace.picture(pixels, steps).unwrap_or_default();
-    let resident = scene
+    let resident = observed
         .live(&model.spec.key)
-        .any(|(_, hand)| hand.is_resident());
+        .any(|(_, process)| process.is_resident());
     let load = model.pace.load.filter(|_| !resident).unwrap_or_default();
     (own.least + load.least / 2, own.most + load.most / 2)
 }
 
-/// A refusal is for what is so.
+/// A refusal is for the first reason there is, and says which: an unknown name, files that cannot be used, an invalid value,
+/// and then the state of the model and of the pool.
 fn refused(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    oracle: &Oracle,
     now: Moment,
-    request: &ImageRequest,
+    asked: &AskedRequest,
     failure: &Failure,
-) -> Verdict {
-    let name = request
-        .model
-        .as_ref()
-        .unwrap_or(&scene.settings.default_model);
-    let Some(model) = scene.called(name) else {
-        return names_nearest(scene, name, failure);
+) -> CheckResult {
+    let request = &asked.request;
+    let default = &observed.settings.default_model;
+    let name = request.model.as_ref().unwrap_or(default);
+    let Some(model) = observed.called(name) else {
+        return names_nearest(observed, name, failure);
     };
-    let key = &model.spec.key;
-    let (size, text) = (
-        request.size.unwrap_or(model.spec.default_size),
-        &failure.message,
-    );
-    let right = match failure.kind {
-        FailureKind::MemoryExhausted | FailureKind::NeverFits => {
-            let places = scene.places(model, request.device);
-            let able = places.iter().any(|&at| scene.could_have(key, at, size));
-            let nobody = scene.live(key).next().is_none();
-            let seeds = nobody
-                && !scene
-                    .places(model, request.device)
-                    .iter()
-                    .any(|&at| starts(scene, model, at));
-            let kind = failure.kind == FailureKind::MemoryExhausted;
-            !able && (kind || !seeds) && says_sums(scene, model, failure, size)
+    let (spec, kind) = (&model.spec, failure.kind);
+    let trouble = |kind| has_trouble(observed, failures, now, &spec.key, kind);
+    let right = match (&spec.files, kind) {
+        // What a model allows is known from its files.
+        (Files::Broken(_) | Files::Unread, FailureKind::Draining) => observed.draining,
+        (Files::Broken(_) | Files::Unread, _) => trouble(kind),
+        (Files::Here { .. } | Files::Missing(_), _) => {
+            match parameters(observed, spec, request, asked.entropy) {
+                None => {
+                    kind == FailureKind::BadValue && names_field(observed, spec, request, failure)
+                }
+                Some(parameters) => match kind {
+                    FailureKind::Draining => observed.draining,
+                    FailureKind::Stopped | FailureKind::ModelMissing | FailureKind::ModelBroken => {
+                        trouble(kind)
+                    }
+                    FailureKind::ModelUnusable | FailureKind::LoadRefused => {
+                        trouble(kind) && observed.live(&spec.key).next().is_none()
+                    }
+                    FailureKind::Quarantined => {
+                        oracle.is_quarantined(observed, now, &spec.key, &parameters)
+                            && names_deaths(&failure.message)
+                    }
+                    FailureKind::MemoryExhausted | FailureKind::NeverFits => {
+                        lacks_memory(observed, model, request, parameters.size, failure)
+                    }
+                    FailureKind::QueueFull => {
+                        let at_once = takers(observed, failures, now, model, request);
+                        is_full(observed, &spec.key, request, at_once)
+                            && failure
+                                .retry_after_ms
+                                .is_some_and(|ms| says_when(observed, now, model, ms))
+                    }
+                    FailureKind::DeadlineExceeded => {
+                        is_too_short(observed, model, request, &parameters, failure)
+                    }
+                    FailureKind::BadValue
+                    | FailureKind::UnknownModel
+                    | FailureKind::ModelUnread
+                    | FailureKind::Cancelled
+                    | FailureKind::WorkerLost
+                    | FailureKind::ModelFailed
+                    | FailureKind::NotPermitted
+                    | FailureKind::NoSuchName
+                    | FailureKind::Internal => false,
+                },
+            }
         }
-        FailureKind::QueueFull => {
-            let at_once = takers(scene, trouble, now, model, request);
-            let wait = failure
-                .retry_after_ms
-                .is_some_and(|ms| says_when(scene, now, model, ms));
-            is_full(scene, key, request, at_once) && wait
-        }
-        FailureKind::DeadlineExceeded => {
-            let steps = request.steps.unwrap_or(model.spec.default_steps);
-            let most = least_time(scene, model, size.pixels(), steps).1;
-            let waiting = scene.waiting(key).count();
-            let limit = request.timeout_ms.map(Duration::from_millis);
-            limit.is_some_and(|limit| limit < most)
-                && failure.field == Some(Field::Timeout)
-                && text.contains(&format!("{waiting} jobs wait"))
-        }
-        FailureKind::ModelBroken => {
-            matches!(trouble.standing(scene, key, now), Standing::Broken(..))
-        }
-        FailureKind::LoadRefused => {
-            matches!(trouble.standing(scene, key, now), Standing::Cooling(_))
-                && scene.live(key).next().is_none()
-        }
-        FailureKind::Stopped => model.stopped,
-        FailureKind::Quarantined => {
-            text.contains("signal") || text.contains("code") || text.contains("out of memory")
-        }
-        FailureKind::BadValue => !text.is_empty() && names_field(scene, model, request, failure),
-        _ => true,
     };
     match right {
         true => Ok(()),
@@ -250,28 +268,65 @@ fn refused(
     }
 }
 
+fn names_deaths(text: &str) -> bool {
+    text.contains("signal") || text.contains("code") || text.contains("out of memory")
+}
+
+/// No picture of this size can ever have room, and the sums in the message are right.
+fn lacks_memory(
+    observed: &ObservedPool,
+    model: &ModelRecord,
+    request: &ImageRequest,
+    size: PictureSize,
+    failure: &Failure,
+) -> bool {
+    let key = &model.spec.key;
+    let places = observed.places(model, request.device);
+    let able = places.iter().any(|&at| observed.could_have(key, at, size));
+    let alone = observed.live(key).next().is_none();
+    let for_nothing = alone && !places.iter().any(|&at| starts(observed, model, at));
+    let base = failure.kind == FailureKind::MemoryExhausted;
+    !able && (base || !for_nothing) && says_sums(observed, model, failure, size)
+}
+
+/// The time limit is shorter than the job is known to take.
+fn is_too_short(
+    observed: &ObservedPool,
+    model: &ModelRecord,
+    request: &ImageRequest,
+    parameters: &Parameters,
+    failure: &Failure,
+) -> bool {
+    let most = least_time(observed, model, parameters.size.pixels(), parameters.steps).1;
+    let waiting = observed.waiting(&model.spec.key).count();
+    let limit = request.timeout_ms.map(Duration::from_millis);
+    limit.is_some_and(|limit| limit < most)
+        && failure.field == Some(Field::Timeout)
+        && failure.message.contains(&format!("{waiting} jobs wait"))
+}
+
 /// Idle workers that certainly take pictures of this request at once.
 fn takers(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
-    model: &Model,
+    model: &ModelRecord,
     request: &ImageRequest,
 ) -> usize {
     let key = &model.spec.key;
     let size = request.size.unwrap_or(model.spec.default_size);
-    let nobody_waits = scene.oldest().is_none();
+    let nobody_waits = observed.oldest().is_none();
     let usual =
         size.pixels() <= model.spec.default_size.pixels() && request.device == DeviceWish::Auto;
-    let everywhere = scene
+    let everywhere = observed
         .places(model, DeviceWish::Auto)
         .iter()
-        .all(|&at| scene.could_have(key, at, size));
-    let well = trouble.standing(scene, key, now) == Standing::Well;
+        .all(|&at| observed.could_have(key, at, size));
+    let well = failures.standing(observed, key, now) == ModelStanding::Well;
     match nobody_waits && usual && everywhere && well {
-        true => scene
+        true => observed
             .live(key)
-            .filter(|(_, hand)| hand.is_idle() && !hand.outdated)
+            .filter(|(_, process)| process.is_idle() && !process.outdated)
             .count(),
         false => 0,
     }

@@ -1,83 +1,86 @@
-//! Who has to be told is told: places, loads, starts and steps.
+//! Clients hear about every place, load, start and step, and only what is true.
 
-use crate::scene::span;
+use crate::observed::span;
 use ipc_protocol::ids::JobId;
 use pool::{Action, Moment, Notice, Outcome, Progress};
 
-use crate::scene::{News, Scene, Task};
-use crate::shadow::Verdict;
+use super::CheckResult;
+use crate::observed::{Consequence, JobRecord, ObservedPool};
 
 /// The first so many that wait are told how a load goes.
 const TOLD: usize = 8;
 
 /// A report says what is so.
-pub(super) fn check(scene: &Scene, action: &Action) -> Verdict {
+pub(super) fn check(observed: &ObservedPool, action: &Action) -> CheckResult {
     if let Action::Tell(Notice::PlacedAgain {
         job,
         resume_step,
         attempt,
     }) = action
     {
-        let right = |task: &Task| *resume_step == task.step && *attempt == task.attempts + 1;
-        return match scene.jobs.get(job).is_some_and(right) {
+        let right =
+            |record: &JobRecord| *resume_step == record.step && *attempt == record.attempts + 1;
+        return match observed.jobs.get(job).is_some_and(right) {
             true => Ok(()),
-            false => Err(format!("{action:?}: {:?}", scene.jobs.get(job))),
+            false => Err(format!("{action:?}: {:?}", observed.jobs.get(job))),
         };
     }
     let Action::Report { job, progress } = action else {
         return Ok(());
     };
-    let Some(task) = scene.jobs.get(job) else {
+    let Some(record) = observed.jobs.get(job) else {
         return Ok(());
     };
     let right = match progress {
         Progress::Waiting { position, reason } => {
-            task.on.is_none()
-                && *position as usize == place(scene, *job)
-                && (reason.contains(task.model.as_str())
+            record.on.is_none()
+                && *position as usize == place(observed, *job)
+                && (reason.contains(record.model.as_str())
                     || reason.contains("one more worker needs "))
         }
         Progress::Loading { permille } => {
-            matches!(scene.news, News::Loaded(_, now) if now == *permille) && task.on.is_none()
+            matches!(observed.consequence, Consequence::Loaded(_, now) if now == *permille)
+                && record.on.is_none()
         }
         Progress::Started {
             worker,
             attempt,
             resume_step,
         } => {
-            let on = task.on.and_then(|on| scene.workers.get(&on));
-            on.is_some_and(|hand| hand.name == *worker)
-                && *attempt == task.attempts
-                && *resume_step == task.resume_step
+            let on = record.on.and_then(|on| observed.workers.get(&on));
+            on.is_some_and(|process| process.name == *worker)
+                && *attempt == record.attempts
+                && *resume_step == record.resume_step
         }
         Progress::Step { index, total, .. } => {
-            scene.news == News::Stepped(*job, *index) && *total == task.steps
+            observed.consequence == Consequence::Stepped(*job, *index)
+                && *total == record.parameters.steps
         }
     };
     match right {
         true => Ok(()),
         false => Err(format!(
             "job {job} is told {progress:?}, place {}",
-            place(scene, *job)
+            place(observed, *job)
         )),
     }
 }
 
 /// Its place among those that wait for its model, from 1.
-pub(super) fn place(scene: &Scene, job: JobId) -> usize {
-    let Some(task) = scene.jobs.get(&job) else {
+pub(super) fn place(observed: &ObservedPool, job: JobId) -> usize {
+    let Some(record) = observed.jobs.get(&job) else {
         return 0;
     };
-    scene
-        .waiting(&task.model)
+    observed
+        .waiting(&record.model)
         .take_while(|(id, _)| *id < job)
         .count()
         + 1
 }
 
 /// Whom the event or its actions concern was told.
-pub(super) fn check_event(scene: &Scene, now: Moment, actions: &[Action]) -> Verdict {
-    check_news(scene, now, actions)?;
+pub(super) fn check_event(observed: &ObservedPool, now: Moment, actions: &[Action]) -> CheckResult {
+    check_news(observed, now, actions)?;
     for action in actions {
         match action {
             Action::Run(run) => {
@@ -97,8 +100,11 @@ pub(super) fn check_event(scene: &Scene, now: Moment, actions: &[Action]) -> Ver
                 if actions.iter().any(ends) {
                     continue;
                 }
-                let model = scene.workers.get(&run.worker).map(|hand| &hand.name.model);
-                let next = model.and_then(|model| scene.waiting(model).next());
+                let model = observed
+                    .workers
+                    .get(&run.worker)
+                    .map(|process| &process.name.model);
+                let next = model.and_then(|model| observed.waiting(model).next());
                 let waits = |p: &Progress| matches!(p, Progress::Waiting { .. });
                 if let Some((next, _)) = next.filter(|(next, _)| !is_told(actions, *next, waits)) {
                     return Err(format!(
@@ -110,7 +116,10 @@ pub(super) fn check_event(scene: &Scene, now: Moment, actions: &[Action]) -> Ver
             Action::Accept(accepted) => {
                 for &job in &accepted.jobs {
                     let waits = |p: &Progress| matches!(p, Progress::Waiting { .. });
-                    let still = scene.jobs.get(&job).is_some_and(|task| task.on.is_none());
+                    let still = observed
+                        .jobs
+                        .get(&job)
+                        .is_some_and(|record| record.on.is_none());
                     if still && !is_told(actions, job, waits) {
                         return Err(format!("job {job} waits and is not told its place"));
                     }
@@ -122,18 +131,21 @@ pub(super) fn check_event(scene: &Scene, now: Moment, actions: &[Action]) -> Ver
     Ok(())
 }
 
-fn check_news(scene: &Scene, now: Moment, actions: &[Action]) -> Verdict {
-    match scene.news {
-        News::Loaded(worker, permille) => {
-            let Some(hand) = scene.workers.get(&worker) else {
+fn check_news(observed: &ObservedPool, now: Moment, actions: &[Action]) -> CheckResult {
+    match observed.consequence {
+        Consequence::Loaded(worker, permille) => {
+            let Some(process) = observed.workers.get(&worker) else {
                 return Ok(());
             };
-            let model = &hand.name.model;
-            if scene.live(model).any(|(_, hand)| hand.is_resident()) {
+            let model = &process.name.model;
+            if observed
+                .live(model)
+                .any(|(_, process)| process.is_resident())
+            {
                 return Ok(());
             }
             let loads = |p: &Progress| *p == Progress::Loading { permille };
-            match scene
+            match observed
                 .waiting(model)
                 .take(TOLD)
                 .find(|(id, _)| !is_told(actions, *id, loads))
@@ -142,14 +154,14 @@ fn check_news(scene: &Scene, now: Moment, actions: &[Action]) -> Verdict {
                 None => Ok(()),
             }
         }
-        News::Stepped(job, step) => {
-            let Some(task) = scene.jobs.get(&job) else {
+        Consequence::Stepped(job, step) => {
+            let Some(record) = observed.jobs.get(&job) else {
                 return Ok(());
             };
-            let elapsed = span(now, task.began);
+            let elapsed = span(now, record.began);
             let step = Progress::Step {
                 index: step,
-                total: task.steps,
+                total: record.parameters.steps,
                 elapsed,
             };
             match is_told(actions, job, |p| *p == step) {
@@ -157,7 +169,12 @@ fn check_news(scene: &Scene, now: Moment, actions: &[Action]) -> Verdict {
                 false => Err(format!("job {job} is not told of {step:?}")),
             }
         }
-        News::Nothing | News::Impossible(_) | News::Died(_) | News::Left(_) => Ok(()),
+        Consequence::None
+        | Consequence::ImpossibleStep(_)
+        | Consequence::Finished(_)
+        | Consequence::GaveUp(..)
+        | Consequence::OutOfMemory(_)
+        | Consequence::Ended(_) => Ok(()),
     }
 }
 

@@ -1,12 +1,12 @@
-//! What the registry finds, and what it takes.
+//! The registry finds models by every name and refuses unsound ones.
 
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{ModelSpec, Registry};
 
-use crate::shadow::Verdict;
+use super::CheckResult;
 
-pub(super) fn check(registry: &Registry) -> Verdict {
+pub(super) fn check(registry: &Registry) -> CheckResult {
     for spec in registry.iter() {
         let names = spec.aliases.iter().map(String::as_str);
         for name in names.chain([spec.key.as_str()]) {

@@ -1,12 +1,12 @@
-//! Whether a model may serve, by what went wrong with it.
+//! Whether a model may start workers and run jobs, after what went wrong with it.
 
 use pool::Moment;
 
-use crate::scene::Model;
+use crate::observed::ModelRecord;
 
 /// A model's failures.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Record {
+pub(super) struct FailureCounts {
     pub(super) deaths: u32,
     pub(super) loads: u32,
     pub(super) failures: u32,
@@ -26,7 +26,7 @@ pub(super) struct Record {
 
 /// Whether a model may serve, and if not until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ModelStanding {
     Missing,
     Stopped,
     Broken(Moment, u32),
@@ -36,27 +36,27 @@ pub(crate) enum Standing {
     Well,
 }
 
-impl Record {
-    pub(super) fn standing(&self, model: &Model, now: Moment) -> Standing {
+impl FailureCounts {
+    pub(super) fn standing(&self, model: &ModelRecord, now: Moment) -> ModelStanding {
         let ahead = |at: Option<Moment>| at.filter(|&at| now < at);
         if !model.spec.files.are_here() {
-            return Standing::Missing;
+            return ModelStanding::Missing;
         }
         if model.stopped {
-            return Standing::Stopped;
+            return ModelStanding::Stopped;
         }
         if let Some(until) = ahead(self.opened) {
-            return Standing::Broken(until, self.failures);
+            return ModelStanding::Broken(until, self.failures);
         }
         if let Some(until) = ahead(self.cooling) {
-            return Standing::Cooling(until);
+            return ModelStanding::Cooling(until);
         }
         if let Some(until) = ahead(self.again) {
-            return Standing::BackOff(until);
+            return ModelStanding::BackOff(until);
         }
         match self.probing {
-            true => Standing::Probing,
-            false => Standing::Well,
+            true => ModelStanding::Probing,
+            false => ModelStanding::Well,
         }
     }
 }

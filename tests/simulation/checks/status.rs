@@ -1,40 +1,64 @@
-//! What the pool says of itself is so: books, workers, models, jobs.
+//! The pool's report about itself is true: memory, workers, models, jobs.
 
-use crate::scene::span;
+use crate::observed::span;
 use ipc_protocol::ids::{Device, DeviceWish};
 use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus};
 use pool::{Files, Moment, Pool};
 
+use super::CheckResult;
+use super::failures::ModelFailures;
 use super::reports::place;
-use super::standing::Standing;
-use super::trouble::Trouble;
-use crate::scene::{Hand, Life, Scene};
-use crate::shadow::Verdict;
+use super::standing::ModelStanding;
+use crate::observed::{ObservedCounts, ObservedPool, ProcessRecord, ProcessState};
 
-pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, pool: &Pool) -> Verdict {
+pub(super) fn check(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    pool: &Pool,
+) -> CheckResult {
     let snapshot = pool.snapshot(now);
-    if snapshot.draining.is_some() != scene.draining {
+    if snapshot.draining.is_some() != observed.draining {
         return Err(format!("draining: {:?}", snapshot.draining));
     }
-    if snapshot.memory.len() != scene.devices.len() || snapshot.workers.len() != scene.workers.len()
+    if snapshot.memory.len() != observed.devices.len()
+        || snapshot.workers.len() != observed.workers.len()
     {
         return Err("a device or a worker is missing in the status".into());
     }
+    if snapshot.queue.len() != observed.jobs.len() {
+        return Err("a job is missing in the status".into());
+    }
     let counters = &snapshot.counters;
-    let counts = [
-        counters.spawns,
-        counters.exits,
-        counters.evictions,
-        counters.swaps,
-    ];
-    if counts != scene.counts {
-        return Err(format!("{counters:?}, by our count {:?}", scene.counts));
+    let counts = ObservedCounts {
+        spawns: counters.spawns,
+        exits: counters.exits,
+        evictions: counters.evictions,
+        swaps: counters.swaps,
+    };
+    if counts != observed.counts {
+        return Err(format!("{counters:?}, should be {:?}", observed.counts));
     }
-    check_books(scene, &snapshot.memory)?;
+    let (overtakes, most) = (counters.overtakes_max, observed.settings.max_overtakes);
+    if overtakes > u64::from(most) && !observed.settings.fifo {
+        return Err(format!("{overtakes} overtakes, at most {most} may be"));
+    }
+    let total: u64 = snapshot.memory.iter().map(|book| book.reserved_mb).sum();
+    if total != pool.total_memory_mb() {
+        return Err(format!(
+            "{} MB in all, the sum is {total}",
+            pool.total_memory_mb()
+        ));
+    }
+    check_books(observed, &snapshot.memory)?;
     for worker in &snapshot.workers {
-        check_worker(scene, now, worker)?;
+        check_worker(observed, now, worker)?;
     }
-    let offered = scene.models.values().filter(|model| model.offered).count();
+    let offered = observed
+        .models
+        .values()
+        .filter(|model| model.offered)
+        .count();
     if snapshot.models.len() != offered {
         return Err(format!(
             "{} models are offered, {offered} are",
@@ -42,16 +66,19 @@ pub(super) fn check(scene: &Scene, trouble: &Trouble, now: Moment, pool: &Pool) 
         ));
     }
     for model in &snapshot.models {
-        check_model(scene, trouble, now, pool, model)?;
+        check_model(observed, failures, now, pool, model)?;
     }
     snapshot
         .queue
         .iter()
-        .try_for_each(|entry| check_job(scene, now, entry))
+        .try_for_each(|entry| check_job(observed, now, entry))
 }
 
-fn check_books(scene: &Scene, books: &[ipc_protocol::status::MemoryStatus]) -> Verdict {
-    for (book, (&device, place)) in books.iter().zip(&scene.devices) {
+fn check_books(
+    observed: &ObservedPool,
+    books: &[ipc_protocol::status::MemoryStatus],
+) -> CheckResult {
+    for (book, (&device, place)) in books.iter().zip(&observed.devices) {
         let theirs = (
             book.limit_mb,
             book.reserved_mb,
@@ -61,8 +88,8 @@ fn check_books(scene: &Scene, books: &[ipc_protocol::status::MemoryStatus]) -> V
         );
         let ours = (
             place.limit.0,
-            scene.reserved(device).0,
-            scene.settling_on(device, None).0,
+            observed.reserved(device).0,
+            observed.settling_on(device, None).0,
             place.measured.map(|part| part.0),
             place.foreign.map(|part| part.0),
         );
@@ -75,60 +102,66 @@ fn check_books(scene: &Scene, books: &[ipc_protocol::status::MemoryStatus]) -> V
     Ok(())
 }
 
-fn check_worker(scene: &Scene, now: Moment, worker: &WorkerStatus) -> Verdict {
-    let Some(hand) = scene.workers.get(&worker.generation) else {
+fn check_worker(observed: &ObservedPool, now: Moment, worker: &WorkerStatus) -> CheckResult {
+    let Some(process) = observed.workers.get(&worker.generation) else {
         return Err(format!("{} is in the status and gone", worker.name));
     };
-    let progress = match hand.life {
-        Life::Starting => Some(0.0),
-        Life::Loading => Some(f32::from(hand.permille) / 1000.0),
-        Life::Idle | Life::Busy(_) | Life::Unwinding(_) | Life::Leaving(_) => None,
+    let progress = match process.state {
+        ProcessState::Starting => Some(0.0),
+        ProcessState::Loading => Some(f32::from(process.permille) / 1000.0),
+        ProcessState::Idle
+        | ProcessState::Busy(_)
+        | ProcessState::Unwinding(_)
+        | ProcessState::Leaving(_) => None,
     };
-    let job = hand
+    let job = process
         .job()
-        .and_then(|job| Some((job, scene.jobs.get(&job)?)));
+        .and_then(|job| Some((job, observed.jobs.get(&job)?)));
     let right = [
         (
             "name",
-            worker.name == hand.name.to_string() && worker.model == hand.name.model,
+            worker.name == process.name.to_string() && worker.model == process.name.model,
         ),
-        ("place", worker.device == hand.device.placement()),
-        ("pid", worker.pid == hand.pid),
-        ("state", worker.state == word(hand)),
-        ("jobs done", worker.jobs_done == hand.jobs_done),
+        ("place", worker.device == process.device.placement()),
+        ("pid", worker.pid == process.pid),
+        ("state", worker.state == word(process)),
+        ("jobs done", worker.jobs_done == process.jobs_done),
         (
             "restarts",
-            worker.restarts == scene.models[&worker.model].deaths,
+            worker.restarts == observed.models[&worker.model].deaths,
         ),
         ("load", worker.load_progress == progress),
-        ("age", seconds(worker.uptime_s, now, hand.started)),
+        ("age", seconds(worker.uptime_s, now, process.started)),
         (
             "time in its state",
-            seconds(worker.since_s, now, hand.since),
+            seconds(worker.since_s, now, process.since),
         ),
         (
             "footprint",
-            worker.measured_mb == hand.footprint.map(|f| f.host.0 + f.device.0),
+            worker.measured_mb == process.footprint.map(|f| f.host.0 + f.device.0),
         ),
         (
             "job",
             worker.job.as_ref().map(|at| (at.id, at.steps))
-                == job.map(|(id, task)| (id, task.steps)),
+                == job.map(|(id, record)| (id, record.parameters.steps)),
         ),
         (
             "step",
-            !matches!(hand.life, Life::Busy(_))
-                || worker.job.as_ref().map(|at| at.step) == job.map(|(_, task)| task.step),
+            !matches!(process.state, ProcessState::Busy(_))
+                || worker.job.as_ref().map(|at| at.step) == job.map(|(_, record)| record.step),
         ),
-        ("memory", holds(scene, hand, worker)),
+        ("memory", holds(observed, process, worker)),
     ];
     match right.iter().find(|(_, right)| !right) {
-        Some((what, _)) => Err(format!("{what} of {}: {worker:?} is {hand:?}", worker.name)),
+        Some((what, _)) => Err(format!(
+            "{what} of {}: {worker:?} is {process:?}",
+            worker.name
+        )),
         None => Ok(()),
     }
 }
 
-fn holds(scene: &Scene, hand: &Hand, worker: &WorkerStatus) -> bool {
+fn holds(observed: &ObservedPool, process: &ProcessRecord, worker: &WorkerStatus) -> bool {
     let on = |device: &Device| {
         worker
             .reserved_mb
@@ -136,17 +169,19 @@ fn holds(scene: &Scene, hand: &Hand, worker: &WorkerStatus) -> bool {
             .copied()
             .unwrap_or(0)
     };
-    scene
+    observed
         .devices
         .keys()
-        .all(|device| on(device) == scene.held(hand, *device).0)
+        .all(|device| on(device) == observed.held(process, *device).0)
 }
 
-fn word(hand: &Hand) -> WorkerState {
-    match hand.life {
-        Life::Starting | Life::Loading => WorkerState::Starting,
-        Life::Idle | Life::Busy(_) | Life::Unwinding(_) => WorkerState::Running,
-        Life::Leaving(_) => WorkerState::Stopping,
+fn word(process: &ProcessRecord) -> WorkerState {
+    match process.state {
+        ProcessState::Starting | ProcessState::Loading => WorkerState::Starting,
+        ProcessState::Idle | ProcessState::Busy(_) | ProcessState::Unwinding(_) => {
+            WorkerState::Running
+        }
+        ProcessState::Leaving(_) => WorkerState::Stopping,
     }
 }
 
@@ -155,45 +190,47 @@ fn seconds(said: f64, now: Moment, from: Moment) -> bool {
 }
 
 fn check_model(
-    scene: &Scene,
-    trouble: &Trouble,
+    observed: &ObservedPool,
+    failures: &ModelFailures,
     now: Moment,
     pool: &Pool,
     status: &ModelStatus,
-) -> Verdict {
+) -> CheckResult {
     let key = &status.key;
-    let Some(model) = scene.models.get(key) else {
+    let Some(model) = observed.models.get(key) else {
         return Err(format!("{key} is in the status and was never offered"));
     };
-    let lives = scene.live(key).next().is_some();
+    let lives = observed.live(key).next().is_some();
     if pool.has_workers(key) != lives {
         return Err(format!(
             "{key} has workers: {lives}, and the pool says the opposite"
         ));
     }
-    let resident = scene.live(key).any(|(_, hand)| hand.is_resident());
-    let word = match trouble.standing(scene, key, now) {
-        Standing::Missing => match model.spec.files {
+    let resident = observed.live(key).any(|(_, process)| process.is_resident());
+    let word = match failures.standing(observed, key, now) {
+        ModelStanding::Missing => match model.spec.files {
             Files::Broken(_) => "broken",
             Files::Unread => "cold",
             Files::Missing(_) | Files::Here { .. } => "missing",
         },
-        Standing::Stopped => "cold",
-        Standing::Broken(..) => "broken",
-        Standing::Cooling(_) => "cooling",
-        Standing::BackOff(_) | Standing::Probing | Standing::Well if resident => "ready",
-        Standing::BackOff(_) | Standing::Probing | Standing::Well => "cold",
+        ModelStanding::Stopped => "cold",
+        ModelStanding::Broken(..) => "broken",
+        ModelStanding::Cooling(_) => "cooling",
+        ModelStanding::BackOff(_) | ModelStanding::Probing | ModelStanding::Well if resident => {
+            "ready"
+        }
+        ModelStanding::BackOff(_) | ModelStanding::Probing | ModelStanding::Well => "cold",
     };
     // On the first device it may run on: the fastest, then the roomiest.
-    let needs = scene
+    let needs = observed
         .devices
         .keys()
-        .filter_map(|&at| Some(scene.need(model, at)?.get(&at)?.0));
+        .filter_map(|&at| Some(observed.need(model, at)?.get(&at)?.0));
     let right = status.pinned == model.pinned
         && status.family == model.spec.family.word()
         && status.state == word
-        && status.at_rest.is_some() == scene.workers_of(key).next().is_none()
-        && (scene.places(model, DeviceWish::Auto).is_empty()
+        && status.at_rest.is_some() == observed.workers_of(key).next().is_none()
+        && (observed.places(model, DeviceWish::Auto).is_empty()
             || needs.into_iter().any(|need| need == status.need_mb));
     if !right {
         return Err(format!("{status:?}, {word}, should have {model:?}"));
@@ -203,19 +240,19 @@ fn check_model(
     };
     let says = |wanted: WorkerState, part: &str| *state == wanted && why.contains(part);
     let left = |until: Moment| format!("next try in {} s", now_left(until, now));
-    let right = match trouble.standing(scene, key, now) {
-        Standing::Missing => match &model.spec.files {
+    let right = match failures.standing(observed, key, now) {
+        ModelStanding::Missing => match &model.spec.files {
             Files::Broken(reason) => says(WorkerState::Fatal, reason),
             Files::Unread => says(WorkerState::Stopped, "Looking at its files"),
             Files::Missing(_) | Files::Here { .. } => says(WorkerState::Stopped, "Not started"),
         },
-        Standing::Stopped => says(WorkerState::Stopped, "Stopped by operator"),
-        Standing::Broken(until, failures) => {
+        ModelStanding::Stopped => says(WorkerState::Stopped, "Stopped by operator"),
+        ModelStanding::Broken(until, failures) => {
             says(WorkerState::Fatal, &left(until)) && why.contains(&format!("{failures} times"))
         }
-        Standing::Cooling(until) => says(WorkerState::Fatal, &left(until)),
-        Standing::BackOff(until) => says(WorkerState::Backoff, &left(until)),
-        Standing::Probing | Standing::Well => !why.is_empty(),
+        ModelStanding::Cooling(until) => says(WorkerState::Fatal, &left(until)),
+        ModelStanding::BackOff(until) => says(WorkerState::Backoff, &left(until)),
+        ModelStanding::Probing | ModelStanding::Well => !why.is_empty(),
     };
     match right {
         true => Ok(()),
@@ -227,22 +264,30 @@ fn now_left(until: Moment, now: Moment) -> u128 {
     span(until, now).as_millis().div_ceil(1000)
 }
 
-fn check_job(scene: &Scene, now: Moment, entry: &QueuedStatus) -> Verdict {
-    let Some(task) = scene.jobs.get(&entry.job) else {
+fn check_job(observed: &ObservedPool, now: Moment, entry: &QueuedStatus) -> CheckResult {
+    let Some(record) = observed.jobs.get(&entry.job) else {
         return Err(format!("job {} is in the status and answered", entry.job));
     };
-    let resident = || scene.live(&task.model).any(|(_, hand)| hand.is_resident());
-    let coming = || scene.live(&task.model).any(|(_, hand)| hand.is_coming());
-    let (state, position) = match task.on {
-        Some(_) => ("running", 0),
-        None if coming() && !resident() => ("loading", place(scene, entry.job)),
-        None => ("waiting", place(scene, entry.job)),
+    let resident = || {
+        observed
+            .live(&record.model)
+            .any(|(_, process)| process.is_resident())
     };
-    let right = entry.model == task.model
+    let coming = || {
+        observed
+            .live(&record.model)
+            .any(|(_, process)| process.is_coming())
+    };
+    let (state, position) = match record.on {
+        Some(_) => ("running", 0),
+        None if coming() && !resident() => ("loading", place(observed, entry.job)),
+        None => ("waiting", place(observed, entry.job)),
+    };
+    let right = entry.model == record.model
         && entry.state == state
         && entry.position as usize == position
-        && seconds(entry.waiting_s, now, task.accepted)
-        && entry.reason.is_empty() == task.on.is_some();
+        && seconds(entry.waiting_s, now, record.accepted)
+        && entry.reason.is_empty() == record.on.is_some();
     match right {
         true => Ok(()),
         false => Err(format!("{entry:?} should be {state}, place {position}")),

@@ -1,53 +1,74 @@
-//! What killed its workers and may not come back for a time, or until somebody lets it.
+//! Requests that crashed their workers: refused for a time, or until they are released.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ipc_protocol::ids::ModelKey;
 use ipc_protocol::units::PictureSize;
-use pool::{Event, Moment, Ticket};
+use pool::{Event, Moment, Parameters, Ticket};
 
-use crate::shadow::Verdict;
+use crate::checks::CheckResult;
+use crate::observed::ObservedPool;
 
-/// What requests alike have in common.
-pub(super) type Fingerprint = (String, String, Option<String>, PictureSize, u32, u32);
+/// Everything of a request except its seed.
+pub(super) type RequestFingerprint = (String, String, Option<String>, PictureSize, u32, u32);
 
-/// Each with the name that the pool gave it.
+pub(super) fn fingerprint(
+    observed: &ObservedPool,
+    model: &ModelKey,
+    parameters: &Parameters,
+) -> RequestFingerprint {
+    (
+        observed.models[model].spec.digest.clone(),
+        parameters.prompt.to_string(),
+        parameters.negative.as_ref().map(|text| text.to_string()),
+        parameters.size,
+        parameters.steps,
+        parameters.guidance.to_bits(),
+    )
+}
+
+/// The requests in quarantine, with the names that the pool gave them.
 #[derive(Debug, Default)]
-pub(super) struct Quarantine {
-    kept: BTreeMap<Fingerprint, Kept>,
-    /// By the last release.
+pub(super) struct ExpectedQuarantine {
+    kept: BTreeMap<RequestFingerprint, QuarantineEntry>,
+    /// How many the last release let go.
     released: usize,
 }
 
-/// Since when, and as what.
 #[derive(Debug, Clone)]
-struct Kept {
+struct QuarantineEntry {
     since: Moment,
     name: Option<String>,
 }
 
-impl Kept {
+impl QuarantineEntry {
     fn holds(&self, now: Moment, lasts: Duration) -> bool {
         now < self.since + lasts
     }
 }
 
-impl Quarantine {
-    pub(super) fn insert(&mut self, now: Moment, fingerprint: Fingerprint) {
-        let kept = self.kept.entry(fingerprint).or_insert(Kept {
+impl ExpectedQuarantine {
+    pub(super) fn insert(&mut self, now: Moment, fingerprint: RequestFingerprint) {
+        let kept = self.kept.entry(fingerprint).or_insert(QuarantineEntry {
             since: now,
             name: None,
         });
         kept.since = now;
     }
 
-    pub(super) fn contains(&self, now: Moment, lasts: Duration, of: &Fingerprint) -> bool {
+    pub(super) fn contains(&self, now: Moment, lasts: Duration, of: &RequestFingerprint) -> bool {
         self.kept.get(of).is_some_and(|kept| kept.holds(now, lasts))
     }
 
-    /// What is called so has just brought down as many workers as it may, and no two are called the same.
-    pub(super) fn call(&mut self, now: Moment, fingerprint: Fingerprint, name: &str) -> Verdict {
-        let same = |(other, kept): (&Fingerprint, &Kept)| {
+    /// Notes the name of a request that was just put in quarantine. No two requests have one name.
+    pub(super) fn named(
+        &mut self,
+        now: Moment,
+        fingerprint: RequestFingerprint,
+        name: &str,
+    ) -> CheckResult {
+        let same = |(other, kept): (&RequestFingerprint, &QuarantineEntry)| {
             *other != fingerprint && kept.name.as_deref() == Some(name)
         };
         if self.kept.iter().any(same) {
@@ -55,13 +76,15 @@ impl Quarantine {
         }
         let kept = self.kept.get_mut(&fingerprint);
         let Some(kept) = kept.filter(|kept| kept.since == now) else {
-            return Err(format!("{name} is in quarantine and brought down nobody"));
+            return Err(format!(
+                "{name} is put in quarantine and crashed too few workers"
+            ));
         };
         kept.name = Some(name.to_owned());
         Ok(())
     }
 
-    /// One by its name, or all.
+    /// Releases one by its name, or all.
     pub(super) fn release(&mut self, now: Moment, lasts: Duration, name: Option<&str>) {
         self.kept.retain(|_, kept| kept.holds(now, lasts));
         let before = self.kept.len();
@@ -70,7 +93,7 @@ impl Quarantine {
         self.released = before - self.kept.len();
     }
 
-    /// A list has a line for each, with its name.
+    /// A list has a line for each request, with its name and the seconds that are left.
     pub(super) fn check_answer(
         &self,
         (now, lasts): (Moment, Duration),
@@ -78,7 +101,7 @@ impl Quarantine {
         to: Ticket,
         lines: &[String],
         success: bool,
-    ) -> Verdict {
+    ) -> CheckResult {
         let ticket = match event {
             Event::QuarantineListed { ticket } => ticket,
             Event::QuarantineReleased { ticket, digest } if *ticket == to => {
@@ -87,7 +110,7 @@ impl Quarantine {
             _ => return Ok(()),
         };
         let kept = || self.kept.values().filter(|kept| kept.holds(now, lasts));
-        let named = |kept: &Kept| {
+        let named = |kept: &QuarantineEntry| {
             let left = (kept.since + lasts).since(now).as_secs().max(1);
             let ends = format!("ends in {left} s");
             let name = kept.name.as_deref().unwrap_or_default();
@@ -104,7 +127,7 @@ impl Quarantine {
         }
     }
 
-    fn check_release(&self, name: Option<&str>, text: &str, success: bool) -> Verdict {
+    fn check_release(&self, name: Option<&str>, text: &str, success: bool) -> CheckResult {
         let right = match name {
             None => success && text.starts_with(&self.released.to_string()),
             Some(name) => success == (self.released > 0) && text.starts_with(name),

@@ -1,146 +1,90 @@
-//! What a request may say, and for which reasons it may be refused.
+//! The values that a request may have, field by field.
 
-use ipc_protocol::failure::FailureKind;
+use ipc_protocol::failure::Field;
 use ipc_protocol::ids::DeviceWish;
 use ipc_protocol::request::ImageRequest;
-use pool::{Files, GuidanceRule, ModelSpec, Moment, Parameters, Ticket};
+use pool::{GuidanceRule, ModelSpec, Parameters};
 
-use super::quarantine::Fingerprint;
-use super::{Asked, Oracle};
-use crate::shadow::Verdict;
+use crate::observed::ObservedPool;
 
-impl Oracle {
-    pub(super) fn asked_for(&self, request: &ImageRequest) -> Option<&ModelSpec> {
-        let default = &self.settings.default_model;
-        let name = request.model.as_ref().unwrap_or(default);
-        let called = |spec: &&ModelSpec| {
-            spec.key.as_str() == name || spec.aliases.iter().any(|alias| alias == name)
-        };
-        let offered = self.offered.iter().filter_map(|key| self.specs.get(key));
-        offered.into_iter().find(called)
-    }
-
-    /// The model and what it is to draw; nothing where a value of the request cannot be.
-    pub(super) fn resolve(
-        &self,
-        spec: &ModelSpec,
-        request: &ImageRequest,
-        entropy: u64,
-    ) -> Option<(String, Parameters)> {
-        let size = request.size.unwrap_or(spec.default_size);
-        let side = |side: u32| {
-            side >= spec.sizes.min
-                && side <= spec.sizes.max
-                && side.is_multiple_of(spec.sizes.multiple)
-        };
-        let steps = request.steps.unwrap_or(spec.default_steps);
-        let negative = request.negative.clone().filter(|text| !text.is_empty());
-        let (guidance, may) = match (spec.guidance, request.guidance) {
-            (GuidanceRule::None, wanted) => (0.0, wanted.is_none_or(|g| (0.0..=1.0).contains(&g))),
-            (GuidanceRule::Scale { default, .. }, None) => (default, true),
-            (GuidanceRule::Scale { max, .. }, Some(g)) => (g, (0.0..=max).contains(&g)),
-        };
-        let device = match request.device {
-            DeviceWish::Auto => true,
-            DeviceWish::On(at) => self.devices.contains(&at) && spec.residency_on(at).is_some(),
-        };
-        let text = |text: &str| text.len() <= self.settings.prompt_bytes;
-        let places = self.settings.queue_per_model.min(self.settings.queue_total);
-        let can_be = request.check().is_ok()
-            && request.count as usize <= places
-            && text(&request.prompt)
-            && (spec.empty_prompt || request.prompt.chars().any(|letter| !letter.is_whitespace()))
-            && side(size.width)
-            && side(size.height)
-            && size.pixels() <= self.settings.max_pixels
-            && (1..=spec.max_steps).contains(&steps)
-            && may
-            && negative
-                .as_deref()
-                .is_none_or(|negative| guidance > 1.0 && text(negative))
-            && request.timeout_ms != Some(0)
-            && device;
-        let parameters = Parameters {
-            prompt: request.prompt.as_str().into(),
-            negative: negative.map(Into::into),
-            size,
-            steps,
-            guidance,
-            seed: request.seed.unwrap_or(entropy),
-            previews: request.previews,
-        };
-        can_be.then(|| (spec.key.to_string(), parameters))
-    }
-
-    pub(super) fn fingerprint(&self, model: &str, parameters: &Parameters) -> Fingerprint {
-        let digest = self.specs.get(model).map(|spec| spec.digest.clone());
+/// The fields whose values the model or the settings do not allow.
+pub(crate) fn invalid_fields(
+    observed: &ObservedPool,
+    spec: &ModelSpec,
+    request: &ImageRequest,
+) -> Vec<Field> {
+    let settings = &observed.settings;
+    let long = |text: &str| text.len() > settings.prompt_bytes;
+    let blank = request.prompt.chars().all(char::is_whitespace);
+    let size = request.size.unwrap_or(spec.default_size);
+    let rule = &spec.sizes;
+    let side =
+        |side: u32| (rule.min..=rule.max).contains(&side) && side.is_multiple_of(rule.multiple);
+    let steps = request.steps.unwrap_or(spec.default_steps);
+    let (guidance, most_guidance) = guidance(spec, request);
+    let negative = request.negative.as_deref().unwrap_or("");
+    let device = match request.device {
+        DeviceWish::Auto => true,
+        DeviceWish::On(at) => observed.devices.contains_key(&at) && spec.residency_on(at).is_some(),
+    };
+    let wrong = [
         (
-            digest.unwrap_or_default(),
-            parameters.prompt.to_string(),
-            parameters.negative.as_ref().map(|text| text.to_string()),
-            parameters.size,
-            parameters.steps,
-            parameters.guidance.to_bits(),
-        )
-    }
+            Field::Prompt,
+            long(&request.prompt) || blank && !spec.empty_prompt,
+        ),
+        (
+            Field::Size,
+            !side(size.width) || !side(size.height) || size.pixels() > settings.max_pixels,
+        ),
+        (Field::Steps, steps == 0 || steps > spec.max_steps),
+        (
+            Field::Guidance,
+            request
+                .guidance
+                .is_some_and(|guidance| !(0.0..=most_guidance).contains(&guidance)),
+        ),
+        (
+            Field::Negative,
+            !negative.is_empty() && (guidance <= 1.0 || long(negative)),
+        ),
+        (Field::Device, !device),
+        (Field::Timeout, request.timeout_ms == Some(0)),
+        (Field::Count, request.count as usize > most_images(observed)),
+    ];
+    let wrong = wrong.into_iter().filter(|(_, wrong)| *wrong);
+    wrong.map(|(field, _)| field).collect()
+}
 
-    pub(super) fn refuse(&mut self, now: Moment, ticket: Ticket, kind: FailureKind) -> Verdict {
-        let Some(Asked { request, entropy }) = self.asked.remove(&ticket) else {
-            return Err(format!("refused {ticket:?}, which did not ask"));
-        };
-        let spec = self.asked_for(&request);
-        let resolved = spec.and_then(|spec| self.resolve(spec, &request, entropy));
-        // Of files that nobody could read nothing is known that a request could be held against.
-        let unread = |spec: &&ModelSpec| matches!(spec.files, Files::Broken(_) | Files::Unread);
-        let key = spec.filter(unread).map(|spec| spec.key.to_string());
-        let may = match (spec, resolved, kind) {
-            _ if key.is_some() => {
-                let key = key.unwrap_or_default();
-                kind == FailureKind::Draining && self.draining || self.has_trouble(now, &key, kind)
-            }
-            (None, _, kind) => kind == FailureKind::UnknownModel,
-            (Some(_), None, kind) => kind == FailureKind::BadValue,
-            (Some(_), Some((model, parameters)), kind) => match kind {
-                FailureKind::QueueFull => self.is_full(&model, &parameters, request.count),
-                FailureKind::Draining => self.draining,
-                FailureKind::Quarantined => self.is_quarantined(now, &model, &parameters),
-                FailureKind::DeadlineExceeded => request.timeout_ms.is_some(),
-                FailureKind::Stopped
-                | FailureKind::ModelMissing
-                | FailureKind::ModelUnusable
-                | FailureKind::ModelUnread
-                | FailureKind::LoadRefused
-                | FailureKind::ModelBroken => self.has_trouble(now, &model, kind),
-                // What fits is the business of the books, which the shadow keeps.
-                FailureKind::MemoryExhausted | FailureKind::NeverFits => true,
-                FailureKind::BadValue
-                | FailureKind::UnknownModel
-                | FailureKind::Cancelled
-                | FailureKind::WorkerLost
-                | FailureKind::ModelFailed
-                | FailureKind::NotPermitted
-                | FailureKind::NoSuchName
-                | FailureKind::Internal => false,
-            },
-        };
-        match may {
-            true => Ok(()),
-            false => Err(format!(
-                "refused with {kind:?}, which it was not: {request:?}"
-            )),
-        }
-    }
+/// More images than may wait can never be accepted at once.
+pub(crate) fn most_images(observed: &ObservedPool) -> usize {
+    let settings = &observed.settings;
+    settings.queue_per_model.min(settings.queue_total)
+}
 
-    /// By our own count of what waits.
-    pub(super) fn is_full(&self, model: &str, parameters: &Parameters, count: u32) -> bool {
-        let bytes = |parameters: &Parameters| {
-            parameters.prompt.len() + parameters.negative.as_ref().map_or(0, |text| text.len())
-        };
-        let waits = || self.jobs.values().filter(|fate| fate.on.is_none());
-        let (count, settings) = (count as usize, &self.settings);
-        let held: usize = waits().map(|fate| bytes(&fate.parameters)).sum();
-        waits().filter(|fate| fate.model == model).count() + count > settings.queue_per_model
-            || waits().count() + count > settings.queue_total
-            || held + bytes(parameters) * count > settings.queue_bytes
+/// The guidance that a request gets, and the largest that it may ask for.
+fn guidance(spec: &ModelSpec, request: &ImageRequest) -> (f32, f32) {
+    match spec.guidance {
+        GuidanceRule::None => (0.0, 1.0),
+        GuidanceRule::Scale { default, max } => (request.guidance.unwrap_or(default), max),
     }
+}
+
+/// What the model is asked to draw. `None` if the request is invalid.
+pub(crate) fn parameters(
+    observed: &ObservedPool,
+    spec: &ModelSpec,
+    request: &ImageRequest,
+    entropy: u64,
+) -> Option<Parameters> {
+    let valid = request.check().is_ok() && invalid_fields(observed, spec, request).is_empty();
+    let negative = request.negative.as_deref().filter(|text| !text.is_empty());
+    valid.then(|| Parameters {
+        prompt: request.prompt.as_str().into(),
+        negative: negative.map(Into::into),
+        size: request.size.unwrap_or(spec.default_size),
+        steps: request.steps.unwrap_or(spec.default_steps),
+        guidance: guidance(spec, request).0,
+        seed: request.seed.unwrap_or(entropy),
+        previews: request.previews,
+    })
 }

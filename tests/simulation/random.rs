@@ -1,10 +1,10 @@
-//! The only source of chance: a small generator, so that a seed is a world.
+//! The only source of randomness: a seeded generator, so that a seed repeats its world.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct SeededRandom(u64);
 
-impl Dice {
+impl SeededRandom {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }

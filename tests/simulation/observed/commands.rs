@@ -1,13 +1,13 @@
-//! What operators say, and what the registry becomes.
+//! Applies operators' commands and registry changes to the records.
 
 use std::collections::BTreeSet;
 
 use ipc_protocol::ids::{Generation, ModelKey};
-use pool::{ModelSpec, Registry, Target};
+use pool::{Files, ModelSpec, Registry, Target};
 
-use super::{Hand, Model, Restart, Scene};
+use super::{ModelRecord, ObservedPool, ProcessRecord, Restart};
 
-impl Scene {
+impl ObservedPool {
     pub(super) fn learn(&mut self, registry: &Registry) {
         for model in self.models.values_mut() {
             let new = registry.iter().find(|spec| spec.key == model.spec.key);
@@ -15,16 +15,16 @@ impl Scene {
             if new.is_some_and(|new| serves_on(&model.spec, new)) {
                 continue;
             }
-            let own = |hand: &&mut Hand| hand.name.model == model.spec.key;
-            for hand in self.workers.values_mut().filter(own) {
-                hand.outdated = true;
+            let own = |process: &&mut ProcessRecord| process.name.model == model.spec.key;
+            for process in self.workers.values_mut().filter(own) {
+                process.outdated = true;
             }
         }
         for spec in registry.iter() {
             let model = self
                 .models
                 .entry(spec.key.clone())
-                .or_insert_with(|| Model::new(spec));
+                .or_insert_with(|| ModelRecord::new(spec));
             if model.spec.pinned != spec.pinned {
                 model.pinned = spec.pinned;
             }
@@ -38,8 +38,8 @@ impl Scene {
                 Target::Worker(name) => Some(name.slot),
                 Target::All | Target::Model(_) => None,
             };
-            let runs = self.live(&key).any(|(_, hand)| {
-                hand.is_resident() && slot.is_none_or(|slot| hand.name.slot == slot)
+            let runs = self.live(&key).any(|(_, process)| {
+                process.is_resident() && slot.is_none_or(|slot| process.name.slot == slot)
             });
             if !runs {
                 self.let_start(&key, slot);
@@ -62,13 +62,13 @@ impl Scene {
         let mut least = 1;
         for key in models {
             let own = self.workers_of(&key);
-            let own = own.filter(|(_, hand)| slot.is_none_or(|slot| slot == hand.name.slot));
+            let own = own.filter(|(_, process)| slot.is_none_or(|slot| slot == process.name.slot));
             let told: Vec<Generation> = own.map(|(id, _)| id).collect();
             if !told.is_empty() || *target != Target::All {
                 back.push(key.clone());
             }
             if slot.is_some() {
-                // It comes back beside those that live.
+                // It is started again beside the live ones.
                 let beside = self.live(&key).filter(|(id, _)| !told.contains(id)).count();
                 least = beside + 1;
             }
@@ -89,12 +89,12 @@ impl Scene {
         });
     }
 
-    /// Workers of a model that leave and are replaced in their own slots.
+    /// The number of workers of a model that are being restarted in their own slots.
     pub(crate) fn coming_back(&self, key: &ModelKey) -> usize {
         let own = |id: &Generation| {
             self.workers
                 .get(id)
-                .is_some_and(|hand| hand.name.model == *key)
+                .is_some_and(|process| process.name.model == *key)
         };
         let leaving: BTreeSet<&Generation> = self
             .restarts
@@ -104,7 +104,7 @@ impl Scene {
         leaving.into_iter().filter(|id| own(id)).count()
     }
 
-    /// What was restarted is gone, and will stay with this event's end.
+    /// Whether the workers of a restart are all reaped, so that their models keep workers again with this event.
     pub(crate) fn comes_back(&self) -> bool {
         let gone = |worker: &Generation| !self.workers.contains_key(worker);
         !self.back.is_empty()
@@ -114,7 +114,7 @@ impl Scene {
                 .any(|restart| restart.leaving.iter().all(gone))
     }
 
-    /// What was restarted and is gone comes back.
+    /// Ends restarts whose workers are all reaped: their models keep workers again.
     pub(crate) fn bring_back(&mut self) {
         for restart in std::mem::take(&mut self.restarts) {
             if restart
@@ -126,7 +126,7 @@ impl Scene {
                 continue;
             }
             for key in &restart.models {
-                // A stop that was said since then holds.
+                // A later stop holds.
                 let model = &self.models[key];
                 let held = restart.slot.is_some_and(|slot| model.held.contains(&slot));
                 if !model.stopped && !held {
@@ -150,7 +150,7 @@ impl Scene {
         model.kept = model.kept.max(slots);
     }
 
-    /// Keeps the first slots in which so many workers fit, held ones left out.
+    /// Keeps as many of the first slots as `least` workers need, without the held ones.
     fn keep_workers(&mut self, key: &ModelKey, least: usize) {
         let held = &self.models[key].held;
         let slots =
@@ -160,8 +160,8 @@ impl Scene {
 
     pub(super) fn ordered_stop(&mut self, target: &Target) {
         for key in self.meant(target) {
-            let lives = self.live(&key).any(|(_, hand)| match target {
-                Target::Worker(name) => hand.name.slot != name.slot,
+            let lives = self.live(&key).any(|(_, process)| match target {
+                Target::Worker(name) => process.name.slot != name.slot,
                 Target::All | Target::Model(_) => false,
             });
             let model = self.model_mut(&key);
@@ -188,7 +188,7 @@ impl Scene {
         }
     }
 
-    /// The models that an operator means; none where there is no such process.
+    /// The models that a target names; none if there is no such process.
     pub(crate) fn meant(&self, target: &Target) -> Vec<ModelKey> {
         let (name, slot) = match target {
             Target::All => {
@@ -207,12 +207,23 @@ impl Scene {
     }
 }
 
-/// A worker made for `old` is as good for `new`.
+/// Whether a worker that was started for `old` can go on for `new`.
 pub(crate) fn serves_on(old: &ModelSpec, new: &ModelSpec) -> bool {
     let what = |spec: &ModelSpec| (spec.family, spec.need, spec.device);
-    old.files == new.files
-        && old.digest == new.digest
+    same_files(old, new)
         && old.params == new.params
         && what(old) == what(new)
         && new.sizes.max <= old.sizes.max
+}
+
+/// The stamp of files tells them apart; a digest may become known later. Without a stamp, the digest does.
+fn same_files(old: &ModelSpec, new: &ModelSpec) -> bool {
+    match (&old.files, &new.files) {
+        (Files::Here { stamp: one }, Files::Here { stamp: other })
+            if !one.is_empty() && !other.is_empty() =>
+        {
+            one == other
+        }
+        _ => old.files == new.files && old.digest == new.digest,
+    }
 }

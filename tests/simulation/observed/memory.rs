@@ -1,19 +1,19 @@
-//! Memory, counted from outside: what a worker needs, what is free, and what could be.
+//! The arithmetic of memory: what a worker needs, what is free, and what could be free.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_protocol::ids::{Device, DeviceWish, Generation, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
-use super::{Hand, Model, Scene};
+use super::{ModelRecord, ObservedPool, ProcessRecord};
 
-/// So much of each device.
-pub(crate) type Parts = BTreeMap<Device, Mebibytes>;
+/// An amount of memory on each device.
+pub(crate) type MemoryParts = BTreeMap<Device, Mebibytes>;
 
-impl Scene {
-    /// Residency and a usual picture, a quarter more after a load ran out of memory, and never less
-    /// than the worst that was seen and a margin.
-    pub(crate) fn need(&self, model: &Model, device: Device) -> Option<Parts> {
+impl ObservedPool {
+    /// Memory of one more worker: its weights and a picture of the default size, a quarter more after a load ran out of
+    /// memory, and at least the largest measured footprint and a margin. `None` if it cannot run there.
+    pub(crate) fn need(&self, model: &ModelRecord, device: Device) -> Option<MemoryParts> {
         let usual = self.activation(model, model.spec.default_size);
         let more = |part: u64, percent: u64| part + part * percent / 100;
         let margin = self.settings.margin_percent;
@@ -36,8 +36,9 @@ impl Scene {
         Some(parts)
     }
 
-    /// Base, pixels and pixels squared, each rounded up, and at least the least.
-    pub(crate) fn activation(&self, model: &Model, size: PictureSize) -> u64 {
+    /// Memory for one picture, in MB: a base, a part per megapixel and a part per megapixel squared, each rounded up, and
+    /// at least the model's minimum.
+    pub(crate) fn activation(&self, model: &ModelRecord, size: PictureSize) -> u64 {
         let activation = &model.spec.need.activation;
         let megapixel = 1_048_576_u128;
         let pixels = u128::from(size.width) * u128::from(size.height);
@@ -50,25 +51,30 @@ impl Scene {
             .max(activation.least.0)
     }
 
-    /// What a picture of `size` takes beyond the usual one.
-    pub(crate) fn extra(&self, model: &Model, size: PictureSize) -> Mebibytes {
+    /// Memory of a picture of `size` beyond one of the default size.
+    pub(crate) fn extra(&self, model: &ModelRecord, size: PictureSize) -> Mebibytes {
         let usual = self.activation(model, model.spec.default_size);
         Mebibytes(self.activation(model, size).saturating_sub(usual))
     }
 
-    pub(crate) fn held(&self, hand: &Hand, on: Device) -> Mebibytes {
-        let base = hand.promised.get(&on).copied().unwrap_or_default();
-        match hand.device == on {
-            true => base + hand.extra,
+    /// Memory reserved for a worker on a device.
+    pub(crate) fn held(&self, process: &ProcessRecord, on: Device) -> Mebibytes {
+        let base = process.promised.get(&on).copied().unwrap_or_default();
+        match process.device == on {
+            true => base + process.extra,
             false => base,
         }
     }
 
-    /// Promised to workers that are not reaped.
+    /// Memory reserved for workers that are not reaped.
     pub(crate) fn reserved(&self, on: Device) -> Mebibytes {
-        self.workers.values().map(|hand| self.held(hand, on)).sum()
+        self.workers
+            .values()
+            .map(|process| self.held(process, on))
+            .sum()
     }
 
+    /// Memory of dead workers that is not confirmed as free: all of it, or what was given up or not.
     pub(crate) fn settling_on(&self, on: Device, given_up: Option<bool>) -> Mebibytes {
         let here = self.settling.values().filter(|part| {
             part.device == on && given_up.is_none_or(|given_up| part.given_up == given_up)
@@ -76,31 +82,31 @@ impl Scene {
         here.map(|part| part.part).sum()
     }
 
-    /// What may be promised now.
+    /// Memory that can be reserved now.
     pub(crate) fn free(&self, on: Device) -> Mebibytes {
         let taken = self.reserved(on) + self.settling_on(on, None);
         self.ceiling(on).saturating_sub(taken)
     }
 
-    /// What may be promised with nobody there.
+    /// Memory that could be reserved without any worker.
     fn ceiling(&self, on: Device) -> Mebibytes {
-        let Some(place) = self.devices.get(&on).filter(|place| !place.lost) else {
+        let Some(record) = self.devices.get(&on).filter(|record| !record.lost) else {
             return Mebibytes::ZERO;
         };
-        match (place.total, place.foreign) {
-            (Some(total), Some(foreign)) => place.limit.min(total.saturating_sub(foreign)),
-            (Some(_) | None, Some(_) | None) => place.limit,
+        match (record.total, record.foreign) {
+            (Some(total), Some(foreign)) => record.limit.min(total.saturating_sub(foreign)),
+            (Some(_) | None, Some(_) | None) => record.limit,
         }
     }
 
-    /// Others hold so much there that what is promised may be more than there is.
+    /// Whether other programs hold so much that less than the limit can be reserved.
     pub(crate) fn is_squeezed(&self, on: Device) -> bool {
         self.devices
             .get(&on)
-            .is_some_and(|place| self.ceiling(on) < place.limit)
+            .is_some_and(|record| self.ceiling(on) < record.limit)
     }
 
-    /// Workers that nobody may end: each model's first ones, up to its floor.
+    /// Workers that may not be evicted: the first ones of each model, up to the number that it keeps.
     pub(crate) fn staying(&self) -> BTreeSet<Generation> {
         let mut staying = BTreeSet::new();
         for (key, model) in &self.models {
@@ -110,37 +116,38 @@ impl Scene {
         staying
     }
 
-    /// What could be promised with everybody gone that may go.
+    /// Memory that could be reserved after every worker except `staying` has left.
     pub(crate) fn at_best(&self, on: Device, staying: &BTreeSet<Generation>) -> Mebibytes {
         let stays = self.workers.iter().filter(|(id, _)| staying.contains(id));
-        let taken: Mebibytes = stays.map(|(_, hand)| self.held(hand, on)).sum();
+        let taken: Mebibytes = stays.map(|(_, process)| self.held(process, on)).sum();
         let unreclaimed = self.settling_on(on, Some(true));
         self.ceiling(on).saturating_sub(taken + unreclaimed)
     }
 
-    pub(crate) fn has_room(&self, parts: &Parts) -> bool {
+    pub(crate) fn has_room(&self, parts: &MemoryParts) -> bool {
         parts.iter().all(|(&at, &part)| part <= self.free(at))
     }
 
-    /// Where a worker of it may run.
-    pub(crate) fn places(&self, model: &Model, wish: DeviceWish) -> Vec<Device> {
+    /// The usable devices that a worker of a model may run on, for a request that asks for `wish`.
+    pub(crate) fn places(&self, model: &ModelRecord, wish: DeviceWish) -> Vec<Device> {
         let wish = match wish {
             DeviceWish::Auto => model.spec.device,
             DeviceWish::On(_) => wish,
         };
         let wished = |device: Device| wish == DeviceWish::Auto || wish == DeviceWish::On(device);
-        let usable = self.devices.iter().filter(|(_, place)| !place.lost);
+        let usable = self.devices.iter().filter(|(_, record)| !record.lost);
         let devices = usable.map(|(&device, _)| device).filter(|&at| wished(at));
         devices
             .filter(|&at| self.need(model, at).is_some())
             .collect()
     }
 
-    /// A picture of `size` could be drawn there: by a worker that is there, or by one more.
+    /// Whether a picture of `size` could be drawn there, by a worker that is there or by one more, after every worker
+    /// that may be evicted has left.
     pub(crate) fn could_have(&self, key: &ModelKey, at: Device, size: PictureSize) -> bool {
         let model = &self.models[key];
         let (extra, staying) = (self.extra(model, size), self.staying());
-        let there = self.live(key).filter(|(_, hand)| hand.device == at);
+        let there = self.live(key).filter(|(_, process)| process.device == at);
         for (id, _) in there {
             let mut staying = staying.clone();
             staying.insert(id);

@@ -1,0 +1,165 @@
+//! Every request gets one reply, every job runs as it was accepted and gets one answer.
+
+use ipc_protocol::failure::FailureKind;
+use ipc_protocol::ids::ModelKey;
+use pool::{AcceptedJobs, Action, Moment, Outcome, Run};
+
+use super::CheckResult;
+use super::failures::ModelFailures;
+use super::standing::ModelStanding;
+use crate::observed::{ModelRecord, ObservedPool};
+
+/// Most actions of one event, besides those for each job.
+const ACTIONS_MAX: usize = 400;
+
+pub(super) fn check(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    action: &Action,
+) -> CheckResult {
+    match action {
+        Action::Accept(accepted) => check_accept(observed, accepted),
+        Action::Refuse { ticket, .. } => match &observed.asked {
+            Some(asked) if asked.ticket == *ticket => Ok(()),
+            _ => Err(format!("refused {ticket:?}, which did not ask")),
+        },
+        Action::Run(run) => check_run(observed, failures, now, run),
+        Action::Answer { job, .. } if !observed.jobs.contains_key(job) => Err(format!(
+            "job {job} is answered twice, or was never accepted"
+        )),
+        Action::Report { job, .. } if !observed.jobs.contains_key(job) => {
+            Err(format!("a report about job {job}, which has its answer"))
+        }
+        Action::Exit => {
+            let left = (observed.jobs.len(), observed.workers.len());
+            match left == (0, 0) && observed.draining {
+                true => Ok(()),
+                false => Err(format!(
+                    "exit with {} jobs and {} workers left, draining: {}",
+                    left.0, left.1, observed.draining
+                )),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_accept(observed: &ObservedPool, accepted: &AcceptedJobs) -> CheckResult {
+    let Some(asked) = &observed.asked else {
+        return Err(format!("accepted {:?}, which did not ask", accepted.ticket));
+    };
+    let ids = accepted.jobs.iter().map(|job| job.0);
+    let new = (observed.last_job.0 + 1..).take(asked.request.count as usize);
+    let wrong = match () {
+        () if asked.ticket != accepted.ticket => "another ticket",
+        () if !ids.eq(new) => "other job ids, or another number of them",
+        () if observed.draining => "a pool that drains",
+        () if !observed.models.contains_key(&accepted.model) => "an unknown model",
+        () => return Ok(()),
+    };
+    Err(format!(
+        "{accepted:?} is accepted for {asked:?} with {wrong}"
+    ))
+}
+
+fn check_run(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    run: &Run,
+) -> CheckResult {
+    let (Some(process), Some(record)) = (
+        observed.workers.get(&run.worker),
+        observed.jobs.get(&run.job),
+    ) else {
+        return Err(format!("{run:?}, and its job or its worker is gone"));
+    };
+    let broken = matches!(
+        failures.standing(observed, &record.model, now),
+        ModelStanding::Broken(..)
+    );
+    let wrong = match () {
+        () if !process.is_idle() => "a worker that is not idle",
+        () if record.model != process.name.model => "a worker of another model",
+        () if record.on.is_some() => "a job that runs already",
+        () if record.attempts + 1 != run.attempt => "another number of attempts",
+        () if record.step != run.resume_step => "another step to resume from",
+        () if record.parameters != run.parameters => "other parameters",
+        () if broken => "a model that failed too often",
+        () => return Ok(()),
+    };
+    Err(format!("{run:?} with {wrong}: {record:?} on {process:?}"))
+}
+
+/// One event has a bounded number of actions, and a request a reply.
+pub(super) fn check_event(observed: &ObservedPool, actions: &[Action]) -> CheckResult {
+    if actions.len() > ACTIONS_MAX + 8 * observed.jobs.len() {
+        return Err(format!("{} actions of one event", actions.len()));
+    }
+    match &observed.asked {
+        Some(asked) => Err(format!("{:?} asked and got no reply", asked.ticket)),
+        None => Ok(()),
+    }
+}
+
+/// The number of waiting jobs that never ran is bounded, after those that can run at once do.
+pub(super) fn check_queues(observed: &ObservedPool) -> CheckResult {
+    let mut all = 0;
+    let most = observed.settings.queue_per_model;
+    for key in observed.models.keys() {
+        let count = new_jobs(observed, key);
+        all += count;
+        if count > most {
+            return Err(format!("{count} jobs wait for {key}, at most {most} may"));
+        }
+    }
+    let most = observed.settings.queue_total;
+    match all > most {
+        true => Err(format!("{all} jobs wait, at most {most} may")),
+        false => Ok(()),
+    }
+}
+
+fn new_jobs(observed: &ObservedPool, key: &ModelKey) -> usize {
+    let waiting = observed.waiting(key);
+    waiting.filter(|(_, record)| record.attempts == 0).count()
+}
+
+/// Jobs that failed. In a world without faults there are none.
+#[derive(Debug, Default)]
+pub(super) struct FailedJobs {
+    first: Option<String>,
+    /// Models that keep workers took the room of a job after it was accepted.
+    crowded_out: bool,
+}
+
+impl FailedJobs {
+    pub(super) fn note(&mut self, observed: &ObservedPool, action: &Action) {
+        let Action::Answer {
+            job,
+            outcome: Outcome::Failure(failure),
+        } = action
+        else {
+            return;
+        };
+        let keeps = |model: &ModelRecord| {
+            observed.settings.min_workers > 0
+                || model.spec.pinned
+                || model.spec.min_workers.is_some()
+        };
+        let memory = [FailureKind::MemoryExhausted, FailureKind::NeverFits];
+        self.crowded_out |= memory.contains(&failure.kind) && observed.models.values().any(keeps);
+        self.first
+            .get_or_insert_with(|| format!("{job}: {}", failure.message));
+    }
+
+    pub(super) fn check_none(&self) -> CheckResult {
+        match &self.first {
+            Some(first) if !self.crowded_out => {
+                Err(format!("jobs failed in a world without faults: {first}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
