@@ -105,8 +105,16 @@ impl Fetches {
 }
 
 impl Driver {
+    /// The pool refuses a request: its client is told, unless it waits for the files of its model.
+    pub(super) fn refused(&mut self, ticket: Ticket, failure: Failure) {
+        let waits = files_may_come(failure.kind) && self.wait_for_files(ticket).is_some();
+        if !waits {
+            self.refuse(ticket, failure);
+        }
+    }
+
     /// Keeps a request until the files of its model are here; `None` where it does not wait.
-    pub(super) fn wait_for_files(&mut self, ticket: Ticket) -> Option<()> {
+    fn wait_for_files(&mut self, ticket: Ticket) -> Option<()> {
         let conversation = self.conversations.get(&ticket)?;
         let asking = conversation.asked.as_ref()?;
         let settings = &self.library.config.pool;
@@ -348,4 +356,12 @@ impl Driver {
             }
         })
     }
+}
+
+/// Whether a refusal is about files that may be here, or whole again, when they are looked at.
+fn files_may_come(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::ModelMissing | FailureKind::ModelUnusable | FailureKind::ModelUnread
+    )
 }

@@ -24,12 +24,7 @@ impl Driver {
         telemetry::events::action(&action);
         match action {
             Action::Accept(accepted) => self.accept(accepted),
-            Action::Refuse { ticket, failure } => {
-                let waits = files_may_come(failure.kind) && self.wait_for_files(ticket).is_some();
-                if !waits {
-                    self.refuse(ticket, failure);
-                }
-            }
+            Action::Refuse { ticket, failure } => self.refused(ticket, failure),
             Action::Acknowledge {
                 ticket,
                 lines,
@@ -266,14 +261,6 @@ impl JobEntry {
             failure,
         }
     }
-}
-
-/// Whether a refusal is about files that may be here, or whole again, when they are looked at.
-fn files_may_come(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::ModelMissing | FailureKind::ModelUnusable | FailureKind::ModelUnread
-    )
 }
 
 /// Puts the latents that a job goes on from into its next worker's segment; returns their bytes.
