@@ -1,4 +1,4 @@
-//! The daemon's end of one worker's socket: a bounded mailbox for incoming frames, a bounded queue for outgoing ones.
+//! The daemon's end of one worker's socket: bounded queues for frames in and out.
 //!
 //! A worker that floods its socket affects only its own link: its mailbox fills up, so its socket is not read, and
 //! heartbeats are merged. `FRAMES_PER_SECOND` and `FRAMES_LATE_MAX` say how long that is tolerated.

@@ -68,7 +68,7 @@ impl Pool {
         explain::explain(&self.state, now, job)
     }
 
-    /// What a job of `model` at `size` would take, and whether it could run.
+    /// Returns the memory of a job of `model` at `size`, and whether it could run.
     ///
     /// # Errors
     /// There is no such model, or it has no such size.

@@ -61,7 +61,7 @@ fn a_worker_killed_from_outside_is_replaced_at_once() {
 }
 
 #[test]
-fn a_job_that_lost_sixteen_workers_to_something_outside_is_told_what_and_to_try_again() {
+fn a_job_that_lost_sixteen_workers_to_something_outside_fails_with_the_cause_and_a_retry() {
     let (mut fixture, mut run) = busy();
     for attempt in 1..=16 {
         assert_eq!(run.attempt, attempt);
@@ -83,7 +83,7 @@ fn a_job_that_lost_sixteen_workers_to_something_outside_is_told_what_and_to_try_
 }
 
 #[test]
-fn an_attempt_that_finished_a_step_is_no_lost_one() {
+fn an_attempt_that_finished_a_step_is_not_lost() {
     let (mut fixture, mut run) = busy();
     let mut request = fixture::request("a");
     request.steps = Some(40);
@@ -236,7 +236,7 @@ fn a_small_model_that_computes_without_end_is_found_within_half_a_minute() {
 }
 
 #[test]
-fn a_first_step_of_a_hundred_seconds_is_no_hang_while_it_goes_on() {
+fn a_first_step_of_a_hundred_seconds_is_not_a_hang_while_it_makes_progress() {
     let (mut fixture, run) = busy();
     fixture.cpu = computing;
     let worker = run.worker;
@@ -307,7 +307,7 @@ fn a_kernel_that_does_not_answer_is_not_waited_for() {
 }
 
 #[test]
-fn a_load_that_shows_nothing_is_ended_and_at_the_second_time_its_job_is_told() {
+fn a_load_without_progress_is_ended_and_the_second_one_fails_its_job() {
     let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
     let mut worker = starts(&fixture.ask_model("a"))[0].worker;
     let began = fixture.now;
@@ -329,7 +329,7 @@ fn a_load_that_shows_nothing_is_ended_and_at_the_second_time_its_job_is_told() {
 }
 
 #[test]
-fn a_silent_worker_is_no_evidence_against_its_job() {
+fn a_silent_worker_is_not_evidence_against_its_job() {
     let (mut fixture, mut run) = busy();
     for _ in 0..3 {
         fixture.pass(Duration::from_secs(9));
@@ -365,7 +365,7 @@ fn clients_that_ask_and_leave_start_no_second_load() {
 }
 
 #[test]
-fn a_load_that_nobody_waits_for_leaves_for_a_model_that_needs_its_room() {
+fn a_load_without_waiting_jobs_leaves_for_a_model_that_needs_its_room() {
     let mut fixture = PoolFixture::new(vec![model("a", 100), model("b", 100)], 150);
     let worker = starts(&fixture.ask_model("a"))[0].worker;
     fixture.tell(Event::WorkerStarted { worker, pid: 1 });
@@ -387,7 +387,7 @@ fn more_pictures_than_may_ever_wait_are_a_bad_value() {
 }
 
 #[test]
-fn a_waiting_job_is_told_the_rest_of_the_job_before_it_by_that_jobs_own_steps() {
+fn a_waiting_job_gets_the_rest_of_the_job_before_it_by_that_jobs_own_steps() {
     let (mut fixture, run) = busy();
     fixture.finish(&run);
     let mut request = fixture::request("a");

@@ -185,7 +185,7 @@ fn idle_workers_leave_one_by_one_and_the_ledger_returns_to_zero() {
 }
 
 #[test]
-fn of_two_loads_that_nobody_waits_for_any_more_one_goes_on() {
+fn of_two_loads_without_waiting_jobs_one_continues() {
     let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
     fixture.ask_model("a");
     let job = fixture.pool.snapshot(fixture.now).queue[0].job;

@@ -89,7 +89,7 @@ fn a_silent_worker_is_asked_terminated_and_killed_and_its_job_goes_elsewhere() {
 }
 
 #[test]
-fn a_time_in_which_nobody_could_be_heard_is_no_silence_and_no_hang() {
+fn a_stalled_loop_makes_no_worker_silent_or_hung() {
     let (mut fixture, run) = busy();
     let lasted = Duration::from_secs(1000);
     fixture.now = fixture.now + lasted;
@@ -108,7 +108,7 @@ fn a_time_in_which_nobody_could_be_heard_is_no_silence_and_no_hang() {
 }
 
 #[test]
-fn a_time_limit_runs_while_nobody_could_be_heard() {
+fn a_time_limit_runs_while_the_loop_is_stalled() {
     let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
     let request = ImageRequest {
         timeout_ms: Some(2000),
@@ -371,7 +371,7 @@ fn when_the_drain_time_is_over_jobs_fail_and_their_workers_are_terminated_at_onc
 }
 
 #[test]
-fn a_client_is_told_why_workers_could_not_be_started() {
+fn a_client_gets_the_reason_why_workers_could_not_be_started() {
     let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
     let mut coming = starts(&fixture.ask_model("a"));
     let why = "cannot start worker: Too many open files (os error 24)";

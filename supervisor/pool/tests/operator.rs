@@ -1,4 +1,4 @@
-//! What operators say about one worker of several.
+//! Verbs on one worker of several.
 
 mod fixture;
 
@@ -44,7 +44,7 @@ fn told(actions: &[Action], asked: Ticket) -> Option<(Vec<String>, bool)> {
 }
 
 #[test]
-fn a_restart_of_one_worker_is_told_when_that_one_is_back() {
+fn a_restart_of_one_worker_is_reported_when_that_one_is_back() {
     let (mut fixture, [_, second]) = pair();
     let restart = Event::RestartRequested {
         ticket: RESTART,
@@ -81,7 +81,7 @@ fn a_worker_that_is_stopped_while_it_restarts_stays_away() {
 }
 
 #[test]
-fn a_worker_that_has_no_room_beside_the_others_is_told_of_at_once() {
+fn a_worker_without_room_beside_the_others_is_reported_at_once() {
     let mut fixture = PoolFixture::new(vec![model("a", 100), model("b", 100)], 250);
     let start = |ticket, target| Event::StartRequested { ticket, target };
     let first = starts(&fixture.tell(start(Ticket(1), slot(0))));

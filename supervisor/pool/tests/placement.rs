@@ -1,4 +1,4 @@
-//! Who runs where and when: affinity, shares, deadlines, rooms.
+//! Placement: affinity, shares, deadlines, room.
 
 mod fixture;
 

@@ -1,4 +1,4 @@
-//! The identity of a process: its pid and start time, which a later process with the same pid does not have.
+//! A process told apart from a later one with the same pid: the pid and the start time.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Prints lines on this process's stderr; all code of this package prints through it, and it cannot panic.
+//! Prints lines on stderr without panicking; all code of this package prints through it.
 //!
 //! `eprintln!` panics if stderr is closed or its disk is full, so this package forbids it.
 

@@ -101,7 +101,7 @@ pub(crate) fn exited(
     }
 }
 
-/// What a worker was doing when it exited, in words.
+/// Describes a worker's activity at its exit.
 fn doing(worker: &Worker) -> String {
     let job = worker.attempt().or(worker.attempt_at_work());
     let job = job.map(|attempt| {

@@ -24,7 +24,7 @@ use crate::words::moment::Moment;
 use crate::words::notice::Notice;
 use crate::words::turn::Turn;
 
-/// Waiting jobs that are told how far the load is that they wait for.
+/// The most waiting jobs that get reports of a load's progress.
 const LOAD_TOLD_MAX: usize = 32;
 
 /// The process of a worker exists.
@@ -257,7 +257,7 @@ pub(crate) fn job_failed(
     leave_if_outdated(state, turn, id);
 }
 
-/// What is reported with a picture. The worker's own figures are believed as far as they can be true.
+/// Returns the facts of a picture. The worker's own figures are believed as far as they can be true.
 fn facts(
     worker: &Worker,
     job: &Job,

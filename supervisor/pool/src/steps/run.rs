@@ -11,7 +11,7 @@ use crate::words::action::{Action, Progress, Run};
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// Waiting jobs that are told their new position when one before them starts.
+/// The most waiting jobs that get their new position when one before them starts.
 const POSITIONS_TOLD_MAX: usize = 4;
 
 /// Gives a waiting job to an idle worker, with the room that it takes beyond what the worker holds.

@@ -1,4 +1,4 @@
-//! What the pool wants done: the only output of `Pool::handle`.
+//! The pool's actions: the only output of `Pool::handle`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,11 +94,11 @@ pub struct Run {
     pub attempt: u32,
 }
 
-/// What to draw, with every default filled in.
+/// The parameters of a picture, with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
     pub prompt: Arc<str>,
-    /// What not to draw.
+    /// The negative prompt.
     pub negative: Option<Arc<str>>,
     pub size: PictureSize,
     pub steps: u32,
@@ -152,7 +152,7 @@ pub enum Outcome {
     Failure(Failure),
 }
 
-/// What is reported with a picture.
+/// The facts of a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PictureFacts {
     pub worker: WorkerName,

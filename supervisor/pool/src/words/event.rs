@@ -1,4 +1,4 @@
-//! What happened: the only input of `Pool::handle`.
+//! The events: the only input of `Pool::handle`.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum Event {
     /// A client or an operator cancels a job.
     RequestCancelled {
         job: JobId,
-        /// Who cancels it, for the answer, e.g. `the client` or `uid:0`.
+        /// The name of the canceller, for the answer, e.g. `the client` or `uid:0`. `the client` or `uid:0`.
         by: String,
     },
     /// The connection behind a ticket is gone: its jobs that are not detached are cancelled.
@@ -259,12 +259,12 @@ pub enum Exit {
     /// By a signal.
     Signal {
         signal: i32,
-        /// Who sent it.
+        /// The sender.
         by: KilledBy,
     },
 }
 
-/// Who sent the signal that ended a worker.
+/// The sender of the signal that ended a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KilledBy {
     /// The stop plan.

@@ -39,7 +39,7 @@ pub enum Notice {
         /// Memory it holds, over all devices.
         measured: Mebibytes,
     },
-    /// A worker is told to exit.
+    /// A worker is stopped.
     Stopping {
         worker: Generation,
         name: WorkerName,
@@ -49,7 +49,7 @@ pub enum Notice {
     Left {
         worker: Generation,
         name: WorkerName,
-        /// Why it was told to exit.
+        /// The reason.
         why: StopReason,
     },
     /// A worker exited that was not told to, or that was stopped for its own fault.

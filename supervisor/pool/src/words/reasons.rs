@@ -15,7 +15,7 @@ pub enum StartReason {
     Floor,
 }
 
-/// Why a worker is told to exit.
+/// A reason to stop a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// Idle for too long.

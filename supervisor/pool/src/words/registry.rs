@@ -1,4 +1,4 @@
-//! Which models exist and what each allows and needs.
+//! The models, with their limits and needs.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ pub struct ModelSpec {
 pub enum Files {
     /// They can. The stamp changes when the files do; a worker that loaded others is outdated.
     Here {
-        /// What the files were when they were looked at; empty where they never change.
+        /// The stamp of the files when they were inspected; empty if they never change.
         stamp: String,
     },
     /// They are being looked at. It does not stay so: the look has a deadline.
@@ -131,7 +131,7 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// What a picture of `size` takes, rounded up.
+    /// Returns the memory of a picture of `size`, rounded up.
     pub fn at(&self, size: PictureSize) -> Mebibytes {
         let pixels = u128::from(size.pixels());
         let linear = (pixels * u128::from(self.per_megapixel.0)).div_ceil(1 << 20);
