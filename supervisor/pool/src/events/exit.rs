@@ -5,7 +5,7 @@ use ipc_protocol::ids::Generation;
 use crate::state::State;
 use crate::state::lifecycle::Lifecycle;
 use crate::state::worker::Worker;
-use crate::steps::blame::{WorkerDeath, note_death, note_load_failure, note_no_start};
+use crate::steps::blame::{DeathEvidence, note_death, note_load_failure, note_no_start};
 use crate::steps::end_job::place_again;
 use crate::words::cause::{Cause, words};
 use crate::words::event::{Exit, StartFault};
@@ -78,7 +78,7 @@ pub(crate) fn exited(
         });
     } else {
         state.model_mut(model).record_mut().note_last(how.clone());
-        let death = WorkerDeath {
+        let death = DeathEvidence {
             cause,
             exit,
             why,

@@ -120,7 +120,7 @@ pub(crate) fn barriers(state: &State, now: Moment) -> Vec<Barrier> {
     rooms.chain(state.model_ids().filter_map(of_slot)).collect()
 }
 
-/// The earlier jobs that lack what `worker` has and are overtaken when it starts `job`.
+/// The earlier jobs that lack the worker's room or slot, and are overtaken when it starts `job`.
 pub(crate) fn overtaken(state: &State, worker: &Worker, job: JobId, now: Moment) -> Vec<JobId> {
     let competing = state.model_ids().filter(|&id| competes(state, worker, id));
     let lacking_room = competing.flat_map(|id| state.jobs().queue(id).before(job));

@@ -32,7 +32,7 @@ pub(crate) fn unserved_device(state: &State, id: ModelId, now: Moment) -> Option
     state.jobs().get(first).map(|job| job.device())
 }
 
-/// The waiting jobs that may run on one device only, where their model has no live worker. Oldest first.
+/// The waiting jobs that may run only on a device on which their model has no live worker. Oldest first.
 pub(crate) fn unserved(state: &State, id: ModelId) -> impl Iterator<Item = JobId> {
     let served = move |device| state.fleet().live(id).any(|worker| worker.serves(device));
     let waiting = state.jobs().constrained(id);

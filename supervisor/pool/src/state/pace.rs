@@ -90,7 +90,7 @@ fn scaled(step: Duration, pixels: u64, at: u64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Three parts of what was known, one part of what was seen.
+/// The moving average: three parts of the known value, one part of the new one.
 fn mixed(known: Option<Duration>, seen: Duration) -> Duration {
     known.map_or(seen, |known| (known * 3 + seen) / 4)
 }

@@ -87,7 +87,7 @@ pub(crate) enum RestartVerdict<'a> {
     Go,
     /// One worker, one job at a time.
     Probe,
-    /// Run on what lives; start nothing before this moment.
+    /// Live workers may run jobs; none may start before this moment.
     BackOff(Moment),
     /// A load failed.
     Cool(&'a Cooling),

@@ -34,7 +34,7 @@ impl StopPlan {
         (plan, Action::AskToLeave { worker })
     }
 
-    /// Terminates at once, for a worker that has no time left to leave by itself.
+    /// Terminates at once, for a worker that has no time left to exit by itself.
     pub(crate) fn terminate(
         now: Moment,
         patience: &Patience,

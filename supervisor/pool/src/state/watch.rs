@@ -135,7 +135,7 @@ impl Watch {
         self.sample = SampleState::Asked { at: now, before };
     }
 
-    /// A sample came, or none will. Returns why the worker has to end, where it has to.
+    /// Notes a sample, or that none will come. Returns why the worker has to be stopped, if it has to.
     pub(crate) fn measured(
         &mut self,
         now: Moment,

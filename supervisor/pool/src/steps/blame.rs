@@ -11,7 +11,7 @@ use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
 /// The end of a worker that was not wanted.
-pub(crate) struct WorkerDeath {
+pub(crate) struct DeathEvidence {
     pub(crate) cause: Cause,
     pub(crate) exit: Exit,
     /// The reason to stop it, if it was stopped.
@@ -26,7 +26,7 @@ pub(crate) fn note_death(
     state: &mut State,
     turn: &mut Turn,
     id: ModelId,
-    death: WorkerDeath,
+    death: DeathEvidence,
 ) -> Duration {
     let now = turn.now();
     let model = state.model_mut(id);

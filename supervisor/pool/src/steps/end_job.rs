@@ -26,7 +26,7 @@ const DEATHS_TOLD_MAX: usize = 3;
 /// When another try may help after workers were lost to causes outside.
 const RETRY_MS: u64 = 5000;
 
-/// Ends a job without a picture, wherever it is. Its one answer leaves here.
+/// Ends a job without a picture, wherever it is, with its one answer.
 pub(crate) fn end_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Failure) {
     let Some(taken) = state.take_job(id, turn.now()) else {
         return turn.defect(format!("job {id} is to end and unknown"));
@@ -45,7 +45,7 @@ pub(crate) fn end_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Fa
     }
 }
 
-/// Ends a job whose worker has lost it already. Its one answer leaves here.
+/// Ends a job that no worker has any more, with its one answer.
 fn end_lost_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Failure) {
     match state.jobs_mut().take(id) {
         Some(_) => turn.fail(id, failure),

@@ -12,7 +12,7 @@ impl Moment {
     /// The start.
     pub const START: Self = Self(0);
 
-    /// How long ago `earlier` was; nothing where it lies ahead.
+    /// Time since `earlier`; zero if it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
