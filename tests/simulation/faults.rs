@@ -61,7 +61,7 @@ faults! {
     Doomed = "doomed",
 }
 
-/// Which kinds a world has.
+/// The kinds of faults of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FaultSet(pub(crate) u64);
 

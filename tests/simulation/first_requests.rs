@@ -14,7 +14,7 @@ use crate::faults::FaultSet;
 use crate::plan::WorldPlan;
 use crate::random::SeededRandom;
 
-/// Checks so many seeds; the error says which one broke it.
+/// Checks this many seeds; the error names the seed that failed.
 pub(crate) fn check(seeds: u64) -> Result<(), String> {
     (1..=seeds).try_for_each(|seed| burst(seed).map_err(|what| format!("seed {seed}: {what}")))
 }

@@ -31,7 +31,7 @@ const BURSTS: u64 = 100;
 /// Lines printed before a violation.
 const LINES: usize = 40;
 
-/// What the command line said.
+/// The command line's arguments.
 #[derive(Debug, Default)]
 struct SimulationArguments {
     seconds: Option<u64>,

@@ -49,7 +49,7 @@ impl WorldPlan {
         }
     }
 
-    /// What to type to see it again.
+    /// Returns the command that runs this world again.
     pub(crate) fn replay(&self) -> String {
         format!(
             "scripts/simulate --seed {} --models {} --clients {} --users {} --devices {} --faults {} --events {}{}",
@@ -130,7 +130,7 @@ impl WorldPlan {
     }
 }
 
-/// What the models are called: far enough from each other that a slip of the pen is none of them.
+/// Returns a model's name; names differ enough that a misspelling is not another one.
 pub(crate) fn name(nth: usize) -> &'static str {
     const NAMES: [&str; 8] = [
         "apricot-9",

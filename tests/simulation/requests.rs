@@ -100,7 +100,7 @@ fn spoil(request: &mut ImageRequest, random: &mut SeededRandom) {
     }
 }
 
-/// A name with a letter too many, too few or wrong, or none that anybody has.
+/// Returns a name with a letter too many, too few or wrong, or an unknown one.
 fn misspelled(random: &mut SeededRandom) -> String {
     let mut letters: Vec<char> = name(random.below(8)).chars().collect();
     for _ in 0..random.from(1, 3) {

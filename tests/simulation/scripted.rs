@@ -12,7 +12,7 @@ const MS: u64 = 1000;
 /// Between two heartbeats of a healthy worker, in microseconds.
 const BEAT: u64 = 1500 * MS;
 
-/// What an scripted does next.
+/// The next step of a scripted process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ScriptedStep {
     Begin,
@@ -79,7 +79,7 @@ struct ScriptedJob {
     step_us: u64,
     decode_us: u64,
     poison: bool,
-    /// Somebody outside nearly always kills whoever draws it.
+    /// A kill from outside nearly always ends the worker that draws it.
     doomed: bool,
     cancelled: bool,
 }
@@ -272,7 +272,7 @@ impl ScriptedWorkers {
         )]
     }
 
-    /// Somebody outside kills one of them.
+    /// Kills one of them from outside.
     pub(crate) fn kill_one(&mut self, random: &mut SeededRandom) -> Vec<Scheduled> {
         let alive: Vec<Generation> = self
             .scripted
@@ -317,7 +317,7 @@ impl ScriptedWorkers {
         Some(self.gone.swap_remove(nth).1)
     }
 
-    /// What the scripted does now: what the pool hears, and what follows.
+    /// Does the process's next step and returns its events.
     pub(crate) fn act(
         &mut self,
         what: Scheduled,
@@ -408,7 +408,7 @@ impl ScriptedWorkers {
         }
     }
 
-    /// The kernel is asked; where it does not answer, nobody does.
+    /// Answers a measurement; without an answer of the kernel there is no event.
     pub(crate) fn measured(
         &mut self,
         worker: Generation,

@@ -17,14 +17,14 @@ use crate::requests;
 use crate::scripted::{Scheduled, ScriptedWorkers};
 use crate::trace;
 
-/// Everything is computed again after so many events.
+/// Everything is computed again after this many events.
 const COMPARE_EVERY: u64 = 160;
 /// Everything accepted is answered this long after the last fault.
 const LIVENESS: Duration = Duration::from_secs(3600);
 /// Deadlines that may fire at one moment.
 const SPIN_MAX: u32 = 64;
 
-/// What became of a world.
+/// The counts of a world.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct WorldCounts {
     pub(crate) events: u64,
@@ -59,7 +59,7 @@ pub(crate) struct World {
     tickets: BTreeMap<Ticket, OpenRequest>,
     owners: BTreeMap<JobId, Ticket>,
     last_ticket: u64,
-    /// What the pool said is in quarantine.
+    /// The quarantined requests, as the pool reported them.
     quarantined: BTreeSet<String>,
     confirms: BTreeSet<Device>,
     registry: Registry,
@@ -184,7 +184,7 @@ impl World {
         self.checks.check_end(&self.pool)
     }
 
-    /// Faults stop, what was broken may mend, nobody asks for anything new.
+    /// Ends the faults and the new requests; broken things may recover.
     fn calm_down(&mut self) {
         self.quiet = true;
         self.scripted.faults = self.scripted.faults.without(FaultKind::CrashLoop);
@@ -290,7 +290,7 @@ impl World {
         })
     }
 
-    /// What is nobody's turn: clients that leave, operators, kills, lost devices.
+    /// Lets clients leave, operators act, kills and lost devices happen.
     fn failures(&mut self) -> CheckResult {
         if self.quiet {
             return Ok(());
@@ -298,13 +298,13 @@ impl World {
         let next = self.random.from(10_000, 600_000);
         self.later(next, WorldEvent::ModelFailures);
         if self.has(FaultKind::Massacre) && self.counts.events % 2000 < 600 {
-            self.somebody_kills(3)?;
+            self.kill_from_outside(3)?;
         }
         match self.random.from(0, 8) {
             0 if self.has(FaultKind::ClientGone) => self.client_leaves(),
             1 | 2 if self.has(FaultKind::Cancels) => self.somebody_cancels(),
             3 if self.has(FaultKind::KilledFromOutside) || self.has(FaultKind::KernelOom) => {
-                self.somebody_kills(1)
+                self.kill_from_outside(1)
             }
             4 if self.has(FaultKind::Repeats) => match self.scripted.echo(&mut self.random) {
                 Some(event) => self.feed(event),
@@ -323,8 +323,8 @@ impl World {
         }
     }
 
-    /// Somebody outside, or the kernel, ends workers.
-    fn somebody_kills(&mut self, count: u64) -> CheckResult {
+    /// Ends workers from outside, or as the kernel does.
+    fn kill_from_outside(&mut self, count: u64) -> CheckResult {
         for _ in 0..count {
             for later in self.scripted.kill_one(&mut self.random) {
                 self.later(later.in_us, WorldEvent::ScriptedWorker(later));
@@ -369,7 +369,7 @@ impl World {
         }
     }
 
-    /// Somebody ends it while there is work left.
+    /// Ends the pool while there is work left.
     fn winds_down(&mut self) -> CheckResult {
         self.last_ticket += 1;
         let drain = match self.random.from(0, 3) {

@@ -1,4 +1,4 @@
-//! Which file uses which: no circles in product code, and inside the mind only downwards.
+//! The imports of files: no circles in product code, and inside the mind only downwards.
 //!
 //! A path leads to the file that defines what it names: re-exports (`pub use`) are followed and are no
 //! imports themselves. A file may use what the modules above it define: those are its own folder's words.
@@ -26,7 +26,7 @@ struct Module {
     code: String,
     /// Paths of `use` and in the code.
     uses: Vec<Path>,
-    /// What `pub use` offers under which name.
+    /// The paths of `pub use`, by the name that each gets.
     exports: Vec<(String, Path)>,
 }
 

@@ -150,7 +150,7 @@ fn quoted(rest: &str) -> usize {
     rest.len()
 }
 
-/// The length of a character literal; a lifetime is none.
+/// Returns the length of a character literal; a lifetime has none.
 fn character(rest: &str) -> Option<usize> {
     let inside = &rest[1..];
     if let Some(escape) = inside.strip_prefix('\\') {
@@ -162,7 +162,7 @@ fn character(rest: &str) -> Option<usize> {
 }
 
 #[test]
-fn strings_and_comments_are_no_code() {
+fn strings_and_comments_are_not_code() {
     let text = r##"let a = "x // {"; /* b /* c */ */ let d = r#"e " f"#; // g
 let h: &'static str = '"'.into(); let i = "\"";"##;
     let found = split(text);

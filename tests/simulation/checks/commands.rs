@@ -12,7 +12,7 @@ use crate::observed::{ObservedPool, ProcessRecord};
 #[derive(Debug, Default)]
 pub(super) struct OperatorCommands {
     open: BTreeMap<Ticket, OpenCommand>,
-    /// Who wants it to wind down, or not any more.
+    /// The command that waits for its shutdown, if any.
     winds_down: Option<Ticket>,
 }
 
@@ -43,7 +43,7 @@ enum CommandKind {
 }
 
 impl OperatorCommands {
-    /// What is asked for, before it changes anything.
+    /// Notes a command before it changes anything.
     pub(super) fn before(&mut self, observed: &ObservedPool, event: &Event) {
         let (ticket, kind, target) = match event {
             Event::StartRequested { ticket, target } => (ticket, CommandKind::Start, target),
@@ -179,7 +179,7 @@ impl OperatorCommands {
         }
     }
 
-    /// What an command wants at once was done at once.
+    /// Checks that a command's immediate effects happened at once.
     pub(super) fn check_event(&self, observed: &ObservedPool, event: &Event) -> CheckResult {
         let ticket = match event {
             Event::StopRequested { ticket, .. } | Event::RestartRequested { ticket, .. } => {
@@ -204,7 +204,7 @@ impl OperatorCommands {
         }
     }
 
-    /// Nobody waits for an answer when the pool is gone.
+    /// Checks that no command waits for an answer when the pool is gone.
     pub(super) fn check_end(&self) -> CheckResult {
         match self.open.first_key_value() {
             Some((ticket, command)) => Err(format!("{ticket:?} never got an answer: {command:?}")),
@@ -228,7 +228,7 @@ fn stopped(observed: &ObservedPool, command: &OpenCommand, text: &str) -> bool {
     gone && text.matches(": stopped").count() == command.workers.len()
 }
 
-/// A start went well where a worker is resident; else it is said why not.
+/// Checks the answer to a start: success if a worker is resident, else a reason.
 fn started(
     observed: &ObservedPool,
     failures: &ModelFailures,

@@ -172,7 +172,7 @@ fn is_so(
     }
 }
 
-/// What had to happen with this event happened.
+/// Checks that the required effects of an event happened.
 pub(super) fn check_event(
     observed: &ObservedPool,
     clock: WorldClock,
@@ -230,7 +230,7 @@ pub(super) fn check_event(
         .try_for_each(|(&worker, process)| check_late(observed, now, worker, process))
 }
 
-/// An end is told once: as a death with what there is to know of it, or as what was wanted.
+/// Checks that an end is reported once: as a death with its facts, or as requested.
 fn check_gone(observed: &ObservedPool, event: &Event, actions: &[Action]) -> CheckResult {
     let Consequence::Ended(gone) = &observed.consequence else {
         return Ok(());
@@ -279,7 +279,7 @@ fn names_what(gone: &EndedProcess, doing: &str) -> bool {
     }
 }
 
-/// Whose model changed finishes its job and leaves.
+/// Checks that workers of a changed model finish their job and leave.
 fn check_outdated(observed: &ObservedPool) -> CheckResult {
     let done =
         |process: &&ProcessRecord| process.outdated && (process.is_idle() || process.is_coming());
@@ -292,7 +292,7 @@ fn check_outdated(observed: &ObservedPool) -> CheckResult {
     }
 }
 
-/// Nobody is waited for longer than was said.
+/// Checks that no wait for a worker is too long.
 fn check_late(
     observed: &ObservedPool,
     now: Moment,

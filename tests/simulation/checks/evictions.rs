@@ -76,7 +76,7 @@ pub(super) fn check(
     }
 }
 
-/// It holds some of what one more worker lacks on a device that somebody wishes for.
+/// Returns whether the worker holds memory that one more worker lacks on a wanted device.
 fn gives_what_lacks(observed: &ObservedPool, model: &ModelRecord, process: &ProcessRecord) -> bool {
     let lacks = |wish: Option<DeviceWish>| {
         let places = observed.places(model, wish.unwrap_or(DeviceWish::Auto));
@@ -94,7 +94,7 @@ fn gives_what_lacks(observed: &ObservedPool, model: &ModelRecord, process: &Proc
     })
 }
 
-/// What is free, and what those held that are on their way out, is enough for one more.
+/// Returns whether free memory and that of leaving workers is enough for one more.
 fn room_comes(observed: &ObservedPool, model: &ModelRecord) -> bool {
     let coming = |at: Device| {
         let leaving = observed

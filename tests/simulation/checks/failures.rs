@@ -16,7 +16,7 @@ use crate::observed::{Consequence, EndedProcess, ObservedPool, ProcessState, Wor
 #[derive(Debug, Default)]
 pub(crate) struct ModelFailures {
     models: BTreeMap<ModelKey, FailureCounts>,
-    /// What the event means, before anybody says so.
+    /// The meaning of the event, before the pool reports it.
     failed: Option<(ModelKey, FailureCause)>,
     expects: Vec<ExpectedNotice>,
 }
@@ -29,19 +29,19 @@ enum FailureCause {
     NoProgram,
     /// At work: counts, and for nothing else.
     Job,
-    WorkerDeath(WorkerDeath),
+    WorkerDeath(DeathKind),
 }
 
 /// A worker's end, and what it is held to say of its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct WorkerDeath {
+struct DeathKind {
     loading: bool,
     says: EndMeaning,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EndMeaning {
-    /// The machine, the kernel or somebody on it.
+    /// The machine, the kernel or a user of the machine.
     Nothing,
     /// The same, of a load whose room is raised now.
     NothingButRaise,
@@ -53,7 +53,7 @@ enum EndMeaning {
     FailureCause,
 }
 
-/// Something that has to be told with this event.
+/// A notice that must come with this event.
 #[derive(Debug, Clone, PartialEq)]
 enum ExpectedNotice {
     Opened(ModelKey, u32, Duration),
@@ -83,7 +83,7 @@ impl ModelFailures {
         self.models.get(key).map_or(0, |counts| counts.deaths)
     }
 
-    /// What the event means for a model; read before the event changes anything.
+    /// Notes the meaning of the event for a model, before the event changes anything.
     pub(super) fn before(&mut self, observed: &ObservedPool, event: &Event) {
         self.expects.clear();
         self.failed = None;
@@ -150,7 +150,7 @@ impl ModelFailures {
         }
     }
 
-    /// What follows from the event has to be told.
+    /// Checks that the consequences of the event are reported.
     pub(super) fn event(&mut self, observed: &ObservedPool, now: Moment, event: &Event) {
         if let Consequence::Ended(ended) = &observed.consequence
             && ended.end != WorkerEnd::Wanted
@@ -206,7 +206,7 @@ impl ModelFailures {
     }
 
     /// A worker ended; says whether that counts towards the breaker.
-    fn ended(&mut self, now: Moment, key: &ModelKey, death: WorkerDeath) -> bool {
+    fn ended(&mut self, now: Moment, key: &ModelKey, death: DeathKind) -> bool {
         let nobodys = matches!(
             death.says,
             EndMeaning::Nothing | EndMeaning::NothingButRaise
@@ -404,5 +404,5 @@ fn death(ended: &EndedProcess) -> FailureCause {
         WorkerEnd::OutOfMemory => memory,
         WorkerEnd::OutOfMemoryForJob | WorkerEnd::Crashed => EndMeaning::FailureCause,
     };
-    FailureCause::WorkerDeath(WorkerDeath { loading, says })
+    FailureCause::WorkerDeath(DeathKind { loading, says })
 }

@@ -10,7 +10,7 @@ use super::failures::ModelFailures;
 use super::standing::ModelStanding;
 use crate::observed::{JobRecord, ModelRecord, ObservedPool};
 
-/// After so many deaths in a row a cold start tries one worker.
+/// A cold start tries one worker after this many deaths in a row.
 const CAREFUL_AFTER: u32 = 2;
 
 pub(super) fn check(
@@ -85,7 +85,7 @@ pub(super) fn check(
     }
 }
 
-/// Nobody waits without need.
+/// Checks that no job waits without need.
 pub(super) fn check_event(
     observed: &ObservedPool,
     failures: &ModelFailures,

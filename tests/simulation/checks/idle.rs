@@ -99,7 +99,7 @@ impl IdleModels {
     }
 }
 
-/// The model of a job that somebody stopped waiting for.
+/// Returns the model of a job whose client has left.
 pub(super) fn unwanted(observed: &ObservedPool, action: &Action) -> Option<ModelKey> {
     let Action::Answer {
         job,
@@ -113,7 +113,7 @@ pub(super) fn unwanted(observed: &ObservedPool, action: &Action) -> Option<Model
     observed.jobs.get(record).map(|record| record.model.clone())
 }
 
-/// For jobs that nobody waits for any more one load goes on, and no second.
+/// Checks that one load continues for jobs whose clients have left, and no second.
 pub(super) fn check_loads(
     observed: &ObservedPool,
     unwanted: Vec<ModelKey>,

@@ -218,7 +218,7 @@ impl Checks {
     }
 }
 
-/// What the registry itself has to refuse.
+/// Checks that the registry refuses invalid models.
 pub(crate) fn check_rules(registry: &Registry) -> CheckResult {
     rules::check(registry)
 }

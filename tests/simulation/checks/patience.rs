@@ -6,7 +6,7 @@ use ipc_protocol::ids::Device;
 
 use crate::observed::{DurationRange, ObservedPool, ProcessRecord, span};
 
-/// So many usual steps without one are a hang.
+/// This many usual steps without a finished one are a hang.
 const STEPS_OF_PATIENCE: u32 = 10;
 
 /// Of one worker, as a bound from below or from above.
@@ -20,7 +20,7 @@ pub(super) struct ProgressBounds {
     pub(super) longest: Duration,
 }
 
-/// What the kernel said of a worker since its last sign of work.
+/// The kernel's figures of a worker since its last sign of work.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CpuEvidence {
     /// It had the processor for so long.
@@ -33,13 +33,13 @@ pub(super) struct CpuEvidence {
     pub(super) judged: bool,
 }
 
-/// No worker is said to hang before.
+/// Returns the time before which no worker counts as hung.
 pub(super) fn shortest(observed: &ObservedPool, process: &ProcessRecord) -> ProgressBounds {
     let slack = Duration::from_millis(50);
     limits(observed, process, |range| range.least, slack)
 }
 
-/// Every worker is said to hang after.
+/// Returns the time after which every worker counts as hung.
 pub(super) fn longest(observed: &ObservedPool, process: &ProcessRecord) -> ProgressBounds {
     limits(observed, process, |range| range.most, Duration::ZERO)
 }
@@ -106,7 +106,7 @@ fn limits(
     }
 }
 
-/// What the samples say, one after the other.
+/// Returns the evidence of the samples, in order.
 pub(super) fn evidence(process: &ProcessRecord) -> CpuEvidence {
     let mut evidence = CpuEvidence::default();
     let (mut counted, mut before) = (process.worked, None);

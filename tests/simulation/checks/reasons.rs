@@ -195,7 +195,7 @@ fn word(why: StopReason) -> &'static str {
     }
 }
 
-/// What a worker is said to do.
+/// Describes a worker's activity.
 fn doing(observed: &ObservedPool, process: &ProcessRecord) -> String {
     let name = &process.name;
     match process.state {

@@ -48,8 +48,7 @@ pub(super) fn says_when(
     *least <= said + Duration::from_millis(1) && said <= (*most).max(Duration::from_secs(1))
 }
 
-/// What is left of the job that a worker draws: at least the steps after the one that it is in, at most that
-/// one too.
+/// Returns the rest of the job that a worker draws: at least the steps after the current one, at most that one too.
 pub(super) fn rest(
     observed: &ObservedPool,
     now: Moment,
@@ -79,7 +78,7 @@ pub(super) fn rest(
     })
 }
 
-/// Which number is short where.
+/// Checks the numbers of a refusal: which is short, and on which device.
 pub(super) fn says_sums(
     observed: &ObservedPool,
     model: &ModelRecord,

@@ -87,7 +87,7 @@ fn failed(observed: &ObservedPool, record: &JobRecord, failure: &Failure) -> Che
     }
 }
 
-/// What must be refused is not let in.
+/// Checks that no request that must be refused was accepted.
 fn entered(
     observed: &ObservedPool,
     failures: &ModelFailures,
@@ -157,7 +157,7 @@ fn starts(observed: &ObservedPool, model: &ModelRecord, at: Device) -> bool {
         .all(|(&on, &part)| observed.is_squeezed(on) || part <= observed.at_best(on, &staying))
 }
 
-/// More than may wait, where so many are taken at once.
+/// Returns whether the queue is full for a request of `at_once` jobs.
 fn is_full(
     observed: &ObservedPool,
     key: &ModelKey,
@@ -182,7 +182,7 @@ fn is_full(
         || held + bytes * count > settings.queue_bytes
 }
 
-/// What a picture is known to take at least, between two bounds: the pool's estimate is one of them.
+/// Returns bounds of a picture's least time: the pool's estimate is between them.
 fn least_time(
     observed: &ObservedPool,
     model: &ModelRecord,

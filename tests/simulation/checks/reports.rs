@@ -7,7 +7,7 @@ use pool::{Action, Moment, Notice, Outcome, Progress};
 use super::CheckResult;
 use crate::observed::{Consequence, JobRecord, ObservedPool};
 
-/// The first so many that wait are told how a load goes.
+/// The number of waiting jobs that get reports of a load.
 const TOLD: usize = 8;
 
 /// A report says what is so.
@@ -78,7 +78,7 @@ pub(super) fn place(observed: &ObservedPool, job: JobId) -> usize {
         + 1
 }
 
-/// Whom the event or its actions concern was told.
+/// Checks that every job that the event or its actions concern got its report.
 pub(super) fn check_event(observed: &ObservedPool, now: Moment, actions: &[Action]) -> CheckResult {
     check_news(observed, now, actions)?;
     for action in actions {

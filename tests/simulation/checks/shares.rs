@@ -167,7 +167,7 @@ impl FairShares {
         Ok(())
     }
 
-    /// Who stops waiting takes its account with it.
+    /// Notes that a job which stops waiting takes its account with it.
     pub(super) fn note(&mut self, observed: &ObservedPool, action: &Action) {
         if !self.watches {
             return;

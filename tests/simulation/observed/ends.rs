@@ -1,4 +1,4 @@
-//! What the end of a worker means: one table of stop reasons, exit codes and signals.
+//! The meaning of a worker's end: one table of stop reasons, exit codes and signals.
 
 use pool::{Exit, KilledBy, StopReason};
 
@@ -12,7 +12,7 @@ pub(crate) enum WorkerEnd {
     Starved,
     /// The pool stopped it for anything else that it did or did not do.
     Misbehaved,
-    /// The machine, a device or somebody on the machine ended it.
+    /// The machine, a device or a user of the machine ended it.
     Outside,
     /// The kernel killed it because the host had no memory left.
     KernelOutOfMemory,

@@ -11,7 +11,7 @@ use pool::{CpuTime, Footprint, ModelSpec, Moment, Parameters, StopReason, Ticket
 use super::ends::WorkerEnd;
 use super::pace::PaceBounds;
 
-/// What an event means beyond the records it changes.
+/// A consequence of an event beyond the records that it changes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Consequence {
     None,
@@ -63,7 +63,7 @@ pub(crate) enum ProcessState {
     Loading,
     Idle,
     Busy(JobId),
-    /// It was told to cancel this job, which has its answer.
+    /// It was sent a cancel of this job, which has its answer.
     Unwinding(JobId),
     /// With the job that has to run elsewhere, if it has no answer yet.
     Leaving(Option<JobId>),

@@ -31,7 +31,7 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// What an event changes, after it changed the records.
+    /// Notes the consequences of an event, after it changed the records.
     pub(crate) fn event(&mut self, observed: &ObservedPool, now: Moment, event: &Event) {
         if let Event::QuarantineReleased { digest, .. } = event {
             let lasts = observed.settings.quarantine;

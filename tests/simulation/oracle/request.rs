@@ -69,7 +69,7 @@ fn guidance(spec: &ModelSpec, request: &ImageRequest) -> (f32, f32) {
     }
 }
 
-/// What the model is asked to draw. `None` if the request is invalid.
+/// Returns the parameters of a request; `None` if it is invalid. `None` if the request is invalid.
 pub(crate) fn parameters(
     observed: &ObservedPool,
     spec: &ModelSpec,
