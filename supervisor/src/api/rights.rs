@@ -128,7 +128,7 @@ mod tests {
                 );
             }
             let refused = operators().rights(CLIENT).check(&verb);
-            let refused = refused.expect_err("a client is no operator");
+            let refused = refused.expect_err("a client is not an operator");
             assert_eq!(refused.kind, FailureKind::NotPermitted);
             assert_eq!(refused.kind.exit_code(), 4);
             assert!(refused.message.contains("user 1001"), "{refused}");

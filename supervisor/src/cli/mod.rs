@@ -51,7 +51,7 @@ pub enum CommandError {
     Models {
         /// Machine-readable kind of error, as `exit_code` in `models` lists it.
         kind: String,
-        /// What happened, whose fault it is, what to do next.
+        /// The error, with its cause and a remedy.
         message: String,
     },
     /// The receipt in a file cannot be drawn again.

@@ -77,7 +77,7 @@ pub enum ConfigError {
     Invalid {
         /// The settings file.
         path: PathBuf,
-        /// What is wrong and what to use instead.
+        /// The fault, and a valid value.
         what: String,
     },
 }

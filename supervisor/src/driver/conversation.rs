@@ -13,7 +13,7 @@ use super::ask::JobUpdate;
 pub(super) struct Conversation {
     /// On whose behalf it asks.
     pub user: String,
-    /// What it asks for, while that may still have to wait for files.
+    /// Its request, while that may still have to wait for files.
     pub asked: Option<WaitingRequest>,
     pub accepted: Option<oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>>,
     pub updates: mpsc::Sender<JobUpdate>,

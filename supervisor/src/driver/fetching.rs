@@ -32,7 +32,7 @@ const LOOK_MAX: Duration = Duration::from_secs(150);
 pub(super) struct Fetches {
     under_way: BTreeMap<ModelKey, Fetch>,
     begun: u64,
-    /// What loading has shown of files that a look does not.
+    /// Faults of files that only loading shows.
     pub faults: LoadFaults,
 }
 
@@ -105,7 +105,7 @@ impl Fetches {
 }
 
 impl Driver {
-    /// The pool refuses a request: its client is told, unless it waits for the files of its model.
+    /// Answers a refused request, unless it waits for the files of its model.
     pub(super) fn refused(&mut self, ticket: Ticket, failure: Failure) {
         let waits = files_may_come(failure.kind) && self.wait_for_files(ticket).is_some();
         if !waits {
@@ -323,14 +323,14 @@ impl Driver {
         self.arrive(ticket, request, user);
     }
 
-    /// Nothing new is taken any more: who waits for files is told now.
+    /// Answers the requests that wait for files, because the pool accepts nothing new.
     pub(super) fn dismiss_fetches(&mut self) {
         for ticket in self.fetches.dismiss() {
             self.refuse(ticket, pool::draining());
         }
     }
 
-    /// What an operator reads of a model that is being fetched.
+    /// Returns the status line of a model that is being fetched.
     pub(super) fn fetch_line(&self, model: &ModelKey) -> Option<String> {
         let fetch = self.fetches.under_way.get(model)?;
         if fetch.far.is_none() && !fetch.waiting.is_empty() {

@@ -33,7 +33,7 @@ pub struct PendingRequest {
     leaving: Leaving,
 }
 
-/// What is heard of a request before it is jobs.
+/// An update of a request before it is jobs.
 #[derive(Debug)]
 pub enum PendingUpdate {
     /// It waits for the files of its model.
@@ -43,7 +43,7 @@ pub enum PendingUpdate {
 }
 
 impl PendingRequest {
-    /// What is heard next: the answer, or news of a fetch that were not heard yet.
+    /// Waits for the next update: the answer, or news of a fetch.
     pub async fn word(&mut self) -> PendingUpdate {
         loop {
             tokio::select! {
@@ -76,7 +76,7 @@ impl PendingRequest {
 pub struct AcceptedRequest {
     /// The jobs.
     pub accepted: AcceptedJobs,
-    /// What becomes of them.
+    /// Their updates.
     pub updates: mpsc::Receiver<JobUpdate>,
     _leaving: Leaving,
 }
@@ -147,7 +147,7 @@ impl Handle {
         })
     }
 
-    /// Ends a job of the caller's; whoever waits for it gets the answer. Another user's job goes on.
+    /// Cancels a job of the caller's; its client gets the answer. Another user's job goes on.
     pub async fn cancel(&self, job: JobId, by: Caller) -> Result<(), Failure> {
         let (done, ended) = oneshot::channel();
         self.send(Ask::Cancel { job, by, done }).await?;
@@ -190,12 +190,12 @@ impl Handle {
         self.outbox.command(LoopCommand::Reread).await
     }
 
-    /// Ends every worker at once and the loop with the last of them: nobody is left to work for.
+    /// Ends every worker at once, and the loop with the last of them.
     pub async fn abandon(&self) -> Result<(), Failure> {
         self.outbox.command(LoopCommand::Abandon).await
     }
 
-    /// Waits until the loop has ended: whatever it had to say is said.
+    /// Waits until the loop has ended and all its answers are sent.
     pub async fn ended(&self) {
         self.outbox.closed().await;
     }

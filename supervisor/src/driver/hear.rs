@@ -1,4 +1,4 @@
-//! What workers do, turned into events. Nothing a worker says is believed before it was compared with
+//! Messages and exits of workers, turned into events. Nothing a worker says is believed before it was compared with
 //! what we know of it.
 
 use ipc_protocol::exit_code::ExitCode;
@@ -53,7 +53,7 @@ impl Driver {
         }
     }
 
-    /// What a worker did with its socket.
+    /// Handles what arrived on a worker's socket, or its end.
     pub(super) fn heard(&mut self, worker: Generation, heard: Heard) {
         match heard {
             Heard::Message(message) => self.said(worker, *message),
@@ -359,7 +359,7 @@ fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
     }
 }
 
-/// What a worker's link asks of the rest.
+/// The surroundings of a worker's link.
 struct LinkEnvironment {
     clock: Clock,
     outbox: Outbox,

@@ -1,4 +1,4 @@
-//! What waits for the loop: a lane for each kind of source, so that none takes another's turn.
+//! The loop's inbox: a lane for each kind of source, so that none takes another's turn.
 //!
 //! Workers' messages are not here: each worker's link has a mailbox of its own. A client has one question on its
 //! way at a time, because it waits for the answer.
@@ -20,14 +20,14 @@ const FETCHES_MAX: usize = 64;
 /// Commands that may wait.
 const COMMANDS_MAX: usize = 16;
 
-/// What the process that the loop runs in wants of it.
+/// A command of the process that the loop runs in.
 #[derive(Debug)]
 pub(super) enum LoopCommand {
     /// End, with what is accepted or without.
     Drain { cancel: bool },
     /// Look at every model's files again: SIGHUP.
     Reread,
-    /// End at once: nobody is left to work for.
+    /// End at once: the caller is gone.
     Abandon,
 }
 

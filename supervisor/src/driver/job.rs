@@ -1,4 +1,4 @@
-//! What the loop holds of a job beside what the pool knows: latents and pixels.
+//! The loop's entry of a job, besides the pool's: latents and pixels.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::telemetry::jobs::{JobFields, StartedAttempt};
 #[derive(Debug)]
 pub(super) struct JobEntry {
     pub ticket: Ticket,
-    /// What the log says of it; its user, too, is the one who may cancel it.
+    /// The fields of its log lines; its user is also the one who may cancel it.
     pub fields: JobFields,
     /// The last worker that got it.
     pub started: Option<StartedAttempt>,
@@ -24,13 +24,13 @@ pub(super) struct JobEntry {
 #[derive(Debug)]
 pub(super) struct PendingPicture {
     pub rgb8: Vec<u8>,
-    /// What encoding its prompt took.
+    /// The time to encode its prompt.
     pub encode: Duration,
     pub reading: Reading,
     pub model: ModelReceipt,
 }
 
-/// Latents that another worker can go on from.
+/// Latents from which another worker can resume.
 #[derive(Debug, Clone)]
 pub(super) struct SavedLatents {
     pub step: u32,

@@ -32,11 +32,11 @@ pub(super) enum FilesTask {
 /// Loads in a row that may fail while the files keep changing.
 const CHANGES_MAX: u32 = 5;
 
-/// What loading has shown of files that a look does not, and which digests were tried.
+/// Faults of files that only loading shows, and the digests that were tried.
 #[derive(Debug, Default)]
 pub(super) struct LoadFaults {
     of: BTreeMap<ModelKey, LoadFault>,
-    /// Stamps of files whose digest was begun; one that failed is not tried for ever.
+    /// Stamps of files whose digest was begun; one that failed is not tried again.
     digested: BTreeSet<String>,
     digest_runs: bool,
 }
@@ -51,7 +51,7 @@ struct LoadFault {
 }
 
 impl LoadFaults {
-    /// What an operator says of a model: it is to be tried again.
+    /// Forgets a model's faults, so that it is tried again.
     fn forgive(&mut self, model: &ModelKey) {
         self.of.remove(model);
     }
@@ -63,7 +63,7 @@ impl LoadFaults {
 }
 
 impl Driver {
-    /// Looks at the files of every model that nobody has looked at.
+    /// Inspects the files of every model that was not inspected yet.
     pub(super) fn look_at_unread(&mut self) {
         self.look_at(|spec| spec.files == Files::Unread);
     }
@@ -139,7 +139,7 @@ impl Driver {
         self.look_at_one(model);
     }
 
-    /// Whoever waits for a model waits for what a look finds.
+    /// Marks a model as not inspected; its requests wait for the inspection.
     fn unread(&mut self, model: &ModelKey) {
         let known = self.registry.find(model.as_str()).cloned();
         let (Some(spec), Some(served)) = (known, self.catalogue.get(model).cloned()) else {
@@ -160,7 +160,7 @@ impl Driver {
         }
     }
 
-    /// What a look found, less what loading has shown.
+    /// Returns the result of an inspection, less what loading has shown.
     pub(super) fn judged(&mut self, (spec, served): (ModelSpec, Served)) -> (ModelSpec, Served) {
         let Files::Here { stamp } = &spec.files else {
             return (spec, served);

@@ -1,4 +1,4 @@
-//! What workers hold of the host's memory, measured once in a while whatever they send.
+//! The host memory of workers, measured once in a while whatever they send.
 
 use std::time::Duration;
 

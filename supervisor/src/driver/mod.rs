@@ -62,7 +62,7 @@ use setup::Setup;
 #[derive(Debug)]
 pub struct Driver {
     pool: Pool,
-    /// What the pool is to decide about next, oldest first. Carrying out actions may add to it.
+    /// The pool's next events, oldest first. Carrying out actions may add to it.
     events: VecDeque<Event>,
     catalogue: Catalogue,
     registry: Registry,
@@ -76,7 +76,7 @@ pub struct Driver {
     /// When the present turn began.
     turned: Moment,
     gauge: Gauge,
-    /// Who waits for the report of this turn.
+    /// The callers that wait for the report of this turn.
     reports: Vec<oneshot::Sender<Arc<StatusAnswer>>>,
     workers: BTreeMap<Generation, WorkerHandle>,
     jobs: BTreeMap<JobId, JobEntry>,
@@ -230,8 +230,7 @@ impl Driver {
         telemetry::jobs::not_cancelled(job, &by.user);
     }
 
-    /// Sees to the requests whose doors left before they had an answer: the pool is told of those that
-    /// have become jobs all the same, and files are fetched for none of the others.
+    /// Cleans up after doors that left before they had an answer: jobs are cancelled, fetches dropped.
     fn tidy(&mut self) {
         let left = |conversation: &Conversation| conversation.updates.is_closed();
         let left = self.conversations.iter().filter(|(_, c)| left(c));

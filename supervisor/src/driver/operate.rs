@@ -110,7 +110,7 @@ fn done(lines: Vec<String>) -> Told {
     }
 }
 
-/// Why nothing can be said of what a model needs.
+/// Returns why a model's need is unknown.
 fn unusable(spec: &ModelSpec) -> Option<Failure> {
     let key = &spec.key;
     match &spec.files {

@@ -263,7 +263,7 @@ impl JobEntry {
     }
 }
 
-/// Puts the latents that a job goes on from into its next worker's segment; returns their bytes.
+/// Writes the latents from which a job resumes into its next worker's segment; returns their bytes.
 fn resume(handle: &WorkerHandle, job: Option<&JobEntry>, step: u32) -> Result<u64, String> {
     let checkpoint = job
         .and_then(|job| job.checkpoint.as_ref())

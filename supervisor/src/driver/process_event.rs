@@ -1,4 +1,4 @@
-//! What workers do, on its way into the loop.
+//! Events of workers' processes, on their way into the loop.
 
 use std::os::fd::OwnedFd;
 
@@ -7,7 +7,7 @@ use ipc_protocol::messages::worker::Timings;
 use ipc_protocol::segment::Segment;
 use pool::{CpuTime, Exit, StartFault};
 
-/// What a spawned process brings with it, on its way into the loop.
+/// A spawned process with its socket and segment.
 #[derive(Debug)]
 pub(super) struct StartedProcess {
     pub pid: u32,
@@ -17,7 +17,7 @@ pub(super) struct StartedProcess {
     pub segment: Segment,
 }
 
-/// What became of a worker's process.
+/// An event of a worker's process.
 #[derive(Debug)]
 pub(super) enum ProcessEvent {
     Started(Box<StartedProcess>),

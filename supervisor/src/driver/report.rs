@@ -9,7 +9,7 @@ use ipc_protocol::status::StatusReport;
 /// Everything at one moment.
 #[derive(Debug)]
 pub struct StatusAnswer {
-    /// What it says.
+    /// The report.
     pub status: StatusReport,
     frames: OnceLock<Vec<u8>>,
 }

@@ -1,4 +1,4 @@
-//! What the loop is made of: the pool with its registry and books, and what its hands need.
+//! The setup of the loop: the pool with its registry and budget, and the tools for its actions.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::probe;
 use crate::record::beginning::Beginning;
 use crate::record::recorder::Recorder;
 
-/// What the loop needs from outside.
+/// The loop's needs from outside.
 #[derive(Debug)]
 pub struct Setup {
     /// The mind.
     pub pool: Pool,
-    /// What it was made of.
+    /// The pool's settings, models and limits, for the record.
     pub beginning: Beginning,
     /// How workers of each model are started.
     pub catalogue: Catalogue,
-    /// What it takes to look at a model's files again.
+    /// The library that inspects a model's files again.
     pub library: Library,
     /// Back end of the segments.
     pub backing: Backing,
@@ -80,7 +80,7 @@ impl Setup {
     }
 }
 
-/// What may be promised of the host's memory: as set, else a share of what this daemon may use.
+/// Returns the limit of the host's memory: as set, else a share of what this daemon may use.
 fn host_limit(config: &Config) -> Mebibytes {
     let share = || Mebibytes(probe::host_memory().0 * config.limit_percent / 100);
     config.host_limit.unwrap_or_else(share)

@@ -1,4 +1,4 @@
-//! What the loop holds of a worker beside what the pool knows: its socket, its memory, its end.
+//! The loop's entry of a worker, besides the pool's: its socket, its memory, its end.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,13 +22,13 @@ pub(super) struct WorkerHandle {
     pub name: WorkerName,
     pub model: ModelKey,
     pub device: Device,
-    /// What it was started with: the files that it loads, and what is known of them.
+    /// The files that it loads, and their facts.
     pub served: Served,
     pub stderr: LastLines,
     pub running: Option<RunningJob>,
-    /// What it computes in, since it was ready.
+    /// The dtype that it computes in, once it is ready.
     pub dtype: Option<Dtype>,
-    /// What it holds, as last measured beside the loop.
+    /// Its memory, as last measured beside the loop.
     pub held: Arc<Mutex<Option<HeldMemory>>>,
     /// Why it could not load, in its own words.
     pub load_error: Option<String>,
@@ -41,7 +41,7 @@ pub(super) struct WorkerHandle {
     owed: Option<Signal>,
 }
 
-/// What exists once the process does.
+/// A worker's parts that exist once its process does.
 #[derive(Debug)]
 struct Body {
     pid: u32,
@@ -205,7 +205,7 @@ impl WorkerHandle {
         rgb8.map_err(|error| error.to_string())
     }
 
-    /// What it published of its job is not to be gone on from.
+    /// Discards the published latents; no attempt may resume from them.
     pub fn forget_latents(&mut self) {
         if let Some(running) = &mut self.running {
             running.latents = None;

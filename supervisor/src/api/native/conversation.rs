@@ -30,7 +30,7 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a new client may take to send its hello; then it is disconnected.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What all connections of a door share.
+/// The shared state of all connections of a door.
 #[derive(Debug)]
 pub(super) struct Context {
     /// Sends requests to the daemon's loop.

@@ -270,7 +270,7 @@ mod tests {
         fs::write(&folder, "").expect("ours");
         let error = door
             .restored()
-            .expect_err("a file is no folder")
+            .expect_err("a file is not a folder")
             .to_string();
         assert!(
             error.contains("not a folder") || error.contains("cannot use"),
