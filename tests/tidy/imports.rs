@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sources::{self, ProjectFile};
 use crate::split::{split, without_tests};
 
-const CRATES: [&str; 4] = [
+const CRATES: [&str; 5] = [
     "ipc-protocol/src/",
     "supervisor/pool/src/",
     "supervisor/fetch/src/",
     "supervisor/store/src/",
+    "supervisor/src/",
 ];
 const MIND: &str = "supervisor/pool/src/";
 

@@ -5,10 +5,13 @@
 
 mod absences;
 mod crates;
+mod definitions;
 mod floors;
 mod imports;
 mod map;
 mod names;
+mod paths;
 mod promises;
 mod sources;
 mod split;
+mod words;

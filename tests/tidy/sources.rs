@@ -62,6 +62,37 @@ pub fn rust() -> Vec<ProjectFile> {
     found
 }
 
+/// Every page of the project and the example of its settings.
+pub fn pages() -> Vec<ProjectFile> {
+    let mut found: Vec<ProjectFile> = paths()
+        .into_iter()
+        .filter(|path| path.ends_with(".md") || path == "imagepool.example.toml")
+        .map(|path| read(&path))
+        .collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The path of every file of the project, build outputs and hidden folders left out.
+pub fn paths() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry of it").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let built = name == "target" || name.starts_with('.') || path.is_symlink();
+            if path.is_dir() && !built {
+                folders.push(path);
+            } else if path.is_file() {
+                let inside = path.strip_prefix(root()).expect("below the root");
+                found.push(inside.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found
+}
+
 /// One file of the project.
 pub fn read(path: &str) -> ProjectFile {
     let text = fs::read_to_string(root().join(path));

@@ -90,7 +90,7 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    /// Whose fault it is: if the daemon lacks resources, the worker and its model are not to blame.
+    /// Returns who is to blame: not the worker and its model, if the daemon lacks resources.
     pub fn fault(&self) -> StartFault {
         match self {
             Self::Segment(_) | Self::Socket(_) => StartFault::Own,
