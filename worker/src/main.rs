@@ -11,8 +11,7 @@ use ipc_protocol::untrusted::{Untrusted, escaped};
 use worker::fault::{Fault, complain};
 use worker::leash;
 use worker::manifest::{self, Digested};
-use worker::pipelines::Settings;
-use worker::pipelines::families::pocket::Pocket;
+use worker::pipelines::{Settings, families};
 use worker::weights::digest;
 
 /// Exit code of an answer that could not be printed.
@@ -95,14 +94,14 @@ fn main() -> ExitCode {
 
 /// A line for each file that is what it was: of a folder, of one embedded model, of all of them.
 fn verify(what: Option<&Path>) -> Result<String, Fault> {
-    let embedded = |path: &Path| path.to_str().and_then(Pocket::named);
+    let embedded = |path: &Path| path.to_str().and_then(families::embedded_with_key);
     let names = match what {
         Some(path) => match embedded(path) {
             Some(model) => model.verify()?,
             None => digest::verify(path)?,
         },
         None => {
-            let all = Pocket::ALL.into_iter().map(Pocket::verify);
+            let all = families::embedded().map(|model| model.verify());
             all.collect::<Result<Vec<_>, Fault>>()?.concat()
         }
     };

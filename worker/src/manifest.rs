@@ -1,22 +1,16 @@
 //! What this program knows of the models it can run, for the supervisor's books and tables.
 
 use crate::fault::Fault;
-use crate::pipelines::families;
-use crate::pipelines::families::flux;
-use crate::pipelines::families::flux::files::FluxFiles;
-use crate::pipelines::families::pocket::{self, Pocket};
-use crate::pipelines::families::sd3;
-use crate::pipelines::families::sd3::configuration::{self as sd3_configuration, Sd3Described};
-use crate::pipelines::families::sd3::files::Sd3Files;
-use crate::pipelines::families::synthetic;
-use crate::pipelines::folder::configuration::{self, Described};
+use crate::pipelines::Settings;
+use crate::pipelines::embedded::EmbeddedModel;
+use crate::pipelines::families::{self, Description, synthetic};
 use crate::pipelines::folder::search;
 use crate::pipelines::folder::stamp::Stamp;
-use crate::pipelines::need::{self, Activation, Need, Parts};
-use crate::pipelines::{Family, Settings, drawing, published};
+use crate::pipelines::need::{Activation, Need, PER_THREAD_MB};
 use crate::weights::{Mark, WeightFile, Weights, digest};
 use ipc_protocol::about::{Group, GuidanceRange, Rights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use ipc_protocol::latents::LatentShape;
 use serde::Serialize;
@@ -28,8 +22,8 @@ use std::sync::Arc;
 pub struct Manifest {
     /// Registry key; empty for a folder, whose key is the user's.
     pub key: String,
-    /// `flux`, `sd3` or `synthetic`.
-    pub family: &'static str,
+    /// The family that draws it.
+    pub family: Family,
     /// SHA-256 of the SHA-256s of its weight files; empty where taking them would take minutes.
     pub digest: String,
     /// Width and height that are drawn when none are asked for.
@@ -84,8 +78,7 @@ pub enum Digested {
 /// # Errors
 /// Those of the embedded files.
 pub fn all_as_json() -> Result<String, Fault> {
-    let mut all = Pocket::ALL
-        .into_iter()
+    let mut all = families::embedded()
         .map(embedded)
         .collect::<Result<Vec<_>, Fault>>()?;
     all.push(synthetic());
@@ -102,14 +95,14 @@ pub fn folder_as_json(
     settings: Settings,
     digested: Digested,
 ) -> Result<String, Fault> {
-    let family = family.map(Family::named).transpose()?;
+    let family = family.map(families::named).transpose()?;
     let manifest = of_folder_digested(path, family, settings, digested)?;
     serde_json::to_string(&manifest).map_err(|error| Fault::Compute(error.to_string()))
 }
 
 /// A published model whose files need not be here, computed in one way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Published {
+pub struct PublishedManifest {
     /// What it computes in: f32, bf16 or f16.
     pub dtype: &'static str,
     /// What becomes of its encoders: keep, drop or cpu.
@@ -123,22 +116,18 @@ pub struct Published {
 ///
 /// # Errors
 /// None that can be met: their sizes are known to fit.
-pub fn all_published() -> Result<Vec<Published>, Fault> {
-    let (flux, sd3) = (configuration::published(), sd3_configuration::published());
-    let parts = (published::flux(&flux.sizes)?, published::sd3(&sd3.sizes)?);
+pub fn all_published() -> Result<Vec<PublishedManifest>, Fault> {
+    let published = families::TABLE.iter().map(|family| family.published());
+    let published: Vec<_> = published.collect::<Result<Vec<_>, Fault>>()?;
     let mut all = Vec::new();
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
-            let arithmetic = Arithmetic { dtype, encoders };
-            let settings = Settings::on(Device::Host, arithmetic);
-            let need = need::flux_need(&parts.0, &flux.sizes, 0, settings);
-            let of_flux = flux_manifest(&flux, String::new(), need);
-            let need = need::sd3_need(&parts.1, &sd3.sizes, 0, settings);
-            let of_sd3 = sd3_manifest(&sd3, String::new(), need);
-            all.extend([of_flux, of_sd3].map(|manifest| Published {
+            let settings = Settings::on(Device::Host, Arithmetic { dtype, encoders });
+            let models = published.iter().flatten();
+            all.extend(models.map(|(description, basis)| PublishedManifest {
                 dtype: dtype.word(),
                 encoders: encoders.word(),
-                manifest,
+                manifest: of_model(description.clone(), String::new(), basis.need(0, settings)),
             }));
         }
     }
@@ -162,34 +151,13 @@ pub fn published_as_json() -> Result<String, Fault> {
 ///
 /// # Errors
 /// Those of the embedded files.
-pub fn embedded(model: Pocket) -> Result<Manifest, Fault> {
-    let settings = Settings::default();
-    let manifest = match model {
-        Pocket::Flux => {
-            let files = pocket::flux()?;
-            let bytes = model.weight_bytes();
-            let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);
-            let need = need::flux_need(&parts, sizes, bytes, settings);
-            flux_manifest(
-                &files.described,
-                digest_of(&files.weights(), Digested::Always),
-                need,
-            )
-        }
-        Pocket::Sd3 => {
-            let files = pocket::sd3()?;
-            let (parts, sizes) = (Parts::of_sd3(&files), &files.described.sizes);
-            let need = need::sd3_need(&parts, sizes, model.weight_bytes(), settings);
-            sd3_manifest(
-                &files.described,
-                digest_of(&files.weights(), Digested::Always),
-                need,
-            )
-        }
-    };
+pub fn embedded(model: &EmbeddedModel) -> Result<Manifest, Fault> {
+    let files = families::open_embedded(model)?;
+    let need = files.need(model.weight_bytes(), Settings::default());
+    let digest = digest_of(&files.weights(), Digested::Always);
     Ok(Manifest {
-        key: model.key().to_owned(),
-        ..manifest
+        key: model.key.to_owned(),
+        ..of_model(files.describe(), digest, need)
     })
 }
 
@@ -215,32 +183,12 @@ pub fn of_folder_digested(
     settings: Settings,
     digested: Digested,
 ) -> Result<Manifest, Fault> {
-    let folder = search::folder_of(path);
-    let (manifest, stamp) = match families::recognised(path, family)? {
-        Family::Flux => {
-            let files = FluxFiles::open(path)?;
-            flux::check_files(&files)?;
-            let stamp = Stamp::of_folder(&folder, &files.weights());
-            let (parts, sizes) = (Parts::of_flux(&files), &files.described.sizes);
-            let need = need::flux_need(&parts, sizes, 0, settings);
-            let digest = digest_of(&files.weights(), digested);
-            (flux_manifest(&files.described, digest, need), stamp)
-        }
-        Family::Sd35 => {
-            let files = Sd3Files::open(path)?;
-            sd3::check_files(&files)?;
-            let stamp = Stamp::of_folder(&folder, &files.weights());
-            let (parts, sizes) = (Parts::of_sd3(&files), &files.described.sizes);
-            let need = need::sd3_need(&parts, sizes, 0, settings);
-            let digest = digest_of(&files.weights(), digested);
-            (sd3_manifest(&files.described, digest, need), stamp)
-        }
-        Family::Synthetic => {
-            let what = "has no weights, so a folder cannot hold one";
-            let file = path.display().to_string();
-            return Err(Fault::configuration(file, "synthetic", what));
-        }
-    };
+    let files = families::open(families::TABLE, path, family)?;
+    files.check()?;
+    let stamp = Stamp::of_folder(&search::folder_of(path), &files.weights());
+    let need = files.need(0, settings);
+    let digest = digest_of(&files.weights(), digested);
+    let manifest = of_model(files.describe(), digest, need);
     // A digest of bytes that were exchanged while they were read is of no file at all.
     stamp.expect_unchanged()?;
     Ok(Manifest {
@@ -259,9 +207,9 @@ pub fn synthetic() -> Manifest {
         least_mb: 0,
     };
     Manifest {
-        key: "synthetic".to_owned(),
-        family: "synthetic",
-        digest: "synthetic".to_owned(),
+        key: Family::SYNTHETIC.word().to_owned(),
+        family: Family::SYNTHETIC,
+        digest: Family::SYNTHETIC.word().to_owned(),
         default_size: [256, 256],
         min_size: 64,
         max_size: 1024,
@@ -274,7 +222,7 @@ pub fn synthetic() -> Manifest {
         per_thread_mb: 0,
         latents: synthetic::LATENTS,
         guidance: None,
-        sampler: "synthetic",
+        sampler: Family::SYNTHETIC.word(),
         draws: Vec::new(),
         rights: Rights::default(),
         stamp: String::new(),
@@ -282,71 +230,27 @@ pub fn synthetic() -> Manifest {
     }
 }
 
-fn flux_manifest(described: &Described, digest: String, need: Need) -> Manifest {
-    let side = described.image_size;
-    // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
-    let (min_size, max_size) = if side >= 1024 {
-        (256, 2048)
-    } else {
-        (side / 2, side * 2)
-    };
+fn of_model(of: Description, digest: String, need: Need) -> Manifest {
+    let side = of.default_side;
     Manifest {
         key: String::new(),
-        family: "flux",
+        family: of.family,
         digest,
         default_size: [side, side],
-        min_size,
-        max_size,
-        size_multiple: drawing::SIZE_MULTIPLE,
-        default_steps: described.steps,
-        max_steps: if side >= 1024 { 50 } else { 64 },
+        min_size: of.min_side,
+        max_size: of.max_side,
+        size_multiple: of.size_multiple,
+        default_steps: of.default_steps,
+        max_steps: of.max_steps,
         residency_mb: need.residency_mb,
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
-        per_thread_mb: need::FLUX_PER_THREAD_MB,
-        latents: described.sizes.decoder.latent_shape(),
-        guidance: None,
-        sampler: "euler, linear sigmas",
-        draws: described.lexicon.groups.clone(),
-        rights: described.rights.clone(),
-        stamp: String::new(),
-        marks: Vec::new(),
-    }
-}
-
-fn sd3_manifest(described: &Sd3Described, digest: String, need: Need) -> Manifest {
-    let side = described.image_size;
-    // Beyond the published 1536 the table of positions ends; smaller models end where theirs does.
-    let table = described.sizes.transformer.pos_embed_max_size as u32 * drawing::SIZE_MULTIPLE;
-    let (min_size, max_size) = if side >= 1024 {
-        (256, 1536.min(table))
-    } else {
-        (side / 2, (side * 2).min(table))
-    };
-    // A model whose table ends before its default size draws the largest that the table has.
-    let side = side.min(max_size);
-    Manifest {
-        key: String::new(),
-        family: "sd3",
-        digest,
-        default_size: [side, side],
-        min_size: min_size.min(max_size),
-        max_size,
-        size_multiple: drawing::SIZE_MULTIPLE,
-        default_steps: described.steps,
-        max_steps: 50,
-        residency_mb: need.residency_mb,
-        activation: need.activation,
-        activation_mb: need.activation.at(side, side),
-        per_thread_mb: need::FLUX_PER_THREAD_MB,
-        latents: described.sizes.decoder.latent_shape(),
-        guidance: Some(GuidanceRange {
-            default: 0.0,
-            max: sd3::MAX_GUIDANCE,
-        }),
-        sampler: "euler, shifted sigmas",
-        draws: described.lexicon.groups.clone(),
-        rights: described.rights.clone(),
+        per_thread_mb: PER_THREAD_MB,
+        latents: of.latents,
+        guidance: of.guidance,
+        sampler: of.sampler,
+        draws: of.draws,
+        rights: of.rights,
         stamp: String::new(),
         marks: Vec::new(),
     }
@@ -373,10 +277,11 @@ fn digest_of(files: &[&Weights], digested: Digested) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipelines::families::flux;
 
     #[test]
-    fn the_pocket_model_is_what_the_interface_notes_say() {
-        let found = embedded(Pocket::Flux).expect("the embedded files");
+    fn the_pocket_model_is_what_the_documentation_says() {
+        let found = embedded(&flux::POCKET).expect("the embedded files");
         assert_eq!(
             (found.default_size, found.min_size, found.max_size),
             ([128, 128], 64, 256)
@@ -392,8 +297,8 @@ mod tests {
     #[test]
     fn a_copy_of_the_embedded_folder_has_the_same_digest() {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
-        for model in Pocket::ALL {
-            let folder = assets.join(model.key());
+        for model in families::embedded() {
+            let folder = assets.join(model.key);
             let copy = of_folder(&folder, None, Settings::default());
             let copy = copy.expect("the asset folder is a model");
             let embedded = embedded(model).expect("the embedded files");

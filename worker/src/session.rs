@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_protocol::exit_code::ExitCode;
-use ipc_protocol::messages::worker::{FromWorker, ModelSource as Source, Order, ToWorker, Welcome};
+use ipc_protocol::messages::worker::{FromWorker, ModelSource, Order, ToWorker, Welcome};
 use ipc_protocol::segment::Segment;
 use ipc_protocol::version::{PROTOCOL, mismatch};
 
@@ -25,8 +25,7 @@ use crate::footprint;
 use crate::job::Desk;
 use crate::leash::{self, Voice};
 use crate::panics;
-use crate::pipelines::families::pocket::Pocket;
-use crate::pipelines::{self, Family, ModelSource, Pipeline, Settings, precision};
+use crate::pipelines::{self, ModelOrigin, Pipeline, Settings, families, precision};
 use crate::work;
 
 /// Between two signs of life.
@@ -163,22 +162,23 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
 }
 
 /// The wire's word for a model, as the pipelines know it.
-fn source(source: &Source) -> Result<ModelSource, Fault> {
+fn source(source: &ModelSource) -> Result<ModelOrigin, Fault> {
     Ok(match source {
-        Source::Embedded { key } => {
+        ModelSource::Embedded { key } => {
             let what = "no such model is embedded";
-            let model = Pocket::named(key).ok_or_else(|| Fault::configuration(key, "key", what))?;
-            ModelSource::Embedded(model)
+            let model = families::embedded_with_key(key)
+                .ok_or_else(|| Fault::configuration(key, "key", what))?;
+            ModelOrigin::Embedded(model)
         }
-        Source::Folder { path, family } => ModelSource::Folder {
+        ModelSource::Folder { path, family } => ModelOrigin::Folder {
             path: path.into(),
-            family: family.as_deref().map(Family::named).transpose()?,
+            family: family.as_deref().map(families::named).transpose()?,
         },
-        Source::Synthetic {
+        ModelSource::Synthetic {
             step_ms,
             load_ms,
             weights_mb,
-        } => ModelSource::Synthetic {
+        } => ModelOrigin::Synthetic {
             step_ms: *step_ms,
             load_ms: *load_ms,
             weights_mb: *weights_mb,

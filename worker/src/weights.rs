@@ -28,7 +28,10 @@ pub use foreign::{is_lora, stand_in};
 pub use inventory::Inventory;
 pub use ipc_protocol::mark::Mark;
 pub use matrix::Matrix;
-pub use naming::Part;
+pub use naming::{
+    AUTOENCODER, CLIP_G, CLIP_L, NameCounts, Part, Role, T5, TensorTarget, indexed, look_up,
+    split_end,
+};
 pub use section::{Depth, Meter, Section};
 
 use crate::fault::Fault;
@@ -68,7 +71,7 @@ impl Weights {
     /// scale cannot be read, and for one by which the part is another model's or in an encoding that is
     /// not read.
     pub fn of_part(
-        part: Part,
+        part: &'static Part,
         files: Vec<Arc<WeightFile>>,
         prefix: &str,
     ) -> Result<Weights, Fault> {

@@ -5,17 +5,18 @@ mod laid_out;
 
 use altered::Altered;
 use ipc_protocol::exit_code::ExitCode;
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use laid_out::{TOKENIZERS, join, layout, tiny, with};
 use std::path::Path;
 use worker::fault::Fault;
-use worker::pipelines::{Family, JobParameters, ModelSource, load};
+use worker::pipelines::{JobParameters, ModelOrigin, load};
 
 const FLUX: &str = "flux1-schnell.safetensors";
 const SD3: &str = "sd3.5_large_turbo.safetensors";
 
 fn drawn(path: &Path, family: Option<Family>) -> Result<Vec<u8>, Fault> {
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: path.to_owned(),
         family,
     };
@@ -113,7 +114,7 @@ fn the_other_familys_autoencoder_alone_is_refused_by_name() {
     drawn(folder.path(), None).expect("the only autoencoder");
     put(&folder, &flux.join(FLUX), FLUX);
     let words = ["autoencoder", "ae.safetensors", "sd3_vae.safetensors"];
-    assert_refused(folder.path(), Some(Family::Sd35), 66, &words);
+    assert_refused(folder.path(), Some(Family::new("sd3")), 66, &words);
     let folder = apart("sd3.5_large_turbo-F16.safetensors", "");
     put(
         &folder,
@@ -153,7 +154,7 @@ fn two_transformers_that_fit_equally_well_are_both_named_and_a_path_chooses() {
     assert_refused(folder.path(), None, 78, &both);
     let chosen = folder.file("unet/flux1-schnell-Q8_0.safetensors");
     assert!(drawn(&chosen, None).expect("the named file") == right);
-    let picture = drawn(&folder.file(other), Some(Family::Flux)).expect("the named file");
+    let picture = drawn(&folder.file(other), Some(Family::new("flux"))).expect("the named file");
     assert!(picture != right, "the other file's weights");
 }
 
@@ -205,7 +206,7 @@ fn transformers_of_both_families_need_the_family() {
     let words = ["a.safetensors", "b.safetensors", "family"];
     assert_refused(folder.path(), None, 78, &words);
     let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
-    let picture = drawn(folder.path(), Some(Family::Sd35)).expect("the named family");
+    let picture = drawn(folder.path(), Some(Family::new("sd3"))).expect("the named family");
     assert!(picture == right);
 }
 

@@ -9,7 +9,7 @@ use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use worker::fault::Fault;
-use worker::pipelines::{JobParameters, ModelSource, load};
+use worker::pipelines::{JobParameters, ModelOrigin, load};
 use worker::sampling::noise;
 use worker::weights::digest::{self, SUMS};
 
@@ -34,7 +34,7 @@ fn packed() -> Altered {
 }
 
 fn drawn(folder: &Path) -> Result<Vec<u8>, Fault> {
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: folder.to_owned(),
         family: None,
     };

@@ -7,14 +7,14 @@ use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use std::path::Path;
 use worker::fault::Fault;
-use worker::pipelines::{ModelSource, load};
+use worker::pipelines::{ModelOrigin, load};
 
 fn pocket() -> Altered {
     Altered::copy_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux"))
 }
 
 fn fault(folder: &Altered) -> Fault {
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: folder.path().to_owned(),
         family: None,
     };
@@ -133,7 +133,7 @@ fn weights_that_are_not_finite_end_in_a_fault_that_names_the_stage() {
             bytes[..2].copy_from_slice(&0x7c00u16.to_le_bytes());
         },
     );
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: folder.path().to_owned(),
         family: None,
     };

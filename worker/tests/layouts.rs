@@ -5,12 +5,16 @@ mod laid_out;
 
 use altered::Altered;
 use candle_core::Device;
+use ipc_protocol::units::PictureSize;
 use laid_out::{Golden, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with};
 use worker::golden::measure::Bar;
 use worker::pipelines::Settings;
-use worker::pipelines::families::flux::files::FluxFiles;
-use worker::pipelines::families::flux::{Encoded, Flux};
-use worker::sampling::sigmas;
+use worker::pipelines::encoders::Encoded;
+use worker::pipelines::families;
+use worker::pipelines::families::flux::Flux;
+use worker::pipelines::model::LoadedModel;
+use worker::pipelines::text::EncoderIds;
+use worker::sampling::{packing, sigmas};
 
 const FLUX: &str = "tiny-flux";
 const BESIDE: [&str; 4] = [
@@ -53,7 +57,7 @@ fn a_tensor_of_no_known_part_in_one_file_is_named() {
         (tiny(FLUX).join("ae.safetensors"), "", "surprise."),
     ];
     join(&parts, &one.file(name));
-    let said = FluxFiles::open(one.path())
+    let said = families::files::<Flux>(one.path())
         .err()
         .expect("a stray")
         .to_string();
@@ -63,24 +67,39 @@ fn a_tensor_of_no_known_part_in_one_file_is_named() {
 /// Encoders, both steps and the decoder, each fed what the reference fed its own.
 fn measure(name: &str) -> Vec<Measured> {
     let copy = with(&layout(name), &tiny(FLUX), &BESIDE);
-    let files = FluxFiles::open(copy.path()).expect("a good folder");
-    let flux =
-        Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {}).expect("good files");
+    let files = families::files::<Flux>(copy.path()).expect("a good folder");
+    let flux = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {})
+        .expect("good files");
     let golden = Golden::read(copy.path(), "flux_base");
     let encoded = flux
-        .encode(&golden.ids("t5_ids"), &golden.ids("clip_ids"))
+        .encode(EncoderIds {
+            t5: &golden.ids("t5_ids"),
+            clip_l: &golden.ids("clip_ids"),
+            clip_g: None,
+        })
         .expect("finite states");
     let mut all = vec![golden.apart("t5_embeds", &encoded.text)];
     let by = Encoded {
         text: golden.tensor("t5_embeds"),
         pooled: golden.tensor("pooled"),
     };
-    let by = flux.condition(&by, 64, 64).expect("a condition");
-    let mut before = golden.tensor("latents_packed");
+    let by = flux
+        .condition(
+            &by,
+            None,
+            PictureSize {
+                width: 64,
+                height: 64,
+            },
+        )
+        .expect("a condition");
+    let unpack = |name: &str| packing::unpack(&golden.tensor(name), 8, 8).expect("64 x 64 pixels");
+    let mut before = unpack("latents_packed");
     for (i, pair) in sigmas::even(2).windows(2).enumerate() {
         let velocity = flux.predict(&before, pair[0], &by).expect("a velocity");
+        let velocity = packing::pack(&velocity).expect("latents");
         all.push(golden.apart(&format!("pred.{i}"), &velocity));
-        before = golden.tensor(&format!("latents.{i}"));
+        before = unpack(&format!("latents.{i}"));
     }
     let picture = flux
         .decode(&golden.tensor("latents_final"))
@@ -113,7 +132,7 @@ fn gguf_blocks_are_the_reference_on_the_widened_weights() {
 #[test]
 fn packed_matrices_stay_packed_in_memory() {
     let copy = with(&layout("gguf-k"), &tiny(FLUX), &BESIDE);
-    let files = FluxFiles::open(copy.path()).expect("a good folder");
+    let files = families::files::<Flux>(copy.path()).expect("a good folder");
     let blocks = |name: &str| name.starts_with("single_blocks.0.linear");
     let held = files.transformer.inventory().held_bytes(4, blocks);
     let wide = files.transformer.elements(blocks) * 4;

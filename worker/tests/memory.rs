@@ -3,8 +3,8 @@
 //! One test, because the counters are the process's: nobody else may allocate in it.
 
 use ipc_protocol::ids::Device;
-use worker::pipelines::families::pocket::Pocket;
-use worker::pipelines::{JobParameters, ModelSource, Pipeline, load};
+use worker::pipelines::families::flux::POCKET;
+use worker::pipelines::{JobParameters, ModelOrigin, Pipeline, load};
 use worker::{footprint, manifest};
 
 fn peak_mb() -> f64 {
@@ -40,13 +40,9 @@ fn assert_covers(what: &str, promised_mb: u64, measured_mb: f64) {
 
 #[test]
 fn the_manifest_covers_what_a_process_holds_and_is_not_far_above() {
-    let promised = manifest::embedded(Pocket::Flux).expect("the embedded files");
-    let mut model = load(
-        &ModelSource::Embedded(Pocket::Flux),
-        Device::Host,
-        &mut |_| {},
-    )
-    .expect("weights");
+    let promised = manifest::embedded(&POCKET).expect("the embedded files");
+    let mut model =
+        load(&ModelOrigin::Embedded(&POCKET), Device::Host, &mut |_| {}).expect("weights");
     assert_covers("loaded", promised.residency_mb, peak_mb());
     let threads = rayon::current_num_threads().saturating_sub(2) as u64;
     for side in [64, 128, 256] {

@@ -14,10 +14,11 @@ mod grown;
 use altered::Altered;
 use grown::{Growth, grow};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use worker::pipelines::{Family, JobParameters, ModelSource, Settings, load_with};
+use worker::pipelines::{JobParameters, ModelOrigin, Settings, load_with};
 use worker::{footprint, manifest};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
@@ -30,7 +31,7 @@ fn mb(bytes: u64) -> f64 {
 }
 
 fn draw(folder: &Path, family: Family, side: u32, settings: Settings) {
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: folder.to_owned(),
         family: Some(family),
     };
@@ -42,7 +43,11 @@ fn draw(folder: &Path, family: Family, side: u32, settings: Settings) {
         width: side,
         height: side,
         steps: 1,
-        guidance: if family == Family::Sd35 { 2.0 } else { 0.0 },
+        guidance: if family == Family::new("sd3") {
+            2.0
+        } else {
+            0.0
+        },
         seed: 1,
     };
     let mut run = model.start(&job, None).expect("a good job");
@@ -165,7 +170,7 @@ fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
             encoders,
         };
         let settings = Settings::on(Device::Host, how);
-        let found = manifest::of_folder(model.path(), Some(Family::Flux), settings);
+        let found = manifest::of_folder(model.path(), Some(Family::new("flux")), settings);
         found.expect("a manifest").residency_mb
     };
     let [kept, dropped] = [Encoders::Keep, Encoders::Drop].map(resident);

@@ -12,8 +12,8 @@ use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use worker::fault::Fault;
-use worker::pipelines::families::pocket::Pocket;
-use worker::pipelines::{Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, load};
+use worker::pipelines::families::flux::POCKET;
+use worker::pipelines::{Checkpoint, JobParameters, ModelOrigin, Pipeline, Rgb8, load};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
 
@@ -35,7 +35,7 @@ fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux")
 }
 
-fn model(source: &ModelSource) -> Box<dyn Pipeline> {
+fn model(source: &ModelOrigin) -> Box<dyn Pipeline> {
     load(source, Device::Host, &mut |_| {}).expect("a good model")
 }
 
@@ -101,7 +101,7 @@ fn shows_the_prompt(picture: &Rgb8) -> bool {
 #[test]
 fn the_colours_of_the_prompt_are_on_the_sides_it_asks_for() {
     let picture = draw(
-        model(&ModelSource::Embedded(Pocket::Flux)).as_mut(),
+        model(&ModelOrigin::Embedded(&POCKET)).as_mut(),
         &job(),
         None,
     );
@@ -120,7 +120,7 @@ fn without_its_final_layer_the_transformer_draws_nothing_of_the_prompt() {
         let tensor = format!("final_layer.{tensor}");
         copy.tensor("flux1-schnell.safetensors", &tensor, |bytes| bytes.fill(0));
     }
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: copy.path().to_owned(),
         family: None,
     };
@@ -133,7 +133,7 @@ fn without_its_final_layer_the_transformer_draws_nothing_of_the_prompt() {
 
 #[test]
 fn a_folder_with_the_embedded_files_draws_the_same_bytes() {
-    let folder = ModelSource::Folder {
+    let folder = ModelOrigin::Folder {
         path: assets(),
         family: None,
     };
@@ -143,14 +143,14 @@ fn a_folder_with_the_embedded_files_draws_the_same_bytes() {
         steps: 2,
         ..job()
     };
-    let [embedded, folder] = [ModelSource::Embedded(Pocket::Flux), folder]
+    let [embedded, folder] = [ModelOrigin::Embedded(&POCKET), folder]
         .map(|source| draw(model(&source).as_mut(), &small, None));
     assert_eq!(embedded, folder);
 }
 
 #[test]
 fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
-    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
+    let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let job = JobParameters {
         width: 64,
         height: 80,
@@ -187,7 +187,7 @@ fn apart(preview: &Rgb8, picture: &Rgb8) -> f64 {
 
 #[test]
 fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
-    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
+    let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let grounds = ["white", "black", "blue", "yellow"];
     let drawn = grounds.map(|ground| {
         let job = JobParameters {
@@ -223,7 +223,7 @@ fn one_two_and_four_threads_draw_the_same_bytes() {
     const NAME: &str = "one_two_and_four_threads_draw_the_same_bytes";
     if let Ok(path) = std::env::var(CHILD) {
         let picture = draw(
-            model(&ModelSource::Embedded(Pocket::Flux)).as_mut(),
+            model(&ModelOrigin::Embedded(&POCKET)).as_mut(),
             &job(),
             None,
         );
@@ -244,7 +244,7 @@ fn one_two_and_four_threads_draw_the_same_bytes() {
 
 #[test]
 fn what_the_model_cannot_do_is_refused_by_field() {
-    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
+    let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let refused = [
         (
             JobParameters {
@@ -288,8 +288,8 @@ fn what_the_model_cannot_do_is_refused_by_field() {
 }
 
 #[test]
-fn a_prompt_beyond_the_models_tokens_is_cut_and_reported() {
-    let mut model = model(&ModelSource::Embedded(Pocket::Flux));
+fn a_prompt_beyond_the_models_tokens_is_cut_and_that_is_said() {
+    let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let long = JobParameters {
         prompt: format!(
             "{PROMPT}, and a green star, and a yellow heart, and a black cross, and a pink ring"

@@ -4,12 +4,15 @@ mod grown;
 
 use grown::sparse;
 use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use std::path::Path;
 use worker::manifest::{self, Manifest};
-use worker::pipelines::families::sd3;
-use worker::pipelines::folder::configuration;
-use worker::pipelines::{Family, Settings, published};
+use worker::pipelines::Settings;
+use worker::pipelines::architecture::Architecture;
+use worker::pipelines::families::flux::Flux;
+use worker::pipelines::families::sd3::Sd3;
+use worker::pipelines::need::PartTensors;
 use worker::weights::Inventory;
 
 /// Writes a part of the published size: a few kilobytes of header, and holes.
@@ -24,12 +27,12 @@ fn write(folder: &Path, name: &str, prefix: &str, parts: &[&Inventory]) {
 
 /// Folders of every file that the two published models have, in their real sizes.
 fn write_all(flux: &Path, sd3: &Path) {
-    let parts = published::flux(&configuration::published().sizes).expect("published sizes");
+    let parts = PartTensors::listed::<Flux>(&Flux::published().sizes).expect("published sizes");
     write(flux, "flux1-schnell.safetensors", "", &[&parts.transformer]);
     write(flux, "ae.safetensors", "", &[&parts.decoder]);
     write(flux, "t5xxl_fp16.safetensors", "", &[&parts.t5]);
     write(flux, "clip_l.safetensors", "", &[&parts.clips[0]]);
-    let parts = published::sd3(&sd3::configuration::published().sizes).expect("published sizes");
+    let parts = PartTensors::listed::<Sd3>(&Sd3::published().sizes).expect("published sizes");
     let transformer = "sd3.5_large_turbo.safetensors";
     write(
         sd3,
@@ -57,9 +60,9 @@ fn a_published_model_needs_without_its_files_what_it_needs_with_them() {
     let known = manifest::all_published().expect("published sizes");
     assert_eq!(known.len(), 2 * 3 * 3);
     for one in known {
-        let (folder, family) = match one.manifest.family {
-            "flux" => (flux.path(), Family::Flux),
-            _ => (sd3.path(), Family::Sd35),
+        let (folder, family) = match one.manifest.family.word() {
+            "flux" => (flux.path(), Family::new("flux")),
+            _ => (sd3.path(), Family::new("sd3")),
         };
         let wished = Arithmetic {
             dtype: one.dtype.parse().expect("a dtype"),
@@ -85,12 +88,12 @@ fn the_listed_tensors_are_as_many_as_the_published_models_have() {
         let ours = billions(part);
         assert!((ours - count).abs() <= 0.01 * count, "{ours} for {count}");
     };
-    let parts = published::flux(&configuration::published().sizes).expect("published sizes");
+    let parts = PartTensors::listed::<Flux>(&Flux::published().sizes).expect("published sizes");
     near(&parts.transformer, 11.9);
     near(&parts.t5, 4.76);
     near(&parts.clips[0], 0.123);
     near(&parts.decoder, 0.0495);
-    let parts = published::sd3(&sd3::configuration::published().sizes).expect("published sizes");
+    let parts = PartTensors::listed::<Sd3>(&Sd3::published().sizes).expect("published sizes");
     near(&parts.transformer, 8.15);
     near(&parts.clips[1], 0.695);
 }

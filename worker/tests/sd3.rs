@@ -8,10 +8,11 @@ use ipc_protocol::ids;
 use std::path::{Path, PathBuf};
 use worker::fault::Fault;
 use worker::pipelines::encoders::Encoders;
+use worker::pipelines::families;
 use worker::pipelines::families::sd3::Sd3;
-use worker::pipelines::families::sd3::files::Sd3Files;
+use worker::pipelines::model::LoadedModel;
 use worker::pipelines::{
-    Checkpoint, JobParameters, ModelSource, Pipeline, Rgb8, Settings, load_with,
+    Checkpoint, JobParameters, ModelOrigin, Pipeline, Rgb8, Settings, load_with,
 };
 
 fn folder() -> PathBuf {
@@ -35,7 +36,7 @@ fn model(encoders: Encoders) -> Box<dyn Pipeline> {
         encoders,
         ..Settings::default()
     };
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: folder(),
         family: None,
     };
@@ -128,8 +129,8 @@ fn the_second_drawing_of_a_prompt_does_not_run_the_encoders() {
             encoders,
             ..Settings::default()
         };
-        let files = Sd3Files::open(&folder()).expect("a good folder");
-        let model = Sd3::load(files, &Device::Cpu, settings, &mut |_| {});
+        let files = families::files::<Sd3>(&folder()).expect("a good folder");
+        let model = LoadedModel::load(files, &Device::Cpu, settings, &mut |_| {});
         let mut model = model.expect("good files");
         let first = draw(&mut model, &job(), None);
         assert_eq!(model.encoders().runs(), 1);
@@ -206,9 +207,10 @@ fn t5_in_f16_survives_a_stream_beyond_the_largest_half() {
             dtype,
             ..Settings::default()
         };
-        let files = Sd3Files::open(copy.path()).expect("a good folder");
-        let model = Sd3::load(files, &Device::Cpu, settings, &mut |_| {}).expect("good files");
-        let ids = model.tokens().ids(&job().prompt, None).expect("words");
+        let files = families::files::<Sd3>(copy.path()).expect("a good folder");
+        let model =
+            LoadedModel::load(files, &Device::Cpu, settings, &mut |_| {}).expect("good files");
+        let ids = model.tokenizers().ids(&job().prompt, None).expect("words");
         let states = model
             .encoders()
             .held()

@@ -5,20 +5,26 @@ mod laid_out;
 
 use altered::Altered;
 use candle_core::{DType, Device};
+use ipc_protocol::family::Family;
+use ipc_protocol::units::PictureSize;
 use laid_out::{Golden, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use worker::golden::measure::Bar;
+use worker::pipelines::Settings;
 use worker::pipelines::encoders::Encoded;
 use worker::pipelines::families;
-use worker::pipelines::families::sd3::Sd3;
-use worker::pipelines::families::sd3::files::Sd3Files;
-use worker::pipelines::folder::search::Shelf;
-use worker::pipelines::{Family, Settings};
+use worker::pipelines::families::sd3::{self, Sd3, naming};
+use worker::pipelines::model::LoadedModel;
 use worker::sampling::sigmas;
-use worker::weights::{Meter, Part, Section, Weights};
+use worker::weights::{self, Meter, Section, Weights};
 
+/// Of the layouts' goldens, in pixels.
+const SIZE: PictureSize = PictureSize {
+    width: 64,
+    height: 64,
+};
 const SD3: &str = "tiny-sd3";
 const SINGLE: &str = "sd3.5_large_turbo.safetensors";
 const ENCODERS: [&str; 3] = [
@@ -62,14 +68,15 @@ fn whole(name: &str) -> Altered {
 
 /// Both steps and the decoder, each fed what the reference fed its own.
 fn measure(folder: &Path) -> Vec<Measured> {
-    let files = Sd3Files::open(folder).expect("a good folder");
-    let sd3 = Sd3::load(files, &Device::Cpu, Settings::default(), &mut |_| {}).expect("good files");
+    let files = families::files::<Sd3>(folder).expect("a good folder");
+    let sd3 = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {})
+        .expect("good files");
     let golden = Golden::read(folder, "sd3_base");
     let by = Encoded {
         text: golden.tensor("context"),
         pooled: golden.tensor("pooled"),
     };
-    let by = sd3.condition(&by, None).expect("a condition");
+    let by = sd3.condition(&by, None, SIZE).expect("a condition");
     let mut before = golden.tensor("latents_init");
     let mut all = Vec::new();
     for (i, pair) in sigmas::shifted_twice(2).windows(2).enumerate() {
@@ -146,15 +153,24 @@ fn assert_values(weights: &Weights, digests: &BTreeMap<String, String>) {
 fn a_diffusers_folder_holds_the_originals_values() {
     let layout = layout("diffusers-sd3");
     assert_eq!(
-        families::recognised(&layout, None).expect("a transformer"),
-        Family::Sd35
+        families::recognised(families::TABLE, &layout, None)
+            .expect("a transformer")
+            .layout()
+            .family,
+        Family::new("sd3")
     );
-    let shelf = Shelf::new(&layout, Family::Sd35);
-    for (part, prefix) in [(Part::ClipL, "0."), (Part::ClipG, "1."), (Part::Mmdit, "")] {
+    let search = families::search(&layout, &sd3::LAYOUT);
+    for (part, prefix) in [
+        (&weights::CLIP_L, "0."),
+        (&weights::CLIP_G, "1."),
+        (&naming::TRANSFORMER, ""),
+    ] {
         let mut digests = digests(&layout, prefix);
-        digests.retain(|name, _| part != Part::Mmdit || !name.starts_with(['0', '1']));
+        digests.retain(|name, _| !part.is_transformer() || !name.starts_with(['0', '1']));
         assert_values(
-            &shelf.part(part, &Vec::new()).expect("a part of the folder"),
+            &search
+                .part(part, &Vec::new())
+                .expect("a part of the folder"),
             &digests,
         );
     }
@@ -163,8 +179,8 @@ fn a_diffusers_folder_holds_the_originals_values() {
 #[test]
 fn blocks_of_a_width_that_k_quants_do_not_divide_are_widened_as_the_reference_does() {
     let layout = layout("gguf-sd3");
-    let weights = Shelf::new(&layout, Family::Sd35)
-        .part(Part::Mmdit, &Vec::new())
+    let weights = families::search(&layout, &sd3::LAYOUT)
+        .part(&naming::TRANSFORMER, &Vec::new())
         .expect("a transformer");
     assert_eq!(
         weights.shape("joint_blocks.0.x_block.attn.qkv.weight"),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use worker::fault::Fault;
-use worker::golden::tokens::{Line, Reader, prompts};
+use worker::golden::tokens::{TokenLine, TokenReader, prompts};
 use worker::pipelines::folder::vocabulary::Vocabulary;
 use worker::pipelines::parts::tokens::{TokenizerFile, Tokens};
 
@@ -126,7 +126,7 @@ fn filled(mut ids: Vec<u32>, length: usize, pad: u32) -> Vec<u32> {
 
 /// Compares every prompt of the list; `end` is CLIP's end token.
 #[track_caller]
-fn assert_recorded(reader: &Reader, name: &str, end: u32) {
+fn assert_recorded(reader: &TokenReader, name: &str, end: u32) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tokens");
     let every = prompts(&folder.join("prompts.jsonl")).expect("the list of prompts");
     let recorded: Vec<Recorded> = lines(&folder.join(name));
@@ -134,7 +134,7 @@ fn assert_recorded(reader: &Reader, name: &str, end: u32) {
     assert!(recorded.iter().any(|ids| ids.clip_g.is_some()));
     let mut differing = Vec::new();
     for (prompt, ids) in every.iter().zip(recorded) {
-        let wanted = Line {
+        let wanted = TokenLine {
             prompt: prompt.clone(),
             t5: filled(ids.t5, 256, 0),
             clip_g: Some(filled(
@@ -155,14 +155,14 @@ fn assert_recorded(reader: &Reader, name: &str, end: u32) {
 
 #[test]
 fn difficult_prompts_have_the_ids_of_transformers_in_the_published_vocabularies() {
-    let reader = Reader::published().expect("the built-in tokenizers");
+    let reader = TokenReader::published().expect("the built-in tokenizers");
     assert_recorded(&reader, "published.jsonl", CLIP_END);
 }
 
 #[test]
 fn difficult_prompts_have_the_ids_of_transformers_in_a_folders_own_vocabularies() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tiny-sd3");
-    let reader = Reader::of_folder(&folder).expect("a good folder");
+    let reader = TokenReader::of_folder(&folder).expect("a good folder");
     assert_recorded(&reader, "tiny.jsonl", 1023);
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use worker::fault::Fault;
 use worker::golden::measure::Bar;
-use worker::golden::tokens::{self, Reader};
+use worker::golden::tokens::{self, TokenReader};
 use worker::golden::{self, Line, Measure, Report};
 
 /// Runs every part of ours on the files and cases of a folder of goldens.
@@ -104,7 +104,7 @@ fn conclude(report: &Report, json: bool) -> ExitCode {
 
 /// Prints the ids of each prompt of a file.
 fn print_tokens(prompts: &Path, folder: Option<&Path>) -> Result<(), Fault> {
-    let reader = folder.map_or_else(Reader::published, Reader::of_folder)?;
+    let reader = folder.map_or_else(TokenReader::published, TokenReader::of_folder)?;
     let mut out = std::io::stdout().lock();
     for prompt in tokens::prompts(prompts)? {
         let line = serde_json::to_string(&reader.line(&prompt)?);

@@ -4,9 +4,11 @@
 
 use super::case::{Case, Goldens, Meta};
 use super::measure::{Bar, Distance};
-use super::sheet::Sheet;
-use super::{Line, Measure, flux, means, sd3};
+use super::measured_case::MeasuredCase;
+use super::{Line, Measure, means, model};
 use crate::pipelines::Settings;
+use crate::pipelines::families::flux::Flux;
+use crate::pipelines::families::sd3::Sd3;
 use candle_core::{DType, Tensor, safetensors};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -90,16 +92,16 @@ fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<Line> {
         ..Settings::default()
     };
     let mut lines = Vec::new();
-    let mut hand = |line: Line| lines.push(line);
-    let sheets = meta.cases.iter();
-    let sheets = sheets.map(|(name, case)| Sheet::new(folder, name, case, measure));
-    for sheet in sheets {
+    let mut sink = |line: Line| lines.push(line);
+    let cases = meta.cases.iter();
+    let cases = cases.map(|(name, case)| MeasuredCase::new(folder, name, case, measure));
+    for case in cases {
         let measured = if folder.join("flux1-schnell.safetensors").is_file() {
-            let model = flux::load(folder, settings).expect("a good folder");
-            flux::measure(&sheet, &model, &mut hand)
+            let model = model::load::<Flux>(folder, settings).expect("a good folder");
+            model::measure(&case, &model, &mut sink)
         } else {
-            let model = sd3::load(folder, settings).expect("a good folder");
-            sd3::measure(&sheet, &model, &mut hand)
+            let model = model::load::<Sd3>(folder, settings).expect("a good folder");
+            model::measure(&case, &model, &mut sink)
         };
         measured.expect("goldens of every part");
     }

@@ -4,21 +4,21 @@
 //! lines named `free` run from the first noise to the last byte on our own values.
 
 pub mod case;
-mod flux;
 #[cfg(test)]
 mod half_mutations;
 pub mod measure;
+mod measured_case;
+mod model;
 #[cfg(test)]
 mod mutations;
-mod sd3;
-mod sheet;
 pub mod tokens;
 
 use crate::fault::Fault;
+use crate::pipelines::families::{flux::Flux, sd3::Sd3};
 use candle_core::DType;
 use case::Meta;
 use measure::{Bar, Distance};
-use sheet::Sheet;
+use measured_case::MeasuredCase;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -85,34 +85,26 @@ pub fn run_beside(
 ) -> Result<Report, Fault> {
     let meta = Meta::read(folder)?;
     let named = names(&meta, chosen, folder)?;
-    let model = meta.model.as_ref();
-    let model = model.map_or(folder.to_owned(), |model| folder.join(model));
+    let at = meta.model.as_ref();
+    let at = at.map_or(folder.to_owned(), |at| folder.join(at));
     let mut report = Report::default();
-    let mut hand = |line: Line| {
+    let mut sink = |line: Line| {
         hear(&line);
         report.lines.push(line);
     };
-    let cases = |family| -> Vec<Sheet> {
-        let of_family = named
-            .iter()
-            .filter(|name: &&String| name.starts_with(family));
-        of_family
-            .map(|name| Sheet::new(folder, name, &meta.cases[name], measure))
-            .collect()
-    };
-    let flux = cases("flux");
-    if !flux.is_empty() {
-        flux::compare(&model, &flux, &mut hand)?;
-    }
-    let sd3 = cases("sd3");
-    if !sd3.is_empty() {
-        sd3::compare(&model, &sd3, &mut hand)?;
+    let families = [model::of::<Flux>(), model::of::<Sd3>()];
+    for (family, compare) in families {
+        let of_family = named.iter().filter(|name| name.starts_with(family.word()));
+        let cases =
+            of_family.map(|name| MeasuredCase::new(folder, name, &meta.cases[name], measure));
+        compare(&at, &cases.collect::<Vec<_>>(), &mut sink)?;
     }
     let means = means(&report.lines);
     means.iter().for_each(hear);
     report.lines.extend(means);
-    let known = |name: &&String| !name.starts_with("flux") && !name.starts_with("sd3");
-    report.not_built = named.iter().filter(known).cloned().collect();
+    let known = |name: &String| families.iter().any(|(of, _)| name.starts_with(of.word()));
+    let unknown = named.iter().filter(|name| !known(name));
+    report.not_built = unknown.cloned().collect();
     Ok(report)
 }
 

@@ -4,18 +4,20 @@
 
 use super::case::{Goldens, Meta};
 use super::measure::{Bar, Distance};
-use super::sheet::{Sheet, distance};
-use super::{Line, Measure, sd3};
+use super::measured_case::{MeasuredCase, distance};
+use super::{Line, Measure, model};
 use crate::pipelines::Settings;
 use crate::pipelines::encoders::Encoded;
-use crate::pipelines::families::flux::files::FluxFiles;
+use crate::pipelines::families;
 use crate::pipelines::families::flux::{Flux, rope};
 use crate::pipelines::families::sd3::Sd3;
-use crate::pipelines::families::sd3::files::Sd3Files;
+use crate::pipelines::model::LoadedModel;
 use crate::pipelines::parts::norms::RmsNorm;
 use crate::pipelines::parts::sizes::ClipActivation;
+use crate::sampling::packing;
 use crate::sampling::sigmas;
 use candle_core::{DType, Device, Tensor};
+use ipc_protocol::units::PictureSize;
 use std::path::PathBuf;
 
 fn goldens(name: &str) -> PathBuf {
@@ -23,32 +25,32 @@ fn goldens(name: &str) -> PathBuf {
     goldens.join(name)
 }
 
-fn sd3_model() -> Sd3 {
-    sd3::load(&goldens("tiny-sd3"), Settings::default()).expect("a good folder")
+fn sd3_model() -> LoadedModel<Sd3> {
+    model::load::<Sd3>(&goldens("tiny-sd3"), Settings::default()).expect("a good folder")
 }
 
 /// Parts of the base case that are beyond their bar.
-fn broken(model: &Sd3) -> Vec<String> {
+fn broken(ours: &LoadedModel<Sd3>) -> Vec<String> {
     let folder = goldens("tiny-sd3");
     let meta = Meta::read(&folder).expect("a folder of goldens");
     let measure = Measure {
         dtype: DType::F32,
         half: None,
     };
-    let case = Sheet::new(&folder, "sd3_base", &meta.cases["sd3_base"], measure);
+    let case = MeasuredCase::new(&folder, "sd3_base", &meta.cases["sd3_base"], measure);
     let mut beyond = Vec::new();
-    let mut hand = |line: Line| {
+    let mut sink = |line: Line| {
         if !line.within() {
             beyond.push(line.part);
         }
     };
-    sd3::measure(&case, model, &mut hand).expect("goldens of every part");
+    model::measure(&case, ours, &mut sink).expect("goldens of every part");
     beyond
 }
 
 #[track_caller]
-fn assert_broken(model: &Sd3, parts: &[&str]) {
-    let broken = broken(model);
+fn assert_broken(ours: &LoadedModel<Sd3>, parts: &[&str]) {
+    let broken = broken(ours);
     let seen = |part: &&str| broken.iter().any(|found| found == *part);
     assert!(parts.iter().all(seen), "{broken:?}");
 }
@@ -78,9 +80,9 @@ fn a_gelu_by_tanh_in_clip_l_is_seen() {
 
 #[test]
 fn filling_clip_l_up_with_0_is_seen() {
-    let mut files = Sd3Files::open(&goldens("tiny-sd3")).expect("a good folder");
-    files.described.sizes.clip_l.pad = 0;
-    let model = Sd3::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
+    let mut files = families::files::<Sd3>(&goldens("tiny-sd3")).expect("a good folder");
+    files.described.sizes.encoders.clip_l.pad = 0;
+    let model = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
     assert_broken(&model.expect("good files"), &["clip_l_ids", "context"]);
 }
 
@@ -102,8 +104,8 @@ fn shifting_the_last_sigma_once_is_seen() {
 #[test]
 fn positions_in_bf16_are_seen() {
     let at = goldens("tiny-flux");
-    let files = FluxFiles::open(&at).expect("a good folder");
-    let model = Flux::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
+    let files = families::files::<Flux>(&at).expect("a good folder");
+    let model = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
     let model = model.expect("good files");
     let golden = Goldens::read(&at, "flux_base").expect("a golden");
     let tensor = |name: &str| {
@@ -114,10 +116,20 @@ fn positions_in_bf16_are_seen() {
         text: tensor("t5_embeds"),
         pooled: tensor("pooled"),
     };
-    let by = model.condition(&by, 64, 64).expect("a condition");
+    let by = model
+        .condition(
+            &by,
+            None,
+            PictureSize {
+                width: 64,
+                height: 64,
+            },
+        )
+        .expect("a condition");
     let apart = |by: &_| {
-        let ours = model.predict(&tensor("latents_packed"), 1.0, by);
-        distance(&ours.expect("a step"), &tensor("pred.0")).expect("one length")
+        let ours = model.predict(&tensor("latents_init"), 1.0, by);
+        let ours = packing::pack(&ours.expect("a step")).expect("latents");
+        distance(&ours, &tensor("pred.0")).expect("one length")
     };
     assert!(Bar::PART.holds(&apart(&by)));
     let positions = rope::positions(256, 4, 4);

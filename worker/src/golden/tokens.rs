@@ -1,20 +1,16 @@
 //! Token ids of many prompts, one JSON line each, to hold against a reference's.
 
 use crate::fault::Fault;
-use crate::pipelines::Family;
 use crate::pipelines::families;
-use crate::pipelines::families::flux::encoders::FluxTokens;
-use crate::pipelines::families::flux::files::FluxFiles;
-use crate::pipelines::families::sd3::encoders::Sd3Tokens;
-use crate::pipelines::families::sd3::files::{Sd3Files, Tokenizers};
-use crate::pipelines::families::sd3::sizes::Sd3ModelSizes;
 use crate::pipelines::folder::vocabulary::Vocabulary;
+use crate::pipelines::parts::sizes::{EncoderSizes, clip_g, clip_l, t5_xxl};
+use crate::pipelines::text::{PromptTokenizers, TokenizerFiles};
 use serde::Serialize;
 use std::path::Path;
 
 /// Ids of one prompt, cut and padded to the length of each encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct TokenLine {
     /// The prompt.
     pub prompt: String,
     /// For T5.
@@ -27,86 +23,75 @@ pub struct Line {
 }
 
 /// The tokenizers of a family.
-pub enum Reader {
-    /// T5 and CLIP-L.
-    Flux(Box<FluxTokens>),
-    /// T5, CLIP-L and CLIP-G.
-    Sd3(Box<Sd3Tokens>),
-}
+pub struct TokenReader(PromptTokenizers);
 
-impl Reader {
+impl TokenReader {
     /// The three published tokenizers.
     ///
     /// # Errors
     /// None, unless this program was built from damaged files.
-    pub fn published() -> Result<Reader, Fault> {
-        let from = Tokenizers {
+    pub fn published() -> Result<TokenReader, Fault> {
+        let from = TokenizerFiles {
             t5: Vocabulary::T5.published()?,
             clip_l: Vocabulary::ClipL.published()?,
-            clip_g: Vocabulary::ClipG.published()?,
+            clip_g: Some(Vocabulary::ClipG.published()?),
         };
-        let tokens = Sd3Tokens::of(&from, &Sd3ModelSizes::large_turbo())?;
-        Ok(Reader::Sd3(Box::new(tokens)))
+        Ok(TokenReader(PromptTokenizers::load(
+            &from,
+            &published_sizes(),
+        )?))
     }
 
     /// The tokenizers that a worker uses for a model's folder. A folder without a transformer is read for
-    /// the tokenizers in it alone, as those of Stable Diffusion 3.5.
+    /// the tokenizers in it alone, with those of all three encoders.
     ///
     /// # Errors
     /// Those of opening the model; [`Fault::WeightsMissing`] when there is neither a model nor all
     /// tokenizers.
-    pub fn of_folder(path: &Path) -> Result<Reader, Fault> {
-        match families::recognised(path, None) {
-            Ok(Family::Flux) => {
-                let tokens = FluxTokens::load(&FluxFiles::open(path)?)?;
-                Ok(Reader::Flux(Box::new(tokens)))
-            }
-            Ok(Family::Sd35) => {
-                let tokens = Sd3Tokens::load(&Sd3Files::open(path)?)?;
-                Ok(Reader::Sd3(Box::new(tokens)))
-            }
-            Ok(Family::Synthetic) => {
+    pub fn of_folder(path: &Path) -> Result<TokenReader, Fault> {
+        let tokenizers = match families::open(families::TABLE, path, None) {
+            Ok(files) => files.tokenizers()?.ok_or_else(|| {
                 let file = path.display().to_string();
-                Err(Fault::configuration(file, "family", "has no tokenizers"))
-            }
-            Err(Fault::WeightsMissing { .. }) if path.is_dir() => {
-                let mut from = Tokenizers::open(path, [0; 3])?;
+                Fault::configuration(file, "family", "has no tokenizers")
+            })?,
+            Err(Fault::WeightsMissing { .. }) if path.is_dir() && !has_transformer(path) => {
+                let mut from = TokenizerFiles::open(path, [0; 2], Some(0))?;
                 // Without weights no configuration tells the padding tokens' ids.
                 let end = || Some("<|endoftext|>".to_owned());
                 from.clip_l.pad_token = from.clip_l.pad_token.or_else(end);
-                let tokens = Sd3Tokens::of(&from, &Sd3ModelSizes::large_turbo())?;
-                Ok(Reader::Sd3(Box::new(tokens)))
+                PromptTokenizers::load(&from, &published_sizes())?
             }
-            Err(fault) => Err(fault),
-        }
+            Err(fault) => return Err(fault),
+        };
+        Ok(TokenReader(tokenizers))
     }
 
     /// The ids of a prompt.
     ///
     /// # Errors
     /// [`Fault::BadRequest`] for text that a tokenizer refuses.
-    pub fn line(&self, prompt: &str) -> Result<Line, Fault> {
-        let prompt = prompt.to_owned();
-        Ok(match self {
-            Reader::Flux(tokens) => {
-                let ids = tokens.ids(&prompt, None)?;
-                Line {
-                    prompt,
-                    t5: ids.t5.ids,
-                    clip_l: ids.clip.ids,
-                    clip_g: None,
-                }
-            }
-            Reader::Sd3(tokens) => {
-                let ids = tokens.ids(&prompt, None)?;
-                Line {
-                    prompt,
-                    t5: ids.t5.ids,
-                    clip_l: ids.clip_l.ids,
-                    clip_g: Some(ids.clip_g.ids),
-                }
-            }
+    pub fn line(&self, prompt: &str) -> Result<TokenLine, Fault> {
+        let ids = self.0.ids(prompt, None)?;
+        Ok(TokenLine {
+            prompt: prompt.to_owned(),
+            t5: ids.t5.ids,
+            clip_l: ids.clip_l.ids,
+            clip_g: ids.clip_g.map(|ids| ids.ids),
         })
+    }
+}
+
+/// Whether a folder holds a transformer, so that what is missing is another part.
+fn has_transformer(path: &Path) -> bool {
+    families::recognised(families::TABLE, path, None).is_ok()
+}
+
+/// Sizes of the three published encoders.
+fn published_sizes() -> EncoderSizes {
+    EncoderSizes {
+        t5: t5_xxl(),
+        clip_l: clip_l(),
+        clip_g: Some(clip_g()),
     }
 }
 

@@ -1,40 +1,46 @@
 //! One picture on its way from noise to bytes, the same for every family.
 
 use crate::fault::Fault;
-use crate::pipelines::parts::autoencoder::PIXELS_PER_LATENT;
 use crate::pipelines::parts::layers::finite;
 use crate::pipelines::pipeline::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
 use crate::pipelines::preview::{self, Colours};
 use crate::pixels;
+use crate::sampling::packing::PATCH;
 use crate::sampling::{noise, sigmas};
 use candle_core::{Device, Tensor};
+use ipc_protocol::latents::LatentShape;
 use ipc_protocol::reading::Reading;
-
-/// Sides of a picture are multiples of this many pixels: a patch of latents.
-pub const SIZE_MULTIPLE: u32 = 16;
 
 /// Largest picture whose previews may be decoded: a fraction of a second on a processor.
 const DECODED_PIXELS_MAX: u64 = 256 * 256;
 
 /// What differs between families: what predicts, and what decodes.
-pub(super) trait Painter {
+pub(super) trait Predictor {
     /// What stays the same over the steps of a job.
-    type By;
+    type Conditioning;
 
     /// Velocity of latents (1, c, h, w) at noise level `sigma`: f32, the same shape.
-    fn velocity(&self, latents: &Tensor, sigma: f32, by: &Self::By) -> Result<Tensor, Fault>;
+    fn velocity(
+        &self,
+        latents: &Tensor,
+        sigma: f32,
+        by: &Self::Conditioning,
+    ) -> Result<Tensor, Fault>;
 
-    /// Latents (1, c, h, w) to a picture (1, 3, 8h, 8w) in about -1..1, finite.
+    /// Latents (1, c, h, w) to a picture (1, 3, H, W) in about -1..1, finite.
     fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault>;
 
     /// What latents look like, where that is known.
     fn colours(&self) -> Option<&Colours>;
+
+    /// Shape of the latents.
+    fn latents(&self) -> LatentShape;
 }
 
 /// Latents of one picture between its noise and its decoding.
-pub(super) struct Drawing<'a, P: Painter> {
-    painter: &'a P,
-    by: P::By,
+pub(super) struct Denoised<'a, P: Predictor> {
+    predictor: &'a P,
+    by: P::Conditioning,
     sigmas: Vec<f32>,
     latents: Tensor,          // (1, c, h, w) f32
     velocity: Option<Tensor>, // of the last step, the same shape
@@ -43,16 +49,9 @@ pub(super) struct Drawing<'a, P: Painter> {
     reading: Reading,
 }
 
-/// Shape of the latents of a picture: (1, channels, h/8, w/8).
-pub fn latents_shape(channels: usize, width: u32, height: u32) -> (usize, usize, usize, usize) {
-    let side = |pixels: u32| pixels as usize / PIXELS_PER_LATENT;
-    (1, channels, side(height), side(width))
-}
-
-/// Bytes of the latents of a picture.
-pub fn latents_bytes(channels: usize, width: u32, height: u32) -> usize {
-    let (_, channels, rows, columns) = latents_shape(channels, width, height);
-    channels * rows * columns * size_of::<f32>()
+/// Sides of a picture are multiples of this many pixels: a patch of latents.
+pub fn size_multiple(latents: LatentShape) -> u32 {
+    latents.downscale * PATCH as u32
 }
 
 /// The noise of a job, or what its checkpoint holds: latents and the steps behind them.
@@ -62,10 +61,12 @@ pub fn latents_bytes(channels: usize, width: u32, height: u32) -> usize {
 pub(super) fn begin(
     job: &JobParameters,
     from: Option<Checkpoint>,
-    channels: usize,
+    latents: LatentShape,
     device: &Device,
 ) -> Result<(Tensor, u32), Fault> {
-    let shape = latents_shape(channels, job.width, job.height);
+    let plane = latents.plane(job.size());
+    let (rows, columns) = (plane.height as usize, plane.width as usize);
+    let shape = (1, latents.channels as usize, rows, columns);
     let count = shape.0 * shape.1 * shape.2 * shape.3;
     let (done, values) = match from {
         Some(checkpoint) => (
@@ -81,14 +82,15 @@ pub(super) fn begin(
 ///
 /// # Errors
 /// [`Fault::BadRequest`] naming the field.
-pub(super) fn check(job: &JobParameters) -> Result<(), Fault> {
+pub(super) fn check(job: &JobParameters, latents: LatentShape) -> Result<(), Fault> {
+    let multiple = size_multiple(latents);
     let refuse = |field, sentence: String| Err(Fault::BadRequest { field, sentence });
-    let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(SIZE_MULTIPLE);
+    let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(multiple);
     if !side(job.width) || !side(job.height) {
         let size = format!("{}x{}", job.width, job.height);
         return refuse(
             "size",
-            format!("{size} is not made of multiples of {SIZE_MULTIPLE}"),
+            format!("{size} is not made of multiples of {multiple}"),
         );
     }
     if job.steps == 0 {
@@ -97,17 +99,17 @@ pub(super) fn check(job: &JobParameters) -> Result<(), Fault> {
     Ok(())
 }
 
-impl<'a, P: Painter> Drawing<'a, P> {
+impl<'a, P: Predictor> Denoised<'a, P> {
     pub(super) fn new(
-        painter: &'a P,
-        by: P::By,
+        predictor: &'a P,
+        by: P::Conditioning,
         sigmas: Vec<f32>,
         (latents, done): (Tensor, u32),
         job: &JobParameters,
         reading: Reading,
-    ) -> Drawing<'a, P> {
-        Drawing {
-            painter,
+    ) -> Denoised<'a, P> {
+        Denoised {
+            predictor,
             by,
             sigmas,
             latents,
@@ -124,7 +126,7 @@ impl<'a, P: Painter> Drawing<'a, P> {
     }
 }
 
-impl<P: Painter> Denoising for Drawing<'_, P> {
+impl<P: Predictor> Denoising for Denoised<'_, P> {
     fn steps_done(&self) -> u32 {
         self.done
     }
@@ -134,7 +136,7 @@ impl<P: Painter> Denoising for Drawing<'_, P> {
             return Err(Fault::Cancelled);
         }
         let (now, next) = (self.level(self.done)?, self.level(self.done + 1)?);
-        let velocity = self.painter.velocity(&self.latents, now, &self.by)?;
+        let velocity = self.predictor.velocity(&self.latents, now, &self.by)?;
         let latents = sigmas::euler(&self.latents, &velocity, now, next)?;
         finite(&latents, || format!("denoising step {}", self.done + 1))?;
         (self.latents, self.done) = (latents, self.done + 1);
@@ -164,17 +166,18 @@ impl<P: Painter> Denoising for Drawing<'_, P> {
         let rest = (velocity * f64::from(self.level(self.done)?))?;
         let ahead = (&self.latents - rest)?;
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);
-        match self.painter.colours() {
+        match self.predictor.colours() {
             Some(colours) => colours.of(&ahead).map(Some),
             None if pixels <= DECODED_PIXELS_MAX => {
-                preview::of_picture(&self.painter.picture(&ahead)?).map(Some)
+                let downscale = self.predictor.latents().downscale as usize;
+                preview::of_picture(&self.predictor.picture(&ahead)?, downscale).map(Some)
             }
             None => Ok(None),
         }
     }
 
     fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
-        let picture = self.painter.picture(&self.latents)?;
+        let picture = self.predictor.picture(&self.latents)?;
         let (width, height) = self.size;
         Ok(Rgb8 {
             width,

@@ -75,23 +75,23 @@ impl Remembered {
 
 /// The encoders of one model, held or not.
 #[derive(Debug)]
-pub struct Bench<E> {
+pub struct EncoderHold<E> {
     held: Option<E>,
     place: Encoders,
     remembered: Remembered,
     runs: u64,
 }
 
-impl<E> Bench<E> {
+impl<E> EncoderHold<E> {
     /// Takes encoders that were just loaded, and frees them again where they are not to stay: that they
     /// load is known then.
-    pub fn new(encoders: E, place: Encoders) -> Bench<E> {
+    pub fn new(encoders: E, place: Encoders) -> EncoderHold<E> {
         let remembered = Remembered {
             prompts: VecDeque::new(),
             bytes: 0,
             limit: REMEMBERED_BYTES,
         };
-        Bench {
+        EncoderHold {
             held: (place != Encoders::Drop).then_some(encoders),
             place,
             remembered,
@@ -100,7 +100,7 @@ impl<E> Bench<E> {
     }
 
     /// What becomes of them.
-    pub fn place(&self) -> Encoders {
+    pub fn residence(&self) -> Encoders {
         self.place
     }
 
@@ -160,15 +160,15 @@ mod tests {
         Ok(Encoded { text, pooled })
     }
 
-    fn ask(bench: &mut Bench<usize>, prompt: &str) {
-        let made = bench.encode(prompt, &Device::Cpu, || Ok(7), |e| encoded(*e));
+    fn ask(hold: &mut EncoderHold<usize>, prompt: &str) {
+        let made = hold.encode(prompt, &Device::Cpu, || Ok(7), |e| encoded(*e));
         made.expect("a prompt");
     }
 
     #[test]
     fn a_repeated_prompt_spares_the_encoders_until_it_is_forgotten() {
-        let mut bench = Bench::new(7, Encoders::Keep);
-        bench.remembered.limit = 2 * (7 * 4 + 4 + 1);
+        let mut hold = EncoderHold::new(7, Encoders::Keep);
+        hold.remembered.limit = 2 * (7 * 4 + 4 + 1);
         for (prompt, runs) in [
             ("a", 1),
             ("a", 1),
@@ -178,35 +178,35 @@ mod tests {
             ("a", 3),
             ("b", 4),
         ] {
-            ask(&mut bench, prompt);
-            assert_eq!(bench.runs(), runs, "{prompt}");
-            assert!(bench.remembered.bytes <= bench.remembered.limit);
+            ask(&mut hold, prompt);
+            assert_eq!(hold.runs(), runs, "{prompt}");
+            assert!(hold.remembered.bytes <= hold.remembered.limit);
         }
     }
 
     #[test]
     fn a_prompt_beyond_the_bound_is_encoded_each_time_and_forgets_nothing() {
-        let mut bench = Bench::new(7, Encoders::Keep);
-        bench.remembered.limit = 7 * 4 + 4 + 1;
+        let mut hold = EncoderHold::new(7, Encoders::Keep);
+        hold.remembered.limit = 7 * 4 + 4 + 1;
         for (prompt, runs) in [("a", 1), ("longer", 2), ("longer", 3), ("a", 3)] {
-            ask(&mut bench, prompt);
-            assert_eq!(bench.runs(), runs, "{prompt}");
+            ask(&mut hold, prompt);
+            assert_eq!(hold.runs(), runs, "{prompt}");
         }
     }
 
     #[test]
     fn dropped_encoders_are_not_held_and_loaded_for_each_new_prompt() {
-        let mut bench = Bench::new(7, Encoders::Drop);
-        assert!(bench.held().is_err());
+        let mut hold = EncoderHold::new(7, Encoders::Drop);
+        assert!(hold.held().is_err());
         let mut loads = 0;
         for prompt in ["a", "b", "a"] {
             let load = || {
                 loads += 1;
                 Ok(7)
             };
-            let made = bench.encode(prompt, &Device::Cpu, load, |e| encoded(*e));
+            let made = hold.encode(prompt, &Device::Cpu, load, |e| encoded(*e));
             made.expect("a prompt");
         }
-        assert_eq!((loads, bench.runs()), (2, 2));
+        assert_eq!((loads, hold.runs()), (2, 2));
     }
 }

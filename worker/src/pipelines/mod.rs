@@ -9,18 +9,20 @@
 //! A pipeline owns weights and no job; a [`Denoising`] owns one job's latents. Whoever drives it owns
 //! the loop, and with it progress, cancelling between steps and publishing the latents.
 
+pub mod architecture;
 pub mod drawing;
+pub mod embedded;
 pub mod encoders;
 pub mod families;
-pub mod family;
+pub mod files;
 pub mod folder;
+pub mod model;
 pub mod need;
 pub mod parts;
 pub mod pipeline;
 pub mod precision;
 pub mod preview;
-pub mod published;
+pub mod text;
 
-pub use families::{ModelSource, load, load_known, load_with};
-pub use family::Family;
+pub use families::{ModelOrigin, load, load_known, load_with};
 pub use pipeline::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, Settings};

@@ -4,26 +4,27 @@
 //! the peak are the transformer's widest block and the decoder's last level; both are polynomials in the
 //! number of pixels, and each coefficient here is the larger of theirs.
 
+use crate::fault::Fault;
+use crate::pipelines::architecture::Architecture;
 use crate::pipelines::encoders::Encoders;
-use crate::pipelines::families::flux::files::FluxFiles;
-use crate::pipelines::families::sd3::files::Sd3Files;
-use crate::pipelines::families::sd3::sizes::Sd3ModelSizes;
+use crate::pipelines::files::ModelFiles;
+use crate::pipelines::parts::autoencoder::Decoder;
+use crate::pipelines::parts::clip::Clip;
 use crate::pipelines::parts::ignored;
-use crate::pipelines::parts::sizes::{DecoderSizes, FluxModelSizes, T5Sizes};
-use crate::pipelines::parts::t5;
+use crate::pipelines::parts::sizes::{DecoderSizes, ModelSizes, T5Sizes};
+use crate::pipelines::parts::t5::{self, T5};
 use crate::pipelines::pipeline::Settings;
-use crate::weights::Inventory;
-use candle_core::DType;
+use crate::pipelines::text;
+use crate::sampling::packing::PATCH;
+use crate::weights::{Inventory, Section};
+use candle_core::{DType, Device};
 use serde::Serialize;
+use std::cell::RefCell;
 
 const MIB: u64 = 1 << 20;
 
 /// Pixels that [`Activation::per_megapixel_mb`] is for.
 const MEGAPIXEL: f64 = (1 << 20) as f64;
-
-/// Pixels of a token's side, and of a latent's.
-const TOKEN: f64 = 16.0;
-const LATENT: f64 = 8.0;
 
 const F32: f64 = 4.0;
 
@@ -56,8 +57,8 @@ impl Activation {
     }
 }
 
-/// What each thread beyond the second adds while a FLUX model draws, as measured with 16.
-pub const FLUX_PER_THREAD_MB: u64 = 2;
+/// What each thread beyond the second adds while a model draws, as measured with 16.
+pub const PER_THREAD_MB: u64 = 2;
 
 /// MiB that hold so many bytes.
 pub fn whole_mb(bytes: f64) -> u64 {
@@ -73,21 +74,52 @@ pub struct Need {
     pub activation: Activation,
 }
 
-/// What a FLUX model takes, the program's own pages with `embedded` bytes of weight files among them.
-pub fn flux_need(parts: &Parts, sizes: &FluxModelSizes, embedded: u64, settings: Settings) -> Need {
-    let held = parts.held(settings.dtype, embedded);
-    held.need(settings, &flux_tokens(sizes), &sizes.decoder, &sizes.t5)
+/// All that a model's need is computed from.
+#[derive(Debug, Clone)]
+pub struct NeedBasis {
+    /// The tensors that are held.
+    pub tensors: PartTensors,
+    /// What a token takes.
+    pub tokens: TokenCost,
+    /// Sizes of the decoder.
+    pub decoder: DecoderSizes,
+    /// Sizes of T5.
+    pub t5: T5Sizes,
 }
 
-/// What a Stable Diffusion 3.5 model takes; `embedded` as for FLUX.
-pub fn sd3_need(parts: &Parts, sizes: &Sd3ModelSizes, embedded: u64, settings: Settings) -> Need {
-    let held = parts.held(settings.dtype, embedded);
-    held.need(settings, &sd3_tokens(sizes), &sizes.decoder, &sizes.t5)
+impl NeedBasis {
+    fn of<A: Architecture>(tensors: PartTensors, sizes: &ModelSizes<A::Sizes>) -> NeedBasis {
+        NeedBasis {
+            tensors,
+            tokens: A::token_cost(sizes),
+            decoder: sizes.decoder.clone(),
+            t5: sizes.encoders.t5.clone(),
+        }
+    }
+
+    /// Of a model whose files are opened.
+    pub fn of_files<A: Architecture>(files: &ModelFiles<A>) -> NeedBasis {
+        NeedBasis::of::<A>(PartTensors::of(files), &files.described.sizes)
+    }
+
+    /// Of a model of these sizes without its files.
+    ///
+    /// # Errors
+    /// As [`PartTensors::listed`].
+    pub fn of_sizes<A: Architecture>(sizes: &ModelSizes<A::Sizes>) -> Result<NeedBasis, Fault> {
+        Ok(NeedBasis::of::<A>(PartTensors::listed::<A>(sizes)?, sizes))
+    }
+
+    /// What the model takes in `settings`; `embedded` bytes of weight files are among the program's own pages.
+    pub fn need(&self, embedded: u64, settings: Settings) -> Need {
+        let held = self.tensors.held(settings.dtype, embedded);
+        held.need(settings, &self.tokens, &self.decoder, &self.t5)
+    }
 }
 
 /// The tensors of a model that are held, by part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parts {
+pub struct PartTensors {
     /// The T5 encoder.
     pub t5: Inventory,
     /// The CLIP encoders.
@@ -98,29 +130,44 @@ pub struct Parts {
     pub decoder: Inventory,
 }
 
-impl Parts {
-    /// The tensors that a FLUX folder's files hold and a worker loads.
-    pub fn of_flux(files: &FluxFiles) -> Parts {
-        Parts {
-            t5: files.t5.inventory().without(&ignored::T5),
-            clips: vec![files.clip.inventory().without(&ignored::CLIP_L)],
+impl PartTensors {
+    /// The tensors that a model's files hold and a worker loads.
+    pub fn of<A: Architecture>(files: &ModelFiles<A>) -> PartTensors {
+        let encoders = &files.encoders;
+        let mut clips = vec![encoders.clip_l.inventory().without(&ignored::CLIP_L)];
+        let clip_g = encoders.clip_g.as_ref();
+        clips.extend(clip_g.map(|clip| clip.inventory().without(&ignored::CLIP_G)));
+        PartTensors {
+            t5: encoders.t5.inventory().without(&ignored::T5),
+            clips,
             transformer: files.transformer.inventory(),
             decoder: files.autoencoder.inventory().without(&ignored::AUTOENCODER),
         }
     }
 
-    /// As [`Parts::of_flux`], for Stable Diffusion 3.5.
-    pub fn of_sd3(files: &Sd3Files) -> Parts {
-        let clip_l = files.clip_l.inventory().without(&ignored::CLIP_L);
-        Parts {
-            t5: files.t5.inventory().without(&ignored::T5),
-            clips: vec![clip_l, files.clip_g.inventory().without(&ignored::CLIP_G)],
-            transformer: files.transformer.inventory(),
-            decoder: files.autoencoder.inventory().without(&ignored::AUTOENCODER),
+    /// The tensors of a model of these sizes, listed without its files: each loader is asked what it would load.
+    ///
+    /// # Errors
+    /// None that sizes which passed their check can cause.
+    pub fn listed<A: Architecture>(sizes: &ModelSizes<A::Sizes>) -> Result<PartTensors, Fault> {
+        let encoders = &sizes.encoders;
+        let mut clips = vec![listed(|section| {
+            Clip::load(section, &encoders.clip_l).map(drop)
+        })?];
+        if let Some(clip_g) = &encoders.clip_g {
+            clips.push(listed(|section| text::read_clip_g(section, clip_g))?);
         }
+        Ok(PartTensors {
+            t5: listed(|section| T5::load(section, &encoders.t5).map(drop))?,
+            clips,
+            transformer: listed(|section| A::load(section, sizes).map(drop))?,
+            decoder: listed(|section| {
+                Decoder::load(section, &sizes.decoder, sizes.latent).map(drop)
+            })?,
+        })
     }
 
-    fn held(&self, dtype: DType, embedded: u64) -> Held {
+    fn held(&self, dtype: DType, embedded: u64) -> HeldBytes {
         let width = dtype.size_in_bytes();
         let is_down = |name: &str| name.ends_with(".wo.weight");
         let down = self
@@ -135,7 +182,7 @@ impl Parts {
         // A product widens a matrix of halves whole, and one of blocks by slabs.
         let halves = dtype != DType::F32;
         let widest = encoders.map(|part| part.widened_elements(halves)).max();
-        Held {
+        HeldBytes {
             encoders: (t5 + clips.sum::<u64>()) as f64,
             others: (self.transformer.held_bytes(width, |_| true)
                 + self.decoder.held_bytes(4, |_| true)) as f64,
@@ -147,7 +194,7 @@ impl Parts {
 }
 
 /// Bytes that a worker holds of a model.
-struct Held {
+struct HeldBytes {
     encoders: f64,
     /// Transformer and decoder.
     others: f64,
@@ -157,11 +204,11 @@ struct Held {
     drawing: f64,
 }
 
-impl Held {
+impl HeldBytes {
     fn need(
         &self,
         settings: Settings,
-        tokens: &Tokens,
+        tokens: &TokenCost,
         decoder: &DecoderSizes,
         t5: &T5Sizes,
     ) -> Need {
@@ -191,38 +238,22 @@ impl Held {
 /// What the books are always ahead of the counts.
 const MARGIN: f64 = 8.0 * MIB as f64;
 
-/// Widths of a stream that a token of a joint block takes at the same time.
-const TOKEN_WIDTHS: f64 = 20.0;
-
-/// What a token takes in a transformer's widest block, what a pair of them does, and how many are words.
-struct Tokens {
-    bytes: f64,
-    scores: f64,
-    text: f64,
+/// Every tensor that `load` asks for.
+fn listed(load: impl FnOnce(&Section) -> Result<(), Fault>) -> Result<Inventory, Fault> {
+    let inventory = RefCell::default();
+    load(&Section::listing(&inventory, &Device::Cpu))?;
+    Ok(inventory.into_inner())
 }
 
-/// A Stable Diffusion 3.5 model's tokens, guidance included: a batch of two.
-fn sd3_tokens(sizes: &Sd3ModelSizes) -> Tokens {
-    let t = &sizes.transformer;
-    let (hidden, heads) = (t.hidden_size() as f64, t.depth as f64);
-    // A joint block holds both streams, queries, keys, values, what was attended and its MLP.
-    Tokens {
-        bytes: 2.0 * TOKEN_WIDTHS * hidden * F32,
-        scores: 2.0 * 2.0 * heads * F32,
-        text: (sizes.t5.length + sizes.clip_l.max_position_embeddings) as f64,
-    }
-}
-
-/// A FLUX model's tokens.
-fn flux_tokens(sizes: &FluxModelSizes) -> Tokens {
-    let t = &sizes.transformer;
-    let (hidden, heads) = (t.hidden_size as f64, t.num_heads as f64);
-    // A single block holds its input, linear1's output, queries, keys, values, the MLP and their row.
-    Tokens {
-        bytes: (4.0 * t.mlp_ratio as f64 + 12.0) * hidden * F32,
-        scores: 2.0 * heads * F32, // and their softmax
-        text: sizes.t5.length as f64,
-    }
+/// What a token takes in a transformer's widest block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenCost {
+    /// Bytes of each token.
+    pub bytes: f64,
+    /// Bytes of each pair of tokens.
+    pub scores: f64,
+    /// Tokens that are words.
+    pub text: f64,
 }
 
 /// What T5 takes beside its weights.
@@ -232,13 +263,15 @@ fn encoding(t5: &T5Sizes) -> f64 {
 }
 
 /// What a picture's pixels take: the larger of transformer and decoder, coefficient by coefficient.
-fn by_pixels(tokens: &Tokens, decoder: &DecoderSizes) -> Activation {
-    let count = MEGAPIXEL / (TOKEN * TOKEN); // of a megapixel
+fn by_pixels(tokens: &TokenCost, decoder: &DecoderSizes) -> Activation {
+    let latent = decoder.downscale() as f64; // pixels of its side
+    let token = latent * PATCH as f64;
+    let count = MEGAPIXEL / (token * token); // of a megapixel
     let widest = decoder.ch_mult.iter().take(2).max();
     let widest = widest.map_or(0, |m| m * decoder.ch) as f64;
     // A residual block keeps its input, a convolution its input twice and its output.
     let decoder_bytes = 6.0 * widest * F32 * MEGAPIXEL;
-    let latents = MEGAPIXEL / (LATENT * LATENT);
+    let latents = MEGAPIXEL / (latent * latent);
     // Scores of every pair of tokens: (text + n)^2, expanded.
     let linear = (tokens.bytes + tokens.scores * 2.0 * tokens.text) * count;
     let square = (tokens.scores * count * count).max(2.0 * F32 * latents * latents);
@@ -247,5 +280,37 @@ fn by_pixels(tokens: &Tokens, decoder: &DecoderSizes) -> Activation {
         per_megapixel_mb: whole_mb(linear.max(decoder_bytes)),
         per_megapixel_squared_mb: whole_mb(square),
         least_mb: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipelines::families;
+    use crate::pipelines::families::flux::Flux;
+    use crate::pipelines::families::sd3::Sd3;
+    use std::path::Path;
+
+    /// The files of a tiny model, and its sizes with the rows of the embeddings, which the files tell.
+    fn tiny<A: Architecture>(name: &str) -> (ModelFiles<A>, ModelSizes<A::Sizes>) {
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        let files = families::files::<A>(&goldens.join(name)).expect("a good folder");
+        let mut sizes = files.described.sizes.clone();
+        let encoders = &mut sizes.encoders;
+        (encoders.t5.vocab_size, encoders.clip_l.eos) = (1100, 1023);
+        encoders.clip_g.iter_mut().for_each(|clip| clip.eos = 1023);
+        (files, sizes)
+    }
+
+    #[test]
+    fn the_listed_tensors_are_those_of_the_files() {
+        let (files, mut sizes) = tiny::<Flux>("tiny-flux");
+        let listed = |sizes: &_| PartTensors::listed::<Flux>(sizes).expect("sizes of a model");
+        assert_eq!(listed(&sizes), PartTensors::of(&files));
+        sizes.transformer.depth -= 1;
+        assert_ne!(listed(&sizes), PartTensors::of(&files));
+        let (files, sizes) = tiny::<Sd3>("tiny-sd3");
+        let listed = PartTensors::listed::<Sd3>(&sizes).expect("sizes of a model");
+        assert_eq!(listed, PartTensors::of(&files));
     }
 }

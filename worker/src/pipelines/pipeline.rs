@@ -7,6 +7,7 @@ use candle_core::DType;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::Device;
 use ipc_protocol::reading::Reading;
+use ipc_protocol::units::PictureSize;
 
 /// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,16 @@ pub struct JobParameters {
     pub guidance: f32,
     /// Seed of the initial noise: the same seed, size and model give the same picture.
     pub seed: u64,
+}
+
+impl JobParameters {
+    /// Width and height in pixels.
+    pub fn size(&self) -> PictureSize {
+        PictureSize {
+            width: self.width,
+            height: self.height,
+        }
+    }
 }
 
 /// Latents after a finished step, as bytes that another worker can go on from, bit for bit.

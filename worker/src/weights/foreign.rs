@@ -81,7 +81,7 @@ pub fn is_lora(file: &WeightFile) -> bool {
 ///
 /// # Errors
 /// [`Fault::Configuration`] naming the tensor that tells.
-pub(super) fn refuse(part: Part, file: &WeightFile, prefix: &str) -> Result<(), Fault> {
+pub(super) fn refuse(part: &Part, file: &WeightFile, prefix: &str) -> Result<(), Fault> {
     let below = || file.names().filter(|name| name.starts_with(prefix));
     let refuse = |tensor: &str, what: String| Err(Fault::configuration(file.name(), tensor, what));
     if let Some(tensor) = below().find(|name| LORA.iter().any(|mark| name.contains(mark))) {
@@ -97,56 +97,11 @@ pub(super) fn refuse(part: Part, file: &WeightFile, prefix: &str) -> Result<(), 
             );
         }
     }
-    if let Some((tensor, what)) = other_model(part, file, prefix) {
-        return refuse(&tensor, what.to_owned());
+    let has = |name: &str| file.has(&format!("{prefix}{name}"));
+    if let Some((tensor, what)) = (part.other_model)(&has) {
+        return refuse(&format!("{prefix}{tensor}"), what.to_owned());
     }
     Ok(())
-}
-
-/// The tensor by which a transformer is another one of its family, and which.
-fn other_model(part: Part, file: &WeightFile, prefix: &str) -> Option<(String, &'static str)> {
-    let stored = |name: &str| {
-        let full = format!("{prefix}{name}");
-        file.has(&full).then_some(full)
-    };
-    match part {
-        Part::Flux => {
-            let dev = [
-                "guidance_in.in_layer.weight",
-                "time_text_embed.guidance_embedder.linear_1.weight",
-            ];
-            let tensor = dev.into_iter().find_map(stored)?;
-            Some((
-                tensor,
-                "is FLUX.1 dev's (or Kontext's, or Fill's), which is not drawn; FLUX.1 schnell is",
-            ))
-        }
-        Part::Mmdit => {
-            const DRAWN: &str = "is Stable Diffusion 3.5 Medium's, which is not drawn; 3.5 Large and Large Turbo are";
-            let medium = [
-                "joint_blocks.0.x_block.attn2.qkv.weight",
-                "transformer_blocks.0.attn2.to_q.weight",
-            ];
-            if let Some(tensor) = medium.into_iter().find_map(stored) {
-                return Some((tensor, DRAWN));
-            }
-            let normed = [
-                "joint_blocks.0.x_block.attn.ln_q.weight",
-                "transformer_blocks.0.attn.norm_q.weight",
-            ];
-            if normed.into_iter().any(|name| stored(name).is_some()) {
-                return None;
-            }
-            let what = "comes without norms of its queries, so this is Stable Diffusion 3 Medium, which is \
-                        not drawn; 3.5 Large and Large Turbo are";
-            let first = [
-                "joint_blocks.0.x_block.attn.qkv.weight",
-                "transformer_blocks.0.attn.to_q.weight",
-            ];
-            Some((first.into_iter().find_map(stored)?, what))
-        }
-        Part::Autoencoder | Part::T5 | Part::ClipL | Part::ClipG => None,
-    }
 }
 
 #[cfg(test)]

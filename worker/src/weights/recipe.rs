@@ -4,7 +4,7 @@ use super::entry::Entry;
 use super::file::WeightFile;
 use super::kind::Kind;
 use super::matrix::{Packed, slab_rows};
-use super::naming::{Part, Place, Renaming};
+use super::naming::{Part, Renaming, TensorTarget};
 use crate::fault::Fault;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -145,7 +145,7 @@ pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
 
 /// The tensors of a part by original name. See [`super::Weights::of_part`].
 pub(super) fn of_part(
-    part: Part,
+    part: &'static Part,
     files: &[Arc<WeightFile>],
     prefix: &str,
 ) -> Result<BTreeMap<String, Recipe>, Fault> {
@@ -154,7 +154,7 @@ pub(super) fn of_part(
         .filter_map(|name| name.strip_prefix(prefix))
         .collect();
     let renaming = Renaming::new(part, &names);
-    let mut placed: BTreeMap<String, Vec<(Place, Piece)>> = BTreeMap::new();
+    let mut placed: BTreeMap<String, Vec<(TensorTarget, Piece)>> = BTreeMap::new();
     for file in files {
         for (stored, entry) in file.entries() {
             let Some(name) = stored.strip_prefix(prefix) else {
@@ -169,7 +169,7 @@ pub(super) fn of_part(
                 entry: entry.clone(),
                 scale: scale(file, stored)?,
             };
-            let place = renaming.place(name);
+            let place = renaming.target(name);
             let known = placed.entry(place.name.clone()).or_default();
             known.push((place, piece));
         }
@@ -182,7 +182,7 @@ pub(super) fn of_part(
 }
 
 /// One recipe from its pieces in whatever order the files had them.
-fn join(name: &str, mut placed: Vec<(Place, Piece)>) -> Result<Recipe, Fault> {
+fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Fault> {
     placed.sort_by_key(|(place, _)| place.slot);
     let (first, piece) = &placed[0];
     let (of, swapped, square) = (first.of, first.swapped, first.square);

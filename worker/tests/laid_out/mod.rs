@@ -10,7 +10,7 @@ use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
 use worker::golden::case::Goldens;
 use worker::golden::measure::{Bar, Distance};
-use worker::pipelines::{JobParameters, ModelSource, load};
+use worker::pipelines::{JobParameters, ModelOrigin, load};
 
 /// The files that a layout takes from the tiny model's own folder.
 pub(crate) const TOKENIZERS: [&str; 2] = [
@@ -61,7 +61,7 @@ pub(crate) fn join(parts: &[(PathBuf, &str, &str)], to: &Path) {
 
 /// A small picture by whatever family the folder holds.
 pub(crate) fn picture(folder: &Path) -> Vec<u8> {
-    let source = ModelSource::Folder {
+    let source = ModelOrigin::Folder {
         path: folder.to_owned(),
         family: None,
     };

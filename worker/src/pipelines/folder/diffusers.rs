@@ -4,29 +4,17 @@
 //! published sizes.
 
 use crate::fault::Fault;
-use crate::pipelines::families::sd3::sizes::{MmditSizes, Sd3ModelSizes};
-use crate::pipelines::folder::configuration::read_json;
+use crate::pipelines::folder::configuration::TransformerSizes;
+use crate::pipelines::folder::text_file::read_json;
 use crate::pipelines::parts::sizes::{
-    ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, FluxSizes, LatentSizes, T5Sizes,
+    ClipActivation, ClipSizes, DecoderSizes, LatentSizes, ModelSizes, T5Sizes,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
 #[derive(Deserialize)]
-struct FluxTransformer {
-    in_channels: usize,
-    num_layers: usize,
-    num_single_layers: usize,
-    attention_head_dim: usize,
-    num_attention_heads: usize,
-    joint_attention_dim: usize,
-    pooled_projection_dim: usize,
-    axes_dims_rope: Vec<usize>,
-}
-
-#[derive(Deserialize)]
-struct Autoencoder {
+struct AutoencoderConfig {
     block_out_channels: Vec<usize>,
     layers_per_block: usize,
     latent_channels: usize,
@@ -36,7 +24,7 @@ struct Autoencoder {
 }
 
 #[derive(Deserialize)]
-struct T5 {
+struct T5Config {
     d_model: usize,
     d_kv: usize,
     d_ff: usize,
@@ -46,7 +34,7 @@ struct T5 {
 }
 
 #[derive(Deserialize)]
-struct Clip {
+struct ClipConfig {
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -64,71 +52,40 @@ fn read<T: DeserializeOwned>(folder: &Path, component: &str) -> Result<Option<T>
     read_json(&path).map(Some)
 }
 
-/// Overrides the sizes of a FLUX model with what its components say.
+/// Overrides the sizes of a model with what its components say. A pipeline numbers its encoders: CLIP-L, CLIP-G
+/// where there is one, then T5.
 ///
 /// # Errors
 /// [`Fault::Configuration`] for a file that lacks a key, and for sizes that no model can have.
-pub fn apply_flux(folder: &Path, sizes: &mut FluxModelSizes) -> Result<(), Fault> {
-    if let Some(found) = read::<FluxTransformer>(folder, "transformer")? {
-        sizes.transformer = FluxSizes {
-            in_channels: found.in_channels,
-            hidden_size: found.num_attention_heads * found.attention_head_dim,
-            num_heads: found.num_attention_heads,
-            depth: found.num_layers,
-            depth_single_blocks: found.num_single_layers,
-            axes_dim: found.axes_dims_rope,
-            context_in_dim: found.joint_attention_dim,
-            vec_in_dim: found.pooled_projection_dim,
-            ..sizes.transformer.clone()
-        };
+pub fn apply<T: TransformerSizes>(folder: &Path, sizes: &mut ModelSizes<T>) -> Result<(), Fault> {
+    if let Some(found) = read::<T::Diffusers>(folder, "transformer")? {
+        sizes.transformer = T::from_diffusers(found, &sizes.transformer);
     }
     (sizes.decoder, sizes.latent) = autoencoder(folder, "vae", &sizes.decoder, sizes.latent)?;
-    sizes.t5 = t5(folder, "text_encoder_2", &sizes.t5)?;
-    sizes.clip = clip(folder, "text_encoder", &sizes.clip)?;
-    sizes.check(&folder.display().to_string())
-}
-
-#[derive(Deserialize)]
-struct MmditTransformer {
-    in_channels: usize,
-    num_layers: usize,
-    attention_head_dim: usize,
-    joint_attention_dim: usize,
-    pos_embed_max_size: usize,
-}
-
-/// Overrides the sizes of a Stable Diffusion 3.5 model with what its components say.
-///
-/// # Errors
-/// As [`apply_flux`].
-pub fn apply_sd3(folder: &Path, sizes: &mut Sd3ModelSizes) -> Result<(), Fault> {
-    if let Some(found) = read::<MmditTransformer>(folder, "transformer")? {
-        sizes.transformer = MmditSizes {
-            depth: found.num_layers,
-            head_size: found.attention_head_dim,
-            pos_embed_max_size: found.pos_embed_max_size,
-            in_channels: found.in_channels,
-            context_in_dim: found.joint_attention_dim,
-        };
-    }
-    (sizes.decoder, sizes.latent) = autoencoder(folder, "vae", &sizes.decoder, sizes.latent)?;
-    sizes.t5 = t5(folder, "text_encoder_3", &sizes.t5)?;
-    sizes.clip_l = clip(folder, "text_encoder", &sizes.clip_l)?;
-    sizes.clip_g = clip(folder, "text_encoder_2", &sizes.clip_g)?;
-    sizes.check(&folder.display().to_string())
+    let encoders = &mut sizes.encoders;
+    let of_t5 = match encoders.clip_g {
+        Some(_) => "text_encoder_3",
+        None => "text_encoder_2",
+    };
+    encoders.t5 = t5(folder, of_t5, &encoders.t5)?;
+    encoders.clip_l = clip(folder, "text_encoder", &encoders.clip_l)?;
+    let clip_g = encoders.clip_g.as_ref();
+    let clip_g = clip_g.map(|published| clip(folder, "text_encoder_2", published));
+    encoders.clip_g = clip_g.transpose()?;
+    T::check(sizes, &folder.display().to_string())
 }
 
 /// Sizes of an autoencoder and of its latents.
 ///
 /// # Errors
-/// As [`apply_flux`].
+/// As [`apply`].
 pub fn autoencoder(
     folder: &Path,
     component: &str,
     decoder: &DecoderSizes,
     latent: LatentSizes,
 ) -> Result<(DecoderSizes, LatentSizes), Fault> {
-    let Some(found) = read::<Autoencoder>(folder, component)? else {
+    let Some(found) = read::<AutoencoderConfig>(folder, component)? else {
         return Ok((decoder.clone(), latent));
     };
     let channels = found.block_out_channels;
@@ -159,9 +116,9 @@ pub fn autoencoder(
 /// Sizes of a T5 encoder.
 ///
 /// # Errors
-/// As [`apply_flux`].
+/// As [`apply`].
 pub fn t5(folder: &Path, component: &str, published: &T5Sizes) -> Result<T5Sizes, Fault> {
-    let found = read::<T5>(folder, component)?;
+    let found = read::<T5Config>(folder, component)?;
     Ok(found.map_or(published.clone(), |found| T5Sizes {
         d_model: found.d_model,
         d_kv: found.d_kv,
@@ -177,9 +134,9 @@ pub fn t5(folder: &Path, component: &str, published: &T5Sizes) -> Result<T5Sizes
 /// published files, which transformers knows and works around.
 ///
 /// # Errors
-/// As [`apply_flux`].
+/// As [`apply`].
 pub fn clip(folder: &Path, component: &str, published: &ClipSizes) -> Result<ClipSizes, Fault> {
-    let Some(found) = read::<Clip>(folder, component)? else {
+    let Some(found) = read::<ClipConfig>(folder, component)? else {
         return Ok(published.clone());
     };
     let end = found.vocab_size.saturating_sub(1);

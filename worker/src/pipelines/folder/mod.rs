@@ -9,4 +9,5 @@ pub mod schedule;
 pub mod search;
 pub mod shapes;
 pub mod stamp;
+pub mod text_file;
 pub mod vocabulary;

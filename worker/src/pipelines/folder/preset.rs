@@ -1,9 +1,13 @@
 //! The sizes that the reference script writes into `meta.json`, as the pipelines know them.
 
+use crate::fault::Fault;
+use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::parts::sizes::{
-    ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, T5Sizes, clip_l,
+    ClipActivation, ClipSizes, DecoderSizes, EncoderSizes, T5Sizes, clip_l, published_decoder,
 };
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// `config` of a `meta.json`.
 #[derive(Deserialize)]
@@ -14,9 +18,10 @@ pub(crate) struct Preset {
     clip_l: PresetClip,
     clip_g: Option<PresetClip>,
     t5: PresetT5,
-    flux: Option<PresetFlux>,
-    mmdit: Option<PresetMmdit>,
     vae: PresetDecoder,
+    /// Transformers by key, one for each family that the file describes.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -44,37 +49,43 @@ struct PresetDecoder {
     res: usize,
 }
 
-/// Sizes of a FLUX transformer.
-#[derive(Deserialize)]
-pub(crate) struct PresetFlux {
-    pub(crate) hidden: usize,
-    pub(crate) heads: usize,
-    pub(crate) depth: usize,
-    pub(crate) single: usize,
-    pub(crate) axes: Vec<usize>,
-}
-
-/// Sizes of an MMDiT.
-#[derive(Deserialize)]
-pub(crate) struct PresetMmdit {
-    pub(crate) depth: usize,
-    pub(crate) head: usize,
-    pub(crate) pos: usize,
-}
-
 impl Preset {
-    /// The FLUX transformer, where the file describes one.
-    pub(crate) fn flux(&self) -> Option<&PresetFlux> {
-        self.flux.as_ref()
+    /// A family's transformer, where the file describes one.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] where it lacks a key.
+    pub(crate) fn transformer<T: TransformerSizes>(
+        &self,
+        file: &str,
+    ) -> Result<Option<T::Preset>, Fault> {
+        let Some(value) = self
+            .others
+            .get(T::PRESET_KEY)
+            .filter(|value| !value.is_null())
+        else {
+            return Ok(None);
+        };
+        let key = format!("config.{}", T::PRESET_KEY);
+        serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|error| Fault::configuration(file, key, error.to_string()))
     }
 
-    /// The MMDiT, where the file describes one.
-    pub(crate) fn mmdit(&self) -> Option<&PresetMmdit> {
-        self.mmdit.as_ref()
+    /// The encoders; `None` where the family has a CLIP-G and the file describes none.
+    pub(crate) fn encoders(&self, published: &EncoderSizes) -> Option<EncoderSizes> {
+        let clip_g = match published.clip_g {
+            Some(_) => Some(self.clip_g()?),
+            None => None,
+        };
+        Some(EncoderSizes {
+            t5: self.t5(),
+            clip_l: self.clip_l(),
+            clip_g,
+        })
     }
 
     /// The T5 encoder.
-    pub(crate) fn t5(&self) -> T5Sizes {
+    fn t5(&self) -> T5Sizes {
         T5Sizes {
             d_model: self.t5.d_model,
             d_kv: self.t5.d_kv,
@@ -87,12 +98,12 @@ impl Preset {
     }
 
     /// CLIP-L, filled up with its end token.
-    pub(crate) fn clip_l(&self) -> ClipSizes {
+    fn clip_l(&self) -> ClipSizes {
         self.clip(&self.clip_l, self.end())
     }
 
     /// CLIP-G, filled up with "!", where the file describes one.
-    pub(crate) fn clip_g(&self) -> Option<ClipSizes> {
+    fn clip_g(&self) -> Option<ClipSizes> {
         self.clip_g.as_ref().map(|clip| self.clip(clip, 0))
     }
 
@@ -120,7 +131,7 @@ impl Preset {
             ch: self.vae.ch,
             ch_mult: self.vae.mult.clone(),
             num_res_blocks: self.vae.res,
-            ..FluxModelSizes::schnell().decoder
+            ..published_decoder()
         }
     }
 }

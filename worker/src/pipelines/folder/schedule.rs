@@ -4,8 +4,7 @@
 //! family are part of its pipeline, and a receipt does not name them: another schedule is another model.
 
 use crate::fault::Fault;
-use crate::pipelines::family::Family;
-use crate::pipelines::folder::configuration::read_json;
+use crate::pipelines::folder::text_file::read_json;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -46,17 +45,12 @@ fn trained() -> u32 {
     TRAINED
 }
 
-/// Refuses a folder whose scheduler is another one than the family is drawn with; one without the file has
-/// the family's own.
+/// Refuses a folder whose scheduler is another one than `model` is drawn with, which shifts its noise levels by
+/// `shift`; a folder without the file has the family's own.
 ///
 /// # Errors
 /// [`Fault::Configuration`] naming the key.
-pub fn check(folder: &Path, family: Family) -> Result<(), Fault> {
-    let (model, shift) = match family {
-        Family::Flux => ("FLUX.1 schnell", 1.0),
-        Family::Sd35 => ("Stable Diffusion 3.5", 3.0),
-        Family::Synthetic => return Ok(()),
-    };
+pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), Fault> {
     let mut paths = FILES.iter().map(|name| folder.join(name));
     let Some(path) = paths.find(|path| path.is_file()) else {
         return Ok(());
@@ -106,11 +100,11 @@ mod tests {
     use super::*;
     use ipc_protocol::exit_code::ExitCode;
 
-    fn checked(text: &str, family: Family) -> Result<(), Fault> {
+    fn checked(text: &str, shift: f64) -> Result<(), Fault> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("scheduler")).expect("a writable folder");
         std::fs::write(folder.path().join(FILES[0]), text).expect("a writable folder");
-        check(folder.path(), family)
+        check(folder.path(), "the model", shift)
     }
 
     #[test]
@@ -118,48 +112,44 @@ mod tests {
         let flux = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "base_image_seq_len": 256,
             "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15, "num_train_timesteps": 1000,
             "shift": 1.0, "use_dynamic_shifting": false}"#;
-        checked(flux, Family::Flux).expect("FLUX.1 schnell's");
+        checked(flux, 1.0).expect("FLUX.1 schnell's");
         let sd3 = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000,
             "shift": 3.0, "shift_terminal": null, "use_karras_sigmas": null, "invert_sigmas": false}"#;
-        checked(sd3, Family::Sd35).expect("Stable Diffusion 3.5's");
+        checked(sd3, 3.0).expect("Stable Diffusion 3.5's");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        check(folder.path(), Family::Sd35).expect("the family's own");
+        check(folder.path(), "the model", 3.0).expect("the family's own");
     }
 
     #[test]
     fn another_schedule_is_refused_by_its_key() {
         let cases = [
-            (r#"{"shift": 1.0}"#, Family::Sd35, "shift: is 1,"),
-            ("{}", Family::Sd35, "shift: is 1,"),
-            (r#"{"shift": 3.0}"#, Family::Flux, "shift: is 3,"),
+            (r#"{"shift": 1.0}"#, 3.0, "shift: is 1,"),
+            ("{}", 3.0, "shift: is 1,"),
+            (r#"{"shift": 3.0}"#, 1.0, "shift: is 3,"),
             (
                 r#"{"use_dynamic_shifting": true}"#,
-                Family::Flux,
+                1.0,
                 "use_dynamic_shifting",
             ),
             (
                 r#"{"shift": 3, "use_beta_sigmas": true}"#,
-                Family::Sd35,
+                3.0,
                 "use_beta_sigmas",
             ),
             (
                 r#"{"shift": 3, "shift_terminal": 0.1}"#,
-                Family::Sd35,
+                3.0,
                 "shift_terminal",
             ),
-            (
-                r#"{"_class_name": "DDIMScheduler"}"#,
-                Family::Flux,
-                "DDIMScheduler",
-            ),
+            (r#"{"_class_name": "DDIMScheduler"}"#, 1.0, "DDIMScheduler"),
             (
                 r#"{"num_train_timesteps": 500}"#,
-                Family::Flux,
+                1.0,
                 "num_train_timesteps",
             ),
         ];
-        for (text, family, words) in cases {
-            let fault = checked(text, family).expect_err("another schedule");
+        for (text, shift, words) in cases {
+            let fault = checked(text, shift).expect_err("another schedule");
             assert_eq!(fault.exit_code(), Some(ExitCode::BadConfiguration));
             assert!(fault.to_string().contains(words), "{fault}");
         }

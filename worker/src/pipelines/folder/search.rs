@@ -10,9 +10,9 @@ mod places;
 mod sets;
 
 use crate::fault::Fault;
-use crate::pipelines::family::Family;
 use crate::weights::{Part, WeightFile, Weights};
-use places::{FOLDERS, Rank, components, fits, prefix_of, rank};
+pub use places::FolderLayout;
+use places::{FOLDERS, Rank, fits, prefix_of};
 use sets::Set;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -36,10 +36,12 @@ const ALL_IN_ONE: [&str; 6] = [
 /// Shapes by original name, by which a file is told to hold this model's part and not another one's.
 pub type Shapes = Vec<(String, Vec<usize>)>;
 
-/// A model's weight files, as its family looks for them.
-pub struct Shelf {
+/// Looks for the parts of a family's model in a folder.
+pub struct FolderSearch {
     folder: PathBuf,
-    family: Family,
+    layout: &'static FolderLayout,
+    /// The layouts of all families.
+    all: Vec<&'static FolderLayout>,
     /// The transformer's file, where the settings name it instead of its folder.
     chosen: Option<PathBuf>,
     opened: RefCell<BTreeMap<PathBuf, Arc<WeightFile>>>,
@@ -66,12 +68,17 @@ pub fn folder_of(path: &Path) -> PathBuf {
     above.unwrap_or(parent).to_owned()
 }
 
-impl Shelf {
+impl FolderSearch {
     /// Opens nothing yet. `path` is a folder, or the transformer's file in it.
-    pub fn new(path: &Path, family: Family) -> Shelf {
-        Shelf {
+    pub fn new(
+        path: &Path,
+        layout: &'static FolderLayout,
+        all: &[&'static FolderLayout],
+    ) -> FolderSearch {
+        FolderSearch {
             folder: folder_of(path),
-            family,
+            layout,
+            all: all.to_vec(),
             chosen: path.is_file().then(|| path.to_owned()),
             opened: RefCell::default(),
         }
@@ -83,17 +90,17 @@ impl Shelf {
     /// # Errors
     /// [`Fault::WeightsMissing`] when no file holds it; [`Fault::Configuration`] when several do equally
     /// well; the faults of opening the files that might.
-    pub fn part(&self, part: Part, shapes: &Shapes) -> Result<Weights, Fault> {
+    pub fn part(&self, part: &'static Part, shapes: &Shapes) -> Result<Weights, Fault> {
         self.part_near(part, None, shapes)
     }
 
-    /// As [`Shelf::part`], looked for first in the files of another part.
+    /// As [`FolderSearch::part`], looked for first in the files of another part.
     ///
     /// # Errors
-    /// As [`Shelf::part`].
+    /// As [`FolderSearch::part`].
     pub fn part_near(
         &self,
-        part: Part,
+        part: &'static Part,
         near: Option<&Weights>,
         shapes: &Shapes,
     ) -> Result<Weights, Fault> {
@@ -118,7 +125,7 @@ impl Shelf {
     ///
     /// # Errors
     /// The faults of files with the family's own names.
-    pub fn holds(&self, part: Part) -> Result<Option<PathBuf>, Fault> {
+    pub fn holds(&self, part: &'static Part) -> Result<Option<PathBuf>, Fault> {
         let mut candidates = self.candidates(part, &mut None)?;
         candidates.sort_by_key(|one| one.rank);
         Ok(candidates.into_iter().next().map(|one| one.named))
@@ -127,17 +134,17 @@ impl Shelf {
     /// Every set of files that holds the part. `came_near` becomes the first file that could not be read.
     fn candidates(
         &self,
-        part: Part,
+        part: &'static Part,
         came_near: &mut Option<Fault>,
     ) -> Result<Vec<Candidate>, Fault> {
-        if let Some(path) = self.chosen.as_ref().filter(|_| is_transformer(part)) {
+        if let Some(path) = self.chosen.as_ref().filter(|_| part.is_transformer()) {
             return self.of_chosen(part, path);
         }
         let mut all = Vec::new();
         let mut near = |path: &Path, fault: Fault| {
             // A file with the family's own name is meant, whatever else is there.
             let below = path.strip_prefix(&self.folder).unwrap_or(path);
-            match rank(part, self.family, below) {
+            match self.rank(part, below) {
                 Rank::Published(_) => Err(fault),
                 _ => {
                     came_near.get_or_insert(fault);
@@ -152,7 +159,7 @@ impl Shelf {
             }
             for set in found.sets {
                 let below = set.named.strip_prefix(&self.folder).unwrap_or(&set.named);
-                let rank = rank(part, self.family, below);
+                let rank = self.rank(part, below);
                 match self.candidate(part, &set, rank) {
                     Ok(candidate) => all.extend(candidate),
                     Err(fault) => near(&set.named, fault)?,
@@ -160,7 +167,7 @@ impl Shelf {
             }
         }
         if self.folder.join(MODEL_INDEX).is_file() {
-            for component in components(part) {
+            for component in part.components {
                 self.component(part, component, &mut all, &mut near)?;
             }
         }
@@ -170,7 +177,7 @@ impl Shelf {
     /// The candidate of a diffusers component: its first set, and what came near where it has none.
     fn component(
         &self,
-        part: Part,
+        part: &'static Part,
         name: &str,
         all: &mut Vec<Candidate>,
         near: &mut impl FnMut(&Path, Fault) -> Result<(), Fault>,
@@ -201,7 +208,7 @@ impl Shelf {
     }
 
     /// The set that the settings name: the file, or all shards that it is one of.
-    fn of_chosen(&self, part: Part, path: &Path) -> Result<Vec<Candidate>, Fault> {
+    fn of_chosen(&self, part: &'static Part, path: &Path) -> Result<Vec<Candidate>, Fault> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let found = sets::of_folder(folder)?;
         let mut holding = found.sets.into_iter();
@@ -215,7 +222,12 @@ impl Shelf {
         Ok(candidate.into_iter().collect())
     }
 
-    fn candidate(&self, part: Part, set: &Set, rank: Rank) -> Result<Option<Candidate>, Fault> {
+    fn candidate(
+        &self,
+        part: &'static Part,
+        set: &Set,
+        rank: Rank,
+    ) -> Result<Option<Candidate>, Fault> {
         let files = self.files_of(set)?;
         let Some(prefix) = prefix_of(part, &files).filter(|at| fits(part, &files, at)) else {
             return Ok(None);
@@ -255,19 +267,11 @@ impl Shelf {
     }
 }
 
-/// Whether a part is what `path` may name.
-fn is_transformer(part: Part) -> bool {
-    match part {
-        Part::Flux | Part::Mmdit => true,
-        Part::Autoencoder | Part::T5 | Part::ClipL | Part::ClipG => false,
-    }
-}
-
 /// A part that is known to be in a file, perhaps below a prefix.
 ///
 /// # Errors
 /// As [`Weights::of_part`].
-pub fn part_in(part: Part, file: Arc<WeightFile>) -> Result<Weights, Fault> {
+pub fn part_in(part: &'static Part, file: Arc<WeightFile>) -> Result<Weights, Fault> {
     let files = vec![file];
     let prefix = prefix_of(part, &files).unwrap_or("");
     Weights::of_part(part, files, prefix)

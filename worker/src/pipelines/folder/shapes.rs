@@ -3,49 +3,8 @@
 //! The widths and the last block are enough: another size or depth of the same architecture fails one of
 //! them. Loading checks every tensor.
 
-use crate::pipelines::families::sd3::sizes::MmditSizes;
 use crate::pipelines::folder::search::Shapes;
-use crate::pipelines::parts::sizes::{ClipSizes, DecoderSizes, FluxSizes, T5Sizes};
-
-/// Those of a FLUX transformer.
-pub fn flux(sizes: &FluxSizes) -> Shapes {
-    let width = sizes.hidden_size;
-    let (double, single) = (
-        sizes.depth.saturating_sub(1),
-        sizes.depth_single_blocks.saturating_sub(1),
-    );
-    vec![
-        ("img_in.weight".to_owned(), vec![width, sizes.in_channels]),
-        (
-            "txt_in.weight".to_owned(),
-            vec![width, sizes.context_in_dim],
-        ),
-        (
-            format!("double_blocks.{double}.img_attn.qkv.weight"),
-            vec![3 * width, width],
-        ),
-        (
-            format!("single_blocks.{single}.linear2.weight"),
-            vec![width, width * (1 + sizes.mlp_ratio)],
-        ),
-    ]
-}
-
-/// Those of an MMDiT.
-pub fn mmdit(sizes: &MmditSizes) -> Shapes {
-    let width = sizes.hidden_size();
-    let last = sizes.depth.saturating_sub(1);
-    vec![
-        (
-            "context_embedder.weight".to_owned(),
-            vec![width, sizes.context_in_dim],
-        ),
-        (
-            format!("joint_blocks.{last}.x_block.attn.qkv.weight"),
-            vec![3 * width, width],
-        ),
-    ]
-}
+use crate::pipelines::parts::sizes::{ClipSizes, DecoderSizes, T5Sizes};
 
 /// Those of an autoencoder's decoder.
 pub fn decoder(sizes: &DecoderSizes) -> Shapes {

@@ -5,7 +5,7 @@
 mod special;
 
 use crate::fault::Fault;
-use crate::pipelines::folder::configuration::read_text;
+use crate::pipelines::folder::text_file::read_text;
 use crate::pipelines::parts::tokens::{TokenizerFile, Tokens};
 use crate::weights::Weights;
 use serde_json::{Value, json};

@@ -11,9 +11,6 @@ use crate::weights::Section;
 use crate::work;
 use candle_core::Tensor;
 
-/// Pixels of a latent's side.
-pub const PIXELS_PER_LATENT: usize = 8;
-
 struct Conv {
     kernel: Tensor, // (out, in, side, side)
     bias: Tensor,   // (1, out, 1, 1)

@@ -8,31 +8,6 @@ use crate::fault::Fault;
 use ipc_protocol::latents::LatentShape;
 use serde::Deserialize;
 
-/// The FLUX transformer.
-#[derive(Debug, Clone, Deserialize)]
-pub struct FluxSizes {
-    /// Values of a token: channels times patch area.
-    pub in_channels: usize,
-    /// Width of the streams.
-    pub hidden_size: usize,
-    /// Attention heads.
-    pub num_heads: usize,
-    /// Blocks with two streams.
-    pub depth: usize,
-    /// Blocks with one stream.
-    pub depth_single_blocks: usize,
-    /// Values of a head that turn with each axis of a position; they add up to the head.
-    pub axes_dim: Vec<usize>,
-    /// Width of the T5 states.
-    pub context_in_dim: usize,
-    /// Width of the pooled CLIP state.
-    pub vec_in_dim: usize,
-    /// Width of the MLPs over that of the streams.
-    pub mlp_ratio: usize,
-    /// Base of the rotary frequencies.
-    pub theta: f64,
-}
-
 /// The T5 encoder.
 #[derive(Debug, Clone, Deserialize)]
 pub struct T5Sizes {
@@ -131,84 +106,60 @@ pub struct LatentSizes {
     pub shift_factor: f64,
 }
 
-/// All sizes of a FLUX model.
+/// All sizes of a model with the transformer sizes `T`.
 #[derive(Debug, Clone)]
-pub struct FluxModelSizes {
+pub struct ModelSizes<T> {
     /// The transformer.
-    pub transformer: FluxSizes,
-    /// The T5 encoder.
-    pub t5: T5Sizes,
-    /// The CLIP-L encoder.
-    pub clip: ClipSizes,
+    pub transformer: T,
+    /// The text encoders.
+    pub encoders: EncoderSizes,
     /// The decoder.
     pub decoder: DecoderSizes,
     /// Scale and shift of the latents.
     pub latent: LatentSizes,
 }
 
-impl FluxModelSizes {
-    /// FLUX.1-schnell as published: `configs["flux-schnell"]` in black-forest-labs/flux
-    /// (`src/flux/util.py`), `config.json` of google/t5-v1_1-xxl and openai/clip-vit-large-patch14.
-    pub fn schnell() -> FluxModelSizes {
-        FluxModelSizes {
-            transformer: FluxSizes {
-                in_channels: 64,
-                hidden_size: 3072,
-                num_heads: 24,
-                depth: 19,
-                depth_single_blocks: 38,
-                axes_dim: vec![16, 56, 56],
-                context_in_dim: 4096,
-                vec_in_dim: 768,
-                mlp_ratio: 4,
-                theta: 10000.0,
-            },
-            t5: t5_xxl(),
-            clip: clip_l(),
-            decoder: DecoderSizes {
-                ch: 128,
-                ch_mult: vec![1, 2, 4, 4],
-                num_res_blocks: 2,
-                norm_groups: 32,
-                z_channels: 16,
-            },
-            latent: LatentSizes {
-                scale_factor: 0.3611,
-                shift_factor: 0.1159,
-            },
-        }
-    }
+/// Sizes of the text encoders.
+#[derive(Debug, Clone)]
+pub struct EncoderSizes {
+    /// The T5 encoder.
+    pub t5: T5Sizes,
+    /// The CLIP-L encoder.
+    pub clip_l: ClipSizes,
+    /// The CLIP-G encoder, where the family has one.
+    pub clip_g: Option<ClipSizes>,
+}
 
-    /// Refuses sizes that cannot be those of any FLUX model, before they are used as divisors.
+impl EncoderSizes {
+    /// Refuses heads that do not share a width evenly.
     ///
     /// # Errors
     /// [`Fault::Configuration`] naming the key.
     pub fn check(&self, file: &str) -> Result<(), Fault> {
-        let t = &self.transformer;
-        let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
-        heads(file, "transformer.num_heads", t.num_heads, t.hidden_size)?;
-        heads(
-            file,
-            "clip.num_attention_heads",
-            self.clip.num_attention_heads,
-            self.clip.hidden_size,
-        )?;
-        let head = t.hidden_size / t.num_heads;
-        let even = t.axes_dim.iter().all(|axis| axis % 2 == 0);
-        if t.axes_dim.len() != 3 || t.axes_dim.iter().sum::<usize>() != head || !even {
-            let what = format!(
-                "{:?} are not three even parts of a head of {head}",
-                t.axes_dim
-            );
-            return refuse("transformer.axes_dim", what);
-        }
-        let d = &self.decoder;
-        norm_groups(file, d)?;
-        if t.in_channels != d.z_channels * 4 {
-            let what = format!("{} is not 4 x z_channels {}", t.in_channels, d.z_channels);
-            return refuse("transformer.in_channels", what);
+        let name = if self.clip_g.is_some() {
+            "clip_l"
+        } else {
+            "clip"
+        };
+        let clips = [(name, Some(&self.clip_l)), ("clip_g", self.clip_g.as_ref())];
+        for (key, clip) in clips {
+            if let Some(clip) = clip {
+                let key = format!("{key}.num_attention_heads");
+                heads(file, &key, clip.num_attention_heads, clip.hidden_size)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// The decoder that the published models share, but for scale and shift of the latents.
+pub fn published_decoder() -> DecoderSizes {
+    DecoderSizes {
+        ch: 128,
+        ch_mult: vec![1, 2, 4, 4],
+        num_res_blocks: 2,
+        norm_groups: 32,
+        z_channels: 16,
     }
 }
 
@@ -234,7 +185,7 @@ pub(crate) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result
     Err(Fault::configuration(file, key, what))
 }
 
-/// T5 1.1 XXL's encoder with the 256 tokens that both families give it.
+/// T5 1.1 XXL's encoder with the 256 tokens that the published models give it.
 pub fn t5_xxl() -> T5Sizes {
     T5Sizes {
         d_model: 4096,
@@ -258,5 +209,19 @@ pub fn clip_l() -> ClipSizes {
         hidden_act: ClipActivation::QuickGelu,
         eos: 49407,
         pad: 49407,
+    }
+}
+
+/// The text half of OpenCLIP ViT-bigG/14.
+pub fn clip_g() -> ClipSizes {
+    ClipSizes {
+        hidden_size: 1280,
+        intermediate_size: 5120,
+        num_hidden_layers: 32,
+        num_attention_heads: 20,
+        max_position_embeddings: 77,
+        hidden_act: ClipActivation::Gelu,
+        eos: 49407,
+        pad: 0, // "!"
     }
 }

@@ -1,6 +1,6 @@
 //! diffusers' `AutoencoderKL` in LDM's names. Only the decoder: nobody asks for an encoder.
 
-use super::{Place, indexed, look_up, split_end};
+use super::{TensorTarget, indexed, look_up, split_end};
 
 const OUTSIDE: [(&str, &str); 5] = [
     ("conv_norm_out", "norm_out"),
@@ -24,13 +24,13 @@ const ATTENTION: [(&str, &str); 9] = [
 ];
 
 /// `levels` is the number of `up_blocks`, which are counted from the coarsest.
-pub(super) fn place(name: &str, levels: usize) -> Option<Place> {
+pub(super) fn target(name: &str, levels: usize) -> Option<TensorTarget> {
     let (layer, end) = split_end(name.strip_prefix("decoder.")?)?;
     if let Some(layer) = layer.strip_prefix("mid_block.attentions.0.") {
         let to = look_up(&ATTENTION, layer)?;
-        return Some(Place {
+        return Some(TensorTarget {
             square: end == "weight" && to != "norm",
-            ..Place::whole(format!("decoder.mid.attn_1.{to}.{end}"))
+            ..TensorTarget::whole(format!("decoder.mid.attn_1.{to}.{end}"))
         });
     }
     let to = match indexed(layer, "up_blocks.") {
@@ -40,7 +40,7 @@ pub(super) fn place(name: &str, levels: usize) -> Option<Place> {
         }
         None => outside(layer)?,
     };
-    Some(Place::whole(format!("decoder.{to}.{end}")))
+    Some(TensorTarget::whole(format!("decoder.{to}.{end}")))
 }
 
 fn of_level(rest: &str) -> Option<String> {

@@ -1,6 +1,12 @@
 //! llama.cpp's names of T5, and what transformers has called its CLIP in turn.
 
-use super::{Place, indexed, look_up, split_end};
+use super::super::file::WeightFile;
+use super::{TensorTarget, indexed, look_up, split_end};
+
+use std::sync::Arc;
+
+/// Width of CLIP-G.
+const CLIP_G_WIDTH: usize = 1280;
 
 const T5_BLOCK: [(&str, &str); 10] = [
     ("attn_q", "0.SelfAttention.q"),
@@ -16,11 +22,11 @@ const T5_BLOCK: [(&str, &str); 10] = [
 ];
 
 /// `has_shared` says whether the embedding is there under its own name.
-pub(super) fn t5(name: &str, has_shared: bool) -> Option<Place> {
+pub(super) fn t5(name: &str, has_shared: bool) -> Option<TensorTarget> {
     if let Some((block, rest)) = indexed(name, "enc.blk.") {
         let (layer, end) = split_end(rest)?;
         let layer = look_up(&T5_BLOCK, layer)?;
-        return Some(Place::whole(format!(
+        return Some(TensorTarget::whole(format!(
             "encoder.block.{block}.layer.{layer}.{end}"
         )));
     }
@@ -30,12 +36,30 @@ pub(super) fn t5(name: &str, has_shared: bool) -> Option<Place> {
         "encoder.embed_tokens.weight" if !has_shared => "shared.weight",
         _ => return None,
     };
-    Some(Place::whole(to.to_owned()))
+    Some(TensorTarget::whole(to.to_owned()))
 }
 
 /// Newer versions of transformers leave `text_model` out.
-pub(super) fn clip(name: &str) -> Option<Place> {
+pub(super) fn clip(name: &str) -> Option<TensorTarget> {
     let bare = ["embeddings.", "encoder.", "final_layer_norm."];
     let bare = bare.iter().any(|start| name.starts_with(start));
-    bare.then(|| Place::whole(format!("text_model.{name}")))
+    bare.then(|| TensorTarget::whole(format!("text_model.{name}")))
+}
+
+/// CLIP-L and CLIP-G have the same names: files without a prefix are CLIP-G's when the width is, or the file's
+/// name says so.
+pub(super) fn are_clip_g(files: &[Arc<WeightFile>]) -> bool {
+    let norms = [
+        "text_model.final_layer_norm.weight",
+        "final_layer_norm.weight",
+    ];
+    let shapes = norms
+        .iter()
+        .flat_map(|name| files.iter().map(|file| file.shape(name)));
+    let width = shapes.flatten().next().and_then(|shape| shape.first());
+    let named = files.iter().any(|file| {
+        let name = file.name().rsplit('/').next();
+        name.is_some_and(|name| name.contains("clip_g"))
+    });
+    named || width == Some(&CLIP_G_WIDTH)
 }

@@ -3,13 +3,13 @@
 //! Source: `src/flux/modules/layers.py` in black-forest-labs/flux; its tensor names are the file's.
 
 use super::rope::Rotation;
+use super::sizes::FluxSizes;
 use crate::fault::Fault;
 use crate::pipelines::parts::activation::gelu_tanh;
 use crate::pipelines::parts::heads::{Heads, QueryKeyNorm};
 use crate::pipelines::parts::layers::{Linear, within_half};
 use crate::pipelines::parts::modulation::{Modulation, gated, modulate, modulations};
 use crate::pipelines::parts::norms::{LayerNorm, RmsNorm};
-use crate::pipelines::parts::sizes::FluxSizes;
 use crate::weights::Section;
 use candle_core::{D, Tensor};
 

@@ -1,269 +1,265 @@
-//! FLUX.1: two text encoders, a transformer over packed latents, an autoencoder.
-//!
-//! The parts are public one by one, so that each can be compared with a reference on the reference's own
-//! input; [`Flux`] as a [`Pipeline`] only puts them in a row.
+//! FLUX.1: T5 and CLIP-L, a transformer over packed latents, an autoencoder.
 
 pub mod block;
-pub mod encoders;
-pub mod files;
+pub mod naming;
 pub mod rope;
+pub mod sizes;
 pub mod transformer;
 
+use crate::embedded_files;
 use crate::fault::Fault;
-pub use crate::pipelines::drawing::SIZE_MULTIPLE;
-use crate::pipelines::drawing::{self, Drawing, Painter};
-pub use crate::pipelines::encoders::Encoded;
-use crate::pipelines::encoders::{Bench, Encoders, home};
-use crate::pipelines::families::flux::files::FluxFiles;
-use crate::pipelines::folder::lexicon::Lexicon;
-use crate::pipelines::parts::autoencoder::Decoder;
-pub use crate::pipelines::parts::autoencoder::PIXELS_PER_LATENT;
-use crate::pipelines::parts::ignored;
+use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
+use crate::pipelines::embedded::EmbeddedModel;
+use crate::pipelines::encoders::Encoded;
+use crate::pipelines::folder::configuration::Described;
+use crate::pipelines::folder::search::{FolderLayout, Shapes};
+use crate::pipelines::need::TokenCost;
 use crate::pipelines::parts::layers::finite;
-use crate::pipelines::parts::sizes::FluxModelSizes;
-use crate::pipelines::pipeline::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
+use crate::pipelines::parts::sizes::ModelSizes;
+use crate::pipelines::pipeline::JobParameters;
 use crate::pipelines::preview::Colours;
+use crate::pipelines::text::{EncoderIds, TextEncoders};
 use crate::sampling::packing::{self, PATCH};
 use crate::sampling::sigmas;
-use crate::weights::{Depth, Meter, Section};
-use candle_core::{DType, Device, Tensor};
-use encoders::{FluxEncoders, FluxTokens, PromptIds};
-use ipc_protocol::reading::Reading;
+use crate::weights::{self, Section};
+use candle_core::Tensor;
+use ipc_protocol::about::GuidanceRange;
+use ipc_protocol::family::Family;
+use sizes::FluxSizes;
+use std::borrow::Cow;
 use transformer::{Conditioning, Transformer};
 
-/// A loaded FLUX model.
-pub struct Flux {
-    tokens: FluxTokens,
-    sizes: FluxModelSizes,
-    lexicon: Lexicon,
-    encoders: Bench<FluxEncoders>,
-    files: Option<FluxFiles>, // kept where the encoders are not
-    core: Core,
-}
+/// The architecture of FLUX.1.
+pub struct Flux;
 
-/// What draws once a prompt is encoded.
-struct Core {
-    transformer: Transformer,
-    decoder: Decoder,
-    channels: usize,
-    colours: Option<Colours>,
-    dtype: DType,
-    device: Device,
-}
+/// How people keep its files.
+pub static LAYOUT: FolderLayout = FolderLayout {
+    family: Family::new("flux"),
+    title: "FLUX",
+    model: "FLUX.1 schnell",
+    transformer: &naming::TRANSFORMER,
+    transformer_words: &["schnell"],
+    names: &[
+        (&naming::TRANSFORMER, &["flux1-schnell.safetensors"]),
+        (&weights::AUTOENCODER, &["ae.safetensors"]),
+        (
+            &weights::T5,
+            &[
+                "t5xxl.safetensors",
+                "t5xxl_fp16.safetensors",
+                "text_encoders/t5xxl_fp16.safetensors",
+                "t5.safetensors",
+            ],
+        ),
+        (
+            &weights::CLIP_L,
+            &[
+                "clip_l_flux.safetensors",
+                "clip_l.safetensors",
+                "text_encoders/clip_l.safetensors",
+            ],
+        ),
+    ],
+    autoencoder_stem: Some("ae"),
+    notes: &[],
+    schedule_shift: 1.0,
+};
 
-impl Flux {
-    /// Loads all parts; encoders and transformer compute in the settings' dtype, the autoencoder in f32.
-    ///
-    /// # Errors
-    /// [`Fault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
-    pub fn load(
-        files: FluxFiles,
-        device: &Device,
-        settings: Settings,
-        progress: &mut dyn FnMut(f32),
-    ) -> Result<Flux, Fault> {
-        let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
-        Ok(Flux {
-            tokens: FluxTokens::load(&files)?,
-            sizes: files.described.sizes.clone(),
-            lexicon: files.described.lexicon.clone(),
-            files: (settings.encoders == Encoders::Drop).then_some(files),
-            encoders,
-            core,
-        })
-    }
+/// The small model inside this program.
+pub static POCKET: EmbeddedModel = EmbeddedModel {
+    key: "pocket-flux",
+    family: LAYOUT.family,
+    files: embedded_files!("pocket-flux": "SHA256SUMS", "config.json", "t5_tokenizer.json",
+        "clip_tokenizer.json", "flux1-schnell.safetensors", "ae.safetensors", "t5.safetensors",
+        "clip_l.safetensors"),
+    parts: &[
+        (&naming::TRANSFORMER, "flux1-schnell.safetensors"),
+        (&weights::AUTOENCODER, "ae.safetensors"),
+        (&weights::T5, "t5.safetensors"),
+        (&weights::CLIP_L, "clip_l.safetensors"),
+    ],
+};
 
-    /// Sizes of all parts.
-    pub fn sizes(&self) -> &FluxModelSizes {
-        &self.sizes
-    }
+/// FLUX.1's autoencoder. Source: `latent-preview.h` in leejet/stable-diffusion.cpp (MIT licence).
+const COLOURS: Colours = Colours {
+    weights: Cow::Borrowed(&[
+        [-0.041168, 0.019917, 0.097253],
+        [0.028096, 0.026730, 0.129576],
+        [0.065618, -0.067950, -0.014651],
+        [-0.012998, -0.014762, 0.081251],
+        [0.078567, 0.059296, -0.024687],
+        [-0.015987, -0.003697, 0.005012],
+        [0.033605, 0.138999, 0.068517],
+        [-0.024450, -0.063567, -0.030101],
+        [-0.040194, -0.016710, 0.127185],
+        [0.112681, 0.088764, -0.041940],
+        [-0.023498, 0.093664, 0.025543],
+        [0.082899, 0.048320, 0.007491],
+        [0.075712, 0.074139, 0.081965],
+        [-0.143501, 0.018263, -0.136138],
+        [-0.025767, -0.082035, -0.040023],
+        [-0.111849, -0.055589, -0.032361],
+    ]),
+    bias: [0.024600, -0.006937, -0.008089],
+};
 
-    /// The device that this model computes on.
-    pub fn device(&self) -> &Device {
-        &self.core.device
-    }
+impl Architecture for Flux {
+    type Sizes = FluxSizes;
+    type Transformer = Transformer;
+    type Conditioning = Conditioning;
 
-    /// The encoders and how often they ran.
-    pub fn encoders(&self) -> &Bench<FluxEncoders> {
-        &self.encoders
-    }
-
-    /// Tokenizes a prompt; `t5_length` overrides the model's number of T5 tokens.
-    ///
-    /// # Errors
-    /// [`Fault::BadRequest`] for text that a tokenizer refuses.
-    pub fn ids(&self, prompt: &str, t5_length: Option<usize>) -> Result<PromptIds, Fault> {
-        self.tokens.ids(prompt, t5_length)
-    }
-
-    /// Runs both encoders, which must be held.
-    ///
-    /// # Errors
-    /// [`Fault::NotFinite`] when one overflows; the device's faults.
-    pub fn encode(&self, t5_ids: &[u32], clip_ids: &[u32]) -> Result<Encoded, Fault> {
-        self.encoders.held()?.encode(t5_ids, clip_ids)
-    }
-
-    /// Prepares the transformer for a picture of `height` x `width` pixels.
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn condition(
-        &self,
-        by: &Encoded,
-        height: usize,
-        width: usize,
-    ) -> Result<Conditioning, Fault> {
-        let patch = PIXELS_PER_LATENT * PATCH;
-        let positions = rope::positions(by.text.dim(1)?, height / patch, width / patch);
-        let transformer = &self.core.transformer;
-        transformer.condition(&by.text, &by.pooled, &positions)
-    }
-
-    /// Velocity of packed latents (1, s, 64) at noise level `sigma`, f32.
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn predict(&self, tokens: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
-        self.core.predict(tokens, sigma, by)
-    }
-
-    /// Latents (1, 16, h/8, w/8) to a picture (1, 3, h, w) in about -1..1.
-    ///
-    /// # Errors
-    /// [`Fault::NotFinite`] when the autoencoder overflows; the device's faults.
-    pub fn decode(&self, latents: &Tensor) -> Result<Tensor, Fault> {
-        self.core.picture(latents)
-    }
-
-    /// The transformer, for a test that spoils what it is told.
-    #[cfg(test)]
-    pub(crate) fn transformer(&self) -> &Transformer {
-        &self.core.transformer
-    }
-
-    /// Encodes a prompt and says what became of its words.
-    fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, Reading), Fault> {
-        let ids = self.tokens.ids(prompt, None)?;
-        let device = home(self.encoders.place(), &self.core.device);
-        let (files, dtype) = (&self.files, self.core.dtype);
-        let load = || {
-            let absent = || Fault::Compute("the encoders' files are not kept".to_owned());
-            let files = files.as_ref().ok_or_else(absent)?;
-            let mut untold = |_| {};
-            let meter = Meter::new(&files.weights(), &mut untold);
-            FluxEncoders::load(files, &meter, dtype, &device)
-        };
-        let run = |encoders: &FluxEncoders| encoders.encode(&ids.t5.ids, &ids.clip.ids);
-        let encoded = self.encoders.encode(prompt, &self.core.device, load, run)?;
-        Ok((encoded, self.lexicon.reading(&ids.t5)))
-    }
-}
-
-/// Everything that has weights.
-fn parts(
-    files: &FluxFiles,
-    depth: Depth,
-    device: &Device,
-    settings: Settings,
-    progress: &mut dyn FnMut(f32),
-) -> Result<(Bench<FluxEncoders>, Core), Fault> {
-    let sizes = &files.described.sizes;
-    let meter = Meter::new(&files.weights(), progress).to(depth);
-    let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-    let place = home(settings.encoders, device);
-    // Encoders first: where they are dropped again, what follows finds their memory free.
-    let encoders = FluxEncoders::load(files, &meter, settings.dtype, &place)?;
-    let encoders = Bench::new(encoders, settings.encoders);
-    let transformer = part(&files.transformer, settings.dtype);
-    let core = Core {
-        transformer: Transformer::load(&transformer, &sizes.transformer)?,
-        decoder: Decoder::load(
-            &part(&files.autoencoder, DType::F32),
-            &sizes.decoder,
-            sizes.latent,
-        )?,
-        channels: sizes.decoder.z_channels,
-        colours: files.described.colours,
-        dtype: settings.dtype,
-        device: device.clone(),
+    const LAYOUT: &'static FolderLayout = &LAYOUT;
+    const GUIDANCE: Option<GuidanceRange> = None;
+    const SAMPLER: &'static str = "euler, linear sigmas";
+    const RECORD: RecordNames = RecordNames {
+        text: "t5_embeds",
+        clip_l_ids: "clip_ids",
+        is_packed: true,
     };
-    files.transformer.refuse_unread(&[])?;
-    files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
-    Ok((encoders, core))
-}
 
-/// Refuses files that would be refused while they load, without reading their values.
-///
-/// # Errors
-/// As [`Flux::load`].
-pub fn check_files(files: &FluxFiles) -> Result<(), Fault> {
-    let settings = Settings::default();
-    parts(files, Depth::Headers, &Device::Cpu, settings, &mut |_| {})?;
-    FluxTokens::load(files).map(|_| ())
-}
-
-impl Core {
-    fn predict(&self, tokens: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
-        self.transformer
-            .forward(tokens, sigmas::timestep(sigma), by)
+    fn published() -> Described<FluxSizes> {
+        Described::published(sizes::schnell(), COLOURS)
     }
-}
 
-impl Painter for Core {
-    type By = Conditioning;
+    fn shapes(sizes: &FluxSizes) -> Shapes {
+        let width = sizes.hidden_size;
+        let (double, single) = (
+            sizes.depth.saturating_sub(1),
+            sizes.depth_single_blocks.saturating_sub(1),
+        );
+        vec![
+            ("img_in.weight".to_owned(), vec![width, sizes.in_channels]),
+            (
+                "txt_in.weight".to_owned(),
+                vec![width, sizes.context_in_dim],
+            ),
+            (
+                format!("double_blocks.{double}.img_attn.qkv.weight"),
+                vec![3 * width, width],
+            ),
+            (
+                format!("single_blocks.{single}.linear2.weight"),
+                vec![width, width * (1 + sizes.mlp_ratio)],
+            ),
+        ]
+    }
 
-    fn velocity(&self, latents: &Tensor, sigma: f32, by: &Conditioning) -> Result<Tensor, Fault> {
+    fn blocks(sizes: &FluxSizes) -> usize {
+        sizes.depth + sizes.depth_single_blocks
+    }
+
+    fn limits(described: &Described<FluxSizes>) -> DrawingLimits {
+        let side = described.image_size;
+        // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
+        let (min_side, max_side, max_steps) = if side >= 1024 {
+            (256, 2048, 50)
+        } else {
+            (side / 2, side * 2, 64)
+        };
+        DrawingLimits {
+            default_side: side,
+            min_side,
+            max_side,
+            max_steps,
+        }
+    }
+
+    fn token_cost(sizes: &ModelSizes<FluxSizes>) -> TokenCost {
+        let t = &sizes.transformer;
+        let (hidden, heads) = (t.hidden_size as f64, t.num_heads as f64);
+        let value = size_of::<f32>() as f64;
+        // A single block holds its input, linear1's output, queries, keys, values, the MLP and their row.
+        TokenCost {
+            bytes: (4.0 * t.mlp_ratio as f64 + 12.0) * hidden * value,
+            scores: 2.0 * heads * value, // and their softmax
+            text: sizes.encoders.t5.length as f64,
+        }
+    }
+
+    fn load(section: &Section, sizes: &ModelSizes<FluxSizes>) -> Result<Transformer, Fault> {
+        Transformer::load(section, &sizes.transformer)
+    }
+
+    /// T5's last states and CLIP's pooled state.
+    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, Fault> {
+        let text = encoders.t5(ids.t5)?;
+        finite(&text, || "T5 encoder".to_owned())?;
+        let pooled = encoders.clip_l(ids.clip_l)?.pooled;
+        finite(&pooled, || "CLIP encoder".to_owned())?;
+        Ok(Encoded { text, pooled })
+    }
+
+    fn check(job: &JobParameters) -> Result<(), Fault> {
+        let refuse = |field, sentence: &str| {
+            let sentence = sentence.to_owned();
+            Err(Fault::BadRequest { field, sentence })
+        };
+        if job.guidance > 1.0 {
+            let sentence = "this model was trained to draw without: leave it at 0";
+            return refuse("guidance", sentence);
+        }
+        if job.negative.is_some() {
+            return refuse("negative", "this model has no guidance that could use one");
+        }
+        Ok(())
+    }
+
+    fn condition(
+        transformer: &Transformer,
+        prompt: &Encoded,
+        _: Option<(&Encoded, f32)>,
+        (rows, columns): (usize, usize),
+    ) -> Result<Conditioning, Fault> {
+        let positions = rope::positions(prompt.text.dim(1)?, rows / PATCH, columns / PATCH);
+        transformer.condition(&prompt.text, &prompt.pooled, &positions)
+    }
+
+    fn velocities(
+        transformer: &Transformer,
+        latents: &Tensor,
+        sigma: f32,
+        by: &Conditioning,
+    ) -> Result<Tensor, Fault> {
         let (_, _, rows, columns) = latents.dims4()?;
-        let tokens = self.predict(&packing::pack(latents)?, sigma, by)?;
+        let tokens = packing::pack(latents)?;
+        let tokens = transformer.forward(&tokens, sigmas::timestep(sigma), by)?;
         packing::unpack(&tokens, rows, columns)
     }
 
-    fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault> {
-        let picture = self.decoder.forward(latents)?;
-        finite(&picture, || "autoencoder".to_owned())?;
-        Ok(picture)
-    }
-
-    fn colours(&self) -> Option<&Colours> {
-        self.colours.as_ref()
+    fn sigmas(steps: u32) -> Vec<f32> {
+        sigmas::even(steps)
     }
 }
 
-/// What this family cannot do is refused and never ignored.
-fn check(job: &JobParameters) -> Result<(), Fault> {
-    drawing::check(job)?;
-    let refuse = |field, sentence: &str| {
-        let sentence = sentence.to_owned();
-        Err(Fault::BadRequest { field, sentence })
-    };
-    if job.guidance > 1.0 {
-        let sentence = "this model was trained to draw without: leave it at 0";
-        return refuse("guidance", sentence);
-    }
-    if job.negative.is_some() {
-        return refuse("negative", "this model has no guidance that could use one");
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipelines::folder::configuration::{from_config, of_folder};
+    use ipc_protocol::exit_code::ExitCode;
 
-impl Pipeline for Flux {
-    fn start<'a>(
-        &'a mut self,
-        job: &JobParameters,
-        from: Option<Checkpoint>,
-    ) -> Result<Box<dyn Denoising + 'a>, Fault> {
-        check(job)?;
-        let start = drawing::begin(job, from, self.core.channels, &self.core.device)?;
-        let (prompt, reading) = self.encode_prompt(&job.prompt)?;
-        let by = self.condition(&prompt, job.height as usize, job.width as usize)?;
-        let levels = sigmas::even(job.steps);
-        Ok(Box::new(Drawing::new(
-            &self.core, by, levels, start, job, reading,
-        )))
+    #[test]
+    fn axes_that_do_not_fill_a_head_are_refused_by_key() {
+        let text =
+            br#"{"transformer": {"in_channels": 64, "hidden_size": 128, "num_heads": 4, "depth": 1,
+            "depth_single_blocks": 1, "axes_dim": [8, 12, 8], "context_in_dim": 8, "vec_in_dim": 8,
+            "mlp_ratio": 4, "theta": 10000}}"#;
+        let fault = from_config("config.json", text, Flux::published())
+            .err()
+            .map(|f| (f.exit_code(), f.to_string()));
+        let (code, said) = fault.expect("the axes add up to 28, the head is 32");
+        assert!(
+            code == Some(ExitCode::BadConfiguration) && said.contains("axes_dim"),
+            "{said}"
+        );
     }
 
-    fn latents_bytes(&self, width: u32, height: u32) -> usize {
-        drawing::latents_bytes(self.core.channels, width, height)
+    #[test]
+    fn a_folder_that_says_nothing_holds_the_published_model() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let found = of_folder(folder.path(), Flux::published()).expect("nothing to read");
+        assert_eq!(
+            (found.sizes.transformer.depth, found.image_size),
+            (19, 1024)
+        );
     }
 }

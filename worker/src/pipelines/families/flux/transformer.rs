@@ -4,12 +4,12 @@
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::rope::{Position, Rotation};
+use super::sizes::FluxSizes;
 use crate::fault::Fault;
 use crate::pipelines::parts::embedding::{self, Embedder, TIME_WIDTH};
 use crate::pipelines::parts::layers::Linear;
 use crate::pipelines::parts::modulation::modulate_last;
 use crate::pipelines::parts::norms::LayerNorm;
-use crate::pipelines::parts::sizes::FluxSizes;
 use crate::weights::Section;
 use candle_core::{DType, Device, Tensor};
 

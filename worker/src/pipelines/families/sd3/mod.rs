@@ -1,306 +1,290 @@
-//! Stable Diffusion 3.5: three text encoders, the MMDiT over patches of latents, an autoencoder.
+//! Stable Diffusion 3.5: T5, CLIP-L and CLIP-G, the MMDiT over patches of latents, an autoencoder.
 //!
-//! The parts are public one by one, so that each can be compared with a reference on the reference's own
-//! input; [`Sd3`] as a [`Pipeline`] only puts them in a row.
+//! Source of the encoders' states: `StableDiffusion3Pipeline.encode_prompt` in diffusers. CLIP-L is filled up
+//! with its end token, CLIP-G with "!"; both give their states before the last block, without the final norm.
 
 mod block;
-pub mod configuration;
-pub mod encoders;
-pub mod files;
+pub mod naming;
 pub mod sizes;
 pub mod transformer;
 
+use crate::embedded_files;
 use crate::fault::Fault;
-use crate::pipelines::drawing::{self, Drawing, Painter};
-use crate::pipelines::encoders::{Bench, Encoded, Encoders, home};
-use crate::pipelines::folder::lexicon::Lexicon;
-use crate::pipelines::parts::autoencoder::Decoder;
-use crate::pipelines::parts::ignored;
+use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
+use crate::pipelines::drawing;
+use crate::pipelines::embedded::EmbeddedModel;
+use crate::pipelines::encoders::Encoded;
+use crate::pipelines::folder::configuration::Described;
+use crate::pipelines::folder::search::{FolderLayout, Shapes};
+use crate::pipelines::need::TokenCost;
+use crate::pipelines::parts::clip::ClipStates;
 use crate::pipelines::parts::layers::finite;
-use crate::pipelines::pipeline::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
+use crate::pipelines::parts::sizes::ModelSizes;
+use crate::pipelines::pipeline::JobParameters;
 use crate::pipelines::preview::Colours;
+use crate::pipelines::text::{EncoderIds, TextEncoders};
 use crate::sampling::sigmas;
-use crate::weights::{Depth, Meter, Section};
-use candle_core::{DType, Device, Tensor};
-use encoders::{Sd3Encoders, Sd3Tokens};
-use files::Sd3Files;
-use ipc_protocol::reading::Reading;
-use sizes::Sd3ModelSizes;
-use transformer::{Conditioning, Mmdit};
+use crate::weights::{self, Section};
+use candle_core::{D, Tensor};
+use ipc_protocol::about::GuidanceRange;
+use ipc_protocol::family::Family;
+use sizes::MmditSizes;
+use std::borrow::Cow;
+use transformer::{GuidedPrompt, Mmdit};
 
-/// Most guidance that is taken.
-pub const MAX_GUIDANCE: f32 = 10.0;
+/// The architecture of Stable Diffusion 3.5.
+pub struct Sd3;
 
-/// A loaded Stable Diffusion 3.5 model.
-pub struct Sd3 {
-    tokens: Sd3Tokens,
-    sizes: Sd3ModelSizes,
-    lexicon: Lexicon,
-    encoders: Bench<Sd3Encoders>,
-    files: Option<Sd3Files>, // kept where the encoders are not
-    core: Core,
-}
+/// Guidance that is taken.
+const GUIDANCE: GuidanceRange = GuidanceRange {
+    default: 0.0,
+    max: 10.0,
+};
 
-/// What draws once a prompt is encoded.
-struct Core {
-    transformer: Mmdit,
-    decoder: Decoder,
-    channels: usize,
-    colours: Option<Colours>,
-    dtype: DType,
-    device: Device,
-}
+/// Widths of a stream that a token of a joint block takes at the same time.
+const TOKEN_WIDTHS: f64 = 20.0;
+
+/// How people keep its files.
+pub static LAYOUT: FolderLayout = FolderLayout {
+    family: Family::new("sd3"),
+    title: "Stable Diffusion 3.5",
+    model: "Stable Diffusion 3.5",
+    transformer: &naming::TRANSFORMER,
+    transformer_words: &["turbo"],
+    names: &[
+        (&naming::TRANSFORMER, &["sd3.5_large_turbo.safetensors"]),
+        (
+            &weights::AUTOENCODER,
+            &["sd3.5_vae.safetensors", "sd3_vae.safetensors"],
+        ),
+        (
+            &weights::T5,
+            &[
+                "t5xxl.safetensors",
+                "t5xxl_fp16.safetensors",
+                "text_encoders/t5xxl_fp16.safetensors",
+                "t5.safetensors",
+            ],
+        ),
+        (
+            &weights::CLIP_L,
+            &["text_encoders/clip_l.safetensors", "clip_l.safetensors"],
+        ),
+        (
+            &weights::CLIP_G,
+            &["text_encoders/clip_g.safetensors", "clip_g.safetensors"],
+        ),
+    ],
+    autoencoder_stem: None,
+    notes: &[(
+        &weights::T5,
+        "; Stable Diffusion 3.5 is drawn with all three text encoders, never without T5",
+    )],
+    schedule_shift: 3.0,
+};
+
+/// The small model inside this program. One file holds transformer and autoencoder, as the published one does.
+pub static POCKET: EmbeddedModel = EmbeddedModel {
+    key: "pocket-sd3",
+    family: LAYOUT.family,
+    files: embedded_files!("pocket-sd3": "SHA256SUMS", "config.json", "t5_tokenizer.json",
+        "clip_tokenizer.json", "sd3.5_large_turbo.safetensors", "t5xxl.safetensors",
+        "text_encoders/clip_l.safetensors", "text_encoders/clip_g.safetensors"),
+    parts: &[
+        (&naming::TRANSFORMER, "sd3.5_large_turbo.safetensors"),
+        (&weights::AUTOENCODER, "sd3.5_large_turbo.safetensors"),
+        (&weights::T5, "t5xxl.safetensors"),
+        (&weights::CLIP_L, "text_encoders/clip_l.safetensors"),
+        (&weights::CLIP_G, "text_encoders/clip_g.safetensors"),
+    ],
+};
+
+/// Stable Diffusion 3's autoencoder. Source: as FLUX's, which took it from `sd3_impls.py` in
+/// Stability-AI/sd3.5.
+const COLOURS: Colours = Colours {
+    weights: Cow::Borrowed(&[
+        [-0.0645, 0.0177, 0.1052],
+        [0.0028, 0.0312, 0.0650],
+        [0.1848, 0.0762, 0.0360],
+        [0.0944, 0.0360, 0.0889],
+        [0.0897, 0.0506, -0.0364],
+        [-0.0020, 0.1203, 0.0284],
+        [0.0855, 0.0118, 0.0283],
+        [-0.0539, 0.0658, 0.1047],
+        [-0.0057, 0.0116, 0.0700],
+        [-0.0412, 0.0281, -0.0039],
+        [0.1106, 0.1171, 0.1220],
+        [-0.0248, 0.0682, -0.0481],
+        [0.0815, 0.0846, 0.1207],
+        [-0.0120, -0.0055, -0.0867],
+        [-0.0749, -0.0634, -0.0456],
+        [-0.1418, -0.1457, -0.1259],
+    ]),
+    bias: [0.0; 3],
+};
 
 /// A prompt, perhaps one that the picture should be led away from, and how far.
 pub struct Guided {
-    conditioning: Conditioning,
+    prompt: GuidedPrompt,
     guidance: Option<f64>,
 }
 
-impl Guided {
-    /// Velocities that a step evaluates.
-    pub fn evaluations(&self) -> usize {
-        if self.guidance.is_some() { 2 } else { 1 }
-    }
-}
+impl Architecture for Sd3 {
+    type Sizes = MmditSizes;
+    type Transformer = Mmdit;
+    type Conditioning = Guided;
 
-impl Sd3 {
-    /// Loads all parts; encoders and transformer compute in the settings' dtype, the autoencoder in f32.
-    ///
-    /// # Errors
-    /// [`Fault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
-    pub fn load(
-        files: Sd3Files,
-        device: &Device,
-        settings: Settings,
-        progress: &mut dyn FnMut(f32),
-    ) -> Result<Sd3, Fault> {
-        let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
-        Ok(Sd3 {
-            tokens: Sd3Tokens::load(&files)?,
-            sizes: files.described.sizes.clone(),
-            lexicon: files.described.lexicon.clone(),
-            files: (settings.encoders == Encoders::Drop).then_some(files),
-            encoders,
-            core,
-        })
+    const LAYOUT: &'static FolderLayout = &LAYOUT;
+    const GUIDANCE: Option<GuidanceRange> = Some(GUIDANCE);
+    const SAMPLER: &'static str = "euler, shifted sigmas";
+    const RECORD: RecordNames = RecordNames {
+        text: "context",
+        clip_l_ids: "clip_l_ids",
+        is_packed: false,
+    };
+
+    fn published() -> Described<MmditSizes> {
+        Described::published(sizes::large_turbo(), COLOURS)
     }
 
-    /// Sizes of all parts.
-    pub fn sizes(&self) -> &Sd3ModelSizes {
-        &self.sizes
+    fn shapes(sizes: &MmditSizes) -> Shapes {
+        let width = sizes.hidden_size();
+        let last = sizes.depth.saturating_sub(1);
+        vec![
+            (
+                "context_embedder.weight".to_owned(),
+                vec![width, sizes.context_in_dim],
+            ),
+            (
+                format!("joint_blocks.{last}.x_block.attn.qkv.weight"),
+                vec![3 * width, width],
+            ),
+        ]
     }
 
-    /// The tokenizers.
-    pub fn tokens(&self) -> &Sd3Tokens {
-        &self.tokens
+    fn blocks(sizes: &MmditSizes) -> usize {
+        sizes.depth
     }
 
-    /// The encoders and how often they ran.
-    pub fn encoders(&self) -> &Bench<Sd3Encoders> {
-        &self.encoders
+    fn limits(described: &Described<MmditSizes>) -> DrawingLimits {
+        let (side, sizes) = (described.image_size, &described.sizes);
+        // Beyond the published 1536 the table of positions ends; smaller models end where theirs does.
+        let multiple = drawing::size_multiple(sizes.decoder.latent_shape());
+        let table = sizes.transformer.pos_embed_max_size as u32 * multiple;
+        let (min_side, max_side) = if side >= 1024 {
+            (256, 1536.min(table))
+        } else {
+            (side / 2, (side * 2).min(table))
+        };
+        DrawingLimits {
+            // A model whose table ends before its default size draws the largest that the table has.
+            default_side: side.min(max_side),
+            min_side: min_side.min(max_side),
+            max_side,
+            max_steps: 50,
+        }
     }
 
-    /// The device that this model computes on.
-    pub fn device(&self) -> &Device {
-        &self.core.device
+    /// Guidance included: a batch of two.
+    fn token_cost(sizes: &ModelSizes<MmditSizes>) -> TokenCost {
+        let t = &sizes.transformer;
+        let (hidden, heads) = (t.hidden_size() as f64, t.depth as f64);
+        let value = size_of::<f32>() as f64;
+        let encoders = &sizes.encoders;
+        // A joint block holds both streams, queries, keys, values, what was attended and its MLP.
+        TokenCost {
+            bytes: 2.0 * TOKEN_WIDTHS * hidden * value,
+            scores: 2.0 * 2.0 * heads * value,
+            text: (encoders.t5.length + encoders.clip_l.max_position_embeddings) as f64,
+        }
     }
 
-    /// Prepares the transformer; `away` with a guidance above 1 makes it evaluate a batch of two.
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn condition(
-        &self,
+    fn load(section: &Section, sizes: &ModelSizes<MmditSizes>) -> Result<Mmdit, Fault> {
+        let pooled = sizes::pooled_width(&sizes.encoders);
+        Mmdit::load(section, &sizes.transformer, pooled)
+    }
+
+    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, Fault> {
+        let t5 = encoders.t5(ids.t5)?;
+        finite(&t5, || "T5 encoder".to_owned())?;
+        let clip_g = ids.clip_g.unwrap_or_default();
+        let (l, g) = (encoders.clip_l(ids.clip_l)?, encoders.clip_g(clip_g)?);
+        let encoded = join(&t5, &l, &g)?;
+        finite(&encoded.text, || "CLIP encoders".to_owned())?;
+        finite(&encoded.pooled, || "CLIP encoders".to_owned())?;
+        Ok(encoded)
+    }
+
+    fn check(job: &JobParameters) -> Result<(), Fault> {
+        let refuse = |field, sentence: String| Err(Fault::BadRequest { field, sentence });
+        if !(0.0..=GUIDANCE.max).contains(&job.guidance) {
+            return refuse("guidance", format!("is between 0 and {}", GUIDANCE.max));
+        }
+        if job.negative.is_some() && job.guidance <= 1.0 {
+            let sentence = "does nothing without guidance: set guidance above 1".to_owned();
+            return refuse("negative", sentence);
+        }
+        Ok(())
+    }
+
+    fn condition(
+        transformer: &Mmdit,
         prompt: &Encoded,
         away: Option<(&Encoded, f32)>,
+        _: (usize, usize),
     ) -> Result<Guided, Fault> {
         let Some((negative, guidance)) = away else {
-            let conditioning = self
-                .core
-                .transformer
-                .condition(&prompt.text, &prompt.pooled)?;
             return Ok(Guided {
-                conditioning,
+                prompt: transformer.condition(&prompt.text, &prompt.pooled)?,
                 guidance: None,
             });
         };
         let text = Tensor::cat(&[&negative.text, &prompt.text], 0)?; // (2, s, width)
         let pooled = Tensor::cat(&[&negative.pooled, &prompt.pooled], 0)?;
         Ok(Guided {
-            conditioning: self.core.transformer.condition(&text, &pooled)?,
+            prompt: transformer.condition(&text, &pooled)?,
             guidance: Some(f64::from(guidance)),
         })
     }
 
-    /// Velocities of latents (1, 16, h/8, w/8) at noise level `sigma`: f32, of a batch of two the one
-    /// without the prompt first.
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn predict(&self, latents: &Tensor, sigma: f32, by: &Guided) -> Result<Tensor, Fault> {
-        let time = sigmas::record(sigma);
-        let core = &self.core;
-        core.transformer.forward(latents, time, &by.conditioning)
+    fn velocities(
+        transformer: &Mmdit,
+        latents: &Tensor,
+        sigma: f32,
+        by: &Guided,
+    ) -> Result<Tensor, Fault> {
+        transformer.forward(latents, sigmas::record(sigma), &by.prompt)
     }
 
-    /// One velocity of those that [`Sd3::predict`] gives.
-    ///
-    /// # Errors
-    /// The device's faults.
-    pub fn guide(&self, velocities: &Tensor, by: &Guided) -> Result<Tensor, Fault> {
-        guided(velocities, by.guidance)
+    fn evaluations(by: &Guided) -> usize {
+        if by.guidance.is_some() { 2 } else { 1 }
     }
 
-    /// Latents (1, 16, h/8, w/8) to a picture (1, 3, h, w) in about -1..1.
-    ///
-    /// # Errors
-    /// [`Fault::NotFinite`] when the autoencoder overflows; the device's faults.
-    pub fn decode(&self, latents: &Tensor) -> Result<Tensor, Fault> {
-        self.core.picture(latents)
-    }
-
-    /// Encodes a prompt and says what became of its words.
-    fn encode(&mut self, prompt: &str) -> Result<(Encoded, Reading), Fault> {
-        let ids = self.tokens.ids(prompt, None)?;
-        let device = home(self.encoders.place(), &self.core.device);
-        let (files, dtype) = (&self.files, self.core.dtype);
-        let load = || {
-            let absent = || Fault::Compute("the encoders' files are not kept".to_owned());
-            let files = files.as_ref().ok_or_else(absent)?;
-            let mut untold = |_| {};
-            let meter = Meter::new(&files.weights(), &mut untold);
-            Sd3Encoders::load(files, &meter, dtype, &device)
+    /// `without + guidance * (with - without)` of (2, c, h, w); of (1, c, h, w) itself.
+    fn guide(velocities: &Tensor, by: &Guided) -> Result<Tensor, Fault> {
+        let Some(guidance) = by.guidance else {
+            return Ok(velocities.clone());
         };
-        let run = |encoders: &Sd3Encoders| encoders.encode(&ids);
-        let encoded = self.encoders.encode(prompt, &self.core.device, load, run)?;
-        Ok((encoded, self.lexicon.reading(&ids.t5)))
+        let (without, with) = (velocities.narrow(0, 0, 1)?, velocities.narrow(0, 1, 1)?);
+        let lead = ((with - &without)? * guidance)?;
+        Ok((without + lead)?)
     }
 
-    /// The transformer, for a test that spoils it.
-    #[cfg(test)]
-    pub(crate) fn transformer_mut(&mut self) -> &mut Mmdit {
-        &mut self.core.transformer
-    }
-
-    /// The encoders, for a test that spoils them.
-    #[cfg(test)]
-    pub(crate) fn encoders_mut(&mut self) -> Option<&mut Sd3Encoders> {
-        self.encoders.held_mut()
+    fn sigmas(steps: u32) -> Vec<f32> {
+        sigmas::shifted_twice(steps)
     }
 }
 
-/// Everything that has weights.
-fn parts(
-    files: &Sd3Files,
-    depth: Depth,
-    device: &Device,
-    settings: Settings,
-    progress: &mut dyn FnMut(f32),
-) -> Result<(Bench<Sd3Encoders>, Core), Fault> {
-    let sizes = &files.described.sizes;
-    let meter = Meter::new(&files.weights(), progress).to(depth);
-    let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
-    let place = home(settings.encoders, device);
-    // Encoders first: where they are dropped again, what follows finds their memory free.
-    let encoders = Sd3Encoders::load(files, &meter, settings.dtype, &place)?;
-    let encoders = Bench::new(encoders, settings.encoders);
-    let pooled = sizes.clip_l.hidden_size + sizes.clip_g.hidden_size;
-    let transformer = part(&files.transformer, settings.dtype);
-    let core = Core {
-        transformer: Mmdit::load(&transformer, &sizes.transformer, pooled)?,
-        decoder: Decoder::load(
-            &part(&files.autoencoder, DType::F32),
-            &sizes.decoder,
-            sizes.latent,
-        )?,
-        channels: sizes.decoder.z_channels,
-        colours: files.described.colours,
-        dtype: settings.dtype,
-        device: device.clone(),
-    };
-    files.transformer.refuse_unread(&[])?;
-    files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
-    Ok((encoders, core))
-}
-
-/// Refuses files that would be refused while they load, without reading their values.
+/// `[clip_l | clip_g | 0]` of T5's width, followed by T5's states: (1, 77 + s, d_model); pooled `[l | g]`.
 ///
 /// # Errors
-/// As [`Sd3::load`].
-pub fn check_files(files: &Sd3Files) -> Result<(), Fault> {
-    let settings = Settings::default();
-    parts(files, Depth::Headers, &Device::Cpu, settings, &mut |_| {})?;
-    Sd3Tokens::load(files).map(|_| ())
-}
-
-/// `without + guidance * (with - without)` of (2, c, h, w); of (1, c, h, w) itself.
-fn guided(velocities: &Tensor, guidance: Option<f64>) -> Result<Tensor, Fault> {
-    let Some(guidance) = guidance else {
-        return Ok(velocities.clone());
-    };
-    let (without, with) = (velocities.narrow(0, 0, 1)?, velocities.narrow(0, 1, 1)?);
-    let lead = ((with - &without)? * guidance)?;
-    Ok((without + lead)?)
-}
-
-impl Painter for Core {
-    type By = Guided;
-
-    fn velocity(&self, latents: &Tensor, sigma: f32, by: &Guided) -> Result<Tensor, Fault> {
-        let time = sigmas::record(sigma);
-        let velocities = self.transformer.forward(latents, time, &by.conditioning)?;
-        guided(&velocities, by.guidance)
-    }
-
-    fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault> {
-        let picture = self.decoder.forward(latents)?;
-        finite(&picture, || "autoencoder".to_owned())?;
-        Ok(picture)
-    }
-
-    fn colours(&self) -> Option<&Colours> {
-        self.colours.as_ref()
-    }
-}
-
-/// What this family cannot do is refused and never ignored.
-fn check(job: &JobParameters) -> Result<(), Fault> {
-    drawing::check(job)?;
-    let refuse = |field, sentence: String| Err(Fault::BadRequest { field, sentence });
-    if !(0.0..=MAX_GUIDANCE).contains(&job.guidance) {
-        return refuse("guidance", format!("is between 0 and {MAX_GUIDANCE}"));
-    }
-    if job.negative.is_some() && job.guidance <= 1.0 {
-        let sentence = "does nothing without guidance: set guidance above 1".to_owned();
-        return refuse("negative", sentence);
-    }
-    Ok(())
-}
-
-impl Pipeline for Sd3 {
-    fn start<'a>(
-        &'a mut self,
-        job: &JobParameters,
-        from: Option<Checkpoint>,
-    ) -> Result<Box<dyn Denoising + 'a>, Fault> {
-        check(job)?;
-        let start = drawing::begin(job, from, self.core.channels, &self.core.device)?;
-        let (prompt, mut reading) = self.encode(&job.prompt)?;
-        let by = if job.guidance > 1.0 {
-            let (negative, of_negative) = self.encode(job.negative.as_deref().unwrap_or(""))?;
-            reading.was_cut |= of_negative.was_cut;
-            self.condition(&prompt, Some((&negative, job.guidance)))?
-        } else {
-            self.condition(&prompt, None)?
-        };
-        let levels = sigmas::shifted_twice(job.steps);
-        Ok(Box::new(Drawing::new(
-            &self.core, by, levels, start, job, reading,
-        )))
-    }
-
-    fn latents_bytes(&self, width: u32, height: u32) -> usize {
-        drawing::latents_bytes(self.core.channels, width, height)
-    }
+/// The device's faults.
+pub fn join(t5: &Tensor, l: &ClipStates, g: &ClipStates) -> Result<Encoded, Fault> {
+    let clip = Tensor::cat(&[&l.penultimate, &g.penultimate], D::Minus1)?;
+    let missing = t5.dim(D::Minus1)? - clip.dim(D::Minus1)?;
+    let clip = clip.pad_with_zeros(D::Minus1, 0, missing)?;
+    Ok(Encoded {
+        text: Tensor::cat(&[&clip, &t5.to_dtype(clip.dtype())?], 1)?,
+        pooled: Tensor::cat(&[&l.pooled, &g.pooled], D::Minus1)?,
+    })
 }

@@ -1,9 +1,9 @@
-//! Sizes of the parts of Stable Diffusion 3.5.
+//! Sizes of the MMDiT, and those of the published model.
 
 use crate::fault::Fault;
+use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::parts::sizes::{
-    ClipActivation, ClipSizes, DecoderSizes, FluxModelSizes, LatentSizes, T5Sizes, clip_l, heads,
-    norm_groups, t5_xxl,
+    EncoderSizes, LatentSizes, ModelSizes, clip_g, clip_l, norm_groups, published_decoder, t5_xxl,
 };
 use serde::Deserialize;
 
@@ -29,90 +29,106 @@ impl MmditSizes {
     }
 }
 
-/// All sizes of a Stable Diffusion 3.5 model.
-#[derive(Debug, Clone)]
-pub struct Sd3ModelSizes {
-    /// The transformer.
-    pub transformer: MmditSizes,
-    /// The T5 encoder.
-    pub t5: T5Sizes,
-    /// The CLIP-L encoder.
-    pub clip_l: ClipSizes,
-    /// The CLIP-G encoder.
-    pub clip_g: ClipSizes,
-    /// The decoder.
-    pub decoder: DecoderSizes,
-    /// Scale and shift of the latents.
-    pub latent: LatentSizes,
+/// Sizes of the transformer as a diffusers folder writes them.
+#[derive(Deserialize)]
+pub struct DiffusersConfig {
+    in_channels: usize,
+    num_layers: usize,
+    attention_head_dim: usize,
+    joint_attention_dim: usize,
+    pos_embed_max_size: usize,
 }
 
-impl Sd3ModelSizes {
-    /// Stable Diffusion 3.5 Large Turbo as published: the `config.json` files of the repository's
-    /// diffusers folders.
-    pub fn large_turbo() -> Sd3ModelSizes {
-        Sd3ModelSizes {
-            transformer: MmditSizes {
-                depth: 38,
-                head_size: 64,
-                pos_embed_max_size: 192,
-                in_channels: 16,
-                context_in_dim: 4096,
-            },
-            t5: t5_xxl(),
-            clip_l: clip_l(),
-            clip_g: clip_g(),
-            decoder: FluxModelSizes::schnell().decoder,
-            latent: LatentSizes {
-                scale_factor: 1.5305,
-                shift_factor: 0.0609,
-            },
-        }
-    }
+/// Sizes of the transformer as the reference script writes them.
+#[derive(Deserialize)]
+pub struct PresetConfig {
+    depth: usize,
+    head: usize,
+    pos: usize,
+}
 
-    /// Refuses sizes that no such model can have, before they are used as divisors.
-    ///
-    /// # Errors
-    /// [`Fault::Configuration`] naming the key.
-    pub fn check(&self, file: &str) -> Result<(), Fault> {
-        let t = &self.transformer;
-        for (key, clip) in [("clip_l", &self.clip_l), ("clip_g", &self.clip_g)] {
-            let key = format!("{key}.num_attention_heads");
-            heads(file, &key, clip.num_attention_heads, clip.hidden_size)?;
-        }
-        norm_groups(file, &self.decoder)?;
+impl TransformerSizes for MmditSizes {
+    type Diffusers = DiffusersConfig;
+    type Preset = PresetConfig;
+    const PRESET_KEY: &'static str = "mmdit";
+    const NEEDS_PRESET: bool = true;
+
+    fn check(sizes: &ModelSizes<MmditSizes>, file: &str) -> Result<(), Fault> {
+        let (t, encoders) = (&sizes.transformer, &sizes.encoders);
+        encoders.check(file)?;
+        norm_groups(file, &sizes.decoder)?;
         let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
         if t.depth == 0 || t.head_size == 0 || t.pos_embed_max_size == 0 {
             return refuse("transformer", format!("{t:?} has nothing in it"));
         }
-        let clips = self.clip_l.hidden_size + self.clip_g.hidden_size;
-        if t.context_in_dim != self.t5.d_model || clips > t.context_in_dim {
+        let clips = pooled_width(encoders);
+        if t.context_in_dim != encoders.t5.d_model || clips > t.context_in_dim {
             let what = format!(
                 "{} is not T5's width {}, or less than CLIP's {clips}",
-                t.context_in_dim, self.t5.d_model
+                t.context_in_dim, encoders.t5.d_model
             );
             return refuse("transformer.context_in_dim", what);
         }
-        if t.in_channels != self.decoder.z_channels {
+        if t.in_channels != sizes.decoder.z_channels {
             let what = format!(
                 "{} is not z_channels {}",
-                t.in_channels, self.decoder.z_channels
+                t.in_channels, sizes.decoder.z_channels
             );
             return refuse("transformer.in_channels", what);
         }
         Ok(())
     }
+
+    fn from_diffusers(found: DiffusersConfig, _: &MmditSizes) -> MmditSizes {
+        MmditSizes {
+            depth: found.num_layers,
+            head_size: found.attention_head_dim,
+            pos_embed_max_size: found.pos_embed_max_size,
+            in_channels: found.in_channels,
+            context_in_dim: found.joint_attention_dim,
+        }
+    }
+
+    fn from_preset(
+        found: PresetConfig,
+        encoders: &EncoderSizes,
+        published: &MmditSizes,
+    ) -> MmditSizes {
+        MmditSizes {
+            depth: found.depth,
+            head_size: found.head,
+            pos_embed_max_size: found.pos,
+            context_in_dim: encoders.t5.d_model,
+            ..published.clone()
+        }
+    }
 }
 
-/// The text half of OpenCLIP ViT-bigG/14.
-pub fn clip_g() -> ClipSizes {
-    ClipSizes {
-        hidden_size: 1280,
-        intermediate_size: 5120,
-        num_hidden_layers: 32,
-        num_attention_heads: 20,
-        max_position_embeddings: 77,
-        hidden_act: ClipActivation::Gelu,
-        eos: 49407,
-        pad: 0, // "!"
+/// Width of the pooled states of both CLIPs.
+pub fn pooled_width(encoders: &EncoderSizes) -> usize {
+    let clip_g = encoders.clip_g.as_ref().map_or(0, |clip| clip.hidden_size);
+    encoders.clip_l.hidden_size + clip_g
+}
+
+/// Stable Diffusion 3.5 Large Turbo as published: the `config.json` files of the repository's diffusers folders.
+pub fn large_turbo() -> ModelSizes<MmditSizes> {
+    ModelSizes {
+        transformer: MmditSizes {
+            depth: 38,
+            head_size: 64,
+            pos_embed_max_size: 192,
+            in_channels: 16,
+            context_in_dim: 4096,
+        },
+        encoders: EncoderSizes {
+            t5: t5_xxl(),
+            clip_l: clip_l(),
+            clip_g: Some(clip_g()),
+        },
+        decoder: published_decoder(),
+        latent: LatentSizes {
+            scale_factor: 1.5305,
+            shift_factor: 0.0609,
+        },
     }
 }

@@ -20,7 +20,7 @@ use candle_core::{DType, Device, Tensor};
 const LAYERS: (&str, &str) = ("mlp.0", "mlp.2");
 
 /// What stays the same over the steps of a job. A batch of one, or of two: without and with the prompt.
-pub struct Conditioning {
+pub struct GuidedPrompt {
     pub(super) prompt: Tensor, // (b, s_txt, context_in_dim)
     pub(super) pooled: Tensor, // (b, clip_l + clip_g)
 }
@@ -79,8 +79,8 @@ impl Mmdit {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn condition(&self, prompt: &Tensor, pooled: &Tensor) -> Result<Conditioning, Fault> {
-        Ok(Conditioning {
+    pub fn condition(&self, prompt: &Tensor, pooled: &Tensor) -> Result<GuidedPrompt, Fault> {
+        Ok(GuidedPrompt {
             prompt: prompt.to_dtype(self.dtype)?,
             pooled: pooled.to_dtype(self.dtype)?,
         })
@@ -90,7 +90,7 @@ impl Mmdit {
     ///
     /// # Errors
     /// The device's faults; [`Fault::BadRequest`] for a picture beyond the table of positions.
-    pub fn forward(&self, latents: &Tensor, time: f32, by: &Conditioning) -> Result<Tensor, Fault> {
+    pub fn forward(&self, latents: &Tensor, time: f32, by: &GuidedPrompt) -> Result<Tensor, Fault> {
         let (_, _, height, width) = latents.dims4()?;
         let batch = by.prompt.dim(0)?;
         let time = embedding::of_time(time, self.dtype, &self.device)?;

@@ -1,20 +1,19 @@
 //! Why a part is not found: what came near it, whose it is by its name, and which names would do.
 
-use super::places::{FOLDERS, Rank, noun, published};
-use super::{Candidate, Shelf, file_name, is_transformer, sets};
+use super::places::{FOLDERS, Rank};
+use super::{Candidate, FolderSearch, file_name, sets};
 use crate::fault::Fault;
-use crate::pipelines::family::Family;
-use crate::weights::{Part, WeightFile, is_lora};
+use crate::weights::{Part, Role, WeightFile, is_lora};
 use std::cell::RefCell;
 
 const PICKLES: [&str; 4] = ["ckpt", "pt", "pth", "bin"];
 
-impl Shelf {
+impl FolderSearch {
     /// What came near a transformer in a folder that holds none: a file that cannot be read, a pickle, an
     /// adapter.
     pub fn near_transformer(&self) -> Option<Fault> {
         let mut came_near = None;
-        match self.candidates(Part::Flux, &mut came_near) {
+        match self.candidates(self.layout.transformer, &mut came_near) {
             Ok(_) => came_near
                 .or_else(|| self.refuse_pickles().err())
                 .or_else(|| self.adapter()),
@@ -22,42 +21,50 @@ impl Shelf {
         }
     }
 
-    /// Whether transformers of both families are in the folder, so that a file's name says whose it is.
-    fn holds_both_families(&self) -> Result<bool, Fault> {
-        let other = match self.family {
-            Family::Sd35 => Part::Flux,
-            Family::Flux | Family::Synthetic => Part::Mmdit,
-        };
-        let shelf = Shelf {
+    /// Whether another family's transformer is in the folder too, so that a file's name says whose it is.
+    fn holds_another_family(&self) -> Result<bool, Fault> {
+        let search = FolderSearch {
             folder: self.folder.clone(),
-            family: self.family,
+            layout: self.layout,
+            all: self.all.clone(),
             chosen: None,
             opened: RefCell::new(self.opened.borrow().clone()),
         };
-        Ok(!shelf.candidates(other, &mut None)?.is_empty())
+        for other in self.others() {
+            if !search.candidates(other.transformer, &mut None)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the names of all candidates say that they are another family's autoencoder, which has the
-    /// same shapes; the encoders of both families are the same models. `ae` is such a name only
-    /// where FLUX's transformer is in the folder too.
+    /// same shapes; the encoders of both families are the same models. A stem such as `ae` is such a name
+    /// only where the other family's transformer is in the folder too.
     pub(super) fn are_of_another_family(
         &self,
-        part: Part,
+        part: &Part,
         candidates: &[Candidate],
     ) -> Result<bool, Fault> {
-        if part != Part::Autoencoder || candidates.iter().any(|one| one.rank != Rank::Foreign) {
+        if part.role != Role::Autoencoder || candidates.iter().any(|one| one.rank != Rank::Foreign)
+        {
             return Ok(false);
         }
-        let bare = |one: &Candidate| file_name(&one.named).starts_with("ae.");
-        Ok(!candidates.iter().all(bare) || self.holds_both_families()?)
+        let bare = |one: &Candidate| {
+            let name = file_name(&one.named);
+            let stem = name.split('.').next();
+            let mut stems = self.others().filter_map(|layout| layout.autoencoder_stem);
+            stems.any(|known| Some(known) == stem)
+        };
+        Ok(!candidates.iter().all(bare) || self.holds_another_family()?)
     }
 
-    pub(super) fn of_another_family(&self, part: Part, candidates: &[Candidate]) -> Fault {
+    pub(super) fn of_another_family(&self, part: &Part, candidates: &[Candidate]) -> Fault {
         let names: Vec<String> = candidates.iter().map(|one| file_name(&one.named)).collect();
-        let own = published(part, self.family).join(" or ");
+        let own = self.published(part).join(" or ");
         let what = format!(
             "no {} of this family: {} is the other family's by its name; put this one's beside it as {own}",
-            noun(part),
+            part.noun,
             names.join(", ")
         );
         Fault::WeightsMissing {
@@ -67,30 +74,28 @@ impl Shelf {
     }
 
     /// Why a part is not there: what came near, a pickle, an adapter, else the names that would do.
-    pub(super) fn absent(&self, part: Part, came_near: Option<Fault>) -> Fault {
+    pub(super) fn absent(&self, part: &Part, came_near: Option<Fault>) -> Fault {
         if let Some(fault) = came_near {
             return fault;
         }
         if let Err(fault) = self.refuse_pickles() {
             return fault;
         }
-        if let Some(fault) = self.adapter().filter(|_| is_transformer(part)) {
+        if let Some(fault) = self.adapter().filter(|_| part.is_transformer()) {
             return fault;
         }
-        let names = published(part, self.family).join(", ");
-        let needed = match (part, self.family) {
-            (Part::T5, Family::Sd35) => {
-                "; Stable Diffusion 3.5 is drawn with all three text encoders, never without T5"
-            }
-            _ => "",
-        };
+        let names = self.published(part).join(", ");
+        let mut notes = self.layout.notes.iter();
+        let needed = notes
+            .find(|(of, _)| *of == part)
+            .map_or("", |(_, note)| note);
         let within = FOLDERS.join("/, ");
         Fault::WeightsMissing {
             file: self.folder.display().to_string(),
             what: format!(
                 "no {} ({names}, or in another safetensors or GGUF file) in this folder nor in {within}/ of \
                  it{needed}",
-                noun(part)
+                part.noun
             ),
         }
     }

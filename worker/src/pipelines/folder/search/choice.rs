@@ -1,7 +1,6 @@
 //! Which of several files that hold a part is taken, and the refusal when nothing decides.
 
-use super::places::{noun, published};
-use super::{Candidate, Shapes, Shelf, is_transformer};
+use super::{Candidate, FolderSearch, Shapes};
 use crate::fault::Fault;
 use crate::weights::{Part, WeightFile, Weights};
 use std::path::Path;
@@ -10,11 +9,11 @@ use std::sync::Arc;
 /// Largest files that are compared byte by byte to find out whether they are copies, in bytes.
 const COMPARED_MAX: usize = 1 << 30;
 
-impl Shelf {
+impl FolderSearch {
     /// The candidate that fits best by shapes and then by name.
     pub(super) fn choose(
         &self,
-        part: Part,
+        part: &'static Part,
         candidates: Vec<Candidate>,
         shapes: &Shapes,
     ) -> Result<Weights, Fault> {
@@ -47,27 +46,27 @@ impl Shelf {
         read.swap_remove(0).1
     }
 
-    fn ambiguous(&self, part: Part, one: &Path, other: &Path) -> Fault {
+    fn ambiguous(&self, part: &Part, one: &Path, other: &Path) -> Fault {
         let below = |path: &Path| {
             path.strip_prefix(&self.folder)
                 .unwrap_or(path)
                 .display()
                 .to_string()
         };
-        let remedy = if is_transformer(part) {
+        let remedy = if part.is_transformer() {
             format!(
                 "set path in the model's section to the file to use, {}",
                 one.display()
             )
         } else {
-            let own = published(part, self.family).first().unwrap_or(&"");
+            let own = self.published(part).first().unwrap_or(&"");
             format!(
                 "give the one to use the name {own} (a link will do), or move the other one away"
             )
         };
         Fault::configuration(
             self.folder.display().to_string(),
-            noun(part),
+            part.noun,
             format!(
                 "is in {} and in {}, which differ: {remedy}",
                 below(one),

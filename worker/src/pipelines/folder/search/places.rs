@@ -1,7 +1,8 @@
 //! The names, folders and prefixes under which people keep each part.
 
-use crate::pipelines::family::Family;
-use crate::weights::{Part, WeightFile};
+use super::FolderSearch;
+use crate::weights::{Part, Role, WeightFile};
+use ipc_protocol::family::Family;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,9 +16,32 @@ pub(super) const FOLDERS: [&str; 6] = [
     "checkpoints",
 ];
 
+/// How a family names its files, and what it says when one is not there.
+#[derive(Debug)]
+pub struct FolderLayout {
+    /// The family.
+    pub family: Family,
+    /// What messages call the family.
+    pub title: &'static str,
+    /// The model that its schedule is that of.
+    pub model: &'static str,
+    /// Its transformer.
+    pub transformer: &'static Part,
+    /// Words in a file's name that speak for its transformer.
+    pub transformer_words: &'static [&'static str],
+    /// Its own file names of a part below the model's folder; the first that is there wins.
+    pub names: &'static [(&'static Part, &'static [&'static str])],
+    /// Stem of its published autoencoder's name, where another family's has the same shapes.
+    pub autoencoder_stem: Option<&'static str>,
+    /// What else to say where a part is missing.
+    pub notes: &'static [(&'static Part, &'static str)],
+    /// Shift of the noise levels in a diffusers pipeline of it.
+    pub schedule_shift: f64,
+}
+
 /// The prefix under which files hold a part together.
-pub(super) fn prefix_of(part: Part, files: &[Arc<WeightFile>]) -> Option<&'static str> {
-    let prefixes = [""].into_iter().chain(part.prefixes().iter().copied());
+pub(super) fn prefix_of(part: &Part, files: &[Arc<WeightFile>]) -> Option<&'static str> {
+    let prefixes = [""].into_iter().chain(part.prefixes.iter().copied());
     prefixes.into_iter().find(|prefix| {
         let has = |name: &str| {
             let full = format!("{prefix}{name}");
@@ -27,55 +51,9 @@ pub(super) fn prefix_of(part: Part, files: &[Arc<WeightFile>]) -> Option<&'stati
     })
 }
 
-/// Two encoders have the same names: a bare one is CLIP-G when its width is, or its file's name says so.
-pub(super) fn fits(part: Part, files: &[Arc<WeightFile>], prefix: &str) -> bool {
-    const CLIP_G_WIDTH: usize = 1280;
-    let wanted = match part {
-        Part::ClipL => false,
-        Part::ClipG => true,
-        Part::Flux | Part::Mmdit | Part::Autoencoder | Part::T5 => return true,
-    };
-    if !prefix.is_empty() {
-        return true;
-    }
-    let norms = [
-        "text_model.final_layer_norm.weight",
-        "final_layer_norm.weight",
-    ];
-    let shapes = norms
-        .iter()
-        .flat_map(|name| files.iter().map(|file| file.shape(name)));
-    let width = shapes.flatten().next().and_then(|shape| shape.first());
-    let named = files.iter().any(|file| {
-        file.name()
-            .rsplit('/')
-            .next()
-            .is_some_and(|name| name.contains("clip_g"))
-    });
-    (named || width == Some(&CLIP_G_WIDTH)) == wanted
-}
-
-/// A family's own file names of a part below the model's folder, the first that is there wins.
-pub(super) fn published(part: Part, family: Family) -> &'static [&'static str] {
-    match (part, family) {
-        (Part::Flux, _) => &["flux1-schnell.safetensors"],
-        (Part::Mmdit, _) => &["sd3.5_large_turbo.safetensors"],
-        (Part::Autoencoder, Family::Sd35) => &["sd3.5_vae.safetensors", "sd3_vae.safetensors"],
-        (Part::Autoencoder, Family::Flux | Family::Synthetic) => &["ae.safetensors"],
-        (Part::T5, _) => &[
-            "t5xxl.safetensors",
-            "t5xxl_fp16.safetensors",
-            "text_encoders/t5xxl_fp16.safetensors",
-            "t5.safetensors",
-        ],
-        (Part::ClipL, Family::Sd35) => &["text_encoders/clip_l.safetensors", "clip_l.safetensors"],
-        (Part::ClipL, Family::Flux | Family::Synthetic) => &[
-            "clip_l_flux.safetensors",
-            "clip_l.safetensors",
-            "text_encoders/clip_l.safetensors",
-        ],
-        (Part::ClipG, _) => &["text_encoders/clip_g.safetensors", "clip_g.safetensors"],
-    }
+/// Whether files that have the part's names below `prefix` hold this part and not one with the same names.
+pub(super) fn fits(part: &Part, files: &[Arc<WeightFile>], prefix: &str) -> bool {
+    !prefix.is_empty() || (part.fits)(files)
 }
 
 /// How well a path fits a part by its name alone; files of a lower rank are taken first.
@@ -93,59 +71,79 @@ pub(super) enum Rank {
     Speaking,
     /// A name that says nothing.
     Neutral,
-    /// A name that speaks for the other family.
+    /// A name that speaks for another family.
     Foreign,
 }
 
-/// The rank of a file; `path` is below the model's folder.
-pub(super) fn rank(part: Part, family: Family, path: &Path) -> Rank {
-    let names = published(part, family);
-    if let Some(place) = names.iter().position(|name| Path::new(name) == path) {
-        return Rank::Published(place);
+impl FolderLayout {
+    /// Its own names of the transformer's file.
+    pub fn transformer_names(&self) -> &'static [&'static str] {
+        self.own_names(self.transformer)
     }
-    let name = super::file_name(path);
-    if names
-        .iter()
-        .any(|own| own.rsplit('/').next() == Some(&name))
-    {
-        return Rank::PublishedElsewhere;
-    }
-    let name = name.to_lowercase();
-    let (flux, sd3) = (name.contains("flux"), name.contains("sd3"));
-    let stem = name.split('.').next().unwrap_or_default();
-    let (speaks, foreign) = match (part, family) {
-        (Part::Flux, _) => (name.contains("schnell"), false),
-        (Part::Mmdit, _) => (name.contains("turbo"), false),
-        // The published FLUX autoencoder is called so, and has the shapes of the other family's.
-        (Part::Autoencoder, Family::Sd35) => (sd3, flux || stem == "ae"),
-        (_, Family::Sd35) => (sd3, flux),
-        (_, Family::Flux | Family::Synthetic) => (flux, sd3),
-    };
-    match (speaks, foreign) {
-        (true, _) => Rank::Speaking,
-        (false, true) => Rank::Foreign,
-        (false, false) => Rank::Neutral,
+
+    /// Its own names of a part.
+    fn own_names(&self, part: &Part) -> &'static [&'static str] {
+        let found = self.names.iter().find(|(known, _)| *known == part);
+        found.map_or(&[], |(_, names)| names)
     }
 }
 
-/// Folders of a diffusers pipeline that may hold a part; SD3 has T5 third, FLUX second.
-pub(super) fn components(part: Part) -> &'static [&'static str] {
-    match part {
-        Part::Flux | Part::Mmdit => &["transformer"],
-        Part::Autoencoder => &["vae"],
-        Part::T5 => &["text_encoder_3", "text_encoder_2"],
-        Part::ClipL => &["text_encoder"],
-        Part::ClipG => &["text_encoder_2"],
+impl FolderSearch {
+    /// The file names of a part: the family's own, and for another family's transformer that family's.
+    pub(super) fn published(&self, part: &Part) -> &'static [&'static str] {
+        self.layout_of(part).own_names(part)
     }
-}
 
-pub(super) fn noun(part: Part) -> &'static str {
-    match part {
-        Part::Flux => "FLUX transformer",
-        Part::Mmdit => "SD3 transformer",
-        Part::Autoencoder => "autoencoder",
-        Part::T5 => "T5 encoder",
-        Part::ClipL => "CLIP-L encoder",
-        Part::ClipG => "CLIP-G encoder",
+    /// The family whose names a part goes by: that of a transformer, else the one that is looked for.
+    fn layout_of(&self, part: &Part) -> &'static FolderLayout {
+        let mut all = [self.layout].into_iter().chain(self.others());
+        let owner = all.find(|layout| layout.transformer == part);
+        owner.unwrap_or(self.layout)
+    }
+
+    /// The other families' layouts.
+    pub(super) fn others(&self) -> impl Iterator<Item = &'static FolderLayout> {
+        let own = self.layout.family;
+        let all = self.all.iter().copied();
+        all.filter(move |layout| layout.family != own)
+    }
+
+    /// The rank of a file; `path` is below the model's folder.
+    pub(super) fn rank(&self, part: &Part, path: &Path) -> Rank {
+        let names = self.published(part);
+        if let Some(place) = names.iter().position(|name| Path::new(name) == path) {
+            return Rank::Published(place);
+        }
+        let name = super::file_name(path);
+        if names
+            .iter()
+            .any(|own| own.rsplit('/').next() == Some(&name))
+        {
+            return Rank::PublishedElsewhere;
+        }
+        let name = name.to_lowercase();
+        if part.is_transformer() {
+            let mut words = self.layout_of(part).transformer_words.iter();
+            return match words.any(|word| name.contains(word)) {
+                true => Rank::Speaking,
+                false => Rank::Neutral,
+            };
+        }
+        let is_for = |layout: &FolderLayout| name.contains(layout.family.word());
+        if is_for(self.layout) {
+            return Rank::Speaking;
+        }
+        // Two families' autoencoders have the same shapes, and one is known by its stem alone.
+        let stem = name.split('.').next();
+        let has_stem = |layout: &FolderLayout| {
+            part.role == Role::Autoencoder
+                && layout.autoencoder_stem.is_some()
+                && layout.autoencoder_stem == stem
+        };
+        let is_foreign = |layout: &FolderLayout| is_for(layout) || has_stem(layout);
+        match self.others().any(is_foreign) {
+            true => Rank::Foreign,
+            false => Rank::Neutral,
+        }
     }
 }

@@ -164,7 +164,7 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Fau
         let what = format!("has {length} bytes; {INDEX_MAX} are the most");
         return Err(corrupt(&said, what));
     }
-    let parsed: Index = crate::pipelines::folder::configuration::read_json(index)?;
+    let parsed: Index = crate::pipelines::folder::text_file::read_json(index)?;
     let names: BTreeSet<&String> = parsed.weight_map.values().collect();
     let mut paths = BTreeSet::new();
     for name in names {

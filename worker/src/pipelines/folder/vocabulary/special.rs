@@ -4,7 +4,7 @@
 //! text or as an object with its `content`.
 
 use crate::fault::Fault;
-use crate::pipelines::folder::configuration::read_text;
+use crate::pipelines::folder::text_file::read_text;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;

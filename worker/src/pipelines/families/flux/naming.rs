@@ -1,6 +1,31 @@
 //! diffusers' `FluxTransformer2DModel` in the names of black-forest-labs/flux.
 
-use super::{Place, indexed, look_up, split_end};
+use crate::weights::{NameCounts, Part, Role, TensorTarget, indexed, look_up, split_end};
+
+/// The transformer.
+pub static TRANSFORMER: Part = Part {
+    noun: "FLUX transformer",
+    role: Role::Transformer,
+    prefixes: &["model.diffusion_model."],
+    marks: &["double_blocks.0.img_attn.qkv.weight"],
+    diffusers_marks: &["transformer_blocks.0.attn.to_q.weight", "x_embedder.weight"],
+    components: &["transformer"],
+    target,
+    other_model,
+    fits: Part::always_fits,
+};
+
+/// FLUX.1 dev, Kontext and Fill have an embedder for the guidance.
+fn other_model(has: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+    let dev = [
+        "guidance_in.in_layer.weight",
+        "time_text_embed.guidance_embedder.linear_1.weight",
+    ];
+    let what = "is FLUX.1 dev's (or Kontext's, or Fill's), which is not drawn; FLUX.1 schnell is";
+    dev.into_iter()
+        .find(|name| has(name))
+        .map(|name| (name, what))
+}
 
 const OUTSIDE: [(&str, &str); 8] = [
     ("x_embedder", "img_in"),
@@ -56,7 +81,7 @@ const TEXT_HEADS: [&str; 3] = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v
 /// In the order of the rows of `linear1`.
 const SINGLE_ROWS: [&str; 4] = ["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"];
 
-pub(super) fn place(name: &str) -> Option<Place> {
+fn target(name: &str, _: &NameCounts) -> Option<TensorTarget> {
     if let Some((block, rest)) = indexed(name, "transformer_blocks.") {
         return double(block, rest);
     }
@@ -65,20 +90,23 @@ pub(super) fn place(name: &str) -> Option<Place> {
     }
     let (layer, end) = split_end(name)?;
     match layer {
-        "norm_out.linear" => Some(Place::swapped(format!(
+        "norm_out.linear" => Some(TensorTarget::swapped(format!(
             "final_layer.adaLN_modulation.1.{end}"
         ))),
-        "proj_out" => Some(Place::whole(format!("final_layer.linear.{end}"))),
-        _ => Some(Place::whole(format!("{}.{end}", look_up(&OUTSIDE, layer)?))),
+        "proj_out" => Some(TensorTarget::whole(format!("final_layer.linear.{end}"))),
+        _ => Some(TensorTarget::whole(format!(
+            "{}.{end}",
+            look_up(&OUTSIDE, layer)?
+        ))),
     }
 }
 
-fn double(block: usize, rest: &str) -> Option<Place> {
+fn double(block: usize, rest: &str) -> Option<TensorTarget> {
     let (layer, end) = split_end(rest)?;
     let full = |name: &str| format!("double_blocks.{block}.{name}");
     for (heads, stream) in [(IMAGE_HEADS, "img"), (TEXT_HEADS, "txt")] {
         if let Some(slot) = heads.iter().position(|head| *head == layer) {
-            return Some(Place::piece(
+            return Some(TensorTarget::piece(
                 full(&format!("{stream}_attn.qkv.{end}")),
                 slot,
                 3,
@@ -86,17 +114,17 @@ fn double(block: usize, rest: &str) -> Option<Place> {
         }
     }
     if let Some(norm) = look_up(&DOUBLE_NORMS, layer) {
-        return Some(Place::whole(full(&format!("{norm}.scale"))));
+        return Some(TensorTarget::whole(full(&format!("{norm}.scale"))));
     }
     let layer = look_up(&DOUBLE, layer)?;
-    Some(Place::whole(full(&format!("{layer}.{end}"))))
+    Some(TensorTarget::whole(full(&format!("{layer}.{end}"))))
 }
 
-fn single(block: usize, rest: &str) -> Option<Place> {
+fn single(block: usize, rest: &str) -> Option<TensorTarget> {
     let (layer, end) = split_end(rest)?;
     let full = |name: String| format!("single_blocks.{block}.{name}");
     if let Some(slot) = SINGLE_ROWS.iter().position(|row| *row == layer) {
-        return Some(Place::piece(full(format!("linear1.{end}")), slot, 4));
+        return Some(TensorTarget::piece(full(format!("linear1.{end}")), slot, 4));
     }
     let name = match layer {
         "norm.linear" => format!("modulation.lin.{end}"),
@@ -105,5 +133,45 @@ fn single(block: usize, rest: &str) -> Option<Place> {
         "attn.norm_k" => "norm.key_norm.scale".to_owned(),
         _ => return None,
     };
-    Some(Place::whole(full(name)))
+    Some(TensorTarget::whole(full(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(names: &[&str]) -> Vec<TensorTarget> {
+        let counts = NameCounts {
+            last_block: names
+                .iter()
+                .filter_map(|name| Some(indexed(name, "transformer_blocks.")?.0))
+                .max(),
+            levels: 0,
+            embeds: false,
+        };
+        let found = |name: &&str| target(name, &counts);
+        names
+            .iter()
+            .map(|name| found(name).unwrap_or_else(|| TensorTarget::whole((*name).to_owned())))
+            .collect()
+    }
+
+    #[test]
+    fn queries_keys_and_values_that_lie_apart_are_joined_in_that_order() {
+        let found = targets(&[
+            "transformer_blocks.7.attn.add_v_proj.bias",
+            "single_transformer_blocks.12.proj_mlp.weight",
+        ]);
+        let text = "double_blocks.7.txt_attn.qkv.bias".to_owned();
+        assert_eq!(found[0], TensorTarget::piece(text, 2, 3));
+        let linear1 = "single_blocks.12.linear1.weight".to_owned();
+        assert_eq!(found[1], TensorTarget::piece(linear1, 3, 4));
+    }
+
+    #[test]
+    fn original_names_and_unknown_ones_stay() {
+        for name in ["double_blocks.0.img_mod.lin.weight", "lora.0.down", "x"] {
+            assert_eq!(targets(&[name])[0], TensorTarget::whole(name.to_owned()));
+        }
+    }
 }

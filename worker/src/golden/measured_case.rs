@@ -9,25 +9,25 @@ use crate::pixels;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
-/// The receiver of the lines.
-pub(super) type Hand<'h> = &'h mut dyn FnMut(Line);
+/// What the lines are given to.
+pub(super) type LineSink<'h> = &'h mut dyn FnMut(Line);
 
 /// A case of a folder.
-pub(super) struct Sheet<'a> {
+pub(super) struct MeasuredCase<'a> {
     folder: &'a Path,
     name: &'a str,
     pub(super) case: &'a Case,
     measure: Measure<'a>,
 }
 
-impl<'a> Sheet<'a> {
+impl<'a> MeasuredCase<'a> {
     pub(super) fn new(
         folder: &'a Path,
         name: &'a str,
         case: &'a Case,
         measure: Measure<'a>,
-    ) -> Sheet<'a> {
-        Sheet {
+    ) -> MeasuredCase<'a> {
+        MeasuredCase {
             folder,
             name,
             case,
@@ -44,11 +44,11 @@ impl<'a> Sheet<'a> {
     }
 
     /// Each image of the batch.
-    pub(super) fn images(&'a self) -> Result<Vec<Image<'a>>, Fault> {
-        let image = |index: usize| -> Result<Image<'a>, Fault> {
+    pub(super) fn images(&'a self) -> Result<Vec<MeasuredImage<'a>>, Fault> {
+        let image = |index: usize| -> Result<MeasuredImage<'a>, Fault> {
             let half = self.measure.half;
-            Ok(Image {
-                sheet: self,
+            Ok(MeasuredImage {
+                measured: self,
                 goldens: Goldens::read(self.folder, self.name)?,
                 half: half.map(|at| Goldens::read(at, self.name)).transpose()?,
                 index,
@@ -59,21 +59,21 @@ impl<'a> Sheet<'a> {
 }
 
 /// One image of a case.
-pub(super) struct Image<'a> {
-    pub(super) sheet: &'a Sheet<'a>,
+pub(super) struct MeasuredImage<'a> {
+    pub(super) measured: &'a MeasuredCase<'a>,
     pub(super) goldens: Goldens,
     half: Option<Goldens>,
     pub(super) index: usize,
 }
 
-impl Image<'_> {
+impl MeasuredImage<'_> {
     pub(super) fn prompt(&self) -> &str {
-        &self.sheet.case.prompts[self.index]
+        &self.measured.case.prompts[self.index]
     }
 
     /// Returns the bar of a part that is fed the golden's input and was computed by `blocks` blocks.
     pub(super) fn part(&self, mean: f64, blocks: usize) -> Bar {
-        match self.sheet.measure.dtype {
+        match self.measured.measure.dtype {
             DType::F32 => Bar::PART,
             _ => Bar::half(mean, blocks),
         }
@@ -81,13 +81,13 @@ impl Image<'_> {
 
     /// How much a case's guidance stretches the differences of the two velocities that it is made of.
     pub(super) fn stretch(&self) -> f64 {
-        let guidance = self.sheet.case.cfg;
+        let guidance = self.measured.case.cfg;
         guidance.map_or(1.0, |g| (2.0 * g - 1.0).max(1.0))
     }
 
     /// Returns the bar of latents that run free.
     pub(super) fn free(&self) -> Bar {
-        let bar = match self.sheet.measure.dtype {
+        let bar = match self.measured.measure.dtype {
             DType::F32 => Bar::FREE,
             _ => Bar::HALF_FREE,
         };
@@ -104,7 +104,7 @@ impl Image<'_> {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
-    /// A tensor of the reference in half precision, if there is one; rows as in [`Image::golden_at`].
+    /// A tensor of the reference in half precision, if there is one; rows as in [`MeasuredImage::golden_at`].
     fn half_at(&self, name: &str, row: usize) -> Result<Option<Tensor>, Fault> {
         let Some(half) = &self.half else {
             return Ok(None);
@@ -113,41 +113,41 @@ impl Image<'_> {
         Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
     }
 
-    pub(super) fn ids(&self, hand: Hand, part: &str, ours: &[u32]) -> Result<(), Fault> {
+    pub(super) fn ids(&self, sink: LineSink, part: &str, ours: &[u32]) -> Result<(), Fault> {
         let golden = self.goldens.ids(part, self.index)?;
         let [ours, golden] = [ours, &golden].map(|ids| ids.iter().map(|id| f64::from(*id)));
-        self.hand(hand, part, Distance::between(ours, golden), Bar::Equal);
+        self.emit(sink, part, Distance::between(ours, golden), Bar::Equal);
         Ok(())
     }
 
-    pub(super) fn levels(&self, hand: Hand, ours: &[f32]) -> Result<(), Fault> {
+    pub(super) fn levels(&self, sink: LineSink, ours: &[f32]) -> Result<(), Fault> {
         let golden = self.goldens.shared("sigmas")?;
         let [ours, golden] = [ours, &golden].map(|v| v.iter().map(|s| f64::from(*s)));
-        self.hand(hand, "sigmas", Distance::between(ours, golden), Bar::Equal);
+        self.emit(sink, "sigmas", Distance::between(ours, golden), Bar::Equal);
         Ok(())
     }
 
     /// Measures `ours` against the golden `name`.
     pub(super) fn tensor(
         &self,
-        hand: Hand,
+        sink: LineSink,
         (part, name): (&str, &str),
         ours: &Tensor,
         bar: Bar,
     ) -> Result<(), Fault> {
-        self.row(hand, (part, name), (ours, self.index), bar)
+        self.row(sink, (part, name), (ours, self.index), bar)
     }
 
-    /// As [`Image::tensor`], against another row of the batch.
+    /// As [`MeasuredImage::tensor`], against another row of the batch.
     pub(super) fn row(
         &self,
-        hand: Hand,
+        sink: LineSink,
         (part, name): (&str, &str),
         (ours, row): (&Tensor, usize),
         bar: Bar,
     ) -> Result<(), Fault> {
         let distance = distance(ours, &self.golden_at(name, row)?)?;
-        self.hand(hand, part, distance, bar);
+        self.emit(sink, part, distance, bar);
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl Image<'_> {
     /// the same ids.
     pub(super) fn encoded(
         &self,
-        hand: Hand,
+        sink: LineSink,
         name: &str,
         ours: &Tensor,
         blocks: usize,
@@ -165,15 +165,15 @@ impl Image<'_> {
         } else {
             Bar::HALF
         };
-        self.tensor(hand, (name, name), ours, self.part(mean, blocks))?;
-        self.beside(hand, name, ours, self.index)
+        self.tensor(sink, (name, name), ours, self.part(mean, blocks))?;
+        self.beside(sink, name, ours, self.index)
     }
 
     /// Holds our error to that of the reference in the same half precision, where there is one. The truth
     /// is the golden in f32.
     pub(super) fn beside(
         &self,
-        hand: Hand,
+        sink: LineSink,
         name: &str,
         ours: &Tensor,
         row: usize,
@@ -186,25 +186,25 @@ impl Image<'_> {
             theirs: distance(&theirs, &truth)?.relative,
             times: Bar::BESIDE,
         };
-        self.hand(hand, &format!("half.{name}"), distance(ours, &truth)?, bar);
+        self.emit(sink, &format!("half.{name}"), distance(ours, &truth)?, bar);
         Ok(())
     }
 
     /// Measures what the decoder, which computes in f32 always, makes of the golden's latents.
-    pub(super) fn decoded(&self, hand: Hand, picture: &Tensor) -> Result<(), Fault> {
+    pub(super) fn decoded(&self, sink: LineSink, picture: &Tensor) -> Result<(), Fault> {
         let pixels = picture.dims().iter().rev().take(2).product();
-        let bar = Bar::decoded(self.sheet.case.prompts.len(), pixels);
-        self.tensor(hand, ("vae_out", "vae_out"), picture, bar)?;
-        self.picture(hand, "image_u8", picture, Bar::BYTES)
+        let bar = Bar::decoded(self.measured.case.prompts.len(), pixels);
+        self.tensor(sink, ("vae_out", "vae_out"), picture, bar)?;
+        self.picture(sink, "image_u8", picture, Bar::BYTES)
     }
 
     /// Measures the bytes of a picture that ran free: in half precision beside those of a reference in half
     /// precision, where there is one.
-    pub(super) fn free_picture(&self, hand: Hand, picture: &Tensor) -> Result<(), Fault> {
+    pub(super) fn free_picture(&self, sink: LineSink, picture: &Tensor) -> Result<(), Fault> {
         // A reference in half precision may have kept no bytes.
         let theirs = self.half.as_ref();
         let theirs = theirs.and_then(|half| half.bytes("image_u8", self.index).ok());
-        let bar = match (self.sheet.measure.dtype, theirs) {
+        let bar = match (self.measured.measure.dtype, theirs) {
             (DType::F32, _) => Bar::BYTES,
             (_, None) => Bar::HALF_FREE_BYTES,
             (_, Some(theirs)) => {
@@ -214,26 +214,26 @@ impl Image<'_> {
                     .at_least(Bar::BESIDE * Distance::between(theirs, golden).relative)
             }
         };
-        self.picture(hand, "free.image_u8", picture, bar)
+        self.picture(sink, "free.image_u8", picture, bar)
     }
 
-    fn picture(&self, hand: Hand, part: &str, picture: &Tensor, bar: Bar) -> Result<(), Fault> {
+    fn picture(&self, sink: LineSink, part: &str, picture: &Tensor, bar: Bar) -> Result<(), Fault> {
         let ours = pixels::bytes(picture)?;
         let golden = self.goldens.bytes("image_u8", self.index)?;
         let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
-        self.hand(hand, part, Distance::between(ours, golden), bar);
+        self.emit(sink, part, Distance::between(ours, golden), bar);
         Ok(())
     }
 
-    fn hand(&self, hand: Hand, part: &str, distance: Distance, bar: Bar) {
-        let of_batch = self.sheet.case.prompts.len() > 1;
+    fn emit(&self, sink: LineSink, part: &str, distance: Distance, bar: Bar) {
+        let of_batch = self.measured.case.prompts.len() > 1;
         let part = if of_batch {
             format!("{part}[{}]", self.index)
         } else {
             part.to_owned()
         };
-        hand(Line {
-            case: self.sheet.name.to_owned(),
+        sink(Line {
+            case: self.measured.name.to_owned(),
             part,
             distance,
             bar,

@@ -1,0 +1,140 @@
+//! The small models inside this program. Their files: `worker/assets/`.
+
+use crate::fault::Fault;
+use crate::pipelines::folder::search;
+use crate::pipelines::parts::tokens::TokenizerFile;
+use crate::weights::{Part, WeightFile, Weights, digest};
+use ipc_protocol::family::Family;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How the names of weight files end.
+const WEIGHTS: &str = ".safetensors";
+
+/// A model inside this program.
+#[derive(Debug)]
+pub struct EmbeddedModel {
+    /// Its registry key, and its folder's name.
+    pub key: &'static str,
+    /// The family that draws it.
+    pub family: Family,
+    /// Its files by name.
+    pub files: &'static [(&'static str, &'static [u8])],
+    /// The file that holds each part.
+    pub parts: &'static [(&'static Part, &'static str)],
+}
+
+impl PartialEq for EmbeddedModel {
+    fn eq(&self, other: &EmbeddedModel) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for EmbeddedModel {}
+
+/// The files of a folder of `worker/assets/`, by name, from a file in a family's folder.
+#[macro_export]
+macro_rules! embedded_files {
+    ($folder:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../../../../assets/", $folder, "/", $name)) as &[u8])),+]
+    };
+}
+
+impl EmbeddedModel {
+    /// Compares the weights with the digests that they were published with; gives the names that were
+    /// compared.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsCorrupt`] naming the file: this program itself was damaged, or built from damaged files.
+    pub fn verify(&self) -> Result<Vec<String>, Fault> {
+        let sums = String::from_utf8_lossy(self.bytes("SHA256SUMS")?);
+        let compare = |(name, bytes): &(&'static str, &'static [u8])| {
+            let mut lines = sums.lines();
+            let promised = lines.find_map(|line| line.strip_suffix(name)?.strip_suffix("  "));
+            let named = self.file_name(name);
+            let promised = promised.unwrap_or("in SHA256SUMS");
+            digest::expect(&named, &digest::of_bytes(bytes), promised)?;
+            Ok(named)
+        };
+        self.weights().map(compare).collect()
+    }
+
+    /// Bytes of the weights inside this program.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    fn weights(&self) -> impl Iterator<Item = &(&'static str, &'static [u8])> {
+        let files = self.files.iter();
+        files.filter(|(name, _)| name.ends_with(WEIGHTS))
+    }
+
+    /// A file's name in messages.
+    pub fn file_name(&self, file: &str) -> String {
+        format!("{}/{file}", self.key)
+    }
+
+    /// A file's bytes.
+    ///
+    /// # Errors
+    /// [`Fault::WeightsMissing`] when it is not inside this program.
+    pub fn bytes(&self, name: &str) -> Result<&'static [u8], Fault> {
+        let found = self.files.iter().find(|(known, _)| *known == name);
+        found
+            .map(|(_, bytes)| *bytes)
+            .ok_or_else(|| Fault::WeightsMissing {
+                file: self.file_name(name),
+                what: "is not inside this program".to_owned(),
+            })
+    }
+
+    /// A tokenizer.
+    ///
+    /// # Errors
+    /// As [`EmbeddedModel::bytes`].
+    pub fn tokenizer(&self, name: &str) -> Result<TokenizerFile, Fault> {
+        Ok(TokenizerFile {
+            file: self.file_name(name),
+            bytes: Cow::Borrowed(self.bytes(name)?),
+            pad_token: None,
+        })
+    }
+
+    /// Its weight files, each opened once.
+    pub(super) fn open(&self) -> OpenedModel<'_> {
+        OpenedModel {
+            model: self,
+            files: BTreeMap::new(),
+        }
+    }
+}
+
+/// An embedded model's weight files.
+pub(super) struct OpenedModel<'m> {
+    model: &'m EmbeddedModel,
+    files: BTreeMap<&'static str, Arc<WeightFile>>,
+}
+
+impl OpenedModel<'_> {
+    /// The tensors of a part.
+    ///
+    /// # Errors
+    /// As those of a folder; this program was built from damaged files then.
+    pub(super) fn part(&mut self, part: &'static Part) -> Result<Weights, Fault> {
+        let mut parts = self.model.parts.iter();
+        let name = parts
+            .find(|(known, _)| *known == part)
+            .map(|(_, name)| *name);
+        let name = name.unwrap_or(part.noun);
+        let file = match self.files.get(name) {
+            Some(file) => Arc::clone(file),
+            None => {
+                let bytes = self.model.bytes(name)?;
+                let file = WeightFile::embedded(&self.model.file_name(name), bytes)?;
+                Arc::clone(self.files.entry(name).or_insert(Arc::new(file)))
+            }
+        };
+        search::part_in(part, file)
+    }
+}
