@@ -22,7 +22,7 @@ pub struct GuidanceRange {
 
 /// Licence and attribution of a model; empty if its files do not state them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rights {
+pub struct ModelRights {
     /// Licence of the weights, as an SPDX identifier.
     #[serde(default)]
     pub licence: Option<String>,

@@ -35,6 +35,9 @@ const TABLE: [(&str, Option<(&str, &[&str])>); 3] = [
     ("synthetic", None),
 ];
 
+/// The small model inside the worker program that every daemon offers, and the default model.
+pub const EMBEDDED_MODEL: &str = "pocket-flux";
+
 /// The names of all families in the table, for error messages that list them.
 pub const WORDS: [&str; TABLE.len()] = {
     let mut words = [""; TABLE.len()];

@@ -79,9 +79,9 @@ pub fn sockets() -> Vec<PathBuf> {
 
 /// Type, owner and permissions of a path, without following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct FolderEntry {
     /// Type of the file.
-    pub kind: Kind,
+    pub kind: FolderEntryKind,
     /// Owner of the file.
     pub uid: u32,
     /// Permission bits of the file.
@@ -90,7 +90,7 @@ pub struct Seen {
 
 /// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FolderEntryKind {
     /// A folder.
     Folder,
     /// A socket.
@@ -99,7 +99,7 @@ pub enum Kind {
     Other,
 }
 
-impl Seen {
+impl FolderEntry {
     /// Reads the metadata of a path.
     ///
     /// # Errors
@@ -109,11 +109,11 @@ impl Seen {
         let kind = found.file_type();
         Ok(Self {
             kind: if kind.is_dir() {
-                Kind::Folder
+                FolderEntryKind::Folder
             } else if kind.is_socket() {
-                Kind::Socket
+                FolderEntryKind::Socket
             } else {
-                Kind::Other
+                FolderEntryKind::Other
             },
             uid: found.uid(),
             mode: found.mode() & 0o7777,
@@ -144,9 +144,9 @@ impl Servers {
 pub fn servers(socket: &Path) -> io::Result<Result<Servers, String>> {
     let folder = socket.parent().unwrap_or(Path::new("/"));
     let above = folder.parent().unwrap_or(Path::new("/"));
-    let seen = (Seen::at(folder)?, Seen::at(socket)?);
+    let seen = (FolderEntry::at(folder)?, FolderEntry::at(socket)?);
     let above = match folder == Path::new(SYSTEM) {
-        true => Some(Seen::at(above)?),
+        true => Some(FolderEntry::at(above)?),
         false => None,
     };
     Ok(judge(above, seen, Uid::effective().as_raw()))
@@ -154,16 +154,22 @@ pub fn servers(socket: &Path) -> io::Result<Result<Servers, String>> {
 
 /// Checks a folder and the socket in it for a client of user `own`; for the system-wide folder, its parent
 /// folder too.
-fn judge(above: Option<Seen>, (folder, socket): (Seen, Seen), own: u32) -> Result<Servers, String> {
+fn judge(
+    above: Option<FolderEntry>,
+    (folder, socket): (FolderEntry, FolderEntry),
+    own: u32,
+) -> Result<Servers, String> {
     // Only root can create an entry in a folder of root, so root chose the owner of this one.
     let of_root = above.is_some_and(|above| {
-        above.kind == Kind::Folder && above.uid == 0 && above.mode & WRITABLE_BY_OTHERS == 0
+        above.kind == FolderEntryKind::Folder
+            && above.uid == 0
+            && above.mode & WRITABLE_BY_OTHERS == 0
     });
     let servers = Servers {
         own,
         service: of_root.then_some(folder.uid),
     };
-    if folder.kind != Kind::Folder {
+    if folder.kind != FolderEntryKind::Folder {
         return Err("its folder is a link or a file".to_owned());
     }
     if !servers.include(folder.uid) {
@@ -175,7 +181,7 @@ fn judge(above: Option<Seen>, (folder, socket): (Seen, Seen), own: u32) -> Resul
             folder.mode
         ));
     }
-    if socket.kind != Kind::Socket {
+    if socket.kind != FolderEntryKind::Socket {
         return Err("it is not a socket".to_owned());
     }
     if !servers.include(socket.uid) {
@@ -190,24 +196,24 @@ mod tests {
 
     const OWN: u32 = 1000;
     const OTHER: u32 = 1001;
-    const TMP: Seen = seen(Kind::Folder, 0, 0o1777);
-    const RUN: Seen = seen(Kind::Folder, 0, 0o755);
+    const TMP: FolderEntry = seen(FolderEntryKind::Folder, 0, 0o1777);
+    const RUN: FolderEntry = seen(FolderEntryKind::Folder, 0, 0o755);
 
-    const fn seen(kind: Kind, uid: u32, mode: u32) -> Seen {
-        Seen { kind, uid, mode }
+    const fn seen(kind: FolderEntryKind, uid: u32, mode: u32) -> FolderEntry {
+        FolderEntry { kind, uid, mode }
     }
 
-    const fn folder(uid: u32, mode: u32) -> Seen {
-        seen(Kind::Folder, uid, mode)
+    const fn folder(uid: u32, mode: u32) -> FolderEntry {
+        seen(FolderEntryKind::Folder, uid, mode)
     }
 
-    const fn socket(uid: u32) -> Seen {
-        seen(Kind::Socket, uid, 0o600)
+    const fn socket(uid: u32) -> FolderEntry {
+        seen(FolderEntryKind::Socket, uid, 0o600)
     }
 
     #[test]
     fn a_socket_that_another_user_could_have_made_is_refused_with_the_reason() {
-        let link = seen(Kind::Other, OWN, 0o777);
+        let link = seen(FolderEntryKind::Other, OWN, 0o777);
         let cases = [
             (folder(OTHER, 0o700), socket(OTHER), "belongs to user 1001"),
             (folder(OTHER, 0o755), socket(OWN), "belongs to user 1001"),

@@ -107,7 +107,7 @@ impl fmt::Display for Device {
 
 /// The device that a client requests for its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
-pub enum DeviceWish {
+pub enum DeviceConstraint {
     /// Any device with room, the fastest first.
     #[default]
     Auto,
@@ -115,7 +115,7 @@ pub enum DeviceWish {
     On(Device),
 }
 
-impl FromStr for DeviceWish {
+impl FromStr for DeviceConstraint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -131,7 +131,7 @@ impl FromStr for DeviceWish {
     }
 }
 
-impl fmt::Display for DeviceWish {
+impl fmt::Display for DeviceConstraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.pad("auto"),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bincode::{Decode, Encode};
 
 use crate::failure::{Failure, Field};
-use crate::ids::DeviceWish;
+use crate::ids::DeviceConstraint;
 use crate::units::PictureSize;
 
 /// The largest size of prompt and negative prompt together that fits a frame. A daemon's own limit may be
@@ -70,7 +70,7 @@ pub struct ImageRequest {
     /// Number of pictures, at least 1.
     pub count: u32,
     /// The device to run on.
-    pub device: DeviceWish,
+    pub device: DeviceConstraint,
     /// The priority class of the jobs.
     pub priority: Priority,
     /// Milliseconds after which the jobs fail.
@@ -95,7 +95,7 @@ impl ImageRequest {
             negative: None,
             seed: None,
             count: 1,
-            device: DeviceWish::Auto,
+            device: DeviceConstraint::Auto,
             priority: Priority::Normal,
             timeout_ms: None,
             user: None,

@@ -20,9 +20,9 @@ const FRAMES: u64 = 100_000;
 const ALLOWED_BYTES: usize = 2 * BODY_BYTES_MAX + 4096;
 
 /// SplitMix64: random enough for a test, and the same on every machine.
-struct Dice(u64);
+struct RandomBytes(u64);
 
-impl Dice {
+impl RandomBytes {
     fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -46,7 +46,7 @@ impl Dice {
 }
 
 /// A frame with a valid header and a random body.
-fn random<M: Message>(dice: &mut Dice) -> Vec<u8> {
+fn random<M: Message>(dice: &mut RandomBytes) -> Vec<u8> {
     let kinds: Vec<u16> = (0..32).filter(|kind| M::cap(*kind).is_some()).collect();
     let kind = kinds[dice.below(kinds.len())];
     let cap = M::cap(kind).expect("it was asked before");
@@ -65,7 +65,7 @@ fn random<M: Message>(dice: &mut Dice) -> Vec<u8> {
 
 /// A valid frame with some bytes changed, removed or inserted; half of them with a matching length in the
 /// header.
-fn mutated(frame: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn mutated(frame: &[u8], dice: &mut RandomBytes) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     for _ in 0..=dice.below(2) {
         let place = dice.below(bytes.len());
@@ -84,19 +84,19 @@ fn mutated(frame: &[u8], dice: &mut Dice) -> Vec<u8> {
 
 /// The frames of one side, counted by their result.
 #[derive(Debug, Default)]
-struct Tally {
+struct AllocationTally {
     understood: u64,
     refused: u64,
     peak_bytes: usize,
 }
 
-fn read_all<M: Message + PartialEq>(samples: &[(&str, M)], seed: u64) -> Tally {
+fn read_all<M: Message + PartialEq>(samples: &[(&str, M)], seed: u64) -> AllocationTally {
     let frames: Vec<Vec<u8>> = samples
         .iter()
         .map(|(_, message)| frame::encode(message).expect("a sample fits its frame"))
         .collect();
-    let mut dice = Dice(seed);
-    let mut tally = Tally::default();
+    let mut dice = RandomBytes(seed);
+    let mut tally = AllocationTally::default();
     for turn in 0..FRAMES {
         let bytes = match turn % 2 {
             0 => random::<M>(&mut dice),

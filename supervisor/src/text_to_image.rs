@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{DeviceWish, ModelKey};
+use ipc_protocol::ids::{DeviceConstraint, ModelKey};
 use ipc_protocol::messages::client::{Target, Verb};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
@@ -69,7 +69,7 @@ pub trait TextToImageModel {
         pool: &TextToImagePool,
         prompt: &str,
         config: &ImageGenerationConfig,
-        device: DeviceWish,
+        device: DeviceConstraint,
     ) -> impl Future<Output = ImageStream> {
         pool.generate_image(self.registry_key(), prompt, config, device)
     }
@@ -147,7 +147,7 @@ impl TextToImagePool {
         key: &str,
         prompt: &str,
         config: &ImageGenerationConfig,
-        device: DeviceWish,
+        device: DeviceConstraint,
     ) -> ImageStream {
         let size = config.width.zip(config.height);
         if size.is_none() && (config.width.is_some() || config.height.is_some()) {

@@ -10,7 +10,7 @@ use ipc_protocol::frame;
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::messages::client::ToPool;
-use ipc_protocol::messages::worker::{FromWorker, Order, Timings, Welcome};
+use ipc_protocol::messages::worker::{FromWorker, JobOrder, Timings, Welcome};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::Slot;
 use ipc_protocol::units::PictureSize;
@@ -116,7 +116,7 @@ fn after_hello(name: &str, socket: &WorkerSocket, welcome: &Welcome) {
 }
 
 /// Misbehaves with wrong bytes.
-fn bytes_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
+fn bytes_with_job(name: &str, socket: &WorkerSocket, order: &JobOrder) {
     match name {
         "garbage-mid-job" => socket.say_bytes(&GARBAGE),
         "length-of-4-gib" => socket.say_bytes(b"IMGP\x05\x00\x00\x00\xff\xff\xff\xff"),
@@ -144,7 +144,7 @@ const LATENTS: LatentShape = LatentShape {
     downscale: 8,
 };
 
-fn step(order: &Order, step: u32, slot: Slot) -> FromWorker {
+fn step(order: &JobOrder, step: u32, slot: Slot) -> FromWorker {
     FromWorker::Step {
         job: order.job,
         step,
@@ -166,7 +166,7 @@ fn done(job: JobId, size: PictureSize) -> FromWorker {
 }
 
 /// Misbehaves with wrong messages.
-fn lies_with_job(name: &str, socket: &WorkerSocket, order: &Order) {
+fn lies_with_job(name: &str, socket: &WorkerSocket, order: &JobOrder) {
     let other = JobId(order.job.0 + 1000);
     let vast = PictureSize {
         width: u32::MAX,

@@ -9,7 +9,7 @@ use ipc_protocol::connection;
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::frame::{HEADER_BYTES, Header};
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::worker::{FromWorker, Order, ToWorker, Welcome};
+use ipc_protocol::messages::worker::{FromWorker, JobOrder, ToWorker, Welcome};
 use ipc_protocol::version::PROTOCOL;
 use nix::sys::socket::{MsgFlags, recv};
 
@@ -60,7 +60,7 @@ impl WorkerSocket {
     }
 
     /// Greets and gets ready as a decent worker would; returns the first order.
-    pub fn behave(&self, welcome: &Welcome) -> Order {
+    pub fn behave(&self, welcome: &Welcome) -> JobOrder {
         self.say(&FromWorker::Hello {
             protocol: PROTOCOL,
             pid: std::process::id(),

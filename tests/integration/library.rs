@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
-use ipc_protocol::ids::DeviceWish;
+use ipc_protocol::ids::DeviceConstraint;
 use supervisor::config;
 use supervisor::text_to_image::{
     FluxSchnell, ImageGenerationChunk, ImageGenerationConfig, StableDiffusion35Turbo,
@@ -39,7 +39,7 @@ fn a_stream_has_its_steps_and_exactly_one_end() {
             ..ImageGenerationConfig::default()
         };
         let mut stream = pool
-            .generate_image("syn", "anything", &config, DeviceWish::Auto)
+            .generate_image("syn", "anything", &config, DeviceConstraint::Auto)
             .await;
         let mut steps = Vec::new();
         let picture = loop {
@@ -63,7 +63,7 @@ fn a_chunk_whose_wait_was_dropped_is_the_next_one() {
     with_pool(async |pool| {
         let config = ImageGenerationConfig::default();
         let mut stream = pool
-            .generate_image("syn", "anything", &config, DeviceWish::Auto)
+            .generate_image("syn", "anything", &config, DeviceConstraint::Auto)
             .await;
         // The worker is not even there: this call is given up for certain.
         let given_up = tokio::time::timeout(Duration::ZERO, stream.next()).await;
@@ -86,7 +86,7 @@ fn what_cannot_be_is_an_error_of_the_library_too() {
             ..ImageGenerationConfig::default()
         };
         let mut stream = pool
-            .generate_image("syn", "anything", &config, DeviceWish::Auto)
+            .generate_image("syn", "anything", &config, DeviceConstraint::Auto)
             .await;
         let refused = stream.next().await;
         assert!(
@@ -102,7 +102,7 @@ fn an_error_is_the_streams_only_item() {
         let config = ImageGenerationConfig::default();
         assert_eq!(FluxSchnell.registry_key(), "flux-schnell");
         let mut stream = StableDiffusion35Turbo
-            .generate_image(&pool, "a fox", &config, DeviceWish::Auto)
+            .generate_image(&pool, "a fox", &config, DeviceConstraint::Auto)
             .await;
         match stream.next().await.expect("one item") {
             ImageGenerationChunk::Error(error) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::family::Family;
-use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
     Activation, CudaResidency, DeviceLimit, Files, GuidanceRule, ModelSpec, Need, Patience,
@@ -179,7 +179,7 @@ fn spec(nth: usize, gpus: bool, random: &mut SeededRandom) -> ModelSpec {
         pinned: random.permille(60),
         min_workers: random.permille(80).then(|| random.from(0, 2) as u32),
         max_workers: random.permille(200).then(|| random.from(1, 3) as u32),
-        device: DeviceWish::Auto,
+        device: DeviceConstraint::Auto,
         params: String::new(),
         files: match random.permille(10) {
             true => Files::Missing("its files are not here".into()),

@@ -1,6 +1,6 @@
 //! Draws clients' requests: most of them valid, some not.
 
-use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::ids::{Device, DeviceConstraint};
 use ipc_protocol::request::{ImageRequest, Priority};
 use ipc_protocol::units::PictureSize;
 
@@ -30,9 +30,9 @@ pub(crate) fn draw(plan: &WorldPlan, client: usize, random: &mut SeededRandom) -
     } as u32;
     request.size = size(plan, client, random);
     if plan.devices > 1 && random.permille(40) {
-        request.device = DeviceWish::On(operators::device(random.below(plan.devices)));
+        request.device = DeviceConstraint::On(operators::device(random.below(plan.devices)));
     } else if random.permille(20) {
-        request.device = DeviceWish::On(Device::Host);
+        request.device = DeviceConstraint::On(Device::Host);
     }
     request.priority = match random.from(0, 9) {
         0 => Priority::High,
@@ -89,7 +89,7 @@ fn spoil(request: &mut ImageRequest, random: &mut SeededRandom) {
         3 => request.model = Some(misspelled(random)),
         4 => request.prompt = if random.permille(500) { "" } else { "  " }.into(),
         5 => {
-            request.device = DeviceWish::On(Device::Cuda(7));
+            request.device = DeviceConstraint::On(Device::Cuda(7));
         }
         _ => {
             request.size = Some(PictureSize {

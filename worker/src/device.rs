@@ -1,13 +1,13 @@
 //! Opening the device that the supervisor placed this worker on.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use ipc_protocol::ids::Device;
 
 /// The device in candle's hands.
 ///
 /// # Errors
-/// [`Fault::DeviceGone`] for a GPU that is not there, [`Fault::DeviceLost`] for one that cannot be opened.
-pub fn open(device: Device) -> Result<candle_core::Device, Fault> {
+/// [`WorkerFault::DeviceGone`] for a GPU that is not there, [`WorkerFault::DeviceLost`] for one that cannot be opened.
+pub fn open(device: Device) -> Result<candle_core::Device, WorkerFault> {
     match device {
         Device::Host => Ok(candle_core::Device::Cpu),
         Device::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal as usize)
@@ -15,10 +15,10 @@ pub fn open(device: Device) -> Result<candle_core::Device, Fault> {
     }
 }
 
-fn not_opened(device: Device, error: candle_core::Error) -> Fault {
+fn not_opened(device: Device, error: candle_core::Error) -> WorkerFault {
     let which = device.placement();
-    match Fault::from(error) {
-        Fault::DeviceGone(said) => Fault::DeviceGone(format!("{which}: {said}")),
-        other => Fault::DeviceLost(format!("{which}: {other}")),
+    match WorkerFault::from(error) {
+        WorkerFault::DeviceGone(said) => WorkerFault::DeviceGone(format!("{which}: {said}")),
+        other => WorkerFault::DeviceLost(format!("{which}: {other}")),
     }
 }

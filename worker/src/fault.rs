@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 /// One failure, with a sentence a person can act on.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum WorkerFault {
     /// A file that the model needs is not there.
     #[error("{file}: {what}")]
     WeightsMissing {
@@ -86,7 +86,7 @@ pub fn complain(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-impl Fault {
+impl WorkerFault {
     /// Returns the message, short enough for a frame.
     pub fn sentence(&self) -> String {
         short(self.to_string())
@@ -95,34 +95,34 @@ impl Fault {
     /// Exit code of a worker that ends because of this fault; `None` when only the job is affected.
     pub fn exit_code(&self) -> Option<ExitCode> {
         match self {
-            Fault::WeightsMissing { .. } | Fault::WeightsCorrupt { .. } => {
+            WorkerFault::WeightsMissing { .. } | WorkerFault::WeightsCorrupt { .. } => {
                 Some(ExitCode::UnusableWeights)
             }
-            Fault::OutOfMemoryLoading(_) => Some(ExitCode::OutOfMemoryLoading),
-            Fault::Configuration { .. } => Some(ExitCode::BadConfiguration),
-            Fault::OutOfMemoryRunning(_) => Some(ExitCode::OutOfMemoryRunning),
-            Fault::DeviceLost(_) => Some(ExitCode::DeviceLost),
-            Fault::DeviceGone(_) => Some(ExitCode::DeviceGone),
-            Fault::NotFinite { .. }
-            | Fault::Cancelled
-            | Fault::BadRequest { .. }
-            | Fault::Compute(_) => None,
+            WorkerFault::OutOfMemoryLoading(_) => Some(ExitCode::OutOfMemoryLoading),
+            WorkerFault::Configuration { .. } => Some(ExitCode::BadConfiguration),
+            WorkerFault::OutOfMemoryRunning(_) => Some(ExitCode::OutOfMemoryRunning),
+            WorkerFault::DeviceLost(_) => Some(ExitCode::DeviceLost),
+            WorkerFault::DeviceGone(_) => Some(ExitCode::DeviceGone),
+            WorkerFault::NotFinite { .. }
+            | WorkerFault::Cancelled
+            | WorkerFault::BadRequest { .. }
+            | WorkerFault::Compute(_) => None,
         }
     }
 
     /// The same fault seen during loading: running out of memory there has its own exit code.
-    pub fn while_loading(self) -> Fault {
+    pub fn while_loading(self) -> WorkerFault {
         match self {
-            Fault::OutOfMemoryRunning(what) => Fault::OutOfMemoryLoading(what),
+            WorkerFault::OutOfMemoryRunning(what) => WorkerFault::OutOfMemoryLoading(what),
             other => other,
         }
     }
 
     /// A file system error on `path`, told apart into missing, unreadable, and what is not the file's fault.
-    pub fn reading(path: &Path, error: &std::io::Error) -> Fault {
+    pub fn reading(path: &Path, error: &std::io::Error) -> WorkerFault {
         let file = path.display().to_string();
         if error.kind() == std::io::ErrorKind::NotFound {
-            return Fault::WeightsMissing {
+            return WorkerFault::WeightsMissing {
                 file,
                 what: "no such file".to_owned(),
             };
@@ -130,22 +130,22 @@ impl Fault {
         match error.raw_os_error().map(Errno::from_raw) {
             // The machine or this process lacks something; the file may be as it should be.
             Some(Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE) => {
-                Fault::OutOfMemoryRunning(format!("{file}: {error}"))
+                WorkerFault::OutOfMemoryRunning(format!("{file}: {error}"))
             }
-            Some(_) | None => Fault::WeightsCorrupt {
+            Some(_) | None => WorkerFault::WeightsCorrupt {
                 file,
                 what: error.to_string(),
             },
         }
     }
 
-    /// Shorthand for [`Fault::Configuration`].
+    /// Shorthand for [`WorkerFault::Configuration`].
     pub fn configuration(
         file: impl Into<String>,
         tensor: impl Into<String>,
         what: impl Into<String>,
-    ) -> Fault {
-        Fault::Configuration {
+    ) -> WorkerFault {
+        WorkerFault::Configuration {
             file: file.into(),
             tensor: tensor.into(),
             what: what.into(),
@@ -197,18 +197,18 @@ fn without_backtrace(error: &candle_core::Error) -> String {
     }
 }
 
-impl From<candle_core::Error> for Fault {
-    fn from(error: candle_core::Error) -> Fault {
+impl From<candle_core::Error> for WorkerFault {
+    fn from(error: candle_core::Error) -> WorkerFault {
         let text = format!("{error:?}");
         let said = without_backtrace(&error);
         if lacks_memory(&text) || lacks_memory(&said) {
-            Fault::OutOfMemoryRunning(said)
+            WorkerFault::OutOfMemoryRunning(said)
         } else if GONE_MARKS.iter().any(|mark| text.contains(mark)) {
-            Fault::DeviceGone(said)
+            WorkerFault::DeviceGone(said)
         } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {
-            Fault::DeviceLost(said)
+            WorkerFault::DeviceLost(said)
         } else {
-            Fault::Compute(said)
+            WorkerFault::Compute(said)
         }
     }
 }
@@ -219,12 +219,12 @@ mod tests {
 
     #[test]
     fn a_sentence_fits_into_a_frame_whatever_a_library_put_into_it() {
-        let long = Fault::Compute("ü".repeat(5000));
+        let long = WorkerFault::Compute("ü".repeat(5000));
         assert!(long.sentence().len() <= MESSAGE_BYTES_MAX);
     }
 
-    fn candle(text: &str) -> Fault {
-        Fault::from(candle_core::Error::Msg(text.to_owned()).bt())
+    fn candle(text: &str) -> WorkerFault {
+        WorkerFault::from(candle_core::Error::Msg(text.to_owned()).bt())
     }
 
     #[test]
@@ -254,17 +254,17 @@ mod tests {
     fn a_missing_file_and_a_wrong_shape_have_their_own_codes() {
         let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
         assert_eq!(
-            Fault::reading(Path::new("ae.safetensors"), &gone).exit_code(),
+            WorkerFault::reading(Path::new("ae.safetensors"), &gone).exit_code(),
             Some(ExitCode::UnusableWeights)
         );
         let full = std::io::Error::from(Errno::ENOMEM);
-        let full = Fault::reading(Path::new("ae.safetensors"), &full);
+        let full = WorkerFault::reading(Path::new("ae.safetensors"), &full);
         assert_eq!(full.exit_code(), Some(ExitCode::OutOfMemoryRunning));
         assert_eq!(
             full.while_loading().exit_code(),
             Some(ExitCode::OutOfMemoryLoading)
         );
-        let wrong = Fault::configuration("ae.safetensors", "decoder.conv_in.weight", "…");
+        let wrong = WorkerFault::configuration("ae.safetensors", "decoder.conv_in.weight", "…");
         assert_eq!(wrong.exit_code(), Some(ExitCode::BadConfiguration));
         assert!(wrong.to_string().contains("decoder.conv_in.weight"));
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 /// Memory of this process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Footprint {
+pub struct ProcessMemory {
     /// Now.
     pub resident_bytes: u64,
     /// At its highest.
@@ -12,9 +12,9 @@ pub struct Footprint {
 }
 
 /// Reads /proc/self/status; zeros if the file is missing.
-pub fn measure() -> Footprint {
+pub fn measure() -> ProcessMemory {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    Footprint {
+    ProcessMemory {
         resident_bytes: field_bytes(&status, "VmRSS:"),
         peak_bytes: field_bytes(&status, "VmHWM:"),
     }

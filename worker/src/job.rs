@@ -9,30 +9,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipc_protocol::failure::Field;
-use ipc_protocol::messages::worker::{FromWorker, JobFault, Order, Timings};
+use ipc_protocol::messages::worker::{FromWorker, JobFault, JobOrder, Timings};
 use ipc_protocol::segment::{Segment, SegmentError, Slot};
 use ipc_protocol::units::PictureSize;
 
 use crate::cancel::CancelMark;
-use crate::fault::{Fault, short};
+use crate::fault::{WorkerFault, short};
 use crate::footprint;
-use crate::leash::Voice;
-use crate::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8};
+use crate::leash::SupervisorSender;
+use crate::pipelines::{Denoising, JobParameters, LatentCheckpoint, Pipeline, Rgb8};
 
 /// A job's surroundings in the worker.
 #[derive(Debug)]
-pub struct Desk {
+pub struct JobRunner {
     /// Where latents and pictures go.
     pub segment: Segment,
     /// How the supervisor hears of it.
-    pub voice: Arc<Voice>,
+    pub voice: Arc<SupervisorSender>,
     /// Jobs that are no longer wanted.
     pub cancel: CancelMark,
 }
 
-impl Desk {
+impl JobRunner {
     /// Carries out an order and answers it. Returns the fault that the whole process should end with.
-    pub fn carry_out(&self, order: &Order, pipeline: &mut dyn Pipeline) -> Option<Fault> {
+    pub fn carry_out(&self, order: &JobOrder, pipeline: &mut dyn Pipeline) -> Option<WorkerFault> {
         match self.draw(order, pipeline) {
             Ok(done) => {
                 self.voice.say(&done);
@@ -51,7 +51,11 @@ impl Desk {
         }
     }
 
-    fn draw(&self, order: &Order, pipeline: &mut dyn Pipeline) -> Result<FromWorker, Fault> {
+    fn draw(
+        &self,
+        order: &JobOrder,
+        pipeline: &mut dyn Pipeline,
+    ) -> Result<FromWorker, WorkerFault> {
         let mut timings = Timings::default();
         let begin = Instant::now();
         let resume = self.checkpoint(order)?;
@@ -60,7 +64,7 @@ impl Desk {
         let begin = Instant::now();
         while denoising.steps_done() < order.steps {
             if self.cancel.is_set_for(order.job) {
-                return Err(Fault::Cancelled);
+                return Err(WorkerFault::Cancelled);
             }
             self.step(order, denoising.as_mut())?;
         }
@@ -81,7 +85,7 @@ impl Desk {
 
     /// One step, then its latents to the segment, then the word that they are there: in this order,
     /// because the supervisor believes the word.
-    fn step(&self, order: &Order, denoising: &mut dyn Denoising) -> Result<(), Fault> {
+    fn step(&self, order: &JobOrder, denoising: &mut dyn Denoising) -> Result<(), WorkerFault> {
         let begin = Instant::now();
         denoising.step(&|| self.cancel.is_set_for(order.job))?;
         let step = denoising.steps_done();
@@ -107,7 +111,7 @@ impl Desk {
         Ok(())
     }
 
-    fn checkpoint(&self, order: &Order) -> Result<Option<Checkpoint>, Fault> {
+    fn checkpoint(&self, order: &JobOrder) -> Result<Option<LatentCheckpoint>, WorkerFault> {
         if order.resume_step == 0 {
             return Ok(None);
         }
@@ -115,22 +119,22 @@ impl Desk {
             .segment
             .read(Slot::Resume, order.resume_bytes)
             .map_err(segment_fault)?;
-        Ok(Some(Checkpoint {
+        Ok(Some(LatentCheckpoint {
             steps_done: order.resume_step,
             bytes,
         }))
     }
 
-    fn write(&self, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
+    fn write(&self, slot: Slot, bytes: &[u8]) -> Result<(), WorkerFault> {
         self.segment.write(slot, bytes).map_err(segment_fault)
     }
 }
 
-fn segment_fault(error: SegmentError) -> Fault {
-    Fault::Compute(error.to_string())
+fn segment_fault(error: SegmentError) -> WorkerFault {
+    WorkerFault::Compute(error.to_string())
 }
 
-fn parameters(order: &Order) -> JobParameters {
+fn parameters(order: &JobOrder) -> JobParameters {
     JobParameters {
         prompt: order.prompt.clone(),
         negative: order.negative.clone(),
@@ -155,26 +159,26 @@ fn elapsed_ms(begin: Instant) -> u32 {
 
 /// Returns the answer to a fault of the job alone. One that ends the process is told by its end: said before that,
 /// the job would come straight back to a worker that is about to exit.
-fn answer(fault: &Fault) -> Option<JobFault> {
+fn answer(fault: &WorkerFault) -> Option<JobFault> {
     Some(match fault {
-        Fault::Cancelled => JobFault::Cancelled,
-        Fault::NotFinite { stage } => JobFault::NotFinite {
+        WorkerFault::Cancelled => JobFault::Cancelled,
+        WorkerFault::NotFinite { stage } => JobFault::NotFinite {
             stage: short(stage.clone()),
         },
-        Fault::BadRequest { field, sentence } => JobFault::BadRequest {
+        WorkerFault::BadRequest { field, sentence } => JobFault::BadRequest {
             field: field_of(field),
             message: short(sentence.clone()),
         },
-        Fault::Compute(_) => JobFault::Other {
+        WorkerFault::Compute(_) => JobFault::Other {
             message: fault.sentence(),
         },
-        Fault::WeightsMissing { .. }
-        | Fault::WeightsCorrupt { .. }
-        | Fault::Configuration { .. }
-        | Fault::OutOfMemoryLoading(_)
-        | Fault::OutOfMemoryRunning(_)
-        | Fault::DeviceLost(_)
-        | Fault::DeviceGone(_) => return None,
+        WorkerFault::WeightsMissing { .. }
+        | WorkerFault::WeightsCorrupt { .. }
+        | WorkerFault::Configuration { .. }
+        | WorkerFault::OutOfMemoryLoading(_)
+        | WorkerFault::OutOfMemoryRunning(_)
+        | WorkerFault::DeviceLost(_)
+        | WorkerFault::DeviceGone(_) => return None,
     })
 }
 
@@ -197,18 +201,18 @@ mod tests {
     fn a_fault_is_reported_by_a_frame_or_by_the_exit_and_never_by_both() {
         let text = || "x".to_owned();
         let faults = [
-            Fault::Cancelled,
-            Fault::NotFinite { stage: text() },
-            Fault::BadRequest {
+            WorkerFault::Cancelled,
+            WorkerFault::NotFinite { stage: text() },
+            WorkerFault::BadRequest {
                 field: "size",
                 sentence: text(),
             },
-            Fault::Compute(text()),
-            Fault::configuration(text(), text(), text()),
-            Fault::OutOfMemoryLoading(text()),
-            Fault::OutOfMemoryRunning(text()),
-            Fault::DeviceLost(text()),
-            Fault::DeviceGone(text()),
+            WorkerFault::Compute(text()),
+            WorkerFault::configuration(text(), text(), text()),
+            WorkerFault::OutOfMemoryLoading(text()),
+            WorkerFault::OutOfMemoryRunning(text()),
+            WorkerFault::DeviceLost(text()),
+            WorkerFault::DeviceGone(text()),
         ];
         for fault in faults {
             let ends = fault.exit_code().is_some();

@@ -18,15 +18,15 @@ use nix::unistd;
 use crate::fault::complain;
 
 /// The two directions of descriptor 0, without duplicating it.
-struct Socket;
+struct SupervisorSocket;
 
-impl Read for Socket {
+impl Read for SupervisorSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(unistd::read(io::stdin().as_fd(), buffer)?)
     }
 }
 
-impl Write for Socket {
+impl Write for SupervisorSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(unistd::write(io::stdin().as_fd(), bytes)?)
     }
@@ -70,7 +70,7 @@ pub fn take_segment_handle() -> io::Result<OwnedFd> {
 ///
 /// Does not return when the supervisor is gone or speaks in riddles: nobody is left to work for.
 pub fn hear() -> ToWorker {
-    match connection::read(&mut Socket) {
+    match connection::read(&mut SupervisorSocket) {
         Ok(message) => message,
         Err(ConnectionError::Frame(error)) => {
             complain(format_args!(
@@ -84,16 +84,16 @@ pub fn hear() -> ToWorker {
 
 /// Speaks to the supervisor from any thread, a frame at a time.
 #[derive(Debug, Default)]
-pub struct Voice(Mutex<()>);
+pub struct SupervisorSender(Mutex<()>);
 
-impl Voice {
+impl SupervisorSender {
     /// Sends one message; a supervisor that no longer listens is gone, and so are we.
     pub fn say(&self, message: &FromWorker) {
         // A thread that panicked while it spoke has ended the process already.
         let Ok(_turn) = self.0.lock() else {
             ExitCode::SupervisorGone.exit()
         };
-        if let Err(error) = connection::write(&mut Socket, message) {
+        if let Err(error) = connection::write(&mut SupervisorSocket, message) {
             complain(format_args!(
                 "worker: the supervisor does not listen: {error}"
             ));

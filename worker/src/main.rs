@@ -8,10 +8,10 @@ use clap::Parser;
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::ids::Device;
 use ipc_protocol::untrusted::{Untrusted, escaped};
-use worker::fault::{Fault, complain};
+use worker::fault::{WorkerFault, complain};
 use worker::leash;
 use worker::manifest::{self, Digested};
-use worker::pipelines::{Settings, families};
+use worker::pipelines::{ComputeSettings, families};
 use worker::weights::digest;
 
 /// Exit code of an answer that could not be printed.
@@ -20,7 +20,7 @@ const OUTPUT_LOST: u8 = 74;
 /// One image model in one process. The supervisor starts it; by hand it only tells about itself.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+struct WorkerArguments {
     /// Print what is known of the models inside this program, as JSON, and exit.
     #[arg(long)]
     manifest: bool,
@@ -53,7 +53,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     leash::fail_beyond_file_size_limit();
-    let arguments = Arguments::parse();
+    let arguments = WorkerArguments::parse();
     if let Some(parent) = arguments.parent {
         leash::arm();
         leash::check_parent(parent);
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             encoders: arguments.encoders,
         };
         // The need is the host's, so it is that of what a processor makes of the wish.
-        let settings = Settings::on(Device::Host, wished);
+        let settings = ComputeSettings::on(Device::Host, wished);
         let family = arguments.family.as_deref();
         let digested = match arguments.whole {
             true => Digested::Always,
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 /// A line for each file that is what it was: of a folder, of one embedded model, of all of them.
-fn verify(what: Option<&Path>) -> Result<String, Fault> {
+fn verify(what: Option<&Path>) -> Result<String, WorkerFault> {
     let embedded = |path: &Path| path.to_str().and_then(families::embedded_with_key);
     let names = match what {
         Some(path) => match embedded(path) {
@@ -102,7 +102,7 @@ fn verify(what: Option<&Path>) -> Result<String, Fault> {
         },
         None => {
             let all = families::embedded().map(|model| model.verify());
-            all.collect::<Result<Vec<_>, Fault>>()?.concat()
+            all.collect::<Result<Vec<_>, WorkerFault>>()?.concat()
         }
     };
     let line = |name: &String| format!("{}: OK", Untrusted::new(name));
@@ -111,7 +111,7 @@ fn verify(what: Option<&Path>) -> Result<String, Fault> {
 }
 
 /// Prints the answer, or a sentence on stderr; the exit code is the fault's, or says that the answer is lost.
-fn told(answer: Result<String, Fault>) -> ExitCode {
+fn told(answer: Result<String, WorkerFault>) -> ExitCode {
     let fault = match answer {
         Ok(text) => {
             let mut stdout = std::io::stdout().lock();

@@ -1,14 +1,14 @@
 //! What this program knows of the models it can run, for the supervisor's books and tables.
 
-use crate::fault::Fault;
-use crate::pipelines::Settings;
+use crate::fault::WorkerFault;
+use crate::pipelines::ComputeSettings;
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::families::{self, Description, synthetic};
 use crate::pipelines::folder::search;
 use crate::pipelines::folder::stamp::Stamp;
-use crate::pipelines::need::{Activation, Need, PER_THREAD_MB};
+use crate::pipelines::need::{ActivationMemory, MemoryNeed, PER_THREAD_MB};
 use crate::weights::{Mark, WeightFile, Weights, digest};
-use ipc_protocol::about::{Group, GuidanceRange, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Facts of one model. Sizes are in pixels, memory in whole MiB, rounded up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Manifest {
+pub struct ModelManifest {
     /// Registry key; empty for a folder, whose key is the user's.
     pub key: String,
     /// The family that draws it.
@@ -41,7 +41,7 @@ pub struct Manifest {
     /// A loaded worker without a job.
     pub residency_mb: u64,
     /// What a job adds, by size.
-    pub activation: Activation,
+    pub activation: ActivationMemory,
     /// What a job adds at the default size.
     pub activation_mb: u64,
     /// What a job adds for each thread beyond the second: its tiles of a convolution, its heap.
@@ -55,7 +55,7 @@ pub struct Manifest {
     /// What it can draw, by group, where its files say so.
     pub draws: Vec<Group>,
     /// Terms and thanks, where its files say so.
-    pub rights: Rights,
+    pub rights: ModelRights,
     /// What the files of a folder were when they were looked at.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stamp: String,
@@ -77,12 +77,12 @@ pub enum Digested {
 ///
 /// # Errors
 /// Those of the embedded files.
-pub fn all_as_json() -> Result<String, Fault> {
+pub fn all_as_json() -> Result<String, WorkerFault> {
     let mut all = families::embedded()
         .map(embedded)
-        .collect::<Result<Vec<_>, Fault>>()?;
+        .collect::<Result<Vec<_>, WorkerFault>>()?;
     all.push(synthetic());
-    serde_json::to_string_pretty(&all).map_err(|error| Fault::Compute(error.to_string()))
+    serde_json::to_string_pretty(&all).map_err(|error| WorkerFault::Compute(error.to_string()))
 }
 
 /// The manifest of a folder as JSON, for a model that is computed as `settings` say.
@@ -92,12 +92,12 @@ pub fn all_as_json() -> Result<String, Fault> {
 pub fn folder_as_json(
     path: &Path,
     family: Option<&str>,
-    settings: Settings,
+    settings: ComputeSettings,
     digested: Digested,
-) -> Result<String, Fault> {
+) -> Result<String, WorkerFault> {
     let family = family.map(families::named).transpose()?;
     let manifest = of_folder_digested(path, family, settings, digested)?;
-    serde_json::to_string(&manifest).map_err(|error| Fault::Compute(error.to_string()))
+    serde_json::to_string(&manifest).map_err(|error| WorkerFault::Compute(error.to_string()))
 }
 
 /// A published model whose files need not be here, computed in one way.
@@ -109,20 +109,20 @@ pub struct PublishedManifest {
     pub encoders: &'static str,
     /// As of a folder that holds its files, in this arithmetic.
     #[serde(flatten)]
-    pub manifest: Manifest,
+    pub manifest: ModelManifest,
 }
 
 /// The published models, each computed in every way that a section of the settings can ask for.
 ///
 /// # Errors
 /// None that can be met: their sizes are known to fit.
-pub fn all_published() -> Result<Vec<PublishedManifest>, Fault> {
+pub fn all_published() -> Result<Vec<PublishedManifest>, WorkerFault> {
     let published = families::TABLE.iter().map(|family| family.published());
-    let published: Vec<_> = published.collect::<Result<Vec<_>, Fault>>()?;
+    let published: Vec<_> = published.collect::<Result<Vec<_>, WorkerFault>>()?;
     let mut all = Vec::new();
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
-            let settings = Settings::on(Device::Host, Arithmetic { dtype, encoders });
+            let settings = ComputeSettings::on(Device::Host, Arithmetic { dtype, encoders });
             let models = published.iter().flatten();
             all.extend(models.map(|(description, basis)| PublishedManifest {
                 dtype: dtype.word(),
@@ -138,10 +138,10 @@ pub fn all_published() -> Result<Vec<PublishedManifest>, Fault> {
 ///
 /// # Errors
 /// As [`all_published`].
-pub fn published_as_json() -> Result<String, Fault> {
+pub fn published_as_json() -> Result<String, WorkerFault> {
     let lines = all_published()?.into_iter().map(|one| {
         let line = serde_json::to_string(&one);
-        line.map_err(|error| Fault::Compute(error.to_string()))
+        line.map_err(|error| WorkerFault::Compute(error.to_string()))
     });
     let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
     Ok(format!("[\n{}\n]", lines.join(",\n")))
@@ -151,11 +151,11 @@ pub fn published_as_json() -> Result<String, Fault> {
 ///
 /// # Errors
 /// Those of the embedded files.
-pub fn embedded(model: &EmbeddedModel) -> Result<Manifest, Fault> {
+pub fn embedded(model: &EmbeddedModel) -> Result<ModelManifest, WorkerFault> {
     let files = families::open_embedded(model)?;
-    let need = files.need(model.weight_bytes(), Settings::default());
+    let need = files.need(model.weight_bytes(), ComputeSettings::default());
     let digest = digest_of(&files.weights(), Digested::Always);
-    Ok(Manifest {
+    Ok(ModelManifest {
         key: model.key.to_owned(),
         ..of_model(files.describe(), digest, need)
     })
@@ -164,25 +164,25 @@ pub fn embedded(model: &EmbeddedModel) -> Result<Manifest, Fault> {
 /// A folder of the user's, computed as `settings` say, refused here for all that loading would refuse. Weights of less than 1 GiB are digested in any case.
 ///
 /// # Errors
-/// Those of looking for a model; [`Fault::Configuration`] for a family that cannot be drawn yet.
+/// Those of looking for a model; [`WorkerFault::Configuration`] for a family that cannot be drawn yet.
 pub fn of_folder(
     path: &Path,
     family: Option<Family>,
-    settings: Settings,
-) -> Result<Manifest, Fault> {
+    settings: ComputeSettings,
+) -> Result<ModelManifest, WorkerFault> {
     of_folder_digested(path, family, settings, Digested::Quickly)
 }
 
 /// As [`of_folder`], with the digest as `digested` says.
 ///
 /// # Errors
-/// As [`of_folder`]; [`Fault::WeightsCorrupt`] for files that change meanwhile.
+/// As [`of_folder`]; [`WorkerFault::WeightsCorrupt`] for files that change meanwhile.
 pub fn of_folder_digested(
     path: &Path,
     family: Option<Family>,
-    settings: Settings,
+    settings: ComputeSettings,
     digested: Digested,
-) -> Result<Manifest, Fault> {
+) -> Result<ModelManifest, WorkerFault> {
     let files = families::open(families::TABLE, path, family)?;
     files.check()?;
     let stamp = Stamp::of_folder(&search::folder_of(path), &files.weights());
@@ -191,7 +191,7 @@ pub fn of_folder_digested(
     let manifest = of_model(files.describe(), digest, need);
     // A digest of bytes that were exchanged while they were read is of no file at all.
     stamp.expect_unchanged()?;
-    Ok(Manifest {
+    Ok(ModelManifest {
         stamp: stamp.text(),
         marks: stamp.marks.into_iter().collect(),
         ..manifest
@@ -199,14 +199,14 @@ pub fn of_folder_digested(
 }
 
 /// The family without weights, at `weights_mb` 0.
-pub fn synthetic() -> Manifest {
-    let activation = Activation {
+pub fn synthetic() -> ModelManifest {
+    let activation = ActivationMemory {
         base_mb: 2,
         per_megapixel_mb: 16,
         per_megapixel_squared_mb: 0,
         least_mb: 0,
     };
-    Manifest {
+    ModelManifest {
         key: Family::SYNTHETIC.word().to_owned(),
         family: Family::SYNTHETIC,
         digest: Family::SYNTHETIC.word().to_owned(),
@@ -224,15 +224,15 @@ pub fn synthetic() -> Manifest {
         guidance: None,
         sampler: Family::SYNTHETIC.word(),
         draws: Vec::new(),
-        rights: Rights::default(),
+        rights: ModelRights::default(),
         stamp: String::new(),
         marks: Vec::new(),
     }
 }
 
-fn of_model(of: Description, digest: String, need: Need) -> Manifest {
+fn of_model(of: Description, digest: String, need: MemoryNeed) -> ModelManifest {
     let side = of.default_side;
-    Manifest {
+    ModelManifest {
         key: String::new(),
         family: of.family,
         digest,
@@ -299,14 +299,14 @@ mod tests {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
         for model in families::embedded() {
             let folder = assets.join(model.key);
-            let copy = of_folder(&folder, None, Settings::default());
+            let copy = of_folder(&folder, None, ComputeSettings::default());
             let copy = copy.expect("the asset folder is a model");
             let embedded = embedded(model).expect("the embedded files");
             let residency_mb = copy.residency_mb; // the program's pages are not the file's
             let key = String::new();
             let (stamp, marks) = (copy.stamp.clone(), copy.marks.clone());
             assert!(!stamp.is_empty() && !marks.is_empty());
-            let alike = Manifest {
+            let alike = ModelManifest {
                 key,
                 residency_mb,
                 stamp,

@@ -1,6 +1,6 @@
 //! From a decoder's values in -1..1 to bytes.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 
 /// RGB bytes, row by row, of a picture of shape (1, 3, h, w).
@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 ///
 /// # Errors
 /// The device's faults; a tensor of another shape.
-pub fn bytes(picture: &Tensor) -> Result<Vec<u8>, Fault> {
+pub fn bytes(picture: &Tensor) -> Result<Vec<u8>, WorkerFault> {
     let picture = picture.squeeze(0)?.permute((1, 2, 0))?; // (h, w, 3)
     let picture = picture.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     let values = picture.flatten_all()?.to_vec1::<f32>()?;

@@ -15,17 +15,17 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_protocol::exit_code::ExitCode;
-use ipc_protocol::messages::worker::{FromWorker, ModelSource, Order, ToWorker, Welcome};
+use ipc_protocol::messages::worker::{FromWorker, JobOrder, ModelSource, ToWorker, Welcome};
 use ipc_protocol::segment::Segment;
 use ipc_protocol::version::{PROTOCOL, mismatch};
 
 use crate::cancel::CancelMark;
-use crate::fault::{Fault, complain, lacks_memory};
+use crate::fault::{WorkerFault, complain, lacks_memory};
 use crate::footprint;
-use crate::job::Desk;
-use crate::leash::{self, Voice};
+use crate::job::JobRunner;
+use crate::leash::{self, SupervisorSender};
 use crate::panics;
-use crate::pipelines::{self, ModelOrigin, Pipeline, Settings, families, precision};
+use crate::pipelines::{self, ComputeSettings, ModelOrigin, Pipeline, families, precision};
 use crate::work;
 
 /// Between two signs of life.
@@ -84,7 +84,7 @@ fn code_of_panic(message: &str, is_loaded: bool) -> ExitCode {
 }
 
 fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
-    let voice = Arc::new(Voice::default());
+    let voice = Arc::new(SupervisorSender::default());
     voice.say(&FromWorker::Hello {
         protocol: PROTOCOL,
         pid: process::id(),
@@ -105,13 +105,13 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
     };
     IS_LOADED.store(true, Ordering::Relaxed);
     voice.say(&ready(welcome));
-    let desk = Desk {
+    let runner = JobRunner {
         segment,
         voice: Arc::clone(&voice),
         cancel,
     };
     for order in orders {
-        if let Some(fault) = desk.carry_out(&order, pipeline.as_mut()) {
+        if let Some(fault) = runner.carry_out(&order, pipeline.as_mut()) {
             return give_up(&voice, &fault);
         }
     }
@@ -129,7 +129,7 @@ fn ready(welcome: &Welcome) -> FromWorker {
 }
 
 /// Says why, and ends with the code that says it again.
-fn give_up(voice: &Voice, fault: &Fault) -> ExitCode {
+fn give_up(voice: &SupervisorSender, fault: &WorkerFault) -> ExitCode {
     let message = fault.sentence();
     complain(format_args!("worker: {message}"));
     voice.say(&FromWorker::GivingUp { message });
@@ -137,11 +137,11 @@ fn give_up(voice: &Voice, fault: &Fault) -> ExitCode {
 }
 
 /// No thread was to be had, which is for lack of memory or of processes.
-fn no_thread(error: &dyn std::error::Error) -> Fault {
-    Fault::OutOfMemoryLoading(format!("cannot start a thread: {error}"))
+fn no_thread(error: &dyn std::error::Error) -> WorkerFault {
+    WorkerFault::OutOfMemoryLoading(format!("cannot start a thread: {error}"))
 }
 
-fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
+fn load(welcome: &Welcome, voice: &SupervisorSender) -> Result<Box<dyn Pipeline>, WorkerFault> {
     // The pool of threads can be set once per process, and this is the once.
     rayon::ThreadPoolBuilder::new()
         .num_threads(welcome.threads.max(1) as usize)
@@ -149,7 +149,7 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
         .map_err(|error| no_thread(&error))?;
     let source = source(&welcome.source)?;
     let mut said = 0;
-    let settings = Settings::on(welcome.device, welcome.arithmetic);
+    let settings = ComputeSettings::on(welcome.device, welcome.arithmetic);
     let mut tell = |fraction: f32| {
         let permille = (fraction.clamp(0.0, 1.0) * 1000.0) as u16;
         if permille > said {
@@ -158,16 +158,17 @@ fn load(welcome: &Welcome, voice: &Voice) -> Result<Box<dyn Pipeline>, Fault> {
         }
     };
     let (device, known) = (welcome.device, &welcome.stamp);
-    pipelines::load_known(&source, known, device, settings, &mut tell).map_err(Fault::while_loading)
+    pipelines::load_known(&source, known, device, settings, &mut tell)
+        .map_err(WorkerFault::while_loading)
 }
 
 /// The wire's word for a model, as the pipelines know it.
-fn source(source: &ModelSource) -> Result<ModelOrigin, Fault> {
+fn source(source: &ModelSource) -> Result<ModelOrigin, WorkerFault> {
     Ok(match source {
         ModelSource::Embedded { key } => {
             let what = "no such model is embedded";
             let model = families::embedded_with_key(key)
-                .ok_or_else(|| Fault::configuration(key, "key", what))?;
+                .ok_or_else(|| WorkerFault::configuration(key, "key", what))?;
             ModelOrigin::Embedded(model)
         }
         ModelSource::Folder { path, family } => ModelOrigin::Folder {
@@ -187,7 +188,7 @@ fn source(source: &ModelSource) -> Result<ModelOrigin, Fault> {
 }
 
 /// Starts the reader; orders arrive on the channel, everything else is carried out at once.
-fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<Order>>> {
+fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<JobOrder>>> {
     let (sender, orders) = mpsc::channel();
     let hear = move || {
         loop {
@@ -208,7 +209,7 @@ fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<Order>>> {
 }
 
 /// Starts the signs of life; they end with the returned sender.
-fn beat(voice: Arc<Voice>) -> io::Result<mpsc::Sender<()>> {
+fn beat(voice: Arc<SupervisorSender>) -> io::Result<mpsc::Sender<()>> {
     let (sender, stopped) = mpsc::channel::<()>();
     let say = move || {
         while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {

@@ -29,12 +29,12 @@ pub use inventory::Inventory;
 pub use ipc_protocol::mark::Mark;
 pub use matrix::Matrix;
 pub use naming::{
-    AUTOENCODER, CLIP_G, CLIP_L, NameCounts, Part, Role, T5, TensorTarget, indexed, look_up,
+    AUTOENCODER, CLIP_G, CLIP_L, ModelPart, NameCounts, Role, T5, TensorTarget, indexed, look_up,
     split_end,
 };
-pub use section::{Depth, Meter, Section};
+pub use section::{LoadDepth, Meter, Section};
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use memmap2::{Mmap, UncheckedAdvice};
 use recipe::Recipe;
 use std::cell::RefCell;
@@ -55,7 +55,7 @@ impl Weights {
     ///
     /// # Errors
     /// As [`WeightFile::open`].
-    pub fn open(path: &Path) -> Result<Weights, Fault> {
+    pub fn open(path: &Path) -> Result<Weights, WorkerFault> {
         Ok(Weights::whole(Arc::new(WeightFile::open(path)?)))
     }
 
@@ -67,14 +67,14 @@ impl Weights {
     /// The tensors of `part` among those of `files` whose names start with `prefix`.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] for a tensor that two files hold, that lacks one of its pieces or whose
+    /// [`WorkerFault::Configuration`] for a tensor that two files hold, that lacks one of its pieces or whose
     /// scale cannot be read, and for one by which the part is another model's or in an encoding that is
     /// not read.
     pub fn of_part(
-        part: &'static Part,
+        part: &'static ModelPart,
         files: Vec<Arc<WeightFile>>,
         prefix: &str,
-    ) -> Result<Weights, Fault> {
+    ) -> Result<Weights, WorkerFault> {
         for file in &files {
             foreign::refuse(part, file, prefix)?;
         }
@@ -129,9 +129,9 @@ impl Weights {
     /// Refuses tensors that nobody asked for: they mean another model than the configuration says.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] naming the first tensor that is neither read nor below one of the
+    /// [`WorkerFault::Configuration`] naming the first tensor that is neither read nor below one of the
     /// `ignored` prefixes.
-    pub fn refuse_unread(&self, ignored: &[&str]) -> Result<(), Fault> {
+    pub fn refuse_unread(&self, ignored: &[&str]) -> Result<(), WorkerFault> {
         let read = self.read.borrow();
         let unread = |name: &&String| {
             !read.contains(*name) && !ignored.iter().any(|start| name.starts_with(start))
@@ -141,12 +141,12 @@ impl Weights {
         };
         let (file, stored) = self.recipes[name].origin();
         let what = "is in the file, but the configuration has no place for it";
-        Err(Fault::configuration(file, stored, what))
+        Err(WorkerFault::configuration(file, stored, what))
     }
 
-    fn recipe(&self, name: &str) -> Result<&Recipe, Fault> {
+    fn recipe(&self, name: &str) -> Result<&Recipe, WorkerFault> {
         let found = self.recipes.get(name);
-        found.ok_or_else(|| Fault::configuration(self.file(), name, "is not in the file"))
+        found.ok_or_else(|| WorkerFault::configuration(self.file(), name, "is not in the file"))
     }
 }
 
@@ -196,7 +196,10 @@ mod tests {
             assert_eq!(found, Some(ExitCode::UnusableWeights), "cut by {cut}");
         }
         let missing = Weights::open(&folder.path().join("none.safetensors"));
-        assert!(matches!(missing.err(), Some(Fault::WeightsMissing { .. })));
+        assert!(matches!(
+            missing.err(),
+            Some(WorkerFault::WeightsMissing { .. })
+        ));
     }
 
     #[test]

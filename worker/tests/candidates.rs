@@ -9,13 +9,13 @@ use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use laid_out::{TOKENIZERS, join, layout, tiny, with};
 use std::path::Path;
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::pipelines::{JobParameters, ModelOrigin, load};
 
 const FLUX: &str = "flux1-schnell.safetensors";
 const SD3: &str = "sd3.5_large_turbo.safetensors";
 
-fn drawn(path: &Path, family: Option<Family>) -> Result<Vec<u8>, Fault> {
+fn drawn(path: &Path, family: Option<Family>) -> Result<Vec<u8>, WorkerFault> {
     let source = ModelOrigin::Folder {
         path: path.to_owned(),
         family,

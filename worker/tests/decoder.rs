@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
-use worker::golden::measure::{Bar, Distance};
+use worker::golden::measure::{Tolerance, ValueDistance};
 use worker::pipelines::parts::autoencoder::Decoder;
 use worker::pipelines::parts::sizes::{DecoderSizes, LatentSizes};
 use worker::weights::{Meter, Section, Weights};
@@ -119,9 +119,9 @@ fn a_picture_of_1024_x_1024_is_decoded_as_exactly_as_a_small_one() {
     for side in [8, 32] {
         let [ours, exact] = [DType::F32, DType::F64].map(|dtype| decoded(&weights, dtype, side));
         assert_eq!(exact.len(), 3 * (side << (LEVELS - 1)).pow(2));
-        let distance = Distance::between(ours.into_iter(), exact.into_iter());
+        let distance = ValueDistance::between(ours.into_iter(), exact.into_iter());
         println!("{side}: {distance:?}");
-        assert!(Bar::PART.holds(&distance), "{side}: {distance:?}");
+        assert!(Tolerance::PART.holds(&distance), "{side}: {distance:?}");
         assert!(distance.relative <= 1e-6, "{side}: {distance:?}");
     }
 }

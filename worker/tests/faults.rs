@@ -8,7 +8,7 @@ use damage::{Damaged, gguf, safetensors};
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::pipelines::{JobParameters, ModelOrigin, load};
 use worker::sampling::noise;
 use worker::weights::digest::{self, SUMS};
@@ -33,7 +33,7 @@ fn packed() -> Altered {
     copy
 }
 
-fn drawn(folder: &Path) -> Result<Vec<u8>, Fault> {
+fn drawn(folder: &Path) -> Result<Vec<u8>, WorkerFault> {
     let source = ModelOrigin::Folder {
         path: folder.to_owned(),
         family: None,
@@ -194,7 +194,7 @@ fn sixty_flipped_bits_are_found_where_a_digest_is_known_and_crash_nothing_where_
         );
         match drawn(folder.path()) {
             Ok(picture) => altered += usize::from(picture != good),
-            Err(Fault::NotFinite { .. }) => stopped += 1,
+            Err(WorkerFault::NotFinite { .. }) => stopped += 1,
             Err(other) => panic!("{name} at {at}: {other}"),
         }
         std::fs::write(&path, bytes).expect("a writable copy");

@@ -6,14 +6,14 @@ use altered::Altered;
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::Device;
 use std::path::Path;
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::pipelines::{ModelOrigin, load};
 
 fn pocket() -> Altered {
     Altered::copy_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux"))
 }
 
-fn fault(folder: &Altered) -> Fault {
+fn fault(folder: &Altered) -> WorkerFault {
     let source = ModelOrigin::Folder {
         path: folder.path().to_owned(),
         family: None,
@@ -152,7 +152,7 @@ fn weights_that_are_not_finite_end_in_a_fault_that_names_the_stage() {
         .err()
         .expect("an infinity in the text encoder");
     assert!(
-        matches!(&fault, Fault::NotFinite { stage } if stage == "T5 encoder"),
+        matches!(&fault, WorkerFault::NotFinite { stage } if stage == "T5 encoder"),
         "{fault}"
     );
 }

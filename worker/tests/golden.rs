@@ -5,8 +5,8 @@ mod altered;
 use altered::Altered;
 use candle_core::DType;
 use std::path::{Path, PathBuf};
-use worker::golden::measure::Bar;
-use worker::golden::{self, Line, Measure, Report};
+use worker::golden::measure::Tolerance;
+use worker::golden::{self, GoldenReport, Measure, PartLine};
 
 fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -14,7 +14,7 @@ fn goldens(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn run(folder: &Path, case: &str, dtype: DType) -> Report {
+fn run(folder: &Path, case: &str, dtype: DType) -> GoldenReport {
     let chosen: Vec<String> = [case.to_owned()]
         .into_iter()
         .filter(|case| !case.is_empty())
@@ -25,7 +25,7 @@ fn run(folder: &Path, case: &str, dtype: DType) -> Report {
 /// Parts of the two cases, one of them with guidance.
 const LINES_OF_SD3: usize = 67;
 
-fn beyond(report: &Report) -> Vec<&Line> {
+fn beyond(report: &GoldenReport) -> Vec<&PartLine> {
     report.lines.iter().filter(|line| !line.within()).collect()
 }
 
@@ -80,8 +80,8 @@ fn bf16_is_no_further_from_the_f32_reference_than_the_bf16_reference() {
     let report = golden::run_beside(&folder, &case, measure, &mut |_| {});
     let report = report.expect("two folders of goldens");
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
-    let beside = |line: &&Line| matches!(line.bar, Bar::Beside { .. });
-    let (means, parts): (Vec<&Line>, Vec<&Line>) = report
+    let beside = |line: &&PartLine| matches!(line.bar, Tolerance::Beside { .. });
+    let (means, parts): (Vec<&PartLine>, Vec<&PartLine>) = report
         .lines
         .iter()
         .filter(beside)
@@ -120,11 +120,11 @@ fn one_bit_of_one_weight_breaks_the_bar_of_its_part_and_no_other() {
         let copy = Altered::copy_of(&goldens("tiny-flux"));
         copy.tensor(file, tensor, |bytes| bytes[0] ^= 1);
         let report = run(copy.path(), "flux_base", DType::F32);
-        let fed: Vec<&Line> = beyond(&report)
+        let fed: Vec<&PartLine> = beyond(&report)
             .into_iter()
             .filter(|line| !line.part.starts_with("free"))
             .collect();
-        let own = |line: &&Line| parts.iter().any(|part| line.part.starts_with(part));
+        let own = |line: &&PartLine| parts.iter().any(|part| line.part.starts_with(part));
         assert!(fed.iter().any(own), "{tensor}: {fed:#?}");
         assert!(fed.iter().all(own), "{tensor}: {fed:#?}");
     }

@@ -18,15 +18,15 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 use std::process::Command;
-use worker::fault::Fault;
-use worker::manifest::{Manifest, of_folder};
-use worker::pipelines::Settings;
+use worker::fault::WorkerFault;
+use worker::manifest::{ModelManifest, of_folder};
+use worker::pipelines::ComputeSettings;
 
 const FLUX: &str = "flux1-schnell.safetensors";
 const SD3: &str = "sd3.5_large_turbo.safetensors";
 
-fn inspected(folder: &Path) -> Result<Manifest, Fault> {
-    of_folder(folder, None, Settings::default())
+fn inspected(folder: &Path) -> Result<ModelManifest, WorkerFault> {
+    of_folder(folder, None, ComputeSettings::default())
 }
 
 #[track_caller]

@@ -6,9 +6,11 @@ mod laid_out;
 use altered::Altered;
 use candle_core::Device;
 use ipc_protocol::units::PictureSize;
-use laid_out::{Golden, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with};
-use worker::golden::measure::Bar;
-use worker::pipelines::Settings;
+use laid_out::{
+    GoldenCase, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with,
+};
+use worker::golden::measure::Tolerance;
+use worker::pipelines::ComputeSettings;
 use worker::pipelines::encoders::Encoded;
 use worker::pipelines::families;
 use worker::pipelines::families::flux::Flux;
@@ -68,9 +70,9 @@ fn a_tensor_of_no_known_part_in_one_file_is_named() {
 fn measure(name: &str) -> Vec<Measured> {
     let copy = with(&layout(name), &tiny(FLUX), &BESIDE);
     let files = families::files::<Flux>(copy.path()).expect("a good folder");
-    let flux = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {})
+    let flux = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {})
         .expect("good files");
-    let golden = Golden::read(copy.path(), "flux_base");
+    let golden = GoldenCase::read(copy.path(), "flux_base");
     let encoded = flux
         .encode(EncoderIds {
             t5: &golden.ids("t5_ids"),
@@ -110,7 +112,7 @@ fn measure(name: &str) -> Vec<Measured> {
 
 #[track_caller]
 fn check(name: &str) {
-    assert_within(name, &measure(name), Bar::PART);
+    assert_within(name, &measure(name), Tolerance::PART);
 }
 
 #[test]

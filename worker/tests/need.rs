@@ -18,7 +18,7 @@ use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use worker::pipelines::{JobParameters, ModelOrigin, Settings, load_with};
+use worker::pipelines::{ComputeSettings, JobParameters, ModelOrigin, load_with};
 use worker::{footprint, manifest};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
@@ -30,7 +30,7 @@ fn mb(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn draw(folder: &Path, family: Family, side: u32, settings: Settings) {
+fn draw(folder: &Path, family: Family, side: u32, settings: ComputeSettings) {
     let source = ModelOrigin::Folder {
         path: folder.to_owned(),
         family: Some(family),
@@ -67,7 +67,7 @@ fn measure(words: &str) {
         dtype: dtype.parse().expect("a dtype"),
         encoders: encoders.parse().expect("a place"),
     };
-    let settings = Settings::on(Device::Host, wished);
+    let settings = ComputeSettings::on(Device::Host, wished);
     let idle = mb(footprint::measure().peak_bytes);
     let found = manifest::of_folder(Path::new(folder), Some(family), settings);
     let found = found.expect("a manifest");
@@ -169,7 +169,7 @@ fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
             dtype: Dtype::F32,
             encoders,
         };
-        let settings = Settings::on(Device::Host, how);
+        let settings = ComputeSettings::on(Device::Host, how);
         let found = manifest::of_folder(model.path(), Some(Family::new("flux")), settings);
         found.expect("a manifest").residency_mb
     };

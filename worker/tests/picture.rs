@@ -11,9 +11,9 @@ use altered::Altered;
 use ipc_protocol::ids::Device;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::pipelines::families::flux::POCKET;
-use worker::pipelines::{Checkpoint, JobParameters, ModelOrigin, Pipeline, Rgb8, load};
+use worker::pipelines::{JobParameters, LatentCheckpoint, ModelOrigin, Pipeline, Rgb8, load};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
 
@@ -52,7 +52,7 @@ fn job() -> JobParameters {
     }
 }
 
-fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<Checkpoint>) -> Rgb8 {
+fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<LatentCheckpoint>) -> Rgb8 {
     let mut run = model.start(job, from).expect("a good job");
     while run.steps_done() < job.steps {
         run.step(&|| false).expect("nobody cancels");
@@ -166,7 +166,11 @@ fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
         let bytes = run.latents().expect("latents in memory");
         drop(run);
         assert_eq!(bytes.len(), model.latents_bytes(64, 80));
-        let again = draw(model.as_mut(), &job, Some(Checkpoint { steps_done, bytes }));
+        let again = draw(
+            model.as_mut(),
+            &job,
+            Some(LatentCheckpoint { steps_done, bytes }),
+        );
         assert!(again == whole, "taken up after step {steps_done}");
     }
 }
@@ -273,17 +277,17 @@ fn what_the_model_cannot_do_is_refused_by_field() {
     for (job, field) in refused {
         let fault = model.start(&job, None).err();
         assert!(
-            matches!(fault, Some(Fault::BadRequest { field: f, .. }) if f == field),
+            matches!(fault, Some(WorkerFault::BadRequest { field: f, .. }) if f == field),
             "{field}"
         );
     }
-    let torn = Some(Checkpoint {
+    let torn = Some(LatentCheckpoint {
         steps_done: 1,
         bytes: vec![0; 7],
     });
     assert!(matches!(
         model.start(&job(), torn).err(),
-        Some(Fault::BadRequest { .. })
+        Some(WorkerFault::BadRequest { .. })
     ));
 }
 

@@ -7,8 +7,8 @@ use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::family::Family;
 use ipc_protocol::ids::Device;
 use std::path::Path;
-use worker::manifest::{self, Manifest};
-use worker::pipelines::Settings;
+use worker::manifest::{self, ModelManifest};
+use worker::pipelines::ComputeSettings;
 use worker::pipelines::architecture::Architecture;
 use worker::pipelines::families::flux::Flux;
 use worker::pipelines::families::sd3::Sd3;
@@ -68,9 +68,9 @@ fn a_published_model_needs_without_its_files_what_it_needs_with_them() {
             dtype: one.dtype.parse().expect("a dtype"),
             encoders: one.encoders.parse().expect("a place"),
         };
-        let settings = Settings::on(Device::Host, wished);
+        let settings = ComputeSettings::on(Device::Host, wished);
         let found = manifest::of_folder(folder, Some(family), settings).expect("a good folder");
-        let found = Manifest {
+        let found = ModelManifest {
             stamp: String::new(), // the files' own
             marks: Vec::new(),
             ..found

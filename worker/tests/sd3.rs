@@ -6,13 +6,13 @@ use altered::Altered;
 use candle_core::{DType, Device};
 use ipc_protocol::ids;
 use std::path::{Path, PathBuf};
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::pipelines::encoders::Encoders;
 use worker::pipelines::families;
 use worker::pipelines::families::sd3::Sd3;
 use worker::pipelines::model::LoadedModel;
 use worker::pipelines::{
-    Checkpoint, JobParameters, ModelOrigin, Pipeline, Rgb8, Settings, load_with,
+    ComputeSettings, JobParameters, LatentCheckpoint, ModelOrigin, Pipeline, Rgb8, load_with,
 };
 
 fn folder() -> PathBuf {
@@ -32,9 +32,9 @@ fn job() -> JobParameters {
 }
 
 fn model(encoders: Encoders) -> Box<dyn Pipeline> {
-    let settings = Settings {
+    let settings = ComputeSettings {
         encoders,
-        ..Settings::default()
+        ..ComputeSettings::default()
     };
     let source = ModelOrigin::Folder {
         path: folder(),
@@ -43,7 +43,7 @@ fn model(encoders: Encoders) -> Box<dyn Pipeline> {
     load_with(&source, ids::Device::Host, settings, &mut |_| {}).expect("a good folder")
 }
 
-fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<Checkpoint>) -> Rgb8 {
+fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<LatentCheckpoint>) -> Rgb8 {
     let mut run = model.start(job, from).expect("a good job");
     while run.steps_done() < job.steps {
         run.step(&|| false).expect("nobody cancels");
@@ -110,7 +110,7 @@ fn what_the_model_cannot_do_is_refused_by_field() {
     for (job, field) in refused {
         let fault = model.start(&job, None).map(|mut run| run.step(&|| false));
         let fault = fault.and_then(|step| step).err();
-        let named = matches!(fault, Some(Fault::BadRequest { field: f, .. }) if f == field);
+        let named = matches!(fault, Some(WorkerFault::BadRequest { field: f, .. }) if f == field);
         assert!(named, "{field}: {fault:?}");
     }
 }
@@ -125,9 +125,9 @@ fn kept_dropped_and_hosted_encoders_draw_the_same_bytes() {
 #[test]
 fn the_second_drawing_of_a_prompt_does_not_run_the_encoders() {
     for encoders in [Encoders::Keep, Encoders::Drop] {
-        let settings = Settings {
+        let settings = ComputeSettings {
             encoders,
-            ..Settings::default()
+            ..ComputeSettings::default()
         };
         let files = families::files::<Sd3>(&folder()).expect("a good folder");
         let model = LoadedModel::load(files, &Device::Cpu, settings, &mut |_| {});
@@ -155,7 +155,11 @@ fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
         let bytes = run.latents().expect("latents in memory");
         drop(run);
         assert_eq!(bytes.len(), model.latents_bytes(job.width, job.height));
-        let again = draw(model.as_mut(), &job, Some(Checkpoint { steps_done, bytes }));
+        let again = draw(
+            model.as_mut(),
+            &job,
+            Some(LatentCheckpoint { steps_done, bytes }),
+        );
         assert!(again == whole, "taken up after step {steps_done}");
     }
 }
@@ -203,9 +207,9 @@ fn t5_in_f16_survives_a_stream_beyond_the_largest_half() {
         });
     }
     let encode = |dtype| {
-        let settings = Settings {
+        let settings = ComputeSettings {
             dtype,
-            ..Settings::default()
+            ..ComputeSettings::default()
         };
         let files = families::files::<Sd3>(copy.path()).expect("a good folder");
         let model =

@@ -7,12 +7,14 @@ use altered::Altered;
 use candle_core::{DType, Device};
 use ipc_protocol::family::Family;
 use ipc_protocol::units::PictureSize;
-use laid_out::{Golden, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with};
+use laid_out::{
+    GoldenCase, Measured, TOKENIZERS, assert_within, join, layout, picture, tiny, with,
+};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
-use worker::golden::measure::Bar;
-use worker::pipelines::Settings;
+use worker::golden::measure::Tolerance;
+use worker::pipelines::ComputeSettings;
 use worker::pipelines::encoders::Encoded;
 use worker::pipelines::families;
 use worker::pipelines::families::sd3::{self, Sd3, naming};
@@ -69,9 +71,9 @@ fn whole(name: &str) -> Altered {
 /// Both steps and the decoder, each fed what the reference fed its own.
 fn measure(folder: &Path) -> Vec<Measured> {
     let files = families::files::<Sd3>(folder).expect("a good folder");
-    let sd3 = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {})
+    let sd3 = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {})
         .expect("good files");
-    let golden = Golden::read(folder, "sd3_base");
+    let golden = GoldenCase::read(folder, "sd3_base");
     let by = Encoded {
         text: golden.tensor("context"),
         pooled: golden.tensor("pooled"),
@@ -95,7 +97,7 @@ fn measure(folder: &Path) -> Vec<Measured> {
 fn fp8_is_the_reference_on_the_widened_weights_and_draws() {
     for name in ["fp8-sd3", "fp8-scaled-sd3"] {
         let folder = whole(name);
-        assert_within(name, &measure(folder.path()), Bar::PART);
+        assert_within(name, &measure(folder.path()), Tolerance::PART);
         assert!(!picture(folder.path()).is_empty());
     }
 }
@@ -103,7 +105,7 @@ fn fp8_is_the_reference_on_the_widened_weights_and_draws() {
 #[test]
 fn gguf_blocks_are_the_reference_on_the_widened_weights_and_draw() {
     let folder = whole("gguf-sd3");
-    assert_within("gguf-sd3", &measure(folder.path()), Bar::PART);
+    assert_within("gguf-sd3", &measure(folder.path()), Tolerance::PART);
     assert!(!picture(folder.path()).is_empty());
 }
 

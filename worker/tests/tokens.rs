@@ -7,7 +7,7 @@ use ipc_protocol::exit_code::ExitCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::golden::tokens::{TokenLine, TokenReader, prompts};
 use worker::pipelines::folder::vocabulary::Vocabulary;
 use worker::pipelines::parts::tokens::{TokenizerFile, Tokens};
@@ -15,13 +15,13 @@ use worker::pipelines::parts::tokens::{TokenizerFile, Tokens};
 const CLIP_END: u32 = 49407;
 
 #[derive(Deserialize)]
-struct Golden {
+struct GoldenTokens {
     prompt: String,
     clip77_eot: Vec<u32>,
     t5_256: Vec<u32>,
 }
 
-fn goldens(name: &str) -> Vec<Golden> {
+fn goldens(name: &str) -> Vec<GoldenTokens> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tokens");
     let text = std::fs::read(folder.join(name)).expect("a file of prompts");
     serde_json::from_slice(&text).expect("prompts with ids")
@@ -33,7 +33,7 @@ fn tokens(vocabulary: Vocabulary, length: usize, pad: u32) -> Tokens {
 }
 
 #[track_caller]
-fn assert_ids(goldens: &[Golden]) {
+fn assert_ids(goldens: &[GoldenTokens]) {
     let (t5, clip) = (
         tokens(Vocabulary::T5, 256, 0),
         tokens(Vocabulary::ClipL, 77, CLIP_END),
@@ -180,7 +180,7 @@ fn component(folder: &Path, name: &str, files: &[(&str, &str)]) {
 }
 
 /// Returns CLIP-G's ids of "hello world!", with begin, end and the first padding.
-fn hello_world(folder: &Path) -> Result<Vec<u32>, Fault> {
+fn hello_world(folder: &Path) -> Result<Vec<u32>, WorkerFault> {
     let found: TokenizerFile = Vocabulary::ClipG.for_encoder(folder, "tokenizer_2", 49408)?;
     let ids = Tokens::load(&found, 77, 0)?.encode("hello world!")?.ids;
     Ok(ids[..6].to_vec())
@@ -202,8 +202,8 @@ fn a_folders_own_files_decide_what_clip_g_is_padded_with() {
     let (config, map) = ("tokenizer_config.json", "special_tokens_map.json");
     let bang = r#"{"pad_token": "!"}"#;
     let end = r#"{"pad_token": {"content": "<|endoftext|>", "normalized": false}}"#;
-    type Files<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(Files<'_>, [u32; 6]); 5] = [
+    type TokenizerPaths<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(TokenizerPaths<'_>, [u32; 6]); 5] = [
         (&[(config, bang)], SPECIAL),
         (&[(config, end)], TEXT),
         (&[(map, end)], TEXT),

@@ -5,15 +5,17 @@ use ipc_protocol::family::Family;
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::units::PictureSize;
 use std::path::Path;
-use worker::fault::Fault;
+use worker::fault::WorkerFault;
 use worker::pipelines::families::{self, Description, FamilyFiles, ModelFamily, TABLE};
 use worker::pipelines::folder::search::{FolderLayout, FolderSearch};
-use worker::pipelines::need::{Activation, Need};
-use worker::pipelines::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, Settings};
-use worker::weights::{Meter, Part, Role, Section, Weights};
+use worker::pipelines::need::{ActivationMemory, MemoryNeed};
+use worker::pipelines::{
+    ComputeSettings, Denoising, JobParameters, LatentCheckpoint, Pipeline, Rgb8,
+};
+use worker::weights::{Meter, ModelPart, Role, Section, Weights};
 
 /// The folder of the family: its transformer is one colour.
-static COLOUR: Part = Part {
+static COLOUR: ModelPart = ModelPart {
     noun: "toy transformer",
     role: Role::Transformer,
     prefixes: &[],
@@ -21,8 +23,8 @@ static COLOUR: Part = Part {
     diffusers_marks: &[],
     components: &["transformer"],
     target: |_, _| None,
-    other_model: Part::no_other_model,
-    fits: Part::always_fits,
+    other_model: ModelPart::no_other_model,
+    fits: ModelPart::always_fits,
 };
 
 static LAYOUT: FolderLayout = FolderLayout {
@@ -63,7 +65,7 @@ impl ModelFamily for Toy {
         &self,
         path: &Path,
         all: &[&'static FolderLayout],
-    ) -> Result<Box<dyn FamilyFiles>, Fault> {
+    ) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
         let shapes = vec![("toy.colour".to_owned(), vec![3])];
         let weights = FolderSearch::new(path, &LAYOUT, all).part(&COLOUR, &shapes)?;
         Ok(Box::new(ToyFiles(weights)))
@@ -71,7 +73,7 @@ impl ModelFamily for Toy {
 }
 
 impl ToyFiles {
-    fn colour(&self) -> Result<[u8; 3], Fault> {
+    fn colour(&self) -> Result<[u8; 3], WorkerFault> {
         let mut untold = |_| {};
         let meter = Meter::new(&[&self.0], &mut untold);
         let section = Section::new(&self.0, &meter, DType::F32, &candle_core::Device::Cpu);
@@ -86,7 +88,7 @@ impl FamilyFiles for ToyFiles {
         vec![&self.0]
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), WorkerFault> {
         self.colour().map(drop)
     }
 
@@ -107,10 +109,10 @@ impl FamilyFiles for ToyFiles {
         }
     }
 
-    fn need(&self, embedded: u64, _: Settings) -> Need {
-        Need {
+    fn need(&self, embedded: u64, _: ComputeSettings) -> MemoryNeed {
+        MemoryNeed {
             residency_mb: (self.0.stored_bytes() + embedded).div_ceil(1 << 20),
-            activation: Activation {
+            activation: ActivationMemory {
                 base_mb: 1,
                 per_megapixel_mb: 3,
                 per_megapixel_squared_mb: 0,
@@ -122,9 +124,9 @@ impl FamilyFiles for ToyFiles {
     fn load(
         self: Box<Self>,
         _: &candle_core::Device,
-        _: Settings,
+        _: ComputeSettings,
         progress: &mut dyn FnMut(f32),
-    ) -> Result<Box<dyn Pipeline>, Fault> {
+    ) -> Result<Box<dyn Pipeline>, WorkerFault> {
         progress(1.0);
         Ok(Box::new(ToyModel(self.colour()?)))
     }
@@ -134,8 +136,8 @@ impl Pipeline for ToyModel {
     fn start<'a>(
         &'a mut self,
         job: &JobParameters,
-        from: Option<Checkpoint>,
-    ) -> Result<Box<dyn Denoising + 'a>, Fault> {
+        from: Option<LatentCheckpoint>,
+    ) -> Result<Box<dyn Denoising + 'a>, WorkerFault> {
         Ok(Box::new(ToyJob {
             model: self,
             size: job.size(),
@@ -153,20 +155,20 @@ impl Denoising for ToyJob<'_> {
         self.done
     }
 
-    fn step(&mut self, _: &dyn Fn() -> bool) -> Result<(), Fault> {
+    fn step(&mut self, _: &dyn Fn() -> bool) -> Result<(), WorkerFault> {
         self.done += 1;
         Ok(())
     }
 
-    fn latents(&self) -> Result<Vec<u8>, Fault> {
+    fn latents(&self) -> Result<Vec<u8>, WorkerFault> {
         Ok(vec![0; LATENTS.bytes(self.size) as usize])
     }
 
-    fn preview(&self) -> Result<Option<Rgb8>, Fault> {
+    fn preview(&self) -> Result<Option<Rgb8>, WorkerFault> {
         Ok(None)
     }
 
-    fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
+    fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault> {
         let pixels = self.size.pixels() as usize;
         Ok(Rgb8 {
             width: self.size.width,
@@ -201,11 +203,11 @@ fn a_toy_family_is_recognised_described_and_drawn() {
         let files = families::open(&table(), folder.path(), None).expect("a good folder");
         files.check().expect("a good file");
         assert_eq!(files.describe().family, LAYOUT.family);
-        let need = files.need(0, Settings::default());
+        let need = files.need(0, ComputeSettings::default());
         assert_eq!((need.residency_mb, need.activation.at(64, 64)), (1, 2));
         let device = candle_core::Device::Cpu;
         let mut model = files
-            .load(&device, Settings::default(), &mut |_| {})
+            .load(&device, ComputeSettings::default(), &mut |_| {})
             .expect("a good file");
         let job = JobParameters {
             prompt: "anything".to_owned(),

@@ -27,7 +27,7 @@ pub enum ToWorker {
     /// The first frame: the worker's generation and model.
     Welcome(Welcome),
     /// Draws one picture.
-    Run(Order),
+    Run(JobOrder),
     /// Cancels the running job after its current step.
     Cancel {
         /// The running job; another id is ignored.
@@ -183,7 +183,7 @@ pub enum ModelSource {
 
 /// One picture to draw. Every default is filled in, and every value is in the model's range.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub struct Order {
+pub struct JobOrder {
     /// The job.
     pub job: JobId,
     /// The prompt.

@@ -147,7 +147,7 @@ pub enum Backing {
 pub struct Segment {
     file: File,
     geometry: Geometry,
-    name: Option<named::Name>,
+    name: Option<named::SegmentName>,
 }
 
 impl Segment {

@@ -2,7 +2,7 @@
 //!
 //! The `shared_memory` crate creates the object (mode 0600). We open it again through /dev/shm for
 //! positioned IO and drop the crate's handle without unlinking, because that handle is not `Send` and
-//! unlinks only when a process exits normally. From then on, [`Name`] unlinks the object.
+//! unlinks only when a process exits normally. From then on, [`SegmentName`] unlinks the object.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -19,9 +19,9 @@ const PREFIX: &str = "imagepool-";
 
 /// The name of a segment. Dropping it unlinks the object.
 #[derive(Debug)]
-pub(super) struct Name(PathBuf);
+pub(super) struct SegmentName(PathBuf);
 
-impl Drop for Name {
+impl Drop for SegmentName {
     fn drop(&mut self) {
         // An error is ignored: a missing object is what we want, and a remaining one is removed by
         // `sweep` at the next start.
@@ -29,7 +29,7 @@ impl Drop for Name {
     }
 }
 
-pub(super) fn create(label: &str, bytes: u64) -> Result<(File, Name), SegmentError> {
+pub(super) fn create(label: &str, bytes: u64) -> Result<(File, SegmentName), SegmentError> {
     let mut object = ShmemConf::new()
         .size(bytes as usize)
         .os_id(format!("/{PREFIX}{label}"))
@@ -39,7 +39,7 @@ pub(super) fn create(label: &str, bytes: u64) -> Result<(File, Name), SegmentErr
         })?;
     let path = Path::new(FOLDER).join(format!("{PREFIX}{label}"));
     object.set_owner(false);
-    let name = Name(path.clone());
+    let name = SegmentName(path.clone());
     let file = OpenOptions::new()
         .read(true)
         .write(true)

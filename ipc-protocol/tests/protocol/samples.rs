@@ -2,12 +2,12 @@
 
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::{
     Accepted, Fetching, FromPool, JobReport, ReceiptFacts, Target, ToPool, Told, Verb,
 };
 use ipc_protocol::messages::worker::{
-    FromWorker, JobFault, ModelSource, Order, Timings, ToWorker, Welcome,
+    FromWorker, JobFault, JobOrder, ModelSource, Timings, ToWorker, Welcome,
 };
 use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{ImageRequest, Priority};
@@ -45,7 +45,7 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
         negative: Some("fog".into()),
         seed: Some(u64::MAX),
         count: 3,
-        device: DeviceWish::On(Device::Cuda(1)),
+        device: DeviceConstraint::On(Device::Cuda(1)),
         priority: Priority::Low,
         timeout_ms: Some(60_000),
         user: Some("uid:1000".into()),
@@ -340,8 +340,8 @@ fn welcome(source: ModelSource) -> ToWorker {
     })
 }
 
-fn order() -> Order {
-    Order {
+fn order() -> JobOrder {
+    JobOrder {
         job: JOB,
         prompt: "a red circle".into(),
         negative: None,

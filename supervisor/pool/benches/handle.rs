@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_main};
 use ipc_protocol::family::Family;
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
@@ -54,7 +54,7 @@ fn spec(nth: u64) -> ModelSpec {
         pinned: false,
         min_workers: None,
         max_workers: None,
-        device: DeviceWish::Auto,
+        device: DeviceConstraint::Auto,
         params: String::new(),
         files: pool::Files::default(),
     }

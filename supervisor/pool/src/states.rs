@@ -3,7 +3,7 @@
 //! `POOL_STATES=write` writes the file anew.
 
 use ipc_protocol::family::Family;
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
@@ -52,7 +52,7 @@ fn spec() -> ModelSpec {
         pinned: false,
         min_workers: None,
         max_workers: Some(1),
-        device: DeviceWish::Auto,
+        device: DeviceConstraint::Auto,
         params: String::new(),
         files: crate::Files::default(),
     }

@@ -10,7 +10,7 @@ use fixture::{
     settings, starts,
 };
 use ipc_protocol::failure::{FailureKind, Field};
-use ipc_protocol::ids::{Device, DeviceWish, JobId};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Action, DeviceLimit, Event, Settings};
@@ -191,7 +191,7 @@ fn each_refused_value_names_its_field() {
         (
             Field::Device,
             ImageRequest {
-                device: DeviceWish::On(Device::Cuda(3)),
+                device: DeviceConstraint::On(Device::Cuda(3)),
                 ..request("a")
             },
         ),
@@ -252,7 +252,7 @@ fn a_job_that_wishes_for_a_device_runs_there_or_waits() {
     let fast = starts(&fixture.ask_model("a"));
     assert!(fast.iter().all(|start| start.device == Device::Cuda(0)));
     let on_cpu = ImageRequest {
-        device: DeviceWish::On(Device::Host),
+        device: DeviceConstraint::On(Device::Host),
         ..request("a")
     };
     let wished = starts(&fixture.ask(on_cpu)).remove(0);
@@ -280,7 +280,7 @@ fn a_job_for_another_device_is_overtaken_by_its_model_only_so_often() {
     let fast = starts(&fixture.ask_model("a")).remove(0);
     assert_eq!(fast.device, Device::Cuda(0));
     fixture.ask(ImageRequest {
-        device: DeviceWish::On(Device::Host),
+        device: DeviceConstraint::On(Device::Host),
         ..request("a")
     });
     let mut ran = runs(&fixture.bring_up(fast.worker));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ipc_protocol::about::{Group, GuidanceRange, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::family::Family;
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::mark::Mark;
@@ -37,7 +37,7 @@ pub struct FolderFacts {
     /// Things the model can draw, by group; empty if its files do not list them.
     pub draws: Vec<Group>,
     /// Licence and attribution, if its files state them.
-    pub rights: Rights,
+    pub rights: ModelRights,
     /// Stamp of the files when they were inspected; empty for models without files.
     pub stamp: String,
     /// The files and folders that the stamp covers.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::about::{Group, GuidanceRange, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::family::Family;
 use ipc_protocol::latents::LatentShape;
@@ -32,7 +32,7 @@ struct PrintedManifest {
     guidance: Option<GuidanceRange>,
     sampler: String,
     draws: Vec<Group>,
-    rights: Rights,
+    rights: ModelRights,
     #[serde(default)]
     stamp: String,
     #[serde(default)]

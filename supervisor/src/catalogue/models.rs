@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ipc_protocol::about::Rights;
+use ipc_protocol::about::ModelRights;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::family::{Family, PublishedModel};
 use ipc_protocol::ids::ModelKey;
@@ -238,7 +238,7 @@ fn synthetic(
         residency: bare.residency + Mebibytes(params.weights_mb.into()),
         digest: synthetic_digest(&bare.digest, params),
         draws: Vec::new(),
-        rights: Rights::default(),
+        rights: ModelRights::default(),
         ..bare.clone()
     };
     Ok((source, found))
@@ -270,7 +270,7 @@ mod tests {
             family: Family::SYNTHETIC,
             digest: "synthetic".into(),
             draws: Vec::new(),
-            rights: Rights::default(),
+            rights: ModelRights::default(),
             ..small()
         };
         let built_in = BTreeMap::from([
@@ -319,7 +319,7 @@ mod tests {
             sampler: "euler, linear sigmas".into(),
             digest: "d".into(),
             draws: Vec::new(),
-            rights: Rights::default(),
+            rights: ModelRights::default(),
             stamp: String::new(),
             marks: Vec::new(),
         }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::about::{Group, GuidanceRange, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::arithmetic::Arithmetic;
-use ipc_protocol::ids::{DeviceWish, ModelKey};
+use ipc_protocol::ids::{DeviceConstraint, ModelKey};
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
@@ -32,7 +32,7 @@ pub struct Served {
     /// Things the model can draw, by group.
     pub draws: Vec<Group>,
     /// Licence and attribution, if its files state them.
-    pub rights: Rights,
+    pub rights: ModelRights,
     /// Name of the sampler and its sigmas.
     pub sampler: String,
     /// Arithmetic from the settings. A ready worker reports the one it really uses.
@@ -94,7 +94,7 @@ pub(super) fn from_facts(
         pinned: false,
         min_workers: None,
         max_workers: None,
-        device: DeviceWish::Auto,
+        device: DeviceConstraint::Auto,
         // If the arithmetic changes, the workers must be replaced.
         params: format!("{} {}", arithmetic.dtype, arithmetic.encoders),
         files: Files::Here {

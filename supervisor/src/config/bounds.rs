@@ -2,7 +2,7 @@
 
 use super::operators::OPERATORS_MAX;
 use ipc_protocol::family;
-use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::ids::{Device, DeviceConstraint};
 use ipc_protocol::request::TEXT_BYTES_MAX;
 use toml::{Table, Value};
 
@@ -266,8 +266,8 @@ fn is_user(value: &Value) -> bool {
 
 fn is_device(text: &str) -> bool {
     match text.parse() {
-        Ok(DeviceWish::On(Device::Cuda(ordinal))) => ordinal <= ORDINAL_MAX,
-        Ok(DeviceWish::Auto | DeviceWish::On(Device::Host)) => true,
+        Ok(DeviceConstraint::On(Device::Cuda(ordinal))) => ordinal <= ORDINAL_MAX,
+        Ok(DeviceConstraint::Auto | DeviceConstraint::On(Device::Host)) => true,
         Err(_) => false,
     }
 }

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::family::PublishedModel;
+use ipc_protocol::family::{EMBEDDED_MODEL, PublishedModel};
 
 use super::file::ModelSection;
-
-/// The small model inside the worker program that is always in the registry.
-const EMBEDDED: &str = "pocket-flux";
 
 /// The keys of all models, in the order of `status`.
 pub fn keys(sections: &BTreeMap<String, ModelSection>) -> Vec<String> {
     let published = PublishedModel::all().map(|model| model.key);
-    let always: Vec<&str> = [EMBEDDED].into_iter().chain(published).collect();
+    let always: Vec<&str> = [EMBEDDED_MODEL].into_iter().chain(published).collect();
     let own = sections.keys().map(String::as_str);
     let own: Vec<&str> = own.filter(|key| !always.contains(key)).collect();
     always.into_iter().chain(own).map(str::to_owned).collect()

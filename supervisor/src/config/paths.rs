@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ipc_protocol::folders::{self, Kind, SOCKET, Seen, WRITABLE_BY_OTHERS};
+use ipc_protocol::folders::{self, FolderEntry, FolderEntryKind, SOCKET, WRITABLE_BY_OTHERS};
 use nix::unistd::Uid;
 
 /// Longest socket path, in bytes: `sun_path` of unix(7) without its final zero.
@@ -98,7 +98,7 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
         .mode(0o700)
         .create(folder)
         .map_err(io)?;
-    let seen = Seen::at(folder).map_err(io)?;
+    let seen = FolderEntry::at(folder).map_err(io)?;
     judge(folder, seen, Uid::effective().as_raw())?;
     let wanted = match socket_mode & 0o070 {
         0 => 0o700,
@@ -113,12 +113,12 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
 /// Whether a folder exists, belongs to this user, and no other user may write to it.
 pub fn is_ours(folder: &Path) -> bool {
     let own = Uid::effective().as_raw();
-    Seen::at(folder).is_ok_and(|seen| judge(folder, seen, own).is_ok())
+    FolderEntry::at(folder).is_ok_and(|seen| judge(folder, seen, own).is_ok())
 }
 
 /// Checks that a folder is safe for a daemon of the user `own`.
-fn judge(folder: &Path, seen: Seen, own: u32) -> Result<(), PathError> {
-    if seen.kind != Kind::Folder {
+fn judge(folder: &Path, seen: FolderEntry, own: u32) -> Result<(), PathError> {
+    if seen.kind != FolderEntryKind::Folder {
         return Err(PathError::NoFolder(folder.to_owned()));
     }
     if seen.uid != own {
@@ -170,8 +170,8 @@ mod tests {
             let refused = prepare(&open, 0o600).expect_err("open to others");
             assert!(refused.to_string().contains("chmod go-w"), "{refused}");
         }
-        let seen = Seen {
-            kind: Kind::Folder,
+        let seen = FolderEntry {
+            kind: FolderEntryKind::Folder,
             uid: 1000,
             mode: 0o700,
         };
@@ -189,10 +189,10 @@ mod tests {
         for (socket_mode, folder_mode) in [(0o600, 0o700), (0o660, 0o750)] {
             let folder = base.path().join(format!("{socket_mode:o}"));
             prepare(&folder, socket_mode).expect("ours to make");
-            let seen = Seen::at(&folder).expect("it is there");
+            let seen = FolderEntry::at(&folder).expect("it is there");
             assert_eq!(seen.mode, folder_mode);
             prepare(&folder, 0o660).expect("it is ours");
-            assert_eq!(Seen::at(&folder).expect("it is there").mode, 0o750);
+            assert_eq!(FolderEntry::at(&folder).expect("it is there").mode, 0o750);
         }
     }
 }

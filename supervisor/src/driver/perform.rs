@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::client::Told;
-use ipc_protocol::messages::worker::{Order, ToWorker};
+use ipc_protocol::messages::worker::{JobOrder, ToWorker};
 use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
 use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
@@ -177,7 +177,7 @@ impl Driver {
             step: run.resume_step,
             latents: None,
         });
-        let order = Order {
+        let order = JobOrder {
             job: run.job,
             prompt: parameters.prompt.to_string(),
             negative: parameters.negative.as_deref().map(str::to_owned),

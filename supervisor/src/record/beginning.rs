@@ -81,7 +81,7 @@ fn limit(facts: &RecordedDevice) -> Result<DeviceLimit, String> {
 #[cfg(test)]
 mod tests {
     use ipc_protocol::family::Family;
-    use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+    use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
     use ipc_protocol::units::PictureSize;
     use pool::{Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 
@@ -122,7 +122,7 @@ mod tests {
             pinned: true,
             min_workers: Some(1),
             max_workers: Some(2),
-            device: DeviceWish::On(Device::Cuda(1)),
+            device: DeviceConstraint::On(Device::Cuda(1)),
             params: "p".into(),
             files: Files::Broken("not \"here\"".into()),
         }

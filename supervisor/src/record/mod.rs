@@ -18,7 +18,7 @@ mod tests {
     use std::time::Duration;
 
     use ipc_protocol::failure::Field;
-    use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+    use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
     use ipc_protocol::request::{ImageRequest, Priority};
     use ipc_protocol::units::{Mebibytes, PictureSize};
     use pool::{
@@ -40,7 +40,7 @@ mod tests {
             negative: Some("n".into()),
             seed: Some(u64::MAX),
             count: 2,
-            device: DeviceWish::On(Device::Cuda(1)),
+            device: DeviceConstraint::On(Device::Cuda(1)),
             priority: Priority::Low,
             timeout_ms: Some(5),
             user: Some("u".into()),

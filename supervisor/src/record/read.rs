@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::Field;
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
 use pool::{
@@ -365,7 +365,7 @@ fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
 
 pub(super) fn device(word: &str) -> Result<Device, String> {
     match word.parse()? {
-        DeviceWish::On(device) => Ok(device),
-        DeviceWish::Auto => Err("auto is not a device".into()),
+        DeviceConstraint::On(device) => Ok(device),
+        DeviceConstraint::Auto => Err("auto is not a device".into()),
     }
 }

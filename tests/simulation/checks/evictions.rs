@@ -2,7 +2,7 @@
 //!
 //! The reasons: a model without workers, with too few, or with none where one is wanted, or a large picture.
 
-use ipc_protocol::ids::{Device, DeviceWish, Generation, ModelKey, WorkerName};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, ModelKey, WorkerName};
 use pool::Moment;
 
 use super::CheckResult;
@@ -78,8 +78,8 @@ pub(super) fn check(
 
 /// Returns whether the worker holds memory that one more worker lacks on a wanted device.
 fn gives_what_lacks(observed: &ObservedPool, model: &ModelRecord, process: &ProcessRecord) -> bool {
-    let lacks = |wish: Option<DeviceWish>| {
-        let places = observed.places(model, wish.unwrap_or(DeviceWish::Auto));
+    let lacks = |wish: Option<DeviceConstraint>| {
+        let places = observed.places(model, wish.unwrap_or(DeviceConstraint::Auto));
         let needs = places.iter().filter_map(|&at| observed.need(model, at));
         let short = needs
             .flatten()

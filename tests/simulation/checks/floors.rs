@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ipc_protocol::ids::{Device, DeviceWish, JobId, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId, ModelKey};
 use pool::{Action, Event, Moment, Start, StartReason};
 
 use super::CheckResult;
@@ -180,7 +180,7 @@ fn lacks(
     let due = first.since + observed.settings.grow_after <= now || model.owed > 0;
     let wishes = observed
         .waiting(key)
-        .any(|(_, record)| record.wish != Some(DeviceWish::Auto));
+        .any(|(_, record)| record.wish != Some(DeviceConstraint::Auto));
     (busy && due && !others && !wishes).then(|| format!("should grow for job {id}"))
 }
 
@@ -201,7 +201,7 @@ fn wants_its_own(observed: &ObservedPool, key: &ModelKey, id: JobId, record: &Jo
     });
     record.wish.is_some()
         && older.all(|(_, other)| {
-            takes(other, observed.places(other, DeviceWish::Auto)).is_disjoint(&own)
+            takes(other, observed.places(other, DeviceConstraint::Auto)).is_disjoint(&own)
         })
 }
 
@@ -215,7 +215,7 @@ fn fits(observed: &ObservedPool, model: &ModelRecord, job: Option<JobId>) -> boo
     match job.and_then(|job| observed.jobs.get(&job)) {
         Some(record) => observed.places_of(record).iter().any(room),
         None => {
-            let places = observed.places(model, DeviceWish::Auto);
+            let places = observed.places(model, DeviceConstraint::Auto);
             !places.is_empty() && places.iter().all(room)
         }
     }
@@ -246,7 +246,7 @@ fn check_cold_start(
     let careful = failures.deaths_in_a_row(key) >= CAREFUL_AFTER || failures.is_probing(key);
     let unknown = observed
         .waiting(key)
-        .any(|(_, record)| record.wish != Some(DeviceWish::Auto));
+        .any(|(_, record)| record.wish != Some(DeviceConstraint::Auto));
     match started < wanted && !careful && !others && !unknown && fits(observed, model, None) {
         true => Err(format!(
             "a cold start of {started} of {key}, {wanted} may be"

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipc_protocol::failure::Field;
-use ipc_protocol::ids::{DeviceWish, JobId};
+use ipc_protocol::ids::{DeviceConstraint, JobId};
 use ipc_protocol::units::PictureSize;
 use pool::{Moment, Pool, StopReason};
 
@@ -349,7 +349,7 @@ fn check_plan(observed: &ObservedPool, pool: &Pool, model: &ModelRecord, turn: u
     };
     let text = plan.lines.join("\n");
     let (mut possible, mut missing) = (false, None);
-    for at in observed.places(model, DeviceWish::Auto) {
+    for at in observed.places(model, DeviceConstraint::Auto) {
         let Some(need) = observed.need(model, at) else {
             continue;
         };

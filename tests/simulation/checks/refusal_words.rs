@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::ids::{Device, DeviceConstraint};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
 use pool::{ModelSpec, Moment};
@@ -87,7 +87,7 @@ pub(super) fn says_sums(
 ) -> bool {
     let (key, text) = (&model.spec.key, &failure.message);
     if text.contains("no device that is usable") {
-        return observed.places(model, DeviceWish::Auto).is_empty()
+        return observed.places(model, DeviceConstraint::Auto).is_empty()
             || observed.devices.values().any(|place| place.lost);
     }
     let nobody = observed.live(key).next().is_none();

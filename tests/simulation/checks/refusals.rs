@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
 use pool::{AcceptedJobs, Action, Files, Moment, Outcome, Parameters};
@@ -316,10 +316,10 @@ fn takers(
     let key = &model.spec.key;
     let size = request.size.unwrap_or(model.spec.default_size);
     let nobody_waits = observed.oldest().is_none();
-    let usual =
-        size.pixels() <= model.spec.default_size.pixels() && request.device == DeviceWish::Auto;
+    let usual = size.pixels() <= model.spec.default_size.pixels()
+        && request.device == DeviceConstraint::Auto;
     let everywhere = observed
-        .places(model, DeviceWish::Auto)
+        .places(model, DeviceConstraint::Auto)
         .iter()
         .all(|&at| observed.could_have(key, at, size));
     let well = failures.standing(observed, key, now) == ModelStanding::Well;

@@ -1,7 +1,7 @@
 //! The pool's report about itself is true: memory, workers, models, jobs.
 
 use crate::observed::span;
-use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::ids::{Device, DeviceConstraint};
 use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus};
 use pool::{Files, Moment, Pool};
 
@@ -230,7 +230,7 @@ fn check_model(
         && status.family == model.spec.family.word()
         && status.state == word
         && status.at_rest.is_some() == observed.workers_of(key).next().is_none()
-        && (observed.places(model, DeviceWish::Auto).is_empty()
+        && (observed.places(model, DeviceConstraint::Auto).is_empty()
             || needs.into_iter().any(|need| need == status.need_mb));
     if !right {
         return Err(format!("{status:?}, {word}, should have {model:?}"));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::ids::{Device, DeviceWish, JobId, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId, ModelKey};
 use pool::{Action, Event, Moment, Run};
 
 use super::CheckResult;
@@ -85,7 +85,7 @@ impl JobTurns {
             .map(|(_, process)| process.device)
             .collect();
         for (id, record) in observed.waiting(key).take_while(|(id, _)| *id < run.job) {
-            let Some(DeviceWish::On(device)) = record.wish else {
+            let Some(DeviceConstraint::On(device)) = record.wish else {
                 continue;
             };
             if served.contains(&device) {

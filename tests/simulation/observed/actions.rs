@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId};
 use ipc_protocol::units::Mebibytes;
 use pool::{AcceptedJobs, Action, Moment, Notice, Outcome, Parameters, Run, Start, StopReason};
 
@@ -218,7 +218,7 @@ impl ObservedPool {
 
     /// The devices that a job may run on, as far as that is known.
     pub(crate) fn places_of(&self, record: &JobRecord) -> Vec<Device> {
-        let wish = record.wish.unwrap_or(DeviceWish::Auto);
+        let wish = record.wish.unwrap_or(DeviceConstraint::Auto);
         self.places(&self.models[&record.model], wish)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc_protocol::ids::{Device, DeviceWish, Generation, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use super::{ModelRecord, ObservedPool, ProcessRecord};
@@ -129,12 +129,13 @@ impl ObservedPool {
     }
 
     /// The usable devices that a worker of a model may run on, for a request that asks for `wish`.
-    pub(crate) fn places(&self, model: &ModelRecord, wish: DeviceWish) -> Vec<Device> {
+    pub(crate) fn places(&self, model: &ModelRecord, wish: DeviceConstraint) -> Vec<Device> {
         let wish = match wish {
-            DeviceWish::Auto => model.spec.device,
-            DeviceWish::On(_) => wish,
+            DeviceConstraint::Auto => model.spec.device,
+            DeviceConstraint::On(_) => wish,
         };
-        let wished = |device: Device| wish == DeviceWish::Auto || wish == DeviceWish::On(device);
+        let wished =
+            |device: Device| wish == DeviceConstraint::Auto || wish == DeviceConstraint::On(device);
         let usable = self.devices.iter().filter(|(_, record)| !record.lost);
         let devices = usable.map(|(&device, _)| device).filter(|&at| wished(at));
         devices

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_protocol::failure::FailureKind;
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::request::Priority;
 use ipc_protocol::units::Mebibytes;
 use pool::{CpuTime, Footprint, ModelSpec, Moment, Parameters, StopReason, Ticket};
@@ -124,7 +124,7 @@ pub(crate) struct JobRecord {
     pub(crate) detached: bool,
     pub(crate) priority: Priority,
     /// The device it asked for. `None` if the pool chose one because the others are too small.
-    pub(crate) wish: Option<DeviceWish>,
+    pub(crate) wish: Option<DeviceConstraint>,
     pub(crate) parameters: Parameters,
     pub(crate) accepted: Moment,
     pub(crate) deadline: Option<Moment>,
@@ -246,8 +246,8 @@ impl JobRecord {
     /// Whether it may run on `device`, if that is known.
     pub(crate) fn serves(&self, device: Device) -> Option<bool> {
         self.wish.map(|wish| match wish {
-            DeviceWish::Auto => true,
-            DeviceWish::On(only) => only == device,
+            DeviceConstraint::Auto => true,
+            DeviceConstraint::On(only) => only == device,
         })
     }
 

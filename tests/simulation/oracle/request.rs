@@ -1,7 +1,7 @@
 //! The values that a request may have, field by field.
 
 use ipc_protocol::failure::Field;
-use ipc_protocol::ids::DeviceWish;
+use ipc_protocol::ids::DeviceConstraint;
 use ipc_protocol::request::ImageRequest;
 use pool::{GuidanceRule, ModelSpec, Parameters};
 
@@ -24,8 +24,10 @@ pub(crate) fn invalid_fields(
     let (guidance, most_guidance) = guidance(spec, request);
     let negative = request.negative.as_deref().unwrap_or("");
     let device = match request.device {
-        DeviceWish::Auto => true,
-        DeviceWish::On(at) => observed.devices.contains_key(&at) && spec.residency_on(at).is_some(),
+        DeviceConstraint::Auto => true,
+        DeviceConstraint::On(at) => {
+            observed.devices.contains_key(&at) && spec.residency_on(at).is_some()
+        }
     };
     let wrong = [
         (

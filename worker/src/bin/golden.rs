@@ -5,17 +5,17 @@ use clap::{Parser, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use worker::fault::Fault;
-use worker::golden::measure::Bar;
+use worker::fault::WorkerFault;
+use worker::golden::measure::Tolerance;
 use worker::golden::tokens::{self, TokenReader};
-use worker::golden::{self, Line, Measure, Report};
+use worker::golden::{self, GoldenReport, Measure, PartLine};
 
 /// Runs every part of ours on the files and cases of a folder of goldens.
 ///
 /// Prints a line per case and part: largest difference, relative difference, share of values off. Exits
 /// with 1 when one is beyond its bar, with 3 when only families that are not built yet were named.
 #[derive(Parser)]
-struct Arguments {
+struct GoldenArguments {
     /// Folder with meta.json, golden_*.safetensors and the model's files; with --tokens a model's folder,
     /// and none for the published tokenizers.
     #[arg(required_unless_present = "tokens")]
@@ -60,11 +60,14 @@ impl From<Precision> for DType {
     }
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &PartLine, json: bool) {
     let (d, within) = (&line.distance, line.within());
     let theirs = match line.bar {
-        Bar::Beside { theirs, .. } => Some(theirs),
-        Bar::Equal | Bar::Close { .. } | Bar::Bytes { .. } | Bar::Half { .. } => None,
+        Tolerance::Beside { theirs, .. } => Some(theirs),
+        Tolerance::Equal
+        | Tolerance::Close { .. }
+        | Tolerance::Bytes { .. }
+        | Tolerance::Half { .. } => None,
     };
     if json {
         let object = serde_json::json!({
@@ -87,7 +90,7 @@ fn print(line: &Line, json: bool) {
     }
 }
 
-fn conclude(report: &Report, json: bool) -> ExitCode {
+fn conclude(report: &GoldenReport, json: bool) -> ExitCode {
     let beyond = report.lines.iter().filter(|line| !line.within()).count();
     for case in &report.not_built {
         eprintln!("{case}: not built yet");
@@ -103,19 +106,20 @@ fn conclude(report: &Report, json: bool) -> ExitCode {
 }
 
 /// Prints the ids of each prompt of a file.
-fn print_tokens(prompts: &Path, folder: Option<&Path>) -> Result<(), Fault> {
+fn print_tokens(prompts: &Path, folder: Option<&Path>) -> Result<(), WorkerFault> {
     let reader = folder.map_or_else(TokenReader::published, TokenReader::of_folder)?;
     let mut out = std::io::stdout().lock();
     for prompt in tokens::prompts(prompts)? {
         let line = serde_json::to_string(&reader.line(&prompt)?);
-        let line = line.map_err(|error| Fault::Compute(error.to_string()))?;
-        writeln!(out, "{line}").map_err(|error| Fault::Compute(format!("stdout: {error}")))?;
+        let line = line.map_err(|error| WorkerFault::Compute(error.to_string()))?;
+        writeln!(out, "{line}")
+            .map_err(|error| WorkerFault::Compute(format!("stdout: {error}")))?;
     }
     Ok(())
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = GoldenArguments::parse();
     let compared = match (&arguments.tokens, &arguments.folder) {
         (Some(prompts), folder) => print_tokens(prompts, folder.as_deref()).map(|()| None),
         (None, Some(folder)) => compare(folder, &arguments).map(Some),
@@ -132,8 +136,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(folder: &Path, arguments: &Arguments) -> Result<Report, Fault> {
-    let mut hear = |line: &Line| print(line, arguments.json);
+fn compare(folder: &Path, arguments: &GoldenArguments) -> Result<GoldenReport, WorkerFault> {
+    let mut hear = |line: &PartLine| print(line, arguments.json);
     let measure = Measure {
         dtype: arguments.dtype.into(),
         half: arguments.reference_half.as_deref(),

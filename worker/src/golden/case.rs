@@ -1,6 +1,6 @@
 //! Reading what the reference scripts write: `meta.json` and `golden_CASE.safetensors`.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// `meta.json` of a folder of goldens.
 #[derive(Debug, Deserialize)]
-pub struct Meta {
+pub struct GoldenMeta {
     /// Case by name, `flux_base` for example.
     pub cases: BTreeMap<String, Case>,
     /// Folder of the model's files, relative to this one; absent when they lie here.
@@ -35,16 +35,16 @@ pub struct Case {
     pub cfg: Option<f64>,
 }
 
-impl Meta {
+impl GoldenMeta {
     /// Reads `meta.json` of `folder`.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`], [`Fault::Configuration`].
-    pub fn read(folder: &Path) -> Result<Meta, Fault> {
+    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::Configuration`].
+    pub fn read(folder: &Path) -> Result<GoldenMeta, WorkerFault> {
         let path = folder.join("meta.json");
-        let text = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+        let text = std::fs::read(&path).map_err(|error| WorkerFault::reading(&path, &error))?;
         let refuse = |error: serde_json::Error| {
-            Fault::configuration(path.display().to_string(), "cases", error.to_string())
+            WorkerFault::configuration(path.display().to_string(), "cases", error.to_string())
         };
         serde_json::from_slice(&text).map_err(refuse)
     }
@@ -60,20 +60,20 @@ impl Goldens {
     /// Reads `golden_CASE.safetensors` of `folder`.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when it is not there.
-    pub fn read(folder: &Path, case: &str) -> Result<Goldens, Fault> {
+    /// [`WorkerFault::WeightsMissing`] when it is not there.
+    pub fn read(folder: &Path, case: &str) -> Result<Goldens, WorkerFault> {
         let path = folder.join(format!("golden_{case}.safetensors"));
-        let bytes = std::fs::read(&path).map_err(|error| Fault::reading(&path, &error))?;
+        let bytes = std::fs::read(&path).map_err(|error| WorkerFault::reading(&path, &error))?;
         Ok(Goldens {
             file: path.display().to_string(),
             bytes,
         })
     }
 
-    fn view(&self, name: &str, dtype: Dtype) -> Result<TensorView<'_>, Fault> {
-        let refuse = |what: String| Fault::configuration(&self.file, name, what);
+    fn view(&self, name: &str, dtype: Dtype) -> Result<TensorView<'_>, WorkerFault> {
+        let refuse = |what: String| WorkerFault::configuration(&self.file, name, what);
         let file =
-            SafeTensors::deserialize(&self.bytes).map_err(|error| Fault::WeightsCorrupt {
+            SafeTensors::deserialize(&self.bytes).map_err(|error| WorkerFault::WeightsCorrupt {
                 file: self.file.clone(),
                 what: error.to_string(),
             })?;
@@ -87,18 +87,23 @@ impl Goldens {
     }
 
     /// Bytes of a whole tensor and its shape.
-    fn whole(&self, name: &str, dtype: Dtype) -> Result<(&[u8], Vec<usize>), Fault> {
+    fn whole(&self, name: &str, dtype: Dtype) -> Result<(&[u8], Vec<usize>), WorkerFault> {
         let view = self.view(name, dtype)?;
         Ok((view.data(), view.shape().to_vec()))
     }
 
     /// Bytes of one image of the batch, with the shape of a batch of one.
-    fn image(&self, name: &str, dtype: Dtype, image: usize) -> Result<(&[u8], Vec<usize>), Fault> {
+    fn image(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        image: usize,
+    ) -> Result<(&[u8], Vec<usize>), WorkerFault> {
         let (bytes, mut shape) = self.whole(name, dtype)?;
         let size = bytes.len() / shape[0].max(1);
         if image >= shape[0] {
             let what = format!("has {} images, not {}", shape[0], image + 1);
-            return Err(Fault::configuration(&self.file, name, what));
+            return Err(WorkerFault::configuration(&self.file, name, what));
         }
         shape[0] = 1;
         Ok((&bytes[image * size..(image + 1) * size], shape))
@@ -107,8 +112,8 @@ impl Goldens {
     /// f32 values of one image and their shape, (1, …).
     ///
     /// # Errors
-    /// [`Fault::Configuration`] when the tensor is absent or of another dtype, as for all readers here.
-    pub fn floats(&self, name: &str, image: usize) -> Result<(Vec<f32>, Vec<usize>), Fault> {
+    /// [`WorkerFault::Configuration`] when the tensor is absent or of another dtype, as for all readers here.
+    pub fn floats(&self, name: &str, image: usize) -> Result<(Vec<f32>, Vec<usize>), WorkerFault> {
         let (bytes, shape) = self.image(name, Dtype::F32, image)?;
         Ok((floats(bytes), shape))
     }
@@ -117,7 +122,7 @@ impl Goldens {
     ///
     /// # Errors
     /// As [`Goldens::floats`].
-    pub fn shared(&self, name: &str) -> Result<Vec<f32>, Fault> {
+    pub fn shared(&self, name: &str) -> Result<Vec<f32>, WorkerFault> {
         Ok(floats(self.whole(name, Dtype::F32)?.0))
     }
 
@@ -125,7 +130,7 @@ impl Goldens {
     ///
     /// # Errors
     /// As [`Goldens::floats`].
-    pub fn ids(&self, name: &str, image: usize) -> Result<Vec<u32>, Fault> {
+    pub fn ids(&self, name: &str, image: usize) -> Result<Vec<u32>, WorkerFault> {
         let (bytes, _) = self.image(name, Dtype::I64, image)?;
         Ok(bytes
             .as_chunks::<8>()
@@ -139,7 +144,7 @@ impl Goldens {
     ///
     /// # Errors
     /// As [`Goldens::floats`].
-    pub fn bytes(&self, name: &str, image: usize) -> Result<&[u8], Fault> {
+    pub fn bytes(&self, name: &str, image: usize) -> Result<&[u8], WorkerFault> {
         Ok(self.image(name, Dtype::U8, image)?.0)
     }
 }

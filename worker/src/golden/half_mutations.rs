@@ -2,11 +2,11 @@
 //!
 //! Weights are spoiled in a copy of the model's files; what has no weights is spoiled in what it is given.
 
-use super::case::{Case, Goldens, Meta};
-use super::measure::{Bar, Distance};
+use super::case::{Case, GoldenMeta, Goldens};
+use super::measure::{Tolerance, ValueDistance};
 use super::measured_case::MeasuredCase;
-use super::{Line, Measure, means, model};
-use crate::pipelines::Settings;
+use super::{Measure, PartLine, means, model};
+use crate::pipelines::ComputeSettings;
 use crate::pipelines::families::flux::Flux;
 use crate::pipelines::families::sd3::Sd3;
 use candle_core::{DType, Tensor, safetensors};
@@ -80,19 +80,19 @@ fn exchange(first: &'static str, second: &'static str) -> impl Fn(&mut Tensors) 
 }
 
 /// Every line of a folder's cases in bf16, means included; `alter` changes what a case asks for.
-fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<Line> {
-    let mut meta = Meta::read(folder).expect("a folder of goldens");
+fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<PartLine> {
+    let mut meta = GoldenMeta::read(folder).expect("a folder of goldens");
     meta.cases.values_mut().for_each(alter);
     let measure = Measure {
         dtype: DType::BF16,
         half: None,
     };
-    let settings = Settings {
+    let settings = ComputeSettings {
         dtype: DType::BF16,
-        ..Settings::default()
+        ..ComputeSettings::default()
     };
     let mut lines = Vec::new();
-    let mut sink = |line: Line| lines.push(line);
+    let mut sink = |line: PartLine| lines.push(line);
     let cases = meta.cases.iter();
     let cases = cases.map(|(name, case)| MeasuredCase::new(folder, name, case, measure));
     for case in cases {
@@ -111,7 +111,7 @@ fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<Line> {
 }
 
 /// Parts beyond their bar.
-fn broken(lines: &[Line]) -> Vec<String> {
+fn broken(lines: &[PartLine]) -> Vec<String> {
     let beyond = lines.iter().filter(|line| !line.within());
     beyond
         .map(|line| format!("{} {}", line.case, line.part))
@@ -206,10 +206,13 @@ fn bytes_that_are_cut_off_instead_of_rounded_are_seen_in_bf16() {
     let cut = |value: f32| f64::from(((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).floor());
     let pixels = (0..plane * 3).map(|i| cut(picture[i % 3 * plane + i / 3]));
     let bytes = golden.bytes("image_u8", 0).expect("bytes");
-    let apart = Distance::between(pixels, bytes.iter().map(|byte| f64::from(*byte)));
+    let apart = ValueDistance::between(pixels, bytes.iter().map(|byte| f64::from(*byte)));
     let lines = lines(&goldens(SD3), |_| {});
     let bar = lines.iter().find(|line| line.part == "image_u8");
     let bar = bar.expect("a picture").bar;
-    assert!(bar == Bar::BYTES && !bar.holds(&apart), "{bar:?} {apart:?}");
+    assert!(
+        bar == Tolerance::BYTES && !bar.holds(&apart),
+        "{bar:?} {apart:?}"
+    );
     assert!(apart.max <= 1.0, "cut off, and nothing else: {apart:?}");
 }

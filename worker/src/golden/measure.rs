@@ -1,8 +1,8 @@
 //! How far two rows of values are apart, and how far they may be.
 
-/// Distance of ours from the reference's.
+/// ValueDistance of ours from the reference's.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Distance {
+pub struct ValueDistance {
     /// Largest difference of one value.
     pub max: f64,
     /// Length of the difference over the length of the reference.
@@ -15,16 +15,16 @@ pub struct Distance {
     pub largest: f64,
 }
 
-impl Distance {
+impl ValueDistance {
     /// Measures `ours` against `reference`; rows of different lengths are infinitely far apart.
     pub fn between(
         ours: impl ExactSizeIterator<Item = f64>,
         reference: impl ExactSizeIterator<Item = f64>,
-    ) -> Distance {
+    ) -> ValueDistance {
         let count = reference.len();
         if ours.len() != count {
             let far = f64::INFINITY;
-            return Distance {
+            return ValueDistance {
                 max: far,
                 relative: far,
                 off: 1.0,
@@ -52,7 +52,7 @@ impl Distance {
         } else {
             (difference / length).sqrt()
         };
-        Distance {
+        ValueDistance {
             max,
             relative,
             off: off as f64 / count.max(1) as f64,
@@ -64,57 +64,57 @@ impl Distance {
 
 /// The largest distance that a part may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bar {
+pub enum Tolerance {
     /// Every value equal.
     Equal,
     /// Relative distance at most `relative`, no value off by more than `max * max(1, largest)`.
     Close {
-        /// Bound of [`Distance::relative`].
+        /// Bound of [`ValueDistance::relative`].
         relative: f64,
-        /// Bound of [`Distance::max`], over the largest value if that is above 1.
+        /// Bound of [`ValueDistance::max`], over the largest value if that is above 1.
         max: f64,
     },
     /// Relative distance at most `times` the reference's own in the same precision.
     Beside {
         /// The reference's own relative distance.
         theirs: f64,
-        /// [`Bar::BESIDE`] for one case, [`Bar::BESIDE_MEAN`] for a mean over cases.
+        /// [`Tolerance::BESIDE`] for one case, [`Tolerance::BESIDE_MEAN`] for a mean over cases.
         times: f64,
     },
-    /// A part in half precision: one case may be off by [`Bar::CHANCE`] times what the mean over cases may.
+    /// A part in half precision: one case may be off by [`Tolerance::CHANCE`] times what the mean over cases may.
     Half {
         /// The largest mean over many cases.
         mean: f64,
     },
     /// Bytes at most 1 apart, on at most this share and a few more (`FEW_BYTES`).
     Bytes {
-        /// Bound of [`Distance::off`].
+        /// Bound of [`ValueDistance::off`].
         off: f64,
     },
 }
 
-impl Bar {
+impl Tolerance {
     /// f32 parts that are fed the reference's own input.
-    pub const PART: Bar = Bar::Close {
+    pub const PART: Tolerance = Tolerance::Close {
         relative: 5e-6,
         max: 1e-5,
     };
     /// f32 latents that run free from the first noise.
-    pub const FREE: Bar = Bar::Close {
+    pub const FREE: Tolerance = Tolerance::Close {
         relative: 1e-5,
         max: 2e-5,
     };
     /// Bytes of a picture.
-    pub const BYTES: Bar = Bar::Bytes { off: 1e-3 };
+    pub const BYTES: Tolerance = Tolerance::Bytes { off: 1e-3 };
     /// Bytes that may be off in any picture: a value that is half way between two is rounded by chance, and
     /// the share of one byte in a picture of 16 x 16 is .13 %.
     const FEW_BYTES: f64 = 3.0;
     /// Mean error in half precision of the states of small encoders, which was 4 to 8 thousandths on eight
     /// models with random weights.
     pub const HALF: f64 = 8.5e-3;
-    /// As [`Bar::HALF`], of the velocities of small transformers: 6.3 to 7.5 thousandths.
+    /// As [`Tolerance::HALF`], of the velocities of small transformers: 6.3 to 7.5 thousandths.
     pub const HALF_VELOCITY: f64 = 7.8e-3;
-    /// As [`Bar::HALF`], of one pooled state: few values, which come of one token.
+    /// As [`Tolerance::HALF`], of one pooled state: few values, which come of one token.
     pub const HALF_POOLED: f64 = 1.3e-2;
     /// Blocks from which on the roundings of more of them are more than a small model's.
     const SMALL: f64 = 5.0;
@@ -131,29 +131,29 @@ impl Bar {
     /// its parts may be: at 256 x 256 two at once were 5.2e-6 to 7.5e-6 from f64, one alone 0.9e-6 to 1.3e-6.
     const BATCH_PIXELS: f64 = 16384.0;
     /// Latents in half precision that run free.
-    pub const HALF_FREE: Bar = Bar::Close {
+    pub const HALF_FREE: Tolerance = Tolerance::Close {
         relative: 4e-2,
         max: f64::INFINITY,
     };
     /// Bytes made of such latents: some of them the decoder moves by 30 times as much, the reference's as well.
-    pub const HALF_FREE_BYTES: Bar = Bar::Close {
+    pub const HALF_FREE_BYTES: Tolerance = Tolerance::Close {
         relative: 0.3,
         max: f64::INFINITY,
     };
 
     /// Returns the bar of a decoded picture, one of `images` latents that the reference decoded at once, in f32.
-    pub fn decoded(images: usize, pixels: usize) -> Bar {
+    pub fn decoded(images: usize, pixels: usize) -> Tolerance {
         match images {
-            0 | 1 => Bar::PART,
-            _ => Bar::PART.times((pixels as f64 / Bar::BATCH_PIXELS).max(1.0).sqrt()),
+            0 | 1 => Tolerance::PART,
+            _ => Tolerance::PART.times((pixels as f64 / Tolerance::BATCH_PIXELS).max(1.0).sqrt()),
         }
     }
 
     /// Returns the bar of a part in half precision that `blocks` blocks computed: their roundings add up as chance
     /// does.
-    pub fn half(mean: f64, blocks: usize) -> Bar {
-        let deeper = (blocks as f64 / Bar::SMALL).max(1.0).sqrt();
-        Bar::Half {
+    pub fn half(mean: f64, blocks: usize) -> Tolerance {
+        let deeper = (blocks as f64 / Tolerance::SMALL).max(1.0).sqrt();
+        Tolerance::Half {
             mean: mean * deeper,
         }
     }
@@ -161,50 +161,51 @@ impl Bar {
     /// Returns the allowed average over cases; `None` for a bar that does not concern chance.
     pub fn average(self) -> Option<f64> {
         match self {
-            Bar::Half { mean } => Some(mean),
-            Bar::Beside { theirs, .. } => Some(theirs),
-            Bar::Equal | Bar::Close { .. } | Bar::Bytes { .. } => None,
+            Tolerance::Half { mean } => Some(mean),
+            Tolerance::Beside { theirs, .. } => Some(theirs),
+            Tolerance::Equal | Tolerance::Close { .. } | Tolerance::Bytes { .. } => None,
         }
     }
 
     /// Returns the bar of the mean of `count` measured parts with `values` values together, if each has a bar of this
-    /// kind and `average` is the mean of their averages; `None` as for [`Bar::average`].
-    pub fn of_mean(self, average: f64, count: usize, values: usize) -> Option<Bar> {
+    /// kind and `average` is the mean of their averages; `None` as for [`Tolerance::average`].
+    pub fn of_mean(self, average: f64, count: usize, values: usize) -> Option<Tolerance> {
         match self {
-            Bar::Half { .. } => {
+            Tolerance::Half { .. } => {
                 // A few cases are further from the mean of many.
                 let few = 1.0 + 0.3 / (count as f64).sqrt();
-                Some(Bar::Close {
+                Some(Tolerance::Close {
                     relative: average * few,
                     max: f64::INFINITY,
                 })
             }
-            Bar::Beside { .. } => Some(Bar::Beside {
+            Tolerance::Beside { .. } => Some(Tolerance::Beside {
                 theirs: average,
-                times: Bar::BESIDE_MEAN + Bar::BESIDE_DEVIATIONS / (values.max(1) as f64).sqrt(),
+                times: Tolerance::BESIDE_MEAN
+                    + Tolerance::BESIDE_DEVIATIONS / (values.max(1) as f64).sqrt(),
             }),
-            Bar::Equal | Bar::Close { .. } | Bar::Bytes { .. } => None,
+            Tolerance::Equal | Tolerance::Close { .. } | Tolerance::Bytes { .. } => None,
         }
     }
 
     /// The same bar, that many times as wide where it is about closeness.
     #[must_use]
-    pub fn times(self, wider: f64) -> Bar {
+    pub fn times(self, wider: f64) -> Tolerance {
         match self {
-            Bar::Close { relative, max } => Bar::Close {
+            Tolerance::Close { relative, max } => Tolerance::Close {
                 relative: relative * wider,
                 max: max * wider,
             },
-            Bar::Half { mean } => Bar::Half { mean: mean * wider },
+            Tolerance::Half { mean } => Tolerance::Half { mean: mean * wider },
             other => other,
         }
     }
 
     /// The same bar, whose relative bound is this one where that is wider.
     #[must_use]
-    pub fn at_least(self, bound: f64) -> Bar {
+    pub fn at_least(self, bound: f64) -> Tolerance {
         match self {
-            Bar::Close { relative, max } => Bar::Close {
+            Tolerance::Close { relative, max } => Tolerance::Close {
                 relative: relative.max(bound),
                 max,
             },
@@ -213,16 +214,16 @@ impl Bar {
     }
 
     /// Whether a distance is within this bar.
-    pub fn holds(&self, distance: &Distance) -> bool {
+    pub fn holds(&self, distance: &ValueDistance) -> bool {
         match *self {
-            Bar::Equal => distance.max == 0.0,
-            Bar::Close { relative, max } => {
+            Tolerance::Equal => distance.max == 0.0,
+            Tolerance::Close { relative, max } => {
                 distance.relative <= relative && distance.max <= max * distance.largest.max(1.0)
             }
-            Bar::Beside { theirs, times } => distance.relative <= times * theirs,
-            Bar::Half { mean } => distance.relative <= Bar::CHANCE * mean,
-            Bar::Bytes { off } => {
-                let few = Bar::FEW_BYTES / distance.count.max(1) as f64;
+            Tolerance::Beside { theirs, times } => distance.relative <= times * theirs,
+            Tolerance::Half { mean } => distance.relative <= Tolerance::CHANCE * mean,
+            Tolerance::Bytes { off } => {
+                let few = Tolerance::FEW_BYTES / distance.count.max(1) as f64;
                 distance.max <= 1.0 && distance.off <= off + few
             }
         }
@@ -233,60 +234,68 @@ impl Bar {
 mod tests {
     use super::*;
 
-    fn between(ours: &[f64], reference: &[f64]) -> Distance {
-        Distance::between(ours.iter().copied(), reference.iter().copied())
+    fn between(ours: &[f64], reference: &[f64]) -> ValueDistance {
+        ValueDistance::between(ours.iter().copied(), reference.iter().copied())
     }
 
     #[test]
     fn each_bar_can_be_broken() {
         let reference = [1.0, -4.0, 0.5];
-        assert!(Bar::Equal.holds(&between(&reference, &reference)));
-        assert!(!Bar::Equal.holds(&between(&[1.0, -4.0, 0.500001], &reference)));
-        assert!(Bar::PART.holds(&between(&[1.000_01, -4.0, 0.5], &reference)));
-        assert!(!Bar::PART.holds(&between(&[1.000_03, -4.0, 0.5], &reference)));
-        assert!(Bar::FREE.holds(&between(&[1.000_03, -4.0, 0.5], &reference)));
-        assert!(!Bar::BYTES.holds(&between(&[2.0, 6.0], &[2.0, 4.0])));
+        assert!(Tolerance::Equal.holds(&between(&reference, &reference)));
+        assert!(!Tolerance::Equal.holds(&between(&[1.0, -4.0, 0.500001], &reference)));
+        assert!(Tolerance::PART.holds(&between(&[1.000_01, -4.0, 0.5], &reference)));
+        assert!(!Tolerance::PART.holds(&between(&[1.000_03, -4.0, 0.5], &reference)));
+        assert!(Tolerance::FREE.holds(&between(&[1.000_03, -4.0, 0.5], &reference)));
+        assert!(!Tolerance::BYTES.holds(&between(&[2.0, 6.0], &[2.0, 4.0])));
         let (dark, lit) = (vec![0.0; 9000], |count| {
             [vec![1.0; count], vec![0.0; 9000 - count]].concat()
         });
-        assert!(Bar::BYTES.holds(&between(&lit(12), &dark)));
-        assert!(!Bar::BYTES.holds(&between(&lit(13), &dark)));
+        assert!(Tolerance::BYTES.holds(&between(&lit(12), &dark)));
+        assert!(!Tolerance::BYTES.holds(&between(&lit(13), &dark)));
     }
 
     #[test]
     fn a_mean_over_cases_is_held_closer_than_one_of_them() {
-        let one = Bar::half(Bar::HALF, 3);
-        let mean = one.of_mean(Bar::HALF, 9, 18).expect("halves have a mean");
+        let one = Tolerance::half(Tolerance::HALF, 3);
+        let mean = one
+            .of_mean(Tolerance::HALF, 9, 18)
+            .expect("halves have a mean");
         let off = between(&[1.015, -4.06], &[1.0, -4.0]);
         assert!(one.holds(&off) && !mean.holds(&off), "{off:?}");
-        let deep = Bar::half(Bar::HALF, 57);
+        let deep = Tolerance::half(Tolerance::HALF, 57);
         let mean = deep.average().and_then(|mean| deep.of_mean(mean, 9, 18));
         assert!(mean.is_some_and(|bar| bar.holds(&off)));
-        let beside = Bar::Beside {
+        let beside = Tolerance::Beside {
             theirs: 0.01,
-            times: Bar::BESIDE,
+            times: Tolerance::BESIDE,
         };
         let mean = beside.of_mean(0.01, 9, 10_000).expect("a mean of theirs");
         assert!(beside.holds(&off) && !mean.holds(&off), "{off:?}");
         // What two lengths of a hundred random values may be apart is chance.
         let mean = beside.of_mean(0.0125, 5, 100).expect("a mean of theirs");
         assert!(mean.holds(&off), "{off:?}");
-        assert_eq!(Bar::PART.of_mean(0.0, 9, 9), None);
+        assert_eq!(Tolerance::PART.of_mean(0.0, 9, 9), None);
     }
 
     #[test]
     fn only_pictures_that_were_decoded_at_once_have_a_wider_bar_with_their_size() {
-        assert_eq!(Bar::decoded(1, 1 << 20), Bar::PART);
-        assert_eq!(Bar::decoded(2, 96 * 64), Bar::PART);
-        assert_eq!(Bar::decoded(2, 256 * 256), Bar::PART.times(2.0));
+        assert_eq!(Tolerance::decoded(1, 1 << 20), Tolerance::PART);
+        assert_eq!(Tolerance::decoded(2, 96 * 64), Tolerance::PART);
+        assert_eq!(Tolerance::decoded(2, 256 * 256), Tolerance::PART.times(2.0));
     }
 
     #[test]
     fn values_that_are_not_finite_and_missing_values_break_every_bar() {
         for ours in [vec![f64::NAN, 1.0], vec![1.0]] {
             let distance = between(&ours, &[0.0, 1.0]);
-            let half = Bar::half(Bar::HALF, 3);
-            for bar in [Bar::Equal, Bar::PART, Bar::FREE, Bar::BYTES, half] {
+            let half = Tolerance::half(Tolerance::HALF, 3);
+            for bar in [
+                Tolerance::Equal,
+                Tolerance::PART,
+                Tolerance::FREE,
+                Tolerance::BYTES,
+                half,
+            ] {
                 assert!(!bar.holds(&distance), "{bar:?} {distance:?}");
             }
         }

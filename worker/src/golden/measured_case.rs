@@ -1,16 +1,16 @@
 //! One case being measured: its goldens, and the lines that come of them.
 
 use super::case::{Case, Goldens};
-use super::measure::{Bar, Distance};
-use super::{Line, Measure};
-use crate::fault::Fault;
-use crate::pipelines::Settings;
+use super::measure::{Tolerance, ValueDistance};
+use super::{Measure, PartLine};
+use crate::fault::WorkerFault;
+use crate::pipelines::ComputeSettings;
 use crate::pixels;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
 /// What the lines are given to.
-pub(super) type LineSink<'h> = &'h mut dyn FnMut(Line);
+pub(super) type LineSink<'h> = &'h mut dyn FnMut(PartLine);
 
 /// A case of a folder.
 pub(super) struct MeasuredCase<'a> {
@@ -35,17 +35,17 @@ impl<'a> MeasuredCase<'a> {
         }
     }
 
-    /// Settings of the model that is measured.
-    pub(super) fn settings(&self) -> Settings {
-        Settings {
+    /// ComputeSettings of the model that is measured.
+    pub(super) fn settings(&self) -> ComputeSettings {
+        ComputeSettings {
             dtype: self.measure.dtype,
-            ..Settings::default()
+            ..ComputeSettings::default()
         }
     }
 
     /// Each image of the batch.
-    pub(super) fn images(&'a self) -> Result<Vec<MeasuredImage<'a>>, Fault> {
-        let image = |index: usize| -> Result<MeasuredImage<'a>, Fault> {
+    pub(super) fn images(&'a self) -> Result<Vec<MeasuredImage<'a>>, WorkerFault> {
+        let image = |index: usize| -> Result<MeasuredImage<'a>, WorkerFault> {
             let half = self.measure.half;
             Ok(MeasuredImage {
                 measured: self,
@@ -72,10 +72,10 @@ impl MeasuredImage<'_> {
     }
 
     /// Returns the bar of a part that is fed the golden's input and was computed by `blocks` blocks.
-    pub(super) fn part(&self, mean: f64, blocks: usize) -> Bar {
+    pub(super) fn part(&self, mean: f64, blocks: usize) -> Tolerance {
         match self.measured.measure.dtype {
-            DType::F32 => Bar::PART,
-            _ => Bar::half(mean, blocks),
+            DType::F32 => Tolerance::PART,
+            _ => Tolerance::half(mean, blocks),
         }
     }
 
@@ -86,26 +86,26 @@ impl MeasuredImage<'_> {
     }
 
     /// Returns the bar of latents that run free.
-    pub(super) fn free(&self) -> Bar {
+    pub(super) fn free(&self) -> Tolerance {
         let bar = match self.measured.measure.dtype {
-            DType::F32 => Bar::FREE,
-            _ => Bar::HALF_FREE,
+            DType::F32 => Tolerance::FREE,
+            _ => Tolerance::HALF_FREE,
         };
         bar.times(self.stretch())
     }
 
-    pub(super) fn golden(&self, name: &str) -> Result<Tensor, Fault> {
+    pub(super) fn golden(&self, name: &str) -> Result<Tensor, WorkerFault> {
         self.golden_at(name, self.index)
     }
 
     /// A tensor of another row of the batch: under guidance the rows without the prompt come first.
-    pub(super) fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, Fault> {
+    pub(super) fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, WorkerFault> {
         let (values, shape) = self.goldens.floats(name, row)?;
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
     /// A tensor of the reference in half precision, if there is one; rows as in [`MeasuredImage::golden_at`].
-    fn half_at(&self, name: &str, row: usize) -> Result<Option<Tensor>, Fault> {
+    fn half_at(&self, name: &str, row: usize) -> Result<Option<Tensor>, WorkerFault> {
         let Some(half) = &self.half else {
             return Ok(None);
         };
@@ -113,17 +113,27 @@ impl MeasuredImage<'_> {
         Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
     }
 
-    pub(super) fn ids(&self, sink: LineSink, part: &str, ours: &[u32]) -> Result<(), Fault> {
+    pub(super) fn ids(&self, sink: LineSink, part: &str, ours: &[u32]) -> Result<(), WorkerFault> {
         let golden = self.goldens.ids(part, self.index)?;
         let [ours, golden] = [ours, &golden].map(|ids| ids.iter().map(|id| f64::from(*id)));
-        self.emit(sink, part, Distance::between(ours, golden), Bar::Equal);
+        self.emit(
+            sink,
+            part,
+            ValueDistance::between(ours, golden),
+            Tolerance::Equal,
+        );
         Ok(())
     }
 
-    pub(super) fn levels(&self, sink: LineSink, ours: &[f32]) -> Result<(), Fault> {
+    pub(super) fn levels(&self, sink: LineSink, ours: &[f32]) -> Result<(), WorkerFault> {
         let golden = self.goldens.shared("sigmas")?;
         let [ours, golden] = [ours, &golden].map(|v| v.iter().map(|s| f64::from(*s)));
-        self.emit(sink, "sigmas", Distance::between(ours, golden), Bar::Equal);
+        self.emit(
+            sink,
+            "sigmas",
+            ValueDistance::between(ours, golden),
+            Tolerance::Equal,
+        );
         Ok(())
     }
 
@@ -133,8 +143,8 @@ impl MeasuredImage<'_> {
         sink: LineSink,
         (part, name): (&str, &str),
         ours: &Tensor,
-        bar: Bar,
-    ) -> Result<(), Fault> {
+        bar: Tolerance,
+    ) -> Result<(), WorkerFault> {
         self.row(sink, (part, name), (ours, self.index), bar)
     }
 
@@ -144,8 +154,8 @@ impl MeasuredImage<'_> {
         sink: LineSink,
         (part, name): (&str, &str),
         (ours, row): (&Tensor, usize),
-        bar: Bar,
-    ) -> Result<(), Fault> {
+        bar: Tolerance,
+    ) -> Result<(), WorkerFault> {
         let distance = distance(ours, &self.golden_at(name, row)?)?;
         self.emit(sink, part, distance, bar);
         Ok(())
@@ -159,11 +169,11 @@ impl MeasuredImage<'_> {
         name: &str,
         ours: &Tensor,
         blocks: usize,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WorkerFault> {
         let mean = if name.contains("pooled") {
-            Bar::HALF_POOLED
+            Tolerance::HALF_POOLED
         } else {
-            Bar::HALF
+            Tolerance::HALF
         };
         self.tensor(sink, (name, name), ours, self.part(mean, blocks))?;
         self.beside(sink, name, ours, self.index)
@@ -177,62 +187,68 @@ impl MeasuredImage<'_> {
         name: &str,
         ours: &Tensor,
         row: usize,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WorkerFault> {
         let Some(theirs) = self.half_at(name, row)? else {
             return Ok(());
         };
         let truth = self.golden_at(name, row)?;
-        let bar = Bar::Beside {
+        let bar = Tolerance::Beside {
             theirs: distance(&theirs, &truth)?.relative,
-            times: Bar::BESIDE,
+            times: Tolerance::BESIDE,
         };
         self.emit(sink, &format!("half.{name}"), distance(ours, &truth)?, bar);
         Ok(())
     }
 
     /// Measures what the decoder, which computes in f32 always, makes of the golden's latents.
-    pub(super) fn decoded(&self, sink: LineSink, picture: &Tensor) -> Result<(), Fault> {
+    pub(super) fn decoded(&self, sink: LineSink, picture: &Tensor) -> Result<(), WorkerFault> {
         let pixels = picture.dims().iter().rev().take(2).product();
-        let bar = Bar::decoded(self.measured.case.prompts.len(), pixels);
+        let bar = Tolerance::decoded(self.measured.case.prompts.len(), pixels);
         self.tensor(sink, ("vae_out", "vae_out"), picture, bar)?;
-        self.picture(sink, "image_u8", picture, Bar::BYTES)
+        self.picture(sink, "image_u8", picture, Tolerance::BYTES)
     }
 
     /// Measures the bytes of a picture that ran free: in half precision beside those of a reference in half
     /// precision, where there is one.
-    pub(super) fn free_picture(&self, sink: LineSink, picture: &Tensor) -> Result<(), Fault> {
+    pub(super) fn free_picture(&self, sink: LineSink, picture: &Tensor) -> Result<(), WorkerFault> {
         // A reference in half precision may have kept no bytes.
         let theirs = self.half.as_ref();
         let theirs = theirs.and_then(|half| half.bytes("image_u8", self.index).ok());
         let bar = match (self.measured.measure.dtype, theirs) {
-            (DType::F32, _) => Bar::BYTES,
-            (_, None) => Bar::HALF_FREE_BYTES,
+            (DType::F32, _) => Tolerance::BYTES,
+            (_, None) => Tolerance::HALF_FREE_BYTES,
             (_, Some(theirs)) => {
                 let golden = self.goldens.bytes("image_u8", self.index)?;
                 let [theirs, golden] = [theirs, golden].map(|v| v.iter().map(|b| f64::from(*b)));
                 self.free()
-                    .at_least(Bar::BESIDE * Distance::between(theirs, golden).relative)
+                    .at_least(Tolerance::BESIDE * ValueDistance::between(theirs, golden).relative)
             }
         };
         self.picture(sink, "free.image_u8", picture, bar)
     }
 
-    fn picture(&self, sink: LineSink, part: &str, picture: &Tensor, bar: Bar) -> Result<(), Fault> {
+    fn picture(
+        &self,
+        sink: LineSink,
+        part: &str,
+        picture: &Tensor,
+        bar: Tolerance,
+    ) -> Result<(), WorkerFault> {
         let ours = pixels::bytes(picture)?;
         let golden = self.goldens.bytes("image_u8", self.index)?;
         let [ours, golden] = [&ours, golden].map(|v| v.iter().map(|byte| f64::from(*byte)));
-        self.emit(sink, part, Distance::between(ours, golden), bar);
+        self.emit(sink, part, ValueDistance::between(ours, golden), bar);
         Ok(())
     }
 
-    fn emit(&self, sink: LineSink, part: &str, distance: Distance, bar: Bar) {
+    fn emit(&self, sink: LineSink, part: &str, distance: ValueDistance, bar: Tolerance) {
         let of_batch = self.measured.case.prompts.len() > 1;
         let part = if of_batch {
             format!("{part}[{}]", self.index)
         } else {
             part.to_owned()
         };
-        sink(Line {
+        sink(PartLine {
             case: self.measured.name.to_owned(),
             part,
             distance,
@@ -241,12 +257,12 @@ impl MeasuredImage<'_> {
     }
 }
 
-/// Distance of two tensors of any shapes, value by value.
-pub(super) fn distance(ours: &Tensor, reference: &Tensor) -> Result<Distance, Fault> {
-    let values = |t: &Tensor| -> Result<Vec<f32>, Fault> {
+/// ValueDistance of two tensors of any shapes, value by value.
+pub(super) fn distance(ours: &Tensor, reference: &Tensor) -> Result<ValueDistance, WorkerFault> {
+    let values = |t: &Tensor| -> Result<Vec<f32>, WorkerFault> {
         Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
     };
     let [ours, reference] = [values(ours)?, values(reference)?];
     let [ours, reference] = [&ours, &reference].map(|v| v.iter().map(|value| f64::from(*value)));
-    Ok(Distance::between(ours, reference))
+    Ok(ValueDistance::between(ours, reference))
 }

@@ -13,29 +13,29 @@ mod model;
 mod mutations;
 pub mod tokens;
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::families::{flux::Flux, sd3::Sd3};
 use candle_core::DType;
-use case::Meta;
-use measure::{Bar, Distance};
+use case::GoldenMeta;
+use measure::{Tolerance, ValueDistance};
 use measured_case::MeasuredCase;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One part of one case.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct PartLine {
     /// `flux_base`.
     pub case: String,
     /// `pred.0`; of a batch `pred.0[1]`.
     pub part: String,
     /// Ours from the reference's.
-    pub distance: Distance,
+    pub distance: ValueDistance,
     /// The allowed distance.
-    pub bar: Bar,
+    pub bar: Tolerance,
 }
 
-impl Line {
+impl PartLine {
     /// Whether the part is within its bar.
     pub fn within(&self) -> bool {
         self.bar.holds(&self.distance)
@@ -44,9 +44,9 @@ impl Line {
 
 /// The measured lines and the parts that could not be measured.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct GoldenReport {
     /// Measured parts in order.
-    pub lines: Vec<Line>,
+    pub lines: Vec<PartLine>,
     /// Cases of families that are not built yet; they count neither as passed nor as failed.
     pub not_built: Vec<String>,
 }
@@ -68,8 +68,8 @@ pub fn run(
     folder: &Path,
     chosen: &[String],
     dtype: DType,
-    hear: &mut dyn FnMut(&Line),
-) -> Result<Report, Fault> {
+    hear: &mut dyn FnMut(&PartLine),
+) -> Result<GoldenReport, WorkerFault> {
     run_beside(folder, chosen, Measure { dtype, half: None }, hear)
 }
 
@@ -81,14 +81,14 @@ pub fn run_beside(
     folder: &Path,
     chosen: &[String],
     measure: Measure,
-    hear: &mut dyn FnMut(&Line),
-) -> Result<Report, Fault> {
-    let meta = Meta::read(folder)?;
+    hear: &mut dyn FnMut(&PartLine),
+) -> Result<GoldenReport, WorkerFault> {
+    let meta = GoldenMeta::read(folder)?;
     let named = names(&meta, chosen, folder)?;
     let at = meta.model.as_ref();
     let at = at.map_or(folder.to_owned(), |at| folder.join(at));
-    let mut report = Report::default();
-    let mut sink = |line: Line| {
+    let mut report = GoldenReport::default();
+    let mut sink = |line: PartLine| {
         hear(&line);
         report.lines.push(line);
     };
@@ -110,13 +110,14 @@ pub fn run_beside(
 
 /// Means over the cases of a family, part by part, of what chance makes smaller or larger in one case. What two
 /// cases have in common, such as the states of the same prompt, counts once.
-pub(crate) fn means(lines: &[Line]) -> Vec<Line> {
-    let mut groups: BTreeMap<(&str, String), Vec<&Line>> = BTreeMap::new();
+pub(crate) fn means(lines: &[PartLine]) -> Vec<PartLine> {
+    let mut groups: BTreeMap<(&str, String), Vec<&PartLine>> = BTreeMap::new();
     for line in lines {
         if line.bar.average().is_some() {
             let family = line.case.split('_').next().unwrap_or_default();
             let group = groups.entry((family, kind(&line.part))).or_default();
-            let is_known = |other: &&Line| (other.distance, other.bar) == (line.distance, line.bar);
+            let is_known =
+                |other: &&PartLine| (other.distance, other.bar) == (line.distance, line.bar);
             if !group.iter().any(is_known) {
                 group.push(line);
             }
@@ -124,16 +125,17 @@ pub(crate) fn means(lines: &[Line]) -> Vec<Line> {
     }
     let means = groups.into_iter().filter_map(|((family, part), lines)| {
         let count = lines.len();
-        let mean = |of: &dyn Fn(&Line) -> f64| {
+        let mean = |of: &dyn Fn(&PartLine) -> f64| {
             lines.iter().map(|line| of(line)).sum::<f64>() / count as f64
         };
         let average = mean(&|line| line.bar.average().unwrap_or(0.0));
-        let largest = |of: &dyn Fn(&Line) -> f64| lines.iter().map(|l| of(l)).fold(0.0, f64::max);
+        let largest =
+            |of: &dyn Fn(&PartLine) -> f64| lines.iter().map(|l| of(l)).fold(0.0, f64::max);
         let values = lines.iter().map(|line| line.distance.count).sum();
-        Some(Line {
+        Some(PartLine {
             case: format!("{family} mean"),
             part: format!("{part} of {count}"),
-            distance: Distance {
+            distance: ValueDistance {
                 max: largest(&|line| line.distance.max),
                 relative: mean(&|line| line.distance.relative),
                 off: mean(&|line| line.distance.off),
@@ -154,7 +156,7 @@ fn kind(part: &str) -> String {
     words.join(".")
 }
 
-fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, Fault> {
+fn names(meta: &GoldenMeta, chosen: &[String], folder: &Path) -> Result<Vec<String>, WorkerFault> {
     if chosen.is_empty() {
         return Ok(meta.cases.keys().cloned().collect());
     }
@@ -164,7 +166,7 @@ fn names(meta: &Meta, chosen: &[String], folder: &Path) -> Result<Vec<String>, F
             .trim_end_matches(".safetensors")
             .to_owned();
         let file = folder.join("meta.json").display().to_string();
-        let unknown = || Fault::configuration(file, &name, "is not a case of this folder");
+        let unknown = || WorkerFault::configuration(file, &name, "is not a case of this folder");
         meta.cases
             .contains_key(&name)
             .then(|| name.clone())

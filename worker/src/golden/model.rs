@@ -1,9 +1,9 @@
 //! The parts of one model beside the reference's, whatever its architecture.
 
-use super::measure::Bar;
+use super::measure::Tolerance;
 use super::measured_case::{LineSink, MeasuredCase, MeasuredImage};
-use crate::fault::Fault;
-use crate::pipelines::Settings;
+use crate::fault::WorkerFault;
+use crate::pipelines::ComputeSettings;
 use crate::pipelines::architecture::Architecture;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::families;
@@ -16,7 +16,7 @@ use ipc_protocol::units::PictureSize;
 use std::path::Path;
 
 /// Measures all cases of a family.
-pub(super) type Compare = fn(&Path, &[MeasuredCase], LineSink) -> Result<(), Fault>;
+pub(super) type Compare = fn(&Path, &[MeasuredCase], LineSink) -> Result<(), WorkerFault>;
 
 /// An architecture's family, and what measures it.
 pub(super) fn of<A: Architecture>() -> (Family, Compare) {
@@ -25,8 +25,8 @@ pub(super) fn of<A: Architecture>() -> (Family, Compare) {
 
 pub(super) fn load<A: Architecture>(
     model: &Path,
-    settings: Settings,
-) -> Result<LoadedModel<A>, Fault> {
+    settings: ComputeSettings,
+) -> Result<LoadedModel<A>, WorkerFault> {
     let files = families::files::<A>(model)?;
     LoadedModel::load(files, &Device::Cpu, settings, &mut |_| {})
 }
@@ -35,7 +35,7 @@ fn compare<A: Architecture>(
     model: &Path,
     cases: &[MeasuredCase],
     sink: LineSink,
-) -> Result<(), Fault> {
+) -> Result<(), WorkerFault> {
     let Some(first) = cases.first() else {
         return Ok(());
     };
@@ -48,7 +48,7 @@ pub(super) fn measure<A: Architecture>(
     case: &MeasuredCase,
     ours: &LoadedModel<A>,
     sink: LineSink,
-) -> Result<(), Fault> {
+) -> Result<(), WorkerFault> {
     let images = case.images()?.into_iter();
     images
         .map(|image| ModelImage { image, ours })
@@ -61,7 +61,7 @@ struct ModelImage<'a, A: Architecture> {
 }
 
 impl<A: Architecture> ModelImage<'_, A> {
-    fn compare(&self, sink: LineSink) -> Result<(), Fault> {
+    fn compare(&self, sink: LineSink) -> Result<(), WorkerFault> {
         self.encoders(sink)?;
         self.steps(sink)?;
         self.free(sink)?;
@@ -70,12 +70,12 @@ impl<A: Architecture> ModelImage<'_, A> {
         image.decoded(sink, &picture)
     }
 
-    fn ids(&self, prompt: &str) -> Result<PromptIds, Fault> {
+    fn ids(&self, prompt: &str) -> Result<PromptIds, WorkerFault> {
         let length = Some(self.image.measured.case.t5_len);
         self.ours.tokenizers().ids(prompt, length)
     }
 
-    fn encode(&self, prompt: &str) -> Result<Encoded, Fault> {
+    fn encode(&self, prompt: &str) -> Result<Encoded, WorkerFault> {
         self.ours.encode(self.ids(prompt)?.for_encoders())
     }
 
@@ -85,7 +85,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         negative.get(self.image.index).map(String::as_str)
     }
 
-    fn encoders(&self, sink: LineSink) -> Result<(), Fault> {
+    fn encoders(&self, sink: LineSink) -> Result<(), WorkerFault> {
         let (image, sizes) = (&self.image, &self.ours.sizes().encoders);
         let ids = self.ids(image.prompt())?;
         image.ids(sink, "t5_ids", &ids.t5.ids)?;
@@ -111,7 +111,7 @@ impl<A: Architecture> ModelImage<'_, A> {
     }
 
     /// The states of each encoder, fed the reference's ids, where the recording has them one by one.
-    fn states(&self, sink: LineSink, t5_layers: usize) -> Result<(), Fault> {
+    fn states(&self, sink: LineSink, t5_layers: usize) -> Result<(), WorkerFault> {
         let image = &self.image;
         let (held, sizes) = (self.ours.encoders().held()?, &self.ours.sizes().encoders);
         let ids = |name| image.goldens.ids(name, image.index);
@@ -136,7 +136,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         &self,
         prompt: &Encoded,
         negative: Option<&Encoded>,
-    ) -> Result<A::Conditioning, Fault> {
+    ) -> Result<A::Conditioning, WorkerFault> {
         let case = self.image.measured.case;
         let guidance = case.cfg.unwrap_or_default() as f32;
         let size = PictureSize {
@@ -148,9 +148,9 @@ impl<A: Architecture> ModelImage<'_, A> {
     }
 
     /// What a velocity may differ by.
-    fn part(&self) -> Bar {
+    fn part(&self) -> Tolerance {
         let blocks = A::blocks(&self.ours.sizes().transformer);
-        self.image.part(Bar::HALF_VELOCITY, blocks)
+        self.image.part(Tolerance::HALF_VELOCITY, blocks)
     }
 
     /// The row of the golden's batch of an evaluation: 0 for the only or negative one, 1 for the prompted.
@@ -159,7 +159,7 @@ impl<A: Architecture> ModelImage<'_, A> {
     }
 
     /// Latents or velocities (1, c, h, w) as the reference records them.
-    fn recorded(&self, values: &Tensor) -> Result<Tensor, Fault> {
+    fn recorded(&self, values: &Tensor) -> Result<Tensor, WorkerFault> {
         match A::RECORD.is_packed {
             true => packing::pack(values),
             false => Ok(values.clone()),
@@ -167,7 +167,7 @@ impl<A: Architecture> ModelImage<'_, A> {
     }
 
     /// Recorded latents or velocities of a row of the batch as (1, c, h, w).
-    fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, Fault> {
+    fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, WorkerFault> {
         let recorded = self.image.golden_at(name, row)?;
         if !A::RECORD.is_packed {
             return Ok(recorded);
@@ -177,9 +177,9 @@ impl<A: Architecture> ModelImage<'_, A> {
     }
 
     /// Each step from the reference's latents and prompt.
-    fn steps(&self, sink: LineSink) -> Result<(), Fault> {
+    fn steps(&self, sink: LineSink) -> Result<(), WorkerFault> {
         let image = &self.image;
-        let read = |end: &str| -> Result<Encoded, Fault> {
+        let read = |end: &str| -> Result<Encoded, WorkerFault> {
             let text = image.golden(&format!("{}{end}", A::RECORD.text))?;
             let pooled = image.golden(&format!("pooled{end}"))?;
             Ok(Encoded { text, pooled })
@@ -192,7 +192,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         if A::RECORD.is_packed {
             let packed = self.recorded(&before)?;
             let names = ("latents_packed", "latents_packed");
-            image.tensor(sink, names, &packed, Bar::Equal)?;
+            image.tensor(sink, names, &packed, Tolerance::Equal)?;
         }
         for (i, pair) in levels.windows(2).enumerate() {
             let velocities = self.ours.predict(&before, pair[0], &by)?;
@@ -204,20 +204,25 @@ impl<A: Architecture> ModelImage<'_, A> {
             image.tensor(sink, (&latents, &latents), &self.recorded(&after)?, bar)?;
             let step = A::guide(&self.golden_velocities(&pred, &by)?, &by)?;
             let step = self.recorded(&sigmas::euler(&before, &step, pair[0], pair[1])?)?;
-            image.tensor(sink, (&format!("step.{i}"), &latents), &step, Bar::PART)?;
+            image.tensor(
+                sink,
+                (&format!("step.{i}"), &latents),
+                &step,
+                Tolerance::PART,
+            )?;
             before = self.golden_at(&latents, image.index)?;
         }
         Ok(())
     }
 
     /// The reference's velocities of all evaluations.
-    fn golden_velocities(&self, name: &str, by: &A::Conditioning) -> Result<Tensor, Fault> {
+    fn golden_velocities(&self, name: &str, by: &A::Conditioning) -> Result<Tensor, WorkerFault> {
         let rows = (0..A::evaluations(by)).map(|nth| self.golden_at(name, self.row(nth)));
         Ok(Tensor::cat(&rows.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 
     /// One line for each of the evaluations.
-    fn velocities(&self, sink: LineSink, name: &str, ours: &Tensor) -> Result<(), Fault> {
+    fn velocities(&self, sink: LineSink, name: &str, ours: &Tensor) -> Result<(), WorkerFault> {
         for (nth, velocity) in ours.chunk(ours.dim(0)?, 0)?.iter().enumerate() {
             let part = if nth == 0 {
                 name.to_owned()
@@ -231,7 +236,7 @@ impl<A: Architecture> ModelImage<'_, A> {
     }
 
     /// From the prompt and the first noise to the bytes, on our own values alone.
-    fn free(&self, sink: LineSink) -> Result<(), Fault> {
+    fn free(&self, sink: LineSink) -> Result<(), WorkerFault> {
         let image = &self.image;
         let negative = self.negative().map(|prompt| self.encode(prompt));
         let negative = negative.transpose()?;

@@ -2,11 +2,11 @@
 //!
 //! The models are loaded as they are and then spoiled through methods that exist in tests alone.
 
-use super::case::{Goldens, Meta};
-use super::measure::{Bar, Distance};
+use super::case::{GoldenMeta, Goldens};
+use super::measure::{Tolerance, ValueDistance};
 use super::measured_case::{MeasuredCase, distance};
-use super::{Line, Measure, model};
-use crate::pipelines::Settings;
+use super::{Measure, PartLine, model};
+use crate::pipelines::ComputeSettings;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::families;
 use crate::pipelines::families::flux::{Flux, rope};
@@ -26,20 +26,20 @@ fn goldens(name: &str) -> PathBuf {
 }
 
 fn sd3_model() -> LoadedModel<Sd3> {
-    model::load::<Sd3>(&goldens("tiny-sd3"), Settings::default()).expect("a good folder")
+    model::load::<Sd3>(&goldens("tiny-sd3"), ComputeSettings::default()).expect("a good folder")
 }
 
 /// Parts of the base case that are beyond their bar.
 fn broken(ours: &LoadedModel<Sd3>) -> Vec<String> {
     let folder = goldens("tiny-sd3");
-    let meta = Meta::read(&folder).expect("a folder of goldens");
+    let meta = GoldenMeta::read(&folder).expect("a folder of goldens");
     let measure = Measure {
         dtype: DType::F32,
         half: None,
     };
     let case = MeasuredCase::new(&folder, "sd3_base", &meta.cases["sd3_base"], measure);
     let mut beyond = Vec::new();
-    let mut sink = |line: Line| {
+    let mut sink = |line: PartLine| {
         if !line.within() {
             beyond.push(line.part);
         }
@@ -82,7 +82,7 @@ fn a_gelu_by_tanh_in_clip_l_is_seen() {
 fn filling_clip_l_up_with_0_is_seen() {
     let mut files = families::files::<Sd3>(&goldens("tiny-sd3")).expect("a good folder");
     files.described.sizes.encoders.clip_l.pad = 0;
-    let model = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
+    let model = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {});
     assert_broken(&model.expect("good files"), &["clip_l_ids", "context"]);
 }
 
@@ -93,19 +93,19 @@ fn shifting_the_last_sigma_once_is_seen() {
     let mut ours = sigmas::shifted_twice(4);
     let apart = |ours: &[f32]| {
         let [ours, golden] = [ours, &golden].map(|v| v.iter().map(|s| f64::from(*s)));
-        Distance::between(ours, golden)
+        ValueDistance::between(ours, golden)
     };
-    assert!(Bar::Equal.holds(&apart(&ours)));
+    assert!(Tolerance::Equal.holds(&apart(&ours)));
     ours[3] = 3.0 * 0.001 / (1.0 + 2.0 * 0.001); // 1 of 1000, shifted once
-    assert!(!Bar::Equal.holds(&apart(&ours)));
-    assert!(!Bar::FREE.holds(&apart(&ours)));
+    assert!(!Tolerance::Equal.holds(&apart(&ours)));
+    assert!(!Tolerance::FREE.holds(&apart(&ours)));
 }
 
 #[test]
 fn positions_in_bf16_are_seen() {
     let at = goldens("tiny-flux");
     let files = families::files::<Flux>(&at).expect("a good folder");
-    let model = LoadedModel::load(files, &Device::Cpu, Settings::default(), &mut |_| {});
+    let model = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {});
     let model = model.expect("good files");
     let golden = Goldens::read(&at, "flux_base").expect("a golden");
     let tensor = |name: &str| {
@@ -131,8 +131,8 @@ fn positions_in_bf16_are_seen() {
         let ours = packing::pack(&ours.expect("a step")).expect("latents");
         distance(&ours, &tensor("pred.0")).expect("one length")
     };
-    assert!(Bar::PART.holds(&apart(&by)));
+    assert!(Tolerance::PART.holds(&apart(&by)));
     let positions = rope::positions(256, 4, 4);
     let spoiled = model.transformer().positions_in_bf16(by, &positions);
-    assert!(!Bar::PART.holds(&apart(&spoiled.expect("a condition"))));
+    assert!(!Tolerance::PART.holds(&apart(&spoiled.expect("a condition"))));
 }

@@ -1,6 +1,6 @@
 //! Token ids of many prompts, one JSON line each, to hold against a reference's.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::families;
 use crate::pipelines::folder::vocabulary::Vocabulary;
 use crate::pipelines::parts::sizes::{EncoderSizes, clip_g, clip_l, t5_xxl};
@@ -30,7 +30,7 @@ impl TokenReader {
     ///
     /// # Errors
     /// None, unless this program was built from damaged files.
-    pub fn published() -> Result<TokenReader, Fault> {
+    pub fn published() -> Result<TokenReader, WorkerFault> {
         let from = TokenizerFiles {
             t5: Vocabulary::T5.published()?,
             clip_l: Vocabulary::ClipL.published()?,
@@ -46,15 +46,15 @@ impl TokenReader {
     /// the tokenizers in it alone, with those of all three encoders.
     ///
     /// # Errors
-    /// Those of opening the model; [`Fault::WeightsMissing`] when there is neither a model nor all
+    /// Those of opening the model; [`WorkerFault::WeightsMissing`] when there is neither a model nor all
     /// tokenizers.
-    pub fn of_folder(path: &Path) -> Result<TokenReader, Fault> {
+    pub fn of_folder(path: &Path) -> Result<TokenReader, WorkerFault> {
         let tokenizers = match families::open(families::TABLE, path, None) {
             Ok(files) => files.tokenizers()?.ok_or_else(|| {
                 let file = path.display().to_string();
-                Fault::configuration(file, "family", "has no tokenizers")
+                WorkerFault::configuration(file, "family", "has no tokenizers")
             })?,
-            Err(Fault::WeightsMissing { .. }) if path.is_dir() && !has_transformer(path) => {
+            Err(WorkerFault::WeightsMissing { .. }) if path.is_dir() && !has_transformer(path) => {
                 let mut from = TokenizerFiles::open(path, [0; 2], Some(0))?;
                 // Without weights no configuration tells the padding tokens' ids.
                 let end = || Some("<|endoftext|>".to_owned());
@@ -69,8 +69,8 @@ impl TokenReader {
     /// The ids of a prompt.
     ///
     /// # Errors
-    /// [`Fault::BadRequest`] for text that a tokenizer refuses.
-    pub fn line(&self, prompt: &str) -> Result<TokenLine, Fault> {
+    /// [`WorkerFault::BadRequest`] for text that a tokenizer refuses.
+    pub fn line(&self, prompt: &str) -> Result<TokenLine, WorkerFault> {
         let ids = self.0.ids(prompt, None)?;
         Ok(TokenLine {
             prompt: prompt.to_owned(),
@@ -98,13 +98,13 @@ fn published_sizes() -> EncoderSizes {
 /// Reads prompts: JSON strings, one a line, or one JSON array of them.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`] when there is no such file; [`Fault::Configuration`] naming the line that is
+/// [`WorkerFault::WeightsMissing`] when there is no such file; [`WorkerFault::Configuration`] naming the line that is
 /// no JSON string.
-pub fn prompts(path: &Path) -> Result<Vec<String>, Fault> {
-    let text = std::fs::read_to_string(path).map_err(|error| Fault::reading(path, &error))?;
+pub fn prompts(path: &Path) -> Result<Vec<String>, WorkerFault> {
+    let text = std::fs::read_to_string(path).map_err(|error| WorkerFault::reading(path, &error))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let refuse = |place: String, error: serde_json::Error| {
-        Fault::configuration(path.display().to_string(), place, error.to_string())
+        WorkerFault::configuration(path.display().to_string(), place, error.to_string())
     };
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|error| refuse("array".to_owned(), error));
@@ -121,7 +121,7 @@ pub fn prompts(path: &Path) -> Result<Vec<String>, Fault> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<String>, Fault> {
+    fn read(text: &str) -> Result<Vec<String>, WorkerFault> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("prompts.jsonl");
         std::fs::write(&path, text).expect("a writable temporary folder");

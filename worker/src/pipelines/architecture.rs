@@ -1,6 +1,6 @@
 //! What a family with a transformer, T5 and CLIPs adds to the shared pipeline.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::folder::configuration::{Described, TransformerSizes};
 use crate::pipelines::folder::search::{FolderLayout, Shapes};
@@ -73,20 +73,22 @@ pub trait Architecture: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    fn load(section: &Section, sizes: &ModelSizes<Self::Sizes>)
-    -> Result<Self::Transformer, Fault>;
+    fn load(
+        section: &Section,
+        sizes: &ModelSizes<Self::Sizes>,
+    ) -> Result<Self::Transformer, WorkerFault>;
 
     /// Runs the encoders and joins their states.
     ///
     /// # Errors
-    /// [`Fault::NotFinite`] when one overflows; the device's faults.
-    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, Fault>;
+    /// [`WorkerFault::NotFinite`] when one overflows; the device's faults.
+    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, WorkerFault>;
 
     /// Refuses guidance and negative prompts that the family cannot follow.
     ///
     /// # Errors
-    /// [`Fault::BadRequest`] naming the field.
-    fn check(job: &JobParameters) -> Result<(), Fault>;
+    /// [`WorkerFault::BadRequest`] naming the field.
+    fn check(job: &JobParameters) -> Result<(), WorkerFault>;
 
     /// Prepares the transformer for latents of `plane` rows and columns; with a prompt to lead `away` from and a
     /// guidance above 1 it evaluates a batch of two.
@@ -98,7 +100,7 @@ pub trait Architecture: Sized + Send + Sync + 'static {
         prompt: &Encoded,
         away: Option<(&Encoded, f32)>,
         plane: (usize, usize),
-    ) -> Result<Self::Conditioning, Fault>;
+    ) -> Result<Self::Conditioning, WorkerFault>;
 
     /// Velocities of latents (1, c, h, w) at noise level `sigma`: f32 (n, c, h, w); of a batch of two the one
     /// without the prompt first.
@@ -110,7 +112,7 @@ pub trait Architecture: Sized + Send + Sync + 'static {
         latents: &Tensor,
         sigma: f32,
         by: &Self::Conditioning,
-    ) -> Result<Tensor, Fault>;
+    ) -> Result<Tensor, WorkerFault>;
 
     /// Velocities that a step evaluates.
     fn evaluations(_: &Self::Conditioning) -> usize {
@@ -121,7 +123,7 @@ pub trait Architecture: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// The device's faults.
-    fn guide(velocities: &Tensor, _: &Self::Conditioning) -> Result<Tensor, Fault> {
+    fn guide(velocities: &Tensor, _: &Self::Conditioning) -> Result<Tensor, WorkerFault> {
         Ok(velocities.clone())
     }
 

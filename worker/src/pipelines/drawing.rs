@@ -1,8 +1,10 @@
 //! One picture on its way from noise to bytes, the same for every family.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::layers::finite;
-use crate::pipelines::pipeline::{Checkpoint, Denoising, JobParameters, Rgb8, checkpoint_values};
+use crate::pipelines::pipeline::{
+    Denoising, JobParameters, LatentCheckpoint, Rgb8, checkpoint_values,
+};
 use crate::pipelines::preview::{self, Colours};
 use crate::pixels;
 use crate::sampling::packing::PATCH;
@@ -25,10 +27,10 @@ pub(super) trait Predictor {
         latents: &Tensor,
         sigma: f32,
         by: &Self::Conditioning,
-    ) -> Result<Tensor, Fault>;
+    ) -> Result<Tensor, WorkerFault>;
 
     /// Latents (1, c, h, w) to a picture (1, 3, H, W) in about -1..1, finite.
-    fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault>;
+    fn picture(&self, latents: &Tensor) -> Result<Tensor, WorkerFault>;
 
     /// What latents look like, where that is known.
     fn colours(&self) -> Option<&Colours>;
@@ -60,10 +62,10 @@ pub fn size_multiple(latents: LatentShape) -> u32 {
 /// Those of a checkpoint that is not this job's.
 pub(super) fn begin(
     job: &JobParameters,
-    from: Option<Checkpoint>,
+    from: Option<LatentCheckpoint>,
     latents: LatentShape,
     device: &Device,
-) -> Result<(Tensor, u32), Fault> {
+) -> Result<(Tensor, u32), WorkerFault> {
     let plane = latents.plane(job.size());
     let (rows, columns) = (plane.height as usize, plane.width as usize);
     let shape = (1, latents.channels as usize, rows, columns);
@@ -81,10 +83,10 @@ pub(super) fn begin(
 /// Refuses sizes and steps that no family draws.
 ///
 /// # Errors
-/// [`Fault::BadRequest`] naming the field.
-pub(super) fn check(job: &JobParameters, latents: LatentShape) -> Result<(), Fault> {
+/// [`WorkerFault::BadRequest`] naming the field.
+pub(super) fn check(job: &JobParameters, latents: LatentShape) -> Result<(), WorkerFault> {
     let multiple = size_multiple(latents);
-    let refuse = |field, sentence: String| Err(Fault::BadRequest { field, sentence });
+    let refuse = |field, sentence: String| Err(WorkerFault::BadRequest { field, sentence });
     let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(multiple);
     if !side(job.width) || !side(job.height) {
         let size = format!("{}x{}", job.width, job.height);
@@ -120,9 +122,9 @@ impl<'a, P: Predictor> Denoised<'a, P> {
         }
     }
 
-    fn level(&self, step: u32) -> Result<f32, Fault> {
+    fn level(&self, step: u32) -> Result<f32, WorkerFault> {
         let level = self.sigmas.get(step as usize).copied();
-        level.ok_or_else(|| Fault::Compute(format!("there is no step {step}")))
+        level.ok_or_else(|| WorkerFault::Compute(format!("there is no step {step}")))
     }
 }
 
@@ -131,9 +133,9 @@ impl<P: Predictor> Denoising for Denoised<'_, P> {
         self.done
     }
 
-    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), Fault> {
+    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), WorkerFault> {
         if cancel() {
-            return Err(Fault::Cancelled);
+            return Err(WorkerFault::Cancelled);
         }
         let (now, next) = (self.level(self.done)?, self.level(self.done + 1)?);
         let velocity = self.predictor.velocity(&self.latents, now, &self.by)?;
@@ -144,7 +146,7 @@ impl<P: Predictor> Denoising for Denoised<'_, P> {
         Ok(())
     }
 
-    fn latents(&self) -> Result<Vec<u8>, Fault> {
+    fn latents(&self) -> Result<Vec<u8>, WorkerFault> {
         let latents = self.latents.to_device(&Device::Cpu)?;
         let values = latents.flatten_all()?.to_vec1::<f32>()?;
         Ok(values
@@ -159,7 +161,7 @@ impl<P: Predictor> Denoising for Denoised<'_, P> {
 
     /// Where the velocity of the last step leads in a straight line, `x - sigma * v`: by the map of latents to
     /// colours where there is one, else by the decoder itself where the picture is small.
-    fn preview(&self) -> Result<Option<Rgb8>, Fault> {
+    fn preview(&self) -> Result<Option<Rgb8>, WorkerFault> {
         let Some(velocity) = &self.velocity else {
             return Ok(None);
         };
@@ -176,7 +178,7 @@ impl<P: Predictor> Denoising for Denoised<'_, P> {
         }
     }
 
-    fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
+    fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault> {
         let picture = self.predictor.picture(&self.latents)?;
         let (width, height) = self.size;
         Ok(Rgb8 {

@@ -1,9 +1,9 @@
 //! The small models inside this program. Their files: `worker/assets/`.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::search;
 use crate::pipelines::parts::tokens::TokenizerFile;
-use crate::weights::{Part, WeightFile, Weights, digest};
+use crate::weights::{ModelPart, WeightFile, Weights, digest};
 use ipc_protocol::family::Family;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub struct EmbeddedModel {
     /// Its files by name.
     pub files: &'static [(&'static str, &'static [u8])],
     /// The file that holds each part.
-    pub parts: &'static [(&'static Part, &'static str)],
+    pub parts: &'static [(&'static ModelPart, &'static str)],
 }
 
 impl PartialEq for EmbeddedModel {
@@ -46,8 +46,8 @@ impl EmbeddedModel {
     /// compared.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] naming the file: this program itself was damaged, or built from damaged files.
-    pub fn verify(&self) -> Result<Vec<String>, Fault> {
+    /// [`WorkerFault::WeightsCorrupt`] naming the file: this program itself was damaged, or built from damaged files.
+    pub fn verify(&self) -> Result<Vec<String>, WorkerFault> {
         let sums = String::from_utf8_lossy(self.bytes("SHA256SUMS")?);
         let compare = |(name, bytes): &(&'static str, &'static [u8])| {
             let mut lines = sums.lines();
@@ -78,12 +78,12 @@ impl EmbeddedModel {
     /// A file's bytes.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when it is not inside this program.
-    pub fn bytes(&self, name: &str) -> Result<&'static [u8], Fault> {
+    /// [`WorkerFault::WeightsMissing`] when it is not inside this program.
+    pub fn bytes(&self, name: &str) -> Result<&'static [u8], WorkerFault> {
         let found = self.files.iter().find(|(known, _)| *known == name);
         found
             .map(|(_, bytes)| *bytes)
-            .ok_or_else(|| Fault::WeightsMissing {
+            .ok_or_else(|| WorkerFault::WeightsMissing {
                 file: self.file_name(name),
                 what: "is not inside this program".to_owned(),
             })
@@ -93,7 +93,7 @@ impl EmbeddedModel {
     ///
     /// # Errors
     /// As [`EmbeddedModel::bytes`].
-    pub fn tokenizer(&self, name: &str) -> Result<TokenizerFile, Fault> {
+    pub fn tokenizer(&self, name: &str) -> Result<TokenizerFile, WorkerFault> {
         Ok(TokenizerFile {
             file: self.file_name(name),
             bytes: Cow::Borrowed(self.bytes(name)?),
@@ -121,7 +121,7 @@ impl OpenedModel<'_> {
     ///
     /// # Errors
     /// As those of a folder; this program was built from damaged files then.
-    pub(super) fn part(&mut self, part: &'static Part) -> Result<Weights, Fault> {
+    pub(super) fn part(&mut self, part: &'static ModelPart) -> Result<Weights, WorkerFault> {
         let mut parts = self.model.parts.iter();
         let name = parts
             .find(|(known, _)| *known == part)

@@ -1,6 +1,6 @@
 //! Where the text encoders live, and prompts that need not be encoded again.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::{Device, Tensor};
 pub use ipc_protocol::arithmetic::Encoders;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ impl Encoded {
         size(&self.text) + size(&self.pooled)
     }
 
-    fn on(&self, device: &Device) -> Result<Encoded, Fault> {
+    fn on(&self, device: &Device) -> Result<Encoded, WorkerFault> {
         Ok(Encoded {
             text: self.text.to_device(device)?,
             pooled: self.pooled.to_device(device)?,
@@ -107,9 +107,9 @@ impl<E> EncoderHold<E> {
     /// The encoders, when they are held.
     ///
     /// # Errors
-    /// [`Fault::Compute`] when they are not.
-    pub fn held(&self) -> Result<&E, Fault> {
-        let absent = || Fault::Compute("the encoders are not held".to_owned());
+    /// [`WorkerFault::Compute`] when they are not.
+    pub fn held(&self) -> Result<&E, WorkerFault> {
+        let absent = || WorkerFault::Compute("the encoders are not held".to_owned());
         self.held.as_ref().ok_or_else(absent)
     }
 
@@ -132,9 +132,9 @@ impl<E> EncoderHold<E> {
         &mut self,
         prompt: &str,
         device: &Device,
-        load: impl FnOnce() -> Result<E, Fault>,
-        run: impl FnOnce(&E) -> Result<Encoded, Fault>,
-    ) -> Result<Encoded, Fault> {
+        load: impl FnOnce() -> Result<E, WorkerFault>,
+        run: impl FnOnce(&E) -> Result<Encoded, WorkerFault>,
+    ) -> Result<Encoded, WorkerFault> {
         if let Some(encoded) = self.remembered.find(prompt) {
             return Ok(encoded);
         }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use candle_core::DType;
 
-    fn encoded(values: usize) -> Result<Encoded, Fault> {
+    fn encoded(values: usize) -> Result<Encoded, WorkerFault> {
         let text = Tensor::zeros((1, 1, values), DType::F32, &Device::Cpu)?;
         let pooled = Tensor::zeros((1, 1), DType::F32, &Device::Cpu)?;
         Ok(Encoded { text, pooled })

@@ -1,6 +1,6 @@
 //! The opened files of a model: found in a folder, or inside this program.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::folder::configuration::{self, Described};
@@ -35,7 +35,7 @@ impl TokenizerFiles {
         folder: &Path,
         [t5, clip_l]: [usize; 2],
         clip_g: Option<usize>,
-    ) -> Result<TokenizerFiles, Fault> {
+    ) -> Result<TokenizerFiles, WorkerFault> {
         // A diffusers pipeline numbers its encoders: T5 is the last.
         let of_t5 = match clip_g {
             Some(_) => "tokenizer_3",
@@ -55,8 +55,8 @@ impl<A: Architecture> ModelFiles<A> {
     /// of all families.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`], [`Fault::Configuration`], each naming its file.
-    pub fn open(path: &Path, all: &[&'static FolderLayout]) -> Result<ModelFiles<A>, Fault> {
+    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`], [`WorkerFault::Configuration`], each naming its file.
+    pub fn open(path: &Path, all: &[&'static FolderLayout]) -> Result<ModelFiles<A>, WorkerFault> {
         let folder = search::folder_of(path);
         let search = FolderSearch::new(path, A::LAYOUT, all);
         let described = configuration::of_folder(&folder, A::published())?;
@@ -86,7 +86,7 @@ impl<A: Architecture> ModelFiles<A> {
     ///
     /// # Errors
     /// As those of a folder; this program was built from damaged files then.
-    pub fn embedded(model: &EmbeddedModel) -> Result<ModelFiles<A>, Fault> {
+    pub fn embedded(model: &EmbeddedModel) -> Result<ModelFiles<A>, WorkerFault> {
         let config = model.bytes("config.json")?;
         let name = model.file_name("config.json");
         let described = configuration::from_config(&name, config, A::published())?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   JobParameters ─▶ Pipeline::start ─▶ Denoising ──step──▶ … ──step──▶ decode ─▶ Rgb8
-//!                      ▲ Checkpoint        │ latents() after each step
+//!                      ▲ LatentCheckpoint        │ latents() after each step
 //!                      └───────────────────┘ (another worker goes on from them, bit for bit)
 //! ```
 //!
@@ -25,4 +25,4 @@ pub mod preview;
 pub mod text;
 
 pub use families::{ModelOrigin, load, load_known, load_with};
-pub use pipeline::{Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, Settings};
+pub use pipeline::{ComputeSettings, Denoising, JobParameters, LatentCheckpoint, Pipeline, Rgb8};

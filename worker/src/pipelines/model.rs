@@ -3,7 +3,7 @@
 //! Its parts are public one by one, so that each can be compared with a reference on the reference's own input;
 //! [`LoadedModel`] as a [`Pipeline`] puts them in a row.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
 use crate::pipelines::drawing::{self, Denoised, Predictor};
 use crate::pipelines::encoders::{Encoded, EncoderHold, Encoders, home};
@@ -13,10 +13,12 @@ use crate::pipelines::parts::autoencoder::Decoder;
 use crate::pipelines::parts::ignored;
 use crate::pipelines::parts::layers::finite;
 use crate::pipelines::parts::sizes::ModelSizes;
-use crate::pipelines::pipeline::{Checkpoint, Denoising, JobParameters, Pipeline, Settings};
+use crate::pipelines::pipeline::{
+    ComputeSettings, Denoising, JobParameters, LatentCheckpoint, Pipeline,
+};
 use crate::pipelines::preview::Colours;
 use crate::pipelines::text::{EncoderIds, PromptTokenizers, TextEncoders};
-use crate::weights::{Depth, Meter, Section};
+use crate::weights::{LoadDepth, Meter, Section};
 use candle_core::{DType, Device, Tensor};
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::reading::Reading;
@@ -46,14 +48,14 @@ impl<A: Architecture> LoadedModel<A> {
     /// Loads all parts; encoders and transformer compute in the settings' dtype, the autoencoder in f32.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
+    /// [`WorkerFault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
     pub fn load(
         files: ModelFiles<A>,
         device: &Device,
-        settings: Settings,
+        settings: ComputeSettings,
         progress: &mut dyn FnMut(f32),
-    ) -> Result<LoadedModel<A>, Fault> {
-        let (encoders, core) = parts(&files, Depth::Values, device, settings, progress)?;
+    ) -> Result<LoadedModel<A>, WorkerFault> {
+        let (encoders, core) = parts(&files, LoadDepth::Values, device, settings, progress)?;
         let described = &files.described;
         Ok(LoadedModel {
             tokenizers: PromptTokenizers::load(&files.tokenizers, &described.sizes.encoders)?,
@@ -88,8 +90,8 @@ impl<A: Architecture> LoadedModel<A> {
     /// Runs the encoders, which must be held.
     ///
     /// # Errors
-    /// [`Fault::NotFinite`] when one overflows; the device's faults.
-    pub fn encode(&self, ids: EncoderIds) -> Result<Encoded, Fault> {
+    /// [`WorkerFault::NotFinite`] when one overflows; the device's faults.
+    pub fn encode(&self, ids: EncoderIds) -> Result<Encoded, WorkerFault> {
         A::encode(self.encoders.held()?, ids)
     }
 
@@ -102,7 +104,7 @@ impl<A: Architecture> LoadedModel<A> {
         prompt: &Encoded,
         away: Option<(&Encoded, f32)>,
         size: PictureSize,
-    ) -> Result<A::Conditioning, Fault> {
+    ) -> Result<A::Conditioning, WorkerFault> {
         let plane = self.core.latents.plane(size);
         let plane = (plane.height as usize, plane.width as usize);
         A::condition(&self.core.transformer, prompt, away, plane)
@@ -117,25 +119,25 @@ impl<A: Architecture> LoadedModel<A> {
         latents: &Tensor,
         sigma: f32,
         by: &A::Conditioning,
-    ) -> Result<Tensor, Fault> {
+    ) -> Result<Tensor, WorkerFault> {
         A::velocities(&self.core.transformer, latents, sigma, by)
     }
 
     /// Latents (1, c, h, w) to a picture (1, 3, H, W) in about -1..1.
     ///
     /// # Errors
-    /// [`Fault::NotFinite`] when the autoencoder overflows; the device's faults.
-    pub fn decode(&self, latents: &Tensor) -> Result<Tensor, Fault> {
+    /// [`WorkerFault::NotFinite`] when the autoencoder overflows; the device's faults.
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor, WorkerFault> {
         self.core.picture(latents)
     }
 
     /// Encodes a prompt and says what became of its words.
-    fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, Reading), Fault> {
+    fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, Reading), WorkerFault> {
         let ids = self.tokenizers.ids(prompt, None)?;
         let device = home(self.encoders.residence(), &self.core.device);
         let (files, dtype) = (&self.files, self.core.dtype);
         let load = || {
-            let absent = || Fault::Compute("the encoders' files are not kept".to_owned());
+            let absent = || WorkerFault::Compute("the encoders' files are not kept".to_owned());
             let files = files.as_ref().ok_or_else(absent)?;
             let mut untold = |_| {};
             let meter = Meter::new(&files.weights(), &mut untold);
@@ -169,11 +171,11 @@ impl<A: Architecture> LoadedModel<A> {
 /// Everything that has weights.
 fn parts<A: Architecture>(
     files: &ModelFiles<A>,
-    depth: Depth,
+    depth: LoadDepth,
     device: &Device,
-    settings: Settings,
+    settings: ComputeSettings,
     progress: &mut dyn FnMut(f32),
-) -> Result<(EncoderHold<TextEncoders>, DrawingCore<A>), Fault> {
+) -> Result<(EncoderHold<TextEncoders>, DrawingCore<A>), WorkerFault> {
     let sizes = &files.described.sizes;
     let meter = Meter::new(&files.weights(), progress).to(depth);
     let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
@@ -200,9 +202,15 @@ fn parts<A: Architecture>(
 ///
 /// # Errors
 /// As [`LoadedModel::load`].
-pub fn check_files<A: Architecture>(files: &ModelFiles<A>) -> Result<(), Fault> {
-    let settings = Settings::default();
-    parts(files, Depth::Headers, &Device::Cpu, settings, &mut |_| {})?;
+pub fn check_files<A: Architecture>(files: &ModelFiles<A>) -> Result<(), WorkerFault> {
+    let settings = ComputeSettings::default();
+    parts(
+        files,
+        LoadDepth::Headers,
+        &Device::Cpu,
+        settings,
+        &mut |_| {},
+    )?;
     let sizes = &files.described.sizes.encoders;
     PromptTokenizers::load(&files.tokenizers, sizes).map(drop)
 }
@@ -215,12 +223,12 @@ impl<A: Architecture> Predictor for DrawingCore<A> {
         latents: &Tensor,
         sigma: f32,
         by: &A::Conditioning,
-    ) -> Result<Tensor, Fault> {
+    ) -> Result<Tensor, WorkerFault> {
         let velocities = A::velocities(&self.transformer, latents, sigma, by)?;
         A::guide(&velocities, by)
     }
 
-    fn picture(&self, latents: &Tensor) -> Result<Tensor, Fault> {
+    fn picture(&self, latents: &Tensor) -> Result<Tensor, WorkerFault> {
         let picture = self.decoder.forward(latents)?;
         finite(&picture, || "autoencoder".to_owned())?;
         Ok(picture)
@@ -239,8 +247,8 @@ impl<A: Architecture> Pipeline for LoadedModel<A> {
     fn start<'a>(
         &'a mut self,
         job: &JobParameters,
-        from: Option<Checkpoint>,
-    ) -> Result<Box<dyn Denoising + 'a>, Fault> {
+        from: Option<LatentCheckpoint>,
+    ) -> Result<Box<dyn Denoising + 'a>, WorkerFault> {
         drawing::check(job, self.core.latents)?;
         A::check(job)?;
         let start = drawing::begin(job, from, self.core.latents, &self.core.device)?;

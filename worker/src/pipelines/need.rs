@@ -4,7 +4,7 @@
 //! the peak are the transformer's widest block and the decoder's last level; both are polynomials in the
 //! number of pixels, and each coefficient here is the larger of theirs.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
 use crate::pipelines::encoders::Encoders;
 use crate::pipelines::files::ModelFiles;
@@ -13,7 +13,7 @@ use crate::pipelines::parts::clip::Clip;
 use crate::pipelines::parts::ignored;
 use crate::pipelines::parts::sizes::{DecoderSizes, ModelSizes, T5Sizes};
 use crate::pipelines::parts::t5::{self, T5};
-use crate::pipelines::pipeline::Settings;
+use crate::pipelines::pipeline::ComputeSettings;
 use crate::pipelines::text;
 use crate::sampling::packing::PATCH;
 use crate::weights::{Inventory, Section};
@@ -23,7 +23,7 @@ use std::cell::RefCell;
 
 const MIB: u64 = 1 << 20;
 
-/// Pixels that [`Activation::per_megapixel_mb`] is for.
+/// Pixels that [`ActivationMemory::per_megapixel_mb`] is for.
 const MEGAPIXEL: f64 = (1 << 20) as f64;
 
 const F32: f64 = 4.0;
@@ -34,7 +34,7 @@ const PROCESS: f64 = 14.0 * MIB as f64;
 /// Memory for drawing, whole MiB: `base + per_megapixel * p + per_megapixel_squared * p * p` for a
 /// picture of `p * 2^20` pixels, each term rounded up, and never below `least`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Activation {
+pub struct ActivationMemory {
     /// Whatever the size is.
     pub base_mb: u64,
     /// Features of tokens and of the decoder.
@@ -45,7 +45,7 @@ pub struct Activation {
     pub least_mb: u64,
 }
 
-impl Activation {
+impl ActivationMemory {
     /// MiB at a size.
     pub fn at(&self, width: u32, height: u32) -> u64 {
         let pixels = u128::from(width) * u128::from(height);
@@ -67,11 +67,11 @@ pub fn whole_mb(bytes: f64) -> u64 {
 
 /// What a model takes of the host's memory where a processor computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Need {
+pub struct MemoryNeed {
     /// MiB of a worker that has loaded it.
     pub residency_mb: u64,
     /// What a job adds.
-    pub activation: Activation,
+    pub activation: ActivationMemory,
 }
 
 /// All that a model's need is computed from.
@@ -106,12 +106,14 @@ impl NeedBasis {
     ///
     /// # Errors
     /// As [`PartTensors::listed`].
-    pub fn of_sizes<A: Architecture>(sizes: &ModelSizes<A::Sizes>) -> Result<NeedBasis, Fault> {
+    pub fn of_sizes<A: Architecture>(
+        sizes: &ModelSizes<A::Sizes>,
+    ) -> Result<NeedBasis, WorkerFault> {
         Ok(NeedBasis::of::<A>(PartTensors::listed::<A>(sizes)?, sizes))
     }
 
     /// What the model takes in `settings`; `embedded` bytes of weight files are among the program's own pages.
-    pub fn need(&self, embedded: u64, settings: Settings) -> Need {
+    pub fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed {
         let held = self.tensors.held(settings.dtype, embedded);
         held.need(settings, &self.tokens, &self.decoder, &self.t5)
     }
@@ -149,7 +151,9 @@ impl PartTensors {
     ///
     /// # Errors
     /// None that sizes which passed their check can cause.
-    pub fn listed<A: Architecture>(sizes: &ModelSizes<A::Sizes>) -> Result<PartTensors, Fault> {
+    pub fn listed<A: Architecture>(
+        sizes: &ModelSizes<A::Sizes>,
+    ) -> Result<PartTensors, WorkerFault> {
         let encoders = &sizes.encoders;
         let mut clips = vec![listed(|section| {
             Clip::load(section, &encoders.clip_l).map(drop)
@@ -207,11 +211,11 @@ struct HeldBytes {
 impl HeldBytes {
     fn need(
         &self,
-        settings: Settings,
+        settings: ComputeSettings,
         tokens: &TokenCost,
         decoder: &DecoderSizes,
         t5: &T5Sizes,
-    ) -> Need {
+    ) -> MemoryNeed {
         let encoding = encoding(t5) + self.encoding;
         let drawing = tokens.bytes * tokens.text + tokens.scores * tokens.text * tokens.text;
         let drawing = drawing + self.drawing;
@@ -224,9 +228,9 @@ impl HeldBytes {
                 (resident, drawing, all - resident + encoding + MARGIN)
             }
         };
-        Need {
+        MemoryNeed {
             residency_mb: whole_mb(self.process + resident),
-            activation: Activation {
+            activation: ActivationMemory {
                 base_mb: whole_mb(base + MARGIN),
                 least_mb: whole_mb(least),
                 ..by_pixels(tokens, decoder)
@@ -239,7 +243,9 @@ impl HeldBytes {
 const MARGIN: f64 = 8.0 * MIB as f64;
 
 /// Every tensor that `load` asks for.
-fn listed(load: impl FnOnce(&Section) -> Result<(), Fault>) -> Result<Inventory, Fault> {
+fn listed(
+    load: impl FnOnce(&Section) -> Result<(), WorkerFault>,
+) -> Result<Inventory, WorkerFault> {
     let inventory = RefCell::default();
     load(&Section::listing(&inventory, &Device::Cpu))?;
     Ok(inventory.into_inner())
@@ -263,7 +269,7 @@ fn encoding(t5: &T5Sizes) -> f64 {
 }
 
 /// What a picture's pixels take: the larger of transformer and decoder, coefficient by coefficient.
-fn by_pixels(tokens: &TokenCost, decoder: &DecoderSizes) -> Activation {
+fn by_pixels(tokens: &TokenCost, decoder: &DecoderSizes) -> ActivationMemory {
     let latent = decoder.downscale() as f64; // pixels of its side
     let token = latent * PATCH as f64;
     let count = MEGAPIXEL / (token * token); // of a megapixel
@@ -275,7 +281,7 @@ fn by_pixels(tokens: &TokenCost, decoder: &DecoderSizes) -> Activation {
     // Scores of every pair of tokens: (text + n)^2, expanded.
     let linear = (tokens.bytes + tokens.scores * 2.0 * tokens.text) * count;
     let square = (tokens.scores * count * count).max(2.0 * F32 * latents * latents);
-    Activation {
+    ActivationMemory {
         base_mb: 0,
         per_megapixel_mb: whole_mb(linear.max(decoder_bytes)),
         per_megapixel_squared_mb: whole_mb(square),

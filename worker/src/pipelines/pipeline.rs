@@ -1,6 +1,6 @@
 //! A loaded model, and one job that it draws.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoders;
 use crate::pipelines::precision;
 use candle_core::DType;
@@ -40,7 +40,7 @@ impl JobParameters {
 
 /// Latents after a finished step, as bytes that another worker can go on from, bit for bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
+pub struct LatentCheckpoint {
     /// Steps that these latents have behind them.
     pub steps_done: u32,
     /// f32 values, little endian, [`Pipeline::latents_bytes`] of them.
@@ -63,13 +63,13 @@ pub trait Pipeline: Send {
     /// Encodes the prompt and draws the initial noise, or takes up a checkpoint.
     ///
     /// # Errors
-    /// [`Fault::BadRequest`] for what the family cannot do and for a checkpoint of another size;
-    /// [`Fault::NotFinite`] when an encoder overflows; the device's faults.
+    /// [`WorkerFault::BadRequest`] for what the family cannot do and for a checkpoint of another size;
+    /// [`WorkerFault::NotFinite`] when an encoder overflows; the device's faults.
     fn start<'a>(
         &'a mut self,
         job: &JobParameters,
-        from: Option<Checkpoint>,
-    ) -> Result<Box<dyn Denoising + 'a>, Fault>;
+        from: Option<LatentCheckpoint>,
+    ) -> Result<Box<dyn Denoising + 'a>, WorkerFault>;
 
     /// Bytes of the latents of a `width` x `height` picture: the size of a checkpoint.
     fn latents_bytes(&self, width: u32, height: u32) -> usize;
@@ -83,14 +83,14 @@ pub trait Denoising {
     /// Runs one step. `cancel` is asked where a step can stop early.
     ///
     /// # Errors
-    /// [`Fault::Cancelled`], [`Fault::NotFinite`], the device's faults.
-    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), Fault>;
+    /// [`WorkerFault::Cancelled`], [`WorkerFault::NotFinite`], the device's faults.
+    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), WorkerFault>;
 
     /// The latents after the last finished step: f32 little endian.
     ///
     /// # Errors
     /// The device's faults, when they are copied from it.
-    fn latents(&self) -> Result<Vec<u8>, Fault>;
+    fn latents(&self) -> Result<Vec<u8>, WorkerFault>;
 
     /// What the model made of the prompt; all of it, where the family has no words.
     fn reading(&self) -> Reading {
@@ -101,37 +101,37 @@ pub trait Denoising {
     ///
     /// # Errors
     /// The device's faults.
-    fn preview(&self) -> Result<Option<Rgb8>, Fault>;
+    fn preview(&self) -> Result<Option<Rgb8>, WorkerFault>;
 
     /// Turns the latents into the picture.
     ///
     /// # Errors
-    /// [`Fault::NotFinite`] when the autoencoder overflows, the device's faults.
-    fn decode(self: Box<Self>) -> Result<Rgb8, Fault>;
+    /// [`WorkerFault::NotFinite`] when the autoencoder overflows, the device's faults.
+    fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault>;
 }
 
 /// How a model computes, and where its encoders live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct ComputeSettings {
     /// What encoders and transformer compute in: f32, bf16 or f16.
     pub dtype: DType,
     /// What becomes of the encoders between two prompts.
     pub encoders: Encoders,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for ComputeSettings {
+    fn default() -> ComputeSettings {
+        ComputeSettings {
             dtype: DType::F32,
             encoders: Encoders::Keep,
         }
     }
 }
 
-impl Settings {
+impl ComputeSettings {
     /// What a worker on `device` makes of a section's words.
-    pub fn on(device: Device, wished: Arithmetic) -> Settings {
-        Settings {
+    pub fn on(device: Device, wished: Arithmetic) -> ComputeSettings {
+        ComputeSettings {
             dtype: precision::of_tensors(precision::chosen(wished.dtype, device).dtype),
             encoders: wished.encoders,
         }
@@ -141,14 +141,14 @@ impl Settings {
 /// The values of a checkpoint, if it is one of this job: not beyond its steps, and of its size.
 ///
 /// # Errors
-/// [`Fault::BadRequest`] otherwise: it came through shared memory and is not trusted.
+/// [`WorkerFault::BadRequest`] otherwise: it came through shared memory and is not trusted.
 pub(super) fn checkpoint_values(
-    from: &Checkpoint,
+    from: &LatentCheckpoint,
     job: &JobParameters,
     count: usize,
-) -> Result<Vec<f32>, Fault> {
+) -> Result<Vec<f32>, WorkerFault> {
     let refuse = |sentence| {
-        Err(Fault::BadRequest {
+        Err(WorkerFault::BadRequest {
             field: "checkpoint",
             sentence,
         })
@@ -169,7 +169,7 @@ pub(super) fn checkpoint_values(
     let (words, _) = from.bytes.as_chunks::<4>();
     let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
     if values.iter().any(|value| !value.is_finite()) {
-        return Err(Fault::NotFinite {
+        return Err(WorkerFault::NotFinite {
             stage: "checkpoint".to_owned(),
         });
     }

@@ -1,6 +1,6 @@
 //! Previews of latents: a linear map of channels to RGB, or the decoder.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::pipeline::Rgb8;
 use crate::pixels;
 use candle_core::Tensor;
@@ -20,20 +20,20 @@ impl Colours {
     /// Refuses a map for latents of another number of channels.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] naming the key.
-    pub fn check(&self, file: &str, channels: usize) -> Result<(), Fault> {
+    /// [`WorkerFault::Configuration`] naming the key.
+    pub fn check(&self, file: &str, channels: usize) -> Result<(), WorkerFault> {
         if self.weights.len() == channels {
             return Ok(());
         }
         let what = format!("has {} rows for {channels} channels", self.weights.len());
-        Err(Fault::configuration(file, "preview.weights", what))
+        Err(WorkerFault::configuration(file, "preview.weights", what))
     }
 
     /// A picture of one pixel for each latent of (1, c, h, w).
     ///
     /// # Errors
     /// The device's faults; latents of another number of channels.
-    pub fn of(&self, latents: &Tensor) -> Result<Rgb8, Fault> {
+    pub fn of(&self, latents: &Tensor) -> Result<Rgb8, WorkerFault> {
         let (_, channels, rows, columns) = latents.dims4()?;
         let device = latents.device();
         let values: Vec<f32> = self.weights.iter().flatten().copied().collect();
@@ -54,7 +54,7 @@ impl Colours {
 ///
 /// # Errors
 /// The device's faults.
-pub fn of_picture(picture: &Tensor, downscale: usize) -> Result<Rgb8, Fault> {
+pub fn of_picture(picture: &Tensor, downscale: usize) -> Result<Rgb8, WorkerFault> {
     let small = picture.avg_pool2d(downscale)?;
     let (_, _, rows, columns) = small.dims4()?;
     Ok(Rgb8 {

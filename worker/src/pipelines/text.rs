@@ -1,6 +1,6 @@
 //! The text side of a model with T5 and one or two CLIPs: tokenizers, encoders, and their files.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::clip::{Clip, ClipStates};
 use crate::pipelines::parts::ignored;
 use crate::pipelines::parts::layers::Linear;
@@ -75,7 +75,10 @@ impl PromptTokenizers {
     ///
     /// # Errors
     /// As [`Tokens::load`].
-    pub fn load(files: &TokenizerFiles, sizes: &EncoderSizes) -> Result<PromptTokenizers, Fault> {
+    pub fn load(
+        files: &TokenizerFiles,
+        sizes: &EncoderSizes,
+    ) -> Result<PromptTokenizers, WorkerFault> {
         let for_clip =
             |file, sizes: &ClipSizes| Tokens::load(file, sizes.max_position_embeddings, sizes.pad);
         let clip_g = files.clip_g.as_ref().zip(sizes.clip_g.as_ref());
@@ -91,8 +94,8 @@ impl PromptTokenizers {
     /// Tokenizes a prompt; `t5_length` overrides the model's number of T5 tokens.
     ///
     /// # Errors
-    /// [`Fault::BadRequest`] for text that a tokenizer refuses.
-    pub fn ids(&self, prompt: &str, t5_length: Option<usize>) -> Result<PromptIds, Fault> {
+    /// [`WorkerFault::BadRequest`] for text that a tokenizer refuses.
+    pub fn ids(&self, prompt: &str, t5_length: Option<usize>) -> Result<PromptIds, WorkerFault> {
         let t5 = match t5_length {
             Some(length) => self.t5.encode_to(prompt, length)?,
             None => self.t5.encode(prompt)?,
@@ -120,7 +123,7 @@ struct ProjectedClip {
 }
 
 impl ProjectedClip {
-    fn load(section: &Section, sizes: &ClipSizes) -> Result<ProjectedClip, Fault> {
+    fn load(section: &Section, sizes: &ClipSizes) -> Result<ProjectedClip, WorkerFault> {
         let width = sizes.hidden_size;
         Ok(ProjectedClip {
             projection: Linear::without_bias(&section.at("text_projection"), width, width)?,
@@ -133,7 +136,7 @@ impl ProjectedClip {
 ///
 /// # Errors
 /// As [`Section::tensor`].
-pub fn read_clip_g(section: &Section, sizes: &ClipSizes) -> Result<(), Fault> {
+pub fn read_clip_g(section: &Section, sizes: &ClipSizes) -> Result<(), WorkerFault> {
     ProjectedClip::load(section, sizes).map(drop)
 }
 
@@ -141,14 +144,14 @@ impl TextEncoders {
     /// Loads all.
     ///
     /// # Errors
-    /// As [`Section::tensor`]; [`Fault::Configuration`] for a tensor that is left over.
+    /// As [`Section::tensor`]; [`WorkerFault::Configuration`] for a tensor that is left over.
     pub fn load<'a>(
         files: &'a EncoderWeights,
         sizes: &EncoderSizes,
         meter: &'a Meter<'a>,
         dtype: DType,
         device: &'a Device,
-    ) -> Result<TextEncoders, Fault> {
+    ) -> Result<TextEncoders, WorkerFault> {
         let part = |weights| Section::new(weights, meter, dtype, device);
         let clip_g = files.clip_g.as_ref().zip(sizes.clip_g.as_ref());
         let loaded = TextEncoders {
@@ -170,7 +173,7 @@ impl TextEncoders {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn t5(&self, ids: &[u32]) -> Result<Tensor, Fault> {
+    pub fn t5(&self, ids: &[u32]) -> Result<Tensor, WorkerFault> {
         self.t5.forward(ids)
     }
 
@@ -178,16 +181,16 @@ impl TextEncoders {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn clip_l(&self, ids: &[u32]) -> Result<ClipStates, Fault> {
+    pub fn clip_l(&self, ids: &[u32]) -> Result<ClipStates, WorkerFault> {
         self.clip_l.forward(ids)
     }
 
     /// CLIP-G's states, the pooled one projected.
     ///
     /// # Errors
-    /// [`Fault::Compute`] where the family has none; the device's faults.
-    pub fn clip_g(&self, ids: &[u32]) -> Result<ClipStates, Fault> {
-        let none = || Fault::Compute("the model has no CLIP-G".to_owned());
+    /// [`WorkerFault::Compute`] where the family has none; the device's faults.
+    pub fn clip_g(&self, ids: &[u32]) -> Result<ClipStates, WorkerFault> {
+        let none = || WorkerFault::Compute("the model has no CLIP-G".to_owned());
         let encoder = self.clip_g.as_ref().ok_or_else(none)?;
         let states = encoder.clip.forward(ids)?;
         let pooled = encoder.projection.forward(&states.pooled)?;

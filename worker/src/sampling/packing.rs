@@ -4,7 +4,7 @@
 //! `FluxPipeline._pack_latents` in diffusers, `rearrange("b c (h ph) (w pw) -> b (h w) (c ph pw)")` in
 //! black-forest-labs/flux, `src/flux/sampling.py`.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::Tensor;
 
 /// Side of a patch, in latents.
@@ -14,7 +14,7 @@ pub const PATCH: usize = 2;
 ///
 /// # Errors
 /// The device's faults; a height or width that is not a multiple of [`PATCH`].
-pub fn pack(latents: &Tensor) -> Result<Tensor, Fault> {
+pub fn pack(latents: &Tensor) -> Result<Tensor, WorkerFault> {
     let (batch, channels, height, width) = latents.dims4()?;
     let (rows, columns) = (height / PATCH, width / PATCH);
     let patches = latents.reshape(&[batch, channels, rows, PATCH, columns, PATCH])?;
@@ -26,7 +26,7 @@ pub fn pack(latents: &Tensor) -> Result<Tensor, Fault> {
 ///
 /// # Errors
 /// The device's faults; a number of tokens that is not that of the size.
-pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Fault> {
+pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, WorkerFault> {
     let (batch, _, values) = tokens.dims3()?;
     let (rows, columns, channels) = (height / PATCH, width / PATCH, values / (PATCH * PATCH));
     let patches = tokens.reshape(&[batch, rows, columns, channels, PATCH, PATCH])?;
@@ -38,7 +38,11 @@ pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Fa
 ///
 /// # Errors
 /// As [`unpack`].
-pub fn unpack_channels_last(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Fault> {
+pub fn unpack_channels_last(
+    tokens: &Tensor,
+    height: usize,
+    width: usize,
+) -> Result<Tensor, WorkerFault> {
     let (batch, _, values) = tokens.dims3()?;
     let (rows, columns, channels) = (height / PATCH, width / PATCH, values / (PATCH * PATCH));
     let patches = tokens.reshape(&[batch, rows, columns, PATCH, PATCH, channels])?;

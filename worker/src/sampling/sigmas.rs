@@ -2,7 +2,7 @@
 //!
 //! Source: `FlowMatchEulerDiscreteScheduler` in diffusers, with the sigmas that `FluxPipeline` hands to it.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::Tensor;
 
 /// FLUX.1-schnell: `steps` levels from 1 to 1/`steps`, evenly spaced and not shifted, then 0.
@@ -75,7 +75,12 @@ pub fn timestep(sigma: f32) -> f32 {
 ///
 /// # Errors
 /// The device's faults.
-pub fn euler(latents: &Tensor, velocity: &Tensor, now: f32, next: f32) -> Result<Tensor, Fault> {
+pub fn euler(
+    latents: &Tensor,
+    velocity: &Tensor,
+    now: f32,
+    next: f32,
+) -> Result<Tensor, WorkerFault> {
     Ok((latents + (velocity * f64::from(next - now))?)?)
 }
 

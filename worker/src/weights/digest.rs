@@ -1,7 +1,7 @@
 //! SHA-256 of weight files, and whether they are what they were.
 
 use super::open_regular;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Component, Path};
@@ -28,9 +28,9 @@ pub fn of_model(mut files: Vec<String>) -> String {
 /// Hexadecimal SHA-256 of a file.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`] when it cannot be read.
-pub fn of_file(path: &Path) -> Result<String, Fault> {
-    let unread = |error| Fault::reading(path, &error);
+/// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`] when it cannot be read.
+pub fn of_file(path: &Path) -> Result<String, WorkerFault> {
+    let unread = |error| WorkerFault::reading(path, &error);
     let mut file = open_regular(path)?;
     let (mut sum, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
     loop {
@@ -50,14 +50,14 @@ fn hex(sum: Sha256) -> String {
 /// Compares the files of a folder with its [`SUMS`]; gives the names that were compared.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`] without such a list or for a file of it that is gone;
-/// [`Fault::WeightsCorrupt`] naming the first file that is not what it was.
-pub fn verify(folder: &Path) -> Result<Vec<String>, Fault> {
+/// [`WorkerFault::WeightsMissing`] without such a list or for a file of it that is gone;
+/// [`WorkerFault::WeightsCorrupt`] naming the first file that is not what it was.
+pub fn verify(folder: &Path) -> Result<Vec<String>, WorkerFault> {
     let list = folder.join(SUMS);
     let mut text = String::new();
     let read = open_regular(&list)?.read_to_string(&mut text);
-    read.map_err(|error| Fault::reading(&list, &error))?;
-    let damaged = |line: &str| Fault::WeightsCorrupt {
+    read.map_err(|error| WorkerFault::reading(&list, &error))?;
+    let damaged = |line: &str| WorkerFault::WeightsCorrupt {
         file: list.display().to_string(),
         what: format!("{line:?} is not a digest and a name"),
     };
@@ -79,12 +79,12 @@ pub fn verify(folder: &Path) -> Result<Vec<String>, Fault> {
 /// Compares a digest with the one that was promised.
 ///
 /// # Errors
-/// [`Fault::WeightsCorrupt`] naming `file` when they differ.
-pub fn expect(file: &str, found: &str, promised: &str) -> Result<(), Fault> {
+/// [`WorkerFault::WeightsCorrupt`] naming `file` when they differ.
+pub fn expect(file: &str, found: &str, promised: &str) -> Result<(), WorkerFault> {
     if found.eq_ignore_ascii_case(promised) {
         return Ok(());
     }
-    Err(Fault::WeightsCorrupt {
+    Err(WorkerFault::WeightsCorrupt {
         file: file.to_owned(),
         what: format!("has SHA-256 {found}, not {promised}: its bytes are not what they were"),
     })

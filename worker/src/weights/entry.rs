@@ -1,33 +1,33 @@
 //! Where in its file each tensor lies, and that the tensors account for the whole file.
 
-use super::kind::Kind;
-use crate::fault::Fault;
+use super::kind::ElementKind;
+use crate::fault::WorkerFault;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A tensor as its file's header describes it; the range was checked against the file's length.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
+pub(super) struct TensorEntry {
+    pub(super) kind: ElementKind,
     pub(super) shape: Vec<usize>,
     pub(super) range: Range<usize>,
 }
 
 /// The tensors of a file by name.
-pub(super) type Entries = BTreeMap<String, Entry>;
+pub(super) type Entries = BTreeMap<String, TensorEntry>;
 
 /// Entries by name, where every name occurs once and every byte from `start` to the end of the file
 /// belongs to one tensor: they lie one after the other, each at the next multiple of `alignment`.
 ///
 /// # Errors
-/// [`Fault::WeightsCorrupt`] that names the tensor.
+/// [`WorkerFault::WeightsCorrupt`] that names the tensor.
 pub(super) fn checked(
     file: &str,
-    listed: Vec<(String, Entry)>,
+    listed: Vec<(String, TensorEntry)>,
     start: usize,
     alignment: usize,
     length: usize,
-) -> Result<Entries, Fault> {
+) -> Result<Entries, WorkerFault> {
     let mut entries = Entries::new();
     for (name, entry) in listed {
         if entries.contains_key(&name) {
@@ -35,7 +35,7 @@ pub(super) fn checked(
         }
         entries.insert(name, entry);
     }
-    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
+    let mut order: Vec<(&String, &TensorEntry)> = entries.iter().collect();
     order.sort_by_key(|(_, entry)| (entry.range.start, entry.range.end));
     let mut reached = start;
     for (name, entry) in order {
@@ -58,8 +58,8 @@ pub(super) fn checked(
 }
 
 /// A file that is not what its format says.
-pub(super) fn corrupt(file: &str, what: impl Into<String>) -> Fault {
-    Fault::WeightsCorrupt {
+pub(super) fn corrupt(file: &str, what: impl Into<String>) -> WorkerFault {
+    WorkerFault::WeightsCorrupt {
         file: file.to_owned(),
         what: what.into(),
     }

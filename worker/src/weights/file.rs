@@ -1,8 +1,8 @@
 //! One weight file: its bytes, and where in them each tensor lies.
 
-use super::entry::{Entries, Entry, corrupt};
+use super::entry::{Entries, TensorEntry, corrupt};
 use super::{Mark, foreign, gguf, header, map, release};
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use memmap2::Mmap;
 use nix::fcntl::OFlag;
 use std::fs::File;
@@ -32,12 +32,12 @@ impl WeightFile {
     /// Maps a file: safetensors, or GGUF, told apart by their first bytes.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is a pickle, a
+    /// [`WorkerFault::WeightsMissing`] when it is not there; [`WorkerFault::WeightsCorrupt`] when it is a pickle, a
     /// git-lfs pointer or a web page, or its header is cut, overlaps, points outside the file or is no
     /// header at all;
-    /// [`Fault::Configuration`] for a dtype that nobody knows.
-    pub fn open(path: &Path) -> Result<WeightFile, Fault> {
-        let unread = |error| Fault::reading(path, &error);
+    /// [`WorkerFault::Configuration`] for a dtype that nobody knows.
+    pub fn open(path: &Path) -> Result<WeightFile, WorkerFault> {
+        let unread = |error| WorkerFault::reading(path, &error);
         let file = open_regular(path)?;
         let found = file.metadata().map_err(unread)?;
         let map = map(&file).map_err(unread)?;
@@ -52,11 +52,11 @@ impl WeightFile {
     ///
     /// # Errors
     /// As [`WeightFile::open`].
-    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<WeightFile, Fault> {
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<WeightFile, WorkerFault> {
         WeightFile::new(name.to_owned(), Bytes::Embedded(bytes))
     }
 
-    fn new(name: String, bytes: Bytes) -> Result<WeightFile, Fault> {
+    fn new(name: String, bytes: Bytes) -> Result<WeightFile, WorkerFault> {
         let content: &[u8] = match &bytes {
             Bytes::Mapped(mapped) => &mapped.map,
             Bytes::Embedded(bytes) => bytes,
@@ -122,12 +122,12 @@ impl WeightFile {
     /// Bytes of a tensor.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] when the file was changed since it was opened.
-    pub(super) fn data(&self, entry: &Entry) -> Result<&[u8], Fault> {
+    /// [`WorkerFault::WeightsCorrupt`] when the file was changed since it was opened.
+    pub(super) fn data(&self, entry: &TensorEntry) -> Result<&[u8], WorkerFault> {
         if let (Bytes::Mapped(mapped), Some(then)) = (&self.bytes, &self.mark) {
             let path = Path::new(&self.name);
             let now = mapped.file.metadata();
-            let now = now.map_err(|error| Fault::reading(path, &error))?;
+            let now = now.map_err(|error| WorkerFault::reading(path, &error))?;
             // Beyond a new end there is a SIGBUS, and other bytes belong to another model.
             if !Mark::new(path, &now).has_content_of(then) {
                 return Err(corrupt(&self.name, "was changed while it was in use"));
@@ -137,7 +137,7 @@ impl WeightFile {
     }
 
     /// Says that a tensor's bytes are not needed again soon.
-    pub(super) fn release(&self, entry: &Entry) {
+    pub(super) fn release(&self, entry: &TensorEntry) {
         if let Bytes::Mapped(mapped) = &self.bytes {
             release(&mapped.map, entry.range.start, entry.range.len());
         }
@@ -147,9 +147,9 @@ impl WeightFile {
 /// Opens a file for reading if it is a plain one: a pipe would wait for a writer, and a device may do anything.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`] when it is not there; [`Fault::WeightsCorrupt`] when it is no plain file.
-pub fn open_regular(path: &Path) -> Result<File, Fault> {
-    let unread = |error| Fault::reading(path, &error);
+/// [`WorkerFault::WeightsMissing`] when it is not there; [`WorkerFault::WeightsCorrupt`] when it is no plain file.
+pub fn open_regular(path: &Path) -> Result<File, WorkerFault> {
+    let unread = |error| WorkerFault::reading(path, &error);
     let mut options = File::options();
     // Opening a pipe does not wait then; a plain file does not know the flag.
     let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());

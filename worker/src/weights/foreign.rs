@@ -4,8 +4,8 @@
 //! which byte or tensor came unexpected.
 
 use super::file::WeightFile;
-use super::naming::Part;
-use crate::fault::Fault;
+use super::naming::ModelPart;
+use crate::fault::WorkerFault;
 
 /// What is read, for the end of every refusal.
 pub(super) const READ: &str =
@@ -64,7 +64,7 @@ pub fn stand_in(bytes: &[u8]) -> Option<&'static str> {
         &b"{\"error\""[..],
         b"Invalid username or password",
         b"Access to model",
-        b"Entry not found",
+        b"TensorEntry not found",
     ];
     answer.into_iter().any(begins).then_some(
         "is a server's error message and not the file itself: its download was refused; download it again",
@@ -80,10 +80,11 @@ pub fn is_lora(file: &WeightFile) -> bool {
 /// Refuses a part that a file holds in a form that is not read, or that is another model's.
 ///
 /// # Errors
-/// [`Fault::Configuration`] naming the tensor that tells.
-pub(super) fn refuse(part: &Part, file: &WeightFile, prefix: &str) -> Result<(), Fault> {
+/// [`WorkerFault::Configuration`] naming the tensor that tells.
+pub(super) fn refuse(part: &ModelPart, file: &WeightFile, prefix: &str) -> Result<(), WorkerFault> {
     let below = || file.names().filter(|name| name.starts_with(prefix));
-    let refuse = |tensor: &str, what: String| Err(Fault::configuration(file.name(), tensor, what));
+    let refuse =
+        |tensor: &str, what: String| Err(WorkerFault::configuration(file.name(), tensor, what));
     if let Some(tensor) = below().find(|name| LORA.iter().any(|mark| name.contains(mark))) {
         let what =
             "is a LoRA's, which is not read: merge it into the model's file with another program";

@@ -3,10 +3,10 @@
 //! Format: `docs/gguf.md` in ggml-org/ggml, versions 2 and 3, little endian. What the file says about itself
 //! is stepped over and never collected: only tensors and the alignment are kept.
 
-use super::entry::{self, Entries, Entry, corrupt};
+use super::entry::{self, Entries, TensorEntry, corrupt};
 use super::foreign::READ;
-use super::kind::Kind;
-use crate::fault::Fault;
+use super::kind::ElementKind;
+use crate::fault::WorkerFault;
 
 /// First bytes of the file.
 pub(super) const MAGIC: &[u8] = b"GGUF";
@@ -33,14 +33,14 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn fail(&self, what: impl std::fmt::Display) -> Fault {
+    fn fail(&self, what: impl std::fmt::Display) -> WorkerFault {
         corrupt(
             self.file,
             format!("its header is damaged at byte {}: {what}", self.at),
         )
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], WorkerFault> {
         let rest = &self.bytes[self.at..];
         if count > rest.len() {
             return Err(self.fail(format!(
@@ -52,7 +52,7 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..count])
     }
 
-    fn word(&mut self) -> Result<u32, Fault> {
+    fn word(&mut self) -> Result<u32, WorkerFault> {
         let bytes = self.take(4)?;
         Ok(bytes
             .iter()
@@ -60,17 +60,17 @@ impl<'a> Cursor<'a> {
             .fold(0, |word, byte| word << 8 | u32::from(*byte)))
     }
 
-    fn long(&mut self) -> Result<u64, Fault> {
+    fn long(&mut self) -> Result<u64, WorkerFault> {
         let low = u64::from(self.word()?);
         Ok(low | u64::from(self.word()?) << 32)
     }
 
-    fn length(&mut self) -> Result<usize, Fault> {
+    fn length(&mut self) -> Result<usize, WorkerFault> {
         let long = self.long()?;
         usize::try_from(long).map_err(|_| self.fail(format!("a length of {long}")))
     }
 
-    fn count(&mut self, of: &str) -> Result<u64, Fault> {
+    fn count(&mut self, of: &str) -> Result<u64, WorkerFault> {
         let count = self.long()?;
         if count > COUNT_MAX {
             return Err(self.fail(format!("{count} {of}; {COUNT_MAX} are the most")));
@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
-    fn name(&mut self) -> Result<&'a str, Fault> {
+    fn name(&mut self) -> Result<&'a str, WorkerFault> {
         let length = self.length()?;
         if length > NAME_MAX {
             return Err(self.fail(format!("a name of {length} bytes")));
@@ -88,7 +88,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over a value. Arrays hold no arrays, as no writer makes them.
-    fn skip(&mut self, kind: u32) -> Result<(), Fault> {
+    fn skip(&mut self, kind: u32) -> Result<(), WorkerFault> {
         if kind != ARRAY {
             return self.skip_many(kind, 1);
         }
@@ -96,7 +96,7 @@ impl<'a> Cursor<'a> {
         self.skip_many(kind, count)
     }
 
-    fn skip_many(&mut self, kind: u32, count: usize) -> Result<(), Fault> {
+    fn skip_many(&mut self, kind: u32, count: usize) -> Result<(), WorkerFault> {
         let width = match kind {
             0 | 1 | 7 => 1,
             2 | 3 => 2,
@@ -121,9 +121,9 @@ impl<'a> Cursor<'a> {
 /// Where each tensor of the file lies.
 ///
 /// # Errors
-/// [`Fault::WeightsCorrupt`] for a header that is cut, claims too much, or whose tensors overlap or lie
-/// outside the file; [`Fault::Configuration`] for a type that nobody knows.
-pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, Fault> {
+/// [`WorkerFault::WeightsCorrupt`] for a header that is cut, claims too much, or whose tensors overlap or lie
+/// outside the file; [`WorkerFault::Configuration`] for a type that nobody knows.
+pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> {
     let mut cursor = Cursor {
         file,
         bytes,
@@ -155,7 +155,7 @@ pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, Fault> {
 }
 
 /// Steps over the key-value pairs, keeping the alignment.
-fn alignment(cursor: &mut Cursor) -> Result<usize, Fault> {
+fn alignment(cursor: &mut Cursor) -> Result<usize, WorkerFault> {
     let mut alignment = ALIGNMENT;
     for _ in 0..cursor.count("key-value pairs")? {
         let (key, kind) = (cursor.name()?, cursor.word()?);
@@ -173,7 +173,7 @@ fn alignment(cursor: &mut Cursor) -> Result<usize, Fault> {
 }
 
 /// One tensor, its range still counted from the start of the data.
-fn tensor(cursor: &mut Cursor) -> Result<(String, Entry), Fault> {
+fn tensor(cursor: &mut Cursor) -> Result<(String, TensorEntry), WorkerFault> {
     let name = cursor.name()?.to_owned();
     let dimensions = cursor.word()?;
     if dimensions > DIMENSIONS_MAX {
@@ -185,16 +185,16 @@ fn tensor(cursor: &mut Cursor) -> Result<(String, Entry), Fault> {
     }
     shape.reverse(); // the file has the innermost first
     let number = cursor.word()?;
-    let kind = Kind::of_ggml(number).ok_or_else(|| {
+    let kind = ElementKind::of_ggml(number).ok_or_else(|| {
         let what = format!("has the unknown type {number}; {READ}");
-        Fault::configuration(cursor.file, &name, what)
+        WorkerFault::configuration(cursor.file, &name, what)
     })?;
     let offset = cursor.length()?;
     let end = kind
         .bytes(&shape)
         .and_then(|bytes| offset.checked_add(bytes));
     let end = end.ok_or_else(|| cursor.fail(format!("{name} cannot be {kind} {shape:?}")))?;
-    let entry = Entry {
+    let entry = TensorEntry {
         kind,
         shape,
         range: offset..end,

@@ -4,10 +4,10 @@
 //! so that every fault names its tensor, a name that occurs twice is one of them, and the number of
 //! tensors is bounded while they are read.
 
-use super::entry::{self, Entries, Entry, corrupt};
+use super::entry::{self, Entries, TensorEntry, corrupt};
 use super::foreign::READ;
-use super::kind::Kind;
-use crate::fault::Fault;
+use super::kind::ElementKind;
+use crate::fault::WorkerFault;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use std::fmt;
@@ -22,26 +22,26 @@ const TENSORS_MAX: usize = 1 << 16;
 const DIMENSIONS_MAX: usize = 8;
 
 #[derive(Deserialize)]
-struct Described {
+struct TensorHeader {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (usize, usize),
 }
 
 /// Tensors in the order of the header, those of one name both.
-struct Listed(Vec<(String, Described)>);
+struct ListedHeaders(Vec<(String, TensorHeader)>);
 
-impl<'de> Deserialize<'de> for Listed {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Listed, D::Error> {
+impl<'de> Deserialize<'de> for ListedHeaders {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<ListedHeaders, D::Error> {
         struct Names;
         impl<'de> Visitor<'de> for Names {
-            type Value = Listed;
+            type Value = ListedHeaders;
 
             fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
                 out.write_str("an object of tensors")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ListedHeaders, A::Error> {
                 let mut all = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Listed {
                         all.push((name.clone(), described.map_err(named)?));
                     }
                 }
-                Ok(Listed(all))
+                Ok(ListedHeaders(all))
             }
         }
         from.deserialize_map(Names)
@@ -66,22 +66,22 @@ impl<'de> Deserialize<'de> for Listed {
 /// Where each tensor of the file lies.
 ///
 /// # Errors
-/// [`Fault::WeightsCorrupt`] for a header that is cut or does not account for every byte of the file
-/// once; [`Fault::Configuration`] for a dtype that nobody knows.
-pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, Fault> {
+/// [`WorkerFault::WeightsCorrupt`] for a header that is cut or does not account for every byte of the file
+/// once; [`WorkerFault::Configuration`] for a dtype that nobody knows.
+pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> {
     let start = data_start(file, bytes)?;
-    let listed: Listed = serde_json::from_slice(&bytes[PREFIX..start])
+    let listed: ListedHeaders = serde_json::from_slice(&bytes[PREFIX..start])
         .map_err(|error| corrupt(file, format!("its header is damaged: {error}")))?;
     let listed = listed.0.into_iter().map(|(name, described)| {
         let entry = tensor(file, &name, described, start, bytes.len())?;
         Ok((name, entry))
     });
-    let listed = listed.collect::<Result<Vec<_>, Fault>>()?;
+    let listed = listed.collect::<Result<Vec<_>, WorkerFault>>()?;
     entry::checked(file, listed, start, 1, bytes.len())
 }
 
 /// Where the tensors' bytes start.
-fn data_start(file: &str, bytes: &[u8]) -> Result<usize, Fault> {
+fn data_start(file: &str, bytes: &[u8]) -> Result<usize, WorkerFault> {
     let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
         return Err(corrupt(file, format!("has only {} bytes", bytes.len())));
     };
@@ -110,13 +110,13 @@ fn data_start(file: &str, bytes: &[u8]) -> Result<usize, Fault> {
 fn tensor(
     file: &str,
     name: &str,
-    described: Described,
+    described: TensorHeader,
     start: usize,
     length: usize,
-) -> Result<Entry, Fault> {
-    let kind = Kind::of_safetensors(&described.dtype).ok_or_else(|| {
+) -> Result<TensorEntry, WorkerFault> {
+    let kind = ElementKind::of_safetensors(&described.dtype).ok_or_else(|| {
         let what = format!("has the unknown dtype {:?}; {READ}", described.dtype);
-        Fault::configuration(file, name, what)
+        WorkerFault::configuration(file, name, what)
     })?;
     let shape = described.shape;
     if shape.len() > DIMENSIONS_MAX {
@@ -136,7 +136,7 @@ fn tensor(
         );
         return Err(corrupt(file, what));
     }
-    Ok(Entry {
+    Ok(TensorEntry {
         kind,
         shape,
         range: start + from..start + to,

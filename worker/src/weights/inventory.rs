@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 /// A tensor's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Listed {
+struct ListedTensor {
     shape: Vec<usize>,
     /// Bytes of its blocks, for a matrix that stays packed.
     packed_bytes: Option<u64>,
 }
 
-impl Listed {
+impl ListedTensor {
     fn elements(&self) -> u64 {
         self.shape.iter().map(|side| *side as u64).product()
     }
@@ -20,13 +20,13 @@ impl Listed {
 /// The tensors of one part, by original name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
-    tensors: BTreeMap<String, Listed>,
+    tensors: BTreeMap<String, ListedTensor>,
 }
 
 impl Inventory {
     /// Adds a tensor; `packed_bytes` are those of a matrix that stays packed.
     pub(super) fn add(&mut self, name: String, shape: &[usize], packed_bytes: Option<u64>) {
-        let listed = Listed {
+        let listed = ListedTensor {
             shape: shape.to_vec(),
             packed_bytes,
         };
@@ -63,7 +63,7 @@ impl Inventory {
     /// Most elements of a matrix that a product widens at a time, where the matrices that are held as
     /// tensors are held in `halves` or not.
     pub fn widened_elements(&self, halves: bool) -> u64 {
-        let widened = |listed: &Listed| match listed.packed_bytes {
+        let widened = |listed: &ListedTensor| match listed.packed_bytes {
             Some(_) => listed.elements().min(SLAB_ELEMENTS as u64),
             None if halves => listed.elements(),
             None => 0,
@@ -72,8 +72,8 @@ impl Inventory {
     }
 
     /// The matrices that are multiplied with.
-    fn matrices(&self) -> impl Iterator<Item = &Listed> {
-        let multiplied = |name: &str, listed: &Listed| {
+    fn matrices(&self) -> impl Iterator<Item = &ListedTensor> {
+        let multiplied = |name: &str, listed: &ListedTensor| {
             listed.shape.len() == 2 && !name.contains("shared.") && !name.contains("embed")
         };
         let all = self.tensors.iter();

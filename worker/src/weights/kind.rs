@@ -1,7 +1,7 @@
 //! How the elements of a stored tensor are encoded, and how they are widened.
 
 use super::foreign::READ;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 /// Encoding of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum ElementKind {
     /// One number each: f32, f16, bf16.
     Plain(DType),
     /// 8 bits: sign, 4 of exponent with bias 7, 3 of fraction; no infinities (e4m3fn).
@@ -63,16 +63,16 @@ const GGML_OTHERS: [(u32, &str, usize, usize); 18] = [
     (35, "TQ2_0", 256, 66),
 ];
 
-impl Kind {
-    pub(super) fn of_safetensors(name: &str) -> Option<Kind> {
+impl ElementKind {
+    pub(super) fn of_safetensors(name: &str) -> Option<ElementKind> {
         Some(match name {
-            "F32" => Kind::Plain(DType::F32),
-            "F16" => Kind::Plain(DType::F16),
-            "BF16" => Kind::Plain(DType::BF16),
-            "F8_E4M3" => Kind::Float8,
+            "F32" => ElementKind::Plain(DType::F32),
+            "F16" => ElementKind::Plain(DType::F16),
+            "BF16" => ElementKind::Plain(DType::BF16),
+            "F8_E4M3" => ElementKind::Float8,
             _ => {
                 let (name, bytes) = *SAFETENSORS_OTHERS.iter().find(|other| other.0 == name)?;
-                Kind::Other {
+                ElementKind::Other {
                     name,
                     block: 1,
                     bytes,
@@ -81,25 +81,25 @@ impl Kind {
         })
     }
 
-    pub(super) fn of_ggml(number: u32) -> Option<Kind> {
+    pub(super) fn of_ggml(number: u32) -> Option<ElementKind> {
         Some(match number {
-            0 => Kind::Plain(DType::F32),
-            1 => Kind::Plain(DType::F16),
-            30 => Kind::Plain(DType::BF16),
-            2 => Kind::Blocks(GgmlDType::Q4_0),
-            3 => Kind::Blocks(GgmlDType::Q4_1),
-            6 => Kind::Blocks(GgmlDType::Q5_0),
-            7 => Kind::Blocks(GgmlDType::Q5_1),
-            8 => Kind::Blocks(GgmlDType::Q8_0),
-            10 => Kind::Blocks(GgmlDType::Q2K),
-            11 => Kind::Blocks(GgmlDType::Q3K),
-            12 => Kind::Blocks(GgmlDType::Q4K),
-            13 => Kind::Blocks(GgmlDType::Q5K),
-            14 => Kind::Blocks(GgmlDType::Q6K),
+            0 => ElementKind::Plain(DType::F32),
+            1 => ElementKind::Plain(DType::F16),
+            30 => ElementKind::Plain(DType::BF16),
+            2 => ElementKind::Blocks(GgmlDType::Q4_0),
+            3 => ElementKind::Blocks(GgmlDType::Q4_1),
+            6 => ElementKind::Blocks(GgmlDType::Q5_0),
+            7 => ElementKind::Blocks(GgmlDType::Q5_1),
+            8 => ElementKind::Blocks(GgmlDType::Q8_0),
+            10 => ElementKind::Blocks(GgmlDType::Q2K),
+            11 => ElementKind::Blocks(GgmlDType::Q3K),
+            12 => ElementKind::Blocks(GgmlDType::Q4K),
+            13 => ElementKind::Blocks(GgmlDType::Q5K),
+            14 => ElementKind::Blocks(GgmlDType::Q6K),
             _ => {
                 let other = GGML_OTHERS.iter().find(|other| other.0 == number)?;
                 let (_, name, block, bytes) = *other;
-                Kind::Other { name, block, bytes }
+                ElementKind::Other { name, block, bytes }
             }
         })
     }
@@ -107,10 +107,10 @@ impl Kind {
     /// Elements and bytes of a block; a row is made of whole blocks.
     fn block(self) -> (usize, usize) {
         match self {
-            Kind::Plain(dtype) => (1, dtype.size_in_bytes()),
-            Kind::Float8 => (1, 1),
-            Kind::Blocks(ggml) => (ggml.block_size(), ggml.type_size()),
-            Kind::Other { block, bytes, .. } => (block, bytes),
+            ElementKind::Plain(dtype) => (1, dtype.size_in_bytes()),
+            ElementKind::Float8 => (1, 1),
+            ElementKind::Blocks(ggml) => (ggml.block_size(), ggml.type_size()),
+            ElementKind::Other { block, bytes, .. } => (block, bytes),
         }
     }
 
@@ -129,7 +129,7 @@ impl Kind {
 
     /// Whether its matrices can be multiplied as they are stored.
     pub(super) fn is_packed(self) -> bool {
-        matches!(self, Kind::Blocks(_))
+        matches!(self, ElementKind::Blocks(_))
     }
 
     /// The stored values on `device`, in f32 unless they are plain.
@@ -141,15 +141,15 @@ impl Kind {
         bytes: &[u8],
         shape: &[usize],
         device: &Device,
-    ) -> Result<Result<Tensor, String>, Fault> {
+    ) -> Result<Result<Tensor, String>, WorkerFault> {
         Ok(Ok(match self {
-            Kind::Plain(dtype) => Tensor::from_raw_buffer(bytes, dtype, shape, device)?,
-            Kind::Float8 => {
+            ElementKind::Plain(dtype) => Tensor::from_raw_buffer(bytes, dtype, shape, device)?,
+            ElementKind::Float8 => {
                 let wide = bytes.iter().map(|byte| FLOAT8[usize::from(*byte)]);
                 Tensor::from_vec(wide.collect::<Vec<f32>>(), shape, device)?
             }
-            Kind::Blocks(_) => self.blocks(bytes, shape, device)?.dequantize(device)?,
-            Kind::Other { .. } => return Ok(Err(self.refusal())),
+            ElementKind::Blocks(_) => self.blocks(bytes, shape, device)?.dequantize(device)?,
+            ElementKind::Other { .. } => return Ok(Err(self.refusal())),
         }))
     }
 
@@ -159,8 +159,8 @@ impl Kind {
     /// The sentence that says what can.
     pub(super) fn check(self) -> Result<(), String> {
         match self {
-            Kind::Plain(_) | Kind::Float8 | Kind::Blocks(_) => Ok(()),
-            Kind::Other { .. } => Err(self.refusal()),
+            ElementKind::Plain(_) | ElementKind::Float8 | ElementKind::Blocks(_) => Ok(()),
+            ElementKind::Other { .. } => Err(self.refusal()),
         }
     }
 
@@ -168,7 +168,7 @@ impl Kind {
         format!("is stored as {self}, which is not read; {READ}")
     }
 
-    /// The blocks as they are; only for [`Kind::Blocks`].
+    /// The blocks as they are; only for [`ElementKind::Blocks`].
     ///
     /// # Errors
     /// The device's faults.
@@ -177,9 +177,9 @@ impl Kind {
         bytes: &[u8],
         shape: &[usize],
         device: &Device,
-    ) -> Result<QTensor, Fault> {
-        let Kind::Blocks(ggml) = self else {
-            return Err(Fault::Compute(format!("{self} has no blocks")));
+    ) -> Result<QTensor, WorkerFault> {
+        let ElementKind::Blocks(ggml) = self else {
+            return Err(WorkerFault::Compute(format!("{self} has no blocks")));
         };
         Ok(ggml_file::qtensor_from_ggml(
             ggml,
@@ -190,13 +190,13 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ElementKind {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Kind::Plain(dtype) => write!(out, "{}", dtype.as_str().to_uppercase()),
-            Kind::Float8 => out.write_str("F8_E4M3"),
-            Kind::Blocks(ggml) => write!(out, "{ggml:?}"),
-            Kind::Other { name, .. } => out.write_str(name),
+            ElementKind::Plain(dtype) => write!(out, "{}", dtype.as_str().to_uppercase()),
+            ElementKind::Float8 => out.write_str("F8_E4M3"),
+            ElementKind::Blocks(ggml) => write!(out, "{ggml:?}"),
+            ElementKind::Other { name, .. } => out.write_str(name),
         }
     }
 }
@@ -229,9 +229,9 @@ mod tests {
 
     #[test]
     fn a_row_of_a_broken_number_of_blocks_has_no_size() {
-        let blocks = Kind::Blocks(GgmlDType::Q4K);
+        let blocks = ElementKind::Blocks(GgmlDType::Q4K);
         assert_eq!(blocks.bytes(&[3, 256]), Some(3 * 144));
         assert_eq!(blocks.bytes(&[256, 320]), None);
-        assert_eq!(Kind::Float8.bytes(&[usize::MAX, 2]), None);
+        assert_eq!(ElementKind::Float8.bytes(&[usize::MAX, 2]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! A matrix to multiply with: widened, or in the blocks that its file has.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::Tensor;
 use candle_core::quantized::QTensor;
 
@@ -31,7 +31,7 @@ impl Packed {
         Packed { slabs, dims }
     }
 
-    fn product(&self, rows: &Tensor) -> Result<Tensor, Fault> {
+    fn product(&self, rows: &Tensor) -> Result<Tensor, WorkerFault> {
         let dtype = rows.dtype();
         let product = Tensor::zeros((rows.dim(0)?, self.dims.0), dtype, rows.device())?;
         let mut first = 0;
@@ -54,7 +54,7 @@ impl Matrix {
     ///
     /// # Errors
     /// None for a matrix that was loaded as one.
-    pub fn dims(&self) -> Result<(usize, usize), Fault> {
+    pub fn dims(&self) -> Result<(usize, usize), WorkerFault> {
         Ok(match self {
             Matrix::Dense(dense) => dense.dims2()?,
             Matrix::Packed(packed) => packed.dims,
@@ -65,7 +65,7 @@ impl Matrix {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn product(&self, rows: &Tensor) -> Result<Tensor, Fault> {
+    pub fn product(&self, rows: &Tensor) -> Result<Tensor, WorkerFault> {
         match self {
             Matrix::Dense(dense) => Ok(rows.matmul(&dense.to_dtype(rows.dtype())?.t()?)?),
             Matrix::Packed(packed) => packed.product(rows),

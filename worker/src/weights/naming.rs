@@ -16,7 +16,7 @@ use std::sync::Arc;
 ///
 /// Parts are compared by address: each is a static of its own.
 #[derive(Debug)]
-pub struct Part {
+pub struct ModelPart {
     /// What messages call it.
     pub noun: &'static str,
     /// What it is for.
@@ -48,13 +48,13 @@ pub enum Role {
     TextEncoder,
 }
 
-impl PartialEq for Part {
-    fn eq(&self, other: &Part) -> bool {
+impl PartialEq for ModelPart {
+    fn eq(&self, other: &ModelPart) -> bool {
         std::ptr::eq(self, other)
     }
 }
 
-impl Part {
+impl ModelPart {
     /// Whether tensors of these names, read by `has` below a prefix, are this part.
     pub fn is_in(&self, has: impl Fn(&str) -> bool) -> bool {
         let together = !self.diffusers_marks.is_empty();
@@ -67,19 +67,19 @@ impl Part {
         self.role == Role::Transformer
     }
 
-    /// For [`Part::other_model`] of a part that no other model has.
+    /// For [`ModelPart::other_model`] of a part that no other model has.
     pub fn no_other_model(_: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
         None
     }
 
-    /// For [`Part::fits`] of a part whose names no other part has.
+    /// For [`ModelPart::fits`] of a part whose names no other part has.
     pub fn always_fits(_: &[Arc<WeightFile>]) -> bool {
         true
     }
 }
 
 /// The autoencoder's decoder.
-pub static AUTOENCODER: Part = Part {
+pub static AUTOENCODER: ModelPart = ModelPart {
     noun: "autoencoder",
     role: Role::Autoencoder,
     prefixes: &["first_stage_model.", "vae."],
@@ -87,12 +87,12 @@ pub static AUTOENCODER: Part = Part {
     diffusers_marks: &[],
     components: &["vae"],
     target: |name, counts| autoencoder::target(name, counts.levels),
-    other_model: Part::no_other_model,
-    fits: Part::always_fits,
+    other_model: ModelPart::no_other_model,
+    fits: ModelPart::always_fits,
 };
 
 /// The T5 encoder.
-pub static T5: Part = Part {
+pub static T5: ModelPart = ModelPart {
     noun: "T5 encoder",
     role: Role::TextEncoder,
     prefixes: &["text_encoders.t5xxl.transformer.", "text_encoders.t5xxl."],
@@ -104,8 +104,8 @@ pub static T5: Part = Part {
     // The third encoder of a pipeline with two CLIPs, the second of one with a single CLIP.
     components: &["text_encoder_3", "text_encoder_2"],
     target: |name, counts| encoders::t5(name, counts.embeds),
-    other_model: Part::no_other_model,
-    fits: Part::always_fits,
+    other_model: ModelPart::no_other_model,
+    fits: ModelPart::always_fits,
 };
 
 const CLIP_MARKS: [&str; 2] = [
@@ -114,7 +114,7 @@ const CLIP_MARKS: [&str; 2] = [
 ];
 
 /// CLIP-L's text encoder.
-pub static CLIP_L: Part = Part {
+pub static CLIP_L: ModelPart = ModelPart {
     noun: "CLIP-L encoder",
     role: Role::TextEncoder,
     prefixes: &["text_encoders.clip_l.transformer.", "text_encoders.clip_l."],
@@ -122,12 +122,12 @@ pub static CLIP_L: Part = Part {
     diffusers_marks: &[],
     components: &["text_encoder"],
     target: |name, _| encoders::clip(name),
-    other_model: Part::no_other_model,
+    other_model: ModelPart::no_other_model,
     fits: |files| !encoders::are_clip_g(files),
 };
 
 /// CLIP-G's text encoder.
-pub static CLIP_G: Part = Part {
+pub static CLIP_G: ModelPart = ModelPart {
     noun: "CLIP-G encoder",
     role: Role::TextEncoder,
     prefixes: &["text_encoders.clip_g.transformer.", "text_encoders.clip_g."],
@@ -135,7 +135,7 @@ pub static CLIP_G: Part = Part {
     diffusers_marks: &[],
     components: &["text_encoder_2"],
     target: |name, _| encoders::clip(name),
-    other_model: Part::no_other_model,
+    other_model: ModelPart::no_other_model,
     fits: encoders::are_clip_g,
 };
 
@@ -197,13 +197,13 @@ pub struct NameCounts {
 
 /// The table of one part, with the counts that it needs.
 pub(super) struct Renaming {
-    part: &'static Part,
+    part: &'static ModelPart,
     counts: NameCounts,
 }
 
 impl Renaming {
     /// Looks at all names of a part.
-    pub(super) fn new(part: &'static Part, names: &[&str]) -> Renaming {
+    pub(super) fn new(part: &'static ModelPart, names: &[&str]) -> Renaming {
         let largest = |start: &str| {
             let numbers = names.iter().filter_map(|name| indexed(name, start));
             numbers.map(|(number, _)| number).max()
@@ -245,7 +245,7 @@ pub fn look_up<'t>(table: &[(&str, &'t str)], layer: &str) -> Option<&'t str> {
 mod tests {
     use super::*;
 
-    fn placed(part: &'static Part, names: &[&str]) -> Vec<TensorTarget> {
+    fn placed(part: &'static ModelPart, names: &[&str]) -> Vec<TensorTarget> {
         let renaming = Renaming::new(part, names);
         names.iter().map(|name| renaming.target(name)).collect()
     }

@@ -1,11 +1,11 @@
 //! How a tensor is put together from what the files hold: pieces, scales, halves that change places.
 
-use super::entry::Entry;
+use super::entry::TensorEntry;
 use super::file::WeightFile;
-use super::kind::Kind;
+use super::kind::ElementKind;
 use super::matrix::{Packed, slab_rows};
-use super::naming::{Part, Renaming, TensorTarget};
-use crate::fault::Fault;
+use super::naming::{ModelPart, Renaming, TensorTarget};
+use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use std::sync::Arc;
 pub(super) struct Piece {
     file: Arc<WeightFile>,
     name: String,
-    entry: Entry,
+    entry: TensorEntry,
     scale: Option<Tensor>, // (1) or (rows, 1), f32
 }
 
 impl Piece {
-    fn fault(&self, what: impl Into<String>) -> Fault {
-        Fault::configuration(self.file.name(), &self.name, what)
+    fn fault(&self, what: impl Into<String>) -> WorkerFault {
+        WorkerFault::configuration(self.file.name(), &self.name, what)
     }
 
     /// The widened values in `dtype` on `device`.
-    fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+    fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
         let (kind, shape) = (self.entry.kind, &self.entry.shape);
         let stored = kind.tensor(self.file.data(&self.entry)?, shape, device)?;
         self.file.release(&self.entry);
@@ -69,8 +69,8 @@ impl Recipe {
     /// Refuses a tensor whose values cannot be read.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] naming the piece and its encoding.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    /// [`WorkerFault::Configuration`] naming the piece and its encoding.
+    pub(super) fn check(&self) -> Result<(), WorkerFault> {
         let mut pieces = self.pieces.iter();
         pieces.try_for_each(|piece| piece.entry.kind.check().map_err(|what| piece.fault(what)))
     }
@@ -85,7 +85,7 @@ impl Recipe {
     }
 
     /// The matrix of [`Recipe::packed`].
-    pub(super) fn blocks(&self, device: &Device) -> Result<Option<Packed>, Fault> {
+    pub(super) fn blocks(&self, device: &Device) -> Result<Option<Packed>, WorkerFault> {
         let (Some(piece), [rows, columns]) = (self.packed(), self.shape.as_slice()) else {
             return Ok(None);
         };
@@ -102,11 +102,11 @@ impl Recipe {
     }
 
     /// The widened tensor.
-    pub(super) fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+    pub(super) fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
         let load = |piece: &Piece| piece.tensor(dtype, device);
         let loaded: Vec<Tensor> = self.pieces.iter().map(load).collect::<Result<_, _>>()?;
         let [first, rest @ ..] = loaded.as_slice() else {
-            return Err(Fault::Compute("a tensor without pieces".to_owned()));
+            return Err(WorkerFault::Compute("a tensor without pieces".to_owned()));
         };
         let joined = if rest.is_empty() {
             first.clone()
@@ -126,7 +126,7 @@ impl Recipe {
 
 /// Every tensor of a file under its own name.
 pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
-    let recipe = |(name, entry): (&String, &Entry)| {
+    let recipe = |(name, entry): (&String, &TensorEntry)| {
         let piece = Piece {
             file: Arc::clone(file),
             name: name.clone(),
@@ -145,10 +145,10 @@ pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
 
 /// The tensors of a part by original name. See [`super::Weights::of_part`].
 pub(super) fn of_part(
-    part: &'static Part,
+    part: &'static ModelPart,
     files: &[Arc<WeightFile>],
     prefix: &str,
-) -> Result<BTreeMap<String, Recipe>, Fault> {
+) -> Result<BTreeMap<String, Recipe>, WorkerFault> {
     let stored = files.iter().flat_map(|file| file.names());
     let names: Vec<&str> = stored
         .filter_map(|name| name.strip_prefix(prefix))
@@ -182,7 +182,7 @@ pub(super) fn of_part(
 }
 
 /// One recipe from its pieces in whatever order the files had them.
-fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Fault> {
+fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, WorkerFault> {
     placed.sort_by_key(|(place, _)| place.slot);
     let (first, piece) = &placed[0];
     let (of, swapped, square) = (first.of, first.swapped, first.square);
@@ -233,7 +233,7 @@ const FORMAT: &str = ".comfy_quant";
 const MARKER: &str = "scaled_fp8";
 
 /// Whether a tensor only says something about another one.
-fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Fault> {
+fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, WorkerFault> {
     if name == MARKER {
         return Ok(true);
     }
@@ -251,7 +251,7 @@ fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Fau
 }
 
 /// `{"format": "float8_e4m3fn"}` in bytes; another format would need another reading of the weight.
-fn check_format(file: &WeightFile, stored: &str) -> Result<(), Fault> {
+fn check_format(file: &WeightFile, stored: &str) -> Result<(), WorkerFault> {
     let entry = &file.entries()[stored];
     let said = String::from_utf8_lossy(file.data(entry)?);
     if said.contains("\"float8_e4m3fn\"") {
@@ -259,11 +259,11 @@ fn check_format(file: &WeightFile, stored: &str) -> Result<(), Fault> {
     }
     let said: String = said.chars().take(200).collect();
     let what = format!("says {said}; only float8_e4m3fn is read");
-    Err(Fault::configuration(file.name(), stored, what))
+    Err(WorkerFault::configuration(file.name(), stored, what))
 }
 
 /// The scale beside a weight: one number, or one for each row.
-fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, Fault> {
+fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, WorkerFault> {
     let Some(layer) = stored.strip_suffix(".weight") else {
         return Ok(None);
     };
@@ -274,8 +274,8 @@ fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, Fault> {
     let (entry, weight) = (&file.entries()[&name], &file.entries()[stored]);
     let rows = weight.shape.first().copied().unwrap_or(1);
     let count: usize = entry.shape.iter().product();
-    let refuse = |what: String| Fault::configuration(file.name(), &name, what);
-    let plain = matches!(entry.kind, Kind::Plain(_));
+    let refuse = |what: String| WorkerFault::configuration(file.name(), &name, what);
+    let plain = matches!(entry.kind, ElementKind::Plain(_));
     if !plain || (count != 1 && count != rows) {
         let what = format!(
             "is {} {:?}, no scale of {rows} rows",

@@ -2,13 +2,13 @@
 
 use super::recipe::Recipe;
 use super::{Inventory, Matrix, Weights};
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 use std::cell::{Cell, RefCell};
 
 /// How far a load goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub enum LoadDepth {
     /// To the values.
     Values,
     /// To names, shapes and encodings: every tensor becomes a view of one zero.
@@ -17,7 +17,7 @@ pub enum Depth {
 
 /// Counts bytes of loaded tensors and tells the fraction of all.
 pub struct Meter<'a> {
-    depth: Depth,
+    depth: LoadDepth,
     total: u64,
     done: Cell<u64>,
     tell: RefCell<&'a mut dyn FnMut(f32)>,
@@ -32,7 +32,7 @@ impl<'a> Meter<'a> {
             .sum::<u64>()
             .max(1);
         Meter {
-            depth: Depth::Values,
+            depth: LoadDepth::Values,
             total,
             done: Cell::new(0),
             tell: RefCell::new(tell),
@@ -41,7 +41,7 @@ impl<'a> Meter<'a> {
 
     /// The same meter over a load of that depth.
     #[must_use]
-    pub fn to(self, depth: Depth) -> Meter<'a> {
+    pub fn to(self, depth: LoadDepth) -> Meter<'a> {
         Meter { depth, ..self }
     }
 
@@ -54,7 +54,7 @@ impl<'a> Meter<'a> {
 
 /// Where a section's tensors come from.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+enum TensorSource<'a> {
     Files(&'a Weights, &'a Meter<'a>),
     /// No file: every tensor is there, all zero, and is listed when it is asked for.
     Listing(&'a RefCell<Inventory>),
@@ -63,7 +63,7 @@ enum Source<'a> {
 /// A prefix of a weight file, with what its tensors should become.
 #[derive(Clone)]
 pub struct Section<'a> {
-    source: Source<'a>,
+    source: TensorSource<'a>,
     prefix: String,
     dtype: DType,
     device: &'a Device,
@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
         device: &'a Device,
     ) -> Section<'a> {
         Section {
-            source: Source::Files(weights, meter),
+            source: TensorSource::Files(weights, meter),
             prefix: String::new(),
             dtype,
             device,
@@ -89,7 +89,7 @@ impl<'a> Section<'a> {
     /// are zeros of the shape that was asked for and take next to no memory.
     pub fn listing(inventory: &'a RefCell<Inventory>, device: &'a Device) -> Section<'a> {
         Section {
-            source: Source::Listing(inventory),
+            source: TensorSource::Listing(inventory),
             prefix: String::new(),
             dtype: DType::F32,
             device,
@@ -135,8 +135,8 @@ impl<'a> Section<'a> {
     /// Shape of a tensor, if the section has it.
     pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
         match self.source {
-            Source::Files(weights, _) => weights.shape(&self.full(name)),
-            Source::Listing(_) => None,
+            TensorSource::Files(weights, _) => weights.shape(&self.full(name)),
+            TensorSource::Listing(_) => None,
         }
     }
 
@@ -148,16 +148,16 @@ impl<'a> Section<'a> {
     /// A tensor of exactly this shape.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Fault> {
+    /// [`WorkerFault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WorkerFault> {
         let (weights, meter) = match self.source {
-            Source::Files(weights, meter) => (weights, meter),
-            Source::Listing(inventory) => return self.listed(inventory, name, shape),
+            TensorSource::Files(weights, meter) => (weights, meter),
+            TensorSource::Listing(inventory) => return self.listed(inventory, name, shape),
         };
         let (name, recipe) = self.recipe(weights, name, shape)?;
         let tensor = match meter.depth {
-            Depth::Values => recipe.tensor(self.dtype, self.device)?,
-            Depth::Headers => self.zeros(shape)?,
+            LoadDepth::Values => recipe.tensor(self.dtype, self.device)?,
+            LoadDepth::Headers => self.zeros(shape)?,
         };
         count((weights, meter), name, recipe);
         Ok(tensor)
@@ -167,13 +167,17 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn matrix(&self, name: &str, (rows, columns): (usize, usize)) -> Result<Matrix, Fault> {
+    pub fn matrix(
+        &self,
+        name: &str,
+        (rows, columns): (usize, usize),
+    ) -> Result<Matrix, WorkerFault> {
         let shape = [rows, columns];
-        if let Source::Files(weights, meter) = self.source {
+        if let TensorSource::Files(weights, meter) = self.source {
             let (full, recipe) = self.recipe(weights, name, &shape)?;
             let blocks = match meter.depth {
-                Depth::Values => recipe.blocks(self.device)?,
-                Depth::Headers => None,
+                LoadDepth::Values => recipe.blocks(self.device)?,
+                LoadDepth::Headers => None,
             };
             if let Some(packed) = blocks {
                 count((weights, meter), full, recipe);
@@ -188,7 +192,7 @@ impl<'a> Section<'a> {
         weights: &'a Weights,
         name: &str,
         shape: &[usize],
-    ) -> Result<(String, &'a Recipe), Fault> {
+    ) -> Result<(String, &'a Recipe), WorkerFault> {
         let name = self.full(name);
         let recipe = weights.recipe(&name)?;
         recipe.check()?;
@@ -198,7 +202,7 @@ impl<'a> Section<'a> {
         let found = &recipe.shape;
         let what = format!("has shape {found:?}, the configuration asks for {shape:?}");
         let (file, stored) = recipe.origin();
-        Err(Fault::configuration(file, stored, what))
+        Err(WorkerFault::configuration(file, stored, what))
     }
 
     fn listed(
@@ -206,14 +210,14 @@ impl<'a> Section<'a> {
         inventory: &RefCell<Inventory>,
         name: &str,
         shape: &[usize],
-    ) -> Result<Tensor, Fault> {
+    ) -> Result<Tensor, WorkerFault> {
         inventory.borrow_mut().add(self.full(name), shape, None);
         self.zeros(shape)
     }
 
     /// Returns zeros of a shape: one value in memory, or, for a convolution that its loader lays out anew, untouched
     /// pages.
-    fn zeros(&self, shape: &[usize]) -> Result<Tensor, Fault> {
+    fn zeros(&self, shape: &[usize]) -> Result<Tensor, WorkerFault> {
         if shape.len() > 2 {
             return Ok(Tensor::zeros(shape, self.dtype, self.device)?);
         }

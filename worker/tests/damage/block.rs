@@ -3,19 +3,19 @@
 use super::{Damaged, damaged};
 
 /// Where the parts of a tensor's description lie.
-struct Described {
+struct BlockHeader {
     dimensions: usize,
     kind: usize,
     offset: usize,
 }
 
-fn find(bytes: &[u8], name: &str) -> Described {
+fn find(bytes: &[u8], name: &str) -> BlockHeader {
     let mut key = (name.len() as u64).to_le_bytes().to_vec();
     key.extend(name.as_bytes());
     let at = bytes.windows(key.len()).position(|window| window == key);
     let dimensions = at.expect("a tensor of the file") + key.len();
     let kind = dimensions + 4 + 8 * usize::from(bytes[dimensions]);
-    Described {
+    BlockHeader {
         dimensions,
         kind,
         offset: kind + 4,

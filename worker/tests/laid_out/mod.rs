@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
 use worker::golden::case::Goldens;
-use worker::golden::measure::{Bar, Distance};
+use worker::golden::measure::{Tolerance, ValueDistance};
 use worker::pipelines::{JobParameters, ModelOrigin, load};
 
 /// The files that a layout takes from the tiny model's own folder.
@@ -83,11 +83,11 @@ pub(crate) fn picture(folder: &Path) -> Vec<u8> {
 }
 
 /// A golden of one picture, tensor by tensor.
-pub(crate) struct Golden(Goldens);
+pub(crate) struct GoldenCase(Goldens);
 
-impl Golden {
-    pub(crate) fn read(folder: &Path, case: &str) -> Golden {
-        Golden(Goldens::read(folder, case).expect("a golden"))
+impl GoldenCase {
+    pub(crate) fn read(folder: &Path, case: &str) -> GoldenCase {
+        GoldenCase(Goldens::read(folder, case).expect("a golden"))
     }
 
     pub(crate) fn floats(&self, name: &str) -> Vec<f32> {
@@ -113,7 +113,7 @@ impl Golden {
         let [ours, golden] = [&ours, &golden].map(|row| row.iter().map(|v| f64::from(*v)));
         Measured {
             part: name.to_owned(),
-            distance: Distance::between(ours, golden),
+            distance: ValueDistance::between(ours, golden),
         }
     }
 }
@@ -121,11 +121,11 @@ impl Golden {
 /// How far a part is from the reference's.
 pub(crate) struct Measured {
     pub(crate) part: String,
-    pub(crate) distance: Distance,
+    pub(crate) distance: ValueDistance,
 }
 
 #[track_caller]
-pub(crate) fn assert_within(what: &str, all: &[Measured], bar: Bar) {
+pub(crate) fn assert_within(what: &str, all: &[Measured], bar: Tolerance) {
     for Measured { part, distance } in all {
         println!(
             "{what} {part}: relative {:.2e} max {:.2e}",

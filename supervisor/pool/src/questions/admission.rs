@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{Device, DeviceWish};
+use ipc_protocol::ids::{Device, DeviceConstraint};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
@@ -28,7 +28,7 @@ pub(crate) struct Admitted {
     pub(crate) model: ModelId,
     pub(crate) parameters: Parameters,
     /// Where its jobs may run.
-    pub(crate) device: DeviceWish,
+    pub(crate) device: DeviceConstraint,
 }
 
 /// Admits a request, or says why not.
@@ -95,8 +95,8 @@ fn check_count(state: &State, count: u32) -> Result<(), Failure> {
     }
 }
 
-fn check_device(state: &State, id: ModelId, device: DeviceWish) -> Result<(), Failure> {
-    let DeviceWish::On(device) = device else {
+fn check_device(state: &State, id: ModelId, device: DeviceConstraint) -> Result<(), Failure> {
+    let DeviceConstraint::On(device) = device else {
         return Ok(());
     };
     let place = device.placement();
@@ -159,8 +159,8 @@ fn check_room(
     state: &State,
     id: ModelId,
     parameters: &Parameters,
-    device: DeviceWish,
-) -> Result<DeviceWish, Failure> {
+    device: DeviceConstraint,
+) -> Result<DeviceConstraint, Failure> {
     let size = parameters.size;
     let devices = room::devices(state, id, device);
     if devices.is_empty() {
@@ -172,7 +172,7 @@ fn check_room(
     let (able, unable): (Vec<_>, Vec<_>) = rooms.partition(|(_, short)| short.is_none());
     match (able.first(), unable.first()) {
         (Some(_), None) => Ok(device),
-        (Some(&(best, _)), Some(_)) => Ok(DeviceWish::On(best)),
+        (Some(&(best, _)), Some(_)) => Ok(DeviceConstraint::On(best)),
         (None, _) => {
             let short = unable.into_iter().find_map(|(_, short)| short);
             Err(cannot_fit(state, id, size, device, short))
@@ -207,7 +207,7 @@ fn cannot_fit(
     state: &State,
     id: ModelId,
     size: PictureSize,
-    device: DeviceWish,
+    device: DeviceConstraint,
     short: Option<Shortage>,
 ) -> Failure {
     match (room::for_worker(state, id, device), short) {
@@ -260,7 +260,7 @@ fn can_run_at_once(state: &State, now: Moment, admitted: &Admitted) -> usize {
     let id = admitted.model;
     let default_size = state.model(id).spec().default_size;
     let usual = admitted.parameters.size.pixels() <= default_size.pixels();
-    let anywhere = admitted.device == DeviceWish::Auto;
+    let anywhere = admitted.device == DeviceConstraint::Auto;
     let none_lacks = state.models().all(|model| model.lacks().is_empty());
     match usual && anywhere && none_lacks && state.jobs().queue(id).is_empty() {
         true => takers(state, id, now).len(),

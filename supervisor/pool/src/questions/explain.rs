@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, Field};
-use ipc_protocol::ids::{Device, DeviceWish, JobId};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::questions::admission::unknown_model;
@@ -62,7 +62,7 @@ pub(crate) fn plan(state: &State, name: &str, size: Option<PictureSize>) -> Resu
         lines: vec![format!("{} at {size}:", model.spec().key)],
         possible: false,
     };
-    for device in devices(state, id, DeviceWish::Auto) {
+    for device in devices(state, id, DeviceConstraint::Auto) {
         let Some(base) = model.need_on(device, state.settings()) else {
             continue;
         };
@@ -80,7 +80,7 @@ pub(crate) fn plan(state: &State, name: &str, size: Option<PictureSize>) -> Resu
             .parts()
             .all(|(at, part)| part + extra.at(at) <= state.budget().limit(at));
     }
-    let room = room::for_worker(state, id, DeviceWish::Auto);
+    let room = room::for_worker(state, id, DeviceConstraint::Auto);
     let line = room.map(|(device, room)| room_words(state, device, &room));
     plan.lines.push(match line {
         Some(line) => format!("one more worker: {line}"),

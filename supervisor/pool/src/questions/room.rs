@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::{Device, DeviceWish, Generation};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::questions::waiting::{oldest_for, unserved};
@@ -124,7 +124,11 @@ impl Staying {
 }
 
 /// The best device for one more worker of a model.
-pub(crate) fn for_worker(state: &State, id: ModelId, device: DeviceWish) -> Option<(Device, Room)> {
+pub(crate) fn for_worker(
+    state: &State,
+    id: ModelId,
+    device: DeviceConstraint,
+) -> Option<(Device, Room)> {
     let rooms = devices(state, id, device).into_iter().filter_map(|device| {
         let amount = state.model(id).need_on(device, state.settings())?;
         Some((device, available(state, amount, id, None)))
@@ -151,16 +155,16 @@ pub(crate) fn for_picture(state: &State, worker: &Worker, job: &Job) -> (Amount,
 }
 
 /// The devices that a model may run on, fastest first, then roomiest.
-pub(crate) fn devices(state: &State, id: ModelId, device: DeviceWish) -> Vec<Device> {
+pub(crate) fn devices(state: &State, id: ModelId, device: DeviceConstraint) -> Vec<Device> {
     let spec = state.model(id).spec();
     let budget = state.budget();
     let constraint = match device {
-        DeviceWish::Auto => spec.device,
-        DeviceWish::On(_) => device,
+        DeviceConstraint::Auto => spec.device,
+        DeviceConstraint::On(_) => device,
     };
     let allowed = |device: &Device| match constraint {
-        DeviceWish::Auto => true,
-        DeviceWish::On(only) => only == *device,
+        DeviceConstraint::Auto => true,
+        DeviceConstraint::On(only) => only == *device,
     };
     let able = |device: &Device| budget.usable(*device) && spec.residency_on(*device).is_some();
     let mut devices: Vec<Device> = budget.devices().filter(allowed).filter(able).collect();
@@ -202,7 +206,7 @@ pub(crate) fn available(
 
 /// Memory of one worker at its default size on the first device it may run on.
 pub(crate) fn need_mb(state: &State, id: ModelId) -> Mebibytes {
-    let devices = devices(state, id, DeviceWish::Auto);
+    let devices = devices(state, id, DeviceConstraint::Auto);
     let first = devices.first().copied().unwrap_or(Device::Host);
     let amount = state.model(id).need_on(first, state.settings());
     amount.map_or(Mebibytes::ZERO, |amount| amount.at(first))

@@ -1,6 +1,6 @@
 //! The waiting jobs of a model that no worker serves, and the workers that can take a job.
 
-use ipc_protocol::ids::{DeviceWish, Generation, JobId};
+use ipc_protocol::ids::{DeviceConstraint, Generation, JobId};
 
 use crate::questions::standing::is_full;
 use crate::state::State;
@@ -13,7 +13,7 @@ use crate::words::registry::ModelId;
 
 /// Where a new worker of a model would have to run for a waiting job that no live worker serves; `None` if
 /// there is no such job or no worker may start.
-pub(crate) fn unserved_device(state: &State, id: ModelId, now: Moment) -> Option<DeviceWish> {
+pub(crate) fn unserved_device(state: &State, id: ModelId, now: Moment) -> Option<DeviceConstraint> {
     match state.model(id).standing(now) {
         Standing::Tried(RestartVerdict::Go | RestartVerdict::Probe) => {}
         Standing::Tried(

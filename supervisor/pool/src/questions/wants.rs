@@ -1,6 +1,6 @@
 //! When a model gets one more worker.
 
-use ipc_protocol::ids::{Device, DeviceWish, JobId};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::units::Mebibytes;
 
 use crate::questions::overtaking::{Lack, barriers};
@@ -24,7 +24,7 @@ pub(crate) struct WorkerWant {
     pub(crate) model: ModelId,
     pub(crate) reason: StartReason,
     /// Where it may run.
-    pub(crate) device: DeviceWish,
+    pub(crate) device: DeviceConstraint,
     pub(crate) count: usize,
 }
 
@@ -110,7 +110,7 @@ fn reason_to_start(
     id: ModelId,
     live: usize,
     now: Moment,
-) -> Option<(StartReason, DeviceWish, usize)> {
+) -> Option<(StartReason, DeviceConstraint, usize)> {
     if let Some(device) = unserved_device(state, id, now) {
         let cold = state.settings().cold_start_workers.max(1) as usize;
         return Some(match live {
@@ -121,17 +121,17 @@ fn reason_to_start(
     let model = state.model(id);
     let lacking = model.floor(state.settings()).saturating_sub(live);
     if state.phase() == Phase::Serving && lacking > 0 && lacking > coming_back(state, id) {
-        return Some((StartReason::Floor, DeviceWish::Auto, 1));
+        return Some((StartReason::Floor, DeviceConstraint::Auto, 1));
     }
     let mut workers = state.fleet().live(id);
     if state.jobs().queue(id).is_empty() || workers.any(|w| w.is_idle() || w.is_coming()) {
         return None;
     }
     if model.to_replace() > 0 {
-        return Some((StartReason::Replacement, DeviceWish::Auto, 1));
+        return Some((StartReason::Replacement, DeviceConstraint::Auto, 1));
     }
     let due = grows_at(state, id)? <= now;
-    due.then_some((StartReason::Growth, DeviceWish::Auto, 1))
+    due.then_some((StartReason::Growth, DeviceConstraint::Auto, 1))
 }
 
 /// Workers of a model that are being stopped and will be replaced in their own slots.

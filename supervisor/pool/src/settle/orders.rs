@@ -1,6 +1,6 @@
 //! Acknowledges the commands of operators that are done.
 
-use ipc_protocol::ids::DeviceWish;
+use ipc_protocol::ids::DeviceConstraint;
 
 use crate::questions::room::{self, Room};
 use crate::questions::standing::{is_settled, refusal};
@@ -92,7 +92,7 @@ fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder
         order.note_error(name, "not wanted any more");
         return true;
     }
-    match room::for_worker(state, id, DeviceWish::Auto) {
+    match room::for_worker(state, id, DeviceConstraint::Auto) {
         Some((_, Room::Never(short))) => {
             order.note_error(name, &room::memory_exhausted(state, id, short).message);
             true

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_protocol::ids::{DeviceWish, Generation, JobId};
+use ipc_protocol::ids::{DeviceConstraint, Generation, JobId};
 use ipc_protocol::request::{ImageRequest, Priority};
 use ipc_protocol::units::Mebibytes;
 
@@ -22,7 +22,7 @@ pub(crate) struct Job {
     ticket: Ticket,
     detached: bool,
     parameters: Parameters,
-    device: DeviceWish,
+    device: DeviceConstraint,
     accepted: Moment,
     deadline: Option<Moment>,
     stage: JobStage,
@@ -123,7 +123,7 @@ impl Job {
         model: ModelId,
         origin: &Origin,
         parameters: Parameters,
-        device: DeviceWish,
+        device: DeviceConstraint,
         now: Moment,
     ) -> Self {
         let cost = cost_of(&parameters);
@@ -170,7 +170,7 @@ impl Job {
     }
 
     /// Where it may run.
-    pub(crate) fn device(&self) -> DeviceWish {
+    pub(crate) fn device(&self) -> DeviceConstraint {
         self.device
     }
 

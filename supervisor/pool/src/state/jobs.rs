@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc_protocol::ids::{DeviceWish, Generation, JobId};
+use ipc_protocol::ids::{DeviceConstraint, Generation, JobId};
 
 use crate::state::job::{Job, Origin};
 use crate::state::queue::Queue;
@@ -95,7 +95,7 @@ impl Jobs {
         model: ModelId,
         origin: &Origin,
         parameters: Parameters,
-        device: DeviceWish,
+        device: DeviceConstraint,
         now: Moment,
     ) -> JobId {
         self.last_id += 1;
@@ -107,7 +107,7 @@ impl Jobs {
         self.waiting_bytes += job.bytes();
         let waiting = &mut self.waiting[model.index()];
         waiting.queue.push(job.entry());
-        if device != DeviceWish::Auto {
+        if device != DeviceConstraint::Auto {
             waiting.constrained.insert(id);
         }
         self.all.insert(id, job);
@@ -143,7 +143,7 @@ impl Jobs {
         self.waiting_bytes += job.bytes();
         let waiting = &mut self.waiting[job.model().index()];
         waiting.queue.push_again(id);
-        if job.device() != DeviceWish::Auto {
+        if job.device() != DeviceConstraint::Auto {
             waiting.constrained.insert(id);
         }
         Some(job)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, DeviceWish, Generation, JobId, WorkerName};
+use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, WorkerName};
 
 use crate::state::attempt::Attempt;
 use crate::state::budget::{Amount, Reservation};
@@ -193,10 +193,10 @@ impl Worker {
     }
 
     /// It runs where a job may run.
-    pub(crate) fn serves(&self, device: DeviceWish) -> bool {
+    pub(crate) fn serves(&self, device: DeviceConstraint) -> bool {
         match device {
-            DeviceWish::Auto => true,
-            DeviceWish::On(device) => self.device == device,
+            DeviceConstraint::Auto => true,
+            DeviceConstraint::On(device) => self.device == device,
         }
     }
 

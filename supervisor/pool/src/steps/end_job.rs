@@ -1,7 +1,7 @@
 //! Ends jobs without a picture, and decides what becomes of a job that lost its worker.
 
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::{DeviceWish, JobId};
+use ipc_protocol::ids::{DeviceConstraint, JobId};
 use ipc_protocol::units::Mebibytes;
 
 use crate::questions::standing::quarantined;
@@ -62,7 +62,7 @@ pub(crate) fn fail_wanting(
 ) {
     let wants = |id: &JobId| {
         let job = state.jobs().get(*id);
-        job.is_some_and(|job| want.device == DeviceWish::Auto || job.device() == want.device)
+        job.is_some_and(|job| want.device == DeviceConstraint::Auto || job.device() == want.device)
     };
     let waiting = state.jobs().queue(want.model).iter();
     for job in waiting.filter(wants).collect::<Vec<JobId>>() {

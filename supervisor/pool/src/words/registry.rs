@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipc_protocol::family::Family;
-use ipc_protocol::ids::{Device, DeviceWish, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 /// Every model by key.
@@ -57,7 +57,7 @@ pub struct ModelSpec {
     /// Most workers, instead of the general setting.
     pub max_workers: Option<u32>,
     /// Where it should run when the request leaves it open.
-    pub device: DeviceWish,
+    pub device: DeviceConstraint,
     /// Handed to the worker; means nothing to the pool.
     pub params: String,
     /// Whether its files can be used.

@@ -112,7 +112,7 @@ impl Default for Patience {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            default_model: "pocket-flux".into(),
+            default_model: ipc_protocol::family::EMBEDDED_MODEL.into(),
             cold_start_workers: 2,
             max_workers_per_model: 4,
             min_workers: 0,

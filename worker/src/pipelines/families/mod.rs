@@ -5,7 +5,7 @@ pub mod sd3;
 pub mod synthetic;
 
 use crate::device;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
 use crate::pipelines::drawing;
 use crate::pipelines::embedded::EmbeddedModel;
@@ -14,11 +14,11 @@ use crate::pipelines::folder::configuration::Described;
 use crate::pipelines::folder::search::{self, FolderLayout, FolderSearch, MODEL_INDEX};
 use crate::pipelines::folder::stamp::Stamp;
 use crate::pipelines::model::{LoadedModel, check_files};
-use crate::pipelines::need::{Need, NeedBasis};
-use crate::pipelines::pipeline::{Pipeline, Settings};
+use crate::pipelines::need::{MemoryNeed, NeedBasis};
+use crate::pipelines::pipeline::{ComputeSettings, Pipeline};
 use crate::pipelines::text::PromptTokenizers;
 use crate::weights::Weights;
-use ipc_protocol::about::{Group, GuidanceRange, Rights};
+use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::family::{self, Family};
 use ipc_protocol::ids::Device;
 use ipc_protocol::latents::LatentShape;
@@ -39,12 +39,12 @@ pub trait ModelFamily: Sync {
     /// Opens the files of a model; `all` are the layouts of all families.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`], [`Fault::WeightsCorrupt`], [`Fault::Configuration`], each naming its file.
+    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`], [`WorkerFault::Configuration`], each naming its file.
     fn open(
         &self,
         path: &Path,
         all: &[&'static FolderLayout],
-    ) -> Result<Box<dyn FamilyFiles>, Fault>;
+    ) -> Result<Box<dyn FamilyFiles>, WorkerFault>;
 
     /// Its model inside this program, where there is one.
     fn embedded(&self) -> Option<&'static EmbeddedModel> {
@@ -55,16 +55,16 @@ pub trait ModelFamily: Sync {
     ///
     /// # Errors
     /// As those of a folder; this program was built from damaged files then.
-    fn open_embedded(&self, model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, Fault> {
+    fn open_embedded(&self, model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
         let what = "its family has no embedded model";
-        Err(Fault::configuration(model.key, "key", what))
+        Err(WorkerFault::configuration(model.key, "key", what))
     }
 
     /// The published model without its files, where there is one.
     ///
     /// # Errors
     /// None that can be met: its sizes are known to fit.
-    fn published(&self) -> Result<Option<(Description, NeedBasis)>, Fault> {
+    fn published(&self) -> Result<Option<(Description, NeedBasis)>, WorkerFault> {
         Ok(None)
     }
 }
@@ -78,32 +78,32 @@ pub trait FamilyFiles {
     ///
     /// # Errors
     /// As [`FamilyFiles::load`].
-    fn check(&self) -> Result<(), Fault>;
+    fn check(&self) -> Result<(), WorkerFault>;
 
     /// What the model draws, and what its files say of it.
     fn describe(&self) -> Description;
 
     /// What it takes of memory; `embedded` bytes of its weight files are the program's own pages.
-    fn need(&self, embedded: u64, settings: Settings) -> Need;
+    fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed;
 
     /// Its tokenizers, where it has T5 and CLIPs.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] for a damaged one.
-    fn tokenizers(&self) -> Result<Option<PromptTokenizers>, Fault> {
+    /// [`WorkerFault::WeightsCorrupt`] for a damaged one.
+    fn tokenizers(&self) -> Result<Option<PromptTokenizers>, WorkerFault> {
         Ok(None)
     }
 
     /// Loads the model.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
+    /// [`WorkerFault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
     fn load(
         self: Box<Self>,
         device: &candle_core::Device,
-        settings: Settings,
+        settings: ComputeSettings,
         progress: &mut dyn FnMut(f32),
-    ) -> Result<Box<dyn Pipeline>, Fault>;
+    ) -> Result<Box<dyn Pipeline>, WorkerFault>;
 }
 
 /// What a model draws, and what its files say of it. Sides in pixels.
@@ -132,7 +132,7 @@ pub struct Description {
     /// What it can draw, by group, where its files say so.
     pub draws: Vec<Group>,
     /// Terms and thanks, where its files say so.
-    pub rights: Rights,
+    pub rights: ModelRights,
 }
 
 /// The row of a family with a transformer, text encoders and a decoder.
@@ -159,7 +159,7 @@ impl<A: Architecture> ModelFamily for FamilyRow<A> {
         &self,
         path: &Path,
         all: &[&'static FolderLayout],
-    ) -> Result<Box<dyn FamilyFiles>, Fault> {
+    ) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
         Ok(Box::new(ModelFiles::<A>::open(path, all)?))
     }
 
@@ -167,11 +167,11 @@ impl<A: Architecture> ModelFamily for FamilyRow<A> {
         Some(self.pocket)
     }
 
-    fn open_embedded(&self, model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, Fault> {
+    fn open_embedded(&self, model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
         Ok(Box::new(ModelFiles::<A>::embedded(model)?))
     }
 
-    fn published(&self) -> Result<Option<(Description, NeedBasis)>, Fault> {
+    fn published(&self) -> Result<Option<(Description, NeedBasis)>, WorkerFault> {
         let published = A::published();
         let basis = NeedBasis::of_sizes::<A>(&published.sizes)?;
         Ok(Some((describe::<A>(&published), basis)))
@@ -202,7 +202,7 @@ impl<A: Architecture> FamilyFiles for ModelFiles<A> {
         self.weights()
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), WorkerFault> {
         check_files(self)
     }
 
@@ -210,20 +210,20 @@ impl<A: Architecture> FamilyFiles for ModelFiles<A> {
         describe::<A>(&self.described)
     }
 
-    fn need(&self, embedded: u64, settings: Settings) -> Need {
+    fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed {
         NeedBasis::of_files(self).need(embedded, settings)
     }
 
-    fn tokenizers(&self) -> Result<Option<PromptTokenizers>, Fault> {
+    fn tokenizers(&self) -> Result<Option<PromptTokenizers>, WorkerFault> {
         PromptTokenizers::load(&self.tokenizers, &self.described.sizes.encoders).map(Some)
     }
 
     fn load(
         self: Box<Self>,
         device: &candle_core::Device,
-        settings: Settings,
+        settings: ComputeSettings,
         progress: &mut dyn FnMut(f32),
-    ) -> Result<Box<dyn Pipeline>, Fault> {
+    ) -> Result<Box<dyn Pipeline>, WorkerFault> {
         Ok(Box::new(LoadedModel::load(
             *self, device, settings, progress,
         )?))
@@ -266,10 +266,10 @@ pub fn embedded_with_key(key: &str) -> Option<&'static EmbeddedModel> {
 /// The family with that word.
 ///
 /// # Errors
-/// [`Fault::Configuration`] for a word that is not in the table.
-pub fn named(word: &str) -> Result<Family, Fault> {
+/// [`WorkerFault::Configuration`] for a word that is not in the table.
+pub fn named(word: &str) -> Result<Family, WorkerFault> {
     let known = || format!("is not one of {}", family::WORDS.join(", "));
-    Family::named(word).ok_or_else(|| Fault::configuration(word, "family", known()))
+    Family::named(word).ok_or_else(|| WorkerFault::configuration(word, "family", known()))
 }
 
 /// The layouts of all families of a table.
@@ -281,7 +281,7 @@ fn layouts(table: &[&dyn ModelFamily]) -> Vec<&'static FolderLayout> {
 ///
 /// # Errors
 /// As [`ModelFiles::open`].
-pub fn files<A: Architecture>(path: &Path) -> Result<ModelFiles<A>, Fault> {
+pub fn files<A: Architecture>(path: &Path) -> Result<ModelFiles<A>, WorkerFault> {
     ModelFiles::open(path, &layouts(TABLE))
 }
 
@@ -299,7 +299,7 @@ pub fn open(
     table: &[&dyn ModelFamily],
     path: &Path,
     named: Option<Family>,
-) -> Result<Box<dyn FamilyFiles>, Fault> {
+) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
     let family = recognised(table, path, named)?;
     family.open(path, &layouts(table))
 }
@@ -312,8 +312,8 @@ pub fn load(
     source: &ModelOrigin,
     device: Device,
     progress: &mut dyn FnMut(f32),
-) -> Result<Box<dyn Pipeline>, Fault> {
-    load_with(source, device, Settings::default(), progress)
+) -> Result<Box<dyn Pipeline>, WorkerFault> {
+    load_with(source, device, ComputeSettings::default(), progress)
 }
 
 /// Loads a model. `progress` hears fractions from 0 to 1.
@@ -323,23 +323,23 @@ pub fn load(
 pub fn load_with(
     source: &ModelOrigin,
     device: Device,
-    settings: Settings,
+    settings: ComputeSettings,
     progress: &mut dyn FnMut(f32),
-) -> Result<Box<dyn Pipeline>, Fault> {
+) -> Result<Box<dyn Pipeline>, WorkerFault> {
     load_known(source, "", device, settings, progress)
 }
 
 /// Loads a model whose files were looked at before, when they were `known` (empty: not looked at).
 ///
 /// # Errors
-/// As [`load_with`], and [`Fault::WeightsCorrupt`] for files that have changed since or change meanwhile.
+/// As [`load_with`], and [`WorkerFault::WeightsCorrupt`] for files that have changed since or change meanwhile.
 pub fn load_known(
     source: &ModelOrigin,
     known: &str,
     device: Device,
-    settings: Settings,
+    settings: ComputeSettings,
     progress: &mut dyn FnMut(f32),
-) -> Result<Box<dyn Pipeline>, Fault> {
+) -> Result<Box<dyn Pipeline>, WorkerFault> {
     let loaded: Box<dyn Pipeline> = match source {
         ModelOrigin::Embedded(model) => {
             model.verify()?;
@@ -357,7 +357,7 @@ pub fn load_known(
             step_ms,
             load_ms,
             weights_mb,
-        } => Box::new(synthetic::Synthetic::load(
+        } => Box::new(synthetic::SyntheticModel::load(
             *step_ms,
             *load_ms,
             *weights_mb,
@@ -371,22 +371,22 @@ pub fn load_known(
 fn load_files(
     files: Box<dyn FamilyFiles>,
     device: Device,
-    settings: Settings,
+    settings: ComputeSettings,
     progress: &mut dyn FnMut(f32),
-) -> Result<Box<dyn Pipeline>, Fault> {
+) -> Result<Box<dyn Pipeline>, WorkerFault> {
     let device = device::open(device)?;
     let loaded = files.load(&device, settings, progress);
-    loaded.map_err(Fault::while_loading)
+    loaded.map_err(WorkerFault::while_loading)
 }
 
 /// Opens the files of a model inside this program.
 ///
 /// # Errors
 /// As [`ModelFamily::open_embedded`].
-pub fn open_embedded(model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, Fault> {
+pub fn open_embedded(model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
     let families = TABLE.iter();
     let mut owner = families.filter(|family| family.layout().family == model.family);
-    let unknown = || Fault::configuration(model.key, "key", "no family draws it");
+    let unknown = || WorkerFault::configuration(model.key, "key", "no family draws it");
     owner.next().ok_or_else(unknown)?.open_embedded(model)
 }
 
@@ -394,18 +394,18 @@ pub fn open_embedded(model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, Faul
 /// transformer that is there.
 ///
 /// # Errors
-/// [`Fault::WeightsMissing`] when there is none, [`Fault::Configuration`] when there are two of different
+/// [`WorkerFault::WeightsMissing`] when there is none, [`WorkerFault::Configuration`] when there are two of different
 /// families or the named one has no files, and the faults of looking into files for one.
 pub fn recognised<'t>(
     table: &[&'t dyn ModelFamily],
     path: &Path,
     named: Option<Family>,
-) -> Result<&'t dyn ModelFamily, Fault> {
+) -> Result<&'t dyn ModelFamily, WorkerFault> {
     if let Some(named) = named {
         let found = table.iter().find(|family| family.layout().family == named);
         return found.copied().ok_or_else(|| {
             let what = "has no weights, so a folder cannot hold one";
-            Fault::configuration(path.display().to_string(), named.word(), what)
+            WorkerFault::configuration(path.display().to_string(), named.word(), what)
         });
     }
     let published = |family: &&&dyn ModelFamily| {
@@ -433,7 +433,7 @@ pub fn recognised<'t>(
     }
 }
 
-fn of_several(path: &Path, found: &[(&dyn ModelFamily, PathBuf)]) -> Fault {
+fn of_several(path: &Path, found: &[(&dyn ModelFamily, PathBuf)]) -> WorkerFault {
     let place = |(family, holder): &(&dyn ModelFamily, PathBuf)| {
         format!("{}'s in {}", family.layout().title, holder.display())
     };
@@ -446,11 +446,11 @@ fn of_several(path: &Path, found: &[(&dyn ModelFamily, PathBuf)]) -> Fault {
         places.join(" and "),
         words.join(" or ")
     );
-    Fault::configuration(path.display().to_string(), "transformer", what)
+    WorkerFault::configuration(path.display().to_string(), "transformer", what)
 }
 
 /// Why there is no transformer: what came near, else the names that are looked for.
-fn no_transformer(path: &Path, all: &[&'static FolderLayout]) -> Fault {
+fn no_transformer(path: &Path, all: &[&'static FolderLayout]) -> WorkerFault {
     let names = all.iter().flat_map(|layout| layout.transformer_names());
     let names: Vec<&str> = names.copied().collect();
     let names = names.join(", ");
@@ -467,8 +467,8 @@ fn no_transformer(path: &Path, all: &[&'static FolderLayout]) -> Fault {
     near.unwrap_or_else(absent)
 }
 
-fn missing(folder: &Path, what: String) -> Fault {
-    Fault::WeightsMissing {
+fn missing(folder: &Path, what: String) -> WorkerFault {
+    WorkerFault::WeightsMissing {
         file: folder.display().to_string(),
         what,
     }

@@ -9,9 +9,9 @@
     reason = "taking time is what this family is for; it decides nothing by it"
 )]
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::pipeline::{
-    Checkpoint, Denoising, JobParameters, Pipeline, Rgb8, checkpoint_values,
+    Denoising, JobParameters, LatentCheckpoint, Pipeline, Rgb8, checkpoint_values,
 };
 use crate::sampling::noise;
 use crate::work;
@@ -37,19 +37,19 @@ const SLICE: Duration = Duration::from_millis(5);
 const PAGE: usize = 4096;
 
 /// The model: so much memory, so long a step.
-pub struct Synthetic {
+pub struct SyntheticModel {
     step: Duration,
     _weights: Vec<u8>, // held for its memory alone
 }
 
-impl Synthetic {
+impl SyntheticModel {
     /// Touches `weights_mb` MiB and takes `load_ms` in all, telling the progress.
     pub fn load(
         step_ms: u32,
         load_ms: u32,
         weights_mb: u32,
         progress: &mut dyn FnMut(f32),
-    ) -> Synthetic {
+    ) -> SyntheticModel {
         let (start, whole) = (Instant::now(), Duration::from_millis(u64::from(load_ms)));
         let mut weights = vec![0u8; weights_mb as usize * (1 << 20)];
         // Written page by page with what the compiler cannot foresee: zeros may stay unbacked.
@@ -62,7 +62,7 @@ impl Synthetic {
             std::thread::sleep(SLICE.min(whole.saturating_sub(start.elapsed())));
         }
         progress(1.0);
-        Synthetic {
+        SyntheticModel {
             step: Duration::from_millis(u64::from(step_ms)),
             _weights: weights,
         }
@@ -73,16 +73,16 @@ fn latents_count(width: u32, height: u32) -> usize {
     CHANNELS * (width as usize / PIXELS_PER_LATENT) * (height as usize / PIXELS_PER_LATENT)
 }
 
-impl Pipeline for Synthetic {
+impl Pipeline for SyntheticModel {
     fn start<'a>(
         &'a mut self,
         job: &JobParameters,
-        from: Option<Checkpoint>,
-    ) -> Result<Box<dyn Denoising + 'a>, Fault> {
+        from: Option<LatentCheckpoint>,
+    ) -> Result<Box<dyn Denoising + 'a>, WorkerFault> {
         let side = |pixels: u32| pixels > 0 && pixels.is_multiple_of(SIZE_MULTIPLE);
         if !side(job.width) || !side(job.height) {
             let sentence = format!("sides are multiples of {SIZE_MULTIPLE}");
-            return Err(Fault::BadRequest {
+            return Err(WorkerFault::BadRequest {
                 field: "size",
                 sentence,
             });
@@ -95,7 +95,7 @@ impl Pipeline for Synthetic {
             ),
             None => (0, noise::normal(job.seed, count)),
         };
-        Ok(Box::new(Job {
+        Ok(Box::new(SyntheticJob {
             latents,
             done,
             size: (job.width, job.height),
@@ -108,14 +108,14 @@ impl Pipeline for Synthetic {
     }
 }
 
-struct Job {
+struct SyntheticJob {
     latents: Vec<f32>, // (16, h/8, w/8)
     done: u32,
     size: (u32, u32),
     step: Duration,
 }
 
-impl Job {
+impl SyntheticJob {
     /// Mean of one channel: what the pattern is drawn from.
     fn mean(&self, channel: usize) -> f32 {
         let plane = self.latents.len() / CHANNELS;
@@ -135,16 +135,16 @@ impl Job {
     }
 }
 
-impl Denoising for Job {
+impl Denoising for SyntheticJob {
     fn steps_done(&self) -> u32 {
         self.done
     }
 
-    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), Fault> {
+    fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), WorkerFault> {
         let start = Instant::now();
         while start.elapsed() < self.step {
             if cancel() {
-                return Err(Fault::Cancelled);
+                return Err(WorkerFault::Cancelled);
             }
             std::thread::sleep(SLICE.min(self.step.saturating_sub(start.elapsed())));
             work::finished_one();
@@ -160,7 +160,7 @@ impl Denoising for Job {
         Ok(())
     }
 
-    fn latents(&self) -> Result<Vec<u8>, Fault> {
+    fn latents(&self) -> Result<Vec<u8>, WorkerFault> {
         Ok(self
             .latents
             .iter()
@@ -168,11 +168,11 @@ impl Denoising for Job {
             .collect())
     }
 
-    fn preview(&self) -> Result<Option<Rgb8>, Fault> {
+    fn preview(&self) -> Result<Option<Rgb8>, WorkerFault> {
         Ok(None)
     }
 
-    fn decode(self: Box<Self>) -> Result<Rgb8, Fault> {
+    fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault> {
         let (width, height) = self.size;
         // Means of many values are small: scaled up to some turns across the picture.
         let scale = (self.latents.len() as f32 / CHANNELS as f32).sqrt();
@@ -207,8 +207,8 @@ mod tests {
         }
     }
 
-    fn run(seed: u64, from: Option<Checkpoint>, stop_at: u32) -> (Vec<u8>, Rgb8) {
-        let mut model = Synthetic::load(0, 0, 1, &mut |_| {});
+    fn run(seed: u64, from: Option<LatentCheckpoint>, stop_at: u32) -> (Vec<u8>, Rgb8) {
+        let mut model = SyntheticModel::load(0, 0, 1, &mut |_| {});
         let mut run = model.start(&job(seed), from).expect("a good job");
         while run.steps_done() < stop_at {
             run.step(&|| false).expect("nobody cancels");
@@ -224,31 +224,34 @@ mod tests {
         let whole = run(9, None, 6);
         for steps_done in 0..6 {
             let bytes = run(9, None, steps_done).0;
-            assert_eq!(run(9, Some(Checkpoint { steps_done, bytes }), 6), whole);
+            assert_eq!(
+                run(9, Some(LatentCheckpoint { steps_done, bytes }), 6),
+                whole
+            );
         }
         assert_ne!(run(10, None, 6).1, whole.1);
     }
 
     #[test]
     fn a_checkpoint_of_another_size_is_refused() {
-        let mut model = Synthetic::load(0, 0, 0, &mut |_| {});
-        let from = Some(Checkpoint {
+        let mut model = SyntheticModel::load(0, 0, 0, &mut |_| {});
+        let from = Some(LatentCheckpoint {
             steps_done: 1,
             bytes: vec![0; 12],
         });
         assert!(matches!(
             model.start(&job(1), from).err(),
-            Some(Fault::BadRequest { .. })
+            Some(WorkerFault::BadRequest { .. })
         ));
     }
 
     #[test]
     fn a_cancelled_step_ends_early() {
-        let mut model = Synthetic::load(60_000, 0, 0, &mut |_| {});
+        let mut model = SyntheticModel::load(60_000, 0, 0, &mut |_| {});
         let mut run = model.start(&job(1), None).expect("a good job");
         let start = Instant::now();
         let fault = run.step(&|| start.elapsed() > Duration::from_millis(20));
-        assert!(matches!(fault, Err(Fault::Cancelled)));
+        assert!(matches!(fault, Err(WorkerFault::Cancelled)));
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

@@ -1,9 +1,9 @@
 //! `config.json` and `meta.json` beside the weights: the sizes that tensor shapes cannot tell.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::diffusers;
 use crate::pipelines::folder::lexicon::Lexicon;
-use crate::pipelines::folder::preset::Preset;
+use crate::pipelines::folder::preset::PresetFile;
 use crate::pipelines::folder::rights;
 use crate::pipelines::folder::search::MODEL_INDEX;
 use crate::pipelines::folder::text_file::{parse, read_text};
@@ -11,7 +11,7 @@ use crate::pipelines::parts::sizes::{
     ClipSizes, DecoderSizes, EncoderSizes, LatentSizes, ModelSizes, T5Sizes,
 };
 use crate::pipelines::preview::Colours;
-use ipc_protocol::about::Rights;
+use ipc_protocol::about::ModelRights;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -31,8 +31,8 @@ pub trait TransformerSizes: Clone + Debug + DeserializeOwned + Send + Sync + 'st
     /// Refuses sizes that no model of the family can have, before they are used as divisors.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] naming the key.
-    fn check(sizes: &ModelSizes<Self>, file: &str) -> Result<(), Fault>;
+    /// [`WorkerFault::Configuration`] naming the key.
+    fn check(sizes: &ModelSizes<Self>, file: &str) -> Result<(), WorkerFault>;
 
     /// The sizes that a diffusers folder says.
     fn from_diffusers(found: Self::Diffusers, published: &Self) -> Self;
@@ -57,13 +57,13 @@ struct ConfigFile<T> {
     #[serde(default)]
     vocabulary: Lexicon,
     #[serde(flatten)]
-    rights: Rights,
+    rights: ModelRights,
 }
 
 /// `meta.json` as the reference script writes it.
 #[derive(Deserialize)]
 struct MetaFile {
-    config: Option<Preset>,
+    config: Option<PresetFile>,
 }
 
 /// What a folder says about itself.
@@ -80,7 +80,7 @@ pub struct Described<T> {
     /// What it was taught, where that is known.
     pub lexicon: Lexicon,
     /// Terms and thanks, where that is known.
-    pub rights: Rights,
+    pub rights: ModelRights,
 }
 
 impl<T> Described<T> {
@@ -92,7 +92,7 @@ impl<T> Described<T> {
             steps: 4,
             colours: Some(colours),
             lexicon: Lexicon::default(),
-            rights: Rights::default(),
+            rights: ModelRights::default(),
         }
     }
 }
@@ -100,12 +100,12 @@ impl<T> Described<T> {
 /// Reads a `config.json`.
 ///
 /// # Errors
-/// [`Fault::Configuration`] for text that is no such file and for sizes that no model can have.
+/// [`WorkerFault::Configuration`] for text that is no such file and for sizes that no model can have.
 pub fn from_config<T: TransformerSizes>(
     file: &str,
     text: &[u8],
     published: Described<T>,
-) -> Result<Described<T>, Fault> {
+) -> Result<Described<T>, WorkerFault> {
     let config: ConfigFile<T> = parse(file, text)?;
     let sizes = published.sizes;
     let encoders = sizes.encoders;
@@ -144,7 +144,7 @@ pub fn from_meta<T: TransformerSizes>(
     file: &str,
     text: &[u8],
     published: Described<T>,
-) -> Result<Described<T>, Fault> {
+) -> Result<Described<T>, WorkerFault> {
     let meta: MetaFile = parse(file, text)?;
     let mut found = published;
     let Some(preset) = meta.config else {
@@ -159,7 +159,7 @@ pub fn from_meta<T: TransformerSizes>(
         }
         let what = "describes no model of this family";
         let key = format!("config.{}", T::PRESET_KEY);
-        return Err(Fault::configuration(file, key, what));
+        return Err(WorkerFault::configuration(file, key, what));
     };
     sizes.transformer = T::from_preset(transformer, &encoders, &sizes.transformer);
     sizes.encoders = encoders;
@@ -172,12 +172,12 @@ pub fn from_meta<T: TransformerSizes>(
 /// model.
 ///
 /// # Errors
-/// As [`from_config`]; [`Fault::WeightsCorrupt`] for a file that cannot be read.
+/// As [`from_config`]; [`WorkerFault::WeightsCorrupt`] for a file that cannot be read.
 pub fn of_folder<T: TransformerSizes>(
     folder: &Path,
     published: Described<T>,
-) -> Result<Described<T>, Fault> {
-    type Reads<T> = fn(&str, &[u8], Described<T>) -> Result<Described<T>, Fault>;
+) -> Result<Described<T>, WorkerFault> {
+    type Reads<T> = fn(&str, &[u8], Described<T>) -> Result<Described<T>, WorkerFault>;
     let readers: [(&str, Reads<T>); 2] = [("config.json", from_config), ("meta.json", from_meta)];
     for (name, read) in readers {
         let path = folder.join(name);

@@ -3,7 +3,7 @@
 //! Keys are those of diffusers' and transformers' own classes. A component without a file keeps the
 //! published sizes.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::folder::text_file::read_json;
 use crate::pipelines::parts::sizes::{
@@ -44,7 +44,7 @@ struct ClipConfig {
     vocab_size: u32,
 }
 
-fn read<T: DeserializeOwned>(folder: &Path, component: &str) -> Result<Option<T>, Fault> {
+fn read<T: DeserializeOwned>(folder: &Path, component: &str) -> Result<Option<T>, WorkerFault> {
     let path = folder.join(component).join("config.json");
     if !path.is_file() {
         return Ok(None);
@@ -56,8 +56,11 @@ fn read<T: DeserializeOwned>(folder: &Path, component: &str) -> Result<Option<T>
 /// where there is one, then T5.
 ///
 /// # Errors
-/// [`Fault::Configuration`] for a file that lacks a key, and for sizes that no model can have.
-pub fn apply<T: TransformerSizes>(folder: &Path, sizes: &mut ModelSizes<T>) -> Result<(), Fault> {
+/// [`WorkerFault::Configuration`] for a file that lacks a key, and for sizes that no model can have.
+pub fn apply<T: TransformerSizes>(
+    folder: &Path,
+    sizes: &mut ModelSizes<T>,
+) -> Result<(), WorkerFault> {
     if let Some(found) = read::<T::Diffusers>(folder, "transformer")? {
         sizes.transformer = T::from_diffusers(found, &sizes.transformer);
     }
@@ -84,7 +87,7 @@ pub fn autoencoder(
     component: &str,
     decoder: &DecoderSizes,
     latent: LatentSizes,
-) -> Result<(DecoderSizes, LatentSizes), Fault> {
+) -> Result<(DecoderSizes, LatentSizes), WorkerFault> {
     let Some(found) = read::<AutoencoderConfig>(folder, component)? else {
         return Ok((decoder.clone(), latent));
     };
@@ -93,7 +96,7 @@ pub fn autoencoder(
     if first == 0 || !channels.iter().all(|width| width.is_multiple_of(first)) {
         let what = format!("{channels:?} are not multiples of the first");
         let file = folder.join(component).join("config.json");
-        return Err(Fault::configuration(
+        return Err(WorkerFault::configuration(
             file.display().to_string(),
             "block_out_channels",
             what,
@@ -117,7 +120,7 @@ pub fn autoencoder(
 ///
 /// # Errors
 /// As [`apply`].
-pub fn t5(folder: &Path, component: &str, published: &T5Sizes) -> Result<T5Sizes, Fault> {
+pub fn t5(folder: &Path, component: &str, published: &T5Sizes) -> Result<T5Sizes, WorkerFault> {
     let found = read::<T5Config>(folder, component)?;
     Ok(found.map_or(published.clone(), |found| T5Sizes {
         d_model: found.d_model,
@@ -135,7 +138,11 @@ pub fn t5(folder: &Path, component: &str, published: &T5Sizes) -> Result<T5Sizes
 ///
 /// # Errors
 /// As [`apply`].
-pub fn clip(folder: &Path, component: &str, published: &ClipSizes) -> Result<ClipSizes, Fault> {
+pub fn clip(
+    folder: &Path,
+    component: &str,
+    published: &ClipSizes,
+) -> Result<ClipSizes, WorkerFault> {
     let Some(found) = read::<ClipConfig>(folder, component)? else {
         return Ok(published.clone());
     };

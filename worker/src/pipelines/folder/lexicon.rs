@@ -2,7 +2,7 @@
 //!
 //! Words in groups, each with the words that are near to it.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::rights::refuse_control;
 use crate::pipelines::parts::tokens::Ids;
 use ipc_protocol::about::Group;
@@ -28,8 +28,8 @@ impl Lexicon {
     /// Refuses words that would do something to a terminal.
     ///
     /// # Errors
-    /// [`Fault::Configuration`].
-    pub fn check(&self, file: &str) -> Result<(), Fault> {
+    /// [`WorkerFault::Configuration`].
+    pub fn check(&self, file: &str) -> Result<(), WorkerFault> {
         let things = self.groups.iter().flat_map(|group| &group.things);
         let names = self.groups.iter().map(|group| &group.name);
         let said = things.chain(names).chain(self.near.values());

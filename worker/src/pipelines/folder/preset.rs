@@ -1,6 +1,6 @@
 //! The sizes that the reference script writes into `meta.json`, as the pipelines know them.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     ClipActivation, ClipSizes, DecoderSizes, EncoderSizes, T5Sizes, clip_l, published_decoder,
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// `config` of a `meta.json`.
 #[derive(Deserialize)]
-pub(crate) struct Preset {
+pub(crate) struct PresetFile {
     t5_len: usize,
     clip_vocab: u32,
     t5_vocab: usize,
@@ -49,15 +49,15 @@ struct PresetDecoder {
     res: usize,
 }
 
-impl Preset {
+impl PresetFile {
     /// A family's transformer, where the file describes one.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] where it lacks a key.
+    /// [`WorkerFault::Configuration`] where it lacks a key.
     pub(crate) fn transformer<T: TransformerSizes>(
         &self,
         file: &str,
-    ) -> Result<Option<T::Preset>, Fault> {
+    ) -> Result<Option<T::Preset>, WorkerFault> {
         let Some(value) = self
             .others
             .get(T::PRESET_KEY)
@@ -68,7 +68,7 @@ impl Preset {
         let key = format!("config.{}", T::PRESET_KEY);
         serde_json::from_value(value.clone())
             .map(Some)
-            .map_err(|error| Fault::configuration(file, key, error.to_string()))
+            .map_err(|error| WorkerFault::configuration(file, key, error.to_string()))
     }
 
     /// The encoders; `None` where the family has a CLIP-G and the file describes none.

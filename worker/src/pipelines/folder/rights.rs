@@ -1,13 +1,13 @@
 //! Under which terms a model may be used and whom it owes thanks, as its `config.json` says.
 
-use crate::fault::Fault;
-use ipc_protocol::about::Rights;
+use crate::fault::WorkerFault;
+use ipc_protocol::about::ModelRights;
 
 /// Refuses terms and thanks that would do something to a terminal.
 ///
 /// # Errors
-/// [`Fault::Configuration`].
-pub fn check(rights: &Rights, file: &str) -> Result<(), Fault> {
+/// [`WorkerFault::Configuration`].
+pub fn check(rights: &ModelRights, file: &str) -> Result<(), WorkerFault> {
     let works = rights.attribution.iter();
     let said = works.flat_map(|work| [&work.title, &work.author, &work.licence, &work.home]);
     refuse_control(file, "attribution", said.chain(&rights.licence))
@@ -16,16 +16,16 @@ pub fn check(rights: &Rights, file: &str) -> Result<(), Fault> {
 /// Refuses words with control characters.
 ///
 /// # Errors
-/// [`Fault::Configuration`] naming the `key` of `file` that they are from.
+/// [`WorkerFault::Configuration`] naming the `key` of `file` that they are from.
 pub fn refuse_control<'a>(
     file: &str,
     key: &str,
     mut said: impl Iterator<Item = &'a String>,
-) -> Result<(), Fault> {
+) -> Result<(), WorkerFault> {
     match said.find(|text| text.chars().any(char::is_control)) {
         Some(text) => {
             let what = format!("{text:?} has control characters");
-            Err(Fault::configuration(file, key, what))
+            Err(WorkerFault::configuration(file, key, what))
         }
         None => Ok(()),
     }

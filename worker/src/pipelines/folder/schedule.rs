@@ -3,7 +3,7 @@
 //! Keys and defaults are those of diffusers' `FlowMatchEulerDiscreteScheduler`. The noise levels of a
 //! family are part of its pipeline, and a receipt does not name them: another schedule is another model.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::text_file::read_json;
 use serde::Deserialize;
 use std::path::Path;
@@ -15,7 +15,7 @@ const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
 const TRAINED: u32 = 1000;
 
 #[derive(Deserialize)]
-struct Described {
+struct ScheduleConfig {
     #[serde(rename = "_class_name")]
     class: Option<String>,
     #[serde(default = "unshifted")]
@@ -49,13 +49,13 @@ fn trained() -> u32 {
 /// `shift`; a folder without the file has the family's own.
 ///
 /// # Errors
-/// [`Fault::Configuration`] naming the key.
-pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), Fault> {
+/// [`WorkerFault::Configuration`] naming the key.
+pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), WorkerFault> {
     let mut paths = FILES.iter().map(|name| folder.join(name));
     let Some(path) = paths.find(|path| path.is_file()) else {
         return Ok(());
     };
-    let found: Described = read_json(&path)?;
+    let found: ScheduleConfig = read_json(&path)?;
     let Some((key, value, wanted)) = difference(&found, shift) else {
         return Ok(());
     };
@@ -63,11 +63,15 @@ pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), Fault> {
         "is {value}, and {model} is drawn with {wanted}: these files are another model's, or somebody \
          changed the schedule; put the published file there, or remove it"
     );
-    Err(Fault::configuration(path.display().to_string(), key, what))
+    Err(WorkerFault::configuration(
+        path.display().to_string(),
+        key,
+        what,
+    ))
 }
 
 /// The first key that differs, what it is and what it should be.
-fn difference(found: &Described, shift: f64) -> Option<(&'static str, String, String)> {
+fn difference(found: &ScheduleConfig, shift: f64) -> Option<(&'static str, String, String)> {
     if let Some(class) = found.class.as_ref().filter(|class| *class != CLASS) {
         return Some(("_class_name", class.clone(), CLASS.to_owned()));
     }
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
     use ipc_protocol::exit_code::ExitCode;
 
-    fn checked(text: &str, shift: f64) -> Result<(), Fault> {
+    fn checked(text: &str, shift: f64) -> Result<(), WorkerFault> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("scheduler")).expect("a writable folder");
         std::fs::write(folder.path().join(FILES[0]), text).expect("a writable folder");

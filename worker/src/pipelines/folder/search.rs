@@ -9,8 +9,8 @@ mod choice;
 mod places;
 mod sets;
 
-use crate::fault::Fault;
-use crate::weights::{Part, WeightFile, Weights};
+use crate::fault::WorkerFault;
+use crate::weights::{ModelPart, WeightFile, Weights};
 pub use places::FolderLayout;
 use places::{FOLDERS, Rank, fits, prefix_of};
 use sets::Set;
@@ -88,9 +88,9 @@ impl FolderSearch {
     /// `shapes`.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when no file holds it; [`Fault::Configuration`] when several do equally
+    /// [`WorkerFault::WeightsMissing`] when no file holds it; [`WorkerFault::Configuration`] when several do equally
     /// well; the faults of opening the files that might.
-    pub fn part(&self, part: &'static Part, shapes: &Shapes) -> Result<Weights, Fault> {
+    pub fn part(&self, part: &'static ModelPart, shapes: &Shapes) -> Result<Weights, WorkerFault> {
         self.part_near(part, None, shapes)
     }
 
@@ -100,10 +100,10 @@ impl FolderSearch {
     /// As [`FolderSearch::part`].
     pub fn part_near(
         &self,
-        part: &'static Part,
+        part: &'static ModelPart,
         near: Option<&Weights>,
         shapes: &Shapes,
-    ) -> Result<Weights, Fault> {
+    ) -> Result<Weights, WorkerFault> {
         if let Some(files) = near.map(Weights::files) {
             let prefix = prefix_of(part, files).filter(|at| fits(part, files, at));
             if let Some(prefix) = prefix {
@@ -125,7 +125,7 @@ impl FolderSearch {
     ///
     /// # Errors
     /// The faults of files with the family's own names.
-    pub fn holds(&self, part: &'static Part) -> Result<Option<PathBuf>, Fault> {
+    pub fn holds(&self, part: &'static ModelPart) -> Result<Option<PathBuf>, WorkerFault> {
         let mut candidates = self.candidates(part, &mut None)?;
         candidates.sort_by_key(|one| one.rank);
         Ok(candidates.into_iter().next().map(|one| one.named))
@@ -134,14 +134,14 @@ impl FolderSearch {
     /// Every set of files that holds the part. `came_near` becomes the first file that could not be read.
     fn candidates(
         &self,
-        part: &'static Part,
-        came_near: &mut Option<Fault>,
-    ) -> Result<Vec<Candidate>, Fault> {
+        part: &'static ModelPart,
+        came_near: &mut Option<WorkerFault>,
+    ) -> Result<Vec<Candidate>, WorkerFault> {
         if let Some(path) = self.chosen.as_ref().filter(|_| part.is_transformer()) {
             return self.of_chosen(part, path);
         }
         let mut all = Vec::new();
-        let mut near = |path: &Path, fault: Fault| {
+        let mut near = |path: &Path, fault: WorkerFault| {
             // A file with the family's own name is meant, whatever else is there.
             let below = path.strip_prefix(&self.folder).unwrap_or(path);
             match self.rank(part, below) {
@@ -177,11 +177,11 @@ impl FolderSearch {
     /// The candidate of a diffusers component: its first set, and what came near where it has none.
     fn component(
         &self,
-        part: &'static Part,
+        part: &'static ModelPart,
         name: &str,
         all: &mut Vec<Candidate>,
-        near: &mut impl FnMut(&Path, Fault) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        near: &mut impl FnMut(&Path, WorkerFault) -> Result<(), WorkerFault>,
+    ) -> Result<(), WorkerFault> {
         let folder = self.folder.join(name);
         let found = sets::of_folder(&folder)?;
         let mut faults = found.near;
@@ -208,7 +208,11 @@ impl FolderSearch {
     }
 
     /// The set that the settings name: the file, or all shards that it is one of.
-    fn of_chosen(&self, part: &'static Part, path: &Path) -> Result<Vec<Candidate>, Fault> {
+    fn of_chosen(
+        &self,
+        part: &'static ModelPart,
+        path: &Path,
+    ) -> Result<Vec<Candidate>, WorkerFault> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let found = sets::of_folder(folder)?;
         let mut holding = found.sets.into_iter();
@@ -224,10 +228,10 @@ impl FolderSearch {
 
     fn candidate(
         &self,
-        part: &'static Part,
+        part: &'static ModelPart,
         set: &Set,
         rank: Rank,
-    ) -> Result<Option<Candidate>, Fault> {
+    ) -> Result<Option<Candidate>, WorkerFault> {
         let files = self.files_of(set)?;
         let Some(prefix) = prefix_of(part, &files).filter(|at| fits(part, &files, at)) else {
             return Ok(None);
@@ -241,22 +245,22 @@ impl FolderSearch {
     }
 
     /// Opens a set; each file holds what an index says it does.
-    fn files_of(&self, set: &Set) -> Result<Vec<Arc<WeightFile>>, Fault> {
+    fn files_of(&self, set: &Set) -> Result<Vec<Arc<WeightFile>>, WorkerFault> {
         let opened = set.paths.iter().map(|path| self.open(path));
-        let files = opened.collect::<Result<Vec<_>, Fault>>()?;
+        let files = opened.collect::<Result<Vec<_>, WorkerFault>>()?;
         for (tensor, name) in set.index.iter().flatten() {
             let held = set.paths.iter().position(|path| file_name(path) == *name);
             let file = held.map(|at| &files[at]);
             if !file.is_some_and(|file| file.has(tensor)) {
                 let what = format!("is not in the file, but {} says so", file_name(&set.named));
                 let file = file.map_or(name.as_str(), |file| file.name());
-                return Err(Fault::configuration(file, tensor, what));
+                return Err(WorkerFault::configuration(file, tensor, what));
             }
         }
         Ok(files)
     }
 
-    fn open(&self, path: &Path) -> Result<Arc<WeightFile>, Fault> {
+    fn open(&self, path: &Path) -> Result<Arc<WeightFile>, WorkerFault> {
         if let Some(file) = self.opened.borrow().get(path) {
             return Ok(Arc::clone(file));
         }
@@ -271,7 +275,7 @@ impl FolderSearch {
 ///
 /// # Errors
 /// As [`Weights::of_part`].
-pub fn part_in(part: &'static Part, file: Arc<WeightFile>) -> Result<Weights, Fault> {
+pub fn part_in(part: &'static ModelPart, file: Arc<WeightFile>) -> Result<Weights, WorkerFault> {
     let files = vec![file];
     let prefix = prefix_of(part, &files).unwrap_or("");
     Weights::of_part(part, files, prefix)
@@ -280,8 +284,8 @@ pub fn part_in(part: &'static Part, file: Arc<WeightFile>) -> Result<Weights, Fa
 /// Refuses what an all-in-one file holds beside the parts that such files are made of.
 ///
 /// # Errors
-/// [`Fault::Configuration`] naming the first such tensor.
-pub fn refuse_strays(weights: &Weights) -> Result<(), Fault> {
+/// [`WorkerFault::Configuration`] naming the first such tensor.
+pub fn refuse_strays(weights: &Weights) -> Result<(), WorkerFault> {
     for file in weights.files() {
         let known = |name: &str| ALL_IN_ONE.iter().any(|start| name.starts_with(start));
         if !file.names().any(known) {
@@ -292,14 +296,14 @@ pub fn refuse_strays(weights: &Weights) -> Result<(), Fault> {
             .find(|name| !known(name) && *name != "scaled_fp8")
         {
             let what = "is in the file, but belongs to no part that is known";
-            return Err(Fault::configuration(file.name(), stray, what));
+            return Err(WorkerFault::configuration(file.name(), stray, what));
         }
     }
     Ok(())
 }
 
-fn corrupt(file: &str, what: String) -> Fault {
-    Fault::WeightsCorrupt {
+fn corrupt(file: &str, what: String) -> WorkerFault {
+    WorkerFault::WeightsCorrupt {
         file: file.to_owned(),
         what,
     }

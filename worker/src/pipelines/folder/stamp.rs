@@ -1,6 +1,6 @@
 //! The stamp of a model's folder: the state of its weight files and of what is read beside them.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::weights::digest;
 use crate::weights::{Mark, Weights};
 use std::collections::BTreeSet;
@@ -52,8 +52,8 @@ impl Stamp {
     /// Compares the state with the one that was looked at before.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] naming the folder, when it is another.
-    pub fn expect(&self, folder: &Path, stamp: &str) -> Result<(), Fault> {
+    /// [`WorkerFault::WeightsCorrupt`] naming the folder, when it is another.
+    pub fn expect(&self, folder: &Path, stamp: &str) -> Result<(), WorkerFault> {
         match stamp.is_empty() || self.text() == stamp {
             true => Ok(()),
             false => Err(changed(folder, "since they were looked at")),
@@ -63,8 +63,8 @@ impl Stamp {
     /// Looks again, once everything is loaded.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] naming the first file that changed meanwhile.
-    pub fn expect_unchanged(&self) -> Result<(), Fault> {
+    /// [`WorkerFault::WeightsCorrupt`] naming the first file that changed meanwhile.
+    pub fn expect_unchanged(&self) -> Result<(), WorkerFault> {
         let now = |mark: &Mark| Mark::of(Path::new(&mark.path));
         match self
             .marks
@@ -77,8 +77,8 @@ impl Stamp {
     }
 }
 
-fn changed(path: &Path, when: &str) -> Fault {
-    Fault::WeightsCorrupt {
+fn changed(path: &Path, when: &str) -> WorkerFault {
+    WorkerFault::WeightsCorrupt {
         file: path.display().to_string(),
         what: format!("the model's files changed {when}"),
     }

@@ -4,7 +4,7 @@
 
 mod special;
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::text_file::read_text;
 use crate::pipelines::parts::tokens::{TokenizerFile, Tokens};
 use crate::weights::Weights;
@@ -44,7 +44,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// None, unless this program was built from damaged files.
-    pub fn published(self) -> Result<TokenizerFile, Fault> {
+    pub fn published(self) -> Result<TokenizerFile, WorkerFault> {
         let (name, bytes) = match self {
             Vocabulary::T5 => ("built-in T5 tokenizer", Cow::Borrowed(T5)),
             Vocabulary::ClipL | Vocabulary::ClipG => (
@@ -92,13 +92,13 @@ impl Vocabulary {
     /// said on stderr. CLIP-G without a tokenizer of its own has CLIP-L's.
     ///
     /// # Errors
-    /// [`Fault::WeightsMissing`] when a small encoder has none; [`Fault::WeightsCorrupt`] for a damaged one.
+    /// [`WorkerFault::WeightsMissing`] when a small encoder has none; [`WorkerFault::WeightsCorrupt`] for a damaged one.
     pub fn for_encoder(
         self,
         folder: &Path,
         component: &str,
         rows: usize,
-    ) -> Result<TokenizerFile, Fault> {
+    ) -> Result<TokenizerFile, WorkerFault> {
         let chosen = self.choose(folder, component, rows)?;
         let pad_token = match self {
             Vocabulary::T5 => None,
@@ -112,7 +112,12 @@ impl Vocabulary {
         })
     }
 
-    fn choose(self, folder: &Path, component: &str, rows: usize) -> Result<TokenizerFile, Fault> {
+    fn choose(
+        self,
+        folder: &Path,
+        component: &str,
+        rows: usize,
+    ) -> Result<TokenizerFile, WorkerFault> {
         let own = self.own(folder, component)?;
         if rows < self.pieces() {
             return own.ok_or_else(|| self.missing(folder, rows));
@@ -121,7 +126,7 @@ impl Vocabulary {
         let Some(own) = own else {
             return Ok(published);
         };
-        let probe = |text: &TokenizerFile| -> Result<Vec<u32>, Fault> {
+        let probe = |text: &TokenizerFile| -> Result<Vec<u32>, WorkerFault> {
             let tokens = Tokens::new(&text.file, &text.bytes, PROBE_LENGTH, 0)?;
             Ok(tokens.encode(PROBE)?.ids)
         };
@@ -135,7 +140,7 @@ impl Vocabulary {
         Ok(published)
     }
 
-    fn own(self, folder: &Path, component: &str) -> Result<Option<TokenizerFile>, Fault> {
+    fn own(self, folder: &Path, component: &str) -> Result<Option<TokenizerFile>, WorkerFault> {
         let names = self.files().iter().map(|name| folder.join(name));
         let mut paths = names.chain([folder.join(component).join("tokenizer.json")]);
         if let Some(path) = paths.find(|path| path.is_file()) {
@@ -155,12 +160,12 @@ impl Vocabulary {
         }
     }
 
-    fn missing(self, folder: &Path, rows: usize) -> Fault {
+    fn missing(self, folder: &Path, rows: usize) -> WorkerFault {
         let file = match self {
             Vocabulary::T5 => "t5_tokenizer.json",
             Vocabulary::ClipL | Vocabulary::ClipG => "clip_tokenizer.json",
         };
-        Fault::WeightsMissing {
+        WorkerFault::WeightsMissing {
             file: folder.join(file).display().to_string(),
             what: format!(
                 "no such file, and {rows} embeddings are too few for the built-in tokenizer"
@@ -170,7 +175,7 @@ impl Vocabulary {
 }
 
 /// CLIP's tokenizer from the two files of a component.
-fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, Fault> {
+fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, WorkerFault> {
     let pair = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
     if !pair.iter().all(|path| path.is_file()) {
         return Ok(None);
@@ -186,8 +191,8 @@ fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, Fault> {
 
 /// CLIP's tokenizer from its two files, as transformers' `CLIPTokenizer` builds it; `folder` may hold a
 /// `tokenizer_config.json` with the flags of its special tokens.
-fn clip(vocabulary: &[u8], merges: &str, folder: Option<&Path>) -> Result<Vec<u8>, Fault> {
-    let corrupt = |error: serde_json::Error| Fault::WeightsCorrupt {
+fn clip(vocabulary: &[u8], merges: &str, folder: Option<&Path>) -> Result<Vec<u8>, WorkerFault> {
+    let corrupt = |error: serde_json::Error| WorkerFault::WeightsCorrupt {
         file: "vocab.json".to_owned(),
         what: error.to_string(),
     };

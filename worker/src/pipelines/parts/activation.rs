@@ -3,14 +3,14 @@
 //! candle computes them in the dtype of their input: a GELU in bf16 rounds after each of its seven
 //! operations, where the references round once.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::{DType, Tensor};
 
 /// `x * sigmoid(x)`.
 ///
 /// # Errors
 /// The device's faults, as for all activations.
-pub fn silu(x: &Tensor) -> Result<Tensor, Fault> {
+pub fn silu(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, Tensor::silu)
 }
 
@@ -18,7 +18,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor, Fault> {
 ///
 /// # Errors
 /// As [`silu`].
-pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, Fault> {
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, Tensor::gelu)
 }
 
@@ -26,7 +26,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, Fault> {
 ///
 /// # Errors
 /// As [`silu`].
-pub fn gelu_erf(x: &Tensor) -> Result<Tensor, Fault> {
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, Tensor::gelu_erf)
 }
 
@@ -34,14 +34,14 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor, Fault> {
 ///
 /// # Errors
 /// As [`silu`].
-pub fn quick_gelu(x: &Tensor) -> Result<Tensor, Fault> {
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, |x| x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)
 }
 
 fn in_f32(
     x: &Tensor,
     activation: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-) -> Result<Tensor, Fault> {
+) -> Result<Tensor, WorkerFault> {
     Ok(activation(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
 }
 

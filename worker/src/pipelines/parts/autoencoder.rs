@@ -3,7 +3,7 @@
 //! Source: `src/flux/modules/autoencoder.py` in black-forest-labs/flux. The number of groups of
 //! the norms is a size here: 32 in the published models, fewer where channels are few.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::layers::attention;
 use crate::pipelines::parts::norms::GroupNorm;
 use crate::pipelines::parts::sizes::{DecoderSizes, LatentSizes};
@@ -18,7 +18,12 @@ struct Conv {
 }
 
 impl Conv {
-    fn load(section: &Section, inputs: usize, outputs: usize, side: usize) -> Result<Conv, Fault> {
+    fn load(
+        section: &Section,
+        inputs: usize,
+        outputs: usize,
+        side: usize,
+    ) -> Result<Conv, WorkerFault> {
         let kernel = section.tensor("weight", &[outputs, inputs, side, side])?;
         let bias = section
             .tensor("bias", &[outputs])?
@@ -31,7 +36,7 @@ impl Conv {
     }
 
     /// (b, in, h, w) to (b, out, h, w).
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let y = x
             .contiguous()?
             .conv2d(&self.kernel, self.padding, 1, 1, 1)?;
@@ -49,7 +54,12 @@ struct Residual {
 }
 
 impl Residual {
-    fn load(section: &Section, from: usize, to: usize, groups: usize) -> Result<Residual, Fault> {
+    fn load(
+        section: &Section,
+        from: usize,
+        to: usize,
+        groups: usize,
+    ) -> Result<Residual, WorkerFault> {
         let shortcut = || Conv::load(&section.at("nin_shortcut"), from, to, 1);
         Ok(Residual {
             norm1: GroupNorm::load(&section.at("norm1"), from, groups)?,
@@ -60,7 +70,7 @@ impl Residual {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
         let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
         match &self.shortcut {
@@ -79,7 +89,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(section: &Section, channels: usize, groups: usize) -> Result<Attention, Fault> {
+    fn load(section: &Section, channels: usize, groups: usize) -> Result<Attention, WorkerFault> {
         let square = |name| Conv::load(&section.at(name), channels, channels, 1);
         let norm = GroupNorm::load(&section.at("norm"), channels, groups)?;
         Ok(Attention {
@@ -91,10 +101,10 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let (batch, channels, height, width) = x.dims4()?;
         let h = self.norm.forward(x)?;
-        let row = |conv: &Conv| -> Result<Tensor, Fault> {
+        let row = |conv: &Conv| -> Result<Tensor, WorkerFault> {
             let y = conv
                 .forward(&h)?
                 .reshape((batch, 1, channels, height * width))?;
@@ -133,7 +143,7 @@ impl Decoder {
         section: &Section,
         sizes: &DecoderSizes,
         latent: LatentSizes,
-    ) -> Result<Decoder, Fault> {
+    ) -> Result<Decoder, WorkerFault> {
         let section = section.at("decoder");
         let widths: Vec<usize> = sizes.ch_mult.iter().map(|m| m * sizes.ch).collect();
         let groups = sizes.norm_groups;
@@ -158,7 +168,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, latents: &Tensor) -> Result<Tensor, Fault> {
+    pub fn forward(&self, latents: &Tensor) -> Result<Tensor, WorkerFault> {
         let z = ((latents / self.latent.scale_factor)? + self.latent.shift_factor)?;
         let x = self.mid.0.forward(&self.conv_in.forward(&z)?)?;
         let mut x = self.mid.2.forward(&self.mid.1.forward(&x)?)?;
@@ -175,7 +185,11 @@ impl Decoder {
     }
 }
 
-fn load_levels(up: &Section, widths: &[usize], sizes: &DecoderSizes) -> Result<Vec<Level>, Fault> {
+fn load_levels(
+    up: &Section,
+    widths: &[usize],
+    sizes: &DecoderSizes,
+) -> Result<Vec<Level>, WorkerFault> {
     let mut levels = Vec::with_capacity(widths.len());
     let mut from = widths[widths.len() - 1];
     for (i, width) in widths.iter().enumerate().rev() {

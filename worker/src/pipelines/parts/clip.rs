@@ -3,7 +3,7 @@
 //! Source: Radford et al., arXiv:2103.00020; `modeling_clip.py` in transformers (`CLIPTextModel`), whose
 //! tensor names the files use.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation;
 use crate::pipelines::parts::layers::{Linear, attention, join_heads, split_heads};
 use crate::pipelines::parts::norms::LayerNorm;
@@ -13,7 +13,7 @@ use candle_core::{DType, Device, IndexOp, Tensor};
 
 const EPSILON: f32 = 1e-5;
 
-struct Block {
+struct ClipBlock {
     norm1: LayerNorm,
     q: Linear,
     k: Linear,
@@ -27,13 +27,13 @@ struct Block {
     dtype: DType,
 }
 
-impl Block {
-    fn load(section: &Section, sizes: &ClipSizes) -> Result<Block, Fault> {
+impl ClipBlock {
+    fn load(section: &Section, sizes: &ClipSizes) -> Result<ClipBlock, WorkerFault> {
         let (width, mlp) = (sizes.hidden_size, sizes.intermediate_size);
         let attention = section.at("self_attn");
         let norm = |name| section.at(name).as_dtype(DType::F32);
         let square = |name| Linear::load(&attention.at(name), width, width);
-        Ok(Block {
+        Ok(ClipBlock {
             norm1: LayerNorm::load(&norm("layer_norm1"), width, EPSILON)?,
             q: square("q_proj")?,
             k: square("k_proj")?,
@@ -49,7 +49,7 @@ impl Block {
     }
 
     /// x (b, s, width) f32, mask (s, s).
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor, Fault> {
+    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = self.norm1.forward(x)?.to_dtype(self.dtype)?;
         let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d)
         let k = split_heads(&self.k.forward(&h)?, self.heads)?;
@@ -82,7 +82,7 @@ pub struct ClipStates {
 pub struct Clip {
     tokens: Tensor,    // (vocabulary, width)
     positions: Tensor, // (positions, width)
-    blocks: Vec<Block>,
+    blocks: Vec<ClipBlock>,
     norm: LayerNorm,
     end: u32,
 }
@@ -92,10 +92,10 @@ impl Clip {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &ClipSizes) -> Result<Clip, Fault> {
+    pub fn load(section: &Section, sizes: &ClipSizes) -> Result<Clip, WorkerFault> {
         let section = section.at("text_model");
         let embeddings = section.at("embeddings");
-        let block = |i| Block::load(&section.at("encoder.layers").at(i), sizes);
+        let block = |i| ClipBlock::load(&section.at("encoder.layers").at(i), sizes);
         let (width, places) = (sizes.hidden_size, sizes.max_position_embeddings);
         let norm = section.at("final_layer_norm").as_dtype(DType::F32);
         let token_embedding = embeddings.at("token_embedding");
@@ -126,8 +126,8 @@ impl Clip {
     /// Encodes ids, at most as many as there are positions.
     ///
     /// # Errors
-    /// The device's faults; [`Fault::Compute`] for an id beyond the vocabulary.
-    pub fn forward(&self, ids: &[u32]) -> Result<ClipStates, Fault> {
+    /// The device's faults; [`WorkerFault::Compute`] for an id beyond the vocabulary.
+    pub fn forward(&self, ids: &[u32]) -> Result<ClipStates, WorkerFault> {
         let device = self.tokens.device();
         // The first end token and not the last: the rest may be padding with the same id.
         let end = ids
@@ -154,7 +154,7 @@ impl Clip {
 }
 
 /// 0 where a key is not later than its query, minus infinity elsewhere: (s, s).
-fn causal(length: usize, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+fn causal(length: usize, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
     let value = |query: usize, key: usize| if key > query { f32::NEG_INFINITY } else { 0.0 };
     let values = (0..length).flat_map(|query| (0..length).map(move |key| value(query, key)));
     let mask = Tensor::from_vec(values.collect::<Vec<f32>>(), (length, length), device)?;

@@ -1,6 +1,6 @@
 //! The transformer's input besides tokens: the time, and a pooled state of the prompt.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::silu;
 use crate::pipelines::parts::layers::Linear;
 use crate::weights::Section;
@@ -25,7 +25,7 @@ impl Embedder {
         (first, second): (&str, &str),
         inputs: usize,
         width: usize,
-    ) -> Result<Embedder, Fault> {
+    ) -> Result<Embedder, WorkerFault> {
         let first = Linear::load(&section.at(first), inputs, width)?;
         Ok(Embedder {
             first,
@@ -37,7 +37,7 @@ impl Embedder {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         self.second.forward(&silu(&self.first.forward(x)?)?)
     }
 }
@@ -48,7 +48,7 @@ impl Embedder {
 ///
 /// # Errors
 /// The device's faults.
-pub fn of_time(time: f32, dtype: DType, device: &Device) -> Result<Tensor, Fault> {
+pub fn of_time(time: f32, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
     let half = TIME_WIDTH / 2;
     let slope = -(10000f64.ln()) as f32;
     let angle = |i: usize| (slope * i as f32 / half as f32).exp() * time;

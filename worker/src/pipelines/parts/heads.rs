@@ -1,6 +1,6 @@
 //! Queries, keys and values of a transformer's streams, and the attention in which they meet.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::layers::{attention, join_heads, split_heads};
 use crate::pipelines::parts::norms::RmsNorm;
 use candle_core::{D, Tensor};
@@ -28,7 +28,7 @@ impl Heads {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn split(fused: &Tensor, norm: &QueryKeyNorm, heads: usize) -> Result<Heads, Fault> {
+    pub fn split(fused: &Tensor, norm: &QueryKeyNorm, heads: usize) -> Result<Heads, WorkerFault> {
         let width = fused.dim(D::Minus1)? / 3;
         let part = |i| split_heads(&fused.narrow(D::Minus1, i * width, width)?, heads);
         let q = norm.query.forward(&part(0)?)?;
@@ -43,7 +43,7 @@ impl Heads {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn joined(first: &Heads, second: &Heads) -> Result<Heads, Fault> {
+    pub fn joined(first: &Heads, second: &Heads) -> Result<Heads, WorkerFault> {
         let cat = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 2);
         let (q, k) = (cat(&first.q, &second.q)?, cat(&first.k, &second.k)?);
         Ok(Heads {
@@ -57,7 +57,7 @@ impl Heads {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn attend(&self) -> Result<Tensor, Fault> {
+    pub fn attend(&self) -> Result<Tensor, WorkerFault> {
         let scale = 1.0 / (self.q.dim(3)? as f64).sqrt();
         join_heads(&attention((&self.q, &self.k, &self.v), scale, None)?)
     }

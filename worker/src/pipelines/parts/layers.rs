@@ -3,7 +3,7 @@
 //! Left-hand sides of products are always contiguous and have no broadcast batch: candle 0.11.1's product
 //! on the processor is silently wrong for a transposed left-hand side with a broadcast right-hand side.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::weights::{Matrix, Section};
 use crate::work;
 use candle_core::{D, DType, Device, Tensor};
@@ -20,7 +20,7 @@ impl Linear {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, Fault> {
+    pub fn load(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, WorkerFault> {
         let weight = Linear::without_bias(section, inputs, outputs)?.weight;
         Ok(Linear {
             weight,
@@ -32,7 +32,11 @@ impl Linear {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn without_bias(section: &Section, inputs: usize, outputs: usize) -> Result<Linear, Fault> {
+    pub fn without_bias(
+        section: &Section,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Linear, WorkerFault> {
         let weight = section.matrix("weight", (outputs, inputs))?;
         Ok(Linear { weight, bias: None })
     }
@@ -46,7 +50,7 @@ impl Linear {
         section: &Section,
         (channels, side): (usize, usize),
         outputs: usize,
-    ) -> Result<Linear, Fault> {
+    ) -> Result<Linear, WorkerFault> {
         let kernel = section.tensor("weight", &[outputs, channels, side, side])?;
         Ok(Linear {
             weight: Matrix::Dense(kernel.reshape((outputs, channels * side * side))?),
@@ -58,7 +62,7 @@ impl Linear {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         self.forward_as(x, x.dtype())
     }
 
@@ -66,7 +70,7 @@ impl Linear {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward_as(&self, x: &Tensor, dtype: DType) -> Result<Tensor, Fault> {
+    pub fn forward_as(&self, x: &Tensor, dtype: DType) -> Result<Tensor, WorkerFault> {
         let (outputs, inputs) = self.weight.dims()?;
         let mut shape = x.dims().to_vec();
         let rows = x.elem_count() / inputs;
@@ -88,7 +92,7 @@ impl Linear {
 ///
 /// The processor's product of halves widens both sides anyway; done here, what follows the product (a
 /// bias, a softmax) sees values that are not rounded yet, as in the references' fused kernels.
-fn computed(x: &Tensor) -> Result<Tensor, Fault> {
+fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
     match x.device() {
         Device::Cpu if x.dtype() != DType::F64 => Ok(x.to_dtype(DType::F32)?),
         _ => Ok(x.clone()),
@@ -106,7 +110,7 @@ pub fn attention(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     scale: f64,
     bias: Option<&Tensor>,
-) -> Result<Tensor, Fault> {
+) -> Result<Tensor, WorkerFault> {
     let dtype = v.dtype();
     let (q, k) = (computed(&q.contiguous()?)?, computed(&k.contiguous()?)?);
     let v = computed(&v.contiguous()?)?;
@@ -128,7 +132,7 @@ pub fn attention(
 ///
 /// # Errors
 /// The device's faults.
-pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, Fault> {
+pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, WorkerFault> {
     let (batch, length, width) = x.dims3()?;
     Ok(x.reshape((batch, length, heads, width / heads))?
         .transpose(1, 2)?
@@ -139,7 +143,7 @@ pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, Fault> {
 ///
 /// # Errors
 /// The device's faults.
-pub fn join_heads(x: &Tensor) -> Result<Tensor, Fault> {
+pub fn join_heads(x: &Tensor) -> Result<Tensor, WorkerFault> {
     Ok(x.transpose(1, 2)?.flatten_from(D::Minus2)?) // (b, s, heads, d) flattened
 }
 
@@ -147,7 +151,7 @@ pub fn join_heads(x: &Tensor) -> Result<Tensor, Fault> {
 ///
 /// # Errors
 /// The device's faults.
-pub fn within_half(x: Tensor) -> Result<Tensor, Fault> {
+pub fn within_half(x: Tensor) -> Result<Tensor, WorkerFault> {
     if x.dtype() != DType::F16 {
         return Ok(x);
     }
@@ -158,14 +162,14 @@ pub fn within_half(x: Tensor) -> Result<Tensor, Fault> {
 /// Refuses values that are not finite, naming the stage that made them.
 ///
 /// # Errors
-/// [`Fault::NotFinite`], the device's faults.
-pub fn finite(x: &Tensor, stage: impl FnOnce() -> String) -> Result<(), Fault> {
+/// [`WorkerFault::NotFinite`], the device's faults.
+pub fn finite(x: &Tensor, stage: impl FnOnce() -> String) -> Result<(), WorkerFault> {
     // Zero times a finite value is zero; times anything else it is not, and stays so in a sum.
     let zeros = (x * 0.0)?.to_dtype(DType::F32)?;
     if zeros.sum_all()?.to_scalar::<f32>()? == 0.0 {
         return Ok(());
     }
-    Err(Fault::NotFinite { stage: stage() })
+    Err(WorkerFault::NotFinite { stage: stage() })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Source: Peebles and Xie, arXiv:2212.09748 (adaLN-Zero); the order shift, scale, gate is that of the
 //! original files of both families.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::silu;
 use crate::pipelines::parts::layers::Linear;
 use crate::pipelines::parts::norms::LayerNorm;
@@ -20,7 +20,7 @@ pub struct Modulation {
 }
 
 /// Rows of `width` values, each (b, 1, width), off a linear layer over the activated vector (b, width).
-fn rows(linear: &Linear, vector: &Tensor) -> Result<Vec<Tensor>, Fault> {
+fn rows(linear: &Linear, vector: &Tensor) -> Result<Vec<Tensor>, WorkerFault> {
     let all = linear.forward(&silu(vector)?)?.unsqueeze(1)?; // (b, 1, n * width)
     Ok(all.chunk(all.dim(D::Minus1)? / vector.dim(D::Minus1)?, D::Minus1)?)
 }
@@ -29,7 +29,7 @@ fn rows(linear: &Linear, vector: &Tensor) -> Result<Vec<Tensor>, Fault> {
 ///
 /// # Errors
 /// The device's faults.
-pub fn modulations(linear: &Linear, vector: &Tensor) -> Result<Vec<Modulation>, Fault> {
+pub fn modulations(linear: &Linear, vector: &Tensor) -> Result<Vec<Modulation>, WorkerFault> {
     let rows = rows(linear, vector)?;
     let (triples, _) = rows.as_chunks::<3>();
     let named = triples
@@ -48,10 +48,13 @@ pub fn modulate_last(
     x: &Tensor,
     linear: &Linear,
     vector: &Tensor,
-) -> Result<Tensor, Fault> {
+) -> Result<Tensor, WorkerFault> {
     match rows(linear, vector)?.as_slice() {
         [shift, scale] => modulate(norm, x, shift, scale),
-        rows => Err(Fault::Compute(format!("{} rows of modulation", rows.len()))),
+        rows => Err(WorkerFault::Compute(format!(
+            "{} rows of modulation",
+            rows.len()
+        ))),
     }
 }
 
@@ -64,7 +67,7 @@ pub fn modulate(
     x: &Tensor,
     shift: &Tensor,
     scale: &Tensor,
-) -> Result<Tensor, Fault> {
+) -> Result<Tensor, WorkerFault> {
     Ok(norm
         .forward(x)?
         .broadcast_mul(&(scale + 1.0)?)?
@@ -75,6 +78,6 @@ pub fn modulate(
 ///
 /// # Errors
 /// The device's faults.
-pub fn gated(x: &Tensor, gate: &Tensor, update: &Tensor) -> Result<Tensor, Fault> {
+pub fn gated(x: &Tensor, gate: &Tensor, update: &Tensor) -> Result<Tensor, WorkerFault> {
     Ok((x + update.broadcast_mul(gate)?)?)
 }

@@ -4,7 +4,7 @@
 //! number and depends on how many accumulators the instruction set has; in f64 it is below one rounding of
 //! the result. Each row is summed by one thread in a fixed order, so the number of threads changes nothing.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::weights::Section;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Shape, Tensor};
 use candle_nn::ops;
@@ -22,7 +22,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, width: usize, epsilon: f32) -> Result<LayerNorm, Fault> {
+    pub fn load(section: &Section, width: usize, epsilon: f32) -> Result<LayerNorm, WorkerFault> {
         let scale = section.tensor("weight", &[width])?;
         Ok(LayerNorm {
             scale,
@@ -35,7 +35,12 @@ impl LayerNorm {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn plain(width: usize, epsilon: f32, dtype: DType, device: &Device) -> Result<Self, Fault> {
+    pub fn plain(
+        width: usize,
+        epsilon: f32,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, WorkerFault> {
         let scale = Tensor::ones(width, dtype, device)?;
         Ok(LayerNorm {
             shift: scale.zeros_like()?,
@@ -48,7 +53,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let x = x.contiguous()?;
         if !x.device().is_cpu() {
             let normed = ops::layer_norm(&x, &self.scale, &self.shift, self.epsilon);
@@ -72,7 +77,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// One that changes nothing, for a test that leaves a norm out: `x * s / sqrt(mean + s^2)` is `x` in f32.
     #[cfg(test)]
-    pub(crate) fn nothing(like: &RmsNorm) -> Result<RmsNorm, Fault> {
+    pub(crate) fn nothing(like: &RmsNorm) -> Result<RmsNorm, WorkerFault> {
         const SCALE: f64 = 1e6;
         Ok(RmsNorm {
             scale: (like.scale.ones_like()? * SCALE)?,
@@ -84,7 +89,7 @@ impl RmsNorm {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, name: &str, width: usize) -> Result<RmsNorm, Fault> {
+    pub fn load(section: &Section, name: &str, width: usize) -> Result<RmsNorm, WorkerFault> {
         Ok(RmsNorm {
             scale: section.tensor(name, &[width])?,
             epsilon: 1e-6,
@@ -95,7 +100,7 @@ impl RmsNorm {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let x = x.contiguous()?;
         if !x.device().is_cpu() {
             return Ok(ops::rms_norm(&x, &self.scale, self.epsilon)?);
@@ -124,7 +129,11 @@ impl GroupNorm {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, channels: usize, groups: usize) -> Result<GroupNorm, Fault> {
+    pub fn load(
+        section: &Section,
+        channels: usize,
+        groups: usize,
+    ) -> Result<GroupNorm, WorkerFault> {
         Ok(GroupNorm {
             scale: section.tensor("weight", &[channels])?,
             shift: section.tensor("bias", &[channels])?,
@@ -136,7 +145,7 @@ impl GroupNorm {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let (batch, channels, height, width) = x.dims4()?;
         let row = channels / self.groups * height * width;
         let grouped = x.contiguous()?.reshape((batch, self.groups, row))?;
@@ -154,7 +163,7 @@ impl GroupNorm {
     }
 
     /// As [`GroupNorm::forward`] by the device's own sums, which are trees on a GPU.
-    fn by_tensors(&self, grouped: &Tensor, shape: &[usize]) -> Result<Tensor, Fault> {
+    fn by_tensors(&self, grouped: &Tensor, shape: &[usize]) -> Result<Tensor, WorkerFault> {
         let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
         let variance = centred.sqr()?.mean_keepdim(2)?; // (b, groups, 1)
         let normed = centred.broadcast_div(&(variance + GroupNorm::EPSILON)?.sqrt()?)?;
@@ -178,7 +187,7 @@ struct RowNorm {
 impl RowNorm {
     /// Normalises the rows of `x` (…, n). Rows in turn take the next `n / plane` scales and shifts, and
     /// the first ones again after the last.
-    fn of(&self, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor, Fault> {
+    fn of(&self, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor, WorkerFault> {
         let [wide, scale, shift] = [x, scale, shift].map(|t| t.to_dtype(DType::F32));
         let normed = wide?.apply_op3_no_bwd(&scale?, &shift?, self)?;
         Ok(normed.to_dtype(x.dtype())?)

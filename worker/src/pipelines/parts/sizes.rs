@@ -4,7 +4,7 @@
 //! script beside the weights overrides them; every tensor is then asked for in the shape that follows, so
 //! that a wrong number is a fault that names a tensor.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use ipc_protocol::latents::LatentShape;
 use serde::Deserialize;
 
@@ -134,8 +134,8 @@ impl EncoderSizes {
     /// Refuses heads that do not share a width evenly.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] naming the key.
-    pub fn check(&self, file: &str) -> Result<(), Fault> {
+    /// [`WorkerFault::Configuration`] naming the key.
+    pub fn check(&self, file: &str) -> Result<(), WorkerFault> {
         let name = if self.clip_g.is_some() {
             "clip_l"
         } else {
@@ -164,7 +164,7 @@ pub fn published_decoder() -> DecoderSizes {
 }
 
 /// Groups share the channels of each level evenly.
-pub(crate) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), Fault> {
+pub(crate) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), WorkerFault> {
     let even = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
     if !d.ch_mult.is_empty() && d.ch_mult.iter().all(even) {
         return Ok(());
@@ -173,16 +173,20 @@ pub(crate) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), Fault> {
         "{} does not divide {:?} x {}",
         d.norm_groups, d.ch_mult, d.ch
     );
-    Err(Fault::configuration(file, "autoencoder.norm_groups", what))
+    Err(WorkerFault::configuration(
+        file,
+        "autoencoder.norm_groups",
+        what,
+    ))
 }
 
 /// Heads share a width evenly.
-pub(crate) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), Fault> {
+pub(crate) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), WorkerFault> {
     if heads > 0 && width.is_multiple_of(heads) {
         return Ok(());
     }
     let what = format!("{heads} does not divide the width {width}");
-    Err(Fault::configuration(file, key, what))
+    Err(WorkerFault::configuration(file, key, what))
 }
 
 /// T5 1.1 XXL's encoder with the 256 tokens that the published models give it.

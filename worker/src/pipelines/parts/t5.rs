@@ -3,7 +3,7 @@
 //! Source: Raffel et al., arXiv:1910.10683; `modeling_t5.py` in transformers (`T5EncoderModel`), whose
 //! tensor names the files use. Padding is attended, as the image pipelines run it without a mask.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
 use crate::pipelines::parts::layers::{Linear, attention, join_heads, split_heads};
 use crate::pipelines::parts::norms::RmsNorm;
@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 const BUCKETS: usize = 32;
 const MAX_DISTANCE: f32 = 128.0;
 
-struct Block {
+struct T5Block {
     norm: RmsNorm,
     q: Linear,
     k: Linear,
@@ -28,14 +28,14 @@ struct Block {
     dtype: DType,
 }
 
-impl Block {
-    fn load(section: &Section, sizes: &T5Sizes) -> Result<Block, Fault> {
+impl T5Block {
+    fn load(section: &Section, sizes: &T5Sizes) -> Result<T5Block, WorkerFault> {
         let (width, inner, mlp) = (sizes.d_model, sizes.d_kv * sizes.num_heads, sizes.d_ff);
         let attention = section.at("layer.0.SelfAttention");
         let dense = section.at("layer.1.DenseReluDense");
         let wo = dense.at("wo").as_dtype(down_dtype(section.dtype()));
         let norm = |name| RmsNorm::load(&section.at(name).as_dtype(DType::F32), "weight", width);
-        Ok(Block {
+        Ok(T5Block {
             norm: norm("layer.0.layer_norm")?,
             q: Linear::without_bias(&attention.at("q"), width, inner)?,
             k: Linear::without_bias(&attention.at("k"), width, inner)?,
@@ -51,7 +51,7 @@ impl Block {
     }
 
     /// x (b, s, d_model) f32, bias (1, heads, s, s).
-    fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, Fault> {
+    fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = self.norm.forward(x)?.to_dtype(self.dtype)?;
         let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d_kv)
         let k = split_heads(&self.k.forward(&h)?, self.heads)?;
@@ -79,7 +79,7 @@ pub fn down_dtype(dtype: DType) -> DType {
 pub struct T5 {
     embedding: Tensor,     // (vocabulary, d_model)
     position_bias: Tensor, // (BUCKETS, heads)
-    blocks: Vec<Block>,
+    blocks: Vec<T5Block>,
     norm: RmsNorm,
 }
 
@@ -88,12 +88,12 @@ impl T5 {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &T5Sizes) -> Result<T5, Fault> {
+    pub fn load(section: &Section, sizes: &T5Sizes) -> Result<T5, WorkerFault> {
         let vocabulary = section
             .shape("shared.weight")
             .map_or(sizes.vocab_size, |shape| shape[0]);
         let encoder = section.at("encoder");
-        let block = |i| Block::load(&encoder.at("block").at(i), sizes);
+        let block = |i| T5Block::load(&encoder.at("block").at(i), sizes);
         let norm = encoder.at("final_layer_norm").as_dtype(DType::F32);
         let attention = encoder.at("block.0.layer.0.SelfAttention.relative_attention_bias");
         Ok(T5 {
@@ -109,8 +109,8 @@ impl T5 {
     /// Encodes ids to (1, s, d_model), f32: the stream between the blocks is f32 whatever they compute in.
     ///
     /// # Errors
-    /// The device's faults; [`Fault::Compute`] for an id beyond the vocabulary.
-    pub fn forward(&self, ids: &[u32]) -> Result<Tensor, Fault> {
+    /// The device's faults; [`WorkerFault::Compute`] for an id beyond the vocabulary.
+    pub fn forward(&self, ids: &[u32]) -> Result<Tensor, WorkerFault> {
         let device = self.embedding.device();
         let bias = self.bias(ids.len(), device)?;
         let ids = Tensor::new(ids, device)?;
@@ -123,7 +123,7 @@ impl T5 {
     }
 
     /// One learned value per head and distance bucket: (1, heads, s, s).
-    fn bias(&self, length: usize, device: &Device) -> Result<Tensor, Fault> {
+    fn bias(&self, length: usize, device: &Device) -> Result<Tensor, WorkerFault> {
         let places = 0..length as i64;
         let pairs = places
             .clone()

@@ -1,6 +1,6 @@
 //! From a prompt to token ids, cut and padded as the references do it.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use std::borrow::Cow;
 use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
 
@@ -39,9 +39,9 @@ impl Tokens {
     /// whatever stands around it. CLIP-G's is `!`.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] when `bytes` are no such file.
-    pub fn new(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, Fault> {
-        let corrupt = |error: tokenizers::Error| Fault::WeightsCorrupt {
+    /// [`WorkerFault::WeightsCorrupt`] when `bytes` are no such file.
+    pub fn new(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, WorkerFault> {
+        let corrupt = |error: tokenizers::Error| WorkerFault::WeightsCorrupt {
             file: file.to_owned(),
             what: error.to_string(),
         };
@@ -63,8 +63,8 @@ impl Tokens {
     /// Reads a tokenizer; `pad` is the padding token's id unless the tokenizer's own files name the token.
     ///
     /// # Errors
-    /// As [`Tokens::new`]; [`Fault::Configuration`] for a padding token that the vocabulary lacks.
-    pub fn load(from: &TokenizerFile, length: usize, pad: u32) -> Result<Tokens, Fault> {
+    /// As [`Tokens::new`]; [`WorkerFault::Configuration`] for a padding token that the vocabulary lacks.
+    pub fn load(from: &TokenizerFile, length: usize, pad: u32) -> Result<Tokens, WorkerFault> {
         let tokens = Tokens::new(&from.file, &from.bytes, length, pad)?;
         let Some(named) = &from.pad_token else {
             return Ok(tokens);
@@ -74,7 +74,7 @@ impl Tokens {
             Some(id) => Tokens::new(&from.file, &from.bytes, length, id),
             None => {
                 let what = format!("is {named:?}, which is not in the vocabulary");
-                Err(Fault::configuration(&from.file, "pad_token", what))
+                Err(WorkerFault::configuration(&from.file, "pad_token", what))
             }
         }
     }
@@ -83,15 +83,15 @@ impl Tokens {
     ///
     /// # Errors
     /// As [`Tokens::encode_to`].
-    pub fn encode(&self, prompt: &str) -> Result<Ids, Fault> {
+    pub fn encode(&self, prompt: &str) -> Result<Ids, WorkerFault> {
         self.ids(&self.tokenizer, prompt, self.length)
     }
 
     /// Encodes a prompt to `length` ids. A longer one loses words from its end, not its end token.
     ///
     /// # Errors
-    /// [`Fault::BadRequest`] on `prompt` when the tokenizer refuses the text.
-    pub fn encode_to(&self, prompt: &str, length: usize) -> Result<Ids, Fault> {
+    /// [`WorkerFault::BadRequest`] on `prompt` when the tokenizer refuses the text.
+    pub fn encode_to(&self, prompt: &str, length: usize) -> Result<Ids, WorkerFault> {
         if length == self.length {
             return self.encode(prompt);
         }
@@ -100,7 +100,7 @@ impl Tokens {
         self.ids(&tokenizer, prompt, length)
     }
 
-    fn ids(&self, tokenizer: &Tokenizer, prompt: &str, length: usize) -> Result<Ids, Fault> {
+    fn ids(&self, tokenizer: &Tokenizer, prompt: &str, length: usize) -> Result<Ids, WorkerFault> {
         let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
         let cut = !encoding.get_overflowing().is_empty();
         let mut ids = encoding.get_ids().to_vec();
@@ -133,8 +133,8 @@ fn cut_to(tokenizer: &mut Tokenizer, length: usize) -> tokenizers::Result<()> {
     tokenizer.with_truncation(Some(truncation)).map(|_| ())
 }
 
-fn refused(error: tokenizers::Error) -> Fault {
-    Fault::BadRequest {
+fn refused(error: tokenizers::Error) -> WorkerFault {
+    WorkerFault::BadRequest {
         field: "prompt",
         sentence: format!("cannot be tokenized: {error}"),
     }

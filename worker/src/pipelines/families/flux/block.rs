@@ -4,7 +4,7 @@
 
 use super::rope::Rotation;
 use super::sizes::FluxSizes;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
 use crate::pipelines::parts::heads::{Heads, QueryKeyNorm};
 use crate::pipelines::parts::layers::{Linear, within_half};
@@ -13,7 +13,7 @@ use crate::pipelines::parts::norms::{LayerNorm, RmsNorm};
 use crate::weights::Section;
 use candle_core::{D, Tensor};
 
-fn head_norms(section: &Section, head: usize) -> Result<QueryKeyNorm, Fault> {
+fn head_norms(section: &Section, head: usize) -> Result<QueryKeyNorm, WorkerFault> {
     let query = RmsNorm::load(&section.at("query_norm"), "scale", head)?;
     Ok(QueryKeyNorm {
         query,
@@ -22,13 +22,13 @@ fn head_norms(section: &Section, head: usize) -> Result<QueryKeyNorm, Fault> {
 }
 
 /// Turns queries and keys by their positions, then attends: (b, s, hidden).
-fn attend(heads: Heads, rotation: &Rotation) -> Result<Tensor, Fault> {
+fn attend(heads: Heads, rotation: &Rotation) -> Result<Tensor, WorkerFault> {
     let (q, k) = (rotation.apply(&heads.q)?, rotation.apply(&heads.k)?);
     Heads { q, k, v: heads.v }.attend()
 }
 
 /// One stream of a [`DoubleBlock`].
-struct Stream {
+struct FluxStream {
     modulation: Linear,
     norm: LayerNorm,
     qkv: Linear,
@@ -38,12 +38,12 @@ struct Stream {
     heads: usize,
 }
 
-impl Stream {
-    fn load(section: &Section, name: &str, sizes: &FluxSizes) -> Result<Stream, Fault> {
+impl FluxStream {
+    fn load(section: &Section, name: &str, sizes: &FluxSizes) -> Result<FluxStream, WorkerFault> {
         let at = |part: &str| section.at(format!("{name}_{part}"));
         let (width, mlp) = (sizes.hidden_size, sizes.hidden_size * sizes.mlp_ratio);
         let head = width / sizes.num_heads;
-        Ok(Stream {
+        Ok(FluxStream {
             modulation: Linear::load(&at("mod.lin"), width, 6 * width)?,
             norm: LayerNorm::plain(width, 1e-6, section.dtype(), section.device())?,
             qkv: Linear::load(&at("attn.qkv"), width, 3 * width)?,
@@ -57,13 +57,13 @@ impl Stream {
         })
     }
 
-    fn heads(&self, x: &Tensor, by: &Modulation) -> Result<Heads, Fault> {
+    fn heads(&self, x: &Tensor, by: &Modulation) -> Result<Heads, WorkerFault> {
         let h = modulate(&self.norm, x, &by.shift, &by.scale)?;
         Heads::split(&self.qkv.forward(&h)?, &self.heads_norm, self.heads)
     }
 
     /// Adds what was attended and what the MLP makes of it.
-    fn update(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, Fault> {
+    fn update(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, WorkerFault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
         let h = modulate(&self.norm, &x, &by[1].shift, &by[1].scale)?;
         let h = self.mlp.1.forward(&gelu_tanh(&self.mlp.0.forward(&h)?)?)?;
@@ -73,8 +73,8 @@ impl Stream {
 
 /// A block whose text and picture have weights of their own and meet in the attention.
 pub struct DoubleBlock {
-    image: Stream,
-    text: Stream,
+    image: FluxStream,
+    text: FluxStream,
 }
 
 impl DoubleBlock {
@@ -82,11 +82,11 @@ impl DoubleBlock {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<DoubleBlock, Fault> {
-        let image = Stream::load(section, "img", sizes)?;
+    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<DoubleBlock, WorkerFault> {
+        let image = FluxStream::load(section, "img", sizes)?;
         Ok(DoubleBlock {
             image,
-            text: Stream::load(section, "txt", sizes)?,
+            text: FluxStream::load(section, "txt", sizes)?,
         })
     }
 
@@ -99,7 +99,7 @@ impl DoubleBlock {
         (image, text): (&Tensor, &Tensor),
         vector: &Tensor,
         rotation: &Rotation,
-    ) -> Result<(Tensor, Tensor), Fault> {
+    ) -> Result<(Tensor, Tensor), WorkerFault> {
         let image_by = modulations(&self.image.modulation, vector)?;
         let text_by = modulations(&self.text.modulation, vector)?;
         let image_heads = self.image.heads(image, &image_by[0])?;
@@ -132,7 +132,7 @@ impl SingleBlock {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<SingleBlock, Fault> {
+    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<SingleBlock, WorkerFault> {
         let (width, mlp) = (sizes.hidden_size, sizes.hidden_size * sizes.mlp_ratio);
         let head = width / sizes.num_heads;
         Ok(SingleBlock {
@@ -155,7 +155,7 @@ impl SingleBlock {
         x: &Tensor,
         vector: &Tensor,
         rotation: &Rotation,
-    ) -> Result<Tensor, Fault> {
+    ) -> Result<Tensor, WorkerFault> {
         let by = modulations(&self.modulation, vector)?;
         let h = self
             .linear1

@@ -7,7 +7,7 @@ pub mod sizes;
 pub mod transformer;
 
 use crate::embedded_files;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::encoders::Encoded;
@@ -27,7 +27,7 @@ use ipc_protocol::about::GuidanceRange;
 use ipc_protocol::family::Family;
 use sizes::FluxSizes;
 use std::borrow::Cow;
-use transformer::{Conditioning, Transformer};
+use transformer::{FluxConditioning, FluxTransformer};
 
 /// The architecture of FLUX.1.
 pub struct Flux;
@@ -105,8 +105,8 @@ const COLOURS: Colours = Colours {
 
 impl Architecture for Flux {
     type Sizes = FluxSizes;
-    type Transformer = Transformer;
-    type Conditioning = Conditioning;
+    type Transformer = FluxTransformer;
+    type Conditioning = FluxConditioning;
 
     const LAYOUT: &'static FolderLayout = &LAYOUT;
     const GUIDANCE: Option<GuidanceRange> = None;
@@ -176,12 +176,15 @@ impl Architecture for Flux {
         }
     }
 
-    fn load(section: &Section, sizes: &ModelSizes<FluxSizes>) -> Result<Transformer, Fault> {
-        Transformer::load(section, &sizes.transformer)
+    fn load(
+        section: &Section,
+        sizes: &ModelSizes<FluxSizes>,
+    ) -> Result<FluxTransformer, WorkerFault> {
+        FluxTransformer::load(section, &sizes.transformer)
     }
 
     /// T5's last states and CLIP's pooled state.
-    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, Fault> {
+    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, WorkerFault> {
         let text = encoders.t5(ids.t5)?;
         finite(&text, || "T5 encoder".to_owned())?;
         let pooled = encoders.clip_l(ids.clip_l)?.pooled;
@@ -189,10 +192,10 @@ impl Architecture for Flux {
         Ok(Encoded { text, pooled })
     }
 
-    fn check(job: &JobParameters) -> Result<(), Fault> {
+    fn check(job: &JobParameters) -> Result<(), WorkerFault> {
         let refuse = |field, sentence: &str| {
             let sentence = sentence.to_owned();
-            Err(Fault::BadRequest { field, sentence })
+            Err(WorkerFault::BadRequest { field, sentence })
         };
         if job.guidance > 1.0 {
             let sentence = "this model was trained to draw without: leave it at 0";
@@ -205,21 +208,21 @@ impl Architecture for Flux {
     }
 
     fn condition(
-        transformer: &Transformer,
+        transformer: &FluxTransformer,
         prompt: &Encoded,
         _: Option<(&Encoded, f32)>,
         (rows, columns): (usize, usize),
-    ) -> Result<Conditioning, Fault> {
+    ) -> Result<FluxConditioning, WorkerFault> {
         let positions = rope::positions(prompt.text.dim(1)?, rows / PATCH, columns / PATCH);
         transformer.condition(&prompt.text, &prompt.pooled, &positions)
     }
 
     fn velocities(
-        transformer: &Transformer,
+        transformer: &FluxTransformer,
         latents: &Tensor,
         sigma: f32,
-        by: &Conditioning,
-    ) -> Result<Tensor, Fault> {
+        by: &FluxConditioning,
+    ) -> Result<Tensor, WorkerFault> {
         let (_, _, rows, columns) = latents.dims4()?;
         let tokens = packing::pack(latents)?;
         let tokens = transformer.forward(&tokens, sigmas::timestep(sigma), by)?;

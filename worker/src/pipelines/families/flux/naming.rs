@@ -1,9 +1,9 @@
 //! diffusers' `FluxTransformer2DModel` in the names of black-forest-labs/flux.
 
-use crate::weights::{NameCounts, Part, Role, TensorTarget, indexed, look_up, split_end};
+use crate::weights::{ModelPart, NameCounts, Role, TensorTarget, indexed, look_up, split_end};
 
 /// The transformer.
-pub static TRANSFORMER: Part = Part {
+pub static TRANSFORMER: ModelPart = ModelPart {
     noun: "FLUX transformer",
     role: Role::Transformer,
     prefixes: &["model.diffusion_model."],
@@ -12,7 +12,7 @@ pub static TRANSFORMER: Part = Part {
     components: &["transformer"],
     target,
     other_model,
-    fits: Part::always_fits,
+    fits: ModelPart::always_fits,
 };
 
 /// FLUX.1 dev, Kontext and Fill have an embedder for the guidance.

@@ -4,7 +4,7 @@
 //! f64, cosines and sines are f32, and the rotation is applied in f32 whatever the compute dtype: angles
 //! in bf16 would be wrong by up to 0.14 in the cosine at 1024 pixels.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 
 /// Cosines and sines of every position, one per pair of values of a head.
@@ -32,7 +32,7 @@ impl Rotation {
         axes: &[usize],
         theta: f64,
         device: &Device,
-    ) -> Result<Rotation, Fault> {
+    ) -> Result<Rotation, WorkerFault> {
         let pairs = axes.iter().sum::<usize>() / 2;
         let mut cos = Vec::with_capacity(positions.len() * pairs);
         let mut sin = Vec::with_capacity(positions.len() * pairs);
@@ -61,7 +61,7 @@ impl Rotation {
         axes: &[usize],
         theta: f64,
         device: &Device,
-    ) -> Result<Rotation, Fault> {
+    ) -> Result<Rotation, WorkerFault> {
         let exact = Rotation::new(positions, axes, theta, device)?;
         let mut angles = Vec::new();
         for position in positions {
@@ -84,7 +84,7 @@ impl Rotation {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor, Fault> {
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let dtype = x.dtype();
         let x = x.contiguous()?.to_dtype(DType::F32)?;
         Ok(candle_nn::rotary_emb::rope_i(&x, &self.cos, &self.sin)?.to_dtype(dtype)?)

@@ -1,6 +1,6 @@
 //! Sizes of the FLUX transformer, and those of the published model.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     EncoderSizes, LatentSizes, ModelSizes, clip_l, heads, norm_groups, published_decoder, t5_xxl,
@@ -35,7 +35,7 @@ pub struct FluxSizes {
 
 /// Sizes of the transformer as a diffusers folder writes them.
 #[derive(Deserialize)]
-pub struct DiffusersConfig {
+pub struct FluxDiffusersConfig {
     in_channels: usize,
     num_layers: usize,
     num_single_layers: usize,
@@ -48,7 +48,7 @@ pub struct DiffusersConfig {
 
 /// Sizes of the transformer as the reference script writes them.
 #[derive(Deserialize)]
-pub struct PresetConfig {
+pub struct FluxPreset {
     hidden: usize,
     heads: usize,
     depth: usize,
@@ -57,14 +57,14 @@ pub struct PresetConfig {
 }
 
 impl TransformerSizes for FluxSizes {
-    type Diffusers = DiffusersConfig;
-    type Preset = PresetConfig;
+    type Diffusers = FluxDiffusersConfig;
+    type Preset = FluxPreset;
     const PRESET_KEY: &'static str = "flux";
     const NEEDS_PRESET: bool = false; // the shapes tell a file that describes another family
 
-    fn check(sizes: &ModelSizes<FluxSizes>, file: &str) -> Result<(), Fault> {
+    fn check(sizes: &ModelSizes<FluxSizes>, file: &str) -> Result<(), WorkerFault> {
         let t = &sizes.transformer;
-        let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
+        let refuse = |key: &str, what: String| Err(WorkerFault::configuration(file, key, what));
         heads(file, "transformer.num_heads", t.num_heads, t.hidden_size)?;
         sizes.encoders.check(file)?;
         let head = t.hidden_size / t.num_heads;
@@ -86,7 +86,7 @@ impl TransformerSizes for FluxSizes {
         Ok(())
     }
 
-    fn from_diffusers(found: DiffusersConfig, published: &FluxSizes) -> FluxSizes {
+    fn from_diffusers(found: FluxDiffusersConfig, published: &FluxSizes) -> FluxSizes {
         FluxSizes {
             in_channels: found.in_channels,
             hidden_size: found.num_attention_heads * found.attention_head_dim,
@@ -100,11 +100,7 @@ impl TransformerSizes for FluxSizes {
         }
     }
 
-    fn from_preset(
-        found: PresetConfig,
-        encoders: &EncoderSizes,
-        published: &FluxSizes,
-    ) -> FluxSizes {
+    fn from_preset(found: FluxPreset, encoders: &EncoderSizes, published: &FluxSizes) -> FluxSizes {
         FluxSizes {
             hidden_size: found.hidden,
             num_heads: found.heads,

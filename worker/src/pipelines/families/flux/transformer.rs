@@ -5,7 +5,7 @@
 use super::block::{DoubleBlock, SingleBlock};
 use super::rope::{Position, Rotation};
 use super::sizes::FluxSizes;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::embedding::{self, Embedder, TIME_WIDTH};
 use crate::pipelines::parts::layers::Linear;
 use crate::pipelines::parts::modulation::modulate_last;
@@ -17,14 +17,14 @@ use candle_core::{DType, Device, Tensor};
 const LAYERS: (&str, &str) = ("in_layer", "out_layer");
 
 /// What stays the same over the steps of a job.
-pub struct Conditioning {
+pub struct FluxConditioning {
     text: Tensor,   // (1, s_txt, context_in_dim)
     pooled: Tensor, // (1, vec_in_dim)
     rotation: Rotation,
 }
 
 /// The transformer.
-pub struct Transformer {
+pub struct FluxTransformer {
     img_in: Linear,
     txt_in: Linear,
     time_in: Embedder,
@@ -39,21 +39,25 @@ pub struct Transformer {
     device: Device,
 }
 
-impl Transformer {
+impl FluxTransformer {
     /// Loads all tensors of the file.
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<Transformer, Fault> {
+    pub fn load(section: &Section, sizes: &FluxSizes) -> Result<FluxTransformer, WorkerFault> {
         if section.has("guidance_in.in_layer.weight") {
             let what = "belongs to FLUX.1 dev, which this pipeline does not draw; schnell has none";
-            return Err(Fault::configuration("transformer", "guidance_in", what));
+            return Err(WorkerFault::configuration(
+                "transformer",
+                "guidance_in",
+                what,
+            ));
         }
         let width = sizes.hidden_size;
         let double = |i| DoubleBlock::load(&section.at("double_blocks").at(i), sizes);
         let single = |i| SingleBlock::load(&section.at("single_blocks").at(i), sizes);
         let last = section.at("final_layer");
-        Ok(Transformer {
+        Ok(FluxTransformer {
             img_in: Linear::load(&section.at("img_in"), sizes.in_channels, width)?,
             txt_in: Linear::load(&section.at("txt_in"), sizes.context_in_dim, width)?,
             time_in: Embedder::load(&section.at("time_in"), LAYERS, TIME_WIDTH, width)?,
@@ -81,11 +85,11 @@ impl Transformer {
         text: &Tensor,
         pooled: &Tensor,
         positions: &[Position],
-    ) -> Result<Conditioning, Fault> {
+    ) -> Result<FluxConditioning, WorkerFault> {
         let axes = &self.sizes.axes_dim;
         let rotation = Rotation::new(positions, axes, self.sizes.theta, &self.device)?;
         let text = text.to_dtype(self.dtype)?;
-        Ok(Conditioning {
+        Ok(FluxConditioning {
             text,
             pooled: pooled.to_dtype(self.dtype)?,
             rotation,
@@ -96,19 +100,24 @@ impl Transformer {
     #[cfg(test)]
     pub(crate) fn positions_in_bf16(
         &self,
-        by: Conditioning,
+        by: FluxConditioning,
         positions: &[Position],
-    ) -> Result<Conditioning, Fault> {
+    ) -> Result<FluxConditioning, WorkerFault> {
         let axes = &self.sizes.axes_dim;
         let rotation = Rotation::in_bf16(positions, axes, self.sizes.theta, &self.device)?;
-        Ok(Conditioning { rotation, ..by })
+        Ok(FluxConditioning { rotation, ..by })
     }
 
     /// Velocity of tokens (1, s, in_channels) at `time` (0..1000): f32, the same shape.
     ///
     /// # Errors
     /// The device's faults.
-    pub fn forward(&self, tokens: &Tensor, time: f32, by: &Conditioning) -> Result<Tensor, Fault> {
+    pub fn forward(
+        &self,
+        tokens: &Tensor,
+        time: f32,
+        by: &FluxConditioning,
+    ) -> Result<Tensor, WorkerFault> {
         let time = embedding::of_time(time, self.dtype, &self.device)?;
         let vector = (self.time_in.forward(&time)? + self.vector_in.forward(&by.pooled)?)?;
         let mut image = self.img_in.forward(&tokens.to_dtype(self.dtype)?)?; // (1, s_img, hidden)
@@ -125,7 +134,7 @@ impl Transformer {
     }
 
     /// The final layer: shift before scale, as the original files have it.
-    fn velocity(&self, image: &Tensor, vector: &Tensor) -> Result<Tensor, Fault> {
+    fn velocity(&self, image: &Tensor, vector: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = modulate_last(&self.final_norm, image, &self.final_modulation, vector)?;
         Ok(self.final_linear.forward(&h)?.to_dtype(DType::F32)?)
     }

@@ -4,7 +4,7 @@
 //! file's. The last block's prompt stream only lends queries, keys and values, normed like all others.
 
 use super::sizes::MmditSizes;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
 use crate::pipelines::parts::heads::{Heads, QueryKeyNorm};
 use crate::pipelines::parts::layers::{Linear, within_half};
@@ -18,7 +18,7 @@ use candle_core::Tensor;
 const EPSILON: f32 = 1e-6;
 
 /// The half of a stream that leads into the attention.
-struct Entry {
+struct StreamEntry {
     modulation: Linear,
     norm: LayerNorm,
     qkv: Linear,
@@ -26,13 +26,17 @@ struct Entry {
     heads: usize,
 }
 
-impl Entry {
+impl StreamEntry {
     /// Loads with a modulation of `rows` rows.
-    fn load(section: &Section, sizes: &MmditSizes, rows: usize) -> Result<Entry, Fault> {
+    fn load(
+        section: &Section,
+        sizes: &MmditSizes,
+        rows: usize,
+    ) -> Result<StreamEntry, WorkerFault> {
         let width = sizes.hidden_size();
         let attention = section.at("attn");
         let norm = |name| RmsNorm::load(&attention.at(name), "weight", sizes.head_size);
-        Ok(Entry {
+        Ok(StreamEntry {
             modulation: Linear::load(&section.at("adaLN_modulation.1"), width, rows * width)?,
             norm: LayerNorm::plain(width, EPSILON, section.dtype(), section.device())?,
             qkv: Linear::load(&attention.at("qkv"), width, 3 * width)?,
@@ -45,23 +49,23 @@ impl Entry {
     }
 
     /// Heads of the normed and modulated stream (b, s, hidden).
-    fn heads(&self, modulated: &Tensor) -> Result<Heads, Fault> {
+    fn heads(&self, modulated: &Tensor) -> Result<Heads, WorkerFault> {
         Heads::split(&self.qkv.forward(modulated)?, &self.heads_norm, self.heads)
     }
 }
 
 /// A stream that goes on behind the attention.
-struct Stream {
-    entry: Entry,
+struct JointStream {
+    entry: StreamEntry,
     proj: Linear,
     mlp: (Linear, Linear),
 }
 
-impl Stream {
-    fn load(section: &Section, sizes: &MmditSizes) -> Result<Stream, Fault> {
+impl JointStream {
+    fn load(section: &Section, sizes: &MmditSizes) -> Result<JointStream, WorkerFault> {
         let (width, mlp) = (sizes.hidden_size(), 4 * sizes.hidden_size());
-        Ok(Stream {
-            entry: Entry::load(section, sizes, 6)?,
+        Ok(JointStream {
+            entry: StreamEntry::load(section, sizes, 6)?,
             proj: Linear::load(&section.at("attn.proj"), width, width)?,
             mlp: (
                 Linear::load(&section.at("mlp.fc1"), width, mlp)?,
@@ -71,14 +75,14 @@ impl Stream {
     }
 
     /// Heads for the attention, and what the rest of the block is modulated by.
-    fn enter(&self, x: &Tensor, vector: &Tensor) -> Result<(Heads, Vec<Modulation>), Fault> {
+    fn enter(&self, x: &Tensor, vector: &Tensor) -> Result<(Heads, Vec<Modulation>), WorkerFault> {
         let by = modulations(&self.entry.modulation, vector)?;
         let h = modulate(&self.entry.norm, x, &by[0].shift, &by[0].scale)?;
         Ok((self.entry.heads(&h)?, by))
     }
 
     /// Adds what was attended and what the MLP makes of it.
-    fn leave(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, Fault> {
+    fn leave(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, WorkerFault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
         let h = modulate(&self.entry.norm, &x, &by[1].shift, &by[1].scale)?;
         let h = self.mlp.1.forward(&gelu_tanh(&self.mlp.0.forward(&h)?)?)?;
@@ -89,14 +93,14 @@ impl Stream {
 /// The prompt's side of a block.
 enum Prompt {
     /// It goes on to the next block.
-    Goes(Stream),
+    Goes(JointStream),
     /// It ends here.
-    Ends(Entry),
+    Ends(StreamEntry),
 }
 
 /// One block.
 pub(super) struct JointBlock {
-    image: Stream,
+    image: JointStream,
     prompt: Prompt,
 }
 
@@ -109,14 +113,14 @@ impl JointBlock {
         section: &Section,
         sizes: &MmditSizes,
         last: bool,
-    ) -> Result<JointBlock, Fault> {
+    ) -> Result<JointBlock, WorkerFault> {
         let context = section.at("context_block");
         Ok(JointBlock {
-            image: Stream::load(&section.at("x_block"), sizes)?,
+            image: JointStream::load(&section.at("x_block"), sizes)?,
             prompt: if last {
-                Prompt::Ends(Entry::load(&context, sizes, 2)?)
+                Prompt::Ends(StreamEntry::load(&context, sizes, 2)?)
             } else {
-                Prompt::Goes(Stream::load(&context, sizes)?)
+                Prompt::Goes(JointStream::load(&context, sizes)?)
             },
         })
     }
@@ -130,7 +134,7 @@ impl JointBlock {
         &self,
         (image, prompt): (&Tensor, &Tensor),
         vector: &Tensor,
-    ) -> Result<(Tensor, Tensor), Fault> {
+    ) -> Result<(Tensor, Tensor), WorkerFault> {
         let (patches, words) = (image.dim(1)?, prompt.dim(1)?);
         let (image_heads, image_by) = self.image.enter(image, vector)?;
         let (prompt_heads, prompt_by) = match &self.prompt {

@@ -9,7 +9,7 @@ pub mod sizes;
 pub mod transformer;
 
 use crate::embedded_files;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
 use crate::pipelines::drawing;
 use crate::pipelines::embedded::EmbeddedModel;
@@ -199,12 +199,12 @@ impl Architecture for Sd3 {
         }
     }
 
-    fn load(section: &Section, sizes: &ModelSizes<MmditSizes>) -> Result<Mmdit, Fault> {
+    fn load(section: &Section, sizes: &ModelSizes<MmditSizes>) -> Result<Mmdit, WorkerFault> {
         let pooled = sizes::pooled_width(&sizes.encoders);
         Mmdit::load(section, &sizes.transformer, pooled)
     }
 
-    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, Fault> {
+    fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, WorkerFault> {
         let t5 = encoders.t5(ids.t5)?;
         finite(&t5, || "T5 encoder".to_owned())?;
         let clip_g = ids.clip_g.unwrap_or_default();
@@ -215,8 +215,8 @@ impl Architecture for Sd3 {
         Ok(encoded)
     }
 
-    fn check(job: &JobParameters) -> Result<(), Fault> {
-        let refuse = |field, sentence: String| Err(Fault::BadRequest { field, sentence });
+    fn check(job: &JobParameters) -> Result<(), WorkerFault> {
+        let refuse = |field, sentence: String| Err(WorkerFault::BadRequest { field, sentence });
         if !(0.0..=GUIDANCE.max).contains(&job.guidance) {
             return refuse("guidance", format!("is between 0 and {}", GUIDANCE.max));
         }
@@ -232,7 +232,7 @@ impl Architecture for Sd3 {
         prompt: &Encoded,
         away: Option<(&Encoded, f32)>,
         _: (usize, usize),
-    ) -> Result<Guided, Fault> {
+    ) -> Result<Guided, WorkerFault> {
         let Some((negative, guidance)) = away else {
             return Ok(Guided {
                 prompt: transformer.condition(&prompt.text, &prompt.pooled)?,
@@ -252,7 +252,7 @@ impl Architecture for Sd3 {
         latents: &Tensor,
         sigma: f32,
         by: &Guided,
-    ) -> Result<Tensor, Fault> {
+    ) -> Result<Tensor, WorkerFault> {
         transformer.forward(latents, sigmas::record(sigma), &by.prompt)
     }
 
@@ -261,7 +261,7 @@ impl Architecture for Sd3 {
     }
 
     /// `without + guidance * (with - without)` of (2, c, h, w); of (1, c, h, w) itself.
-    fn guide(velocities: &Tensor, by: &Guided) -> Result<Tensor, Fault> {
+    fn guide(velocities: &Tensor, by: &Guided) -> Result<Tensor, WorkerFault> {
         let Some(guidance) = by.guidance else {
             return Ok(velocities.clone());
         };
@@ -279,7 +279,7 @@ impl Architecture for Sd3 {
 ///
 /// # Errors
 /// The device's faults.
-pub fn join(t5: &Tensor, l: &ClipStates, g: &ClipStates) -> Result<Encoded, Fault> {
+pub fn join(t5: &Tensor, l: &ClipStates, g: &ClipStates) -> Result<Encoded, WorkerFault> {
     let clip = Tensor::cat(&[&l.penultimate, &g.penultimate], D::Minus1)?;
     let missing = t5.dim(D::Minus1)? - clip.dim(D::Minus1)?;
     let clip = clip.pad_with_zeros(D::Minus1, 0, missing)?;

@@ -1,9 +1,9 @@
 //! diffusers' `SD3Transformer2DModel` in the names of Stability-AI/sd3.5.
 
-use crate::weights::{NameCounts, Part, Role, TensorTarget, indexed, look_up, split_end};
+use crate::weights::{ModelPart, NameCounts, Role, TensorTarget, indexed, look_up, split_end};
 
 /// The transformer.
-pub static TRANSFORMER: Part = Part {
+pub static TRANSFORMER: ModelPart = ModelPart {
     noun: "SD3 transformer",
     role: Role::Transformer,
     prefixes: &["model.diffusion_model."],
@@ -15,7 +15,7 @@ pub static TRANSFORMER: Part = Part {
     components: &["transformer"],
     target,
     other_model,
-    fits: Part::always_fits,
+    fits: ModelPart::always_fits,
 };
 
 /// Stable Diffusion 3.5 Medium has second attentions, 3 Medium no norms of its queries.

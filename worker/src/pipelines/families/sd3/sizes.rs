@@ -1,6 +1,6 @@
 //! Sizes of the MMDiT, and those of the published model.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     EncoderSizes, LatentSizes, ModelSizes, clip_g, clip_l, norm_groups, published_decoder, t5_xxl,
@@ -31,7 +31,7 @@ impl MmditSizes {
 
 /// Sizes of the transformer as a diffusers folder writes them.
 #[derive(Deserialize)]
-pub struct DiffusersConfig {
+pub struct MmditDiffusersConfig {
     in_channels: usize,
     num_layers: usize,
     attention_head_dim: usize,
@@ -41,23 +41,23 @@ pub struct DiffusersConfig {
 
 /// Sizes of the transformer as the reference script writes them.
 #[derive(Deserialize)]
-pub struct PresetConfig {
+pub struct MmditPreset {
     depth: usize,
     head: usize,
     pos: usize,
 }
 
 impl TransformerSizes for MmditSizes {
-    type Diffusers = DiffusersConfig;
-    type Preset = PresetConfig;
+    type Diffusers = MmditDiffusersConfig;
+    type Preset = MmditPreset;
     const PRESET_KEY: &'static str = "mmdit";
     const NEEDS_PRESET: bool = true;
 
-    fn check(sizes: &ModelSizes<MmditSizes>, file: &str) -> Result<(), Fault> {
+    fn check(sizes: &ModelSizes<MmditSizes>, file: &str) -> Result<(), WorkerFault> {
         let (t, encoders) = (&sizes.transformer, &sizes.encoders);
         encoders.check(file)?;
         norm_groups(file, &sizes.decoder)?;
-        let refuse = |key: &str, what: String| Err(Fault::configuration(file, key, what));
+        let refuse = |key: &str, what: String| Err(WorkerFault::configuration(file, key, what));
         if t.depth == 0 || t.head_size == 0 || t.pos_embed_max_size == 0 {
             return refuse("transformer", format!("{t:?} has nothing in it"));
         }
@@ -79,7 +79,7 @@ impl TransformerSizes for MmditSizes {
         Ok(())
     }
 
-    fn from_diffusers(found: DiffusersConfig, _: &MmditSizes) -> MmditSizes {
+    fn from_diffusers(found: MmditDiffusersConfig, _: &MmditSizes) -> MmditSizes {
         MmditSizes {
             depth: found.num_layers,
             head_size: found.attention_head_dim,
@@ -90,7 +90,7 @@ impl TransformerSizes for MmditSizes {
     }
 
     fn from_preset(
-        found: PresetConfig,
+        found: MmditPreset,
         encoders: &EncoderSizes,
         published: &MmditSizes,
     ) -> MmditSizes {

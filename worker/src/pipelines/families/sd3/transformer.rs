@@ -5,7 +5,7 @@
 
 use super::block::JointBlock;
 use super::sizes::MmditSizes;
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::parts::embedding::{self, Embedder, TIME_WIDTH};
 #[cfg(test)]
 use crate::pipelines::parts::heads::QueryKeyNorm;
@@ -46,7 +46,11 @@ impl Mmdit {
     ///
     /// # Errors
     /// As [`Section::tensor`].
-    pub fn load(section: &Section, sizes: &MmditSizes, pooled: usize) -> Result<Mmdit, Fault> {
+    pub fn load(
+        section: &Section,
+        sizes: &MmditSizes,
+        pooled: usize,
+    ) -> Result<Mmdit, WorkerFault> {
         let (width, side) = (sizes.hidden_size(), sizes.pos_embed_max_size);
         let values = sizes.in_channels * PATCH * PATCH; // of a patch
         let block = |i| {
@@ -79,7 +83,7 @@ impl Mmdit {
     ///
     /// # Errors
     /// The device's faults.
-    pub fn condition(&self, prompt: &Tensor, pooled: &Tensor) -> Result<GuidedPrompt, Fault> {
+    pub fn condition(&self, prompt: &Tensor, pooled: &Tensor) -> Result<GuidedPrompt, WorkerFault> {
         Ok(GuidedPrompt {
             prompt: prompt.to_dtype(self.dtype)?,
             pooled: pooled.to_dtype(self.dtype)?,
@@ -89,8 +93,13 @@ impl Mmdit {
     /// Velocities of latents (1, c, h, w) at `time` (0..1000): (b, c, h, w) f32, one for each prompt of `by`.
     ///
     /// # Errors
-    /// The device's faults; [`Fault::BadRequest`] for a picture beyond the table of positions.
-    pub fn forward(&self, latents: &Tensor, time: f32, by: &GuidedPrompt) -> Result<Tensor, Fault> {
+    /// The device's faults; [`WorkerFault::BadRequest`] for a picture beyond the table of positions.
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        time: f32,
+        by: &GuidedPrompt,
+    ) -> Result<Tensor, WorkerFault> {
         let (_, _, height, width) = latents.dims4()?;
         let batch = by.prompt.dim(0)?;
         let time = embedding::of_time(time, self.dtype, &self.device)?;
@@ -118,12 +127,12 @@ impl Mmdit {
     }
 
     /// The middle of the table of positions: (1, rows * columns, hidden).
-    fn places(&self, rows: usize, columns: usize) -> Result<Tensor, Fault> {
+    fn places(&self, rows: usize, columns: usize) -> Result<Tensor, WorkerFault> {
         let side = self.sizes.pos_embed_max_size;
         if rows > side || columns > side {
             let sentence =
                 format!("{rows}x{columns} patches are more than this model's {side}x{side}");
-            return Err(Fault::BadRequest {
+            return Err(WorkerFault::BadRequest {
                 field: "size",
                 sentence,
             });

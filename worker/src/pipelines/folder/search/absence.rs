@@ -2,8 +2,8 @@
 
 use super::places::{FOLDERS, Rank};
 use super::{Candidate, FolderSearch, file_name, sets};
-use crate::fault::Fault;
-use crate::weights::{Part, Role, WeightFile, is_lora};
+use crate::fault::WorkerFault;
+use crate::weights::{ModelPart, Role, WeightFile, is_lora};
 use std::cell::RefCell;
 
 const PICKLES: [&str; 4] = ["ckpt", "pt", "pth", "bin"];
@@ -11,7 +11,7 @@ const PICKLES: [&str; 4] = ["ckpt", "pt", "pth", "bin"];
 impl FolderSearch {
     /// What came near a transformer in a folder that holds none: a file that cannot be read, a pickle, an
     /// adapter.
-    pub fn near_transformer(&self) -> Option<Fault> {
+    pub fn near_transformer(&self) -> Option<WorkerFault> {
         let mut came_near = None;
         match self.candidates(self.layout.transformer, &mut came_near) {
             Ok(_) => came_near
@@ -22,7 +22,7 @@ impl FolderSearch {
     }
 
     /// Whether another family's transformer is in the folder too, so that a file's name says whose it is.
-    fn holds_another_family(&self) -> Result<bool, Fault> {
+    fn holds_another_family(&self) -> Result<bool, WorkerFault> {
         let search = FolderSearch {
             folder: self.folder.clone(),
             layout: self.layout,
@@ -43,9 +43,9 @@ impl FolderSearch {
     /// only where the other family's transformer is in the folder too.
     pub(super) fn are_of_another_family(
         &self,
-        part: &Part,
+        part: &ModelPart,
         candidates: &[Candidate],
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, WorkerFault> {
         if part.role != Role::Autoencoder || candidates.iter().any(|one| one.rank != Rank::Foreign)
         {
             return Ok(false);
@@ -59,7 +59,11 @@ impl FolderSearch {
         Ok(!candidates.iter().all(bare) || self.holds_another_family()?)
     }
 
-    pub(super) fn of_another_family(&self, part: &Part, candidates: &[Candidate]) -> Fault {
+    pub(super) fn of_another_family(
+        &self,
+        part: &ModelPart,
+        candidates: &[Candidate],
+    ) -> WorkerFault {
         let names: Vec<String> = candidates.iter().map(|one| file_name(&one.named)).collect();
         let own = self.published(part).join(" or ");
         let what = format!(
@@ -67,14 +71,14 @@ impl FolderSearch {
             part.noun,
             names.join(", ")
         );
-        Fault::WeightsMissing {
+        WorkerFault::WeightsMissing {
             file: self.folder.display().to_string(),
             what,
         }
     }
 
     /// Why a part is not there: what came near, a pickle, an adapter, else the names that would do.
-    pub(super) fn absent(&self, part: &Part, came_near: Option<Fault>) -> Fault {
+    pub(super) fn absent(&self, part: &ModelPart, came_near: Option<WorkerFault>) -> WorkerFault {
         if let Some(fault) = came_near {
             return fault;
         }
@@ -90,7 +94,7 @@ impl FolderSearch {
             .find(|(of, _)| *of == part)
             .map_or("", |(_, note)| note);
         let within = FOLDERS.join("/, ");
-        Fault::WeightsMissing {
+        WorkerFault::WeightsMissing {
             file: self.folder.display().to_string(),
             what: format!(
                 "no {} ({names}, or in another safetensors or GGUF file) in this folder nor in {within}/ of \
@@ -101,19 +105,19 @@ impl FolderSearch {
     }
 
     /// That a file is an adapter, where one is.
-    fn adapter(&self) -> Option<Fault> {
+    fn adapter(&self) -> Option<WorkerFault> {
         let opened = self.opened.borrow();
         let file = opened.values().find(|file| is_lora(file))?;
         let what = "is a LoRA, which is not read, and no model is beside it: merge it into a model's file \
                     with another program";
-        Some(Fault::configuration(file.name(), "LoRA", what))
+        Some(WorkerFault::configuration(file.name(), "LoRA", what))
     }
 
     /// A file that would run a program when it is opened is told by name, not overlooked.
     ///
     /// # Errors
-    /// [`Fault::WeightsCorrupt`] naming it.
-    pub fn refuse_pickles(&self) -> Result<(), Fault> {
+    /// [`WorkerFault::WeightsCorrupt`] naming it.
+    pub fn refuse_pickles(&self) -> Result<(), WorkerFault> {
         let mut paths = sets::entries(&self.folder)?;
         for name in [
             "transformer",

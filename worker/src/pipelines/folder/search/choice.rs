@@ -1,8 +1,8 @@
 //! Which of several files that hold a part is taken, and the refusal when nothing decides.
 
 use super::{Candidate, FolderSearch, Shapes};
-use crate::fault::Fault;
-use crate::weights::{Part, WeightFile, Weights};
+use crate::fault::WorkerFault;
+use crate::weights::{ModelPart, WeightFile, Weights};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ impl FolderSearch {
     /// The candidate that fits best by shapes and then by name.
     pub(super) fn choose(
         &self,
-        part: &'static Part,
+        part: &'static ModelPart,
         candidates: Vec<Candidate>,
         shapes: &Shapes,
-    ) -> Result<Weights, Fault> {
-        let mut read: Vec<(Candidate, Result<Weights, Fault>)> = candidates
+    ) -> Result<Weights, WorkerFault> {
+        let mut read: Vec<(Candidate, Result<Weights, WorkerFault>)> = candidates
             .into_iter()
             .map(|one| {
                 let weights = Weights::of_part(part, one.files.clone(), one.prefix);
                 (one, weights)
             })
             .collect();
-        let suits = |weights: &Result<Weights, Fault>| {
+        let suits = |weights: &Result<Weights, WorkerFault>| {
             weights.as_ref().is_ok_and(|weights| {
                 let mut shapes = shapes.iter();
                 shapes.all(|(name, shape)| weights.shape(name) == Some(shape.as_slice()))
@@ -46,7 +46,7 @@ impl FolderSearch {
         read.swap_remove(0).1
     }
 
-    fn ambiguous(&self, part: &Part, one: &Path, other: &Path) -> Fault {
+    fn ambiguous(&self, part: &ModelPart, one: &Path, other: &Path) -> WorkerFault {
         let below = |path: &Path| {
             path.strip_prefix(&self.folder)
                 .unwrap_or(path)
@@ -64,7 +64,7 @@ impl FolderSearch {
                 "give the one to use the name {own} (a link will do), or move the other one away"
             )
         };
-        Fault::configuration(
+        WorkerFault::configuration(
             self.folder.display().to_string(),
             part.noun,
             format!(

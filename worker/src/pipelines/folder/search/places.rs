@@ -1,7 +1,7 @@
 //! The names, folders and prefixes under which people keep each part.
 
 use super::FolderSearch;
-use crate::weights::{Part, Role, WeightFile};
+use crate::weights::{ModelPart, Role, WeightFile};
 use ipc_protocol::family::Family;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,21 +26,21 @@ pub struct FolderLayout {
     /// The model that its schedule is that of.
     pub model: &'static str,
     /// Its transformer.
-    pub transformer: &'static Part,
+    pub transformer: &'static ModelPart,
     /// Words in a file's name that speak for its transformer.
     pub transformer_words: &'static [&'static str],
     /// Its own file names of a part below the model's folder; the first that is there wins.
-    pub names: &'static [(&'static Part, &'static [&'static str])],
+    pub names: &'static [(&'static ModelPart, &'static [&'static str])],
     /// Stem of its published autoencoder's name, where another family's has the same shapes.
     pub autoencoder_stem: Option<&'static str>,
     /// What else to say where a part is missing.
-    pub notes: &'static [(&'static Part, &'static str)],
+    pub notes: &'static [(&'static ModelPart, &'static str)],
     /// Shift of the noise levels in a diffusers pipeline of it.
     pub schedule_shift: f64,
 }
 
 /// The prefix under which files hold a part together.
-pub(super) fn prefix_of(part: &Part, files: &[Arc<WeightFile>]) -> Option<&'static str> {
+pub(super) fn prefix_of(part: &ModelPart, files: &[Arc<WeightFile>]) -> Option<&'static str> {
     let prefixes = [""].into_iter().chain(part.prefixes.iter().copied());
     prefixes.into_iter().find(|prefix| {
         let has = |name: &str| {
@@ -52,7 +52,7 @@ pub(super) fn prefix_of(part: &Part, files: &[Arc<WeightFile>]) -> Option<&'stat
 }
 
 /// Whether files that have the part's names below `prefix` hold this part and not one with the same names.
-pub(super) fn fits(part: &Part, files: &[Arc<WeightFile>], prefix: &str) -> bool {
+pub(super) fn fits(part: &ModelPart, files: &[Arc<WeightFile>], prefix: &str) -> bool {
     !prefix.is_empty() || (part.fits)(files)
 }
 
@@ -82,7 +82,7 @@ impl FolderLayout {
     }
 
     /// Its own names of a part.
-    fn own_names(&self, part: &Part) -> &'static [&'static str] {
+    fn own_names(&self, part: &ModelPart) -> &'static [&'static str] {
         let found = self.names.iter().find(|(known, _)| *known == part);
         found.map_or(&[], |(_, names)| names)
     }
@@ -90,12 +90,12 @@ impl FolderLayout {
 
 impl FolderSearch {
     /// The file names of a part: the family's own, and for another family's transformer that family's.
-    pub(super) fn published(&self, part: &Part) -> &'static [&'static str] {
+    pub(super) fn published(&self, part: &ModelPart) -> &'static [&'static str] {
         self.layout_of(part).own_names(part)
     }
 
     /// The family whose names a part goes by: that of a transformer, else the one that is looked for.
-    fn layout_of(&self, part: &Part) -> &'static FolderLayout {
+    fn layout_of(&self, part: &ModelPart) -> &'static FolderLayout {
         let mut all = [self.layout].into_iter().chain(self.others());
         let owner = all.find(|layout| layout.transformer == part);
         owner.unwrap_or(self.layout)
@@ -109,7 +109,7 @@ impl FolderSearch {
     }
 
     /// The rank of a file; `path` is below the model's folder.
-    pub(super) fn rank(&self, part: &Part, path: &Path) -> Rank {
+    pub(super) fn rank(&self, part: &ModelPart, path: &Path) -> Rank {
         let names = self.published(part);
         if let Some(place) = names.iter().position(|name| Path::new(name) == path) {
             return Rank::Published(place);

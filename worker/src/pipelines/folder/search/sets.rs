@@ -1,7 +1,7 @@
 //! The weight files of one folder, as sets that hold parts together: a file, or all shards of one.
 
 use super::{INDEX_MAX, corrupt, file_name};
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ pub(super) struct Set {
 
 /// What a folder holds.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FolderSets {
     /// Complete sets; in a diffusers component the first is the one without a variant in its name.
     pub(super) sets: Vec<Set>,
     /// What came near: the file, and what keeps it from being read.
-    pub(super) near: Vec<(PathBuf, Fault)>,
+    pub(super) near: Vec<(PathBuf, WorkerFault)>,
 }
 
 #[derive(Deserialize)]
@@ -37,9 +37,9 @@ struct Index {
 /// Looks at a folder; one that is not there holds nothing.
 ///
 /// # Errors
-/// [`Fault::WeightsCorrupt`] when it cannot be listed.
-pub(super) fn of_folder(folder: &Path) -> Result<Found, Fault> {
-    let mut found = Found::default();
+/// [`WorkerFault::WeightsCorrupt`] when it cannot be listed.
+pub(super) fn of_folder(folder: &Path) -> Result<FolderSets, WorkerFault> {
+    let mut found = FolderSets::default();
     if !folder.is_dir() {
         return Ok(found);
     }
@@ -98,8 +98,8 @@ pub(super) fn of_folder(folder: &Path) -> Result<Found, Fault> {
 }
 
 /// What a folder holds, sorted by name.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let read = std::fs::read_dir(folder).map_err(|error| Fault::reading(folder, &error))?;
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, WorkerFault> {
+    let read = std::fs::read_dir(folder).map_err(|error| WorkerFault::reading(folder, &error))?;
     let mut paths: Vec<PathBuf> = read.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     Ok(paths)
@@ -136,12 +136,12 @@ fn shard(name: &str) -> Option<(&str, usize, usize)> {
 }
 
 /// A link whose target is not there.
-fn dangling(path: &Path) -> Option<Fault> {
+fn dangling(path: &Path) -> Option<WorkerFault> {
     let target = std::fs::read_link(path).ok()?;
     if path.exists() {
         return None;
     }
-    Some(Fault::WeightsMissing {
+    Some(WorkerFault::WeightsMissing {
         file: path.display().to_string(),
         what: format!(
             "is a link to {}, which is not there: the cache that it points into was moved, cleaned or not \
@@ -152,13 +152,13 @@ fn dangling(path: &Path) -> Option<Fault> {
 }
 
 /// The set of an index, and the files that it names.
-fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Fault> {
+fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), WorkerFault> {
     let said = index.display().to_string();
     if let Some(fault) = dangling(index) {
         return Err(fault);
     }
     let length = std::fs::metadata(index)
-        .map_err(|error| Fault::reading(index, &error))?
+        .map_err(|error| WorkerFault::reading(index, &error))?
         .len();
     if length > INDEX_MAX {
         let what = format!("has {length} bytes; {INDEX_MAX} are the most");
@@ -176,7 +176,7 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Fau
             return Err(fault);
         }
         if !path.is_file() {
-            return Err(Fault::WeightsMissing {
+            return Err(WorkerFault::WeightsMissing {
                 file: path.display().to_string(),
                 what: format!("no such file, but {} names it", file_name(index)),
             });
@@ -192,7 +192,10 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Fau
 }
 
 /// Shards without an index are a set when all of them are there.
-fn without_index(of: usize, mut files: Vec<(usize, PathBuf)>) -> Result<Set, (PathBuf, Fault)> {
+fn without_index(
+    of: usize,
+    mut files: Vec<(usize, PathBuf)>,
+) -> Result<Set, (PathBuf, WorkerFault)> {
     files.sort();
     let there: Vec<usize> = files.iter().map(|(number, _)| *number).collect();
     let paths: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
@@ -209,7 +212,7 @@ fn without_index(of: usize, mut files: Vec<(usize, PathBuf)>) -> Result<Set, (Pa
         "is one of {of} shards, of which number {} is not there: download it, or all of them again",
         absent.unwrap_or(of)
     );
-    let fault = Fault::WeightsMissing {
+    let fault = WorkerFault::WeightsMissing {
         file: named.display().to_string(),
         what,
     };
@@ -228,7 +231,7 @@ mod tests {
         folder
     }
 
-    fn named(found: &Found) -> Vec<String> {
+    fn named(found: &FolderSets) -> Vec<String> {
         found.sets.iter().map(|set| file_name(&set.named)).collect()
     }
 

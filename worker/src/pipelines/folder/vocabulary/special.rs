@@ -3,7 +3,7 @@
 //! `special_tokens_map.json` comes before `tokenizer_config.json`; each may name the padding token, as a
 //! text or as an object with its `content`.
 
-use crate::fault::Fault;
+use crate::fault::WorkerFault;
 use crate::pipelines::folder::text_file::read_text;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ enum Named {
 
 /// Both files, as far as they matter here.
 #[derive(Default, Deserialize)]
-struct Said {
+struct SpecialTokens {
     pad_token: Option<Named>,
     #[serde(default)]
     added_tokens_decoder: BTreeMap<String, Flags>,
@@ -40,20 +40,20 @@ struct Flags {
 #[derive(Deserialize)]
 struct Listing {
     #[serde(default)]
-    added_tokens: Vec<Listed>,
+    added_tokens: Vec<AddedTokenEntry>,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct AddedTokenEntry {
     content: String,
 }
 
-fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, Fault> {
+fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, WorkerFault> {
     if !path.is_file() {
         return Ok(None);
     }
     let text = read_text(path)?;
-    let damaged = |error: serde_json::Error| Fault::WeightsCorrupt {
+    let damaged = |error: serde_json::Error| WorkerFault::WeightsCorrupt {
         file: path.display().to_string(),
         what: error.to_string(),
     };
@@ -66,10 +66,10 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, Fault> {
 /// transformers' default.
 ///
 /// # Errors
-/// [`Fault::WeightsCorrupt`] for a damaged file.
-pub(super) fn clip_pad(folder: &Path, published: &str) -> Result<Option<String>, Fault> {
+/// [`WorkerFault::WeightsCorrupt`] for a damaged file.
+pub(super) fn clip_pad(folder: &Path, published: &str) -> Result<Option<String>, WorkerFault> {
     for name in NAMING {
-        let said = read::<Said>(&folder.join(name))?.unwrap_or_default();
+        let said = read::<SpecialTokens>(&folder.join(name))?.unwrap_or_default();
         match said.pad_token {
             Some(Named::Text(token) | Named::Token { content: token }) => return Ok(Some(token)),
             None => {}
@@ -94,11 +94,11 @@ pub(super) fn clip_pad(folder: &Path, published: &str) -> Result<Option<String>,
 ///
 /// # Errors
 /// As [`clip_pad`].
-pub(super) fn is_normalized(folder: Option<&Path>, token: &str) -> Result<bool, Fault> {
+pub(super) fn is_normalized(folder: Option<&Path>, token: &str) -> Result<bool, WorkerFault> {
     let Some(folder) = folder else {
         return Ok(false);
     };
-    let said = read::<Said>(&folder.join(NAMING[1]))?.unwrap_or_default();
+    let said = read::<SpecialTokens>(&folder.join(NAMING[1]))?.unwrap_or_default();
     let mut listed = said.added_tokens_decoder.into_values();
     let flags = listed.find(|flags| flags.content == token);
     Ok(flags.is_some_and(|flags| flags.normalized))
