@@ -53,7 +53,11 @@ fn a_pipe_among_the_weights_is_refused_and_not_waited_for() {
     })
     .output()
     .ended_with(66);
-    assert!(output.stderr.contains("no plain file"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("is not a regular file"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn an_inspection_without_a_reader_fails_without_a_panic() {
     command.arg("--manifest");
     let output = Call::start(command).output().ended_with(74);
     assert!(
-        output.stderr.contains("cannot print the answer"),
+        output.stderr.contains("cannot print the output"),
         "{output:?}"
     );
 }

@@ -1,12 +1,12 @@
-//! Opening the device that the supervisor placed this worker on.
+//! Opens the device of this worker.
 
 use crate::fault::WorkerFault;
 use ipc_protocol::ids::Device;
 
-/// The device in candle's hands.
+/// Opens a device in candle.
 ///
 /// # Errors
-/// [`WorkerFault::DeviceGone`] for a GPU that is not there, [`WorkerFault::DeviceLost`] for one that cannot be opened.
+/// [`WorkerFault::DeviceGone`] if the GPU is missing, [`WorkerFault::DeviceLost`] if it cannot be opened.
 pub fn open(device: Device) -> Result<candle_core::Device, WorkerFault> {
     match device {
         Device::Host => Ok(candle_core::Device::Cpu),

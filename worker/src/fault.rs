@@ -9,18 +9,18 @@ use std::path::Path;
 use ipc_protocol::exit_code::ExitCode;
 use nix::errno::Errno;
 
-/// One failure, with a sentence a person can act on.
+/// A failure of the worker, with a message for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerFault {
-    /// A file that the model needs is not there.
+    /// A file that the model needs is missing.
     #[error("{file}: {what}")]
     WeightsMissing {
-        /// File or folder that was looked for.
+        /// The missing file or folder.
         file: String,
         /// The missing part.
         what: String,
     },
-    /// A file is there but is not what its header says, or cannot be read.
+    /// A file cannot be read, or does not match its header.
     #[error("{file}: {what}")]
     WeightsCorrupt {
         /// The damaged file.
@@ -28,54 +28,54 @@ pub enum WorkerFault {
         /// The defect.
         what: String,
     },
-    /// Files and configuration do not describe one model.
+    /// Files and configuration do not match each other.
     #[error("{file}: {tensor}: {what}")]
     Configuration {
-        /// File that disagrees.
+        /// The file that does not match.
         file: String,
-        /// Tensor, or configuration key, that disagrees.
+        /// The tensor or configuration key that does not match.
         tensor: String,
-        /// Expected and found.
+        /// The expected and the found value.
         what: String,
     },
-    /// Host or device memory ran out while weights were loaded.
+    /// Host or device memory ran out while the weights were loaded.
     #[error("out of memory while loading: {0}")]
     OutOfMemoryLoading(String),
     /// Host or device memory ran out while a job ran.
     #[error("out of memory while running: {0}")]
     OutOfMemoryRunning(String),
-    /// The device's context cannot be used any more; a fresh process is needed.
+    /// The device's context is unusable; a new process is needed.
     #[error("device lost: {0}")]
     DeviceLost(String),
-    /// There is no such device on this machine, or none any more.
+    /// The device is not, or no longer, on this machine.
     #[error("device gone: {0}")]
     DeviceGone(String),
-    /// A stage of the computation produced NaN or an infinity; never shown as a black picture.
+    /// A stage of the computation produced NaN or infinity. It is an error and never a black picture.
     #[error("the {stage} produced values that are not finite")]
     NotFinite {
-        /// `text encoder`, `denoising step 3`, `autoencoder`.
+        /// The stage: `text encoder`, `denoising step 3` or `autoencoder`.
         stage: String,
     },
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// The job asks for what this model cannot do.
+    /// A value of the job is not possible with this model.
     #[error("{field}: {sentence}")]
     BadRequest {
-        /// `prompt`, `size`, `steps`, `guidance`, `negative` …
+        /// The field at fault: `prompt`, `size`, `steps`, `guidance`, `negative` …
         field: &'static str,
-        /// Why not, and what would do.
+        /// The reason, and the possible values.
         sentence: String,
     },
-    /// A computation failed in a way that is a defect of this program.
+    /// A computation failed because of a defect of this program.
     #[error("computation failed: {0}")]
     Compute(String),
 }
 
-/// Longest message that a frame to the supervisor is given, in bytes.
+/// Longest message in a frame to the supervisor, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2000;
 
-/// A message that fits into a frame, whatever a library put into it.
+/// Cuts a message to [`MESSAGE_BYTES_MAX`], between characters, so that it fits a frame.
 pub fn short(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
     message
@@ -92,7 +92,7 @@ impl WorkerFault {
         short(self.to_string())
     }
 
-    /// Exit code of a worker that ends because of this fault; `None` when only the job is affected.
+    /// Exit code of a worker with this fault; `None` if only the job is affected.
     pub fn exit_code(&self) -> Option<ExitCode> {
         match self {
             WorkerFault::WeightsMissing { .. } | WorkerFault::WeightsCorrupt { .. } => {
@@ -110,7 +110,7 @@ impl WorkerFault {
         }
     }
 
-    /// The same fault seen during loading: running out of memory there has its own exit code.
+    /// Converts a fault during loading: exhausted memory has another exit code then.
     pub fn while_loading(self) -> WorkerFault {
         match self {
             WorkerFault::OutOfMemoryRunning(what) => WorkerFault::OutOfMemoryLoading(what),
@@ -118,7 +118,7 @@ impl WorkerFault {
         }
     }
 
-    /// A file system error on `path`, told apart into missing, unreadable, and what is not the file's fault.
+    /// The fault for a file system error on `path`: a missing file, an unreadable file, or a lack of memory.
     pub fn reading(path: &Path, error: &std::io::Error) -> WorkerFault {
         let file = path.display().to_string();
         if error.kind() == std::io::ErrorKind::NotFound {
@@ -128,7 +128,7 @@ impl WorkerFault {
             };
         }
         match error.raw_os_error().map(Errno::from_raw) {
-            // The machine or this process lacks something; the file may be as it should be.
+            // The machine or this process lacks a resource; the file may be intact.
             Some(Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE) => {
                 WorkerFault::OutOfMemoryRunning(format!("{file}: {error}"))
             }
@@ -139,7 +139,7 @@ impl WorkerFault {
         }
     }
 
-    /// Shorthand for [`WorkerFault::Configuration`].
+    /// Makes a [`WorkerFault::Configuration`].
     pub fn configuration(
         file: impl Into<String>,
         tensor: impl Into<String>,
@@ -153,34 +153,34 @@ impl WorkerFault {
     }
 }
 
-/// Marks of an exhausted device or host in the text of an error or a panic.
+/// Texts in errors and panics that report exhausted memory of device or host.
 ///
-/// CUDA reports it in three shapes: a driver error, a cuBLAS status, and a boxed `Display` from the
-/// cuDNN path that cannot be downcast. Backtrace and context wrappers may lie around each. Their
-/// debug text holds one of these words in every case, so the text is what is looked at.
+/// CUDA reports it in three forms: a driver error, a cuBLAS status, and a boxed `Display` from the cuDNN
+/// path that cannot be downcast. Each may be wrapped in a backtrace or context. The debug text contains one
+/// of these words in every case, so the text is searched.
 const MEMORY_MARKS: [&str; 9] = [
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "out of memory",
-    // ENOMEM and EAGAIN, as strerror(3) and std spell them: no memory to map, no thread to start.
+    // ENOMEM and EAGAIN as strerror(3) and std print them: memory could not be mapped or a thread started.
     "Cannot allocate memory",
     "Resource temporarily unavailable",
     "failed to spawn thread",
-    // std's own panics for a size that no memory has.
+    // Panics of std for a size over any memory.
     "capacity overflow",
     "memory allocation of",
 ];
 
-/// Whether the text of an error or a panic says that memory or threads ran out.
+/// Tells whether the text of an error or panic reports that memory or threads ran out.
 pub fn lacks_memory(text: &str) -> bool {
     MEMORY_MARKS.iter().any(|mark| text.contains(mark))
 }
 
-/// Marks of a device that is not there.
+/// Texts of errors for a missing device.
 const GONE_MARKS: [&str; 2] = ["CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_INVALID_DEVICE"];
 
-/// Marks of any other device error. They poison the context: illegal address, failed launch, ECC.
+/// Texts of all other device errors. They make the context unusable: illegal address, failed launch, ECC.
 const DEVICE_MARKS: [&str; 5] = [
     "CUDA_ERROR_",
     "DriverError(",

@@ -1,13 +1,13 @@
-//! The host memory of this process, as the kernel counts it.
+//! The host memory of this process, as counted by the kernel.
 
 use std::fs;
 
 /// Memory of this process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProcessMemory {
-    /// Now.
+    /// Resident memory now.
     pub resident_bytes: u64,
-    /// At its highest.
+    /// Peak of the resident memory.
     pub peak_bytes: u64,
 }
 
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_kibibytes_become_bytes() {
+    fn kibibytes_of_the_kernel_are_converted_to_bytes() {
         let status = "Name:\tworker\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
         assert_eq!(field_bytes(status, "VmRSS:"), 1 << 20);
         assert_eq!(field_bytes(status, "VmHWM:"), 2 << 20);
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_holds_something_and_never_more_than_its_peak() {
+    fn resident_memory_is_above_zero_and_at_most_the_peak() {
         let footprint = measure();
         assert!(footprint.resident_bytes > 0);
         assert!(footprint.resident_bytes <= footprint.peak_bytes);

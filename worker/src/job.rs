@@ -1,8 +1,8 @@
-//! One job: its steps, its latents after each of them, its picture in the segment.
+//! Runs one job: its steps, its latents after each step, and its picture in the segment.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a job's phases are timed where they happen; nothing is decided by the time"
+    reason = "the phases of a job are measured here; no decision depends on the time"
 )]
 
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::pipelines::{Denoising, JobParameters, LatentCheckpoint, Pipeline, Rgb
 /// A job's surroundings in the worker.
 #[derive(Debug)]
 pub struct JobRunner {
-    /// Where latents and pictures go.
+    /// The shared memory for latents and pictures.
     pub segment: Segment,
-    /// How the supervisor hears of it.
+    /// The connection to the supervisor.
     pub voice: Arc<SupervisorSender>,
-    /// Jobs that are no longer wanted.
+    /// The mark of a cancelled job.
     pub cancel: CancelMark,
 }
 
 impl JobRunner {
-    /// Carries out an order and answers it. Returns the fault that the whole process should end with.
+    /// Runs a job and sends its answer. Returns a fault if the process has to exit because of it.
     pub fn carry_out(&self, order: &JobOrder, pipeline: &mut dyn Pipeline) -> Option<WorkerFault> {
         match self.draw(order, pipeline) {
             Ok(done) => {
@@ -83,8 +83,8 @@ impl JobRunner {
         })
     }
 
-    /// One step, then its latents to the segment, then the word that they are there: in this order,
-    /// because the supervisor believes the word.
+    /// Runs one step, writes its latents to the segment, and then sends `Step`: in this order, because the
+    /// supervisor reads the latents after it received `Step`.
     fn step(&self, order: &JobOrder, denoising: &mut dyn Denoising) -> Result<(), WorkerFault> {
         let begin = Instant::now();
         denoising.step(&|| self.cancel.is_set_for(order.job))?;

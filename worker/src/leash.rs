@@ -1,8 +1,8 @@
-//! Descriptor 0: the socket to the supervisor, and what keeps this process from outliving it.
+//! The socket to the supervisor on descriptor 0, and the means that end this process with the supervisor.
 //!
-//! The reader thread blocks in a read for as long as the supervisor lives; end-of-file ends the process
-//! at once, even in the middle of a step. The kernel's parent-death signal does the same a little
-//! earlier, and covers a supervisor that died before it was armed by comparing the parent's pid.
+//! The reader thread blocks in a read while the supervisor lives. End-of-file ends the process at once,
+//! even during a step. The kernel's parent-death signal does the same slightly earlier. A supervisor that
+//! died before the signal was set is detected by comparing the parent's pid.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use nix::unistd;
 
 use crate::fault::complain;
 
-/// The two directions of descriptor 0, without duplicating it.
+/// A reader and writer of descriptor 0, without a duplicate of it.
 struct SupervisorSocket;
 
 impl Read for SupervisorSocket {
@@ -36,22 +36,22 @@ impl Write for SupervisorSocket {
     }
 }
 
-/// Asks the kernel to end this process with its parent.
+/// Asks the kernel to kill this process when its parent exits.
 pub fn arm() {
-    // A kernel that refuses leaves end-of-file on the socket, which says the same.
+    // If the kernel refuses, end-of-file on the socket still ends this process.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
 }
 
-/// Makes a write beyond the limit of a file's size (`ulimit -f`) an error instead of the end of the process.
-/// To be called before threads are started, which inherit it.
+/// Makes a write beyond the file size limit (`ulimit -f`) an error, which otherwise kills the process.
+/// Must be called before threads are started, because they inherit the signal mask.
 pub fn fail_beyond_file_size_limit() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);
-    // The mask of this thread can be set.
+    // Setting the mask of the own thread cannot fail.
     let _ = signals.thread_block();
 }
 
-/// Ends this process when its parent is not `supervisor_pid`: the supervisor died before [`arm`].
+/// Exits if the parent is not `supervisor_pid`: the supervisor died before [`arm`].
 pub fn check_parent(supervisor_pid: u32) {
     if unistd::getppid().as_raw() as u32 != supervisor_pid {
         complain(format_args!("worker: the supervisor is gone"));
@@ -59,7 +59,8 @@ pub fn check_parent(supervisor_pid: u32) {
     }
 }
 
-/// Takes the segment's handle from descriptor 1 and points 1 at stderr, so that no print writes pixels.
+/// Takes the segment's handle from descriptor 1 and redirects 1 to stderr, so that prints do not go to the
+/// segment.
 pub fn take_segment_handle() -> io::Result<OwnedFd> {
     let handle = io::stdout().as_fd().try_clone_to_owned()?;
     unistd::dup2_stdout(io::stderr())?;
@@ -68,13 +69,13 @@ pub fn take_segment_handle() -> io::Result<OwnedFd> {
 
 /// Returns the supervisor's next message.
 ///
-/// Does not return when the supervisor is gone or speaks in riddles: nobody is left to work for.
+/// Exits the process if the supervisor is gone or sends an invalid frame.
 pub fn hear() -> ToWorker {
     match connection::read(&mut SupervisorSocket) {
         Ok(message) => message,
         Err(ConnectionError::Frame(error)) => {
             complain(format_args!(
-                "worker: the supervisor sent what is not a frame: {error}"
+                "worker: the supervisor sent an invalid frame: {error}"
             ));
             ExitCode::ProtocolMismatch.exit();
         }
@@ -82,20 +83,20 @@ pub fn hear() -> ToWorker {
     }
 }
 
-/// Speaks to the supervisor from any thread, a frame at a time.
+/// Sends messages to the supervisor from any thread, one frame at a time.
 #[derive(Debug, Default)]
 pub struct SupervisorSender(Mutex<()>);
 
 impl SupervisorSender {
-    /// Sends one message; a supervisor that no longer listens is gone, and so are we.
+    /// Sends one message. Exits the process if the supervisor no longer reads.
     pub fn say(&self, message: &FromWorker) {
-        // A thread that panicked while it spoke has ended the process already.
+        // A thread that panics while it sends ends the process, so the lock is never poisoned.
         let Ok(_turn) = self.0.lock() else {
             ExitCode::SupervisorGone.exit()
         };
         if let Err(error) = connection::write(&mut SupervisorSocket, message) {
             complain(format_args!(
-                "worker: the supervisor does not listen: {error}"
+                "worker: cannot send to the supervisor: {error}"
             ));
             ExitCode::SupervisorGone.exit();
         }

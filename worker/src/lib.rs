@@ -1,4 +1,4 @@
-//! One image model in one process: weights, sampling and pictures.
+//! Serves one image model in one process: weights, sampling and pictures.
 
 pub mod cancel;
 pub mod device;

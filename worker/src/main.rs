@@ -1,4 +1,4 @@
-//! The worker's entry: one model, one process, never started by hand.
+//! The worker program: serves one model, and is started by the supervisor.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -14,39 +14,39 @@ use worker::manifest::{self, Digested};
 use worker::pipelines::{ComputeSettings, families};
 use worker::weights::digest;
 
-/// Exit code of an answer that could not be printed.
+/// Exit code if the output could not be printed.
 const OUTPUT_LOST: u8 = 74;
 
-/// One image model in one process. The supervisor starts it; by hand it only tells about itself.
+/// Serve one image model. The supervisor starts this program; by hand, it only prints information.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct WorkerArguments {
-    /// Print what is known of the models inside this program, as JSON, and exit.
+    /// Print the manifests of the embedded models as JSON, and exit.
     #[arg(long)]
     manifest: bool,
-    /// Print what is known of the published models without their files, as JSON, and exit.
+    /// Print the manifests of the published models, as far as known without their files, as JSON, and exit.
     #[arg(long)]
     published: bool,
-    /// Look at a folder of weights, print what it holds as JSON, and exit.
+    /// Inspect a folder of weights, print its manifest as JSON, and exit.
     #[arg(long, value_name = "DIR")]
     inspect: Option<PathBuf>,
-    /// Compare weights with their digests: those of a folder with its SHA256SUMS, those of one model inside
-    /// this program or of all of them, and exit.
+    /// Compare weights with their digests, and exit: a folder's with its SHA256SUMS, or those of one or all
+    /// embedded models.
     #[arg(long, value_name = "DIR|KEY", num_args = 0..=1)]
     verify: Option<Option<PathBuf>>,
-    /// Take the folder for this family instead of finding out.
+    /// Treat the folder as a model of this family, instead of recognising it.
     #[arg(long, value_name = "FAMILY", requires = "inspect")]
     family: Option<String>,
-    /// Read all bytes of the folder's files for their digest, however large they are.
+    /// Read all bytes of the folder's files for their digest, even if they are large.
     #[arg(long, requires = "inspect")]
     whole: bool,
     /// The dtype for the inspected model: f32, bf16 or f16.
     #[arg(long, default_value_t)]
     dtype: Dtype,
-    /// The process that waits for the answer, with which this one ends.
+    /// The process that waits for the output; this process ends with it.
     #[arg(long, hide = true, value_name = "PID")]
     parent: Option<u32>,
-    /// Where its encoders are between two prompts: keep, drop or cpu.
+    /// Placement of the text encoders between two prompts: keep, drop or cpu.
     #[arg(long, default_value_t)]
     encoders: Encoders,
 }
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             dtype: arguments.dtype,
             encoders: arguments.encoders,
         };
-        // The need is the host's, so it is that of what a processor makes of the wish.
+        // The manifest states the need of host memory, so the settings are those for the CPU.
         let settings = ComputeSettings::on(Device::Host, wished);
         let family = arguments.family.as_deref();
         let digested = match arguments.whole {
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
             false => Digested::Quickly,
         };
         let json = manifest::folder_as_json(folder, family, settings, digested);
-        // It holds words of the folder's files; escaped it is the same JSON.
+        // The JSON contains text from the folder's files. Escaping it does not change its values.
         return told(json.map(escaped));
     }
     if let Some(folder) = &arguments.verify {
@@ -85,14 +85,14 @@ fn main() -> ExitCode {
     }
     if std::io::stdin().is_terminal() {
         complain(format_args!(
-            "worker: started by the supervisor, not by hand; try `imagepool generate`"
+            "worker: this program is started by the supervisor; to draw, run `imagepool generate`"
         ));
         return ExitCode::from(2);
     }
     worker::session::serve().into()
 }
 
-/// A line for each file that is what it was: of a folder, of one embedded model, of all of them.
+/// Verifies a folder, one embedded model, or all of them. Returns a line for each file that matches its digest.
 fn verify(what: Option<&Path>) -> Result<String, WorkerFault> {
     let embedded = |path: &Path| path.to_str().and_then(families::embedded_with_key);
     let names = match what {
@@ -110,7 +110,7 @@ fn verify(what: Option<&Path>) -> Result<String, WorkerFault> {
     Ok(lines.join("\n"))
 }
 
-/// Prints the answer, or a sentence on stderr; the exit code is the fault's, or says that the answer is lost.
+/// Prints the output, or the fault on stderr. The exit code is the fault's, or [`OUTPUT_LOST`].
 fn told(answer: Result<String, WorkerFault>) -> ExitCode {
     let fault = match answer {
         Ok(text) => {
@@ -119,7 +119,7 @@ fn told(answer: Result<String, WorkerFault>) -> ExitCode {
             let Err(error) = printed else {
                 return ExitCode::SUCCESS;
             };
-            complain(format_args!("worker: cannot print the answer: {error}"));
+            complain(format_args!("worker: cannot print the output: {error}"));
             return ExitCode::from(OUTPUT_LOST);
         }
         Err(fault) => fault,

@@ -1,4 +1,4 @@
-//! What this program knows of the models it can run, for the supervisor's books and tables.
+//! Manifests: the facts about models that the supervisor needs, as JSON.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::ComputeSettings;
@@ -17,66 +17,66 @@ use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Facts of one model. Sizes are in pixels, memory in whole MiB, rounded up.
+/// The facts of one model. Sizes are in pixels, memory is in whole MiB, rounded up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelManifest {
-    /// Registry key; empty for a folder, whose key is the user's.
+    /// Registry key; empty for a folder, which gets its key from the settings.
     pub key: String,
-    /// The family that draws it.
+    /// Family of the model.
     pub family: Family,
-    /// SHA-256 of the SHA-256s of its weight files; empty where taking them would take minutes.
+    /// Digest of the model; empty if computing it would take minutes.
     pub digest: String,
-    /// Width and height that are drawn when none are asked for.
+    /// Default width and height.
     pub default_size: [u32; 2],
     /// Shortest side.
     pub min_size: u32,
     /// Longest side.
     pub max_size: u32,
-    /// Both sides are multiples of it.
+    /// Both sides must be multiples of this.
     pub size_multiple: u32,
-    /// Steps that are taken when none are asked for.
+    /// Default number of steps.
     pub default_steps: u32,
-    /// Most steps.
+    /// Largest number of steps.
     pub max_steps: u32,
-    /// A loaded worker without a job.
+    /// Memory of a worker with the loaded model and without a job.
     pub residency_mb: u64,
-    /// What a job adds, by size.
+    /// Memory that a job adds, by picture size.
     pub activation: ActivationMemory,
-    /// What a job adds at the default size.
+    /// Memory that a job adds at the default size.
     pub activation_mb: u64,
-    /// What a job adds for each thread beyond the second: its tiles of a convolution, its heap.
+    /// Memory that each thread after the second adds to a job: tiles of a convolution, heap.
     pub per_thread_mb: u64,
-    /// Shape of its latents.
+    /// Shape of the latents.
     pub latents: LatentShape,
-    /// Guidance that it can follow, where it was trained with any.
+    /// The supported guidance, if any.
     pub guidance: Option<GuidanceRange>,
-    /// How its sigmas are chosen, for receipts.
+    /// The choice of sigmas, for receipts.
     pub sampler: &'static str,
-    /// What it can draw, by group, where its files say so.
+    /// Groups of things that it can draw, if its files list them.
     pub draws: Vec<Group>,
-    /// Terms and thanks, where its files say so.
+    /// Licence and attribution, if its files state them.
     pub rights: ModelRights,
-    /// What the files of a folder were when they were looked at.
+    /// Stamp of the folder's files during the inspection.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stamp: String,
-    /// The files and folders that the stamp is of.
+    /// Marks of the files and folders in the stamp.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
 }
 
-/// Whether the digest of large files is taken.
+/// The effort for the digest of large files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digested {
-    /// Only where that takes seconds at most.
+    /// Compute it only if that takes seconds.
     Quickly,
-    /// However long it takes.
+    /// Always compute it.
     Always,
 }
 
-/// The manifests of all built-in models as one JSON array.
+/// Returns the manifests of all embedded models as a JSON array.
 ///
 /// # Errors
-/// Those of the embedded files.
+/// Faults of the embedded files.
 pub fn all_as_json() -> Result<String, WorkerFault> {
     let mut all = families::embedded()
         .map(embedded)
@@ -85,10 +85,10 @@ pub fn all_as_json() -> Result<String, WorkerFault> {
     serde_json::to_string_pretty(&all).map_err(|error| WorkerFault::Compute(error.to_string()))
 }
 
-/// The manifest of a folder as JSON, for a model that is computed as `settings` say.
+/// Returns the manifest of a folder as JSON, for a model with `settings`.
 ///
 /// # Errors
-/// Those of [`of_folder`].
+/// As [`of_folder`].
 pub fn folder_as_json(
     path: &Path,
     family: Option<&str>,
@@ -100,22 +100,22 @@ pub fn folder_as_json(
     serde_json::to_string(&manifest).map_err(|error| WorkerFault::Compute(error.to_string()))
 }
 
-/// A published model whose files need not be here, computed in one way.
+/// The facts of a published model without its files, for one combination of settings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PublishedManifest {
-    /// What it computes in: f32, bf16 or f16.
+    /// Dtype: f32, bf16 or f16.
     pub dtype: &'static str,
-    /// What becomes of its encoders: keep, drop or cpu.
+    /// Placement of the text encoders: keep, drop or cpu.
     pub encoders: &'static str,
-    /// As of a folder that holds its files, in this arithmetic.
+    /// The manifest of a folder with its files, for these settings.
     #[serde(flatten)]
     pub manifest: ModelManifest,
 }
 
-/// The published models, each computed in every way that a section of the settings can ask for.
+/// Lists the published models, each with every possible combination of settings.
 ///
 /// # Errors
-/// None that can be met: their sizes are known to fit.
+/// Never, because their sizes are valid.
 pub fn all_published() -> Result<Vec<PublishedManifest>, WorkerFault> {
     let published = families::TABLE.iter().map(|family| family.published());
     let published: Vec<_> = published.collect::<Result<Vec<_>, WorkerFault>>()?;
@@ -134,7 +134,7 @@ pub fn all_published() -> Result<Vec<PublishedManifest>, WorkerFault> {
     Ok(all)
 }
 
-/// [`all_published`] as a JSON array, one of them a line.
+/// Returns [`all_published`] as a JSON array with one entry per line.
 ///
 /// # Errors
 /// As [`all_published`].
@@ -147,10 +147,10 @@ pub fn published_as_json() -> Result<String, WorkerFault> {
     Ok(format!("[\n{}\n]", lines.join(",\n")))
 }
 
-/// A model inside this program.
+/// Makes the manifest of an embedded model.
 ///
 /// # Errors
-/// Those of the embedded files.
+/// Faults of the embedded files.
 pub fn embedded(model: &EmbeddedModel) -> Result<ModelManifest, WorkerFault> {
     let files = families::open_embedded(model)?;
     let need = files.need(model.weight_bytes(), ComputeSettings::default());
@@ -161,10 +161,11 @@ pub fn embedded(model: &EmbeddedModel) -> Result<ModelManifest, WorkerFault> {
     })
 }
 
-/// A folder of the user's, computed as `settings` say, refused here for all that loading would refuse. Weights of less than 1 GiB are digested in any case.
+/// Makes the manifest of a folder, for a model with `settings`. Fails for everything that would fail on loading.
+/// Computes the digest of weights below 1 GiB.
 ///
 /// # Errors
-/// Those of looking for a model; [`WorkerFault::Configuration`] for a family that cannot be drawn yet.
+/// As opening a model; [`WorkerFault::Configuration`] for a family that is not built yet.
 pub fn of_folder(
     path: &Path,
     family: Option<Family>,
@@ -173,10 +174,10 @@ pub fn of_folder(
     of_folder_digested(path, family, settings, Digested::Quickly)
 }
 
-/// As [`of_folder`], with the digest as `digested` says.
+/// Like [`of_folder`], with the digest as `digested` says.
 ///
 /// # Errors
-/// As [`of_folder`]; [`WorkerFault::WeightsCorrupt`] for files that change meanwhile.
+/// As [`of_folder`]; [`WorkerFault::WeightsCorrupt`] for files that change during the call.
 pub fn of_folder_digested(
     path: &Path,
     family: Option<Family>,
@@ -189,7 +190,7 @@ pub fn of_folder_digested(
     let need = files.need(0, settings);
     let digest = digest_of(&files.weights(), digested);
     let manifest = of_model(files.describe(), digest, need);
-    // A digest of bytes that were exchanged while they were read is of no file at all.
+    // If bytes changed while they were read, the digest is not that of any file.
     stamp.expect_unchanged()?;
     Ok(ModelManifest {
         stamp: stamp.text(),
@@ -198,7 +199,7 @@ pub fn of_folder_digested(
     })
 }
 
-/// The family without weights, at `weights_mb` 0.
+/// The manifest of the family without weights, for `weights_mb` 0.
 pub fn synthetic() -> ModelManifest {
     let activation = ActivationMemory {
         base_mb: 2,
@@ -256,12 +257,12 @@ fn of_model(of: Description, digest: String, need: MemoryNeed) -> ModelManifest 
     }
 }
 
-/// SHA-256 of the SHA-256s of the files; empty for those that are so large that it would take minutes.
+/// Computes the digest of the files; empty if they are so large that it would take minutes.
 fn digest_of(files: &[&Weights], digested: Digested) -> String {
     const DIGESTED_BYTES_MAX: usize = 1 << 30;
     let mut parts: Vec<&Arc<WeightFile>> = Vec::new();
     for file in files.iter().flat_map(|part| part.files()) {
-        // A file that holds several parts counts once.
+        // A file with several parts counts once.
         if !parts.iter().any(|known| Arc::ptr_eq(known, file)) {
             parts.push(file);
         }
@@ -280,7 +281,7 @@ mod tests {
     use crate::pipelines::families::flux;
 
     #[test]
-    fn the_pocket_model_is_what_the_documentation_says() {
+    fn the_pocket_model_has_the_documented_facts() {
         let found = embedded(&flux::POCKET).expect("the embedded files");
         assert_eq!(
             (found.default_size, found.min_size, found.max_size),
@@ -302,7 +303,7 @@ mod tests {
             let copy = of_folder(&folder, None, ComputeSettings::default());
             let copy = copy.expect("the asset folder is a model");
             let embedded = embedded(model).expect("the embedded files");
-            let residency_mb = copy.residency_mb; // the program's pages are not the file's
+            let residency_mb = copy.residency_mb; // differs, because the embedded weights are pages of the program
             let key = String::new();
             let (stamp, marks) = (copy.stamp.clone(), copy.marks.clone());
             assert!(!stamp.is_empty() && !marks.is_empty());

@@ -1,9 +1,9 @@
-//! The message of a panic, without the folders of the machine that the program was built on.
+//! The message of a panic, without folder names of the machine that built the program.
 
 use std::any::Any;
 use std::panic::PanicHookInfo;
 
-/// Returns a panic's message and place: `candle-core-0.11.1/src/tensor.rs:12`.
+/// Returns the message of a panic and its source line, such as `candle-core-0.11.1/src/tensor.rs:12`.
 pub fn message(panic: &PanicHookInfo) -> String {
     let place = panic.location();
     let place = place.map_or("an unknown place".to_owned(), |place| {
@@ -23,7 +23,7 @@ fn said(payload: &dyn Any) -> &str {
         .unwrap_or("without a message")
 }
 
-/// A source file's path from its crate's folder on; one of this workspace is so already.
+/// The path of a source file, starting at the folder of its crate. Paths of this workspace already do.
 fn within_crate(path: &str) -> &str {
     if !path.starts_with('/') {
         return path;
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_named_from_its_crate_on() {
+    fn a_source_path_starts_at_the_folder_of_its_crate() {
         let cases = [
             ("worker/src/job.rs", "worker/src/job.rs"),
             (

@@ -1,15 +1,15 @@
-//! From a decoder's values in -1..1 to bytes.
+//! Converts a decoder's values in -1..1 to bytes.
 
 use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 
-/// RGB bytes, row by row, of a picture of shape (1, 3, h, w).
+/// Converts a picture of shape (1, 3, h, w) to RGB bytes, row by row.
 ///
-/// `(x / 2 + 0.5)` clamped to 0..1, times 255, rounded half to even, as `VaeImageProcessor` in
-/// diffusers with NumPy's `round` does it. Truncation instead would darken two bytes of five by one.
+/// A byte is `(x / 2 + 0.5)` clamped to 0..1, times 255, rounded half to even, as in `VaeImageProcessor` of
+/// diffusers with NumPy's `round`. Truncation would make two bytes of five darker by one.
 ///
 /// # Errors
-/// The device's faults; a tensor of another shape.
+/// Faults of the device; a tensor of another shape.
 pub fn bytes(picture: &Tensor) -> Result<Vec<u8>, WorkerFault> {
     let picture = picture.squeeze(0)?.permute((1, 2, 0))?; // (h, w, 3)
     let picture = picture.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_beyond_the_range_are_clamped_and_halves_go_to_even() {
+    fn values_out_of_range_are_clamped_and_halves_round_to_even() {
         assert_eq!([-7.0, -1.0, 0.0, 1.0, 7.0].map(byte), [0, 0, 128, 255, 255]);
         let halves = [0.5f32, 1.5, 2.5, 3.5].map(|b| (b / 255.0 - 0.5) * 2.0);
         let close: Vec<bool> = halves

@@ -1,9 +1,9 @@
-//! The conversation with the supervisor, from the greeting to the goodbye.
+//! The session with the supervisor, from `Welcome` to the exit.
 //!
 //! ```text
 //!  main thread      Welcome ▸ load ▸ Ready ▸ (Run ▸ job)* ▸ exit     computes
-//!  reader thread    hear ▸ Run to the main thread, Cancel to the mark, Leave and end-of-file exit
-//!  heartbeat        every half second, so that a long step does not look like death
+//!  reader thread    passes Run to the main thread, sets the mark on Cancel, exits on Leave and end-of-file
+//!  heartbeat        sends Heartbeat every half second, so that a long step does not look like a hang
 //! ```
 
 use std::io;
@@ -28,9 +28,9 @@ use crate::panics;
 use crate::pipelines::{self, ComputeSettings, ModelOrigin, Pipeline, families, precision};
 use crate::work;
 
-/// Between two signs of life.
+/// Interval of heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// The model is loaded.
+/// True after the model was loaded.
 static IS_LOADED: AtomicBool = AtomicBool::new(false);
 
 /// Serves the supervisor on descriptor 0 until `Leave` or end-of-file.
@@ -47,7 +47,7 @@ pub fn serve() -> ExitCode {
         }
     };
     let ToWorker::Welcome(welcome) = leash::hear() else {
-        complain(format_args!("worker: the first message was not a welcome"));
+        complain(format_args!("worker: the first message was not `Welcome`"));
         ExitCode::ProtocolMismatch.exit();
     };
     if welcome.protocol != PROTOCOL {
@@ -118,7 +118,8 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
     ExitCode::Left
 }
 
-/// That the weights are in place, in which dtype, and why where that is not the wished one.
+/// Makes the message that the weights are loaded, with their dtype, and the reason if it is not the requested
+/// one.
 fn ready(welcome: &Welcome) -> FromWorker {
     let choice = precision::chosen(welcome.arithmetic.dtype, welcome.device);
     FromWorker::Ready {
@@ -128,7 +129,7 @@ fn ready(welcome: &Welcome) -> FromWorker {
     }
 }
 
-/// Says why, and ends with the code that says it again.
+/// Sends and prints the fault. Returns its exit code.
 fn give_up(voice: &SupervisorSender, fault: &WorkerFault) -> ExitCode {
     let message = fault.sentence();
     complain(format_args!("worker: {message}"));
@@ -136,13 +137,13 @@ fn give_up(voice: &SupervisorSender, fault: &WorkerFault) -> ExitCode {
     fault.exit_code().unwrap_or(ExitCode::BadConfiguration)
 }
 
-/// No thread was to be had, which is for lack of memory or of processes.
+/// The fault for a thread that could not be started: memory or the limit of processes is exhausted.
 fn no_thread(error: &dyn std::error::Error) -> WorkerFault {
     WorkerFault::OutOfMemoryLoading(format!("cannot start a thread: {error}"))
 }
 
 fn load(welcome: &Welcome, voice: &SupervisorSender) -> Result<Box<dyn Pipeline>, WorkerFault> {
-    // The pool of threads can be set once per process, and this is the once.
+    // The thread pool can be configured only once per process.
     rayon::ThreadPoolBuilder::new()
         .num_threads(welcome.threads.max(1) as usize)
         .build_global()
@@ -162,7 +163,7 @@ fn load(welcome: &Welcome, voice: &SupervisorSender) -> Result<Box<dyn Pipeline>
         .map_err(WorkerFault::while_loading)
 }
 
-/// The wire's word for a model, as the pipelines know it.
+/// Converts the source of a model from the wire's type to that of the pipelines.
 fn source(source: &ModelSource) -> Result<ModelOrigin, WorkerFault> {
     Ok(match source {
         ModelSource::Embedded { key } => {
@@ -187,7 +188,7 @@ fn source(source: &ModelSource) -> Result<ModelOrigin, WorkerFault> {
     })
 }
 
-/// Starts the reader; orders arrive on the channel, everything else is carried out at once.
+/// Starts the reader thread. Jobs arrive on the returned channel; other messages are handled by the thread.
 fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<JobOrder>>> {
     let (sender, orders) = mpsc::channel();
     let hear = move || {
@@ -208,7 +209,7 @@ fn listen(cancel: CancelMark) -> io::Result<Receiver<Box<JobOrder>>> {
     Ok(orders)
 }
 
-/// Starts the signs of life; they end with the returned sender.
+/// Starts the heartbeat. It stops when the returned sender is dropped.
 fn beat(voice: Arc<SupervisorSender>) -> io::Result<mpsc::Sender<()>> {
     let (sender, stopped) = mpsc::channel::<()>();
     let say = move || {
@@ -228,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_for_lack_of_memory_or_threads_has_the_exit_code_of_that() {
+    fn a_panic_for_lack_of_memory_or_threads_exits_with_the_code_for_exhausted_memory() {
         let no_thread = "failed to spawn thread: Os { code: 11, kind: WouldBlock }";
         for lack in [no_thread, "capacity overflow"] {
             assert_eq!(

@@ -1,14 +1,14 @@
-//! Weight files: safetensors and GGUF, mapped from disk or inside this program.
+//! Weight files: safetensors and GGUF, mapped from disk or embedded in this program.
 //!
 //! ```text
 //!   WeightFile   one file, its header checked          file · header (safetensors) · gguf
-//!   Weights      one part's tensors by ORIGINAL name   recipe ◀ naming (whatever the files call them)
-//!   Section      a prefix of it, device, dtype         section ▸ Tensor, or Matrix where blocks stay packed
+//!   Weights      one part's tensors by ORIGINAL name   recipe ◀ naming (from the names in the files)
+//!   Section      a prefix of it, device, dtype         section ▸ Tensor, or Matrix if its blocks stay packed
 //! ```
 //!
-//! A pipeline asks for a tensor by the name it has in the model's first published file **and by shape**;
-//! shards, prefixes, other projects' names, scales and dtypes are dealt with here, tensor by tensor. A
-//! file that does not fit its configuration is found while loading, by name.
+//! A pipeline asks for a tensor by its name in the model's first published file **and by its shape**. Shards,
+//! prefixes, names of other projects, scales and dtypes are handled here, for each tensor. If a file does not
+//! match its configuration, loading fails and names the tensor.
 
 pub mod digest;
 mod entry;
@@ -43,7 +43,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The tensors of one part of a model, by original name, whatever files hold them.
+/// The tensors of one part of a model by original name, from one or several files.
 pub struct Weights {
     files: Vec<Arc<WeightFile>>,
     recipes: BTreeMap<String, Recipe>,
@@ -51,7 +51,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// All tensors of one file under the names that they have there.
+    /// Opens a file; its tensors keep their names.
     ///
     /// # Errors
     /// As [`WeightFile::open`].
@@ -64,12 +64,11 @@ impl Weights {
         Weights::new(vec![file], recipes)
     }
 
-    /// The tensors of `part` among those of `files` whose names start with `prefix`.
+    /// Finds the tensors of `part` in `files`, among those whose names start with `prefix`.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] for a tensor that two files hold, that lacks one of its pieces or whose
-    /// scale cannot be read, and for one by which the part is another model's or in an encoding that is
-    /// not read.
+    /// [`WorkerFault::Configuration`] for a tensor that is in two files, lacks one of its pieces or has a scale that
+    /// cannot be read, and for a tensor of another model or in an unsupported encoding.
     pub fn of_part(
         part: &'static ModelPart,
         files: Vec<Arc<WeightFile>>,
@@ -90,12 +89,12 @@ impl Weights {
         }
     }
 
-    /// The first file's name in messages.
+    /// Name of the first file, for messages.
     pub fn file(&self) -> &str {
         self.files.first().map_or("", |file| file.name())
     }
 
-    /// The files that hold these tensors, and perhaps those of other parts.
+    /// The files of these tensors; they may also contain other parts.
     pub fn files(&self) -> &[Arc<WeightFile>] {
         &self.files
     }
@@ -105,12 +104,12 @@ impl Weights {
         self.recipes.values().map(Recipe::stored_bytes).sum()
     }
 
-    /// Shape of a tensor, if there is one of this name.
+    /// Shape of the tensor with this name, if there is one.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.recipes.get(name).map(|recipe| recipe.shape.as_slice())
     }
 
-    /// Elements of all tensors whose name `wanted` accepts.
+    /// Number of elements of all tensors whose names `wanted` accepts.
     pub fn elements(&self, wanted: impl Fn(&str) -> bool) -> u64 {
         let chosen = self.recipes.iter().filter(|(name, _)| wanted(name));
         chosen.map(|(_, recipe)| recipe.elements()).sum()
@@ -126,11 +125,11 @@ impl Weights {
         inventory
     }
 
-    /// Refuses tensors that nobody asked for: they mean another model than the configuration says.
+    /// Refuses a file with tensors that were not read: it is of another model than the configuration.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] naming the first tensor that is neither read nor below one of the
-    /// `ignored` prefixes.
+    /// [`WorkerFault::Configuration`] with the first tensor that was not read and has none of the `ignored`
+    /// prefixes.
     pub fn refuse_unread(&self, ignored: &[&str]) -> Result<(), WorkerFault> {
         let read = self.read.borrow();
         let unread = |name: &&String| {
@@ -140,7 +139,7 @@ impl Weights {
             return Ok(());
         };
         let (file, stored) = self.recipes[name].origin();
-        let what = "is in the file, but the configuration has no place for it";
+        let what = "is in the file, but not in the model of this configuration";
         Err(WorkerFault::configuration(file, stored, what))
     }
 
@@ -150,22 +149,22 @@ impl Weights {
     }
 }
 
-/// Maps a weight file read-only.
+/// Maps a weight file for reading.
 #[allow(unsafe_code)]
 fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: JUSTIFICATION: the bytes are only ever read, each once, while the model loads. Somebody who
-    // truncates the file meanwhile gets this process a SIGBUS and nothing else: a worker holds one model,
-    // the supervisor reports its death, and every offset used was checked against the mapped length.
+    // SAFETY: JUSTIFICATION: the bytes are only read, each once, while the model is loaded. If another program
+    // truncates the file meanwhile, this process gets a SIGBUS and nothing else happens: a worker has one model,
+    // the supervisor reports its exit, and every offset was checked against the mapped length.
     unsafe { Mmap::map(file) }
 }
 
-/// Gives the pages of a range back, so that a loaded tensor is not held a second time as the file's.
+/// Releases the pages of a range, so that a loaded tensor does not take memory a second time in the map.
 #[allow(unsafe_code)]
 fn release(map: &Mmap, start: usize, length: usize) {
-    // SAFETY: JUSTIFICATION: the map is shared with its file and never written, so a page that is dropped is
-    // read from the file again when somebody touches it: no value changes under any reference.
+    // SAFETY: JUSTIFICATION: the map is shared with its file and never written. A dropped page is read from the
+    // file again on its next access, so no value changes under a reference.
     let given = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) };
-    // A kernel that will not is no fault: the pages are reclaimed under pressure.
+    // A refusal of the kernel is harmless: it reclaims the pages when memory is short.
     drop(given);
 }
 
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_file_is_corrupt_and_an_absent_one_missing() {
+    fn a_truncated_file_is_corrupt_and_an_absent_file_is_missing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for cut in [1, 8, 12, 60] {
             let found = Weights::open(&file(folder.path(), cut))
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_or_written_over_after_it_was_opened_is_corrupt() {
+    fn a_file_truncated_or_overwritten_after_opening_is_corrupt() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = file(folder.path(), 0);
         let whole = std::fs::read(&path).expect("a good file");
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_shape_and_a_tensor_left_over_are_named() {
+    fn a_wrong_shape_and_an_unread_tensor_are_faults_that_name_the_tensor() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let weights = Weights::open(&file(folder.path(), 0)).expect("a good file");
         let mut last = 0.0;

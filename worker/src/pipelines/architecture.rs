@@ -1,4 +1,4 @@
-//! What a family with a transformer, T5 and CLIPs adds to the shared pipeline.
+//! The trait of a family with a transformer, T5 and CLIPs: everything that the shared pipeline does not do.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoded;
@@ -12,61 +12,61 @@ use crate::weights::Section;
 use candle_core::Tensor;
 use ipc_protocol::about::GuidanceRange;
 
-/// Sizes and steps that a model draws.
+/// The limits of a model's sizes and steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrawingLimits {
-    /// Side of the picture where a request names no size, in pixels.
+    /// Default side of the picture, in pixels.
     pub default_side: u32,
-    /// Shortest side.
+    /// Shortest side, in pixels.
     pub min_side: u32,
-    /// Longest side.
+    /// Longest side, in pixels.
     pub max_side: u32,
-    /// Most steps.
+    /// Largest number of steps.
     pub max_steps: u32,
 }
 
-/// How the reference's recordings of a family name and arrange what they hold.
+/// The tensor names and shapes in the reference's recordings of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordNames {
-    /// The states of all tokens that the transformer is given.
+    /// Name of the states of all tokens, the input of the transformer.
     pub text: &'static str,
-    /// The ids for CLIP-L.
+    /// Name of the ids for CLIP-L.
     pub clip_l_ids: &'static str,
-    /// Whether latents and velocities are rows of tokens.
+    /// True if latents and velocities are sequences of tokens.
     pub is_packed: bool,
 }
 
-/// A family whose models are a transformer over latents, text encoders and a decoder.
+/// A family of models with a transformer over latents, text encoders and a decoder.
 pub trait Architecture: Sized + Send + Sync + 'static {
-    /// Sizes of the transformer.
+    /// The sizes of the transformer.
     type Sizes: TransformerSizes;
     /// The transformer.
     type Transformer: Send;
-    /// What stays the same over the steps of a job.
+    /// The inputs that are the same in all steps of a job.
     type Conditioning;
 
-    /// How it names its files.
+    /// The names of its files.
     const LAYOUT: &'static FolderLayout;
-    /// Guidance that it can follow, where it was trained with any.
+    /// The supported guidance, if any.
     const GUIDANCE: Option<GuidanceRange>;
-    /// How its noise levels are chosen, for receipts.
+    /// The choice of noise levels, for receipts.
     const SAMPLER: &'static str;
-    /// How recordings of it are arranged.
+    /// The arrangement of the reference's recordings.
     const RECORD: RecordNames;
 
-    /// The published model.
+    /// The description of the published model.
     fn published() -> Described<Self::Sizes>;
 
-    /// A few shapes by which a file is told to hold this transformer and not another one's.
+    /// A few shapes that tell this transformer from others.
     fn shapes(sizes: &Self::Sizes) -> Shapes;
 
-    /// Blocks of the transformer.
+    /// Number of blocks of the transformer.
     fn blocks(sizes: &Self::Sizes) -> usize;
 
-    /// What a model draws.
+    /// The limits of a model.
     fn limits(described: &Described<Self::Sizes>) -> DrawingLimits;
 
-    /// What a token takes in the widest block.
+    /// The memory of a token in the widest block.
     fn token_cost(sizes: &ModelSizes<Self::Sizes>) -> TokenCost;
 
     /// Loads the transformer.
@@ -78,23 +78,23 @@ pub trait Architecture: Sized + Send + Sync + 'static {
         sizes: &ModelSizes<Self::Sizes>,
     ) -> Result<Self::Transformer, WorkerFault>;
 
-    /// Runs the encoders and joins their states.
+    /// Runs the text encoders and joins their states.
     ///
     /// # Errors
-    /// [`WorkerFault::NotFinite`] when one overflows; the device's faults.
+    /// [`WorkerFault::NotFinite`] if an encoder overflows; faults of the device.
     fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, WorkerFault>;
 
-    /// Refuses guidance and negative prompts that the family cannot follow.
+    /// Refuses unsupported guidance and negative prompts.
     ///
     /// # Errors
-    /// [`WorkerFault::BadRequest`] naming the field.
+    /// [`WorkerFault::BadRequest`] with the field.
     fn check(job: &JobParameters) -> Result<(), WorkerFault>;
 
-    /// Prepares the transformer for latents of `plane` rows and columns; with a prompt to lead `away` from and a
-    /// guidance above 1 it evaluates a batch of two.
+    /// Prepares the conditioning for latents of `plane` rows and columns. `away` is the negative prompt with the
+    /// guidance; if the guidance is above 1, a step evaluates a batch of two.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     fn condition(
         transformer: &Self::Transformer,
         prompt: &Encoded,
@@ -102,11 +102,11 @@ pub trait Architecture: Sized + Send + Sync + 'static {
         plane: (usize, usize),
     ) -> Result<Self::Conditioning, WorkerFault>;
 
-    /// Velocities of latents (1, c, h, w) at noise level `sigma`: f32 (n, c, h, w); of a batch of two the one
-    /// without the prompt first.
+    /// Predicts the velocities of latents (1, c, h, w) at noise level `sigma`: f32 (n, c, h, w). In a batch of
+    /// two, the one without the prompt is first.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     fn velocities(
         transformer: &Self::Transformer,
         latents: &Tensor,
@@ -114,19 +114,19 @@ pub trait Architecture: Sized + Send + Sync + 'static {
         by: &Self::Conditioning,
     ) -> Result<Tensor, WorkerFault>;
 
-    /// Velocities that a step evaluates.
+    /// Number of velocities that a step evaluates.
     fn evaluations(_: &Self::Conditioning) -> usize {
         1
     }
 
-    /// One velocity of those that [`Architecture::velocities`] gives.
+    /// Combines the velocities of [`Architecture::velocities`] to one.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     fn guide(velocities: &Tensor, _: &Self::Conditioning) -> Result<Tensor, WorkerFault> {
         Ok(velocities.clone())
     }
 
-    /// Noise levels of `steps` steps, the last one 0.
+    /// The noise levels of `steps` steps; the last one is 0.
     fn sigmas(steps: u32) -> Vec<f32>;
 }

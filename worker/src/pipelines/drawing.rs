@@ -1,4 +1,4 @@
-//! One picture on its way from noise to bytes, the same for every family.
+//! Drawing one picture from noise to bytes, the same for every family.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::layers::finite;
@@ -13,15 +13,15 @@ use candle_core::{Device, Tensor};
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::reading::Reading;
 
-/// Largest picture whose previews may be decoded: a fraction of a second on a processor.
+/// Largest picture whose previews are decoded, in pixels: it takes a fraction of a second on a CPU.
 const DECODED_PIXELS_MAX: u64 = 256 * 256;
 
-/// What differs between families: what predicts, and what decodes.
+/// The predictor and decoder of a model.
 pub(super) trait Predictor {
-    /// What stays the same over the steps of a job.
+    /// The inputs that are the same in all steps of a job.
     type Conditioning;
 
-    /// Velocity of latents (1, c, h, w) at noise level `sigma`: f32, the same shape.
+    /// Predicts the velocity of latents (1, c, h, w) at noise level `sigma`, in f32 with the same shape.
     fn velocity(
         &self,
         latents: &Tensor,
@@ -29,17 +29,17 @@ pub(super) trait Predictor {
         by: &Self::Conditioning,
     ) -> Result<Tensor, WorkerFault>;
 
-    /// Latents (1, c, h, w) to a picture (1, 3, H, W) in about -1..1, finite.
+    /// Decodes latents (1, c, h, w) to a picture (1, 3, H, W) of finite values in about -1..1.
     fn picture(&self, latents: &Tensor) -> Result<Tensor, WorkerFault>;
 
-    /// What latents look like, where that is known.
+    /// The map of latents to colours, if known.
     fn colours(&self) -> Option<&Colours>;
 
-    /// Shape of the latents.
+    /// The shape of the latents.
     fn latents(&self) -> LatentShape;
 }
 
-/// Latents of one picture between its noise and its decoding.
+/// The latents of one picture between its noise and its decoding.
 pub(super) struct Denoised<'a, P: Predictor> {
     predictor: &'a P,
     by: P::Conditioning,
@@ -51,15 +51,15 @@ pub(super) struct Denoised<'a, P: Predictor> {
     reading: Reading,
 }
 
-/// Sides of a picture are multiples of this many pixels: a patch of latents.
+/// The sides of a picture are multiples of this number of pixels, a patch of latents.
 pub fn size_multiple(latents: LatentShape) -> u32 {
     latents.downscale * PATCH as u32
 }
 
-/// The noise of a job, or what its checkpoint holds: latents and the steps behind them.
+/// The first latents of a job, from noise or from its checkpoint, and the number of finished steps.
 ///
 /// # Errors
-/// Those of a checkpoint that is not this job's.
+/// A checkpoint that does not belong to this job.
 pub(super) fn begin(
     job: &JobParameters,
     from: Option<LatentCheckpoint>,
@@ -80,10 +80,10 @@ pub(super) fn begin(
     Ok((Tensor::from_vec(values, shape, device)?, done))
 }
 
-/// Refuses sizes and steps that no family draws.
+/// Refuses sizes and steps that no family supports.
 ///
 /// # Errors
-/// [`WorkerFault::BadRequest`] naming the field.
+/// [`WorkerFault::BadRequest`] with the field.
 pub(super) fn check(job: &JobParameters, latents: LatentShape) -> Result<(), WorkerFault> {
     let multiple = size_multiple(latents);
     let refuse = |field, sentence: String| Err(WorkerFault::BadRequest { field, sentence });
@@ -92,11 +92,11 @@ pub(super) fn check(job: &JobParameters, latents: LatentShape) -> Result<(), Wor
         let size = format!("{}x{}", job.width, job.height);
         return refuse(
             "size",
-            format!("{size} is not made of multiples of {multiple}"),
+            format!("{size} is not possible: both sides must be multiples of {multiple}"),
         );
     }
     if job.steps == 0 {
-        return refuse("steps", "at least 1 is needed".to_owned());
+        return refuse("steps", "0 is not possible: use at least 1".to_owned());
     }
     Ok(())
 }
@@ -159,8 +159,8 @@ impl<P: Predictor> Denoising for Denoised<'_, P> {
         self.reading.clone()
     }
 
-    /// Where the velocity of the last step leads in a straight line, `x - sigma * v`: by the map of latents to
-    /// colours where there is one, else by the decoder itself where the picture is small.
+    /// The picture that the velocity of the last step leads to, `x - sigma * v`, by the map of latents to colours
+    /// if there is one, else by the decoder if the picture is small.
     fn preview(&self) -> Result<Option<Rgb8>, WorkerFault> {
         let Some(velocity) = &self.velocity else {
             return Ok(None);

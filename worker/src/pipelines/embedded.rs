@@ -1,4 +1,4 @@
-//! The small models inside this program. Their files: `worker/assets/`.
+//! The small models embedded in this program, from `worker/assets/`.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::search;
@@ -9,19 +9,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How the names of weight files end.
+/// Ending of the names of weight files.
 const WEIGHTS: &str = ".safetensors";
 
-/// A model inside this program.
+/// A model embedded in this program.
 #[derive(Debug)]
 pub struct EmbeddedModel {
-    /// Its registry key, and its folder's name.
+    /// Registry key of the model, and name of its folder.
     pub key: &'static str,
-    /// The family that draws it.
+    /// Family of the model.
     pub family: Family,
-    /// Its files by name.
+    /// Files of the model by name.
     pub files: &'static [(&'static str, &'static [u8])],
-    /// The file that holds each part.
+    /// Name of the file of each part.
     pub parts: &'static [(&'static ModelPart, &'static str)],
 }
 
@@ -33,7 +33,7 @@ impl PartialEq for EmbeddedModel {
 
 impl Eq for EmbeddedModel {}
 
-/// The files of a folder of `worker/assets/`, by name, from a file in a family's folder.
+/// Embeds files of a folder of `worker/assets/`, by name. To be used in a file in a family's folder.
 #[macro_export]
 macro_rules! embedded_files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
@@ -42,11 +42,10 @@ macro_rules! embedded_files {
 }
 
 impl EmbeddedModel {
-    /// Compares the weights with the digests that they were published with; gives the names that were
-    /// compared.
+    /// Compares the weights with their published digests. Returns the names of the compared files.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] naming the file: this program itself was damaged, or built from damaged files.
+    /// [`WorkerFault::WeightsCorrupt`] with the file: this program is damaged, or was built from damaged files.
     pub fn verify(&self) -> Result<Vec<String>, WorkerFault> {
         let sums = String::from_utf8_lossy(self.bytes("SHA256SUMS")?);
         let compare = |(name, bytes): &(&'static str, &'static [u8])| {
@@ -60,7 +59,7 @@ impl EmbeddedModel {
         self.weights().map(compare).collect()
     }
 
-    /// Bytes of the weights inside this program.
+    /// Number of bytes of the embedded weights.
     pub fn weight_bytes(&self) -> u64 {
         self.weights().map(|(_, bytes)| bytes.len() as u64).sum()
     }
@@ -70,26 +69,26 @@ impl EmbeddedModel {
         files.filter(|(name, _)| name.ends_with(WEIGHTS))
     }
 
-    /// A file's name in messages.
+    /// Name of a file, for messages.
     pub fn file_name(&self, file: &str) -> String {
         format!("{}/{file}", self.key)
     }
 
-    /// A file's bytes.
+    /// Bytes of a file.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`] when it is not inside this program.
+    /// [`WorkerFault::WeightsMissing`] if it is not embedded.
     pub fn bytes(&self, name: &str) -> Result<&'static [u8], WorkerFault> {
         let found = self.files.iter().find(|(known, _)| *known == name);
         found
             .map(|(_, bytes)| *bytes)
             .ok_or_else(|| WorkerFault::WeightsMissing {
                 file: self.file_name(name),
-                what: "is not inside this program".to_owned(),
+                what: "is not embedded in this program".to_owned(),
             })
     }
 
-    /// A tokenizer.
+    /// Reads a tokenizer.
     ///
     /// # Errors
     /// As [`EmbeddedModel::bytes`].
@@ -101,7 +100,7 @@ impl EmbeddedModel {
         })
     }
 
-    /// Its weight files, each opened once.
+    /// Opens the weight files, each once.
     pub(super) fn open(&self) -> OpenedModel<'_> {
         OpenedModel {
             model: self,
@@ -110,14 +109,14 @@ impl EmbeddedModel {
     }
 }
 
-/// An embedded model's weight files.
+/// The opened weight files of an embedded model.
 pub(super) struct OpenedModel<'m> {
     model: &'m EmbeddedModel,
     files: BTreeMap<&'static str, Arc<WeightFile>>,
 }
 
 impl OpenedModel<'_> {
-    /// The tensors of a part.
+    /// Finds the tensors of a part.
     ///
     /// # Errors
     /// As those of a folder; this program was built from damaged files then.

@@ -1,16 +1,16 @@
-//! Where the text encoders live, and prompts that need not be encoded again.
+//! Keeps the text encoders as configured, and caches encoded prompts.
 
 use crate::fault::WorkerFault;
 use candle_core::{Device, Tensor};
 pub use ipc_protocol::arithmetic::Encoders;
 use std::collections::VecDeque;
 
-/// What encoders make of a prompt.
+/// The embeddings of a prompt.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// States of all tokens, (1, s, width).
+    /// The states of all tokens, (1, s, width).
     pub text: Tensor,
-    /// One state of the whole prompt, (1, width).
+    /// The state of the whole prompt, (1, width).
     pub pooled: Tensor,
 }
 
@@ -36,10 +36,10 @@ pub fn home(place: Encoders, device: &Device) -> Device {
     }
 }
 
-/// Bytes of encoded prompts that are kept: a few of the published models' in f32.
+/// Size of the cache of encoded prompts in bytes: a few prompts of the published models in f32.
 pub const REMEMBERED_BYTES: usize = 16 << 20;
 
-/// Encoded prompts, the one used last at the back, within a bound of bytes.
+/// A cache of encoded prompts with a limit in bytes; the last used one is at the back.
 #[derive(Debug)]
 struct Remembered {
     prompts: VecDeque<(String, Encoded)>,
@@ -73,7 +73,7 @@ impl Remembered {
     }
 }
 
-/// The encoders of one model, held or not.
+/// The text encoders of one model, in memory or dropped.
 #[derive(Debug)]
 pub struct EncoderHold<E> {
     held: Option<E>,
@@ -83,8 +83,8 @@ pub struct EncoderHold<E> {
 }
 
 impl<E> EncoderHold<E> {
-    /// Takes encoders that were just loaded, and frees them again where they are not to stay: that they
-    /// load is known then.
+    /// Takes the encoders after their first load, which shows that they can be loaded, and frees them if they
+    /// are not kept.
     pub fn new(encoders: E, place: Encoders) -> EncoderHold<E> {
         let remembered = Remembered {
             prompts: VecDeque::new(),
@@ -99,35 +99,36 @@ impl<E> EncoderHold<E> {
         }
     }
 
-    /// What becomes of them.
+    /// The configured placement.
     pub fn residence(&self) -> Encoders {
         self.place
     }
 
-    /// The encoders, when they are held.
+    /// The encoders, if they are in memory.
     ///
     /// # Errors
-    /// [`WorkerFault::Compute`] when they are not.
+    /// [`WorkerFault::Compute`] if they are not.
     pub fn held(&self) -> Result<&E, WorkerFault> {
-        let absent = || WorkerFault::Compute("the encoders are not held".to_owned());
+        let absent = || WorkerFault::Compute("the encoders are not in memory".to_owned());
         self.held.as_ref().ok_or_else(absent)
     }
 
-    /// The held encoders, for a test that spoils them.
+    /// The encoders in memory, for a test that damages them.
     #[cfg(test)]
     pub(crate) fn held_mut(&mut self) -> Option<&mut E> {
         self.held.as_mut()
     }
 
-    /// How many prompts were encoded and not remembered.
+    /// Number of prompts that were encoded and not found in the cache.
     pub fn runs(&self) -> u64 {
         self.runs
     }
 
-    /// The encoded prompt on `device`: remembered, or made by `run` with the held or freshly loaded encoders.
+    /// Returns the encoded prompt on `device`, from the cache or from `run`, which gets the encoders. They are
+    /// loaded with `load` if they are not in memory.
     ///
     /// # Errors
-    /// Those of `load` and `run`.
+    /// Faults of `load` and `run`.
     pub fn encode(
         &mut self,
         prompt: &str,
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_prompt_spares_the_encoders_until_it_is_forgotten() {
+    fn a_repeated_prompt_is_not_encoded_again_while_it_is_cached() {
         let mut hold = EncoderHold::new(7, Encoders::Keep);
         hold.remembered.limit = 2 * (7 * 4 + 4 + 1);
         for (prompt, runs) in [
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_beyond_the_bound_is_encoded_each_time_and_forgets_nothing() {
+    fn a_prompt_over_the_limit_is_encoded_each_time_and_evicts_nothing() {
         let mut hold = EncoderHold::new(7, Encoders::Keep);
         hold.remembered.limit = 7 * 4 + 4 + 1;
         for (prompt, runs) in [("a", 1), ("longer", 2), ("longer", 3), ("a", 3)] {
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_encoders_are_not_held_and_loaded_for_each_new_prompt() {
+    fn dropped_encoders_are_loaded_for_each_new_prompt() {
         let mut hold = EncoderHold::new(7, Encoders::Drop);
         assert!(hold.held().is_err());
         let mut loads = 0;

@@ -1,4 +1,4 @@
-//! The opened files of a model: found in a folder, or inside this program.
+//! The opened files of a model, from a folder or embedded in this program.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
@@ -11,23 +11,23 @@ use crate::pipelines::text::{EncoderWeights, TokenizerFiles};
 use crate::weights::{self, Weights};
 use std::path::Path;
 
-/// Everything that a model is made of.
+/// The files of a model, and the description beside them.
 pub struct ModelFiles<A: Architecture> {
-    /// The transformer, in the names of its first published file.
+    /// The transformer, with the tensor names of its first published file.
     pub transformer: Weights,
-    /// `decoder.*`.
+    /// The autoencoder: `decoder.*`.
     pub autoencoder: Weights,
-    /// The encoders.
+    /// The text encoders.
     pub encoders: EncoderWeights,
-    /// Their tokenizers.
+    /// The tokenizers of the text encoders.
     pub tokenizers: TokenizerFiles,
-    /// Sizes, and what else the folder says.
+    /// Sizes and other facts from the folder.
     pub described: Described<A::Sizes>,
 }
 
 impl TokenizerFiles {
-    /// The tokenizers of a folder for encoders with so many embeddings: T5, CLIP-L and, where the family has
-    /// one, CLIP-G.
+    /// Opens the tokenizers of a folder, for encoders with these numbers of embeddings: T5, CLIP-L and, if the
+    /// family has one, CLIP-G.
     ///
     /// # Errors
     /// As [`Vocabulary::for_encoder`].
@@ -36,7 +36,7 @@ impl TokenizerFiles {
         [t5, clip_l]: [usize; 2],
         clip_g: Option<usize>,
     ) -> Result<TokenizerFiles, WorkerFault> {
-        // A diffusers pipeline numbers its encoders: T5 is the last.
+        // A diffusers pipeline numbers its encoders; T5 is the last.
         let of_t5 = match clip_g {
             Some(_) => "tokenizer_3",
             None => "tokenizer_2",
@@ -51,11 +51,11 @@ impl TokenizerFiles {
 }
 
 impl<A: Architecture> ModelFiles<A> {
-    /// Opens the files of a model. `path` is its folder, or its transformer's file in it; `all` are the layouts
-    /// of all families.
+    /// Opens the files of a model. `path` is its folder, or the transformer's file in it. `all` are the layouts of
+    /// all families.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`], [`WorkerFault::Configuration`], each naming its file.
+    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`] or [`WorkerFault::Configuration`] with the file.
     pub fn open(path: &Path, all: &[&'static FolderLayout]) -> Result<ModelFiles<A>, WorkerFault> {
         let folder = search::folder_of(path);
         let search = FolderSearch::new(path, A::LAYOUT, all);
@@ -82,10 +82,10 @@ impl<A: Architecture> ModelFiles<A> {
         })
     }
 
-    /// The files of a model inside this program, checked like any folder's.
+    /// Opens the files of an embedded model, with the same checks as for a folder.
     ///
     /// # Errors
-    /// As those of a folder; this program was built from damaged files then.
+    /// As for a folder, if this program was built from damaged files.
     pub fn embedded(model: &EmbeddedModel) -> Result<ModelFiles<A>, WorkerFault> {
         let config = model.bytes("config.json")?;
         let name = model.file_name("config.json");
@@ -112,7 +112,7 @@ impl<A: Architecture> ModelFiles<A> {
         })
     }
 
-    /// The parts, in the order in which a digest runs over them.
+    /// The weights of all parts, in the order of the digest.
     pub fn weights(&self) -> Vec<&Weights> {
         let encoders = &self.encoders;
         let mut parts = vec![

@@ -1,13 +1,13 @@
-//! From a prompt to a picture, one family of models each.
+//! Pipelines from a prompt to a picture, one for each family of models.
 //!
 //! ```text
 //!   JobParameters ─▶ Pipeline::start ─▶ Denoising ──step──▶ … ──step──▶ decode ─▶ Rgb8
-//!                      ▲ LatentCheckpoint        │ latents() after each step
-//!                      └───────────────────┘ (another worker goes on from them, bit for bit)
+//!                      ▲ LatentCheckpoint  │ latents() after each step
+//!                      └───────────────────┘ (another worker resumes from them, bit for bit)
 //! ```
 //!
-//! A pipeline owns weights and no job; a [`Denoising`] owns one job's latents. Whoever drives it owns
-//! the loop, and with it progress, cancelling between steps and publishing the latents.
+//! A pipeline has the weights, a [`Denoising`] has the latents of one job. The caller runs the loop of steps,
+//! reports progress, checks for cancellation between steps, and publishes the latents.
 
 pub mod architecture;
 pub mod drawing;

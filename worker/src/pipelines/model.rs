@@ -1,7 +1,7 @@
-//! A loaded model of any family with a transformer, text encoders and a decoder.
+//! A loaded model of any family that has a transformer, text encoders and a decoder.
 //!
-//! Its parts are public one by one, so that each can be compared with a reference on the reference's own input;
-//! [`LoadedModel`] as a [`Pipeline`] puts them in a row.
+//! Each part is public, so that it can be compared with the reference on the reference's own input.
+//! [`LoadedModel`] implements [`Pipeline`] with all of them.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
@@ -30,11 +30,11 @@ pub struct LoadedModel<A: Architecture> {
     sizes: ModelSizes<A::Sizes>,
     lexicon: Lexicon,
     encoders: EncoderHold<TextEncoders>,
-    files: Option<ModelFiles<A>>, // kept where the encoders are not
+    files: Option<ModelFiles<A>>, // kept only if the encoders are dropped
     core: DrawingCore<A>,
 }
 
-/// What draws once a prompt is encoded.
+/// The parts that draw after the prompt is encoded.
 struct DrawingCore<A: Architecture> {
     transformer: A::Transformer,
     decoder: Decoder,
@@ -45,10 +45,10 @@ struct DrawingCore<A: Architecture> {
 }
 
 impl<A: Architecture> LoadedModel<A> {
-    /// Loads all parts; encoders and transformer compute in the settings' dtype, the autoencoder in f32.
+    /// Loads all parts. Encoders and transformer compute in the dtype of the settings, the autoencoder in f32.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
+    /// [`WorkerFault::Configuration`] for a tensor that is missing, unread or of another shape; faults of the device.
     pub fn load(
         files: ModelFiles<A>,
         device: &Device,
@@ -67,38 +67,38 @@ impl<A: Architecture> LoadedModel<A> {
         })
     }
 
-    /// Sizes of all parts.
+    /// The sizes of all parts.
     pub fn sizes(&self) -> &ModelSizes<A::Sizes> {
         &self.sizes
     }
 
-    /// The tokenizers.
+    /// The tokenizers of the encoders.
     pub fn tokenizers(&self) -> &PromptTokenizers {
         &self.tokenizers
     }
 
-    /// The encoders and how often they ran.
+    /// The encoders, with a count of their runs.
     pub fn encoders(&self) -> &EncoderHold<TextEncoders> {
         &self.encoders
     }
 
-    /// The device that this model computes on.
+    /// The device that the model computes on.
     pub fn device(&self) -> &Device {
         &self.core.device
     }
 
-    /// Runs the encoders, which must be held.
+    /// Runs the encoders, which must be in memory.
     ///
     /// # Errors
-    /// [`WorkerFault::NotFinite`] when one overflows; the device's faults.
+    /// [`WorkerFault::NotFinite`] if an encoder overflows; faults of the device.
     pub fn encode(&self, ids: EncoderIds) -> Result<Encoded, WorkerFault> {
         A::encode(self.encoders.held()?, ids)
     }
 
-    /// Prepares the transformer for a picture of `size`; as [`Architecture::condition`].
+    /// Prepares the conditioning for a picture of `size`; see [`Architecture::condition`].
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn condition(
         &self,
         prompt: &Encoded,
@@ -110,10 +110,10 @@ impl<A: Architecture> LoadedModel<A> {
         A::condition(&self.core.transformer, prompt, away, plane)
     }
 
-    /// Velocities of latents (1, c, h, w) at noise level `sigma`; as [`Architecture::velocities`].
+    /// Predicts the velocities of latents (1, c, h, w) at noise level `sigma`; see [`Architecture::velocities`].
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn predict(
         &self,
         latents: &Tensor,
@@ -123,21 +123,22 @@ impl<A: Architecture> LoadedModel<A> {
         A::velocities(&self.core.transformer, latents, sigma, by)
     }
 
-    /// Latents (1, c, h, w) to a picture (1, 3, H, W) in about -1..1.
+    /// Decodes latents (1, c, h, w) to a picture (1, 3, H, W) in about -1..1.
     ///
     /// # Errors
-    /// [`WorkerFault::NotFinite`] when the autoencoder overflows; the device's faults.
+    /// [`WorkerFault::NotFinite`] if the autoencoder overflows; faults of the device.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor, WorkerFault> {
         self.core.picture(latents)
     }
 
-    /// Encodes a prompt and says what became of its words.
+    /// Encodes a prompt. Returns the embeddings and the model's reading.
     fn encode_prompt(&mut self, prompt: &str) -> Result<(Encoded, Reading), WorkerFault> {
         let ids = self.tokenizers.ids(prompt, None)?;
         let device = home(self.encoders.residence(), &self.core.device);
         let (files, dtype) = (&self.files, self.core.dtype);
         let load = || {
-            let absent = || WorkerFault::Compute("the encoders' files are not kept".to_owned());
+            let absent =
+                || WorkerFault::Compute("the files of the encoders are not open".to_owned());
             let files = files.as_ref().ok_or_else(absent)?;
             let mut untold = |_| {};
             let meter = Meter::new(&files.weights(), &mut untold);
@@ -149,26 +150,26 @@ impl<A: Architecture> LoadedModel<A> {
         Ok((encoded, self.lexicon.reading(&ids.t5)))
     }
 
-    /// The transformer, for a test that spoils what it is told.
+    /// The transformer, for a test with a wrong input.
     #[cfg(test)]
     pub(crate) fn transformer(&self) -> &A::Transformer {
         &self.core.transformer
     }
 
-    /// The transformer, for a test that spoils it.
+    /// The transformer, for a test that damages it.
     #[cfg(test)]
     pub(crate) fn transformer_mut(&mut self) -> &mut A::Transformer {
         &mut self.core.transformer
     }
 
-    /// The encoders, for a test that spoils them.
+    /// The encoders, for a test that damages them.
     #[cfg(test)]
     pub(crate) fn encoders_mut(&mut self) -> Option<&mut TextEncoders> {
         self.encoders.held_mut()
     }
 }
 
-/// Everything that has weights.
+/// Loads all parts that have weights.
 fn parts<A: Architecture>(
     files: &ModelFiles<A>,
     depth: LoadDepth,
@@ -180,7 +181,7 @@ fn parts<A: Architecture>(
     let meter = Meter::new(&files.weights(), progress).to(depth);
     let part = |weights, dtype| Section::new(weights, &meter, dtype, device);
     let place = home(settings.encoders, device);
-    // Encoders first: where they are dropped again, what follows finds their memory free.
+    // Encoders are loaded first: if they are dropped again, the other parts can use their memory.
     let encoders = &files.encoders;
     let encoders = TextEncoders::load(encoders, &sizes.encoders, &meter, settings.dtype, &place)?;
     let encoders = EncoderHold::new(encoders, settings.encoders);
@@ -198,7 +199,7 @@ fn parts<A: Architecture>(
     Ok((encoders, core))
 }
 
-/// Refuses files that would be refused while they load, without reading their values.
+/// Finds the faults that loading the files would find, without reading their values.
 ///
 /// # Errors
 /// As [`LoadedModel::load`].

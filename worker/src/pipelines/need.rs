@@ -1,8 +1,8 @@
-//! What a model needs of memory: its weights as held, and what drawing adds at a size.
+//! The memory need of a model: its loaded weights, and the activations of a picture by size.
 //!
-//! Counted from tensor sizes, then held against the kernel's count by a test. The two phases that can set
-//! the peak are the transformer's widest block and the decoder's last level; both are polynomials in the
-//! number of pixels, and each coefficient here is the larger of theirs.
+//! It is computed from tensor sizes; a test compares it with the kernel's count. Two phases can set the peak: the
+//! transformer's widest block and the decoder's last level. Both are polynomials in the number of pixels, and each
+//! coefficient here is the larger of the two.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
@@ -23,30 +23,30 @@ use std::cell::RefCell;
 
 const MIB: u64 = 1 << 20;
 
-/// Pixels that [`ActivationMemory::per_megapixel_mb`] is for.
+/// Pixels of a megapixel in [`ActivationMemory::per_megapixel_mb`].
 const MEGAPIXEL: f64 = (1 << 20) as f64;
 
 const F32: f64 = 4.0;
 
-/// A worker without weights, as the kernel counts it.
+/// Memory of a worker without weights, as counted by the kernel.
 const PROCESS: f64 = 14.0 * MIB as f64;
 
-/// Memory for drawing, whole MiB: `base + per_megapixel * p + per_megapixel_squared * p * p` for a
-/// picture of `p * 2^20` pixels, each term rounded up, and never below `least`.
+/// Memory for drawing a picture of `p * 2^20` pixels, in whole MiB: `base + per_megapixel * p +
+/// per_megapixel_squared * p * p`, each term rounded up, and at least `least`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ActivationMemory {
-    /// Whatever the size is.
+    /// Independent of the size.
     pub base_mb: u64,
     /// Features of tokens and of the decoder.
     pub per_megapixel_mb: u64,
-    /// Attention scores, which are kept whole.
+    /// Attention scores, which are all in memory at once.
     pub per_megapixel_squared_mb: u64,
-    /// Of every picture: encoders that are loaded for its prompt, and what they compute.
+    /// The least for any picture: encoders that are loaded for its prompt, and their activations.
     pub least_mb: u64,
 }
 
 impl ActivationMemory {
-    /// MiB at a size.
+    /// MiB for a picture of this size.
     pub fn at(&self, width: u32, height: u32) -> u64 {
         let pixels = u128::from(width) * u128::from(height);
         let linear = (pixels * u128::from(self.per_megapixel_mb)).div_ceil(1 << 20);
@@ -57,29 +57,29 @@ impl ActivationMemory {
     }
 }
 
-/// What each thread beyond the second adds while a model draws, as measured with 16.
+/// MiB that each thread after the second adds while a model draws, as measured with 16 threads.
 pub const PER_THREAD_MB: u64 = 2;
 
-/// MiB that hold so many bytes.
+/// Rounds bytes up to MiB.
 pub fn whole_mb(bytes: f64) -> u64 {
     (bytes / MIB as f64).ceil() as u64
 }
 
-/// What a model takes of the host's memory where a processor computes it.
+/// The host memory that a model needs on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// MiB of a worker that has loaded it.
+    /// MiB of a worker with the loaded model.
     pub residency_mb: u64,
-    /// What a job adds.
+    /// Memory that a job adds.
     pub activation: ActivationMemory,
 }
 
-/// All that a model's need is computed from.
+/// The facts from which a model's memory need is computed.
 #[derive(Debug, Clone)]
 pub struct NeedBasis {
-    /// The tensors that are held.
+    /// The loaded tensors.
     pub tensors: PartTensors,
-    /// What a token takes.
+    /// Memory of a token.
     pub tokens: TokenCost,
     /// Sizes of the decoder.
     pub decoder: DecoderSizes,
@@ -97,12 +97,12 @@ impl NeedBasis {
         }
     }
 
-    /// Of a model whose files are opened.
+    /// The facts of a model with opened files.
     pub fn of_files<A: Architecture>(files: &ModelFiles<A>) -> NeedBasis {
         NeedBasis::of::<A>(PartTensors::of(files), &files.described.sizes)
     }
 
-    /// Of a model of these sizes without its files.
+    /// The facts of a model of these sizes, without its files.
     ///
     /// # Errors
     /// As [`PartTensors::listed`].
@@ -112,14 +112,14 @@ impl NeedBasis {
         Ok(NeedBasis::of::<A>(PartTensors::listed::<A>(sizes)?, sizes))
     }
 
-    /// What the model takes in `settings`; `embedded` bytes of weight files are among the program's own pages.
+    /// The memory need with `settings`. `embedded` is the number of bytes of weight files in the program itself.
     pub fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed {
         let held = self.tensors.held(settings.dtype, embedded);
         held.need(settings, &self.tokens, &self.decoder, &self.t5)
     }
 }
 
-/// The tensors of a model that are held, by part.
+/// The loaded tensors of a model, by part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartTensors {
     /// The T5 encoder.
@@ -133,7 +133,7 @@ pub struct PartTensors {
 }
 
 impl PartTensors {
-    /// The tensors that a model's files hold and a worker loads.
+    /// Lists the tensors that a worker loads from a model's files.
     pub fn of<A: Architecture>(files: &ModelFiles<A>) -> PartTensors {
         let encoders = &files.encoders;
         let mut clips = vec![encoders.clip_l.inventory().without(&ignored::CLIP_L)];
@@ -147,10 +147,10 @@ impl PartTensors {
         }
     }
 
-    /// The tensors of a model of these sizes, listed without its files: each loader is asked what it would load.
+    /// Lists the tensors of a model of these sizes without its files: each loader lists the tensors that it would load.
     ///
     /// # Errors
-    /// None that sizes which passed their check can cause.
+    /// Only for sizes that did not pass their check.
     pub fn listed<A: Architecture>(
         sizes: &ModelSizes<A::Sizes>,
     ) -> Result<PartTensors, WorkerFault> {
@@ -183,7 +183,7 @@ impl PartTensors {
             .iter()
             .map(|clip| clip.held_bytes(width, |_| true));
         let encoders = self.clips.iter().chain([&self.t5]);
-        // A product widens a matrix of halves whole, and one of blocks by slabs.
+        // A product converts a whole matrix from half precision, and one slab at a time from blocks.
         let halves = dtype != DType::F32;
         let widest = encoders.map(|part| part.widened_elements(halves)).max();
         HeldBytes {
@@ -197,13 +197,13 @@ impl PartTensors {
     }
 }
 
-/// Bytes that a worker holds of a model.
+/// Bytes of a model in a worker.
 struct HeldBytes {
     encoders: f64,
     /// Transformer and decoder.
     others: f64,
     process: f64,
-    /// The widest matrix of the encoders and of the transformer while it is multiplied with.
+    /// The largest converted matrix of the encoders and of the transformer.
     encoding: f64,
     drawing: f64,
 }
@@ -223,7 +223,7 @@ impl HeldBytes {
         let (resident, base, least) = match settings.encoders {
             Encoders::Keep | Encoders::Cpu => (all, drawing.max(encoding), 0.0),
             Encoders::Drop => {
-                // Encoders are loaded first, to know that they can be, and freed before the rest.
+                // Encoders are loaded first, as a check, and freed before the rest is loaded.
                 let resident = self.others.max(self.encoders);
                 (resident, drawing, all - resident + encoding + MARGIN)
             }
@@ -239,10 +239,10 @@ impl HeldBytes {
     }
 }
 
-/// What the books are always ahead of the counts.
+/// Safety margin added to the computed need.
 const MARGIN: f64 = 8.0 * MIB as f64;
 
-/// Every tensor that `load` asks for.
+/// Lists every tensor that `load` requests.
 fn listed(
     load: impl FnOnce(&Section) -> Result<(), WorkerFault>,
 ) -> Result<Inventory, WorkerFault> {
@@ -251,31 +251,31 @@ fn listed(
     Ok(inventory.into_inner())
 }
 
-/// What a token takes in a transformer's widest block.
+/// The memory of tokens in a transformer's widest block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenCost {
-    /// Bytes of each token.
+    /// Bytes per token.
     pub bytes: f64,
-    /// Bytes of each pair of tokens.
+    /// Bytes per pair of tokens.
     pub scores: f64,
-    /// Tokens that are words.
+    /// Number of text tokens.
     pub text: f64,
 }
 
-/// What T5 takes beside its weights.
+/// Memory of T5 in addition to its weights.
 fn encoding(t5: &T5Sizes) -> f64 {
     let words = t5.length as f64;
     (8.0 * t5.d_ff as f64 + 2.0 * t5.num_heads as f64 * words) * words * F32
 }
 
-/// What a picture's pixels take: the larger of transformer and decoder, coefficient by coefficient.
+/// Memory by pixels: for each coefficient, the larger of transformer and decoder.
 fn by_pixels(tokens: &TokenCost, decoder: &DecoderSizes) -> ActivationMemory {
-    let latent = decoder.downscale() as f64; // pixels of its side
+    let latent = decoder.downscale() as f64; // pixels per side
     let token = latent * PATCH as f64;
-    let count = MEGAPIXEL / (token * token); // of a megapixel
+    let count = MEGAPIXEL / (token * token); // tokens per megapixel
     let widest = decoder.ch_mult.iter().take(2).max();
     let widest = widest.map_or(0, |m| m * decoder.ch) as f64;
-    // A residual block keeps its input, a convolution its input twice and its output.
+    // A residual block keeps its input, a convolution keeps its input twice and its output.
     let decoder_bytes = 6.0 * widest * F32 * MEGAPIXEL;
     let latents = MEGAPIXEL / (latent * latent);
     // Scores of every pair of tokens: (text + n)^2, expanded.
@@ -297,7 +297,7 @@ mod tests {
     use crate::pipelines::families::sd3::Sd3;
     use std::path::Path;
 
-    /// The files of a tiny model, and its sizes with the rows of the embeddings, which the files tell.
+    /// The files of a tiny model, and its sizes with the rows of the embeddings, which are only in the files.
     fn tiny<A: Architecture>(name: &str) -> (ModelFiles<A>, ModelSizes<A::Sizes>) {
         let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
         let files = families::files::<A>(&goldens.join(name)).expect("a good folder");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_listed_tensors_are_those_of_the_files() {
+    fn tensors_listed_from_sizes_are_those_of_the_files() {
         let (files, mut sizes) = tiny::<Flux>("tiny-flux");
         let listed = |sizes: &_| PartTensors::listed::<Flux>(sizes).expect("sizes of a model");
         assert_eq!(listed(&sizes), PartTensors::of(&files));

@@ -1,4 +1,4 @@
-//! A loaded model, and one job that it draws.
+//! The traits of a loaded model and of one job that it draws.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoders;
@@ -9,12 +9,12 @@ use ipc_protocol::ids::Device;
 use ipc_protocol::reading::Reading;
 use ipc_protocol::units::PictureSize;
 
-/// What one job asks of a pipeline; already checked by the supervisor against the model's limits.
+/// The parameters of one job. The supervisor has checked them against the model's limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobParameters {
-    /// What to draw.
+    /// The prompt.
     pub prompt: String,
-    /// What not to draw; only families with guidance accept one.
+    /// The negative prompt; only families with guidance accept one.
     pub negative: Option<String>,
     /// Width in pixels.
     pub width: u32,
@@ -22,9 +22,9 @@ pub struct JobParameters {
     pub height: u32,
     /// Number of denoising steps, at least 1.
     pub steps: u32,
-    /// Classifier-free guidance; at most 1 means none.
+    /// Scale of classifier-free guidance; at most 1 means none.
     pub guidance: f32,
-    /// Seed of the initial noise: the same seed, size and model give the same picture.
+    /// Seed of the initial noise. The same seed, size and model give the same picture.
     pub seed: u64,
 }
 
@@ -38,16 +38,16 @@ impl JobParameters {
     }
 }
 
-/// Latents after a finished step, as bytes that another worker can go on from, bit for bit.
+/// The latents after a finished step, from which another worker can resume, bit for bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatentCheckpoint {
-    /// Steps that these latents have behind them.
+    /// Number of finished steps.
     pub steps_done: u32,
-    /// f32 values, little endian, [`Pipeline::latents_bytes`] of them.
+    /// f32 values, little endian, [`Pipeline::latents_bytes`] bytes.
     pub bytes: Vec<u8>,
 }
 
-/// An RGB picture, 8 bits a channel, rows of `width * 3` bytes from the top.
+/// An RGB picture with 8 bits per channel, in rows of `width * 3` bytes from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rgb8 {
     /// Width in pixels.
@@ -60,62 +60,62 @@ pub struct Rgb8 {
 
 /// A loaded model.
 pub trait Pipeline: Send {
-    /// Encodes the prompt and draws the initial noise, or takes up a checkpoint.
+    /// Encodes the prompt, and makes the initial noise or resumes from a checkpoint.
     ///
     /// # Errors
-    /// [`WorkerFault::BadRequest`] for what the family cannot do and for a checkpoint of another size;
-    /// [`WorkerFault::NotFinite`] when an encoder overflows; the device's faults.
+    /// [`WorkerFault::BadRequest`] for parameters that the family does not support and for a checkpoint of another
+    /// size; [`WorkerFault::NotFinite`] if an encoder overflows; faults of the device.
     fn start<'a>(
         &'a mut self,
         job: &JobParameters,
         from: Option<LatentCheckpoint>,
     ) -> Result<Box<dyn Denoising + 'a>, WorkerFault>;
 
-    /// Bytes of the latents of a `width` x `height` picture: the size of a checkpoint.
+    /// Bytes of the latents of a `width` x `height` picture, the size of a checkpoint.
     fn latents_bytes(&self, width: u32, height: u32) -> usize;
 }
 
-/// One job between its first noise and its picture.
+/// One job between its initial noise and its picture.
 pub trait Denoising {
-    /// Steps finished so far, those of the checkpoint included.
+    /// Number of finished steps, including those of the checkpoint.
     fn steps_done(&self) -> u32;
 
-    /// Runs one step. `cancel` is asked where a step can stop early.
+    /// Runs one step. `cancel` is checked wherever a step can stop early.
     ///
     /// # Errors
-    /// [`WorkerFault::Cancelled`], [`WorkerFault::NotFinite`], the device's faults.
+    /// [`WorkerFault::Cancelled`]; [`WorkerFault::NotFinite`]; faults of the device.
     fn step(&mut self, cancel: &dyn Fn() -> bool) -> Result<(), WorkerFault>;
 
-    /// The latents after the last finished step: f32 little endian.
+    /// The latents after the last finished step, f32 little endian.
     ///
     /// # Errors
-    /// The device's faults, when they are copied from it.
+    /// Faults of the device while they are copied.
     fn latents(&self) -> Result<Vec<u8>, WorkerFault>;
 
-    /// What the model made of the prompt; all of it, where the family has no words.
+    /// The model's reading of the prompt.
     fn reading(&self) -> Reading {
         Reading::default()
     }
 
-    /// A cheap picture of what the latents are becoming; `None` when the family has none.
+    /// A cheap approximation of the picture; `None` if the family has none.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     fn preview(&self) -> Result<Option<Rgb8>, WorkerFault>;
 
-    /// Turns the latents into the picture.
+    /// Decodes the latents to the picture.
     ///
     /// # Errors
-    /// [`WorkerFault::NotFinite`] when the autoencoder overflows, the device's faults.
+    /// [`WorkerFault::NotFinite`] if the autoencoder overflows; faults of the device.
     fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault>;
 }
 
-/// How a model computes, and where its encoders live.
+/// The dtype of a model, and the placement of its text encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComputeSettings {
-    /// What encoders and transformer compute in: f32, bf16 or f16.
+    /// Dtype of encoders and transformer: f32, bf16 or f16.
     pub dtype: DType,
-    /// What becomes of the encoders between two prompts.
+    /// Placement of the text encoders between two prompts.
     pub encoders: Encoders,
 }
 
@@ -129,7 +129,7 @@ impl Default for ComputeSettings {
 }
 
 impl ComputeSettings {
-    /// What a worker on `device` makes of a section's words.
+    /// The settings of a worker on `device`, from the requested arithmetic.
     pub fn on(device: Device, wished: Arithmetic) -> ComputeSettings {
         ComputeSettings {
             dtype: precision::of_tensors(precision::chosen(wished.dtype, device).dtype),
@@ -138,10 +138,10 @@ impl ComputeSettings {
     }
 }
 
-/// The values of a checkpoint, if it is one of this job: not beyond its steps, and of its size.
+/// The values of a checkpoint, after checking that its step and size fit this job.
 ///
 /// # Errors
-/// [`WorkerFault::BadRequest`] otherwise: it came through shared memory and is not trusted.
+/// [`WorkerFault::BadRequest`] if they do not: the checkpoint comes from shared memory and is not trusted.
 pub(super) fn checkpoint_values(
     from: &LatentCheckpoint,
     job: &JobParameters,

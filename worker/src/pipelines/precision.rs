@@ -4,26 +4,26 @@ use candle_core::DType;
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::Device;
 
-/// A dtype for a device.
+/// The dtype chosen for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
     /// The dtype.
     pub dtype: Dtype,
-    /// Why not in the wished one; the end of a sentence.
+    /// The reason why it is not the requested one; the end of a sentence.
     pub because: Option<&'static str>,
 }
 
 /// Chooses the dtype of a worker on `device` if `wished` is requested.
 ///
-/// On a processor half precision is a way to store: every product widens its matrix first. From bf16 that
-/// is a shift. From f16 it is a conversion of each value, for the same bytes and a range that ends at 65504.
+/// On a CPU, half precision only saves memory: every product converts its matrix to f32 first. From bf16 this
+/// is a shift. From f16 it is a slower conversion of each value, for the same memory and a range up to 65504.
 pub fn chosen(wished: Dtype, device: Device) -> Choice {
     match (wished, device) {
         (Dtype::F16, Device::Host) => Choice {
             dtype: Dtype::Bf16,
             because: Some(
-                "a processor only stores halves and widens them for each product, which from f16 takes \
-                 longer, and bf16 takes the same memory",
+                "a CPU converts half precision to f32 for each product, which is slower from f16, and bf16 \
+                 takes the same memory",
             ),
         },
         (Dtype::F32 | Dtype::Bf16, Device::Host)
@@ -34,7 +34,7 @@ pub fn chosen(wished: Dtype, device: Device) -> Choice {
     }
 }
 
-/// The tensors' word for it.
+/// Converts to candle's type.
 pub fn of_tensors(dtype: Dtype) -> DType {
     match dtype {
         Dtype::F32 => DType::F32,
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f16_on_a_processor_is_bf16_with_a_reason_and_everything_else_as_wished() {
+    fn f16_on_a_cpu_becomes_bf16_with_a_reason_and_all_else_is_as_requested() {
         for wished in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
             for device in [Device::Host, Device::Cuda(1)] {
                 let choice = chosen(wished, device);

@@ -7,20 +7,20 @@ use candle_core::Tensor;
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// `rgb = latents * weights + bias`, colours in -1..1 as a decoder gives them.
+/// A linear map of latents to colours in -1..1, as a decoder outputs them: `rgb = latents * weights + bias`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Colours {
-    /// Red, green and blue of each channel.
+    /// Weights of red, green and blue for each channel.
     pub weights: Cow<'static, [[f32; 3]]>,
     /// Red, green and blue of latents that are zero.
     pub bias: [f32; 3],
 }
 
 impl Colours {
-    /// Refuses a map for latents of another number of channels.
+    /// Checks the number of channels.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] naming the key.
+    /// [`WorkerFault::Configuration`] with the key.
     pub fn check(&self, file: &str, channels: usize) -> Result<(), WorkerFault> {
         if self.weights.len() == channels {
             return Ok(());
@@ -29,10 +29,10 @@ impl Colours {
         Err(WorkerFault::configuration(file, "preview.weights", what))
     }
 
-    /// A picture of one pixel for each latent of (1, c, h, w).
+    /// Computes a picture with one pixel per latent value of (1, c, h, w).
     ///
     /// # Errors
-    /// The device's faults; latents of another number of channels.
+    /// Faults of the device; latents with another number of channels.
     pub fn of(&self, latents: &Tensor) -> Result<Rgb8, WorkerFault> {
         let (_, channels, rows, columns) = latents.dims4()?;
         let device = latents.device();
@@ -50,10 +50,11 @@ impl Colours {
     }
 }
 
-/// A picture (1, 3, H, W) in about -1..1 as a preview of it: the means of its blocks of `downscale` pixels a side.
+/// Shrinks a picture (1, 3, H, W) in about -1..1 to a preview: each pixel is the mean of `downscale` x `downscale`
+/// pixels.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn of_picture(picture: &Tensor, downscale: usize) -> Result<Rgb8, WorkerFault> {
     let small = picture.avg_pool2d(downscale)?;
     let (_, _, rows, columns) = small.dims4()?;
@@ -70,7 +71,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn each_latent_becomes_one_pixel_of_the_colours_of_its_channels() {
+    fn each_latent_value_becomes_one_pixel_with_the_colours_of_its_channels() {
         let mut weights = [[0.0; 3]; 16];
         (weights[0], weights[5]) = ([1.0, 0.0, 0.0], [0.0, 0.0, -1.0]);
         let colours = Colours {

@@ -1,4 +1,4 @@
-//! The text side of a model with T5 and one or two CLIPs: tokenizers, encoders, and their files.
+//! The text encoders of a model: T5 and one or two CLIPs, with their tokenizers and files.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::clip::{Clip, ClipStates};
@@ -12,47 +12,47 @@ use candle_core::{DType, Device, Tensor};
 
 /// The weight files of the encoders.
 pub struct EncoderWeights {
-    /// `shared`, `encoder.*`.
+    /// T5: `shared`, `encoder.*`.
     pub t5: Weights,
-    /// `text_model.*`.
+    /// CLIP-L: `text_model.*`.
     pub clip_l: Weights,
-    /// `text_model.*`, `text_projection`; only where the family has one.
+    /// CLIP-G, if the family has one: `text_model.*`, `text_projection`.
     pub clip_g: Option<Weights>,
 }
 
 /// The `tokenizer.json` of each encoder.
 pub struct TokenizerFiles {
-    /// T5's.
+    /// T5's tokenizer.
     pub t5: TokenizerFile,
-    /// CLIP-L's.
+    /// CLIP-L's tokenizer.
     pub clip_l: TokenizerFile,
-    /// CLIP-G's: CLIP-L's with another padding token, as published.
+    /// CLIP-G's tokenizer. The published one is CLIP-L's with another padding token.
     pub clip_g: Option<TokenizerFile>,
 }
 
 /// Token ids of a prompt for all encoders.
 pub struct PromptIds {
-    /// For T5.
+    /// Ids for T5.
     pub t5: Ids,
-    /// For CLIP-L.
+    /// Ids for CLIP-L.
     pub clip_l: Ids,
-    /// For CLIP-G, where the family has one.
+    /// Ids for CLIP-G, if the family has one.
     pub clip_g: Option<Ids>,
 }
 
-/// The ids alone, as the encoders take them.
+/// Only the ids, as input of the encoders.
 #[derive(Debug, Clone, Copy)]
 pub struct EncoderIds<'a> {
-    /// For T5.
+    /// Ids for T5.
     pub t5: &'a [u32],
-    /// For CLIP-L.
+    /// Ids for CLIP-L.
     pub clip_l: &'a [u32],
-    /// For CLIP-G, where the family has one.
+    /// Ids for CLIP-G, if the family has one.
     pub clip_g: Option<&'a [u32]>,
 }
 
 impl PromptIds {
-    /// The ids alone.
+    /// Returns only the ids.
     pub fn for_encoders(&self) -> EncoderIds<'_> {
         EncoderIds {
             t5: &self.t5.ids,
@@ -62,7 +62,7 @@ impl PromptIds {
     }
 }
 
-/// The tokenizers.
+/// The tokenizers of all encoders.
 pub struct PromptTokenizers {
     t5: Tokens,
     clip_l: Tokens,
@@ -70,8 +70,8 @@ pub struct PromptTokenizers {
 }
 
 impl PromptTokenizers {
-    /// Reads all vocabularies. The published CLIPs share one and differ in the padding token, which is a
-    /// special token of each.
+    /// Reads all tokenizers. The published CLIPs have the same vocabulary and different padding tokens, which
+    /// are special tokens.
     ///
     /// # Errors
     /// As [`Tokens::load`].
@@ -91,7 +91,7 @@ impl PromptTokenizers {
         })
     }
 
-    /// Tokenizes a prompt; `t5_length` overrides the model's number of T5 tokens.
+    /// Tokenizes a prompt. `t5_length` replaces the model's number of T5 tokens.
     ///
     /// # Errors
     /// [`WorkerFault::BadRequest`] for text that a tokenizer refuses.
@@ -109,14 +109,14 @@ impl PromptTokenizers {
     }
 }
 
-/// The encoders.
+/// The text encoders.
 pub struct TextEncoders {
     t5: T5,
     clip_l: Clip,
     clip_g: Option<ProjectedClip>,
 }
 
-/// CLIP-G and the projection of its pooled state.
+/// CLIP-G with the projection of its pooled state.
 struct ProjectedClip {
     clip: Clip,
     projection: Linear,
@@ -132,7 +132,7 @@ impl ProjectedClip {
     }
 }
 
-/// Asks a CLIP-G file for all tensors that are loaded of it.
+/// Requests all tensors of CLIP-G from a section.
 ///
 /// # Errors
 /// As [`Section::tensor`].
@@ -141,10 +141,10 @@ pub fn read_clip_g(section: &Section, sizes: &ClipSizes) -> Result<(), WorkerFau
 }
 
 impl TextEncoders {
-    /// Loads all.
+    /// Loads all encoders.
     ///
     /// # Errors
-    /// As [`Section::tensor`]; [`WorkerFault::Configuration`] for a tensor that is left over.
+    /// As [`Section::tensor`]; [`WorkerFault::Configuration`] for a tensor that was not read.
     pub fn load<'a>(
         files: &'a EncoderWeights,
         sizes: &EncoderSizes,
@@ -169,26 +169,26 @@ impl TextEncoders {
         Ok(loaded)
     }
 
-    /// T5's states, (1, s, d_model).
+    /// Computes T5's states, (1, s, d_model).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn t5(&self, ids: &[u32]) -> Result<Tensor, WorkerFault> {
         self.t5.forward(ids)
     }
 
-    /// CLIP-L's states; its pooled state is not projected.
+    /// Computes CLIP-L's states; the pooled state is not projected.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn clip_l(&self, ids: &[u32]) -> Result<ClipStates, WorkerFault> {
         self.clip_l.forward(ids)
     }
 
-    /// CLIP-G's states, the pooled one projected.
+    /// Computes CLIP-G's states; the pooled state is projected.
     ///
     /// # Errors
-    /// [`WorkerFault::Compute`] where the family has none; the device's faults.
+    /// [`WorkerFault::Compute`] if the model has no CLIP-G; faults of the device.
     pub fn clip_g(&self, ids: &[u32]) -> Result<ClipStates, WorkerFault> {
         let none = || WorkerFault::Compute("the model has no CLIP-G".to_owned());
         let encoder = self.clip_g.as_ref().ok_or_else(none)?;

@@ -1,4 +1,4 @@
-//! The diffusion side: noise, sigmas, packing and the step. No weights, no files.
+//! Sampling: noise, sigmas, packing of latents and the Euler step. Uses no weights and no files.
 
 pub mod noise;
 pub mod packing;

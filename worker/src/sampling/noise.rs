@@ -1,16 +1,16 @@
-//! Initial noise from a counter: value *i* of a picture depends on its seed and *i* alone.
+//! The initial noise from a counter-based generator: value *i* depends only on the seed and *i*.
 //!
-//! Always computed on the processor, so that threads, batch, device and retry do not change a picture.
+//! It is always computed on the CPU, so that threads, batch, device and retries do not change a picture.
 //! Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC11, 2011) gives four
-//! 32-bit words a counter; Box and Muller's transform makes two normal values of two words.
+//! 32-bit words per counter; the Box-Muller transform turns two words into two normal values.
 //! Logarithm, sine and cosine come from the `libm` crate and not from the platform's C library, whose
-//! last bit differs from one system to the next.
+//! results differ in the last bit between systems.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85]; // golden ratio, sqrt(3) - 1
 const ROUNDS: usize = 10;
 
-/// Four words of the stream of `key` at `counter`.
+/// Returns the four words of the stream of `key` at `counter`.
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let mut words = counter;
     let mut key = key;
@@ -33,10 +33,10 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     words
 }
 
-/// Two standard normal values from two uniform words.
+/// Converts two uniform words to two standard normal values.
 fn normal_pair(radius_word: u32, angle_word: u32) -> [f32; 2] {
     const RANGE: f64 = 4_294_967_296.0; // 2^32
-    let uniform = (f64::from(radius_word) + 1.0) / RANGE; // (0, 1]: its logarithm is finite
+    let uniform = (f64::from(radius_word) + 1.0) / RANGE; // (0, 1], so that its logarithm is finite
     let angle = f64::from(angle_word) / RANGE * std::f64::consts::TAU;
     let radius = libm::sqrt(-2.0 * libm::log(uniform));
     [
@@ -45,7 +45,7 @@ fn normal_pair(radius_word: u32, angle_word: u32) -> [f32; 2] {
     ]
 }
 
-/// The first `count` standard normal values of `seed`.
+/// Returns the first `count` standard normal values of `seed`.
 pub fn normal(seed: u64, count: usize) -> Vec<f32> {
     let key = [seed as u32, (seed >> 32) as u32];
     let mut values = Vec::with_capacity(count.next_multiple_of(4));
@@ -62,9 +62,9 @@ pub fn normal(seed: u64, count: usize) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// The known answers of the Random123 distribution (`kat_vectors`, philox4x32 10).
+    /// The test vectors of the Random123 distribution (`kat_vectors`, philox4x32 10).
     #[test]
-    fn words_equal_the_published_answers() {
+    fn words_equal_the_published_test_vectors() {
         let all = u32::MAX;
         assert_eq!(
             philox([0; 4], [0; 2]),
@@ -82,9 +82,10 @@ mod tests {
         );
     }
 
-    /// Computed once by another program from the definition above; a change here changes every picture that was ever made with a seed.
+    /// Computed by another program from the definition above. Changing these values changes the picture of every
+    /// seed.
     #[test]
-    fn normal_values_are_the_recorded_ones() {
+    fn normal_values_equal_the_recorded_ones() {
         let bits: Vec<u32> = normal(1, 6).iter().map(|v| v.to_bits()).collect();
         assert_eq!(bits, RECORDED_SEED_1);
         let far: Vec<u32> = normal(u64::MAX, 100_003)[100_000..]
@@ -100,7 +101,7 @@ mod tests {
     const RECORDED_SEED_MAX_AT_100_000: [u32; 3] = [0xbd8ae314, 0xbeabb995, 0xbe345f48];
 
     #[test]
-    fn a_longer_draw_begins_with_the_shorter_one() {
+    fn more_values_of_a_seed_begin_with_the_same_ones() {
         assert_eq!(normal(7, 1024)[..5], normal(7, 5)[..]);
     }
 

@@ -1,4 +1,4 @@
-//! Latents as a picture of channels, and as the row of tokens that a transformer sees.
+//! Converts latents between planes of channels and the sequence of tokens of a transformer.
 //!
 //! A token is a patch of 2x2 latents, its values ordered channel, row, column. Source:
 //! `FluxPipeline._pack_latents` in diffusers, `rearrange("b c (h ph) (w pw) -> b (h w) (c ph pw)")` in
@@ -10,10 +10,10 @@ use candle_core::Tensor;
 /// Side of a patch, in latents.
 pub const PATCH: usize = 2;
 
-/// Picture to tokens.
+/// Converts planes to tokens: (b, c, h, w) to (b, h/2 * w/2, c*4).
 ///
 /// # Errors
-/// The device's faults; a height or width that is not a multiple of [`PATCH`].
+/// Faults of the device; a height or width that is not a multiple of [`PATCH`].
 pub fn pack(latents: &Tensor) -> Result<Tensor, WorkerFault> {
     let (batch, channels, height, width) = latents.dims4()?;
     let (rows, columns) = (height / PATCH, width / PATCH);
@@ -22,10 +22,10 @@ pub fn pack(latents: &Tensor) -> Result<Tensor, WorkerFault> {
     Ok(tokens.reshape((batch, rows * columns, channels * PATCH * PATCH))?) // (b, s, c*4)
 }
 
-/// Tokens to a picture of `height` x `width` latents.
+/// Converts tokens to planes of `height` x `width` latents.
 ///
 /// # Errors
-/// The device's faults; a number of tokens that is not that of the size.
+/// Faults of the device; a number of tokens that does not match the size.
 pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, WorkerFault> {
     let (batch, _, values) = tokens.dims3()?;
     let (rows, columns, channels) = (height / PATCH, width / PATCH, values / (PATCH * PATCH));
@@ -34,7 +34,7 @@ pub fn unpack(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor, Wo
     Ok(latents.reshape((batch, channels, height, width))?)
 }
 
-/// As [`unpack`], of tokens whose values are ordered row, column, channel: the MMDiT's final layer.
+/// Like [`unpack`], for tokens with values in the order row, column, channel: the output of the MMDiT.
 ///
 /// # Errors
 /// As [`unpack`].
@@ -56,7 +56,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn a_token_is_channel_row_column_and_unpacking_restores_the_picture() {
+    fn values_of_a_token_are_in_the_order_channel_row_column_and_unpacking_restores_the_planes() {
         let values: Vec<f32> = (0..2 * 4 * 6).map(|v| v as f32).collect();
         let latents = Tensor::from_vec(values, (1, 2, 4, 6), &Device::Cpu).expect("the shape fits");
         let tokens = pack(&latents).expect("even sides");

@@ -1,13 +1,13 @@
-//! Noise levels of the steps, and the step itself.
+//! The noise levels (sigmas) of the steps, and the Euler step.
 //!
-//! Source: `FlowMatchEulerDiscreteScheduler` in diffusers, with the sigmas that `FluxPipeline` hands to it.
+//! Source: `FlowMatchEulerDiscreteScheduler` in diffusers, with the sigmas of `FluxPipeline`.
 
 use crate::fault::WorkerFault;
 use candle_core::Tensor;
 
-/// FLUX.1-schnell: `steps` levels from 1 to 1/`steps`, evenly spaced and not shifted, then 0.
+/// The sigmas of FLUX.1-schnell: `steps` levels from 1 to 1/`steps`, evenly spaced and not shifted, then 0.
 ///
-/// Evenly spaced in f64 and rounded once, as NumPy's `linspace` does it.
+/// They are computed in f64 and rounded once, like NumPy's `linspace`.
 pub fn even(steps: u32) -> Vec<f32> {
     let count = f64::from(steps);
     let stride = (1.0 / count - 1.0) / (count - 1.0).max(1.0);
@@ -23,16 +23,16 @@ pub fn even(steps: u32) -> Vec<f32> {
     sigmas
 }
 
-/// Stable Diffusion 3.5 Large Turbo: `steps` levels from 1, spaced between ends that are shifted already and
-/// shifted again, then 0.
+/// The sigmas of Stable Diffusion 3.5 Large Turbo: `steps` levels from 1, evenly spaced between shifted end
+/// points and shifted again, then 0.
 ///
-/// The ends are those of the training's 1000 levels behind their shift, and what lies between them is
-/// shifted a second time: `FlowMatchEulerDiscreteScheduler` does so, and the published pipeline draws with
-/// it. Four steps are 1, .8577, .6022, .0089.
+/// The end points are the first and last of the 1000 training levels after their shift, and all levels are
+/// shifted a second time, as in `FlowMatchEulerDiscreteScheduler`, which the published pipeline uses. Four
+/// steps have 1, .8577, .6022, .0089.
 pub fn shifted_twice(steps: u32) -> Vec<f32> {
     const LEVELS: f32 = 1000.0;
     let lowest = 1.0 / LEVELS;
-    let lowest = SHIFT as f32 * lowest / (1.0 + (SHIFT as f32 - 1.0) * lowest); // rounded as there
+    let lowest = SHIFT as f32 * lowest / (1.0 + (SHIFT as f32 - 1.0) * lowest); // in f32, as there
     let last = f64::from(lowest) * f64::from(LEVELS);
     let count = f64::from(steps);
     let stride = (last - f64::from(LEVELS)) / (count - 1.0).max(1.0);
@@ -50,31 +50,31 @@ pub fn shifted_twice(steps: u32) -> Vec<f32> {
     levels.chain([0.0]).collect()
 }
 
-/// How far the levels are shifted towards noise.
+/// The shift of the levels towards noise.
 const SHIFT: f64 = 3.0;
 
 fn shifted(level: f64) -> f64 {
     SHIFT * level / (1.0 + (SHIFT - 1.0) * level)
 }
 
-/// Returns the MMDiT's time, 0..1000: the reference's own record of it.
+/// Returns the MMDiT's time, 0..1000, as the reference records it.
 pub fn record(sigma: f32) -> f32 {
     sigma * 1000.0
 }
 
-/// Returns the FLUX transformer's time, 0..1000, rounded as the reference rounds it.
+/// Returns the FLUX transformer's time, 0..1000, with the reference's roundings.
 ///
-/// The reference multiplies by 1000 for its own record, divides for the call and multiplies
-/// again inside, each time in f32. At 1000 the last bit is 6e-5, and the embedding's first frequency
-/// is 1, so that the roundings show.
+/// The reference multiplies by 1000 to record the time, divides for the call, and multiplies again inside,
+/// each in f32. At 1000, the last bit is 6e-5, and the embedding's first frequency is 1, so that these
+/// roundings change the result.
 pub fn timestep(sigma: f32) -> f32 {
     sigma * 1000.0 / 1000.0 * 1000.0
 }
 
-/// One Euler step along the predicted velocity: `latents + (next - now) * velocity`, in f32.
+/// Does one Euler step along the predicted velocity: `latents + (next - now) * velocity`, in f32.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn euler(
     latents: &Tensor,
     velocity: &Tensor,
@@ -89,14 +89,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_steps_are_the_quarters() {
+    fn four_even_steps_are_quarters() {
         assert_eq!(even(4), [1.0, 0.75, 0.5, 0.25, 0.0]);
         assert_eq!(even(1), [1.0, 0.0]);
     }
 
     /// `numpy.linspace(1.0, 1 / n, n).astype(numpy.float32)` for n = 3 and n = 7.
     #[test]
-    fn odd_step_counts_round_as_the_reference() {
+    fn odd_step_counts_round_like_the_reference() {
         assert_eq!(even(3), [1.0, 0.666_666_7, 0.333_333_34, 0.0]);
         let seven = [
             1.0,
@@ -113,7 +113,7 @@ mod tests {
 
     /// Recorded by the reference for 1, 2 and 4 steps.
     #[test]
-    fn turbo_levels_are_shifted_twice_the_last_too() {
+    fn turbo_levels_are_shifted_twice_including_the_last() {
         assert_eq!(shifted_twice(1), [1.0, 0.0]);
         assert_eq!(shifted_twice(2), [1.0, 0.008_928_572, 0.0]);
         let four = [1.0, 0.857_692_3, 0.602_150_56, 0.008_928_572, 0.0];
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn sigmas_fall_for_every_step_count() {
+    fn sigmas_decrease_for_every_step_count() {
         for (steps, levels) in (1..=64).flat_map(|n| [(n, even(n)), (n, shifted_twice(n))]) {
             assert_eq!(levels.len(), steps as usize + 1);
             assert!(

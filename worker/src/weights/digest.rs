@@ -1,4 +1,4 @@
-//! SHA-256 of weight files, and whether they are what they were.
+//! SHA-256 digests of weight files, and their verification.
 
 use super::open_regular;
 use crate::fault::WorkerFault;
@@ -6,29 +6,29 @@ use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Component, Path};
 
-/// File of digests in a model's folder: lines of `HEX  PATH`, as sha256sum writes them.
+/// Name of the digest list in a model's folder: lines of `HEX  PATH`, as sha256sum writes them.
 pub const SUMS: &str = "SHA256SUMS";
 
-/// Bytes read at once.
+/// Number of bytes read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Hexadecimal SHA-256 of bytes in memory.
+/// Computes the SHA-256 of bytes, in hexadecimal.
 pub fn of_bytes(bytes: &[u8]) -> String {
     hex(Sha256::new_with_prefix(bytes))
 }
 
-/// The digest of a model: of the digests of its weight files, sorted, a line each. So it is the same
-/// wherever the files lie and whatever they are called, and a list of files' digests is enough for it.
+/// Computes the digest of a model: the digest of its files' digests, sorted, one per line. It does not depend
+/// on paths and names of the files, and can be computed from a list of digests.
 pub fn of_model(mut files: Vec<String>) -> String {
     files.sort();
     let lines: String = files.iter().map(|digest| format!("{digest}\n")).collect();
     of_bytes(lines.as_bytes())
 }
 
-/// Hexadecimal SHA-256 of a file.
+/// Computes the SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`] when it cannot be read.
+/// [`WorkerFault::WeightsMissing`]; [`WorkerFault::WeightsCorrupt`] if it cannot be read.
 pub fn of_file(path: &Path) -> Result<String, WorkerFault> {
     let unread = |error| WorkerFault::reading(path, &error);
     let mut file = open_regular(path)?;
@@ -47,11 +47,11 @@ fn hex(sum: Sha256) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compares the files of a folder with its [`SUMS`]; gives the names that were compared.
+/// Compares the files of a folder with its [`SUMS`]. Returns the names of the compared files.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsMissing`] without such a list or for a file of it that is gone;
-/// [`WorkerFault::WeightsCorrupt`] naming the first file that is not what it was.
+/// [`WorkerFault::WeightsMissing`] if the list or one of its files is missing; [`WorkerFault::WeightsCorrupt`] with the
+/// first file whose digest differs.
 pub fn verify(folder: &Path) -> Result<Vec<String>, WorkerFault> {
     let list = folder.join(SUMS);
     let mut text = String::new();
@@ -76,16 +76,16 @@ pub fn verify(folder: &Path) -> Result<Vec<String>, WorkerFault> {
     Ok(compared)
 }
 
-/// Compares a digest with the one that was promised.
+/// Compares a digest with the expected one.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsCorrupt`] naming `file` when they differ.
+/// [`WorkerFault::WeightsCorrupt`] with `file` if they differ.
 pub fn expect(file: &str, found: &str, promised: &str) -> Result<(), WorkerFault> {
     if found.eq_ignore_ascii_case(promised) {
         return Ok(());
     }
     Err(WorkerFault::WeightsCorrupt {
         file: file.to_owned(),
-        what: format!("has SHA-256 {found}, not {promised}: its bytes are not what they were"),
+        what: format!("has SHA-256 {found}, not {promised}: its content has changed or is damaged"),
     })
 }

@@ -1,11 +1,11 @@
-//! Where in its file each tensor lies, and that the tensors account for the whole file.
+//! The position of each tensor in its file, and the check that the tensors cover the whole file.
 
 use super::kind::ElementKind;
 use crate::fault::WorkerFault;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A tensor as its file's header describes it; the range was checked against the file's length.
+/// A tensor as described by the header of its file. The range was checked against the length of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TensorEntry {
     pub(super) kind: ElementKind,
@@ -16,11 +16,11 @@ pub(super) struct TensorEntry {
 /// The tensors of a file by name.
 pub(super) type Entries = BTreeMap<String, TensorEntry>;
 
-/// Entries by name, where every name occurs once and every byte from `start` to the end of the file
-/// belongs to one tensor: they lie one after the other, each at the next multiple of `alignment`.
+/// Checks that every name occurs once and that every byte from `start` to the end of the file belongs to one
+/// tensor: they follow each other, each at the next multiple of `alignment`. Returns them by name.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsCorrupt`] that names the tensor.
+/// [`WorkerFault::WeightsCorrupt`] with the tensor.
 pub(super) fn checked(
     file: &str,
     listed: Vec<(String, TensorEntry)>,
@@ -31,7 +31,7 @@ pub(super) fn checked(
     let mut entries = Entries::new();
     for (name, entry) in listed {
         if entries.contains_key(&name) {
-            return Err(corrupt(file, format!("{name} is in its header twice")));
+            return Err(corrupt(file, format!("its header lists {name} twice")));
         }
         entries.insert(name, entry);
     }
@@ -49,7 +49,7 @@ pub(super) fn checked(
         }
         reached = entry.range.end.next_multiple_of(alignment);
     }
-    // The last tensor need not be padded.
+    // The last tensor may lack its padding.
     if length > reached {
         let what = format!("{} bytes at its end belong to no tensor", length - reached);
         return Err(corrupt(file, what));
@@ -57,7 +57,7 @@ pub(super) fn checked(
     Ok(entries)
 }
 
-/// A file that is not what its format says.
+/// Makes the fault for a file that violates its format.
 pub(super) fn corrupt(file: &str, what: impl Into<String>) -> WorkerFault {
     WorkerFault::WeightsCorrupt {
         file: file.to_owned(),

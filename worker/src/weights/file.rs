@@ -1,4 +1,4 @@
-//! One weight file: its bytes, and where in them each tensor lies.
+//! One weight file: its bytes, and the position of each tensor.
 
 use super::entry::{Entries, TensorEntry, corrupt};
 use super::{Mark, foreign, gguf, header, map, release};
@@ -14,13 +14,13 @@ enum Bytes {
     Embedded(&'static [u8]),
 }
 
-/// A map, and the file under it.
+/// A mapped file.
 struct Mapped {
     map: Mmap,
     file: File,
 }
 
-/// One weight file whose header has been read and checked.
+/// One weight file with a checked header.
 pub struct WeightFile {
     name: String,
     bytes: Bytes,
@@ -29,13 +29,12 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Maps a file: safetensors, or GGUF, told apart by their first bytes.
+    /// Maps a safetensors or GGUF file; the first bytes tell which.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`] when it is not there; [`WorkerFault::WeightsCorrupt`] when it is a pickle, a
-    /// git-lfs pointer or a web page, or its header is cut, overlaps, points outside the file or is no
-    /// header at all;
-    /// [`WorkerFault::Configuration`] for a dtype that nobody knows.
+    /// [`WorkerFault::WeightsMissing`]; [`WorkerFault::WeightsCorrupt`] for a pickle, a git-lfs pointer or a web page, and for
+    /// a header that is cut or invalid, or whose tensors overlap or lie outside the file;
+    /// [`WorkerFault::Configuration`] for an unknown dtype.
     pub fn open(path: &Path) -> Result<WeightFile, WorkerFault> {
         let unread = |error| WorkerFault::reading(path, &error);
         let file = open_regular(path)?;
@@ -48,7 +47,7 @@ impl WeightFile {
         })
     }
 
-    /// Takes a file that is part of this program; `name` is for messages.
+    /// Reads a file that is embedded in this program; `name` is for messages.
     ///
     /// # Errors
     /// As [`WeightFile::open`].
@@ -62,8 +61,8 @@ impl WeightFile {
             Bytes::Embedded(bytes) => bytes,
         };
         if is_pickle(content) {
-            let what = "is a pickle, which can run any program when it is opened; only safetensors and \
-                        GGUF are read";
+            let what = "is a pickle, which can run any program when it is opened; use safetensors or GGUF \
+                        files";
             return Err(corrupt(&name, what));
         }
         if let Some(what) = foreign::stand_in(content) {
@@ -82,17 +81,17 @@ impl WeightFile {
         })
     }
 
-    /// The file's name in messages.
+    /// Name of the file, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the file's mark when it was opened; `None` for a part of this program.
+    /// The mark of the file when it was opened; `None` for an embedded file.
     pub fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
     }
 
-    /// The whole file.
+    /// All bytes of the file.
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(mapped) => &mapped.map,
@@ -100,17 +99,17 @@ impl WeightFile {
         }
     }
 
-    /// Names of its tensors, sorted.
+    /// Names of the tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Whether it holds a tensor of this name.
+    /// Tells whether the file contains a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
 
-    /// Shape of a tensor as stored, if the file has it.
+    /// Shape of a tensor as stored, if the file contains it.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
@@ -122,13 +121,13 @@ impl WeightFile {
     /// Bytes of a tensor.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] when the file was changed since it was opened.
+    /// [`WorkerFault::WeightsCorrupt`] if the file was changed after it was opened.
     pub(super) fn data(&self, entry: &TensorEntry) -> Result<&[u8], WorkerFault> {
         if let (Bytes::Mapped(mapped), Some(then)) = (&self.bytes, &self.mark) {
             let path = Path::new(&self.name);
             let now = mapped.file.metadata();
             let now = now.map_err(|error| WorkerFault::reading(path, &error))?;
-            // Beyond a new end there is a SIGBUS, and other bytes belong to another model.
+            // Reading beyond a new end is a SIGBUS, and other bytes may be of another model.
             if !Mark::new(path, &now).has_content_of(then) {
                 return Err(corrupt(&self.name, "was changed while it was in use"));
             }
@@ -136,7 +135,7 @@ impl WeightFile {
         Ok(&self.bytes()[entry.range.clone()])
     }
 
-    /// Says that a tensor's bytes are not needed again soon.
+    /// Releases the memory of a tensor's bytes; they can be read again.
     pub(super) fn release(&self, entry: &TensorEntry) {
         if let Bytes::Mapped(mapped) = &self.bytes {
             release(&mapped.map, entry.range.start, entry.range.len());
@@ -144,14 +143,15 @@ impl WeightFile {
     }
 }
 
-/// Opens a file for reading if it is a plain one: a pipe would wait for a writer, and a device may do anything.
+/// Opens a regular file for reading. Others are refused: a pipe would wait for a writer, and a device can do
+/// anything.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsMissing`] when it is not there; [`WorkerFault::WeightsCorrupt`] when it is no plain file.
+/// [`WorkerFault::WeightsMissing`]; [`WorkerFault::WeightsCorrupt`] if it is not a regular file.
 pub fn open_regular(path: &Path) -> Result<File, WorkerFault> {
     let unread = |error| WorkerFault::reading(path, &error);
     let mut options = File::options();
-    // Opening a pipe does not wait then; a plain file does not know the flag.
+    // The flag makes opening a pipe return at once, and has no effect on a regular file.
     let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
     let file = options.open(path).map_err(unread)?;
     let kind = file.metadata().map_err(unread)?.file_type();
@@ -161,13 +161,13 @@ pub fn open_regular(path: &Path) -> Result<File, WorkerFault> {
     let name = path.display().to_string();
     Err(corrupt(
         &name,
-        "is not a plain file but a folder, a pipe or a device",
+        "is not a regular file but a folder, a pipe or a device",
     ))
 }
 
-/// A zip archive (what torch saves), or the first opcode of a pickle of protocol 2 or later.
+/// Tells whether a file is a zip archive, as torch saves it, or begins like a pickle of protocol 2 or later.
 fn is_pickle(bytes: &[u8]) -> bool {
-    // A safetensors file starts with its header's length and a brace, which looks like neither.
+    // A safetensors file starts with the length of its header and a brace, unlike both.
     let safetensors = bytes.get(8) == Some(&b'{');
     !safetensors && (bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]))
 }

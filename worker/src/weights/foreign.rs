@@ -1,17 +1,17 @@
-//! Files that are whole and cannot be used: other models, other encodings, stand-ins for the real file.
+//! Detects intact files that cannot be used: other models, other encodings, and files that replace the real one.
 //!
-//! Each is told by its first bytes or its tensors' names, so that a person reads what the file is and not
-//! which byte or tensor came unexpected.
+//! Each is recognised by its first bytes or tensor names, so that the error names the kind of the file and
+//! not an unexpected byte or tensor.
 
 use super::file::WeightFile;
 use super::naming::ModelPart;
 use crate::fault::WorkerFault;
 
-/// What is read, for the end of every refusal.
+/// The supported encodings, for the end of every error.
 pub(super) const READ: &str =
     "F32, F16, BF16, F8_E4M3 (alone or scaled) and the GGUF blocks Q4_0 to Q6_K are read";
 
-/// Marks in tensor names of what other programs store, and what each means.
+/// Texts in tensor names that identify encodings of other programs, with a description.
 const ENCODINGS: [(&str, &str); 5] = [
     (
         ".quant_state.bitsandbytes__",
@@ -29,7 +29,7 @@ const ENCODINGS: [(&str, &str); 5] = [
     (".qweight", "packed integers (GPTQ, AWQ or SVDQuant)"),
 ];
 
-/// Marks of an adapter's tensors.
+/// Texts in tensor names that identify an adapter.
 const LORA: [&str; 6] = [
     "lora_A",
     "lora_B",
@@ -39,7 +39,7 @@ const LORA: [&str; 6] = [
     "lora_b",
 ];
 
-/// Says what a file is that stands where weights should be: text that a download left there.
+/// Describes a text file that a failed download left in place of the weights.
 pub fn stand_in(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"version https://git-lfs") {
         return Some(
@@ -64,23 +64,23 @@ pub fn stand_in(bytes: &[u8]) -> Option<&'static str> {
         &b"{\"error\""[..],
         b"Invalid username or password",
         b"Access to model",
-        b"TensorEntry not found",
+        b"Entry not found",
     ];
     answer.into_iter().any(begins).then_some(
         "is a server's error message and not the file itself: its download was refused; download it again",
     )
 }
 
-/// Whether a file holds an adapter and no model.
+/// Tells whether a file is an adapter (LoRA) and not a model.
 pub fn is_lora(file: &WeightFile) -> bool {
     let adapter = |name: &str| LORA.iter().any(|mark| name.contains(mark));
     file.names().any(adapter)
 }
 
-/// Refuses a part that a file holds in a form that is not read, or that is another model's.
+/// Refuses a part in an unsupported encoding, and a part of another model.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] naming the tensor that tells.
+/// [`WorkerFault::Configuration`] with the tensor that identifies it.
 pub(super) fn refuse(part: &ModelPart, file: &WeightFile, prefix: &str) -> Result<(), WorkerFault> {
     let below = || file.names().filter(|name| name.starts_with(prefix));
     let refuse =
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pointers_pages_and_answers_are_told_and_weights_are_not() {
+    fn lfs_pointers_web_pages_and_server_errors_are_recognised_and_weights_are_not() {
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
         let told = stand_in(pointer).expect("a pointer");
         assert!(told.contains("git-lfs pointer"), "{told}");

@@ -1,31 +1,31 @@
-//! The header of a GGUF file, read with bounds on everything it may claim.
+//! Reads the header of a GGUF file, with limits on every count and length.
 //!
-//! Format: `docs/gguf.md` in ggml-org/ggml, versions 2 and 3, little endian. What the file says about itself
-//! is stepped over and never collected: only tensors and the alignment are kept.
+//! Format: `docs/gguf.md` in ggml-org/ggml, versions 2 and 3, little endian. Metadata is skipped; only the
+//! tensors and the alignment are kept.
 
 use super::entry::{self, Entries, TensorEntry, corrupt};
 use super::foreign::READ;
 use super::kind::ElementKind;
 use crate::fault::WorkerFault;
 
-/// First bytes of the file.
+/// The first bytes of a GGUF file.
 pub(super) const MAGIC: &[u8] = b"GGUF";
 
-/// Most tensors, and most key-value pairs, of one file.
+/// Largest number of tensors, and of key-value pairs.
 const COUNT_MAX: u64 = 1 << 16;
-/// Longest name of a tensor or key.
+/// Longest name of a tensor or key, in bytes.
 const NAME_MAX: usize = 1 << 10;
-/// Most dimensions, as the format says.
+/// Largest number of dimensions of the format.
 const DIMENSIONS_MAX: u32 = 4;
 const ALIGNMENT: usize = 32;
 const ALIGNMENT_MAX: u32 = 1 << 16;
 
-/// Numbers of the value types.
+/// Numbers of value types in the format.
 const UINT32: u32 = 4;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// Where the reading has come to; every step is checked against the file's end.
+/// A position in the file; every read is checked against its end.
 struct Cursor<'a> {
     file: &'a str,
     bytes: &'a [u8],
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
         let rest = &self.bytes[self.at..];
         if count > rest.len() {
             return Err(self.fail(format!(
-                "{count} more bytes are claimed, {} left",
+                "{count} more bytes are needed, {} are left",
                 rest.len()
             )));
         }
@@ -87,7 +87,7 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(bytes).map_err(|_| self.fail("a name that is not text"))
     }
 
-    /// Steps over a value. Arrays hold no arrays, as no writer makes them.
+    /// Skips a value. Arrays of arrays are refused, because no writer makes them.
     fn skip(&mut self, kind: u32) -> Result<(), WorkerFault> {
         if kind != ARRAY {
             return self.skip_many(kind, 1);
@@ -103,7 +103,7 @@ impl<'a> Cursor<'a> {
             4..=6 => 4,
             10..=12 => 8,
             STRING => {
-                // Each string takes at least its length, so that the count cannot outlast the file.
+                // Each string takes at least the bytes of its length, so a large count ends with the file.
                 for _ in 0..count {
                     let length = self.length()?;
                     self.take(length)?;
@@ -118,11 +118,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where each tensor of the file lies.
+/// Reads the position of each tensor in the file.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsCorrupt`] for a header that is cut, claims too much, or whose tensors overlap or lie
-/// outside the file; [`WorkerFault::Configuration`] for a type that nobody knows.
+/// [`WorkerFault::WeightsCorrupt`] for a header that is cut or exceeds a limit, or whose tensors overlap or lie outside
+/// the file; [`WorkerFault::Configuration`] for an unknown type.
 pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> {
     let mut cursor = Cursor {
         file,
@@ -143,7 +143,10 @@ pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> 
     for (name, entry) in &mut listed {
         let place = |offset: usize| offset.checked_add(start);
         let (Some(from), Some(to)) = (place(entry.range.start), place(entry.range.end)) else {
-            return Err(corrupt(file, format!("{name} lies beyond any file")));
+            return Err(corrupt(
+                file,
+                format!("{name} has an offset outside any file"),
+            ));
         };
         if to > bytes.len() || !entry.range.start.is_multiple_of(alignment) {
             let what = format!("{name} lies at {from}..{to} of {} bytes", bytes.len());
@@ -154,7 +157,7 @@ pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> 
     entry::checked(file, listed, start, alignment, bytes.len())
 }
 
-/// Steps over the key-value pairs, keeping the alignment.
+/// Skips the key-value pairs and returns the alignment.
 fn alignment(cursor: &mut Cursor) -> Result<usize, WorkerFault> {
     let mut alignment = ALIGNMENT;
     for _ in 0..cursor.count("key-value pairs")? {
@@ -172,7 +175,7 @@ fn alignment(cursor: &mut Cursor) -> Result<usize, WorkerFault> {
     Ok(alignment)
 }
 
-/// One tensor, its range still counted from the start of the data.
+/// Reads one tensor; its range is relative to the start of the data.
 fn tensor(cursor: &mut Cursor) -> Result<(String, TensorEntry), WorkerFault> {
     let name = cursor.name()?.to_owned();
     let dimensions = cursor.word()?;
@@ -183,7 +186,7 @@ fn tensor(cursor: &mut Cursor) -> Result<(String, TensorEntry), WorkerFault> {
     for _ in 0..dimensions {
         shape.push(cursor.length()?);
     }
-    shape.reverse(); // the file has the innermost first
+    shape.reverse(); // the file lists the innermost dimension first
     let number = cursor.word()?;
     let kind = ElementKind::of_ggml(number).ok_or_else(|| {
         let what = format!("has the unknown type {number}; {READ}");

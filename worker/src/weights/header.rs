@@ -1,8 +1,8 @@
-//! The header of a safetensors file.
+//! Reads the header of a safetensors file.
 //!
-//! Format: <https://github.com/huggingface/safetensors#format>. Read here and not by the format's own crate
-//! so that every fault names its tensor, a name that occurs twice is one of them, and the number of
-//! tensors is bounded while they are read.
+//! Format: <https://github.com/huggingface/safetensors#format>. It is not read with the `safetensors` crate,
+//! so that every fault names its tensor, duplicate names are faults, and the number of tensors is bounded while
+//! they are read.
 
 use super::entry::{self, Entries, TensorEntry, corrupt};
 use super::foreign::READ;
@@ -12,13 +12,13 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use std::fmt;
 
-/// Bytes of a file's length prefix.
+/// Bytes of the length before the header.
 const PREFIX: usize = 8;
-/// Longest header, as the format says.
+/// Longest header of the format.
 const HEADER_MAX: usize = 100_000_000;
-/// Most tensors of one file; the largest published model has about 2000.
+/// Largest number of tensors in a file; the largest published model has about 2000.
 const TENSORS_MAX: usize = 1 << 16;
-/// Most dimensions of a tensor.
+/// Largest number of dimensions of a tensor.
 const DIMENSIONS_MAX: usize = 8;
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ struct TensorHeader {
     data_offsets: (usize, usize),
 }
 
-/// Tensors in the order of the header, those of one name both.
+/// The tensors in the order of the header, including duplicate names.
 struct ListedHeaders(Vec<(String, TensorHeader)>);
 
 impl<'de> Deserialize<'de> for ListedHeaders {
@@ -63,11 +63,11 @@ impl<'de> Deserialize<'de> for ListedHeaders {
     }
 }
 
-/// Where each tensor of the file lies.
+/// Reads the position of each tensor in the file.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsCorrupt`] for a header that is cut or does not account for every byte of the file
-/// once; [`WorkerFault::Configuration`] for a dtype that nobody knows.
+/// [`WorkerFault::WeightsCorrupt`] for a header that is cut or does not cover every byte of the file exactly once;
+/// [`WorkerFault::Configuration`] for an unknown dtype.
 pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> {
     let start = data_start(file, bytes)?;
     let listed: ListedHeaders = serde_json::from_slice(&bytes[PREFIX..start])
@@ -80,7 +80,7 @@ pub(super) fn entries(file: &str, bytes: &[u8]) -> Result<Entries, WorkerFault> 
     entry::checked(file, listed, start, 1, bytes.len())
 }
 
-/// Where the tensors' bytes start.
+/// Finds the start of the tensors' bytes.
 fn data_start(file: &str, bytes: &[u8]) -> Result<usize, WorkerFault> {
     let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
         return Err(corrupt(file, format!("has only {} bytes", bytes.len())));
@@ -106,7 +106,7 @@ fn data_start(file: &str, bytes: &[u8]) -> Result<usize, WorkerFault> {
     }
 }
 
-/// One tensor, held against the data it claims.
+/// Reads one tensor and checks its range and length.
 fn tensor(
     file: &str,
     name: &str,

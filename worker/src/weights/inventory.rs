@@ -1,13 +1,13 @@
-//! The tensors of a part without their values: names, shapes, and which stay packed.
+//! A list of a part's tensors without their values: names, shapes, and bytes of packed ones.
 
 use super::matrix::SLAB_ELEMENTS;
 use std::collections::BTreeMap;
 
-/// A tensor's description.
+/// The description of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ListedTensor {
     shape: Vec<usize>,
-    /// Bytes of its blocks, for a matrix that stays packed.
+    /// Bytes of the blocks of a matrix that stays packed.
     packed_bytes: Option<u64>,
 }
 
@@ -24,7 +24,7 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Adds a tensor; `packed_bytes` are those of a matrix that stays packed.
+    /// Adds a tensor; `packed_bytes` is set for a matrix that stays packed.
     pub(super) fn add(&mut self, name: String, shape: &[usize], packed_bytes: Option<u64>) {
         let listed = ListedTensor {
             shape: shape.to_vec(),
@@ -39,7 +39,7 @@ impl Inventory {
         tensors.map(|(name, listed)| (name.as_str(), listed.shape.as_slice()))
     }
 
-    /// The same, less the tensors whose names start with one of `prefixes`.
+    /// Removes the tensors whose names start with one of `prefixes`.
     #[must_use]
     pub fn without(mut self, prefixes: &[&str]) -> Inventory {
         let known = |name: &String| prefixes.iter().any(|start| name.starts_with(start));
@@ -47,21 +47,21 @@ impl Inventory {
         self
     }
 
-    /// Bytes of the tensors that `wanted` accepts once loaded: `width` each element, packed matrices as
-    /// they are stored.
+    /// Bytes in memory of the tensors that `wanted` accepts: `width` for each element; packed matrices as
+    /// stored.
     pub fn held_bytes(&self, width: usize, wanted: impl Fn(&str) -> bool) -> u64 {
         let chosen = self.tensors.iter().filter(|(name, _)| wanted(name));
         chosen
             .map(|(name, listed)| match listed.packed_bytes {
-                // An embedding is looked up and not multiplied: it is widened.
+                // An embedding is not multiplied but looked up, so it does not stay packed.
                 Some(bytes) if !name.contains("shared.") => bytes,
                 _ => listed.elements() * width as u64,
             })
             .sum()
     }
 
-    /// Most elements of a matrix that a product widens at a time, where the matrices that are held as
-    /// tensors are held in `halves` or not.
+    /// The largest number of elements that a product converts to f32 at a time. `halves` tells whether dense
+    /// matrices are held in half precision.
     pub fn widened_elements(&self, halves: bool) -> u64 {
         let widened = |listed: &ListedTensor| match listed.packed_bytes {
             Some(_) => listed.elements().min(SLAB_ELEMENTS as u64),
@@ -71,7 +71,7 @@ impl Inventory {
         self.matrices().map(widened).max().unwrap_or(0)
     }
 
-    /// The matrices that are multiplied with.
+    /// The matrices that are used in products.
     fn matrices(&self) -> impl Iterator<Item = &ListedTensor> {
         let multiplied = |name: &str, listed: &ListedTensor| {
             listed.shape.len() == 2 && !name.contains("shared.") && !name.contains("embed")

@@ -1,4 +1,4 @@
-//! How the elements of a stored tensor are encoded, and how they are widened.
+//! The encodings of stored tensors, and their conversion to f32.
 
 use super::foreign::READ;
 use crate::fault::WorkerFault;
@@ -7,16 +7,16 @@ use candle_core::{DType, Device, Tensor};
 use std::fmt;
 use std::sync::LazyLock;
 
-/// Encoding of a tensor's elements.
+/// The encoding of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum ElementKind {
-    /// One number each: f32, f16, bf16.
+    /// One number per element: f32, f16 or bf16.
     Plain(DType),
-    /// 8 bits: sign, 4 of exponent with bias 7, 3 of fraction; no infinities (e4m3fn).
+    /// 8 bits: sign, 4 bits of exponent with bias 7, 3 bits of fraction; no infinities (e4m3fn).
     Float8,
-    /// GGML's blocks.
+    /// Quantized blocks of GGML.
     Blocks(GgmlDType),
-    /// Known by name and size, but not read.
+    /// Another encoding with a known name and size, which is not supported.
     Other {
         name: &'static str,
         block: usize,
@@ -24,7 +24,7 @@ pub(super) enum ElementKind {
     },
 }
 
-/// Encodings of safetensors that no weight that we read may have.
+/// Encodings of safetensors that are not supported, with the bytes of an element.
 const SAFETENSORS_OTHERS: [(&str, usize); 12] = [
     ("BOOL", 1),
     ("U8", 1),
@@ -40,7 +40,7 @@ const SAFETENSORS_OTHERS: [(&str, usize); 12] = [
     ("F64", 8),
 ];
 
-/// (number, name, elements and bytes of a block) of the types that candle has no blocks for.
+/// Types of GGML that candle does not support: number, name, elements and bytes of a block.
 /// Source: `GGML_QUANT_SIZES` in ggml's `gguf-py/gguf/constants.py`.
 const GGML_OTHERS: [(u32, &str, usize, usize); 18] = [
     (9, "Q8_1", 32, 40),
@@ -104,7 +104,7 @@ impl ElementKind {
         })
     }
 
-    /// Elements and bytes of a block; a row is made of whole blocks.
+    /// Elements and bytes of a block; a row consists of whole blocks.
     fn block(self) -> (usize, usize) {
         match self {
             ElementKind::Plain(dtype) => (1, dtype.size_in_bytes()),
@@ -114,7 +114,7 @@ impl ElementKind {
         }
     }
 
-    /// Bytes of a tensor of this shape; `None` if they overflow or a row is not a whole number of blocks.
+    /// Bytes of a tensor of this shape; `None` if the number overflows or a row does not consist of whole blocks.
     pub(super) fn bytes(self, shape: &[usize]) -> Option<usize> {
         let (elements, bytes) = self.block();
         let row = shape.last().copied().unwrap_or(1);
@@ -127,15 +127,15 @@ impl ElementKind {
         (count / elements).checked_mul(bytes)
     }
 
-    /// Whether its matrices can be multiplied as they are stored.
+    /// Tells whether products can use its matrices as stored.
     pub(super) fn is_packed(self) -> bool {
         matches!(self, ElementKind::Blocks(_))
     }
 
-    /// The stored values on `device`, in f32 unless they are plain.
+    /// Loads the values to `device`; in f32, except for plain encodings.
     ///
     /// # Errors
-    /// The sentence that says which encoding cannot be read; the device's faults.
+    /// A sentence about the unsupported encoding; faults of the device.
     pub(super) fn tensor(
         self,
         bytes: &[u8],
@@ -153,10 +153,10 @@ impl ElementKind {
         }))
     }
 
-    /// Whether its values can be read.
+    /// Checks that the values can be read.
     ///
     /// # Errors
-    /// The sentence that says what can.
+    /// A sentence with the supported encodings.
     pub(super) fn check(self) -> Result<(), String> {
         match self {
             ElementKind::Plain(_) | ElementKind::Float8 | ElementKind::Blocks(_) => Ok(()),
@@ -171,7 +171,7 @@ impl ElementKind {
     /// The blocks as they are; only for [`ElementKind::Blocks`].
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub(super) fn blocks(
         self,
         bytes: &[u8],
@@ -201,7 +201,7 @@ impl fmt::Display for ElementKind {
     }
 }
 
-/// Value of each e4m3fn byte. Source: Micikevicius et al., arXiv:2209.05433, table 1.
+/// The value of each e4m3fn byte. Source: Micikevicius et al., arXiv:2209.05433, table 1.
 static FLOAT8: LazyLock<[f32; 256]> =
     LazyLock::new(|| std::array::from_fn(|byte| float8(byte as u8)));
 
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn float8_has_its_published_extremes() {
+    fn float8_has_the_published_extreme_values() {
         assert_eq!(float8(0x7e), 448.0);
         assert_eq!(float8(0x08), 2f32.powi(-6));
         assert_eq!(float8(0x81), -(2f32.powi(-9)));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_a_broken_number_of_blocks_has_no_size() {
+    fn a_row_with_a_partial_block_has_no_size() {
         let blocks = ElementKind::Blocks(GgmlDType::Q4K);
         assert_eq!(blocks.bytes(&[3, 256]), Some(3 * 144));
         assert_eq!(blocks.bytes(&[256, 320]), None);

@@ -1,32 +1,32 @@
-//! A matrix to multiply with: widened, or in the blocks that its file has.
+//! A matrix for products: dense, or in the quantized blocks of its file.
 
 use crate::fault::WorkerFault;
 use candle_core::Tensor;
 use candle_core::quantized::QTensor;
 
-/// Most elements of a packed matrix that are widened at a time.
+/// Largest number of elements of a packed matrix that are dequantized at a time.
 pub(super) const SLAB_ELEMENTS: usize = 1 << 22;
 
 /// A matrix (out, in).
 pub enum Matrix {
-    /// In the compute dtype.
+    /// Dense, in the dtype of the model.
     Dense(Tensor),
-    /// In its file's blocks.
+    /// In the blocks of its file.
     Packed(Packed),
 }
 
-/// A matrix as blocks, in slabs of whole rows. Each slab is widened for a product and thrown away, so that
-/// a product is that of the widened matrix and never holds all of it.
+/// A matrix in blocks, split into slabs of whole rows. A product dequantizes one slab after the other, so that
+/// its result equals that of the dense matrix without holding all of it.
 ///
-/// candle's own product of blocks rounds the activations to 8 bits, which for Q8_0 costs as much as the
-/// file's rounding did, keeps a second copy of some kinds, and is slower on a processor but for Q4_K.
+/// candle's own product of blocks is not used: it rounds the activations to 8 bits, which for Q8_0 loses as
+/// much as the rounding of the file, keeps a second copy of some kinds, and is slower on a CPU except for Q4_K.
 pub struct Packed {
     slabs: Vec<QTensor>,
     dims: (usize, usize),
 }
 
 impl Packed {
-    /// The slabs of a matrix (out, in), in order.
+    /// Makes a matrix (out, in) from its slabs in order.
     pub(super) fn new(slabs: Vec<QTensor>, dims: (usize, usize)) -> Packed {
         Packed { slabs, dims }
     }
@@ -44,16 +44,16 @@ impl Packed {
     }
 }
 
-/// Rows of a slab of a matrix with `columns` columns.
+/// Number of rows of a slab, for a matrix with `columns` columns.
 pub(super) fn slab_rows(columns: usize) -> usize {
     (SLAB_ELEMENTS / columns.max(1)).max(1)
 }
 
 impl Matrix {
-    /// (out, in).
+    /// The dimensions (out, in).
     ///
     /// # Errors
-    /// None for a matrix that was loaded as one.
+    /// Never for a matrix that was loaded as one.
     pub fn dims(&self) -> Result<(usize, usize), WorkerFault> {
         Ok(match self {
             Matrix::Dense(dense) => dense.dims2()?,
@@ -61,10 +61,10 @@ impl Matrix {
         })
     }
 
-    /// `x W^T` of rows (n, in), contiguous: (n, out) in the dtype of `x`.
+    /// Computes `x W^T` for contiguous rows (n, in): (n, out) in the dtype of `x`.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn product(&self, rows: &Tensor) -> Result<Tensor, WorkerFault> {
         match self {
             Matrix::Dense(dense) => Ok(rows.matmul(&dense.to_dtype(rows.dtype())?.t()?)?),
@@ -79,7 +79,7 @@ mod tests {
     use candle_core::Device;
     use candle_core::quantized::GgmlDType;
 
-    /// Numbers in -1..1, ordered by no pattern.
+    /// Numbers in -1..1 without a regular pattern.
     fn values(count: usize) -> Vec<f32> {
         let value = |i: usize| ((i * 7919 + i / 31) % 2003) as f32 / 1001.5 - 1.0;
         (0..count).map(value).collect()
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_product_is_that_of_the_widened_matrix() {
+    fn a_packed_product_equals_that_of_the_dequantized_matrix() {
         let (rows, columns) = (slab_rows(1024) + 64, 1024);
         let weight = Tensor::from_vec(values(rows * columns), (rows, columns), &Device::Cpu);
         let weight = weight.expect("values of this shape");

@@ -1,4 +1,4 @@
-//! From the names that a file uses to the names that the pipelines ask for.
+//! Converts the tensor names of a file to the original names, which the pipelines use.
 //!
 //! Original names are those of the first published file; a family's transformer has its table in the family's
 //! folder. A name that no table knows stays as it is, and is refused in the end by that name.
@@ -55,7 +55,7 @@ impl PartialEq for ModelPart {
 }
 
 impl ModelPart {
-    /// Whether tensors of these names, read by `has` below a prefix, are this part.
+    /// Tells whether the tensors below a prefix, looked up with `has`, are this part.
     pub fn is_in(&self, has: impl Fn(&str) -> bool) -> bool {
         let together = !self.diffusers_marks.is_empty();
         self.marks.iter().any(|mark| has(mark))
@@ -148,9 +148,9 @@ pub struct TensorTarget {
     pub slot: usize,
     /// Number of those pieces.
     pub of: usize,
-    /// Its halves are the other way round.
+    /// True if its halves are in the opposite order.
     pub swapped: bool,
-    /// A matrix here, a convolution of 1x1 in the original.
+    /// True for a matrix that is a 1x1 convolution in the original.
     pub square: bool,
 }
 
@@ -202,7 +202,7 @@ pub(super) struct Renaming {
 }
 
 impl Renaming {
-    /// Looks at all names of a part.
+    /// Reads the counts from all names of a part.
     pub(super) fn new(part: &'static ModelPart, names: &[&str]) -> Renaming {
         let largest = |start: &str| {
             let numbers = names.iter().filter_map(|name| indexed(name, start));
@@ -223,13 +223,13 @@ impl Renaming {
     }
 }
 
-/// `start` N `.` rest, as (N, rest).
+/// Splits a name of the form `start` N `.` rest into (N, rest).
 pub fn indexed<'n>(name: &'n str, start: &str) -> Option<(usize, &'n str)> {
     let (number, rest) = name.strip_prefix(start)?.split_once('.')?;
     Some((number.parse().ok()?, rest))
 }
 
-/// The layer of a name without `weight` or `bias`, and that word.
+/// Splits a name into its layer and its ending, `weight` or `bias`.
 pub fn split_end(name: &str) -> Option<(&str, &str)> {
     let (layer, end) = name.rsplit_once('.')?;
     matches!(end, "weight" | "bias").then_some((layer, end))
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decoders_levels_are_counted_from_the_other_end() {
+    fn levels_of_the_decoder_are_counted_from_the_other_end() {
         let names = [
             "decoder.up_blocks.0.resnets.2.conv_shortcut.weight",
             "decoder.up_blocks.3.resnets.0.norm1.bias",

@@ -1,4 +1,4 @@
-//! How a tensor is put together from what the files hold: pieces, scales, halves that change places.
+//! Recipes: how a tensor is made from the stored ones by joining, scaling and swapping halves.
 
 use super::entry::TensorEntry;
 use super::file::WeightFile;
@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A stored tensor, and what its values are multiplied with.
+/// A stored tensor and its scale.
 pub(super) struct Piece {
     file: Arc<WeightFile>,
     name: String,
@@ -23,7 +23,7 @@ impl Piece {
         WorkerFault::configuration(self.file.name(), &self.name, what)
     }
 
-    /// The widened values in `dtype` on `device`.
+    /// Loads the values in `dtype` to `device`.
     fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
         let (kind, shape) = (self.entry.kind, &self.entry.shape);
         let stored = kind.tensor(self.file.data(&self.entry)?, shape, device)?;
@@ -39,12 +39,12 @@ impl Piece {
     }
 }
 
-/// A tensor by its original name.
+/// The recipe of one tensor of the model.
 pub(super) struct Recipe {
-    /// As a pipeline asks for it.
+    /// Shape of the tensor, as the pipeline needs it.
     pub(super) shape: Vec<usize>,
     pieces: Vec<Piece>, // joined along the first axis
-    swapped: bool,      // the halves along the first axis change places
+    swapped: bool,      // the halves along the first axis are swapped
 }
 
 impl Recipe {
@@ -66,16 +66,16 @@ impl Recipe {
         first.map_or(("", ""), |piece| (piece.file.name(), piece.name.as_str()))
     }
 
-    /// Refuses a tensor whose values cannot be read.
+    /// Checks that the values can be read.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] naming the piece and its encoding.
+    /// [`WorkerFault::Configuration`] with the piece and its encoding.
     pub(super) fn check(&self) -> Result<(), WorkerFault> {
         let mut pieces = self.pieces.iter();
         pieces.try_for_each(|piece| piece.entry.kind.check().map_err(|what| piece.fault(what)))
     }
 
-    /// The one piece that can be multiplied as it is stored.
+    /// The piece, if there is only one and products can use it as stored.
     pub(super) fn packed(&self) -> Option<&Piece> {
         let [piece] = self.pieces.as_slice() else {
             return None;
@@ -84,7 +84,7 @@ impl Recipe {
         (whole && piece.entry.kind.is_packed()).then_some(piece)
     }
 
-    /// The matrix of [`Recipe::packed`].
+    /// Loads the blocks of the piece that [`Recipe::packed`] returns.
     pub(super) fn blocks(&self, device: &Device) -> Result<Option<Packed>, WorkerFault> {
         let (Some(piece), [rows, columns]) = (self.packed(), self.shape.as_slice()) else {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Recipe {
         Ok(Some(Packed::new(slabs, (*rows, *columns))))
     }
 
-    /// The widened tensor.
+    /// Loads the tensor as a dense one.
     pub(super) fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
         let load = |piece: &Piece| piece.tensor(dtype, device);
         let loaded: Vec<Tensor> = self.pieces.iter().map(load).collect::<Result<_, _>>()?;
@@ -124,7 +124,7 @@ impl Recipe {
     }
 }
 
-/// Every tensor of a file under its own name.
+/// Makes a recipe for every tensor of a file, with its own name.
 pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
     let recipe = |(name, entry): (&String, &TensorEntry)| {
         let piece = Piece {
@@ -143,7 +143,7 @@ pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
     file.entries().iter().map(recipe).collect()
 }
 
-/// The tensors of a part by original name. See [`super::Weights::of_part`].
+/// Makes the recipes of a part by original name. See [`super::Weights::of_part`].
 pub(super) fn of_part(
     part: &'static ModelPart,
     files: &[Arc<WeightFile>],
@@ -181,7 +181,7 @@ pub(super) fn of_part(
     built.collect()
 }
 
-/// One recipe from its pieces in whatever order the files had them.
+/// Makes a recipe from its pieces, which may be in any order.
 fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, WorkerFault> {
     placed.sort_by_key(|(place, _)| place.slot);
     let (first, piece) = &placed[0];
@@ -190,12 +190,12 @@ fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Wo
         .windows(2)
         .find(|pair| pair[0].0.slot == pair[1].0.slot)
     {
-        let what = format!("is in the files twice, as {} too", pair[0].1.name);
+        let what = format!("is in the files twice, also as {}", pair[0].1.name);
         return Err(pair[1].1.fault(what));
     }
     if placed.len() != of {
         let what = format!(
-            "makes {name} with {} others, of which {} are there",
+            "is a piece of {name} with {} others, but only {} of them are in the files",
             of - 1,
             placed.len() - 1
         );
@@ -205,7 +205,7 @@ fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Wo
     for (_, other) in &placed[1..] {
         if other.entry.shape.is_empty() || other.entry.shape[1..] != piece.entry.shape[1..] {
             let what = format!(
-                "has shape {:?} beside {:?}",
+                "has shape {:?}, but another piece has {:?}",
                 other.entry.shape, piece.entry.shape
             );
             return Err(other.fault(what));
@@ -213,7 +213,7 @@ fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Wo
         shape[0] += other.entry.shape[0];
     }
     if swapped && !shape.first().is_some_and(|rows| rows.is_multiple_of(2)) {
-        return Err(piece.fault(format!("has shape {shape:?}, which has no halves")));
+        return Err(piece.fault(format!("has shape {shape:?}, which cannot be halved")));
     }
     if square && shape.len() == 2 {
         shape.extend([1, 1]);
@@ -225,14 +225,14 @@ fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Wo
     })
 }
 
-/// Ends of names that stand for the scale of a weight, then of those that say nothing about its values.
+/// Endings of the names of a weight's scale, and of tensors that do not affect its values.
 const SCALES: [&str; 2] = [".scale_weight", ".weight_scale"];
 const INPUTS: [&str; 2] = [".scale_input", ".input_scale"];
 const FORMAT: &str = ".comfy_quant";
-/// Marks a whole file as scaled.
+/// Name of a tensor that marks the whole file as scaled.
 const MARKER: &str = "scaled_fp8";
 
-/// Whether a tensor only says something about another one.
+/// Tells whether a tensor only describes another one.
 fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, WorkerFault> {
     if name == MARKER {
         return Ok(true);
@@ -242,7 +242,7 @@ fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Wor
         return Ok(false);
     };
     if !file.has(&format!("{layer}.weight")) {
-        return Ok(false); // nobody will ask for it, and then it is refused by name
+        return Ok(false); // it stays unread, and is refused by name
     }
     if stored.ends_with(FORMAT) {
         check_format(file, stored)?;
@@ -250,7 +250,7 @@ fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Wor
     Ok(true)
 }
 
-/// `{"format": "float8_e4m3fn"}` in bytes; another format would need another reading of the weight.
+/// Checks the format of a weight, stored as the text `{"format": "float8_e4m3fn"}`. Others are not supported.
 fn check_format(file: &WeightFile, stored: &str) -> Result<(), WorkerFault> {
     let entry = &file.entries()[stored];
     let said = String::from_utf8_lossy(file.data(entry)?);
@@ -258,11 +258,11 @@ fn check_format(file: &WeightFile, stored: &str) -> Result<(), WorkerFault> {
         return Ok(());
     }
     let said: String = said.chars().take(200).collect();
-    let what = format!("says {said}; only float8_e4m3fn is read");
+    let what = format!("is {said}; only float8_e4m3fn is read");
     Err(WorkerFault::configuration(file.name(), stored, what))
 }
 
-/// The scale beside a weight: one number, or one for each row.
+/// The scale of a weight: one number, or one for each row.
 fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, WorkerFault> {
     let Some(layer) = stored.strip_suffix(".weight") else {
         return Ok(None);
@@ -278,7 +278,7 @@ fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, WorkerFault>
     let plain = matches!(entry.kind, ElementKind::Plain(_));
     if !plain || (count != 1 && count != rows) {
         let what = format!(
-            "is {} {:?}, no scale of {rows} rows",
+            "is {} {:?}, which is not a scale of {rows} rows",
             entry.kind, entry.shape
         );
         return Err(refuse(what));

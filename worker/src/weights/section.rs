@@ -1,4 +1,4 @@
-//! The part of a weight file below a prefix, and how far loading has come.
+//! The tensors of a weight file below a prefix, and the progress of loading.
 
 use super::recipe::Recipe;
 use super::{Inventory, Matrix, Weights};
@@ -6,16 +6,16 @@ use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 use std::cell::{Cell, RefCell};
 
-/// How far a load goes.
+/// The extent of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadDepth {
-    /// To the values.
+    /// Loads the values.
     Values,
-    /// To names, shapes and encodings: every tensor becomes a view of one zero.
+    /// Checks only names, shapes and encodings: every tensor is a view of one zero.
     Headers,
 }
 
-/// Counts bytes of loaded tensors and tells the fraction of all.
+/// Counts the bytes of loaded tensors and reports their fraction of all bytes.
 pub struct Meter<'a> {
     depth: LoadDepth,
     total: u64,
@@ -24,7 +24,7 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// A meter over the given files.
+    /// A meter for the given files.
     pub fn new(files: &[&Weights], tell: &'a mut dyn FnMut(f32)) -> Meter<'a> {
         let total = files
             .iter()
@@ -39,7 +39,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// The same meter over a load of that depth.
+    /// Sets the depth of the load.
     #[must_use]
     pub fn to(self, depth: LoadDepth) -> Meter<'a> {
         Meter { depth, ..self }
@@ -52,15 +52,15 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// Where a section's tensors come from.
+/// The source of a section's tensors.
 #[derive(Clone, Copy)]
 enum TensorSource<'a> {
     Files(&'a Weights, &'a Meter<'a>),
-    /// No file: every tensor is there, all zero, and is listed when it is asked for.
+    /// No file: every requested tensor is zero, and is added to the list.
     Listing(&'a RefCell<Inventory>),
 }
 
-/// A prefix of a weight file, with what its tensors should become.
+/// The tensors of a weight file below a prefix, with the dtype and device to load them to.
 #[derive(Clone)]
 pub struct Section<'a> {
     source: TensorSource<'a>,
@@ -70,7 +70,7 @@ pub struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The whole file, tensors converted to `dtype` on `device`.
+    /// The section of a whole file; tensors are converted to `dtype` on `device`.
     pub fn new(
         weights: &'a Weights,
         meter: &'a Meter<'a>,
@@ -85,8 +85,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A section without a file, which lists in `inventory` every tensor that it is asked for. The tensors
-    /// are zeros of the shape that was asked for and take next to no memory.
+    /// A section without a file, which adds every requested tensor to `inventory`. The tensors are zeros of the
+    /// requested shape and take almost no memory.
     pub fn listing(inventory: &'a RefCell<Inventory>, device: &'a Device) -> Section<'a> {
         Section {
             source: TensorSource::Listing(inventory),
@@ -96,7 +96,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The part below `name`, which is joined with a dot.
+    /// The section below `name`, which is appended to the prefix with a dot.
     #[must_use]
     pub fn at(&self, name: impl std::fmt::Display) -> Section<'a> {
         Section {
@@ -113,7 +113,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The same part, its tensors converted to another dtype.
+    /// The same section with another dtype.
     #[must_use]
     pub fn as_dtype(&self, dtype: DType) -> Section<'a> {
         Section {
@@ -122,17 +122,17 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Dtype that tensors of this section are converted to.
+    /// Dtype of the loaded tensors.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// Device that tensors of this section are put on.
+    /// Device of the loaded tensors.
     pub fn device(&self) -> &'a Device {
         self.device
     }
 
-    /// Shape of a tensor, if the section has it.
+    /// Shape of a tensor, if the section contains it.
     pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
         match self.source {
             TensorSource::Files(weights, _) => weights.shape(&self.full(name)),
@@ -140,15 +140,15 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether the section has a tensor of this name.
+    /// Tells whether the section contains a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.shape(name).is_some()
     }
 
-    /// A tensor of exactly this shape.
+    /// Loads a tensor of exactly this shape.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] when it is absent, of another shape or of a dtype that is not read; the device's faults.
+    /// [`WorkerFault::Configuration`] if it is missing, of another shape or of an unsupported dtype; faults of the device.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WorkerFault> {
         let (weights, meter) = match self.source {
             TensorSource::Files(weights, meter) => (weights, meter),
@@ -163,7 +163,7 @@ impl<'a> Section<'a> {
         Ok(tensor)
     }
 
-    /// A matrix (out, in) of exactly this shape, packed when its file has it so.
+    /// Loads a matrix (out, in) of exactly this shape; it stays packed if its file stores it in blocks.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -200,7 +200,7 @@ impl<'a> Section<'a> {
             return Ok((name, recipe));
         }
         let found = &recipe.shape;
-        let what = format!("has shape {found:?}, the configuration asks for {shape:?}");
+        let what = format!("has shape {found:?}, but the configuration needs {shape:?}");
         let (file, stored) = recipe.origin();
         Err(WorkerFault::configuration(file, stored, what))
     }
@@ -215,8 +215,8 @@ impl<'a> Section<'a> {
         self.zeros(shape)
     }
 
-    /// Returns zeros of a shape: one value in memory, or, for a convolution that its loader lays out anew, untouched
-    /// pages.
+    /// Returns zeros of a shape. A matrix is one value in memory; a convolution, which its loader may copy to another
+    /// layout, is untouched pages.
     fn zeros(&self, shape: &[usize]) -> Result<Tensor, WorkerFault> {
         if shape.len() > 2 {
             return Ok(Tensor::zeros(shape, self.dtype, self.device)?);
@@ -226,7 +226,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Counts a tensor as read.
+/// Marks a tensor as read and counts its bytes.
 fn count((weights, meter): (&Weights, &Meter), name: String, recipe: &Recipe) {
     meter.count(recipe.stored_bytes());
     weights.read.borrow_mut().insert(name);

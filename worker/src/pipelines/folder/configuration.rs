@@ -1,4 +1,4 @@
-//! `config.json` and `meta.json` beside the weights: the sizes that tensor shapes cannot tell.
+//! Reads `config.json` and `meta.json` beside the weights: sizes that are not visible in tensor shapes.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::diffusers;
@@ -17,31 +17,31 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::path::Path;
 
-/// Sizes of a family's transformer, as `config.json` has them.
+/// The sizes of a family's transformer, as in `config.json`.
 pub trait TransformerSizes: Clone + Debug + DeserializeOwned + Send + Sync + 'static {
-    /// The transformer's `config.json` in a diffusers folder.
+    /// The content of the transformer's `config.json` in a diffusers folder.
     type Diffusers: DeserializeOwned;
-    /// What `meta.json` says of it.
+    /// The transformer's entry in `meta.json`.
     type Preset: DeserializeOwned;
-    /// Its key in `meta.json`.
+    /// Key of that entry.
     const PRESET_KEY: &'static str;
-    /// A `meta.json` without that key is refused.
+    /// True if a `meta.json` without that key is refused.
     const NEEDS_PRESET: bool;
 
-    /// Refuses sizes that no model of the family can have, before they are used as divisors.
+    /// Checks sizes that no model of the family can have, before they are used as divisors.
     ///
     /// # Errors
     /// [`WorkerFault::Configuration`] naming the key.
     fn check(sizes: &ModelSizes<Self>, file: &str) -> Result<(), WorkerFault>;
 
-    /// The sizes that a diffusers folder says.
+    /// Converts the sizes of a diffusers folder.
     fn from_diffusers(found: Self::Diffusers, published: &Self) -> Self;
 
-    /// The sizes that a `meta.json` says.
+    /// Converts the sizes of a `meta.json`.
     fn from_preset(found: Self::Preset, encoders: &EncoderSizes, published: &Self) -> Self;
 }
 
-/// `config.json` as the embedded models have it. A part that is absent keeps the published sizes.
+/// The `config.json` of embedded models. A missing part has the published sizes.
 #[derive(Deserialize)]
 struct ConfigFile<T> {
     image_size: Option<u32>,
@@ -60,31 +60,31 @@ struct ConfigFile<T> {
     rights: ModelRights,
 }
 
-/// `meta.json` as the reference script writes it.
+/// The `meta.json` that the reference script writes.
 #[derive(Deserialize)]
 struct MetaFile {
     config: Option<PresetFile>,
 }
 
-/// What a folder says about itself.
+/// The description of a model in its folder.
 #[derive(Debug, Clone)]
 pub struct Described<T> {
     /// Sizes of all parts.
     pub sizes: ModelSizes<T>,
-    /// Side of the picture that is drawn when no size is asked for, in pixels.
+    /// Default side of the picture, in pixels.
     pub image_size: u32,
-    /// Steps that are taken when none are asked for.
+    /// Default number of steps.
     pub steps: u32,
-    /// What latents look like, where that is known.
+    /// Map of latents to colours, if known.
     pub colours: Option<Colours>,
-    /// What it was taught, where that is known.
+    /// Words that the model knows; empty if unknown.
     pub lexicon: Lexicon,
-    /// Terms and thanks, where that is known.
+    /// Licence and attribution; empty if unknown.
     pub rights: ModelRights,
 }
 
 impl<T> Described<T> {
-    /// A published model of 1024 x 1024 pixels in 4 steps.
+    /// The description of a published model: 1024 x 1024 pixels, 4 steps.
     pub fn published(sizes: ModelSizes<T>, colours: Colours) -> Described<T> {
         Described {
             sizes,
@@ -100,7 +100,7 @@ impl<T> Described<T> {
 /// Reads a `config.json`.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] for text that is no such file and for sizes that no model can have.
+/// [`WorkerFault::Configuration`] for an invalid file and for impossible sizes.
 pub fn from_config<T: TransformerSizes>(
     file: &str,
     text: &[u8],
@@ -136,7 +136,7 @@ pub fn from_config<T: TransformerSizes>(
     Ok(found)
 }
 
-/// Reads a `meta.json`; one without sizes describes the published model.
+/// Reads a `meta.json`. Without sizes it describes the published model.
 ///
 /// # Errors
 /// As [`from_config`].
@@ -157,7 +157,7 @@ pub fn from_meta<T: TransformerSizes>(
         if !T::NEEDS_PRESET {
             return Ok(found);
         }
-        let what = "describes no model of this family";
+        let what = "is missing: the file does not describe a model of this family";
         let key = format!("config.{}", T::PRESET_KEY);
         return Err(WorkerFault::configuration(file, key, what));
     };
@@ -168,8 +168,8 @@ pub fn from_meta<T: TransformerSizes>(
     Ok(found)
 }
 
-/// What the folder's `config.json` says, else its `meta.json`, else its components', else the published
-/// model.
+/// Reads the folder's `config.json`, else its `meta.json`, else the configurations of its components, else
+/// returns the published model.
 ///
 /// # Errors
 /// As [`from_config`]; [`WorkerFault::WeightsCorrupt`] for a file that cannot be read.

@@ -1,7 +1,7 @@
-//! The `config.json` of each component of a diffusers folder, as sizes.
+//! Reads sizes from the `config.json` of each component of a diffusers folder.
 //!
-//! Keys are those of diffusers' and transformers' own classes. A component without a file keeps the
-//! published sizes.
+//! Keys are those of the classes in diffusers and transformers. A component without the file has the published
+//! sizes.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
@@ -52,11 +52,11 @@ fn read<T: DeserializeOwned>(folder: &Path, component: &str) -> Result<Option<T>
     read_json(&path).map(Some)
 }
 
-/// Overrides the sizes of a model with what its components say. A pipeline numbers its encoders: CLIP-L, CLIP-G
-/// where there is one, then T5.
+/// Replaces the sizes of a model by those of its components. A pipeline numbers its encoders: CLIP-L, CLIP-G if
+/// there is one, then T5.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] for a file that lacks a key, and for sizes that no model can have.
+/// [`WorkerFault::Configuration`] for a file that lacks a key, and for impossible sizes.
 pub fn apply<T: TransformerSizes>(
     folder: &Path,
     sizes: &mut ModelSizes<T>,
@@ -78,7 +78,7 @@ pub fn apply<T: TransformerSizes>(
     T::check(sizes, &folder.display().to_string())
 }
 
-/// Sizes of an autoencoder and of its latents.
+/// Reads the sizes of an autoencoder and of its latents.
 ///
 /// # Errors
 /// As [`apply`].
@@ -116,7 +116,7 @@ pub fn autoencoder(
     Ok((decoder, latent))
 }
 
-/// Sizes of a T5 encoder.
+/// Reads the sizes of a T5 encoder.
 ///
 /// # Errors
 /// As [`apply`].
@@ -133,8 +133,8 @@ pub fn t5(folder: &Path, component: &str, published: &T5Sizes) -> Result<T5Sizes
     }))
 }
 
-/// Sizes of a CLIP encoder. Its end token is the last of the vocabulary: the key for it is wrong in
-/// published files, which transformers knows and works around.
+/// Reads the sizes of a CLIP encoder. The end token is the last of the vocabulary; the key for it is wrong in
+/// published files, for which transformers has a workaround.
 ///
 /// # Errors
 /// As [`apply`].

@@ -1,6 +1,6 @@
 //! The words that a small model was trained on, from its `config.json`.
 //!
-//! Words in groups, each with the words that are near to it.
+//! The words are in groups. Other words are listed with the nearest known word.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::rights::refuse_control;
@@ -10,22 +10,22 @@ use ipc_protocol::reading::{self, EXAMPLES_MAX, Reading, UnknownWord, WORDS_MAX}
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Words that are spelled at least so much alike are taken for one with a slip: a letter in four.
+/// Smallest similarity of two spellings that counts as a typing error: about one letter in four differs.
 const ALIKE: f64 = 0.74;
 
-/// The words of a model. The published models say nothing of theirs: this is empty for them.
+/// The words that a model knows. Empty for the published models, which do not list theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Lexicon {
-    /// The groups of things that it can draw, the most wanted first.
+    /// Groups of things that the model can draw, the most important first.
     #[serde(default)]
     pub groups: Vec<Group>,
-    /// Words it was not taught, each with the thing that is nearest in meaning.
+    /// Unknown words, each with the thing that is nearest in meaning.
     #[serde(default)]
     near: BTreeMap<String, String>,
 }
 
 impl Lexicon {
-    /// Refuses words that would do something to a terminal.
+    /// Refuses words that contain control characters.
     ///
     /// # Errors
     /// [`WorkerFault::Configuration`].
@@ -36,7 +36,7 @@ impl Lexicon {
         refuse_control(file, "vocabulary", said)
     }
 
-    /// Returns the reading of a prompt: known and unknown words.
+    /// Returns the reading of a prompt, with its unknown words.
     pub fn reading(&self, ids: &Ids) -> Reading {
         let unknown: Vec<UnknownWord> = ids
             .unknown
@@ -58,7 +58,7 @@ impl Lexicon {
         }
     }
 
-    /// The thing nearest to a word: in meaning where that is listed, else in spelling.
+    /// The thing nearest to a word: in meaning if listed, else in spelling.
     fn nearest(&self, word: &str) -> Option<&str> {
         let word = word.to_lowercase();
         let listed = self.near.get_key_value(&word).into_iter();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_near_in_meaning_or_in_spelling_or_not_at_all() {
+    fn the_nearest_word_is_by_meaning_else_by_spelling_else_missing() {
         let reading = read(&["Astronaut", "strawbery", "juggling"]);
         let nearest: Vec<_> = reading
             .unknown
@@ -110,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn an_understood_prompt_gets_no_examples() {
+    fn a_prompt_of_known_words_gets_no_examples() {
         assert_eq!(read(&[]), Reading::default());
     }
 
     #[test]
-    fn many_unknown_words_are_not_all_told() {
+    fn the_number_of_reported_unknown_words_is_bounded() {
         assert_eq!(read(&["x"; 20]).unknown.len(), WORDS_MAX);
     }
 
     #[test]
-    fn words_that_steer_a_terminal_are_refused() {
+    fn words_with_control_characters_are_refused() {
         let text = r#"{"near": {"a": "\u001b[31mred"}}"#;
         let found: Lexicon = serde_json::from_str(text).expect("a lexicon");
         assert_eq!(

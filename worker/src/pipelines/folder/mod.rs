@@ -1,4 +1,4 @@
-//! A model's folder: which file holds which part, and what the files beside the weights say.
+//! A model's folder: the files of its parts, and the descriptions beside the weights.
 
 pub mod configuration;
 pub mod diffusers;

@@ -1,4 +1,4 @@
-//! The sizes that the reference script writes into `meta.json`, as the pipelines know them.
+//! Reads the sizes that the reference script writes to `meta.json`.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// `config` of a `meta.json`.
+/// The entry `config` of a `meta.json`.
 #[derive(Deserialize)]
 pub(crate) struct PresetFile {
     t5_len: usize,
@@ -19,7 +19,7 @@ pub(crate) struct PresetFile {
     clip_g: Option<PresetClip>,
     t5: PresetT5,
     vae: PresetDecoder,
-    /// Transformers by key, one for each family that the file describes.
+    /// Transformers by key, one for each family in the file.
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -50,10 +50,10 @@ struct PresetDecoder {
 }
 
 impl PresetFile {
-    /// A family's transformer, where the file describes one.
+    /// The transformer of a family, if the file describes one.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] where it lacks a key.
+    /// [`WorkerFault::Configuration`] if it lacks a key.
     pub(crate) fn transformer<T: TransformerSizes>(
         &self,
         file: &str,
@@ -71,7 +71,7 @@ impl PresetFile {
             .map_err(|error| WorkerFault::configuration(file, key, error.to_string()))
     }
 
-    /// The encoders; `None` where the family has a CLIP-G and the file describes none.
+    /// The text encoders; `None` if the family has a CLIP-G and the file describes none.
     pub(crate) fn encoders(&self, published: &EncoderSizes) -> Option<EncoderSizes> {
         let clip_g = match published.clip_g {
             Some(_) => Some(self.clip_g()?),
@@ -97,17 +97,17 @@ impl PresetFile {
         }
     }
 
-    /// CLIP-L, filled up with its end token.
+    /// CLIP-L, padded with its end token.
     fn clip_l(&self) -> ClipSizes {
         self.clip(&self.clip_l, self.end())
     }
 
-    /// CLIP-G, filled up with "!", where the file describes one.
+    /// CLIP-G, padded with "!", if the file describes one.
     fn clip_g(&self) -> Option<ClipSizes> {
         self.clip_g.as_ref().map(|clip| self.clip(clip, 0))
     }
 
-    /// The end token is the last of the vocabulary.
+    /// Id of the end token, the last of the vocabulary.
     fn end(&self) -> u32 {
         self.clip_vocab.saturating_sub(1)
     }

@@ -1,9 +1,9 @@
-//! Under which terms a model may be used and whom it owes thanks, as its `config.json` says.
+//! Checks the licence and attribution of a model, from its `config.json`.
 
 use crate::fault::WorkerFault;
 use ipc_protocol::about::ModelRights;
 
-/// Refuses terms and thanks that would do something to a terminal.
+/// Refuses texts that contain control characters.
 ///
 /// # Errors
 /// [`WorkerFault::Configuration`].
@@ -13,10 +13,10 @@ pub fn check(rights: &ModelRights, file: &str) -> Result<(), WorkerFault> {
     refuse_control(file, "attribution", said.chain(&rights.licence))
 }
 
-/// Refuses words with control characters.
+/// Refuses texts with control characters.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] naming the `key` of `file` that they are from.
+/// [`WorkerFault::Configuration`] with `file` and `key`.
 pub fn refuse_control<'a>(
     file: &str,
     key: &str,

@@ -1,17 +1,17 @@
 //! Checks `scheduler_config.json` of a diffusers folder against the family's sampler.
 //!
-//! Keys and defaults are those of diffusers' `FlowMatchEulerDiscreteScheduler`. The noise levels of a
-//! family are part of its pipeline, and a receipt does not name them: another schedule is another model.
+//! Keys and defaults are those of diffusers' `FlowMatchEulerDiscreteScheduler`. The noise levels are part of a
+//! family's pipeline, and a receipt does not contain them. So a folder with another schedule is refused.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::text_file::read_json;
 use serde::Deserialize;
 use std::path::Path;
 
-/// Where the file may be.
+/// Possible paths of the file.
 const FILES: [&str; 2] = ["scheduler/scheduler_config.json", "scheduler_config.json"];
 const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
-/// Noise levels that both families were trained with.
+/// Number of noise levels in training, the same for both families.
 const TRAINED: u32 = 1000;
 
 #[derive(Deserialize)]
@@ -45,11 +45,11 @@ fn trained() -> u32 {
     TRAINED
 }
 
-/// Refuses a folder whose scheduler is another one than `model` is drawn with, which shifts its noise levels by
-/// `shift`; a folder without the file has the family's own.
+/// Refuses a folder with another scheduler than that of `model`, which shifts its noise levels by `shift`. A
+/// folder without the file is accepted.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] naming the key.
+/// [`WorkerFault::Configuration`] with the key.
 pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), WorkerFault> {
     let mut paths = FILES.iter().map(|name| folder.join(name));
     let Some(path) = paths.find(|path| path.is_file()) else {
@@ -60,8 +60,8 @@ pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), WorkerFault> 
         return Ok(());
     };
     let what = format!(
-        "is {value}, and {model} is drawn with {wanted}: these files are another model's, or somebody \
-         changed the schedule; put the published file there, or remove it"
+        "is {value}, but {model} needs {wanted}: these files are of another model, or the schedule was \
+         changed; replace the file by the published one, or remove it"
     );
     Err(WorkerFault::configuration(
         path.display().to_string(),
@@ -70,7 +70,7 @@ pub fn check(folder: &Path, model: &str, shift: f64) -> Result<(), WorkerFault> 
     ))
 }
 
-/// The first key that differs, what it is and what it should be.
+/// The first key that differs, with its value and the needed one.
 fn difference(found: &ScheduleConfig, shift: f64) -> Option<(&'static str, String, String)> {
     if let Some(class) = found.class.as_ref().filter(|class| *class != CLASS) {
         return Some(("_class_name", class.clone(), CLASS.to_owned()));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_schedulers_are_taken_and_so_is_none() {
+    fn the_published_schedulers_are_accepted_and_so_is_a_missing_file() {
         let flux = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "base_image_seq_len": 256,
             "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15, "num_train_timesteps": 1000,
             "shift": 1.0, "use_dynamic_shifting": false}"#;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn another_schedule_is_refused_by_its_key() {
+    fn another_schedule_is_refused_with_the_key_that_differs() {
         let cases = [
             (r#"{"shift": 1.0}"#, 3.0, "shift: is 1,"),
             ("{}", 3.0, "shift: is 1,"),

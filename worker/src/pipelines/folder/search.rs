@@ -1,8 +1,8 @@
-//! Where in a folder each part of a model is, found by looking at names and then into the files.
+//! Finds the files of a model's parts in a folder, by names and by content.
 //!
-//! Every file that may hold a part is a candidate. Those whose tensors have the shapes of the model come
-//! first, then those with the family's own names; a part that two files hold equally well is refused with
-//! both names. Files are opened once, however many parts they hold.
+//! Every file that may contain a part is a candidate. Candidates whose tensors have the shapes of the model are
+//! preferred, then those with the family's own file names. If two different files fit equally well, both are
+//! named and the folder is refused. Each file is opened once, even if it contains several parts.
 
 mod absence;
 mod choice;
@@ -20,9 +20,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Says that a folder is laid out as diffusers saves pipelines.
+/// Name of the file that marks a folder as a pipeline saved by diffusers.
 pub const MODEL_INDEX: &str = "model_index.json";
-/// Longest index of shards, in bytes.
+/// Largest index of shards, in bytes.
 const INDEX_MAX: u64 = 64 << 20;
 const ALL_IN_ONE: [&str; 6] = [
     "model.diffusion_model.",
@@ -33,21 +33,21 @@ const ALL_IN_ONE: [&str; 6] = [
     "text_encoders.t5xxl.",
 ];
 
-/// Shapes by original name, by which a file is told to hold this model's part and not another one's.
+/// Shapes by original name, which tell this model's part from that of another model.
 pub type Shapes = Vec<(String, Vec<usize>)>;
 
-/// Looks for the parts of a family's model in a folder.
+/// A search for the parts of a family's model in a folder.
 pub struct FolderSearch {
     folder: PathBuf,
     layout: &'static FolderLayout,
     /// The layouts of all families.
     all: Vec<&'static FolderLayout>,
-    /// The transformer's file, where the settings name it instead of its folder.
+    /// The transformer's file, if the settings name it instead of the folder.
     chosen: Option<PathBuf>,
     opened: RefCell<BTreeMap<PathBuf, Arc<WeightFile>>>,
 }
 
-/// Files that hold a part.
+/// A set of files that contains a part.
 struct Candidate {
     rank: Rank,
     named: PathBuf,
@@ -55,8 +55,8 @@ struct Candidate {
     prefix: &'static str,
 }
 
-/// The folder of a model whose `path` is the folder, or the transformer's file in it or in one of the
-/// folders that are looked through.
+/// The folder of a model. `path` is the folder, or the transformer's file in it or in one of the searched
+/// subfolders.
 pub fn folder_of(path: &Path) -> PathBuf {
     if !path.is_file() {
         return path.to_owned();
@@ -69,7 +69,7 @@ pub fn folder_of(path: &Path) -> PathBuf {
 }
 
 impl FolderSearch {
-    /// Opens nothing yet. `path` is a folder, or the transformer's file in it.
+    /// Makes a search without opening files. `path` is a folder, or the transformer's file in it.
     pub fn new(
         path: &Path,
         layout: &'static FolderLayout,
@@ -84,17 +84,17 @@ impl FolderSearch {
         }
     }
 
-    /// The tensors of a part, by original name. Where several files hold it, those count that have
-    /// `shapes`.
+    /// Finds the tensors of a part, by original name. If several files contain it, those with `shapes` are
+    /// preferred.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`] when no file holds it; [`WorkerFault::Configuration`] when several do equally
-    /// well; the faults of opening the files that might.
+    /// [`WorkerFault::WeightsMissing`] if no file contains it; [`WorkerFault::Configuration`] if several fit equally
+    /// well; faults of opening candidates.
     pub fn part(&self, part: &'static ModelPart, shapes: &Shapes) -> Result<Weights, WorkerFault> {
         self.part_near(part, None, shapes)
     }
 
-    /// As [`FolderSearch::part`], looked for first in the files of another part.
+    /// Like [`FolderSearch::part`], but searches the files of another part first.
     ///
     /// # Errors
     /// As [`FolderSearch::part`].
@@ -121,17 +121,18 @@ impl FolderSearch {
         self.choose(part, candidates, shapes)
     }
 
-    /// The file that holds a part, if one does, for messages.
+    /// The file that contains a part, if any, for messages.
     ///
     /// # Errors
-    /// The faults of files with the family's own names.
+    /// Faults of files with the family's own names.
     pub fn holds(&self, part: &'static ModelPart) -> Result<Option<PathBuf>, WorkerFault> {
         let mut candidates = self.candidates(part, &mut None)?;
         candidates.sort_by_key(|one| one.rank);
         Ok(candidates.into_iter().next().map(|one| one.named))
     }
 
-    /// Every set of files that holds the part. `came_near` becomes the first file that could not be read.
+    /// Finds every set of files that contains the part. `came_near` is set to the fault of the first file that could
+    /// not be read.
     fn candidates(
         &self,
         part: &'static ModelPart,
@@ -142,7 +143,7 @@ impl FolderSearch {
         }
         let mut all = Vec::new();
         let mut near = |path: &Path, fault: WorkerFault| {
-            // A file with the family's own name is meant, whatever else is there.
+            // A file with the family's own name must be readable, even if there are other candidates.
             let below = path.strip_prefix(&self.folder).unwrap_or(path);
             match self.rank(part, below) {
                 Rank::Published(_) => Err(fault),
@@ -174,7 +175,7 @@ impl FolderSearch {
         Ok(all)
     }
 
-    /// The candidate of a diffusers component: its first set, and what came near where it has none.
+    /// Adds the candidate of a diffusers component, its first set; reports the unreadable files if it has none.
     fn component(
         &self,
         part: &'static ModelPart,
@@ -188,7 +189,7 @@ impl FolderSearch {
         for set in found.sets {
             match self.files_of(&set) {
                 Ok(files) if prefix_of(part, &files) == Some("") => {
-                    // Its folder's name tells the two CLIPs apart, so the file need not.
+                    // The folder's name tells which CLIP it is, so the file is not checked for that.
                     all.retain(|one| one.named != set.named);
                     all.push(Candidate {
                         rank: Rank::Component,
@@ -207,7 +208,7 @@ impl FolderSearch {
             .try_for_each(|(path, fault)| near(&path, fault))
     }
 
-    /// The set that the settings name: the file, or all shards that it is one of.
+    /// The candidate that the settings name: the file, or all shards of the set that it belongs to.
     fn of_chosen(
         &self,
         part: &'static ModelPart,
@@ -244,7 +245,7 @@ impl FolderSearch {
         }))
     }
 
-    /// Opens a set; each file holds what an index says it does.
+    /// Opens a set, and checks that each file contains the tensors that the index lists for it.
     fn files_of(&self, set: &Set) -> Result<Vec<Arc<WeightFile>>, WorkerFault> {
         let opened = set.paths.iter().map(|path| self.open(path));
         let files = opened.collect::<Result<Vec<_>, WorkerFault>>()?;
@@ -252,7 +253,10 @@ impl FolderSearch {
             let held = set.paths.iter().position(|path| file_name(path) == *name);
             let file = held.map(|at| &files[at]);
             if !file.is_some_and(|file| file.has(tensor)) {
-                let what = format!("is not in the file, but {} says so", file_name(&set.named));
+                let what = format!(
+                    "is not in the file, although {} lists it",
+                    file_name(&set.named)
+                );
                 let file = file.map_or(name.as_str(), |file| file.name());
                 return Err(WorkerFault::configuration(file, tensor, what));
             }
@@ -271,7 +275,7 @@ impl FolderSearch {
     }
 }
 
-/// A part that is known to be in a file, perhaps below a prefix.
+/// The part in a file that is known to contain it, with or without a prefix.
 ///
 /// # Errors
 /// As [`Weights::of_part`].
@@ -281,10 +285,10 @@ pub fn part_in(part: &'static ModelPart, file: Arc<WeightFile>) -> Result<Weight
     Weights::of_part(part, files, prefix)
 }
 
-/// Refuses what an all-in-one file holds beside the parts that such files are made of.
+/// Refuses unknown tensors in a file that contains all parts.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] naming the first such tensor.
+/// [`WorkerFault::Configuration`] with the first such tensor.
 pub fn refuse_strays(weights: &Weights) -> Result<(), WorkerFault> {
     for file in weights.files() {
         let known = |name: &str| ALL_IN_ONE.iter().any(|start| name.starts_with(start));
@@ -295,7 +299,7 @@ pub fn refuse_strays(weights: &Weights) -> Result<(), WorkerFault> {
             .names()
             .find(|name| !known(name) && *name != "scaled_fp8")
         {
-            let what = "is in the file, but belongs to no part that is known";
+            let what = "is in the file, but does not belong to a known part";
             return Err(WorkerFault::configuration(file.name(), stray, what));
         }
     }

@@ -1,12 +1,12 @@
-//! A few shapes of each part, by which a file of this model is told from one of another model.
+//! A few tensor shapes of each part, which tell a file of this model from one of another model.
 //!
-//! The widths and the last block are enough: another size or depth of the same architecture fails one of
-//! them. Loading checks every tensor.
+//! The widths and the last block are enough: a model of another size or depth differs in one of them. Loading
+//! checks every tensor.
 
 use crate::pipelines::folder::search::Shapes;
 use crate::pipelines::parts::sizes::{ClipSizes, DecoderSizes, T5Sizes};
 
-/// Those of an autoencoder's decoder.
+/// Shapes of an autoencoder's decoder.
 pub fn decoder(sizes: &DecoderSizes) -> Shapes {
     let width = sizes.ch * sizes.ch_mult.last().copied().unwrap_or(1);
     vec![
@@ -18,7 +18,7 @@ pub fn decoder(sizes: &DecoderSizes) -> Shapes {
     ]
 }
 
-/// Those of a T5 encoder; other languages' encoders differ in the rows of the embedding alone.
+/// Shapes of a T5 encoder. Encoders for other languages differ only in the rows of the embedding.
 pub fn t5(sizes: &T5Sizes) -> Shapes {
     let last = sizes.num_layers.saturating_sub(1);
     let mut all = vec![(
@@ -34,7 +34,7 @@ pub fn t5(sizes: &T5Sizes) -> Shapes {
     all
 }
 
-/// Those of a CLIP text encoder.
+/// Shapes of a CLIP text encoder.
 pub fn clip(sizes: &ClipSizes) -> Shapes {
     let last = sizes.num_hidden_layers.saturating_sub(1);
     vec![

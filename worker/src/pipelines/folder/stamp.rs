@@ -1,4 +1,4 @@
-//! The stamp of a model's folder: the state of its weight files and of what is read beside them.
+//! The stamp of a model's folder: the state of its weight files and of the other files that are read.
 
 use crate::fault::WorkerFault;
 use crate::weights::digest;
@@ -6,20 +6,20 @@ use crate::weights::{Mark, Weights};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Most files and folders beside the weights.
+/// Largest number of files and folders besides the weights.
 const BESIDE_MAX: usize = 1024;
-/// How deep below the model's folder configurations lie: `tokenizers/t5/tokenizer.json`.
+/// Depth of the search for configurations: `tokenizers/t5/tokenizer.json` is the deepest.
 const DEPTH: usize = 2;
 
-/// The state of the files that a model is made of.
+/// The state of a model's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
-    /// Every file and folder that matters, by path.
+    /// Marks of all relevant files and folders, sorted by path.
     pub marks: BTreeSet<Mark>,
 }
 
 impl Stamp {
-    /// Of a folder whose weights are open. The weights' marks are those of the open files.
+    /// Takes the stamp of a folder with opened weights. The marks of the weights are those of the open files.
     pub fn of_folder(folder: &Path, weights: &[&Weights]) -> Stamp {
         let files = weights.iter().flat_map(|part| part.files());
         let mut marks: BTreeSet<Mark> = files.filter_map(|file| file.mark().cloned()).collect();
@@ -29,7 +29,7 @@ impl Stamp {
         Stamp { marks }
     }
 
-    /// SHA-256 over the marks, hexadecimal.
+    /// SHA-256 of the marks, in hexadecimal.
     pub fn text(&self) -> String {
         let lines: String = self
             .marks
@@ -49,21 +49,21 @@ impl Stamp {
         digest::of_bytes(lines.as_bytes())
     }
 
-    /// Compares the state with the one that was looked at before.
+    /// Compares the stamp with an earlier one.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] naming the folder, when it is another.
+    /// [`WorkerFault::WeightsCorrupt`] with the folder, if they differ.
     pub fn expect(&self, folder: &Path, stamp: &str) -> Result<(), WorkerFault> {
         match stamp.is_empty() || self.text() == stamp {
             true => Ok(()),
-            false => Err(changed(folder, "since they were looked at")),
+            false => Err(changed(folder, "after they were inspected")),
         }
     }
 
-    /// Looks again, once everything is loaded.
+    /// Checks, after everything was loaded, that no file has changed.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] naming the first file that changed meanwhile.
+    /// [`WorkerFault::WeightsCorrupt`] with the first file that changed.
     pub fn expect_unchanged(&self) -> Result<(), WorkerFault> {
         let now = |mark: &Mark| Mark::of(Path::new(&mark.path));
         match self
@@ -84,10 +84,10 @@ fn changed(path: &Path, when: &str) -> WorkerFault {
     }
 }
 
-/// Folders, and the JSON files in them.
+/// Collects the marks of folders and of the JSON files in them.
 fn beside(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
-        return; // What cannot be listed is not read either.
+        return; // A folder that cannot be listed is not read either.
     };
     let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     found.sort();
@@ -111,7 +111,7 @@ mod tests {
     use ipc_protocol::exit_code::ExitCode;
 
     #[test]
-    fn a_stamp_changes_when_a_configuration_or_the_list_of_files_does() {
+    fn a_stamp_changes_with_a_configuration_and_with_the_list_of_files() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path();
         std::fs::create_dir_all(path.join("tokenizers/t5")).expect("our own folder");

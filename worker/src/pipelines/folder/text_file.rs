@@ -7,29 +7,29 @@ use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::path::Path;
 
-/// Reads JSON.
+/// Parses JSON.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] for text that is none or lacks a key.
+/// [`WorkerFault::Configuration`] for invalid JSON and for a missing key.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a [u8]) -> Result<T, WorkerFault> {
     serde_json::from_slice(text)
         .map_err(|error| WorkerFault::configuration(file, "JSON", error.to_string()))
 }
 
-/// Reads a JSON file, which may begin with the mark that editors on Windows put there.
+/// Reads a JSON file, with or without a byte order mark.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsMissing`] when it is not there; [`WorkerFault::WeightsCorrupt`] when it is a git-lfs pointer
-/// or a web page; [`WorkerFault::Configuration`] for text that is none or lacks a key.
+/// [`WorkerFault::WeightsMissing`]; [`WorkerFault::WeightsCorrupt`] for a git-lfs pointer or a web page;
+/// [`WorkerFault::Configuration`] for invalid JSON and for a missing key.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, WorkerFault> {
     let text = read_text(path)?;
     parse(&path.display().to_string(), &text)
 }
 
-/// Reads a text file as [`read_json`] does.
+/// Reads a text file, like [`read_json`] without parsing.
 ///
 /// # Errors
-/// As [`read_json`], but for what the text says.
+/// As [`read_json`], except [`WorkerFault::Configuration`].
 pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, WorkerFault> {
     let unread = |error| WorkerFault::reading(path, &error);
     let mut text = Vec::new();

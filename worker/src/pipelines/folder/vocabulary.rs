@@ -1,4 +1,4 @@
-//! The two published tokenizers, which ship with this program, and when a folder's own is used.
+//! The two published tokenizers, which are embedded in this program, and the choice of a folder's own one.
 //!
 //! Sources and licences: `worker/assets/tokenizers/README.md`.
 
@@ -17,33 +17,33 @@ const T5: &[u8] = include_bytes!("../../../assets/tokenizers/t5/tokenizer.json")
 const CLIP_VOCABULARY: &[u8] = include_bytes!("../../../assets/tokenizers/clip/vocab.json");
 const CLIP_MERGES: &str = include_str!("../../../assets/tokenizers/clip/merges.txt");
 
-/// The expression that CLIP's tokenizer splits text with: openai/CLIP, `clip/simple_tokenizer.py`.
+/// The regular expression with which CLIP's tokenizer splits text: openai/CLIP, `clip/simple_tokenizer.py`.
 const CLIP_WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 const CLIP_BEGIN: u32 = 49406;
 const CLIP_END: u32 = 49407;
 
-/// What a tokenizer must split alike to be taken for the published one: case, digits, accents, joined
-/// letters, other scripts, signs, blanks, and an end token in the text.
+/// A text that a tokenizer must split like the published one to count as equal: case, digits, accents,
+/// ligatures, other scripts, signs, spaces, and an end token.
 const PROBE: &str = "A red-hot caf\u{e9}, 1979 'n' \u{fb01}sh\u{65e5}\u{672c} \u{1f600}  it's <|endoftext|> </s> x ";
 const PROBE_LENGTH: usize = 77;
 
 /// A published tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vocabulary {
-    /// T5 1.1's: 32,100 pieces.
+    /// T5 1.1's tokenizer: 32,100 pieces.
     T5,
-    /// CLIP's, 49,408 pieces, padded with its end token: CLIP-L's.
+    /// CLIP-L's tokenizer: 49,408 pieces, padded with the end token.
     ClipL,
-    /// The same pieces, padded with `!`, which is thereby a special token: CLIP-G's.
+    /// CLIP-G's tokenizer: the same pieces, padded with `!`, which is therefore a special token.
     ClipG,
 }
 
 impl Vocabulary {
-    /// The tokenizer as one JSON text.
+    /// The published tokenizer as one JSON text.
     ///
     /// # Errors
-    /// None, unless this program was built from damaged files.
+    /// Only if this program was built from damaged files.
     pub fn published(self) -> Result<TokenizerFile, WorkerFault> {
         let (name, bytes) = match self {
             Vocabulary::T5 => ("built-in T5 tokenizer", Cow::Borrowed(T5)),
@@ -75,7 +75,7 @@ impl Vocabulary {
         }
     }
 
-    /// Names of a folder's own tokenizer beside those of a diffusers component.
+    /// File names of a folder's own tokenizer, besides those of a diffusers component.
     fn files(self) -> &'static [&'static str] {
         match self {
             Vocabulary::T5 => &["t5_tokenizer.json", "tokenizers/t5/tokenizer.json"],
@@ -84,15 +84,16 @@ impl Vocabulary {
         }
     }
 
-    /// The tokenizer for an encoder with `rows` embeddings, the folder's own or the published one;
+    /// Chooses the tokenizer for an encoder with `rows` embeddings, the folder's own or the published one.
     /// `component` is its folder in a diffusers pipeline.
     ///
-    /// An encoder with fewer rows than the published tokenizer has pieces can only have its own. One with
-    /// all of them keeps its own when that splits text alike, else the published one is used and that is
-    /// said on stderr. CLIP-G without a tokenizer of its own has CLIP-L's.
+    /// An encoder with fewer rows than the published tokenizer has pieces needs its own. Others use their own if it
+    /// splits text like the published one; if not, the published one is used, with a warning on stderr. CLIP-G without
+    /// a tokenizer uses CLIP-L's.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`] when a small encoder has none; [`WorkerFault::WeightsCorrupt`] for a damaged one.
+    /// [`WorkerFault::WeightsMissing`] if a small encoder has no tokenizer; [`WorkerFault::WeightsCorrupt`] for a
+    /// damaged one.
     pub fn for_encoder(
         self,
         folder: &Path,
@@ -134,7 +135,7 @@ impl Vocabulary {
             return Ok(own);
         }
         eprintln!(
-            "worker: {}: splits text other than the published tokenizer, which is used instead",
+            "worker: {}: splits text differently from the published tokenizer, which is used instead",
             own.file
         );
         Ok(published)
@@ -174,7 +175,7 @@ impl Vocabulary {
     }
 }
 
-/// CLIP's tokenizer from the two files of a component.
+/// Builds CLIP's tokenizer from the two files of a component.
 fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, WorkerFault> {
     let pair = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
     if !pair.iter().all(|path| path.is_file()) {
@@ -189,7 +190,7 @@ fn clip_pair(folder: &Path) -> Result<Option<TokenizerFile>, WorkerFault> {
     }))
 }
 
-/// CLIP's tokenizer from its two files, as transformers' `CLIPTokenizer` builds it; `folder` may hold a
+/// Builds CLIP's tokenizer from its two files, like transformers' `CLIPTokenizer`. `folder` may contain a
 /// `tokenizer_config.json` with the flags of its special tokens.
 fn clip(vocabulary: &[u8], merges: &str, folder: Option<&Path>) -> Result<Vec<u8>, WorkerFault> {
     let corrupt = |error: serde_json::Error| WorkerFault::WeightsCorrupt {
@@ -234,12 +235,12 @@ fn added(content: &str, id: u32, normalized: bool) -> Value {
         "normalized": normalized, "special": true})
 }
 
-/// Names of the tensors that have a row for each token.
+/// Name of T5's tensor with a row for each token.
 pub const T5_EMBEDDING: &str = "shared.weight";
-/// As [`T5_EMBEDDING`], for both CLIP encoders.
+/// Name of CLIP's tensor with a row for each token.
 pub const CLIP_EMBEDDING: &str = "text_model.embeddings.token_embedding.weight";
 
-/// Rows of a tensor; as many as there can be when it is not there, which loading will say.
+/// Number of rows of a tensor. For a missing tensor the largest number, because loading reports it.
 pub fn rows(weights: &Weights, name: &str) -> usize {
     let shape = weights.shape(name);
     shape

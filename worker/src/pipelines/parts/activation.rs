@@ -1,7 +1,7 @@
-//! Activations, in f32 whatever the dtype of what they are given, rounded once at the end.
+//! Activations, computed in f32 for every dtype and rounded once at the end.
 //!
-//! candle computes them in the dtype of their input: a GELU in bf16 rounds after each of its seven
-//! operations, where the references round once.
+//! candle computes activations in the dtype of the input: a GELU in bf16 rounds after each of its seven
+//! operations. The references round once.
 
 use crate::fault::WorkerFault;
 use candle_core::{DType, Tensor};
@@ -9,12 +9,12 @@ use candle_core::{DType, Tensor};
 /// `x * sigmoid(x)`.
 ///
 /// # Errors
-/// The device's faults, as for all activations.
+/// Faults of the device, as for all activations.
 pub fn silu(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, Tensor::silu)
 }
 
-/// GELU by its usual approximation with a hyperbolic tangent.
+/// GELU, approximated with a hyperbolic tangent.
 ///
 /// # Errors
 /// As [`silu`].
@@ -22,7 +22,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, Tensor::gelu)
 }
 
-/// GELU by the error function.
+/// GELU, exact with the error function.
 ///
 /// # Errors
 /// As [`silu`].
@@ -51,7 +51,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn in_bf16_the_only_rounding_is_the_last() {
+    fn activations_in_bf16_round_only_the_result() {
         let x = Tensor::arange(-4f32, 4.0, &Device::Cpu).expect("eight values");
         let half = |t: &Tensor| t.to_dtype(DType::BF16).expect("a cast");
         for activation in [silu, gelu_tanh, gelu_erf, quick_gelu] {

@@ -1,7 +1,7 @@
-//! The decoding half of the autoencoder, in LDM's names; shared by all families.
+//! The decoder of the autoencoder, with LDM's tensor names; shared by all families.
 //!
-//! Source: `src/flux/modules/autoencoder.py` in black-forest-labs/flux. The number of groups of
-//! the norms is a size here: 32 in the published models, fewer where channels are few.
+//! Source: `src/flux/modules/autoencoder.py` in black-forest-labs/flux. The number of norm groups is
+//! configurable here: 32 in the published models, fewer in models with few channels.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::layers::attention;
@@ -35,7 +35,7 @@ impl Conv {
         })
     }
 
-    /// (b, in, h, w) to (b, out, h, w).
+    /// Computes (b, out, h, w) from (b, in, h, w).
     fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let y = x
             .contiguous()?
@@ -124,7 +124,7 @@ struct Level {
     upsample: Option<Conv>,
 }
 
-/// The decoder.
+/// The decoder of latents to pictures.
 pub struct Decoder {
     conv_in: Conv,
     mid: (Residual, Attention, Residual),
@@ -164,10 +164,10 @@ impl Decoder {
         })
     }
 
-    /// Latents (b, z, h/8, w/8) as the transformer leaves them to a picture (b, 3, h, w) in about -1..1.
+    /// Decodes latents (b, z, h/8, w/8), as the transformer computes them, to a picture (b, 3, h, w) in about -1..1.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor, WorkerFault> {
         let z = ((latents / self.latent.scale_factor)? + self.latent.shift_factor)?;
         let x = self.mid.0.forward(&self.conv_in.forward(&z)?)?;
@@ -200,7 +200,7 @@ fn load_levels(
             blocks.push(Residual::load(&at, from, *width, sizes.norm_groups)?);
             from = *width;
         }
-        // Level 0 is the picture's own size already.
+        // Level 0 already has the picture's size.
         let conv = || Conv::load(&section.at("upsample.conv"), *width, *width, 3);
         let upsample = if i == 0 { None } else { Some(conv()?) };
         levels.push(Level { blocks, upsample });

@@ -1,7 +1,7 @@
-//! CLIP's text encoder: causal attention, learned positions, a pooled state at the end token.
+//! CLIP's text encoder: causal attention, learned positions, and a pooled state at the end token.
 //!
-//! Source: Radford et al., arXiv:2103.00020; `modeling_clip.py` in transformers (`CLIPTextModel`), whose
-//! tensor names the files use.
+//! Source: Radford et al., arXiv:2103.00020; `modeling_clip.py` in transformers (`CLIPTextModel`), which
+//! defines the tensor names.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation;
@@ -48,7 +48,7 @@ impl ClipBlock {
         })
     }
 
-    /// x (b, s, width) f32, mask (s, s).
+    /// Computes the block: x (b, s, width) in f32, mask (s, s).
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = self.norm1.forward(x)?.to_dtype(self.dtype)?;
         let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d)
@@ -68,17 +68,17 @@ impl ClipBlock {
     }
 }
 
-/// The encoder's states of a prompt, f32: the stream between the blocks is f32 whatever they compute in.
+/// The encoder's states of a prompt, in f32, as is the stream between the blocks.
 pub struct ClipStates {
-    /// Last hidden states after the final norm, (1, s, width).
+    /// The last hidden states after the final norm, (1, s, width).
     pub last: Tensor,
-    /// Hidden states before the last block, without the final norm, (1, s, width).
+    /// The hidden states before the last block, without the final norm, (1, s, width).
     pub penultimate: Tensor,
-    /// The normed last state at the first end token, (1, width); not projected.
+    /// The last state at the first end token after the final norm, (1, width); not projected.
     pub pooled: Tensor,
 }
 
-/// The encoder.
+/// CLIP's text encoder.
 pub struct Clip {
     tokens: Tensor,    // (vocabulary, width)
     positions: Tensor, // (positions, width)
@@ -115,7 +115,7 @@ impl Clip {
         })
     }
 
-    /// Sets the activation of the MLPs, for a test that spoils it.
+    /// Sets the activation of the MLPs, for a test with a wrong one.
     #[cfg(test)]
     pub(crate) fn set_activation(&mut self, activation: ClipActivation) {
         for block in &mut self.blocks {
@@ -123,13 +123,13 @@ impl Clip {
         }
     }
 
-    /// Encodes ids, at most as many as there are positions.
+    /// Encodes ids, at most one for each position.
     ///
     /// # Errors
-    /// The device's faults; [`WorkerFault::Compute`] for an id beyond the vocabulary.
+    /// Faults of the device; [`WorkerFault::Compute`] for an id outside the vocabulary.
     pub fn forward(&self, ids: &[u32]) -> Result<ClipStates, WorkerFault> {
         let device = self.tokens.device();
-        // The first end token and not the last: the rest may be padding with the same id.
+        // The first end token counts, because the padding may have the same id.
         let end = ids
             .iter()
             .position(|id| *id == self.end)
@@ -153,7 +153,7 @@ impl Clip {
     }
 }
 
-/// 0 where a key is not later than its query, minus infinity elsewhere: (s, s).
+/// The causal mask (s, s): 0 for keys up to the query, minus infinity for later keys.
 fn causal(length: usize, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
     let value = |query: usize, key: usize| if key > query { f32::NEG_INFINITY } else { 0.0 };
     let values = (0..length).flat_map(|query| (0..length).map(move |key| value(query, key)));

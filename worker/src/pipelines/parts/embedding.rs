@@ -1,4 +1,4 @@
-//! The transformer's input besides tokens: the time, and a pooled state of the prompt.
+//! Embeddings of the time and of the prompt's pooled state, the transformer's inputs besides tokens.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::silu;
@@ -6,17 +6,17 @@ use crate::pipelines::parts::layers::Linear;
 use crate::weights::Section;
 use candle_core::{DType, Device, Tensor};
 
-/// Values of the time's sinusoidal embedding.
+/// Number of values of the sinusoidal time embedding.
 pub const TIME_WIDTH: usize = 256;
 
-/// Two linear layers with SiLU between them.
+/// An embedder: two linear layers with SiLU between them.
 pub struct Embedder {
     first: Linear,
     second: Linear,
 }
 
 impl Embedder {
-    /// Loads the layers under their two names, `inputs` to `width` to `width`.
+    /// Loads the layers of these two names: `inputs` to `width`, and `width` to `width`.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -33,21 +33,22 @@ impl Embedder {
         })
     }
 
-    /// (b, inputs) to (b, width).
+    /// Computes (b, width) from (b, inputs).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         self.second.forward(&silu(&self.first.forward(x)?)?)
     }
 }
 
-/// Cosines, then sines, of `time` (0..1000) at falling frequencies: (1, [`TIME_WIDTH`]).
+/// The sinusoidal embedding of `time` (0..1000): cosines, then sines, at decreasing frequencies, (1,
+/// [`TIME_WIDTH`]).
 ///
-/// In f32 as the reference computes it: its roundings are part of what the model is told.
+/// It is computed in f32 like the reference, because its roundings are part of the model's input.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn of_time(time: f32, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
     let half = TIME_WIDTH / 2;
     let slope = -(10000f64.ln()) as f32;

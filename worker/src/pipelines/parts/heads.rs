@@ -1,15 +1,15 @@
-//! Queries, keys and values of a transformer's streams, and the attention in which they meet.
+//! Queries, keys and values of a transformer's streams, and their joint attention.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::layers::{attention, join_heads, split_heads};
 use crate::pipelines::parts::norms::RmsNorm;
 use candle_core::{D, Tensor};
 
-/// Norms of queries and keys, each over a head.
+/// The norms of queries and keys, each over one head.
 pub struct QueryKeyNorm {
-    /// Of queries.
+    /// Norm of the queries.
     pub query: RmsNorm,
-    /// Of keys.
+    /// Norm of the keys.
     pub key: RmsNorm,
 }
 
@@ -24,10 +24,10 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// Splits (b, s, 3 * width), ordered query, key, value, and norms queries and keys.
+    /// Splits (b, s, 3 * width) in the order query, key, value, and normalises queries and keys.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn split(fused: &Tensor, norm: &QueryKeyNorm, heads: usize) -> Result<Heads, WorkerFault> {
         let width = fused.dim(D::Minus1)? / 3;
         let part = |i| split_heads(&fused.narrow(D::Minus1, i * width, width)?, heads);
@@ -39,10 +39,10 @@ impl Heads {
         })
     }
 
-    /// The tokens of one stream before those of another.
+    /// Joins two streams: the tokens of the first, then those of the second.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn joined(first: &Heads, second: &Heads) -> Result<Heads, WorkerFault> {
         let cat = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 2);
         let (q, k) = (cat(&first.q, &second.q)?, cat(&first.k, &second.k)?);
@@ -53,10 +53,10 @@ impl Heads {
         })
     }
 
-    /// Everything looks at everything: (b, s, width).
+    /// Computes attention between all tokens: (b, s, width).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn attend(&self) -> Result<Tensor, WorkerFault> {
         let scale = 1.0 / (self.q.dim(3)? as f64).sqrt();
         join_heads(&attention((&self.q, &self.k, &self.v), scale, None)?)

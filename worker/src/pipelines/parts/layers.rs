@@ -1,7 +1,7 @@
-//! The few layers that all parts are made of. Shapes are checked when they are loaded.
+//! The layers that all parts use. Shapes are checked when they are loaded.
 //!
-//! Left-hand sides of products are always contiguous and have no broadcast batch: candle 0.11.1's product
-//! on the processor is silently wrong for a transposed left-hand side with a broadcast right-hand side.
+//! The left operand of every product is contiguous and has no broadcast batch: candle 0.11.1's product on
+//! the CPU is silently wrong for a transposed left operand with a broadcast right operand.
 
 use crate::fault::WorkerFault;
 use crate::weights::{Matrix, Section};
@@ -9,7 +9,7 @@ use crate::work;
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops;
 
-/// `x W^T + b`, over the last axis.
+/// A linear layer over the last axis: `x W^T + b`.
 pub struct Linear {
     weight: Matrix, // (out, in)
     bias: Option<Tensor>,
@@ -28,7 +28,7 @@ impl Linear {
         })
     }
 
-    /// Loads `weight` alone.
+    /// Loads only `weight`.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -41,8 +41,8 @@ impl Linear {
         Ok(Linear { weight, bias: None })
     }
 
-    /// Loads a convolution (outputs, channels, side, side) whose stride is its side, with its bias: a
-    /// product with patches whose values are ordered channel, row, column.
+    /// Loads a convolution (outputs, channels, side, side) with stride `side` and its bias, as a product with
+    /// patches whose values are in the order channel, row, column.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -58,18 +58,18 @@ impl Linear {
         })
     }
 
-    /// Applies it to (…, in), giving (…, out).
+    /// Computes (…, out) from (…, in).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         self.forward_as(x, x.dtype())
     }
 
-    /// As [`Linear::forward`], rounded to `dtype` instead of that of `x`.
+    /// Like [`Linear::forward`], with the result in `dtype` instead of the dtype of `x`.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward_as(&self, x: &Tensor, dtype: DType) -> Result<Tensor, WorkerFault> {
         let (outputs, inputs) = self.weight.dims()?;
         let mut shape = x.dims().to_vec();
@@ -88,10 +88,11 @@ impl Linear {
     }
 }
 
-/// Returns the dtype of a product's inputs: f32 on the processor, the stored dtype elsewhere; f64 stays f64.
+/// Converts an input of a product to the dtype that it is computed in: f32 on the CPU, the stored dtype
+/// elsewhere; f64 stays f64.
 ///
-/// The processor's product of halves widens both sides anyway; done here, what follows the product (a
-/// bias, a softmax) sees values that are not rounded yet, as in the references' fused kernels.
+/// candle's product on the CPU converts both sides from half precision anyway. If it is done here, the
+/// operation after the product (a bias, a softmax) gets unrounded values, as in the references' fused kernels.
 fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
     match x.device() {
         Device::Cpu if x.dtype() != DType::F64 => Ok(x.to_dtype(DType::F32)?),
@@ -99,13 +100,13 @@ fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
     }
 }
 
-/// `softmax(q k^T * scale + bias) v` over (b, heads, s, d); the bias broadcasts over what it lacks.
+/// Computes `softmax(q k^T * scale + bias) v` over (b, heads, s, d); the bias is broadcast.
 ///
-/// The softmax runs in f32 whatever the dtype, as the references' do: candle's own adds up in the dtype
-/// of its input, and a bf16 sum of a few hundred terms is wrong in the first digits.
+/// The softmax is always computed in f32, as in the references: candle's softmax adds in the dtype of its
+/// input, and a bf16 sum of a few hundred terms is wrong in its first digits.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn attention(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     scale: f64,
@@ -128,10 +129,10 @@ pub fn attention(
     Ok(weights.matmul(&v)?.to_dtype(dtype)?) // (b, heads, s, d)
 }
 
-/// (b, s, heads * d) to (b, heads, s, d).
+/// Splits (b, s, heads * d) into (b, heads, s, d).
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, WorkerFault> {
     let (batch, length, width) = x.dims3()?;
     Ok(x.reshape((batch, length, heads, width / heads))?
@@ -139,18 +140,18 @@ pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, WorkerFault> {
         .contiguous()?)
 }
 
-/// (b, heads, s, d) to (b, s, heads * d).
+/// Joins (b, heads, s, d) to (b, s, heads * d).
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn join_heads(x: &Tensor) -> Result<Tensor, WorkerFault> {
     Ok(x.transpose(1, 2)?.flatten_from(D::Minus2)?) // (b, s, heads, d) flattened
 }
 
-/// Keeps f16 away from its infinities, as the references do after each block; other dtypes pass.
+/// Clamps f16 values to the finite range, as the references do after each block. Other dtypes are unchanged.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn within_half(x: Tensor) -> Result<Tensor, WorkerFault> {
     if x.dtype() != DType::F16 {
         return Ok(x);
@@ -159,12 +160,12 @@ pub fn within_half(x: Tensor) -> Result<Tensor, WorkerFault> {
     Ok(x.clamp(-LARGEST, LARGEST)?)
 }
 
-/// Refuses values that are not finite, naming the stage that made them.
+/// Checks that all values are finite.
 ///
 /// # Errors
-/// [`WorkerFault::NotFinite`], the device's faults.
+/// [`WorkerFault::NotFinite`] with the stage; faults of the device.
 pub fn finite(x: &Tensor, stage: impl FnOnce() -> String) -> Result<(), WorkerFault> {
-    // Zero times a finite value is zero; times anything else it is not, and stays so in a sum.
+    // Zero times a finite value is zero. Zero times NaN or infinity is NaN, and so is a sum with it.
     let zeros = (x * 0.0)?.to_dtype(DType::F32)?;
     if zeros.sum_all()?.to_scalar::<f32>()? == 0.0 {
         return Ok(());
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_value_that_is_not_finite_is_found_and_its_stage_named() {
+    fn a_single_value_that_is_not_finite_is_a_fault_that_names_the_stage() {
         let good = Tensor::new(&[f32::MAX, f32::MIN, 0.0], &Device::Cpu).expect("three floats");
         assert!(finite(&good, String::new).is_ok());
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -1,4 +1,4 @@
-//! The parts that models are made of: encoders, decoder and the layers inside them.
+//! The parts of models: text encoders, decoder, and the layers in them.
 
 pub mod activation;
 pub mod autoencoder;

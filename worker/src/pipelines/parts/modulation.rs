@@ -1,7 +1,7 @@
-//! Adaptive norms: a vector of time and prompt shifts, scales and gates what a block does.
+//! Adaptive norms: shifts, scales and gates of a block, computed from a vector of time and prompt.
 //!
-//! Source: Peebles and Xie, arXiv:2212.09748 (adaLN-Zero); the order shift, scale, gate is that of the
-//! original files of both families.
+//! Source: Peebles and Xie, arXiv:2212.09748 (adaLN-Zero). The original files of both families have the order
+//! shift, scale, gate.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::silu;
@@ -11,24 +11,24 @@ use candle_core::{D, Tensor};
 
 /// Shift, scale and gate of one half of a block, each (b, 1, width).
 pub struct Modulation {
-    /// Added to the normed stream.
+    /// Is added to the normalised stream.
     pub shift: Tensor,
-    /// The normed stream is multiplied by one more than it.
+    /// The normalised stream is multiplied by 1 + scale.
     pub scale: Tensor,
-    /// The factor of the half's addition to the stream.
+    /// The update of the stream is multiplied by it.
     pub gate: Tensor,
 }
 
-/// Rows of `width` values, each (b, 1, width), off a linear layer over the activated vector (b, width).
+/// Applies a linear layer to the activated vector (b, width), and splits the result into rows (b, 1, width).
 fn rows(linear: &Linear, vector: &Tensor) -> Result<Vec<Tensor>, WorkerFault> {
     let all = linear.forward(&silu(vector)?)?.unsqueeze(1)?; // (b, 1, n * width)
     Ok(all.chunk(all.dim(D::Minus1)? / vector.dim(D::Minus1)?, D::Minus1)?)
 }
 
-/// Reads modulations, three rows each.
+/// Computes the modulations of a block, three rows each.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn modulations(linear: &Linear, vector: &Tensor) -> Result<Vec<Modulation>, WorkerFault> {
     let rows = rows(linear, vector)?;
     let (triples, _) = rows.as_chunks::<3>();
@@ -39,10 +39,10 @@ pub fn modulations(linear: &Linear, vector: &Tensor) -> Result<Vec<Modulation>, 
     Ok(named.collect())
 }
 
-/// Norms `x` (b, s, width) by a layer that gives nothing but shift and scale: a last one.
+/// Normalises `x` (b, s, width) in a final layer, which has only shift and scale.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn modulate_last(
     norm: &LayerNorm,
     x: &Tensor,
@@ -58,10 +58,10 @@ pub fn modulate_last(
     }
 }
 
-/// `norm(x) * (1 + scale) + shift`.
+/// Computes `norm(x) * (1 + scale) + shift`.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn modulate(
     norm: &LayerNorm,
     x: &Tensor,
@@ -74,10 +74,10 @@ pub fn modulate(
         .broadcast_add(shift)?)
 }
 
-/// `x + gate * update`.
+/// Computes `x + gate * update`.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn gated(x: &Tensor, gate: &Tensor, update: &Tensor) -> Result<Tensor, WorkerFault> {
     Ok((x + update.broadcast_mul(gate)?)?)
 }

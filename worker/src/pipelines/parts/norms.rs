@@ -1,8 +1,8 @@
-//! Layer, root-mean-square and group norms; on the processor mean and variance are f64 sums.
+//! Layer, root-mean-square and group norms. On the CPU, mean and variance are summed in f64.
 //!
-//! A norm of the decoder runs over millions of values. In f32 the error of such a sum grows with their
-//! number and depends on how many accumulators the instruction set has; in f64 it is below one rounding of
-//! the result. Each row is summed by one thread in a fixed order, so the number of threads changes nothing.
+//! The decoder's norms sum millions of values. In f32, the error of such a sum grows with their number and
+//! depends on the number of accumulators of the instruction set. In f64, it is smaller than one rounding of
+//! the result. One thread sums each row in a fixed order, so the result does not depend on the number of threads.
 
 use crate::fault::WorkerFault;
 use crate::weights::Section;
@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Shape, Tensor};
 use candle_nn::ops;
 use rayon::prelude::*;
 
-/// Layer norm over the last axis, with scale and shift.
+/// A layer norm over the last axis, with scale and shift.
 pub struct LayerNorm {
     scale: Tensor, // (width)
     shift: Tensor,
@@ -31,10 +31,10 @@ impl LayerNorm {
         })
     }
 
-    /// A norm without learned values, as transformers with modulation use it.
+    /// A norm without learned values, as in transformers with modulation.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn plain(
         width: usize,
         epsilon: f32,
@@ -52,7 +52,7 @@ impl LayerNorm {
     /// Normalises (…, width).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let x = x.contiguous()?;
         if !x.device().is_cpu() {
@@ -68,14 +68,14 @@ impl LayerNorm {
     }
 }
 
-/// Root-mean-square norm over the last axis, with a scale.
+/// A root-mean-square norm over the last axis, with a scale.
 pub struct RmsNorm {
     scale: Tensor, // (width)
     epsilon: f32,
 }
 
 impl RmsNorm {
-    /// One that changes nothing, for a test that leaves a norm out: `x * s / sqrt(mean + s^2)` is `x` in f32.
+    /// A norm without effect, for a test that leaves a norm out: `x * s / sqrt(mean + s^2)` is `x` in f32.
     #[cfg(test)]
     pub(crate) fn nothing(like: &RmsNorm) -> Result<RmsNorm, WorkerFault> {
         const SCALE: f64 = 1e6;
@@ -85,7 +85,7 @@ impl RmsNorm {
         })
     }
 
-    /// Loads the scale under `name` (`scale`, `weight`).
+    /// Loads the scale called `name` (`scale` or `weight`).
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -99,7 +99,7 @@ impl RmsNorm {
     /// Normalises (…, width).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let x = x.contiguous()?;
         if !x.device().is_cpu() {
@@ -114,7 +114,7 @@ impl RmsNorm {
     }
 }
 
-/// Group norm of pictures, with a scale and a shift for each channel.
+/// A group norm of pictures, with a scale and a shift for each channel.
 pub struct GroupNorm {
     scale: Tensor, // (channels)
     shift: Tensor,
@@ -122,7 +122,7 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// The published autoencoders'.
+    /// The value of the published autoencoders.
     const EPSILON: f64 = 1e-6;
 
     /// Loads `weight` and `bias` of `channels` values.
@@ -141,10 +141,10 @@ impl GroupNorm {
         })
     }
 
-    /// Normalises (b, channels, h, w), each group of channels by its own mean and variance.
+    /// Normalises (b, channels, h, w), each group of channels with its own mean and variance.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let (batch, channels, height, width) = x.dims4()?;
         let row = channels / self.groups * height * width;
@@ -162,7 +162,7 @@ impl GroupNorm {
         Ok(normed.reshape(x.dims())?)
     }
 
-    /// As [`GroupNorm::forward`] by the device's own sums, which are trees on a GPU.
+    /// Like [`GroupNorm::forward`], with candle's tensor operations. A GPU sums in a tree.
     fn by_tensors(&self, grouped: &Tensor, shape: &[usize]) -> Result<Tensor, WorkerFault> {
         let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
         let variance = centred.sqr()?.mean_keepdim(2)?; // (b, groups, 1)
@@ -175,18 +175,18 @@ impl GroupNorm {
     }
 }
 
-/// A norm of each row of the last axis on the processor: statistics in f64, the result rounded once.
+/// A norm of each row of the last axis on the CPU: statistics in f64, the result rounded once.
 struct RowNorm {
-    /// Whether the mean is taken away first.
+    /// True if the mean is subtracted first.
     centred: bool,
-    /// Neighbouring values of a row that share a scale and a shift.
+    /// Number of consecutive values of a row with the same scale and shift.
     plane: usize,
     epsilon: f64,
 }
 
 impl RowNorm {
-    /// Normalises the rows of `x` (…, n). Rows in turn take the next `n / plane` scales and shifts, and
-    /// the first ones again after the last.
+    /// Normalises the rows of `x` (…, n). Each row uses the next `n / plane` scales and shifts; after the
+    /// last, the first ones are used again.
     fn of(&self, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor, WorkerFault> {
         let [wide, scale, shift] = [x, scale, shift].map(|t| t.to_dtype(DType::F32));
         let normed = wide?.apply_op3_no_bwd(&scale?, &shift?, self)?;
@@ -240,7 +240,7 @@ impl CustomOp3 for RowNorm {
         let values = floats(x, of_x)?;
         let (scale, shift) = (floats(scale, of_scale)?, floats(shift, of_shift)?);
         let length = of_x.dims().last().copied().unwrap_or(0).max(1);
-        let learned = (length / self.plane).max(1); // scales of a row
+        let learned = (length / self.plane).max(1); // number of scales per row
         let turns = (scale.len() / learned).max(1);
         let mut normed = vec![0f32; values.len()];
         let rows = normed.par_chunks_mut(length).zip(values.par_chunks(length));
@@ -253,15 +253,15 @@ impl CustomOp3 for RowNorm {
     }
 }
 
-/// The values of a contiguous f32 tensor.
+/// Returns the values of a contiguous f32 tensor.
 fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => candle_core::bail!("a norm takes contiguous f32 values"),
+        _ => candle_core::bail!("a norm needs contiguous f32 values"),
     }
 }
 
-/// Sum of `of` over a row, in f64 by a fixed number of accumulators.
+/// Sums `of` over a row in f64, with a fixed number of accumulators.
 fn sum(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
     const ACCUMULATORS: usize = 8;
     let (whole, rest) = row.as_chunks::<ACCUMULATORS>();
@@ -279,7 +279,7 @@ fn sum(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Values far from zero beside how far they are apart.
+    /// Values whose mean is large compared with their differences.
     fn values(count: usize) -> Vec<f32> {
         let value = |i: usize| 100.0 + ((i * 7919) % 1009) as f32 / 1009.0;
         (0..count).map(value).collect()
@@ -294,7 +294,7 @@ mod tests {
         flat.expect("f32 values")
     }
 
-    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, in f64 alone.
+    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, all in f64.
     fn truth(row: &[f32], epsilon: f64, learned: impl Fn(usize) -> (f64, f64)) -> Vec<f64> {
         let count = row.len() as f64;
         let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_group_of_a_large_picture_is_normalised_as_in_f64() {
+    fn groups_of_a_large_picture_are_normalised_like_in_f64() {
         let (groups, of_group, side) = (2, 2, 512);
         let row = of_group * side * side;
         let x = values(groups * row);
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_far_from_zero_is_normalised_as_in_f64() {
+    fn a_layer_with_a_large_mean_is_normalised_like_in_f64() {
         let (width, x) = (3072, values(2 * 3072));
         let (scale, shift) = (values(width), vec![-1.0; width]);
         let norm = LayerNorm {
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_finite_stays_visible() {
+    fn a_value_that_is_not_finite_gives_results_that_are_not_finite() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut x = values(64);
             x[17] = bad;

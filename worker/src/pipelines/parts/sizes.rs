@@ -1,8 +1,8 @@
-//! Sizes of the parts, and what tensor shapes cannot tell: heads, axes, norm groups, lengths.
+//! The sizes of all parts, including those not visible in tensor shapes: heads, axes, norm groups, lengths.
 //!
-//! They start as the published model's constants; a `config.json` or the `meta.json` of the reference
-//! script beside the weights overrides them; every tensor is then asked for in the shape that follows, so
-//! that a wrong number is a fault that names a tensor.
+//! The defaults are those of the published model. A `config.json`, or the `meta.json` of the reference script,
+//! beside the weights replaces them. Every tensor is then requested with the shape that follows, so that a
+//! wrong number is a fault that names a tensor.
 
 use crate::fault::WorkerFault;
 use ipc_protocol::latents::LatentShape;
@@ -17,26 +17,26 @@ pub struct T5Sizes {
     pub d_kv: usize,
     /// Width of the MLP.
     pub d_ff: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub num_layers: usize,
-    /// Heads.
+    /// Number of attention heads.
     pub num_heads: usize,
-    /// Rows of the embedding, where the file does not tell.
+    /// Rows of the embedding, if the file does not show them.
     #[serde(default)]
     pub vocab_size: usize,
-    /// Tokens that the pipeline encodes, padding included.
+    /// Number of tokens that the pipeline encodes, including padding.
     pub length: usize,
 }
 
-/// Activation of a CLIP encoder's MLP.
+/// The activation of a CLIP encoder's MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClipActivation {
     /// `x * sigmoid(1.702 x)`: CLIP-L.
     QuickGelu,
-    /// The exact GELU, by the error function: CLIP-G.
+    /// The exact GELU with the error function: CLIP-G.
     Gelu,
-    /// GELU by a hyperbolic tangent, as substituted encoders have it.
+    /// GELU with a hyperbolic tangent, as in some substituted encoders.
     #[serde(rename = "gelu_pytorch_tanh")]
     GeluTanh,
 }
@@ -48,43 +48,43 @@ pub struct ClipSizes {
     pub hidden_size: usize,
     /// Width of the MLP.
     pub intermediate_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub num_hidden_layers: usize,
-    /// Heads.
+    /// Number of attention heads.
     pub num_attention_heads: usize,
-    /// Tokens, begin and end included.
+    /// Number of tokens, including begin and end.
     pub max_position_embeddings: usize,
     /// Activation of the MLPs.
     pub hidden_act: ClipActivation,
-    /// Id of the end token: the pooled state is read at its first place.
+    /// Id of the end token; the pooled state is that of its first position.
     pub eos: u32,
-    /// Id that fills up to the length.
+    /// Id of the padding token.
     pub pad: u32,
 }
 
 /// The autoencoder's decoder.
 #[derive(Debug, Clone, Deserialize)]
 pub struct DecoderSizes {
-    /// Channels at the picture's own size, before the multipliers.
+    /// Channels at full picture size, before the multipliers.
     pub ch: usize,
     /// Multiplier of each level, finest first.
     pub ch_mult: Vec<usize>,
-    /// Residual blocks of a level, less one.
+    /// Number of residual blocks of a level, minus one.
     pub num_res_blocks: usize,
-    /// Groups of the norms.
+    /// Number of norm groups.
     #[serde(default = "published_groups")]
     pub norm_groups: usize,
-    /// Channels of the latents.
+    /// Number of channels of the latents.
     pub z_channels: usize,
 }
 
 impl DecoderSizes {
-    /// Pixels of a picture along the side of one latent: each level but the coarsest doubles the sides.
+    /// Pixels per latent value along each side: each level except the coarsest doubles the sides.
     pub fn downscale(&self) -> usize {
         1 << self.ch_mult.len().saturating_sub(1)
     }
 
-    /// Shape of the latents that it decodes.
+    /// Shape of the decoded latents.
     pub fn latent_shape(&self) -> LatentShape {
         LatentShape {
             channels: self.z_channels as u32,
@@ -97,7 +97,7 @@ fn published_groups() -> usize {
     32
 }
 
-/// `latent = (encoded - shift_factor) * scale_factor`.
+/// Shift and scale of latents: `latent = (encoded - shift_factor) * scale_factor`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct LatentSizes {
     /// Factor.
@@ -126,15 +126,15 @@ pub struct EncoderSizes {
     pub t5: T5Sizes,
     /// The CLIP-L encoder.
     pub clip_l: ClipSizes,
-    /// The CLIP-G encoder, where the family has one.
+    /// The CLIP-G encoder, if the family has one.
     pub clip_g: Option<ClipSizes>,
 }
 
 impl EncoderSizes {
-    /// Refuses heads that do not share a width evenly.
+    /// Checks that the heads divide the widths.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] naming the key.
+    /// [`WorkerFault::Configuration`] with the key.
     pub fn check(&self, file: &str) -> Result<(), WorkerFault> {
         let name = if self.clip_g.is_some() {
             "clip_l"
@@ -152,7 +152,7 @@ impl EncoderSizes {
     }
 }
 
-/// The decoder that the published models share, but for scale and shift of the latents.
+/// The decoder of all published models; they differ in scale and shift of the latents.
 pub fn published_decoder() -> DecoderSizes {
     DecoderSizes {
         ch: 128,
@@ -163,7 +163,7 @@ pub fn published_decoder() -> DecoderSizes {
     }
 }
 
-/// Groups share the channels of each level evenly.
+/// Checks that the norm groups divide the channels of each level.
 pub(crate) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), WorkerFault> {
     let even = |m: &usize| d.norm_groups > 0 && (m * d.ch).is_multiple_of(d.norm_groups);
     if !d.ch_mult.is_empty() && d.ch_mult.iter().all(even) {
@@ -180,7 +180,7 @@ pub(crate) fn norm_groups(file: &str, d: &DecoderSizes) -> Result<(), WorkerFaul
     ))
 }
 
-/// Heads share a width evenly.
+/// Checks that the heads divide a width.
 pub(crate) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result<(), WorkerFault> {
     if heads > 0 && width.is_multiple_of(heads) {
         return Ok(());
@@ -189,7 +189,7 @@ pub(crate) fn heads(file: &str, key: &str, heads: usize, width: usize) -> Result
     Err(WorkerFault::configuration(file, key, what))
 }
 
-/// T5 1.1 XXL's encoder with the 256 tokens that the published models give it.
+/// T5 1.1 XXL's encoder with 256 tokens, as in the published models.
 pub fn t5_xxl() -> T5Sizes {
     T5Sizes {
         d_model: 4096,
@@ -202,7 +202,7 @@ pub fn t5_xxl() -> T5Sizes {
     }
 }
 
-/// The text half of CLIP ViT-L/14.
+/// The text encoder of CLIP ViT-L/14.
 pub fn clip_l() -> ClipSizes {
     ClipSizes {
         hidden_size: 768,
@@ -216,7 +216,7 @@ pub fn clip_l() -> ClipSizes {
     }
 }
 
-/// The text half of OpenCLIP ViT-bigG/14.
+/// The text encoder of OpenCLIP ViT-bigG/14.
 pub fn clip_g() -> ClipSizes {
     ClipSizes {
         hidden_size: 1280,

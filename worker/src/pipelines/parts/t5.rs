@@ -1,7 +1,7 @@
-//! T5 1.1 encoder: relative positions, gated GELU, scores that are not scaled.
+//! T5 1.1's encoder: relative positions, gated GELU, and attention scores without a scale.
 //!
-//! Source: Raffel et al., arXiv:1910.10683; `modeling_t5.py` in transformers (`T5EncoderModel`), whose
-//! tensor names the files use. Padding is attended, as the image pipelines run it without a mask.
+//! Source: Raffel et al., arXiv:1910.10683; `modeling_t5.py` in transformers (`T5EncoderModel`), which
+//! defines the tensor names. Padding is attended, because the image pipelines use no mask.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
@@ -50,7 +50,7 @@ impl T5Block {
         })
     }
 
-    /// x (b, s, d_model) f32, bias (1, heads, s, s).
+    /// Computes the block: x (b, s, d_model) in f32, bias (1, heads, s, s).
     fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = self.norm.forward(x)?.to_dtype(self.dtype)?;
         let q = split_heads(&self.q.forward(&h)?, self.heads)?; // (b, heads, s, d_kv)
@@ -66,8 +66,8 @@ impl T5Block {
     }
 }
 
-/// Returns the dtype of the product that leads back into the stream: its input and output exceed f16's largest value
-/// with the published weights.
+/// Returns the dtype of the MLP's last product. With the published weights, its input and output exceed the
+/// range of f16.
 pub fn down_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F16 => DType::F32,
@@ -75,7 +75,7 @@ pub fn down_dtype(dtype: DType) -> DType {
     }
 }
 
-/// The encoder.
+/// T5's encoder.
 pub struct T5 {
     embedding: Tensor,     // (vocabulary, d_model)
     position_bias: Tensor, // (BUCKETS, heads)
@@ -106,10 +106,10 @@ impl T5 {
         })
     }
 
-    /// Encodes ids to (1, s, d_model), f32: the stream between the blocks is f32 whatever they compute in.
+    /// Encodes ids to (1, s, d_model) in f32, as is the stream between the blocks.
     ///
     /// # Errors
-    /// The device's faults; [`WorkerFault::Compute`] for an id beyond the vocabulary.
+    /// Faults of the device; [`WorkerFault::Compute`] for an id outside the vocabulary.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor, WorkerFault> {
         let device = self.embedding.device();
         let bias = self.bias(ids.len(), device)?;
@@ -122,7 +122,7 @@ impl T5 {
         self.norm.forward(&x)
     }
 
-    /// One learned value per head and distance bucket: (1, heads, s, s).
+    /// The position bias (1, heads, s, s), from one learned value per head and distance bucket.
     fn bias(&self, length: usize, device: &Device) -> Result<Tensor, WorkerFault> {
         let places = 0..length as i64;
         let pairs = places
@@ -138,8 +138,8 @@ impl T5 {
     }
 }
 
-/// Bucket of the distance `key - query`: half of them for each direction, the first half of those exact,
-/// the rest logarithmic up to [`MAX_DISTANCE`], in f32 as the reference computes it.
+/// The bucket of the distance `key - query`: one half for each direction; of that, the first half has one
+/// bucket per distance, the rest is logarithmic up to [`MAX_DISTANCE`], in f32 like the reference.
 fn bucket(distance: i64) -> u32 {
     const PER_DIRECTION: u32 = BUCKETS as u32 / 2;
     const EXACT: u32 = PER_DIRECTION / 2;
@@ -158,7 +158,7 @@ fn bucket(distance: i64) -> u32 {
 mod tests {
     use super::bucket;
 
-    /// Values of `T5Attention._relative_position_bucket` in transformers.
+    /// Values computed by `T5Attention._relative_position_bucket` in transformers.
     #[test]
     fn near_distances_are_exact_and_far_ones_share_the_last_bucket() {
         assert_eq!(

@@ -1,17 +1,17 @@
-//! From a prompt to token ids, cut and padded as the references do it.
+//! Converts prompts to token ids, cut and padded like in the references.
 
 use crate::fault::WorkerFault;
 use std::borrow::Cow;
 use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
 
-/// A tokenizer's file, read whole, with its name for messages.
+/// The content of a tokenizer's file.
 #[derive(Debug)]
 pub struct TokenizerFile {
-    /// Name in messages.
+    /// Name of the file in messages.
     pub file: String,
-    /// Contents.
+    /// Bytes of the file.
     pub bytes: Cow<'static, [u8]>,
-    /// The padding token that the files beside it name, if they name one.
+    /// The padding token named by the other tokenizer files, if any.
     pub pad_token: Option<String>,
 }
 
@@ -22,24 +22,24 @@ pub struct Tokens {
     pad: u32,
 }
 
-/// Ids of one prompt.
+/// The token ids of one prompt.
 pub struct Ids {
-    /// Exactly as many as the encoder takes.
+    /// As many ids as the encoder's length.
     pub ids: Vec<u32>,
-    /// Whether the prompt had more and was cut, its end token kept.
+    /// True if the prompt was longer and was cut; its end token is kept.
     pub cut: bool,
-    /// Words of the prompt that the vocabulary has no token for, each once, in the prompt's order.
+    /// Words without a token in the vocabulary, each once, in the prompt's order.
     pub unknown: Vec<String>,
 }
 
 impl Tokens {
-    /// Reads a `tokenizer.json`; its own truncation and padding settings are not used.
+    /// Reads a `tokenizer.json`. Its truncation and padding settings are not used.
     ///
-    /// As in transformers, the padding token is a special token: text that spells it becomes that token,
-    /// whatever stands around it. CLIP-G's is `!`.
+    /// As in transformers, the padding token is a special token: it is recognised anywhere in the text. In
+    /// CLIP-G it is `!`.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] when `bytes` are no such file.
+    /// [`WorkerFault::WeightsCorrupt`] if `bytes` are not a tokenizer file.
     pub fn new(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, WorkerFault> {
         let corrupt = |error: tokenizers::Error| WorkerFault::WeightsCorrupt {
             file: file.to_owned(),
@@ -60,10 +60,10 @@ impl Tokens {
         })
     }
 
-    /// Reads a tokenizer; `pad` is the padding token's id unless the tokenizer's own files name the token.
+    /// Reads a tokenizer. `pad` is the padding token's id, unless the tokenizer's files name the token.
     ///
     /// # Errors
-    /// As [`Tokens::new`]; [`WorkerFault::Configuration`] for a padding token that the vocabulary lacks.
+    /// As [`Tokens::new`]; [`WorkerFault::Configuration`] if the padding token is not in the vocabulary.
     pub fn load(from: &TokenizerFile, length: usize, pad: u32) -> Result<Tokens, WorkerFault> {
         let tokens = Tokens::new(&from.file, &from.bytes, length, pad)?;
         let Some(named) = &from.pad_token else {
@@ -87,10 +87,10 @@ impl Tokens {
         self.ids(&self.tokenizer, prompt, self.length)
     }
 
-    /// Encodes a prompt to `length` ids. A longer one loses words from its end, not its end token.
+    /// Encodes a prompt to `length` ids. A longer prompt loses its last words and keeps its end token.
     ///
     /// # Errors
-    /// [`WorkerFault::BadRequest`] on `prompt` when the tokenizer refuses the text.
+    /// [`WorkerFault::BadRequest`] for `prompt` if the tokenizer refuses the text.
     pub fn encode_to(&self, prompt: &str, length: usize) -> Result<Ids, WorkerFault> {
         if length == self.length {
             return self.encode(prompt);
@@ -109,8 +109,8 @@ impl Tokens {
         Ok(Ids { ids, cut, unknown })
     }
 
-    /// The parts of a prompt that became the token for whatever is not in the vocabulary. One that spells
-    /// words in bytes has no such token.
+    /// The parts of a prompt that became the token for unknown words. A tokenizer that can encode all bytes has
+    /// no such token.
     fn unknown(&self, prompt: &str, encoding: &Encoding) -> Vec<String> {
         let token = self.tokenizer.token_to_id("<unk>");
         let places = encoding.get_ids().iter().zip(encoding.get_offsets());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_has_no_token_is_named_once_as_it_was_written() {
+    fn a_word_without_a_token_is_reported_once_as_it_was_written() {
         let tokens = Tokens::new("t5", WORDS.as_bytes(), 8, 0).expect("a tokenizer");
         let read = tokens.encode("Blau red grün Blau").expect("words");
         assert_eq!(read.ids, [2, 3, 2, 2, 1, 0, 0, 0]);

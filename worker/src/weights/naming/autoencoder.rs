@@ -1,4 +1,4 @@
-//! diffusers' `AutoencoderKL` in LDM's names. Only the decoder: nobody asks for an encoder.
+//! Tensor names of diffusers' `AutoencoderKL`, converted to LDM's. Only the decoder is needed.
 
 use super::{TensorTarget, indexed, look_up, split_end};
 
@@ -10,7 +10,7 @@ const OUTSIDE: [(&str, &str); 5] = [
     ("conv_out", "conv_out"),
 ];
 
-/// The attention's layers, those of older files second.
+/// Layers of the attention; the names of older files are last.
 const ATTENTION: [(&str, &str); 9] = [
     ("group_norm", "norm"),
     ("to_q", "q"),
@@ -23,7 +23,7 @@ const ATTENTION: [(&str, &str); 9] = [
     ("proj_attn", "proj_out"),
 ];
 
-/// `levels` is the number of `up_blocks`, which are counted from the coarsest.
+/// Converts a name. `levels` is the number of `up_blocks`, which diffusers counts from the coarsest.
 pub(super) fn target(name: &str, levels: usize) -> Option<TensorTarget> {
     let (layer, end) = split_end(name.strip_prefix("decoder.")?)?;
     if let Some(layer) = layer.strip_prefix("mid_block.attentions.0.") {

@@ -1,4 +1,4 @@
-//! llama.cpp's names of T5, and what transformers has called its CLIP in turn.
+//! Tensor names of T5 in llama.cpp, and of CLIP in newer versions of transformers.
 
 use super::super::file::WeightFile;
 use super::{TensorTarget, indexed, look_up, split_end};
@@ -21,7 +21,7 @@ const T5_BLOCK: [(&str, &str); 10] = [
     ("ffn_norm", "1.layer_norm"),
 ];
 
-/// `has_shared` says whether the embedding is there under its own name.
+/// Converts a name of T5. `has_shared` tells whether the file contains `shared.weight`.
 pub(super) fn t5(name: &str, has_shared: bool) -> Option<TensorTarget> {
     if let Some((block, rest)) = indexed(name, "enc.blk.") {
         let (layer, end) = split_end(rest)?;
@@ -39,7 +39,7 @@ pub(super) fn t5(name: &str, has_shared: bool) -> Option<TensorTarget> {
     Some(TensorTarget::whole(to.to_owned()))
 }
 
-/// Newer versions of transformers leave `text_model` out.
+/// Converts a name of CLIP: newer versions of transformers omit `text_model`.
 pub(super) fn clip(name: &str) -> Option<TensorTarget> {
     let bare = ["embeddings.", "encoder.", "final_layer_norm."];
     let bare = bare.iter().any(|start| name.starts_with(start));

@@ -1,4 +1,4 @@
-//! Why a part is not found: what came near it, whose it is by its name, and which names would do.
+//! Explains why a part was not found: unreadable files, files of another family, and the expected names.
 
 use super::places::{FOLDERS, Rank};
 use super::{Candidate, FolderSearch, file_name, sets};
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 const PICKLES: [&str; 4] = ["ckpt", "pt", "pth", "bin"];
 
 impl FolderSearch {
-    /// What came near a transformer in a folder that holds none: a file that cannot be read, a pickle, an
+    /// In a folder without a transformer, the fault of the file closest to one: an unreadable file, a pickle or an
     /// adapter.
     pub fn near_transformer(&self) -> Option<WorkerFault> {
         let mut came_near = None;
@@ -21,7 +21,7 @@ impl FolderSearch {
         }
     }
 
-    /// Whether another family's transformer is in the folder too, so that a file's name says whose it is.
+    /// Tells whether the folder also contains another family's transformer, so that names decide whose a file is.
     fn holds_another_family(&self) -> Result<bool, WorkerFault> {
         let search = FolderSearch {
             folder: self.folder.clone(),
@@ -38,9 +38,9 @@ impl FolderSearch {
         Ok(false)
     }
 
-    /// Whether the names of all candidates say that they are another family's autoencoder, which has the
-    /// same shapes; the encoders of both families are the same models. A stem such as `ae` is such a name
-    /// only where the other family's transformer is in the folder too.
+    /// Tells whether all candidates are another family's autoencoder by their names; it has the same shapes. The
+    /// text encoders of both families are the same models. A stem such as `ae` is such a name only if the other
+    /// family's transformer is in the folder too.
     pub(super) fn are_of_another_family(
         &self,
         part: &ModelPart,
@@ -67,7 +67,7 @@ impl FolderSearch {
         let names: Vec<String> = candidates.iter().map(|one| file_name(&one.named)).collect();
         let own = self.published(part).join(" or ");
         let what = format!(
-            "no {} of this family: {} is the other family's by its name; put this one's beside it as {own}",
+            "no {} of this family: by its name, {} is of the other family; add the one of this family as {own}",
             part.noun,
             names.join(", ")
         );
@@ -77,7 +77,7 @@ impl FolderSearch {
         }
     }
 
-    /// Why a part is not there: what came near, a pickle, an adapter, else the names that would do.
+    /// The fault for a missing part: that of an unreadable file, a pickle, an adapter, or the expected names.
     pub(super) fn absent(&self, part: &ModelPart, came_near: Option<WorkerFault>) -> WorkerFault {
         if let Some(fault) = came_near {
             return fault;
@@ -104,19 +104,19 @@ impl FolderSearch {
         }
     }
 
-    /// That a file is an adapter, where one is.
+    /// The fault for an adapter, if there is one.
     fn adapter(&self) -> Option<WorkerFault> {
         let opened = self.opened.borrow();
         let file = opened.values().find(|file| is_lora(file))?;
-        let what = "is a LoRA, which is not read, and no model is beside it: merge it into a model's file \
-                    with another program";
+        let what = "is a LoRA, which is not supported, and the folder contains no model: merge it into a model's \
+                    file with another program";
         Some(WorkerFault::configuration(file.name(), "LoRA", what))
     }
 
-    /// A file that would run a program when it is opened is told by name, not overlooked.
+    /// Refuses pickles, which can run a program when they are opened, instead of ignoring them.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] naming it.
+    /// [`WorkerFault::WeightsCorrupt`] with the file.
     pub fn refuse_pickles(&self) -> Result<(), WorkerFault> {
         let mut paths = sets::entries(&self.folder)?;
         for name in [

@@ -1,4 +1,4 @@
-//! Which of several files that hold a part is taken, and the refusal when nothing decides.
+//! Chooses one of several files that contain a part, or refuses if they fit equally well.
 
 use super::{Candidate, FolderSearch, Shapes};
 use crate::fault::WorkerFault;
@@ -6,11 +6,11 @@ use crate::weights::{ModelPart, WeightFile, Weights};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Largest files that are compared byte by byte to find out whether they are copies, in bytes.
+/// Largest files that are compared byte by byte, to find out whether they are copies; in bytes.
 const COMPARED_MAX: usize = 1 << 30;
 
 impl FolderSearch {
-    /// The candidate that fits best by shapes and then by name.
+    /// Chooses the candidate that fits best, first by shapes and then by name.
     pub(super) fn choose(
         &self,
         part: &'static ModelPart,
@@ -60,9 +60,7 @@ impl FolderSearch {
             )
         } else {
             let own = self.published(part).first().unwrap_or(&"");
-            format!(
-                "give the one to use the name {own} (a link will do), or move the other one away"
-            )
+            format!("rename the one to use to {own} (or link it), or move the other one away")
         };
         WorkerFault::configuration(
             self.folder.display().to_string(),
@@ -76,7 +74,7 @@ impl FolderSearch {
     }
 }
 
-/// Whether two candidates are the same files, by another name or as copies.
+/// Tells whether two candidates are the same files under other names, or copies.
 fn alike(one: &Candidate, other: &Candidate) -> bool {
     let same = |a: &Arc<WeightFile>, b: &Arc<WeightFile>| {
         let path = |file: &WeightFile| std::fs::canonicalize(file.name()).ok();

@@ -1,4 +1,4 @@
-//! The names, folders and prefixes under which people keep each part.
+//! The usual file names, folders and prefixes of each part.
 
 use super::FolderSearch;
 use crate::weights::{ModelPart, Role, WeightFile};
@@ -6,7 +6,7 @@ use ipc_protocol::family::Family;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Folders beside the top one that are looked through.
+/// The subfolders that are searched besides the folder itself.
 pub(super) const FOLDERS: [&str; 6] = [
     "text_encoders",
     "clip",
@@ -16,30 +16,30 @@ pub(super) const FOLDERS: [&str; 6] = [
     "checkpoints",
 ];
 
-/// How a family names its files, and what it says when one is not there.
+/// The file names of a family, and its notes for error messages.
 #[derive(Debug)]
 pub struct FolderLayout {
     /// The family.
     pub family: Family,
-    /// What messages call the family.
+    /// Name of the family in messages.
     pub title: &'static str,
-    /// The model that its schedule is that of.
+    /// Name of the model in messages about the schedule.
     pub model: &'static str,
-    /// Its transformer.
+    /// The part that is its transformer.
     pub transformer: &'static ModelPart,
-    /// Words in a file's name that speak for its transformer.
+    /// Words in a file name that suggest its transformer.
     pub transformer_words: &'static [&'static str],
-    /// Its own file names of a part below the model's folder; the first that is there wins.
+    /// File names of each part, relative to the model's folder; the first existing one is used.
     pub names: &'static [(&'static ModelPart, &'static [&'static str])],
-    /// Stem of its published autoencoder's name, where another family's has the same shapes.
+    /// Stem of its published autoencoder's file name, if another family's autoencoder has the same shapes.
     pub autoencoder_stem: Option<&'static str>,
-    /// What else to say where a part is missing.
+    /// Additions to the message for a missing part.
     pub notes: &'static [(&'static ModelPart, &'static str)],
-    /// Shift of the noise levels in a diffusers pipeline of it.
+    /// Shift of the noise levels in its diffusers pipeline.
     pub schedule_shift: f64,
 }
 
-/// The prefix under which files hold a part together.
+/// Finds the prefix under which the files together contain a part.
 pub(super) fn prefix_of(part: &ModelPart, files: &[Arc<WeightFile>]) -> Option<&'static str> {
     let prefixes = [""].into_iter().chain(part.prefixes.iter().copied());
     prefixes.into_iter().find(|prefix| {
@@ -51,37 +51,37 @@ pub(super) fn prefix_of(part: &ModelPart, files: &[Arc<WeightFile>]) -> Option<&
     })
 }
 
-/// Whether files that have the part's names below `prefix` hold this part and not one with the same names.
+/// Tells whether files with the part's names below `prefix` contain this part, and not another with the same names.
 pub(super) fn fits(part: &ModelPart, files: &[Arc<WeightFile>], prefix: &str) -> bool {
     !prefix.is_empty() || (part.fits)(files)
 }
 
-/// How well a path fits a part by its name alone; files of a lower rank are taken first.
+/// The fit of a path to a part, by its name only; lower ranks are preferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// The file that the settings name, or the one that holds the transformer.
+    /// The file that the settings name.
     Chosen,
-    /// The family's own name, by its place in the list.
+    /// The family's own name, with its index in the list.
     Published(usize),
-    /// The same name in one of the folders that are looked through.
+    /// The same name in one of the searched subfolders.
     PublishedElsewhere,
     /// A component of a diffusers folder.
     Component,
-    /// Another name that speaks for this family.
+    /// Another name that suggests this family.
     Speaking,
-    /// A name that says nothing.
+    /// A name that suggests no family.
     Neutral,
-    /// A name that speaks for another family.
+    /// A name that suggests another family.
     Foreign,
 }
 
 impl FolderLayout {
-    /// Its own names of the transformer's file.
+    /// File names of the transformer.
     pub fn transformer_names(&self) -> &'static [&'static str] {
         self.own_names(self.transformer)
     }
 
-    /// Its own names of a part.
+    /// File names of a part.
     fn own_names(&self, part: &ModelPart) -> &'static [&'static str] {
         let found = self.names.iter().find(|(known, _)| *known == part);
         found.map_or(&[], |(_, names)| names)
@@ -89,26 +89,26 @@ impl FolderLayout {
 }
 
 impl FolderSearch {
-    /// The file names of a part: the family's own, and for another family's transformer that family's.
+    /// File names of a part: the family's own, or another family's for the transformer of that family.
     pub(super) fn published(&self, part: &ModelPart) -> &'static [&'static str] {
         self.layout_of(part).own_names(part)
     }
 
-    /// The family whose names a part goes by: that of a transformer, else the one that is looked for.
+    /// The layout with a part's names: for a transformer that of its family, else the searched one.
     fn layout_of(&self, part: &ModelPart) -> &'static FolderLayout {
         let mut all = [self.layout].into_iter().chain(self.others());
         let owner = all.find(|layout| layout.transformer == part);
         owner.unwrap_or(self.layout)
     }
 
-    /// The other families' layouts.
+    /// The layouts of the other families.
     pub(super) fn others(&self) -> impl Iterator<Item = &'static FolderLayout> {
         let own = self.layout.family;
         let all = self.all.iter().copied();
         all.filter(move |layout| layout.family != own)
     }
 
-    /// The rank of a file; `path` is below the model's folder.
+    /// The rank of a file; `path` is relative to the model's folder.
     pub(super) fn rank(&self, part: &ModelPart, path: &Path) -> Rank {
         let names = self.published(part);
         if let Some(place) = names.iter().position(|name| Path::new(name) == path) {
@@ -133,7 +133,7 @@ impl FolderSearch {
         if is_for(self.layout) {
             return Rank::Speaking;
         }
-        // Two families' autoencoders have the same shapes, and one is known by its stem alone.
+        // The autoencoders of two families have the same shapes, and one is recognised only by its stem.
         let stem = name.split('.').next();
         let has_stem = |layout: &FolderLayout| {
             part.role == Role::Autoencoder

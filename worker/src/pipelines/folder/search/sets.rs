@@ -1,4 +1,4 @@
-//! The weight files of one folder, as sets that hold parts together: a file, or all shards of one.
+//! The weight files of one folder, grouped into sets: single files, or all shards of one file.
 
 use super::{INDEX_MAX, corrupt, file_name};
 use crate::fault::WorkerFault;
@@ -6,26 +6,26 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Ends of weight files' names, in the order in which they are looked at.
+/// Endings of the names of weight files, in the order of the search.
 const ENDS: [&str; 3] = ["safetensors", "sft", "gguf"];
 
-/// Files that belong together.
+/// A set of files that belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Set {
-    /// The file, or the index, or the first shard: what messages name.
+    /// The file, the index or the first shard, for messages.
     pub(super) named: PathBuf,
-    /// In the order of their names.
+    /// Paths of the files, in the order of their names.
     pub(super) paths: Vec<PathBuf>,
-    /// Which file holds each tensor, where an index says so.
+    /// File name of each tensor, if there is an index.
     pub(super) index: Option<BTreeMap<String, String>>,
 }
 
-/// What a folder holds.
+/// The sets of a folder.
 #[derive(Debug, Default)]
 pub(super) struct FolderSets {
-    /// Complete sets; in a diffusers component the first is the one without a variant in its name.
+    /// The complete sets; in a diffusers component the one without a variant in its name is first.
     pub(super) sets: Vec<Set>,
-    /// What came near: the file, and what keeps it from being read.
+    /// Files that cannot be used, each with its fault.
     pub(super) near: Vec<(PathBuf, WorkerFault)>,
 }
 
@@ -34,10 +34,10 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Looks at a folder; one that is not there holds nothing.
+/// Finds the sets of a folder; a missing folder has none.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsCorrupt`] when it cannot be listed.
+/// [`WorkerFault::WeightsCorrupt`] if it cannot be listed.
 pub(super) fn of_folder(folder: &Path) -> Result<FolderSets, WorkerFault> {
     let mut found = FolderSets::default();
     if !folder.is_dir() {
@@ -60,7 +60,7 @@ pub(super) fn of_folder(folder: &Path) -> Result<FolderSets, WorkerFault> {
         if let Some(fault) = dangling(&path) {
             found.near.push((path, fault));
         } else if taken.contains(&path) || !path.is_file() {
-            // It is part of a set already, or a folder.
+            // It already belongs to a set, or is a folder.
         } else if let Some((stem, number, of)) = shard(&file_name(&path)) {
             let key = (stem.to_owned(), of);
             shards.entry(key).or_default().push((number, path));
@@ -72,7 +72,7 @@ pub(super) fn of_folder(folder: &Path) -> Result<FolderSets, WorkerFault> {
             });
         }
     }
-    // Shards whose index cannot be used are not guessed together.
+    // Shards with an unusable index are not grouped by their names.
     shards.retain(|(stem, _), _| !indexed.contains(stem));
     for ((_, of), files) in shards {
         match without_index(of, files) {
@@ -80,7 +80,7 @@ pub(super) fn of_folder(folder: &Path) -> Result<FolderSets, WorkerFault> {
             Err((path, fault)) => found.near.push((path, fault)),
         }
     }
-    // Without a variant in its name a file has the fewest dots: `model.safetensors`.
+    // A name without a variant has the fewest dots: `model.safetensors`.
     let end = |set: &Set| {
         ENDS.iter()
             .position(|end| set.named.extension().is_some_and(|found| found == *end))
@@ -97,7 +97,7 @@ pub(super) fn of_folder(folder: &Path) -> Result<FolderSets, WorkerFault> {
     Ok(found)
 }
 
-/// What a folder holds, sorted by name.
+/// Lists a folder, sorted by name.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, WorkerFault> {
     let read = std::fs::read_dir(folder).map_err(|error| WorkerFault::reading(folder, &error))?;
     let mut paths: Vec<PathBuf> = read.flatten().map(|entry| entry.path()).collect();
@@ -105,7 +105,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, WorkerFault> {
     Ok(paths)
 }
 
-/// Weight files by their names, sorted by their ends and then by name.
+/// Selects weight files by their names, sorted by ending and then by name.
 fn weight_files(entries: &[PathBuf]) -> Vec<PathBuf> {
     let ends_in = |end: &'static str| {
         let is = move |path: &&PathBuf| path.extension().is_some_and(|found| found == end);
@@ -114,7 +114,8 @@ fn weight_files(entries: &[PathBuf]) -> Vec<PathBuf> {
     ENDS.into_iter().flat_map(ends_in).collect()
 }
 
-/// `model.safetensors.index.json`, `model.safetensors.index.fp16.json`.
+/// Tells whether a path is an index, such as `model.safetensors.index.json` or
+/// `model.safetensors.index.fp16.json`.
 fn is_index(path: &Path) -> bool {
     let name = file_name(path);
     name.ends_with(".json") && name.contains(".safetensors.index.")
@@ -127,7 +128,7 @@ fn stem_of_index(name: &str) -> String {
     name.replace(".safetensors.index", "")
 }
 
-/// `model-00002-of-00003.safetensors` as (`model`, 2, 3).
+/// Parses the name of a shard: `model-00002-of-00003.safetensors` is (`model`, 2, 3).
 fn shard(name: &str) -> Option<(&str, usize, usize)> {
     let (stem, _) = name.rsplit_once('.')?;
     let (rest, of) = stem.rsplit_once("-of-")?;
@@ -135,7 +136,7 @@ fn shard(name: &str) -> Option<(&str, usize, usize)> {
     Some((stem, number.parse().ok()?, of.parse().ok()?))
 }
 
-/// A link whose target is not there.
+/// The fault for a link with a missing target.
 fn dangling(path: &Path) -> Option<WorkerFault> {
     let target = std::fs::read_link(path).ok()?;
     if path.exists() {
@@ -144,14 +145,14 @@ fn dangling(path: &Path) -> Option<WorkerFault> {
     Some(WorkerFault::WeightsMissing {
         file: path.display().to_string(),
         what: format!(
-            "is a link to {}, which is not there: the cache that it points into was moved, cleaned or not \
+            "is a link to {}, which is missing: the cache that it points to was moved, cleaned or not \
              filled; download the model again, or copy the file itself",
             target.display()
         ),
     })
 }
 
-/// The set of an index, and the files that it names.
+/// Reads the set of an index, and the paths in it.
 fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), WorkerFault> {
     let said = index.display().to_string();
     if let Some(fault) = dangling(index) {
@@ -161,7 +162,7 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Wor
         .map_err(|error| WorkerFault::reading(index, &error))?
         .len();
     if length > INDEX_MAX {
-        let what = format!("has {length} bytes; {INDEX_MAX} are the most");
+        let what = format!("has {length} bytes, more than {INDEX_MAX}");
         return Err(corrupt(&said, what));
     }
     let parsed: Index = crate::pipelines::folder::text_file::read_json(index)?;
@@ -169,7 +170,10 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Wor
     let mut paths = BTreeSet::new();
     for name in names {
         if Path::new(name).file_name() != Some(name.as_ref()) {
-            return Err(corrupt(&said, format!("{name:?} is no file beside it")));
+            return Err(corrupt(
+                &said,
+                format!("{name:?} is not a file in the same folder"),
+            ));
         }
         let path = folder.join(name);
         if let Some(fault) = dangling(&path) {
@@ -178,7 +182,7 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Wor
         if !path.is_file() {
             return Err(WorkerFault::WeightsMissing {
                 file: path.display().to_string(),
-                what: format!("no such file, but {} names it", file_name(index)),
+                what: format!("no such file, although {} lists it", file_name(index)),
             });
         }
         paths.insert(path);
@@ -191,7 +195,7 @@ fn of_index(folder: &Path, index: &Path) -> Result<(Set, BTreeSet<PathBuf>), Wor
     Ok((set, paths))
 }
 
-/// Shards without an index are a set when all of them are there.
+/// Makes a set of shards without an index, if all of them exist.
 fn without_index(
     of: usize,
     mut files: Vec<(usize, PathBuf)>,
@@ -209,7 +213,7 @@ fn without_index(
     }
     let absent = (1..=of).find(|number| !there.contains(number));
     let what = format!(
-        "is one of {of} shards, of which number {} is not there: download it, or all of them again",
+        "is one of {of} shards, of which number {} is missing: download it, or all of them again",
         absent.unwrap_or(of)
     );
     let fault = WorkerFault::WeightsMissing {
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_without_an_index_are_one_set_when_all_are_there() {
+    fn shards_without_an_index_are_one_set_if_all_exist() {
         let there = folder(&[
             "model.fp16-00001-of-00002.safetensors",
             "model.fp16-00002-of-00002.safetensors",
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_variant_comes_before_one_with() {
+    fn a_file_without_a_variant_comes_before_one_with_a_variant() {
         let there = folder(&["model.fp16.safetensors", "model.safetensors"]);
         let found = of_folder(there.path()).expect("a folder");
         assert_eq!(
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_into_a_cache_that_is_gone_is_named_with_its_target() {
+    fn a_link_with_a_missing_target_is_reported_with_the_target() {
         let there = folder(&[]);
         let link = there.path().join("ae.safetensors");
         std::os::unix::fs::symlink("../../blobs/0123", &link).expect("a link");

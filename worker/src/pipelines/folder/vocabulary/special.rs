@@ -1,6 +1,6 @@
-//! What the files beside a tokenizer say of its special tokens, read as transformers reads them.
+//! Reads the special tokens from the files beside a tokenizer, like transformers.
 //!
-//! `special_tokens_map.json` comes before `tokenizer_config.json`; each may name the padding token, as a
+//! `special_tokens_map.json` has priority over `tokenizer_config.json`. Each may name the padding token, as a
 //! text or as an object with its `content`.
 
 use crate::fault::WorkerFault;
@@ -9,9 +9,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Files that may name the padding token, the first that does so decides.
+/// Files that may name the padding token; the first that does decides.
 const NAMING: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
-/// What transformers' CLIP tokenizer is padded with when nothing names another token.
+/// The default padding token of transformers' CLIP tokenizer.
 const CLIP_DEFAULT: &str = "<|endoftext|>";
 
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ enum Named {
     Token { content: String },
 }
 
-/// Both files, as far as they matter here.
+/// The needed keys of both files.
 #[derive(Default, Deserialize)]
 struct SpecialTokens {
     pad_token: Option<Named>,
@@ -36,7 +36,7 @@ struct Flags {
     normalized: bool,
 }
 
-/// A `tokenizer.json`, as far as it matters here.
+/// The needed keys of a `tokenizer.json`.
 #[derive(Deserialize)]
 struct Listing {
     #[serde(default)]
@@ -60,10 +60,10 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, WorkerFaul
     serde_json::from_slice(&text).map(Some).map_err(damaged)
 }
 
-/// The padding token that a CLIP tokenizer's folder names; `None` when it says nothing about it.
+/// Reads the padding token from a CLIP tokenizer's folder; `None` if no file names it.
 ///
-/// A `tokenizer.json` lists every special token, so one that lacks the `published` padding token means
-/// transformers' default.
+/// A `tokenizer.json` lists every special token. If it lacks the `published` padding token, transformers uses
+/// its default.
 ///
 /// # Errors
 /// [`WorkerFault::WeightsCorrupt`] for a damaged file.
@@ -90,7 +90,7 @@ pub(super) fn clip_pad(folder: &Path, published: &str) -> Result<Option<String>,
     }))
 }
 
-/// Whether a special token is looked for in the normalized text; transformers' default is that it is not.
+/// Tells whether a special token is searched in the normalized text; transformers' default is no.
 ///
 /// # Errors
 /// As [`clip_pad`].
