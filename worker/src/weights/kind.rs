@@ -168,7 +168,7 @@ impl ElementKind {
         format!("is stored as {self}, which is not read; {READ}")
     }
 
-    /// The blocks as they are; only for [`ElementKind::Blocks`].
+    /// Loads the blocks without conversion; only for [`ElementKind::Blocks`].
     ///
     /// # Errors
     /// Faults of the device.

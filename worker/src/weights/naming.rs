@@ -1,10 +1,10 @@
 //! Converts the tensor names of a file to the original names, which the pipelines use.
 //!
-//! Original names are those of the first published file; a family's transformer has its table in the family's
-//! folder. A name that no table knows stays as it is, and is refused in the end by that name.
+//! Original names are those of the first published file. The table of a family's transformer is in the family's
+//! folder. A name that no table contains is kept; the tensor is then refused by that name.
 //!
 //! Source of the tables: `scripts/convert_flux_to_diffusers.py` and `convert_sd3_to_diffusers.py` in
-//! huggingface/diffusers, read backwards; `gguf-py/gguf/tensor_mapping.py` in ggml-org/llama.cpp for T5.
+//! huggingface/diffusers, reversed; `gguf-py/gguf/tensor_mapping.py` in ggml-org/llama.cpp for T5.
 
 mod autoencoder;
 mod encoders;
@@ -12,39 +12,39 @@ mod encoders;
 use super::file::WeightFile;
 use std::sync::Arc;
 
-/// A part of a model: what marks it in a file, and how other projects name its tensors.
+/// A part of a model, with the tensors that identify it in a file and the names that other projects use.
 ///
-/// Parts are compared by address: each is a static of its own.
+/// Parts are compared by address; each is a separate static.
 #[derive(Debug)]
 pub struct ModelPart {
-    /// What messages call it.
+    /// Name of the part in messages.
     pub noun: &'static str,
-    /// What it is for.
+    /// Role of the part in a model.
     pub role: Role,
-    /// Prefixes under which a file may hold it, besides none at all.
+    /// Prefixes that the part may have in a file, besides no prefix.
     pub prefixes: &'static [&'static str],
-    /// Names of tensors, each of which marks the part.
+    /// Names of tensors, each of which identifies the part.
     pub marks: &'static [&'static str],
-    /// Names that mark the part together, as diffusers calls them; empty where those are among `marks`.
+    /// Names in diffusers that together identify the part; empty if `marks` contains them.
     pub diffusers_marks: &'static [&'static str],
-    /// Folders of a diffusers pipeline that may hold it.
+    /// Folders of a diffusers pipeline that may contain it.
     pub components: &'static [&'static str],
-    /// The original tensor that a stored one is part of; `None` for a name of no table.
+    /// Finds the original tensor that a stored one belongs to; `None` for an unknown name.
     pub target: fn(&str, &NameCounts) -> Option<TensorTarget>,
-    /// Tells another model of the same family by its tensors: the tensor, and a sentence about it.
+    /// Detects another model of the same family: returns the tensor that identifies it, and a sentence about it.
     pub other_model: fn(&dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)>,
-    /// Whether files whose names have no prefix hold this part and not one with the same names.
+    /// Tells whether files without a prefix contain this part, and not another with the same names.
     pub fits: fn(&[Arc<WeightFile>]) -> bool,
 }
 
-/// What a part of a model is for.
+/// The role of a part in a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It draws; the settings' `path` may name its file.
+    /// It predicts velocities. The settings' `path` may name its file.
     Transformer,
-    /// It turns latents into pixels.
+    /// It decodes latents to pixels.
     Autoencoder,
-    /// It reads the prompt.
+    /// It encodes the prompt.
     TextEncoder,
 }
 
@@ -62,17 +62,17 @@ impl ModelPart {
             || together && self.diffusers_marks.iter().all(|mark| has(mark))
     }
 
-    /// Whether the settings' `path` may name its file.
+    /// Tells whether the settings' `path` may name its file.
     pub fn is_transformer(&self) -> bool {
         self.role == Role::Transformer
     }
 
-    /// For [`ModelPart::other_model`] of a part that no other model has.
+    /// A [`ModelPart::other_model`] for a part that is the same in all models.
     pub fn no_other_model(_: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
         None
     }
 
-    /// For [`ModelPart::fits`] of a part whose names no other part has.
+    /// A [`ModelPart::fits`] for a part with unique names.
     pub fn always_fits(_: &[Arc<WeightFile>]) -> bool {
         true
     }
@@ -139,7 +139,7 @@ pub static CLIP_G: ModelPart = ModelPart {
     fits: encoders::are_clip_g,
 };
 
-/// The original tensor that a stored tensor is part of, and how.
+/// The original tensor that a stored tensor belongs to, and how they are related.
 #[derive(Debug, PartialEq)]
 pub struct TensorTarget {
     /// Name in the original file.
@@ -175,7 +175,7 @@ impl TensorTarget {
         }
     }
 
-    /// A whole tensor whose halves along the first axis are the other way round.
+    /// A whole tensor with its halves along the first axis in the opposite order.
     pub fn swapped(name: String) -> TensorTarget {
         TensorTarget {
             swapped: true,
@@ -184,14 +184,14 @@ impl TensorTarget {
     }
 }
 
-/// Counts over all names of a part, which some tables need.
+/// Counts from all names of a part, which some tables need.
 #[derive(Debug)]
 pub struct NameCounts {
     /// The last of `transformer_blocks`.
     pub last_block: Option<usize>,
     /// Number of `decoder.up_blocks`.
     pub levels: usize,
-    /// T5's embedding is there as `shared`.
+    /// True if T5's embedding is called `shared`.
     pub embeds: bool,
 }
 
@@ -216,7 +216,7 @@ impl Renaming {
         Renaming { part, counts }
     }
 
-    /// The target of a stored tensor; itself for a name that no table has.
+    /// The target of a stored tensor; unknown names are kept.
     pub(super) fn target(&self, name: &str) -> TensorTarget {
         let found = (self.part.target)(name, &self.counts);
         found.unwrap_or_else(|| TensorTarget::whole(name.to_owned()))
@@ -235,7 +235,7 @@ pub fn split_end(name: &str) -> Option<(&str, &str)> {
     matches!(end, "weight" | "bias").then_some((layer, end))
 }
 
-/// What a table says of a layer's name.
+/// Finds a layer's name in a table.
 pub fn look_up<'t>(table: &[(&str, &'t str)], layer: &str) -> Option<&'t str> {
     let found = table.iter().find(|(from, _)| *from == layer);
     found.map(|(_, to)| *to)

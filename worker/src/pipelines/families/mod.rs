@@ -1,4 +1,4 @@
-//! The table of families, and what each does with its files.
+//! The table of families, and loading models of any family.
 
 pub mod flux;
 pub mod sd3;
@@ -25,71 +25,71 @@ use ipc_protocol::latents::LatentShape;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// Every family with files, in the order of `ipc_protocol::family`. A new family adds one line.
+/// All families with files, in the order of `ipc_protocol::family`. A new family adds one line.
 pub static TABLE: &[&dyn ModelFamily] = &[
     &FamilyRow::<flux::Flux>::with(&flux::POCKET),
     &FamilyRow::<sd3::Sd3>::with(&sd3::POCKET),
 ];
 
-/// A family of models: how its folders are recognised, opened and counted.
+/// A family of models: recognises and opens its folders, and loads its models.
 pub trait ModelFamily: Sync {
-    /// How people keep its files.
+    /// The names of its files.
     fn layout(&self) -> &'static FolderLayout;
 
-    /// Opens the files of a model; `all` are the layouts of all families.
+    /// Opens the files of a model. `all` are the layouts of all families.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`], [`WorkerFault::Configuration`], each naming its file.
+    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::WeightsCorrupt`] or [`WorkerFault::Configuration`] with the file.
     fn open(
         &self,
         path: &Path,
         all: &[&'static FolderLayout],
     ) -> Result<Box<dyn FamilyFiles>, WorkerFault>;
 
-    /// Its model inside this program, where there is one.
+    /// The embedded model, if there is one.
     fn embedded(&self) -> Option<&'static EmbeddedModel> {
         None
     }
 
-    /// Opens the files of its embedded model.
+    /// Opens the files of the embedded model.
     ///
     /// # Errors
-    /// As those of a folder; this program was built from damaged files then.
+    /// As for a folder, if this program was built from damaged files.
     fn open_embedded(&self, model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, WorkerFault> {
         let what = "its family has no embedded model";
         Err(WorkerFault::configuration(model.key, "key", what))
     }
 
-    /// The published model without its files, where there is one.
+    /// The facts of the published model without its files, if there is one.
     ///
     /// # Errors
-    /// None that can be met: its sizes are known to fit.
+    /// Never, because its sizes are valid.
     fn published(&self) -> Result<Option<(Description, NeedBasis)>, WorkerFault> {
         Ok(None)
     }
 }
 
-/// The opened files of one model of a family.
+/// The opened files of one model of any family.
 pub trait FamilyFiles {
-    /// The weight files, in the order in which a digest runs over them.
+    /// The weights of all parts, in the order of the digest.
     fn weights(&self) -> Vec<&Weights>;
 
-    /// Refuses files that would be refused while they load, without reading their values.
+    /// Finds the faults that loading the files would find, without reading their values.
     ///
     /// # Errors
     /// As [`FamilyFiles::load`].
     fn check(&self) -> Result<(), WorkerFault>;
 
-    /// What the model draws, and what its files say of it.
+    /// The description of the model.
     fn describe(&self) -> Description;
 
-    /// What it takes of memory; `embedded` bytes of its weight files are the program's own pages.
+    /// The memory need. `embedded` is the number of bytes of weight files in the program itself.
     fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed;
 
-    /// Its tokenizers, where it has T5 and CLIPs.
+    /// The tokenizers, if the family has T5 and CLIPs.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] for a damaged one.
+    /// [`WorkerFault::WeightsCorrupt`] for a damaged tokenizer.
     fn tokenizers(&self) -> Result<Option<PromptTokenizers>, WorkerFault> {
         Ok(None)
     }
@@ -97,7 +97,7 @@ pub trait FamilyFiles {
     /// Loads the model.
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] for a tensor that is absent, left over or of another shape; the device's faults.
+    /// [`WorkerFault::Configuration`] for a tensor that is missing, unread or of another shape; faults of the device.
     fn load(
         self: Box<Self>,
         device: &candle_core::Device,
@@ -106,36 +106,36 @@ pub trait FamilyFiles {
     ) -> Result<Box<dyn Pipeline>, WorkerFault>;
 }
 
-/// What a model draws, and what its files say of it. Sides in pixels.
+/// The description of a model: limits, latents, and facts from its files. Sides are in pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
-    /// The family that draws it.
+    /// Family of the model.
     pub family: Family,
-    /// Side where a request names no size.
+    /// Default side.
     pub default_side: u32,
     /// Shortest side.
     pub min_side: u32,
     /// Longest side.
     pub max_side: u32,
-    /// Both sides are multiples of it.
+    /// Both sides must be multiples of this.
     pub size_multiple: u32,
-    /// Steps where a request names none.
+    /// Default number of steps.
     pub default_steps: u32,
-    /// Most steps.
+    /// Largest number of steps.
     pub max_steps: u32,
-    /// Shape of its latents.
+    /// Shape of the latents.
     pub latents: LatentShape,
-    /// Guidance that it can follow, where it was trained with any.
+    /// The supported guidance, if any.
     pub guidance: Option<GuidanceRange>,
-    /// How its noise levels are chosen, for receipts.
+    /// The choice of noise levels, for receipts.
     pub sampler: &'static str,
-    /// What it can draw, by group, where its files say so.
+    /// Groups of things that it can draw, if its files list them.
     pub draws: Vec<Group>,
-    /// Terms and thanks, where its files say so.
+    /// Licence and attribution, if its files state them.
     pub rights: ModelRights,
 }
 
-/// The row of a family with a transformer, text encoders and a decoder.
+/// The table row of a family that implements [`Architecture`].
 struct FamilyRow<A> {
     pocket: &'static EmbeddedModel,
     architecture: PhantomData<fn() -> A>,
@@ -230,43 +230,43 @@ impl<A: Architecture> FamilyFiles for ModelFiles<A> {
     }
 }
 
-/// Where a model comes from.
+/// The origin of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelOrigin {
-    /// Inside this program.
+    /// Embedded in this program.
     Embedded(&'static EmbeddedModel),
-    /// A folder of weight files, told apart by looking.
+    /// A folder of weight files.
     Folder {
-        /// The folder.
+        /// Path of the folder, or of the transformer's file in it.
         path: PathBuf,
-        /// The family, where the setting names one.
+        /// The family, if the settings name one.
         family: Option<Family>,
     },
-    /// No weights: times and memory as told.
+    /// No weights, for tests and measurements.
     Synthetic {
         /// Milliseconds of a step.
         step_ms: u32,
         /// Milliseconds of loading.
         load_ms: u32,
-        /// MiB of memory really touched.
+        /// MiB of memory to allocate and write to.
         weights_mb: u32,
     },
 }
 
-/// The models inside this program.
+/// The embedded models.
 pub fn embedded() -> impl Iterator<Item = &'static EmbeddedModel> {
     TABLE.iter().filter_map(|family| family.embedded())
 }
 
-/// The model inside this program with a registry key.
+/// Finds an embedded model by its registry key.
 pub fn embedded_with_key(key: &str) -> Option<&'static EmbeddedModel> {
     embedded().find(|model| model.key == key)
 }
 
-/// The family with that word.
+/// Finds a family by its name.
 ///
 /// # Errors
-/// [`WorkerFault::Configuration`] for a word that is not in the table.
+/// [`WorkerFault::Configuration`] for a name that is not in the table.
 pub fn named(word: &str) -> Result<Family, WorkerFault> {
     let known = || format!("is not one of {}", family::WORDS.join(", "));
     Family::named(word).ok_or_else(|| WorkerFault::configuration(word, "family", known()))
@@ -277,7 +277,7 @@ fn layouts(table: &[&dyn ModelFamily]) -> Vec<&'static FolderLayout> {
     table.iter().map(|family| family.layout()).collect()
 }
 
-/// The files of a model of one architecture, for checks of its parts.
+/// Opens the files of a model of one architecture, for tests of its parts.
 ///
 /// # Errors
 /// As [`ModelFiles::open`].
@@ -285,13 +285,13 @@ pub fn files<A: Architecture>(path: &Path) -> Result<ModelFiles<A>, WorkerFault>
     ModelFiles::open(path, &layouts(TABLE))
 }
 
-/// Looks for the parts of one family's model in a folder.
+/// Makes a search for the parts of one family's model in a folder.
 pub fn search(path: &Path, layout: &'static FolderLayout) -> FolderSearch {
     FolderSearch::new(path, layout, &layouts(TABLE))
 }
 
 /// Opens a folder, or the transformer's file in it, as a model of the named family, else of the family whose
-/// transformer is there.
+/// transformer it contains.
 ///
 /// # Errors
 /// As [`recognised`] and [`ModelFamily::open`].
@@ -304,7 +304,7 @@ pub fn open(
     family.open(path, &layouts(table))
 }
 
-/// Loads a model with the default settings. `progress` hears fractions from 0 to 1.
+/// Loads a model with the default settings. `progress` is called with fractions from 0 to 1.
 ///
 /// # Errors
 /// As [`load_with`].
@@ -316,10 +316,10 @@ pub fn load(
     load_with(source, device, ComputeSettings::default(), progress)
 }
 
-/// Loads a model. `progress` hears fractions from 0 to 1.
+/// Loads a model. `progress` is called with fractions from 0 to 1.
 ///
 /// # Errors
-/// Missing or corrupt files, a configuration that disagrees with the tensors, exhausted memory.
+/// Missing or corrupt files, a configuration that does not match the tensors, exhausted memory.
 pub fn load_with(
     source: &ModelOrigin,
     device: Device,
@@ -329,10 +329,10 @@ pub fn load_with(
     load_known(source, "", device, settings, progress)
 }
 
-/// Loads a model whose files were looked at before, when they were `known` (empty: not looked at).
+/// Loads a model if its files still have the stamp `known` of an earlier inspection (empty if there was none).
 ///
 /// # Errors
-/// As [`load_with`], and [`WorkerFault::WeightsCorrupt`] for files that have changed since or change meanwhile.
+/// As [`load_with`]; [`WorkerFault::WeightsCorrupt`] for files that have changed since or change during the load.
 pub fn load_known(
     source: &ModelOrigin,
     known: &str,
@@ -379,7 +379,7 @@ fn load_files(
     loaded.map_err(WorkerFault::while_loading)
 }
 
-/// Opens the files of a model inside this program.
+/// Opens the files of an embedded model.
 ///
 /// # Errors
 /// As [`ModelFamily::open_embedded`].
@@ -390,12 +390,12 @@ pub fn open_embedded(model: &EmbeddedModel) -> Result<Box<dyn FamilyFiles>, Work
     owner.next().ok_or_else(unknown)?.open_embedded(model)
 }
 
-/// The family of a folder, or of the transformer's file in it: the one that was named, else that of the
-/// transformer that is there.
+/// Recognises the family of a folder, or of the transformer's file in it: the named one, else that of the
+/// transformer it contains.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsMissing`] when there is none, [`WorkerFault::Configuration`] when there are two of different
-/// families or the named one has no files, and the faults of looking into files for one.
+/// [`WorkerFault::WeightsMissing`] if there is no transformer; [`WorkerFault::Configuration`] if there are two of
+/// different families, or if the named family has no files; faults of opening files.
 pub fn recognised<'t>(
     table: &[&'t dyn ModelFamily],
     path: &Path,
@@ -404,7 +404,7 @@ pub fn recognised<'t>(
     if let Some(named) = named {
         let found = table.iter().find(|family| family.layout().family == named);
         return found.copied().ok_or_else(|| {
-            let what = "has no weights, so a folder cannot hold one";
+            let what = "has no weights, so a folder cannot contain a model of it";
             WorkerFault::configuration(path.display().to_string(), named.word(), what)
         });
     }
@@ -449,7 +449,7 @@ fn of_several(path: &Path, found: &[(&dyn ModelFamily, PathBuf)]) -> WorkerFault
     WorkerFault::configuration(path.display().to_string(), "transformer", what)
 }
 
-/// Why there is no transformer: what came near, else the names that are looked for.
+/// The fault for a missing transformer: that of an unreadable file, else the expected names.
 fn no_transformer(path: &Path, all: &[&'static FolderLayout]) -> WorkerFault {
     let names = all.iter().flat_map(|layout| layout.transformer_names());
     let names: Vec<&str> = names.copied().collect();
@@ -479,14 +479,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_the_families_of_the_protocol_that_have_files() {
+    fn the_table_has_all_families_of_the_protocol_with_files() {
         let ours = TABLE.iter().map(|family| family.layout().family);
         let theirs = Family::all().filter(|family| *family != Family::SYNTHETIC);
         assert!(ours.eq(theirs));
     }
 
     #[test]
-    fn the_embedded_weights_are_those_of_the_lists() {
+    fn the_embedded_weights_match_their_digests() {
         for model in embedded() {
             assert_eq!(model.verify().expect("good files").len(), 4);
         }

@@ -1,12 +1,12 @@
-//! A family without weights: a pattern from the seed, at the pace and size it is told.
+//! A family without weights: draws a pattern from the seed, with configured times and memory.
 //!
-//! It serves tests and measurements of everything around a model. Latents change a little at every step,
-//! as a function of the latents before and the step's number alone, so that a job taken up from a checkpoint
-//! ends in the same bytes as one that was never disturbed.
+//! It is for tests and measurements of everything around a model. Each step changes the latents a little, and
+//! depends only on the latents and the number of the step. So a job that resumes from a checkpoint gives the same
+//! bytes as an uninterrupted one.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "taking time is what this family is for; it decides nothing by it"
+    reason = "this family takes the configured time; no decision depends on it"
 )]
 
 use crate::fault::WorkerFault;
@@ -21,29 +21,29 @@ use std::time::{Duration, Instant};
 const CHANNELS: usize = LATENTS.channels as usize;
 const PIXELS_PER_LATENT: usize = LATENTS.downscale as usize;
 
-/// Shape of its latents.
+/// The shape of the latents.
 pub const LATENTS: LatentShape = LatentShape {
     channels: 16,
     downscale: 8,
 };
 
-/// Sides of a picture are multiples of this many pixels.
+/// The sides of a picture are multiples of this number of pixels.
 pub const SIZE_MULTIPLE: u32 = PIXELS_PER_LATENT as u32;
 
-/// How often a wait looks at whether it was cancelled.
+/// Interval of the checks for cancellation.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// Page size that is surely not larger than the system's.
+/// A page size that is at most the system's.
 const PAGE: usize = 4096;
 
-/// The model: so much memory, so long a step.
+/// A model with a configured memory and time per step.
 pub struct SyntheticModel {
     step: Duration,
-    _weights: Vec<u8>, // held for its memory alone
+    _weights: Vec<u8>, // only takes memory
 }
 
 impl SyntheticModel {
-    /// Touches `weights_mb` MiB and takes `load_ms` in all, telling the progress.
+    /// Writes to `weights_mb` MiB within `load_ms`, and reports the progress.
     pub fn load(
         step_ms: u32,
         load_ms: u32,
@@ -52,7 +52,7 @@ impl SyntheticModel {
     ) -> SyntheticModel {
         let (start, whole) = (Instant::now(), Duration::from_millis(u64::from(load_ms)));
         let mut weights = vec![0u8; weights_mb as usize * (1 << 20)];
-        // Written page by page with what the compiler cannot foresee: zeros may stay unbacked.
+        // Every page is written with a value unknown to the compiler; zero pages may not take memory.
         weights
             .iter_mut()
             .step_by(PAGE)
@@ -116,14 +116,14 @@ struct SyntheticJob {
 }
 
 impl SyntheticJob {
-    /// Mean of one channel: what the pattern is drawn from.
+    /// The mean of one channel, from which the pattern is drawn.
     fn mean(&self, channel: usize) -> f32 {
         let plane = self.latents.len() / CHANNELS;
         let values = &self.latents[channel * plane..(channel + 1) * plane];
         (values.iter().map(|value| f64::from(*value)).sum::<f64>() / plane as f64) as f32
     }
 
-    /// A wave of each colour whose direction, length and phase come from the latents.
+    /// Draws a wave for each colour; its direction, length and phase come from the latents.
     fn colour(&self, waves: &[[f32; 3]; 3], x: u32, y: u32) -> [u8; 3] {
         let (x, y) = (x as f32 / self.size.0 as f32, y as f32 / self.size.1 as f32);
         waves.map(|[across, down, phase]| {
@@ -174,7 +174,7 @@ impl Denoising for SyntheticJob {
 
     fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault> {
         let (width, height) = self.size;
-        // Means of many values are small: scaled up to some turns across the picture.
+        // Means of many values are small; they are scaled to several periods across the picture.
         let scale = (self.latents.len() as f32 / CHANNELS as f32).sqrt();
         let wave = |c: usize| [0, 1, 2].map(|i| self.mean(c * 5 + i) * scale * 6.0 + c as f32);
         let waves = [wave(0), wave(1), wave(2)];
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_from_a_checkpoint_ends_in_the_same_bytes() {
+    fn a_job_resumed_from_a_checkpoint_gives_the_same_bytes() {
         let whole = run(9, None, 6);
         for steps_done in 0..6 {
             let bytes = run(9, None, steps_done).0;

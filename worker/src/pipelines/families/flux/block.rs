@@ -1,6 +1,6 @@
 //! The two kinds of blocks of the FLUX transformer.
 //!
-//! Source: `src/flux/modules/layers.py` in black-forest-labs/flux; its tensor names are the file's.
+//! Source: `src/flux/modules/layers.py` in black-forest-labs/flux, which defines the tensor names.
 
 use super::rope::Rotation;
 use super::sizes::FluxSizes;
@@ -21,7 +21,7 @@ fn head_norms(section: &Section, head: usize) -> Result<QueryKeyNorm, WorkerFaul
     })
 }
 
-/// Turns queries and keys by their positions, then attends: (b, s, hidden).
+/// Rotates queries and keys by their positions, and computes the attention: (b, s, hidden).
 fn attend(heads: Heads, rotation: &Rotation) -> Result<Tensor, WorkerFault> {
     let (q, k) = (rotation.apply(&heads.q)?, rotation.apply(&heads.k)?);
     Heads { q, k, v: heads.v }.attend()
@@ -62,7 +62,7 @@ impl FluxStream {
         Heads::split(&self.qkv.forward(&h)?, &self.heads_norm, self.heads)
     }
 
-    /// Adds what was attended and what the MLP makes of it.
+    /// Adds the result of the attention, then that of the MLP.
     fn update(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, WorkerFault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
         let h = modulate(&self.norm, &x, &by[1].shift, &by[1].scale)?;
@@ -71,7 +71,7 @@ impl FluxStream {
     }
 }
 
-/// A block whose text and picture have weights of their own and meet in the attention.
+/// A block with separate weights for text and picture, and joint attention.
 pub struct DoubleBlock {
     image: FluxStream,
     text: FluxStream,
@@ -90,10 +90,10 @@ impl DoubleBlock {
         })
     }
 
-    /// (image, text, vector) to (image, text): (b, s_img, hidden), (b, s_txt, hidden), (b, hidden).
+    /// Computes (image, text) from (image, text, vector): (b, s_img, hidden), (b, s_txt, hidden), (b, hidden).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(
         &self,
         (image, text): (&Tensor, &Tensor),
@@ -116,7 +116,7 @@ impl DoubleBlock {
     }
 }
 
-/// A block over text and picture as one row of tokens, attention and MLP side by side.
+/// A block over text and picture as one sequence of tokens, with parallel attention and MLP.
 pub struct SingleBlock {
     modulation: Linear,
     norm: LayerNorm,
@@ -146,10 +146,10 @@ impl SingleBlock {
         })
     }
 
-    /// x (b, s, hidden), vector (b, hidden).
+    /// Computes the block: x (b, s, hidden), vector (b, hidden).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(
         &self,
         x: &Tensor,

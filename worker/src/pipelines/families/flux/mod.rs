@@ -1,4 +1,4 @@
-//! FLUX.1: T5 and CLIP-L, a transformer over packed latents, an autoencoder.
+//! FLUX.1: T5 and CLIP-L, a transformer over packed latents, and an autoencoder.
 
 pub mod block;
 pub mod naming;
@@ -32,7 +32,7 @@ use transformer::{FluxConditioning, FluxTransformer};
 /// The architecture of FLUX.1.
 pub struct Flux;
 
-/// How people keep its files.
+/// The file names of FLUX.1.
 pub static LAYOUT: FolderLayout = FolderLayout {
     family: Family::new("flux"),
     title: "FLUX",
@@ -65,7 +65,7 @@ pub static LAYOUT: FolderLayout = FolderLayout {
     schedule_shift: 1.0,
 };
 
-/// The small model inside this program.
+/// The small embedded model.
 pub static POCKET: EmbeddedModel = EmbeddedModel {
     key: "pocket-flux",
     family: LAYOUT.family,
@@ -80,7 +80,7 @@ pub static POCKET: EmbeddedModel = EmbeddedModel {
     ],
 };
 
-/// FLUX.1's autoencoder. Source: `latent-preview.h` in leejet/stable-diffusion.cpp (MIT licence).
+/// The colours of FLUX.1's latents. Source: `latent-preview.h` in leejet/stable-diffusion.cpp (MIT licence).
 const COLOURS: Colours = Colours {
     weights: Cow::Borrowed(&[
         [-0.041168, 0.019917, 0.097253],
@@ -150,7 +150,7 @@ impl Architecture for Flux {
 
     fn limits(described: &Described<FluxSizes>) -> DrawingLimits {
         let side = described.image_size;
-        // The published model draws 256 to 2048; smaller ones from half their own size to twice that.
+        // The published model draws 256 to 2048 pixels; smaller models draw half to twice their default size.
         let (min_side, max_side, max_steps) = if side >= 1024 {
             (256, 2048, 50)
         } else {
@@ -168,7 +168,7 @@ impl Architecture for Flux {
         let t = &sizes.transformer;
         let (hidden, heads) = (t.hidden_size as f64, t.num_heads as f64);
         let value = size_of::<f32>() as f64;
-        // A single block holds its input, linear1's output, queries, keys, values, the MLP and their row.
+        // A single block holds its input, the output of linear1, queries, keys, values, the MLP, and both joined.
         TokenCost {
             bytes: (4.0 * t.mlp_ratio as f64 + 12.0) * hidden * value,
             scores: 2.0 * heads * value, // and their softmax
@@ -183,7 +183,7 @@ impl Architecture for Flux {
         FluxTransformer::load(section, &sizes.transformer)
     }
 
-    /// T5's last states and CLIP's pooled state.
+    /// Encodes to T5's last states and CLIP's pooled state.
     fn encode(encoders: &TextEncoders, ids: EncoderIds) -> Result<Encoded, WorkerFault> {
         let text = encoders.t5(ids.t5)?;
         finite(&text, || "T5 encoder".to_owned())?;
@@ -198,11 +198,14 @@ impl Architecture for Flux {
             Err(WorkerFault::BadRequest { field, sentence })
         };
         if job.guidance > 1.0 {
-            let sentence = "this model was trained to draw without: leave it at 0";
+            let sentence = "this model does not support guidance: use 0 to 1";
             return refuse("guidance", sentence);
         }
         if job.negative.is_some() {
-            return refuse("negative", "this model has no guidance that could use one");
+            return refuse(
+                "negative",
+                "this model does not support guidance, which a negative prompt needs",
+            );
         }
         Ok(())
     }
@@ -241,7 +244,7 @@ mod tests {
     use ipc_protocol::exit_code::ExitCode;
 
     #[test]
-    fn axes_that_do_not_fill_a_head_are_refused_by_key() {
+    fn axes_with_another_sum_than_the_width_of_a_head_are_refused() {
         let text =
             br#"{"transformer": {"in_channels": 64, "hidden_size": 128, "num_heads": 4, "depth": 1,
             "depth_single_blocks": 1, "axes_dim": [8, 12, 8], "context_in_dim": 8, "vec_in_dim": 8,
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_says_nothing_holds_the_published_model() {
+    fn a_folder_without_configuration_has_the_published_sizes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let found = of_folder(folder.path(), Flux::published()).expect("nothing to read");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! diffusers' `FluxTransformer2DModel` in the names of black-forest-labs/flux.
+//! Tensor names of diffusers' `FluxTransformer2DModel`, converted to those of black-forest-labs/flux.
 
 use crate::weights::{ModelPart, NameCounts, Role, TensorTarget, indexed, look_up, split_end};
 
@@ -15,13 +15,13 @@ pub static TRANSFORMER: ModelPart = ModelPart {
     fits: ModelPart::always_fits,
 };
 
-/// FLUX.1 dev, Kontext and Fill have an embedder for the guidance.
+/// Detects FLUX.1 dev, Kontext and Fill, which have an embedder for the guidance.
 fn other_model(has: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
     let dev = [
         "guidance_in.in_layer.weight",
         "time_text_embed.guidance_embedder.linear_1.weight",
     ];
-    let what = "is FLUX.1 dev's (or Kontext's, or Fill's), which is not drawn; FLUX.1 schnell is";
+    let what = "is of FLUX.1 dev (or Kontext, or Fill), which is not supported; use FLUX.1 schnell";
     dev.into_iter()
         .find(|name| has(name))
         .map(|name| (name, what))
@@ -67,7 +67,7 @@ const DOUBLE: [(&str, &str); 8] = [
     ("ff_context.net.2", "txt_mlp.2"),
 ];
 
-/// Norms of heads: a `weight` there, a `scale` in the original.
+/// Norms of heads: called `weight` in diffusers, and `scale` in the original.
 const DOUBLE_NORMS: [(&str, &str); 4] = [
     ("attn.norm_q", "img_attn.norm.query_norm"),
     ("attn.norm_k", "img_attn.norm.key_norm"),
@@ -75,10 +75,10 @@ const DOUBLE_NORMS: [(&str, &str); 4] = [
     ("attn.norm_added_k", "txt_attn.norm.key_norm"),
 ];
 
-/// In the order of the rows of `qkv`.
+/// The layers of `qkv`, in the order of its rows.
 const IMAGE_HEADS: [&str; 3] = ["attn.to_q", "attn.to_k", "attn.to_v"];
 const TEXT_HEADS: [&str; 3] = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"];
-/// In the order of the rows of `linear1`.
+/// The layers of `linear1`, in the order of its rows.
 const SINGLE_ROWS: [&str; 4] = ["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"];
 
 fn target(name: &str, _: &NameCounts) -> Option<TensorTarget> {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_keys_and_values_that_lie_apart_are_joined_in_that_order() {
+    fn separate_queries_keys_and_values_are_joined_in_that_order() {
         let found = targets(&[
             "transformer_blocks.7.attn.add_v_proj.bias",
             "single_transformer_blocks.12.proj_mlp.weight",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn original_names_and_unknown_ones_stay() {
+    fn original_and_unknown_names_are_kept() {
         for name in ["double_blocks.0.img_mod.lin.weight", "lora.0.down", "x"] {
             assert_eq!(targets(&[name])[0], TensorTarget::whole(name.to_owned()));
         }

@@ -1,8 +1,8 @@
-//! Rotary positions over several axes.
+//! Rotary position embeddings over several axes.
 //!
 //! Source: `EmbedND` and `apply_rope` in black-forest-labs/flux (`src/flux/math.py`). Angles are computed in
-//! f64, cosines and sines are f32, and the rotation is applied in f32 whatever the compute dtype: angles
-//! in bf16 would be wrong by up to 0.14 in the cosine at 1024 pixels.
+//! f64, cosines and sines are f32, and the rotation is applied in f32 for every dtype of the model: with angles
+//! in bf16, cosines at 1024 pixels are wrong by up to 0.14.
 
 use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
@@ -13,20 +13,20 @@ pub struct Rotation {
     sin: Tensor, // (s, d/2) f32
 }
 
-/// Position of a token: zeros for text, (0, row, column) for a patch of the picture.
+/// The position of a token: zeros for text, (0, row, column) for a patch of the picture.
 pub type Position = [u32; 3];
 
-/// Positions of `text` tokens followed by those of `rows` x `columns` patches.
+/// The positions of `text` tokens, followed by those of `rows` x `columns` patches.
 pub fn positions(text: usize, rows: usize, columns: usize) -> Vec<Position> {
     let patches = (0..rows as u32).flat_map(|row| (0..columns as u32).map(move |c| [0, row, c]));
     std::iter::repeat_n([0; 3], text).chain(patches).collect()
 }
 
 impl Rotation {
-    /// Angles `position / theta^(2i / d_axis)` of all axes, side by side.
+    /// Computes the angles `position / theta^(2i / d_axis)` of all axes, one axis after the other.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn new(
         positions: &[Position],
         axes: &[usize],
@@ -54,7 +54,7 @@ impl Rotation {
         })
     }
 
-    /// The same with angles rounded to bf16, for a test that shows that it can be seen.
+    /// The same with angles rounded to bf16, for a test that detects the difference.
     #[cfg(test)]
     pub(crate) fn in_bf16(
         positions: &[Position],
@@ -80,10 +80,10 @@ impl Rotation {
         })
     }
 
-    /// Turns neighbouring pairs of values of (b, heads, s, d).
+    /// Rotates neighbouring pairs of values of (b, heads, s, d).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
         let dtype = x.dtype();
         let x = x.contiguous()?.to_dtype(DType::F32)?;
@@ -95,7 +95,7 @@ impl Rotation {
 mod tests {
     use super::*;
 
-    /// The published head: 16 + 56 + 56 values; the far corner of a 1024 and of a 2048 pixel picture.
+    /// The published head with 16 + 56 + 56 values, at the last position of a picture of 1024 and of 2048 pixels.
     #[test]
     fn cosines_and_sines_at_far_positions_are_within_a_millionth() {
         let (axes, theta) = ([16usize, 56, 56], 10000f64);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_position_turns_nothing() {
+    fn the_first_position_is_not_rotated() {
         let rotation = Rotation::new(&[[0; 3]], &[4, 6, 6], 10000.0, &Device::Cpu).expect("cpu");
         let x = Tensor::arange(0f32, 16.0, &Device::Cpu).and_then(|x| x.reshape((1, 1, 1, 16)));
         let x = x.expect("sixteen values");

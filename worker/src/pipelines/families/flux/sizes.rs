@@ -1,4 +1,4 @@
-//! Sizes of the FLUX transformer, and those of the published model.
+//! The sizes of the FLUX transformer, and those of the published model.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
@@ -8,32 +8,32 @@ use crate::pipelines::parts::sizes::{
 use crate::sampling::packing::PATCH;
 use serde::Deserialize;
 
-/// The FLUX transformer.
+/// The sizes of the FLUX transformer.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FluxSizes {
-    /// Values of a token: channels times patch area.
+    /// Values per token: channels times patch area.
     pub in_channels: usize,
     /// Width of the streams.
     pub hidden_size: usize,
-    /// Attention heads.
+    /// Number of attention heads.
     pub num_heads: usize,
-    /// Blocks with two streams.
+    /// Number of blocks with two streams.
     pub depth: usize,
-    /// Blocks with one stream.
+    /// Number of blocks with one stream.
     pub depth_single_blocks: usize,
-    /// Values of a head that turn with each axis of a position; they add up to the head.
+    /// Number of values of a head that each axis of a position rotates; their sum is the width of a head.
     pub axes_dim: Vec<usize>,
     /// Width of the T5 states.
     pub context_in_dim: usize,
     /// Width of the pooled CLIP state.
     pub vec_in_dim: usize,
-    /// Width of the MLPs over that of the streams.
+    /// Width of the MLPs divided by that of the streams.
     pub mlp_ratio: usize,
     /// Base of the rotary frequencies.
     pub theta: f64,
 }
 
-/// Sizes of the transformer as a diffusers folder writes them.
+/// The sizes of the transformer in a diffusers folder.
 #[derive(Deserialize)]
 pub struct FluxDiffusersConfig {
     in_channels: usize,
@@ -46,7 +46,7 @@ pub struct FluxDiffusersConfig {
     axes_dims_rope: Vec<usize>,
 }
 
-/// Sizes of the transformer as the reference script writes them.
+/// The sizes of the transformer in a `meta.json` of the reference script.
 #[derive(Deserialize)]
 pub struct FluxPreset {
     hidden: usize,
@@ -60,7 +60,7 @@ impl TransformerSizes for FluxSizes {
     type Diffusers = FluxDiffusersConfig;
     type Preset = FluxPreset;
     const PRESET_KEY: &'static str = "flux";
-    const NEEDS_PRESET: bool = false; // the shapes tell a file that describes another family
+    const NEEDS_PRESET: bool = false; // a file that describes another family fails the check of shapes
 
     fn check(sizes: &ModelSizes<FluxSizes>, file: &str) -> Result<(), WorkerFault> {
         let t = &sizes.transformer;
@@ -71,7 +71,7 @@ impl TransformerSizes for FluxSizes {
         let even = t.axes_dim.iter().all(|axis| axis % 2 == 0);
         if t.axes_dim.len() != 3 || t.axes_dim.iter().sum::<usize>() != head || !even {
             let what = format!(
-                "{:?} are not three even parts of a head of {head}",
+                "{:?} must be three even numbers with the sum {head}, the width of a head",
                 t.axes_dim
             );
             return refuse("transformer.axes_dim", what);
@@ -114,7 +114,7 @@ impl TransformerSizes for FluxSizes {
     }
 }
 
-/// FLUX.1-schnell as published: `configs["flux-schnell"]` in black-forest-labs/flux
+/// The published FLUX.1-schnell: `configs["flux-schnell"]` in black-forest-labs/flux
 /// (`src/flux/util.py`), `config.json` of google/t5-v1_1-xxl and openai/clip-vit-large-patch14.
 pub fn schnell() -> ModelSizes<FluxSizes> {
     ModelSizes {

@@ -1,6 +1,6 @@
-//! The FLUX transformer: noisy latents, a prompt and a time in, a velocity out.
+//! The FLUX transformer: predicts a velocity from noisy latents, a prompt and a time.
 //!
-//! Source: `src/flux/model.py` in black-forest-labs/flux; its tensor names are the file's.
+//! Source: `src/flux/model.py` in black-forest-labs/flux, which defines the tensor names.
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::rope::{Position, Rotation};
@@ -13,17 +13,17 @@ use crate::pipelines::parts::norms::LayerNorm;
 use crate::weights::Section;
 use candle_core::{DType, Device, Tensor};
 
-/// Names of an embedder's two layers.
+/// Names of the two layers of an embedder.
 const LAYERS: (&str, &str) = ("in_layer", "out_layer");
 
-/// What stays the same over the steps of a job.
+/// The inputs that are the same in all steps of a job.
 pub struct FluxConditioning {
     text: Tensor,   // (1, s_txt, context_in_dim)
     pooled: Tensor, // (1, vec_in_dim)
     rotation: Rotation,
 }
 
-/// The transformer.
+/// The FLUX transformer.
 pub struct FluxTransformer {
     img_in: Linear,
     txt_in: Linear,
@@ -40,13 +40,14 @@ pub struct FluxTransformer {
 }
 
 impl FluxTransformer {
-    /// Loads all tensors of the file.
+    /// Loads all tensors.
     ///
     /// # Errors
     /// As [`Section::tensor`].
     pub fn load(section: &Section, sizes: &FluxSizes) -> Result<FluxTransformer, WorkerFault> {
         if section.has("guidance_in.in_layer.weight") {
-            let what = "belongs to FLUX.1 dev, which this pipeline does not draw; schnell has none";
+            let what =
+                "belongs to FLUX.1 dev, which is not supported; FLUX.1 schnell does not have it";
             return Err(WorkerFault::configuration(
                 "transformer",
                 "guidance_in",
@@ -75,11 +76,11 @@ impl FluxTransformer {
         })
     }
 
-    /// Prepares a job: text states (1, s, context_in_dim), pooled (1, vec_in_dim), and the positions of
-    /// text and patches together.
+    /// Prepares a job from text states (1, s, context_in_dim), the pooled state (1, vec_in_dim), and the positions of
+    /// text and patches.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn condition(
         &self,
         text: &Tensor,
@@ -96,7 +97,7 @@ impl FluxTransformer {
         })
     }
 
-    /// A job whose positions went through bf16, as one does that casts ids to the compute dtype.
+    /// A job with positions in bf16, the mistake of casting ids to the dtype of the model.
     #[cfg(test)]
     pub(crate) fn positions_in_bf16(
         &self,
@@ -108,10 +109,10 @@ impl FluxTransformer {
         Ok(FluxConditioning { rotation, ..by })
     }
 
-    /// Velocity of tokens (1, s, in_channels) at `time` (0..1000): f32, the same shape.
+    /// Predicts the velocity of tokens (1, s, in_channels) at `time` (0..1000), in f32 with the same shape.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn forward(
         &self,
         tokens: &Tensor,
@@ -133,7 +134,7 @@ impl FluxTransformer {
         self.velocity(&x.narrow(1, words, image.dim(1)?)?, &vector)
     }
 
-    /// The final layer: shift before scale, as the original files have it.
+    /// The final layer, with shift before scale as in the original files.
     fn velocity(&self, image: &Tensor, vector: &Tensor) -> Result<Tensor, WorkerFault> {
         let h = modulate_last(&self.final_norm, image, &self.final_modulation, vector)?;
         Ok(self.final_linear.forward(&h)?.to_dtype(DType::F32)?)

@@ -1,7 +1,7 @@
-//! The joint blocks of the MMDiT: two streams that meet in the attention.
+//! The joint blocks of the MMDiT: two streams with joint attention.
 //!
-//! Source: Esser et al., arXiv:2403.03206, and `mmditx.py` in Stability-AI/sd3.5; its tensor names are the
-//! file's. The last block's prompt stream only lends queries, keys and values, normed like all others.
+//! Source: Esser et al., arXiv:2403.03206, and `mmditx.py` in Stability-AI/sd3.5, which defines the tensor names.
+//! The last block uses only queries, keys and values of the prompt's stream, normalised like all others.
 
 use super::sizes::MmditSizes;
 use crate::fault::WorkerFault;
@@ -17,7 +17,7 @@ use candle_core::Tensor;
 
 const EPSILON: f32 = 1e-6;
 
-/// The half of a stream that leads into the attention.
+/// The first half of a stream, up to the attention.
 struct StreamEntry {
     modulation: Linear,
     norm: LayerNorm,
@@ -27,7 +27,7 @@ struct StreamEntry {
 }
 
 impl StreamEntry {
-    /// Loads with a modulation of `rows` rows.
+    /// Loads it with a modulation of `rows` rows.
     fn load(
         section: &Section,
         sizes: &MmditSizes,
@@ -48,13 +48,13 @@ impl StreamEntry {
         })
     }
 
-    /// Heads of the normed and modulated stream (b, s, hidden).
+    /// Computes the heads of the normalised and modulated stream (b, s, hidden).
     fn heads(&self, modulated: &Tensor) -> Result<Heads, WorkerFault> {
         Heads::split(&self.qkv.forward(modulated)?, &self.heads_norm, self.heads)
     }
 }
 
-/// A stream that goes on behind the attention.
+/// A stream that continues after the attention.
 struct JointStream {
     entry: StreamEntry,
     proj: Linear,
@@ -74,14 +74,14 @@ impl JointStream {
         })
     }
 
-    /// Heads for the attention, and what the rest of the block is modulated by.
+    /// Computes the heads for the attention, and the modulations of the rest of the block.
     fn enter(&self, x: &Tensor, vector: &Tensor) -> Result<(Heads, Vec<Modulation>), WorkerFault> {
         let by = modulations(&self.entry.modulation, vector)?;
         let h = modulate(&self.entry.norm, x, &by[0].shift, &by[0].scale)?;
         Ok((self.entry.heads(&h)?, by))
     }
 
-    /// Adds what was attended and what the MLP makes of it.
+    /// Adds the result of the attention, then that of the MLP.
     fn leave(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, WorkerFault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
         let h = modulate(&self.entry.norm, &x, &by[1].shift, &by[1].scale)?;
@@ -90,22 +90,22 @@ impl JointStream {
     }
 }
 
-/// The prompt's side of a block.
+/// The prompt's stream in a block.
 enum Prompt {
-    /// It goes on to the next block.
+    /// It continues to the next block.
     Goes(JointStream),
-    /// It ends here.
+    /// It ends in this block.
     Ends(StreamEntry),
 }
 
-/// One block.
+/// A joint block.
 pub(super) struct JointBlock {
     image: JointStream,
     prompt: Prompt,
 }
 
 impl JointBlock {
-    /// Loads `joint_blocks.N`; in the `last` one the prompt's stream ends.
+    /// Loads `joint_blocks.N`. In the `last` block, the prompt's stream ends.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -125,11 +125,11 @@ impl JointBlock {
         })
     }
 
-    /// (image, prompt, vector) to (image, prompt): (b, s_img, hidden), (b, s_txt, hidden), (b, hidden). The
-    /// last block hands the prompt back as it was.
+    /// Computes (image, prompt) from (image, prompt, vector): (b, s_img, hidden), (b, s_txt, hidden), (b, hidden).
+    /// The last block returns the prompt unchanged.
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub(super) fn forward(
         &self,
         (image, prompt): (&Tensor, &Tensor),
@@ -157,7 +157,7 @@ impl JointBlock {
         Ok((image, prompt))
     }
 
-    /// The norms of the prompt's queries and keys, for a test that spoils them.
+    /// The norms of the prompt's queries and keys, for a test that removes them.
     #[cfg(test)]
     pub(super) fn prompt_norm(&mut self) -> &mut QueryKeyNorm {
         match &mut self.prompt {

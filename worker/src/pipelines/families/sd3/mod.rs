@@ -1,7 +1,7 @@
-//! Stable Diffusion 3.5: T5, CLIP-L and CLIP-G, the MMDiT over patches of latents, an autoencoder.
+//! Stable Diffusion 3.5: T5, CLIP-L and CLIP-G, the MMDiT over patches of latents, and an autoencoder.
 //!
-//! Source of the encoders' states: `StableDiffusion3Pipeline.encode_prompt` in diffusers. CLIP-L is filled up
-//! with its end token, CLIP-G with "!"; both give their states before the last block, without the final norm.
+//! Source of the encoders' states: `StableDiffusion3Pipeline.encode_prompt` in diffusers. CLIP-L is padded with its
+//! end token, CLIP-G with "!". The states of both are those before the last block, without the final norm.
 
 mod block;
 pub mod naming;
@@ -35,16 +35,16 @@ use transformer::{GuidedPrompt, Mmdit};
 /// The architecture of Stable Diffusion 3.5.
 pub struct Sd3;
 
-/// Guidance that is taken.
+/// The supported guidance.
 const GUIDANCE: GuidanceRange = GuidanceRange {
     default: 0.0,
     max: 10.0,
 };
 
-/// Widths of a stream that a token of a joint block takes at the same time.
+/// Memory of a token in a joint block, in widths of a stream.
 const TOKEN_WIDTHS: f64 = 20.0;
 
-/// How people keep its files.
+/// The file names of Stable Diffusion 3.5.
 pub static LAYOUT: FolderLayout = FolderLayout {
     family: Family::new("sd3"),
     title: "Stable Diffusion 3.5",
@@ -78,12 +78,12 @@ pub static LAYOUT: FolderLayout = FolderLayout {
     autoencoder_stem: None,
     notes: &[(
         &weights::T5,
-        "; Stable Diffusion 3.5 is drawn with all three text encoders, never without T5",
+        "; Stable Diffusion 3.5 needs all three text encoders, including T5",
     )],
     schedule_shift: 3.0,
 };
 
-/// The small model inside this program. One file holds transformer and autoencoder, as the published one does.
+/// The small embedded model. One file contains transformer and autoencoder, as in the published model.
 pub static POCKET: EmbeddedModel = EmbeddedModel {
     key: "pocket-sd3",
     family: LAYOUT.family,
@@ -99,7 +99,7 @@ pub static POCKET: EmbeddedModel = EmbeddedModel {
     ],
 };
 
-/// Stable Diffusion 3's autoencoder. Source: as FLUX's, which took it from `sd3_impls.py` in
+/// The colours of Stable Diffusion 3's latents. Source: as for FLUX, originally `sd3_impls.py` in
 /// Stability-AI/sd3.5.
 const COLOURS: Colours = Colours {
     weights: Cow::Borrowed(&[
@@ -123,7 +123,7 @@ const COLOURS: Colours = Colours {
     bias: [0.0; 3],
 };
 
-/// A prompt, perhaps one that the picture should be led away from, and how far.
+/// The embeddings of a prompt, and of a negative prompt with the guidance.
 pub struct Guided {
     prompt: GuidedPrompt,
     guidance: Option<f64>,
@@ -168,7 +168,7 @@ impl Architecture for Sd3 {
 
     fn limits(described: &Described<MmditSizes>) -> DrawingLimits {
         let (side, sizes) = (described.image_size, &described.sizes);
-        // Beyond the published 1536 the table of positions ends; smaller models end where theirs does.
+        // The limit is the table of positions: 1536 pixels in the published model, less in smaller ones.
         let multiple = drawing::size_multiple(sizes.decoder.latent_shape());
         let table = sizes.transformer.pos_embed_max_size as u32 * multiple;
         let (min_side, max_side) = if side >= 1024 {
@@ -177,7 +177,7 @@ impl Architecture for Sd3 {
             (side / 2, (side * 2).min(table))
         };
         DrawingLimits {
-            // A model whose table ends before its default size draws the largest that the table has.
+            // If the table is smaller than the default size, the default is the largest size of the table.
             default_side: side.min(max_side),
             min_side: min_side.min(max_side),
             max_side,
@@ -185,13 +185,13 @@ impl Architecture for Sd3 {
         }
     }
 
-    /// Guidance included: a batch of two.
+    /// With guidance, that is for a batch of two.
     fn token_cost(sizes: &ModelSizes<MmditSizes>) -> TokenCost {
         let t = &sizes.transformer;
         let (hidden, heads) = (t.hidden_size() as f64, t.depth as f64);
         let value = size_of::<f32>() as f64;
         let encoders = &sizes.encoders;
-        // A joint block holds both streams, queries, keys, values, what was attended and its MLP.
+        // A joint block holds both streams, queries, keys, values, the result of the attention, and the MLP.
         TokenCost {
             bytes: 2.0 * TOKEN_WIDTHS * hidden * value,
             scores: 2.0 * 2.0 * heads * value,
@@ -218,10 +218,13 @@ impl Architecture for Sd3 {
     fn check(job: &JobParameters) -> Result<(), WorkerFault> {
         let refuse = |field, sentence: String| Err(WorkerFault::BadRequest { field, sentence });
         if !(0.0..=GUIDANCE.max).contains(&job.guidance) {
-            return refuse("guidance", format!("is between 0 and {}", GUIDANCE.max));
+            return refuse(
+                "guidance",
+                format!("must be between 0 and {}", GUIDANCE.max),
+            );
         }
         if job.negative.is_some() && job.guidance <= 1.0 {
-            let sentence = "does nothing without guidance: set guidance above 1".to_owned();
+            let sentence = "has no effect without guidance: set guidance above 1".to_owned();
             return refuse("negative", sentence);
         }
         Ok(())
@@ -260,7 +263,7 @@ impl Architecture for Sd3 {
         if by.guidance.is_some() { 2 } else { 1 }
     }
 
-    /// `without + guidance * (with - without)` of (2, c, h, w); of (1, c, h, w) itself.
+    /// Computes `without + guidance * (with - without)` from (2, c, h, w); returns (1, c, h, w) unchanged.
     fn guide(velocities: &Tensor, by: &Guided) -> Result<Tensor, WorkerFault> {
         let Some(guidance) = by.guidance else {
             return Ok(velocities.clone());
@@ -275,10 +278,11 @@ impl Architecture for Sd3 {
     }
 }
 
-/// `[clip_l | clip_g | 0]` of T5's width, followed by T5's states: (1, 77 + s, d_model); pooled `[l | g]`.
+/// Joins the states: `[clip_l | clip_g | 0]` with T5's width, followed by T5's states, (1, 77 + s, d_model); pooled
+/// `[l | g]`.
 ///
 /// # Errors
-/// The device's faults.
+/// Faults of the device.
 pub fn join(t5: &Tensor, l: &ClipStates, g: &ClipStates) -> Result<Encoded, WorkerFault> {
     let clip = Tensor::cat(&[&l.penultimate, &g.penultimate], D::Minus1)?;
     let missing = t5.dim(D::Minus1)? - clip.dim(D::Minus1)?;

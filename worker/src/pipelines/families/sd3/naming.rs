@@ -1,4 +1,4 @@
-//! diffusers' `SD3Transformer2DModel` in the names of Stability-AI/sd3.5.
+//! Tensor names of diffusers' `SD3Transformer2DModel`, converted to those of Stability-AI/sd3.5.
 
 use crate::weights::{ModelPart, NameCounts, Role, TensorTarget, indexed, look_up, split_end};
 
@@ -18,10 +18,10 @@ pub static TRANSFORMER: ModelPart = ModelPart {
     fits: ModelPart::always_fits,
 };
 
-/// Stable Diffusion 3.5 Medium has second attentions, 3 Medium no norms of its queries.
+/// Detects Stable Diffusion 3.5 Medium by its second attentions, and 3 Medium by its missing norms of queries.
 fn other_model(has: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
     const DRAWN: &str =
-        "is Stable Diffusion 3.5 Medium's, which is not drawn; 3.5 Large and Large Turbo are";
+        "is of Stable Diffusion 3.5 Medium, which is not supported; use 3.5 Large or Large Turbo";
     let medium = [
         "joint_blocks.0.x_block.attn2.qkv.weight",
         "transformer_blocks.0.attn2.to_q.weight",
@@ -78,11 +78,12 @@ const BLOCK: [(&str, &str); 11] = [
     ("ff_context.net.2", "context_block.mlp.fc2"),
 ];
 
-/// In the order of the rows of `qkv`.
+/// The layers of `qkv`, in the order of its rows.
 const IMAGE_HEADS: [&str; 3] = ["attn.to_q", "attn.to_k", "attn.to_v"];
 const TEXT_HEADS: [&str; 3] = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"];
 
-/// The last block's context norm has scale before shift, the original shift before scale.
+/// Converts a name. In diffusers, the last block's context norm has scale before shift; in the original, shift is
+/// first.
 fn target(name: &str, counts: &NameCounts) -> Option<TensorTarget> {
     if let Some((number, rest)) = indexed(name, "transformer_blocks.") {
         return block(number, rest, counts.last_block == Some(number));
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_context_norm_has_its_halves_turned_in_the_last_block_alone() {
+    fn only_the_last_blocks_context_norm_has_its_halves_swapped() {
         let names = [
             "transformer_blocks.0.norm1_context.linear.weight",
             "transformer_blocks.1.norm1_context.linear.weight",

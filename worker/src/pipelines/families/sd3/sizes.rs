@@ -1,4 +1,4 @@
-//! Sizes of the MMDiT, and those of the published model.
+//! The sizes of the MMDiT, and those of the published model.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::folder::configuration::TransformerSizes;
@@ -7,18 +7,18 @@ use crate::pipelines::parts::sizes::{
 };
 use serde::Deserialize;
 
-/// The MMDiT. Its width is `depth` heads of `head_size`.
+/// The sizes of the MMDiT. Its width is `depth` times `head_size`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct MmditSizes {
-    /// Blocks, and heads of each.
+    /// Number of blocks, and number of heads of each.
     pub depth: usize,
     /// Width of a head.
     pub head_size: usize,
     /// Side of the table of positions, in patches.
     pub pos_embed_max_size: usize,
-    /// Channels of the latents.
+    /// Number of channels of the latents.
     pub in_channels: usize,
-    /// Width of the T5 states, to which the CLIP states are filled up.
+    /// Width of the T5 states, to which the CLIP states are padded.
     pub context_in_dim: usize,
 }
 
@@ -29,7 +29,7 @@ impl MmditSizes {
     }
 }
 
-/// Sizes of the transformer as a diffusers folder writes them.
+/// The sizes of the transformer in a diffusers folder.
 #[derive(Deserialize)]
 pub struct MmditDiffusersConfig {
     in_channels: usize,
@@ -39,7 +39,7 @@ pub struct MmditDiffusersConfig {
     pos_embed_max_size: usize,
 }
 
-/// Sizes of the transformer as the reference script writes them.
+/// The sizes of the transformer in a `meta.json` of the reference script.
 #[derive(Deserialize)]
 pub struct MmditPreset {
     depth: usize,
@@ -59,7 +59,7 @@ impl TransformerSizes for MmditSizes {
         norm_groups(file, &sizes.decoder)?;
         let refuse = |key: &str, what: String| Err(WorkerFault::configuration(file, key, what));
         if t.depth == 0 || t.head_size == 0 || t.pos_embed_max_size == 0 {
-            return refuse("transformer", format!("{t:?} has nothing in it"));
+            return refuse("transformer", format!("{t:?} has a size of 0"));
         }
         let clips = pooled_width(encoders);
         if t.context_in_dim != encoders.t5.d_model || clips > t.context_in_dim {
@@ -104,13 +104,13 @@ impl TransformerSizes for MmditSizes {
     }
 }
 
-/// Width of the pooled states of both CLIPs.
+/// Width of the joined pooled states of both CLIPs.
 pub fn pooled_width(encoders: &EncoderSizes) -> usize {
     let clip_g = encoders.clip_g.as_ref().map_or(0, |clip| clip.hidden_size);
     encoders.clip_l.hidden_size + clip_g
 }
 
-/// Stable Diffusion 3.5 Large Turbo as published: the `config.json` files of the repository's diffusers folders.
+/// The published Stable Diffusion 3.5 Large Turbo: the `config.json` files of the repository's diffusers folders.
 pub fn large_turbo() -> ModelSizes<MmditSizes> {
     ModelSizes {
         transformer: MmditSizes {

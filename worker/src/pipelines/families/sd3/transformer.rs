@@ -1,7 +1,7 @@
-//! The MMDiT: noisy latents, a prompt and a time in, a velocity out.
+//! The MMDiT: predicts a velocity from noisy latents, a prompt and a time.
 //!
-//! Source: `mmditx.py` in Stability-AI/sd3.5; its tensor names are the file's. All of it runs in any of
-//! f32, bf16 and f16; the time's embedding is computed in f32 in each.
+//! Source: `mmditx.py` in Stability-AI/sd3.5, which defines the tensor names. It runs in f32, bf16 or f16; the
+//! embedding of the time is always computed in f32.
 
 use super::block::JointBlock;
 use super::sizes::MmditSizes;
@@ -16,18 +16,18 @@ use crate::sampling::packing::{self, PATCH};
 use crate::weights::Section;
 use candle_core::{DType, Device, Tensor};
 
-/// Names of an embedder's two layers.
+/// Names of the two layers of an embedder.
 const LAYERS: (&str, &str) = ("mlp.0", "mlp.2");
 
-/// What stays the same over the steps of a job. A batch of one, or of two: without and with the prompt.
+/// The inputs that are the same in all steps of a job. A batch of one, or of two: without and with the prompt.
 pub struct GuidedPrompt {
     pub(super) prompt: Tensor, // (b, s_txt, context_in_dim)
     pub(super) pooled: Tensor, // (b, clip_l + clip_g)
 }
 
-/// The transformer.
+/// The MMDiT.
 pub struct Mmdit {
-    patches: Linear,   // the patch convolution as the product it is
+    patches: Linear,   // the patch convolution, as a product
     positions: Tensor, // (side * side, hidden)
     time: Embedder,
     pooled: Embedder,
@@ -42,7 +42,7 @@ pub struct Mmdit {
 }
 
 impl Mmdit {
-    /// Loads all tensors of the file.
+    /// Loads all tensors.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -79,10 +79,10 @@ impl Mmdit {
         })
     }
 
-    /// Prepares a job: states (b, s_txt, context_in_dim) and pooled states (b, clip_l + clip_g).
+    /// Prepares a job from states (b, s_txt, context_in_dim) and pooled states (b, clip_l + clip_g).
     ///
     /// # Errors
-    /// The device's faults.
+    /// Faults of the device.
     pub fn condition(&self, prompt: &Tensor, pooled: &Tensor) -> Result<GuidedPrompt, WorkerFault> {
         Ok(GuidedPrompt {
             prompt: prompt.to_dtype(self.dtype)?,
@@ -90,10 +90,11 @@ impl Mmdit {
         })
     }
 
-    /// Velocities of latents (1, c, h, w) at `time` (0..1000): (b, c, h, w) f32, one for each prompt of `by`.
+    /// Predicts the velocities of latents (1, c, h, w) at `time` (0..1000): (b, c, h, w) in f32, one for each prompt of
+    /// `by`.
     ///
     /// # Errors
-    /// The device's faults; [`WorkerFault::BadRequest`] for a picture beyond the table of positions.
+    /// Faults of the device; [`WorkerFault::BadRequest`] for a picture larger than the table of positions.
     pub fn forward(
         &self,
         latents: &Tensor,
@@ -120,13 +121,13 @@ impl Mmdit {
         packing::unpack_channels_last(&tokens, height, width)
     }
 
-    /// The norms of the last block's prompt heads, for a test that spoils them.
+    /// The norms of the last block's prompt heads, for a test that removes them.
     #[cfg(test)]
     pub(crate) fn last_prompt_norm(&mut self) -> Option<&mut QueryKeyNorm> {
         self.blocks.last_mut().map(JointBlock::prompt_norm)
     }
 
-    /// The middle of the table of positions: (1, rows * columns, hidden).
+    /// The middle part of the table of positions: (1, rows * columns, hidden).
     fn places(&self, rows: usize, columns: usize) -> Result<Tensor, WorkerFault> {
         let side = self.sizes.pos_embed_max_size;
         if rows > side || columns > side {
