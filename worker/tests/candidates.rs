@@ -1,4 +1,4 @@
-//! Folders in which several files could be a part: the right one is found, or both are named.
+//! Folders with several candidates for a part: the right one is found, or the error names both.
 
 mod altered;
 mod laid_out;
@@ -47,7 +47,7 @@ fn assert_refused(path: &Path, family: Option<Family>, code: u8, words: &[&str])
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 
-/// The tiny Stable Diffusion 3.5 with its transformer and its autoencoder in files of these names.
+/// The tiny Stable Diffusion 3.5, with its transformer and autoencoder in files of these names.
 fn apart(transformer: &str, autoencoder: &str) -> Altered {
     let copy = Altered::copy_of(&tiny("tiny-sd3"));
     std::fs::remove_file(copy.file(SD3)).expect("a writable copy");
@@ -70,7 +70,7 @@ fn put(folder: &Altered, from: &Path, name: &str) {
     std::fs::copy(from, to).expect("a writable copy");
 }
 
-/// A copy of a file in which one tensor has other bytes.
+/// A copy of a file with other bytes in one tensor.
 fn put_altered(folder: &Altered, from: &Path, name: &str, tensor: &str) {
     put(folder, from, name);
     folder.tensor(name, tensor, |bytes| {
@@ -79,7 +79,7 @@ fn put_altered(folder: &Altered, from: &Path, name: &str, tensor: &str) {
 }
 
 #[test]
-fn a_familys_own_autoencoder_comes_before_the_other_familys() {
+fn a_familys_own_autoencoder_is_preferred_to_the_other_familys() {
     let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
     let flux = tiny("tiny-flux").join("ae.safetensors");
     for (own, other) in [
@@ -106,11 +106,11 @@ fn a_familys_own_autoencoder_comes_before_the_other_familys() {
 }
 
 #[test]
-fn the_other_familys_autoencoder_alone_is_refused_by_name() {
+fn the_other_familys_autoencoder_without_its_own_is_refused_with_its_name() {
     let flux = tiny("tiny-flux");
     let folder = apart("sd3.5_large_turbo-F16.safetensors", "");
     put(&folder, &flux.join("ae.safetensors"), "ae.safetensors");
-    // Interfaces call any family's autoencoder so while no other transformer is there.
+    // Without another transformer, `ae` is accepted as the name of any family's autoencoder.
     drawn(folder.path(), None).expect("the only autoencoder");
     put(&folder, &flux.join(FLUX), FLUX);
     let words = ["autoencoder", "ae.safetensors", "sd3_vae.safetensors"];
@@ -159,7 +159,7 @@ fn two_transformers_that_fit_equally_well_are_both_named_and_a_path_chooses() {
 }
 
 #[test]
-fn large_turbo_comes_before_large() {
+fn large_turbo_is_preferred_to_large() {
     let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
     let folder = Altered::copy_of(&tiny("tiny-sd3"));
     let original = tiny("tiny-sd3").join(SD3);
@@ -171,7 +171,7 @@ fn large_turbo_comes_before_large() {
 }
 
 #[test]
-fn a_file_of_another_model_beside_the_right_one_is_passed_over() {
+fn a_file_of_another_model_is_ignored_if_the_right_one_exists() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let right = drawn(folder.path(), None).expect("a good folder");
     let original = tiny("tiny-flux");
@@ -184,7 +184,7 @@ fn a_file_of_another_model_beside_the_right_one_is_passed_over() {
         &original.join("ae.safetensors"),
         "zz-vae.safetensors",
     );
-    // FLUX.1 dev, and an autoencoder of four channels.
+    // FLUX.1 dev, and an autoencoder with four channels.
     let beside = [
         (original.join(FLUX), "", ""),
         (original.join(FLUX), "time_in.", "guidance_in."),
@@ -200,7 +200,7 @@ fn a_file_of_another_model_beside_the_right_one_is_passed_over() {
 }
 
 #[test]
-fn transformers_of_both_families_need_the_family() {
+fn a_folder_with_transformers_of_both_families_needs_the_family_setting() {
     let folder = apart("b.safetensors", "sd3_vae.safetensors");
     put(&folder, &tiny("tiny-flux").join(FLUX), "a.safetensors");
     let words = ["a.safetensors", "b.safetensors", "family"];
@@ -211,7 +211,7 @@ fn transformers_of_both_families_need_the_family() {
 }
 
 #[test]
-fn folders_and_ends_of_names_that_other_programs_use_are_found() {
+fn folders_and_file_endings_of_other_programs_are_found() {
     let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let moves = [
@@ -227,7 +227,7 @@ fn folders_and_ends_of_names_that_other_programs_use_are_found() {
     assert!(drawn(folder.path(), None).expect("a good folder") == right);
 }
 
-/// The diffusers folder whose T5 is there in half precision alone.
+/// The diffusers folder with T5 only in half precision.
 fn half() -> Altered {
     let folder = with(&layout("diffusers-flux"), &tiny("tiny-flux"), &TOKENIZERS);
     let t5 = folder.file("text_encoder_2");
@@ -244,12 +244,12 @@ fn half() -> Altered {
 }
 
 #[test]
-fn shards_of_a_variant_are_found_by_their_index_and_without_one() {
+fn shards_of_a_variant_are_found_with_and_without_an_index() {
     let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
     let folder = half();
     assert!(drawn(folder.path(), None).expect("a good folder") == right);
     let index = "text_encoder_2/model.safetensors.index.fp16.json";
-    // The full index without its shards, as a filtered download leaves it.
+    // The index of the full precision without its shards, as after a filtered download.
     let text = std::fs::read_to_string(folder.file(index)).expect("an index");
     let full = folder.file("text_encoder_2/model.safetensors.index.json");
     std::fs::write(&full, text.replace("model.fp16-", "model-")).expect("a writable copy");

@@ -1,4 +1,4 @@
-//! The decoder's error against f64, which must not grow with the picture.
+//! The decoder's error compared with f64, which must not grow with the picture.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
@@ -8,10 +8,10 @@ use worker::pipelines::parts::autoencoder::Decoder;
 use worker::pipelines::parts::sizes::{DecoderSizes, LatentSizes};
 use worker::weights::{Meter, Section, Weights};
 
-/// Channels of every level: one group of the norms.
+/// Channels of every level, one norm group.
 const CHANNELS: usize = 4;
-/// Levels: each but the last doubles the side. More than the published four, so that the attention, which
-/// runs at the latents' size, costs little beside the norms of a large picture.
+/// Number of levels; each except the last doubles the sides. More than the published four, so that the attention at
+/// the size of the latents takes little time compared with the norms of a large picture.
 const LEVELS: usize = 6;
 const LATENT_CHANNELS: usize = 2;
 
@@ -25,7 +25,7 @@ fn sizes() -> DecoderSizes {
     }
 }
 
-/// Numbers in -1..1 that look like chance.
+/// Numbers in -1..1 that look random.
 fn values(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -37,7 +37,7 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Name and shape of every tensor of the decoder.
+/// The name and shape of every tensor of the decoder.
 fn tensors() -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut add = |name: &str, shape: &[usize]| {
@@ -66,7 +66,7 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
     all
 }
 
-/// Writes the decoder's weights: norms about 1, convolutions that keep the size of their input's values.
+/// Writes the decoder's weights: norms of about 1, and convolutions that keep the magnitude of values.
 fn write(path: &Path) {
     let stored = tensors().into_iter().zip(1..).map(|((name, shape), seed)| {
         let inputs: usize = shape[1..].iter().product();
@@ -111,7 +111,7 @@ fn decoded(weights: &Weights, dtype: DType, side: usize) -> Vec<f64> {
 }
 
 #[test]
-fn a_picture_of_1024_x_1024_is_decoded_as_exactly_as_a_small_one() {
+fn a_picture_of_1024_x_1024_is_decoded_as_accurately_as_a_small_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("decoder.safetensors");
     write(&path);

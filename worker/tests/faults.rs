@@ -1,4 +1,4 @@
-//! Damaged weight files: every one ends in a typed fault, none in a crash.
+//! Damaged weight files: each gives a typed fault, none a crash.
 
 mod altered;
 mod damage;
@@ -73,7 +73,7 @@ fn assert_refused(folder: &Altered, name: &str, faults: &[Damaged]) {
 }
 
 #[test]
-fn safetensors_with_a_damaged_structure_are_refused_by_name() {
+fn damaged_safetensors_files_are_refused_with_their_names() {
     let folder = tiny();
     let good = std::fs::read(folder.file(SAFETENSORS)).expect("a good file");
     let faults = safetensors(&good);
@@ -82,7 +82,7 @@ fn safetensors_with_a_damaged_structure_are_refused_by_name() {
 }
 
 #[test]
-fn gguf_with_a_damaged_structure_is_refused_by_name() {
+fn damaged_gguf_files_are_refused_with_their_names() {
     let folder = packed();
     let good = std::fs::read(folder.file(GGUF)).expect("a good file");
     assert!(drawn(folder.path()).is_ok());
@@ -92,7 +92,7 @@ fn gguf_with_a_damaged_structure_is_refused_by_name() {
 }
 
 #[test]
-fn a_block_type_without_a_reader_is_named_with_its_tensor() {
+fn an_unsupported_block_type_is_reported_with_its_tensor() {
     let folder = packed();
     let good = std::fs::read(folder.file(GGUF)).expect("a good file");
     let (name, bytes) = damage::with_type(&good, 2, 20); // q4_0 blocks and IQ4_NL blocks have 18 bytes
@@ -104,7 +104,7 @@ fn a_block_type_without_a_reader_is_named_with_its_tensor() {
 }
 
 #[test]
-fn pickles_are_refused_by_what_they_hold_whatever_they_are_called() {
+fn pickles_are_recognised_by_content_and_refused_under_any_name() {
     for start in [
         b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data.pkl".as_slice(),
         b"\x80\x02}q\x00(X\x05",
@@ -129,7 +129,7 @@ fn pickles_are_refused_by_what_they_hold_whatever_they_are_called() {
 }
 
 #[test]
-fn flux_dev_is_refused_by_name() {
+fn flux_dev_is_refused_with_its_name() {
     let folder = tiny();
     let name = "flux1-schnell.safetensors";
     let good = std::fs::read(folder.file(name)).expect("a good file");
@@ -141,7 +141,7 @@ fn flux_dev_is_refused_by_name() {
     assert!(said.contains("FLUX.1 dev"), "{said}");
 }
 
-/// 60 places spread over the data of the weight files, half of them in exponents.
+/// 60 positions in the data of the weight files, half of them in exponents.
 fn flips(folder: &Altered) -> Vec<(String, usize, u8)> {
     let names = [
         "flux1-schnell.safetensors",
@@ -156,7 +156,7 @@ fn flips(folder: &Altered) -> Vec<(String, usize, u8)> {
         let start = damage::data_start(&bytes);
         let share = f64::from(chance.abs()).fract();
         let at = start + ((bytes.len() - start - 2) as f64 * share) as usize;
-        // Values are 16 bits wide: the top bit of an exponent lies in the odd byte.
+        // Values have 16 bits; the highest bit of an exponent is in the odd byte.
         let odd = at + 1 - (at - start) % 2;
         if i % 2 == 0 {
             (name.to_owned(), odd, 0x40)
@@ -168,7 +168,7 @@ fn flips(folder: &Altered) -> Vec<(String, usize, u8)> {
 }
 
 #[test]
-fn sixty_flipped_bits_are_found_where_a_digest_is_known_and_crash_nothing_where_none_is() {
+fn sixty_flipped_bits_are_detected_with_a_digest_and_crash_nothing_without_one() {
     let folder = tiny();
     let flips = flips(&folder);
     let sums = |name: &String| {
@@ -206,7 +206,7 @@ fn sixty_flipped_bits_are_found_where_a_digest_is_known_and_crash_nothing_where_
 }
 
 #[test]
-fn a_list_of_digests_that_points_outside_its_folder_is_refused() {
+fn a_digest_list_with_a_path_outside_its_folder_is_refused() {
     let folder = tiny();
     for line in [
         "00  t5xxl.safetensors",
@@ -224,7 +224,7 @@ fn a_list_of_digests_that_points_outside_its_folder_is_refused() {
 }
 
 #[test]
-fn an_index_of_shards_is_held_to_what_the_shards_hold() {
+fn an_index_that_does_not_match_its_shards_is_refused() {
     let faults = [
         (
             "diffusion_pytorch_model-00002-of-00003",

@@ -1,4 +1,4 @@
-//! Folders that do not hold what they should: each a fault that names the file and the tensor.
+//! Folders with wrong content: each gives a fault that names the file and the tensor.
 
 mod altered;
 
@@ -35,7 +35,7 @@ fn assert_fault(folder: &Altered, code: u8, words: &[&str]) {
 }
 
 #[test]
-fn a_configuration_that_disagrees_with_the_shapes_names_the_tensor() {
+fn a_configuration_that_does_not_match_the_shapes_is_a_fault_that_names_the_tensor() {
     let changes = [
         (
             "\"depth\": 2",
@@ -73,7 +73,7 @@ fn a_configuration_that_disagrees_with_the_shapes_names_the_tensor() {
 }
 
 #[test]
-fn sizes_that_no_model_has_name_their_key() {
+fn impossible_sizes_are_a_fault_that_names_the_key() {
     for (from, to, key) in [
         (
             "\"num_heads\": 6,\n  \"depth\"",
@@ -98,7 +98,7 @@ fn sizes_that_no_model_has_name_their_key() {
 }
 
 #[test]
-fn a_missing_file_and_a_damaged_one_are_named() {
+fn a_missing_and_a_damaged_file_are_faults_that_name_the_file() {
     let names = [
         "ae.safetensors",
         "t5.safetensors",
@@ -123,9 +123,9 @@ fn a_missing_file_and_a_damaged_one_are_named() {
 }
 
 #[test]
-fn weights_that_are_not_finite_end_in_a_fault_that_names_the_stage() {
+fn weights_that_are_not_finite_are_a_fault_that_names_the_stage() {
     let folder = pocket();
-    // f16 infinity in the first value
+    // infinity in f16 as the first value
     folder.tensor(
         "t5.safetensors",
         "encoder.final_layer_norm.weight",

@@ -1,4 +1,4 @@
-//! Every part of ours against a reference, and proof that the bars can be broken.
+//! Compares every part of our models with a reference, and checks that the tolerances can be exceeded.
 
 mod altered;
 
@@ -22,7 +22,7 @@ fn run(folder: &Path, case: &str, dtype: DType) -> GoldenReport {
     golden::run(folder, &chosen, dtype, &mut |_| {}).expect("a folder of goldens")
 }
 
-/// Parts of the two cases, one of them with guidance.
+/// Number of parts of both cases, one of them with guidance.
 const LINES_OF_SD3: usize = 67;
 
 fn beyond(report: &GoldenReport) -> Vec<&PartLine> {
@@ -30,35 +30,35 @@ fn beyond(report: &GoldenReport) -> Vec<&PartLine> {
 }
 
 #[test]
-fn every_part_of_the_tiny_model_is_within_its_bar() {
+fn every_part_of_the_tiny_flux_model_is_within_its_tolerance() {
     let report = run(&goldens("tiny-flux"), "", DType::F32);
     assert_eq!(report.lines.len(), 44);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
 }
 
 #[test]
-fn every_part_of_the_pocket_model_is_within_its_bar() {
+fn every_part_of_the_pocket_flux_model_is_within_its_tolerance() {
     let report = run(&goldens("pocket-flux"), "", DType::F32);
     assert_eq!(report.lines.len(), 80);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
 }
 
 #[test]
-fn every_part_of_the_pocket_model_of_the_other_family_is_within_its_bar() {
+fn every_part_of_the_pocket_sd3_model_is_within_its_tolerance() {
     let report = run(&goldens("pocket-sd3"), "", DType::F32);
     assert_eq!(report.lines.len(), 108);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
 }
 
 #[test]
-fn every_part_of_the_tiny_sd3_model_is_within_its_bar() {
+fn every_part_of_the_tiny_sd3_model_is_within_its_tolerance() {
     let report = run(&goldens("tiny-sd3"), "", DType::F32);
     assert_eq!(report.lines.len(), LINES_OF_SD3);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
 }
 
 #[test]
-fn bf16_is_near_the_f32_reference_and_not_equal_to_it() {
+fn bf16_is_close_to_the_f32_reference_and_not_equal_to_it() {
     let report = run(&goldens("tiny-flux"), "flux_base", DType::BF16);
     assert!(beyond(&report).is_empty(), "{:#?}", beyond(&report));
     let prediction = report
@@ -70,7 +70,7 @@ fn bf16_is_near_the_f32_reference_and_not_equal_to_it() {
 }
 
 #[test]
-fn bf16_is_no_further_from_the_f32_reference_than_the_bf16_reference() {
+fn bf16_is_as_close_to_the_f32_reference_as_the_bf16_reference() {
     let (folder, half) = (goldens("tiny-flux"), goldens("tiny-flux-bf16"));
     let measure = Measure {
         dtype: DType::BF16,
@@ -86,13 +86,13 @@ fn bf16_is_no_further_from_the_f32_reference_than_the_bf16_reference() {
         .iter()
         .filter(beside)
         .partition(|line| line.case == "flux mean");
-    // Two encoders, then velocity and latents of four steps.
+    // Two encoders, then the velocities and latents of four steps.
     assert_eq!((parts.len(), means.len()), (10, 4), "{parts:#?}");
 }
 
-/// One value of one tensor of each part, changed by its last stored bit.
+/// Changes the last bit of one stored value, for a tensor of each part.
 #[test]
-fn one_bit_of_one_weight_breaks_the_bar_of_its_part_and_no_other() {
+fn one_changed_bit_of_a_weight_exceeds_the_tolerance_of_its_part_and_no_other() {
     let part = |file, tensor, parts| (file, tensor, parts);
     let changes = [
         part(
@@ -131,7 +131,7 @@ fn one_bit_of_one_weight_breaks_the_bar_of_its_part_and_no_other() {
 }
 
 #[test]
-fn a_case_that_the_folder_lacks_is_an_error() {
+fn an_unknown_case_is_an_error() {
     let fault = golden::run(
         &goldens("pocket-flux"),
         &["flux_none".to_owned()],

@@ -1,10 +1,10 @@
-//! Inspecting a folder refuses bad files before loading, with the right exit code.
+//! Inspecting a folder refuses unusable files before loading, with the right exit code.
 //!
-//! The code says whether another try can help.
+//! The exit code tells whether a retry can help.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "what the program prints and ends with is seen by starting it"
+    reason = "output and exit code of the program are tested by starting it"
 )]
 
 mod altered;
@@ -41,7 +41,7 @@ fn assert_refused(folder: &Altered, code: u8, words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 
-/// Rewrites a file: `change` gives the name and encoding of each tensor, or drops it; `more` are added.
+/// Rewrites a file: `change` returns the new name and encoding of each tensor, or drops it; `more` are added.
 fn rewrite(
     path: &Path,
     change: impl Fn(&str, Dtype) -> Option<(String, Dtype)>,
@@ -75,7 +75,7 @@ fn rewrite(
 }
 
 #[test]
-fn an_encoding_that_is_not_read_is_refused_for_good_with_those_that_are() {
+fn an_unsupported_encoding_is_refused_permanently_with_a_list_of_supported_ones() {
     let tensor = "single_blocks.1.linear1.weight";
     for dtype in [Dtype::F8_E5M2, Dtype::F64, Dtype::I8, Dtype::U8] {
         let folder = Altered::copy_of(&tiny("tiny-flux"));
@@ -94,7 +94,7 @@ fn an_encoding_that_is_not_read_is_refused_for_good_with_those_that_are() {
 }
 
 #[test]
-fn blocks_that_are_not_read_are_refused_for_good() {
+fn unsupported_blocks_are_refused_permanently() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     std::fs::remove_file(folder.file(FLUX)).expect("a writable copy");
     let name = "flux1-schnell-mixed.gguf";
@@ -105,7 +105,7 @@ fn blocks_that_are_not_read_are_refused_for_good() {
 }
 
 #[test]
-fn weights_that_other_programs_packed_are_refused_by_what_they_are() {
+fn weights_packed_by_other_programs_are_refused_with_their_kind() {
     let marks = [
         (
             "single_blocks.0.linear1.weight.quant_state.bitsandbytes__nf4",
@@ -144,7 +144,7 @@ fn weights_that_other_programs_packed_are_refused_by_what_they_are() {
 }
 
 #[test]
-fn an_adapter_alone_differs_from_a_model() {
+fn an_adapter_without_a_model_is_refused_as_an_adapter() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let keep = |name: &str, dtype| Some((format!("{name}.lora_B.weight"), dtype));
     rewrite(&folder.file(FLUX), keep, &[]);
@@ -152,7 +152,7 @@ fn an_adapter_alone_differs_from_a_model() {
 }
 
 #[test]
-fn medium_models_are_refused_by_name() {
+fn medium_models_are_refused_with_their_names() {
     let folder = Altered::copy_of(&tiny("tiny-sd3"));
     let without_norms =
         |name: &str, dtype| (!name.contains("attn.ln_")).then(|| (name.to_owned(), dtype));
@@ -170,7 +170,7 @@ fn medium_models_are_refused_by_name() {
 }
 
 #[test]
-fn a_tensor_that_is_absent_left_over_or_of_another_shape_is_found_by_looking() {
+fn a_missing_an_unread_and_a_misshapen_tensor_are_found_by_inspection() {
     let tensor = "encoder.block.1.layer.1.DenseReluDense.wi_1.weight";
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let without = |name: &str, dtype| (name != tensor).then(|| (name.to_owned(), dtype));
@@ -190,7 +190,7 @@ fn a_tensor_that_is_absent_left_over_or_of_another_shape_is_found_by_looking() {
 }
 
 #[test]
-fn good_folders_of_every_layout_pass() {
+fn valid_folders_of_every_layout_pass() {
     let whole = [tiny("tiny-flux"), tiny("tiny-sd3")];
     whole.iter().for_each(|folder| {
         inspected(folder).expect("a good folder");
@@ -210,7 +210,7 @@ fn good_folders_of_every_layout_pass() {
 }
 
 #[test]
-fn the_program_ends_with_the_faults_code_and_prints_no_manifest() {
+fn the_program_exits_with_the_code_of_the_fault_and_prints_no_manifest() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let half = |name: &str, _| Some((name.to_owned(), Dtype::F8_E5M2));
     rewrite(&folder.file("t5xxl.safetensors"), half, &[]);
@@ -226,7 +226,7 @@ fn the_program_ends_with_the_faults_code_and_prints_no_manifest() {
 }
 
 #[test]
-fn a_stand_in_for_a_file_is_named_by_its_kind() {
+fn a_text_file_in_place_of_weights_is_reported_with_its_kind() {
     let stand_ins = [
         (
             "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 335304388\n",
@@ -257,7 +257,7 @@ fn a_stand_in_for_a_file_is_named_by_its_kind() {
 }
 
 #[test]
-fn a_link_into_a_cache_that_is_gone_is_named_with_its_target() {
+fn a_link_with_a_missing_target_is_reported_with_the_target() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     for name in ["ae.safetensors", FLUX] {
         std::fs::remove_file(folder.file(name)).expect("a writable copy");
@@ -268,7 +268,7 @@ fn a_link_into_a_cache_that_is_gone_is_named_with_its_target() {
 }
 
 #[test]
-fn a_part_that_is_missing_is_named_with_where_it_was_looked_for() {
+fn a_missing_part_is_reported_with_the_searched_folders() {
     let folder = Altered::copy_of(&tiny("tiny-sd3"));
     std::fs::remove_file(folder.file("t5xxl.safetensors")).expect("a writable copy");
     let words = [
@@ -281,7 +281,7 @@ fn a_part_that_is_missing_is_named_with_where_it_was_looked_for() {
 }
 
 #[test]
-fn a_configuration_of_an_editor_on_windows_is_read() {
+fn a_configuration_with_a_byte_order_mark_is_read() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let right = picture(folder.path());
     for name in ["meta.json", TOKENIZERS[1]] {
@@ -304,20 +304,20 @@ fn a_diffusers_folder_with_another_schedule_is_refused() {
 }
 
 #[test]
-fn the_default_size_is_no_larger_than_the_largest() {
+fn the_default_size_is_at_most_the_largest() {
     for name in ["tiny-sd3", "tiny-flux"] {
         let found = inspected(&tiny(name)).expect("a good folder");
         let [width, height] = found.default_size;
         assert!(width.max(height) <= found.max_size, "{name}: {found:?}");
         assert!(width.min(height) >= found.min_size, "{name}: {found:?}");
     }
-    // The table of 24 positions ends at 384 pixels.
+    // A table of 24 positions reaches to 384 pixels.
     let found = inspected(&tiny("tiny-sd3")).expect("a good folder");
     assert_eq!((found.default_size, found.max_size), ([384, 384], 384));
 }
 
 #[test]
-fn an_all_in_one_file_with_an_adapter_in_it_is_refused() {
+fn a_file_with_all_parts_and_an_adapter_is_refused() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let from = tiny("tiny-flux").join(FLUX);
     let parts = [

@@ -1,4 +1,4 @@
-//! One FLUX in the layouts that people have on disk.
+//! One FLUX model in all common file layouts.
 
 mod altered;
 mod laid_out;
@@ -27,7 +27,7 @@ const BESIDE: [&str; 4] = [
 ];
 
 #[test]
-fn original_files_diffusers_shards_and_one_file_draw_the_same_bytes() {
+fn original_files_diffusers_shards_and_a_single_file_draw_the_same_bytes() {
     let tiny = tiny(FLUX);
     let original = picture(&tiny);
     let diffusers = with(&layout("diffusers-flux"), &tiny, &TOKENIZERS);
@@ -51,7 +51,7 @@ fn original_files_diffusers_shards_and_one_file_draw_the_same_bytes() {
 }
 
 #[test]
-fn a_tensor_of_no_known_part_in_one_file_is_named() {
+fn a_tensor_of_an_unknown_part_is_reported_with_its_name() {
     let one = Altered::copy_of(&tiny(FLUX));
     let name = "flux1-schnell.safetensors";
     let parts = [
@@ -66,7 +66,7 @@ fn a_tensor_of_no_known_part_in_one_file_is_named() {
     assert!(said.contains("surprise."), "{said}");
 }
 
-/// Encoders, both steps and the decoder, each fed what the reference fed its own.
+/// Measures the encoders, both steps and the decoder, each with the reference's input.
 fn measure(name: &str) -> Vec<Measured> {
     let copy = with(&layout(name), &tiny(FLUX), &BESIDE);
     let files = families::files::<Flux>(copy.path()).expect("a good folder");
@@ -116,17 +116,17 @@ fn check(name: &str) {
 }
 
 #[test]
-fn fp8_is_the_reference_on_the_widened_weights() {
+fn fp8_equals_the_reference_with_the_converted_weights() {
     check("fp8");
 }
 
 #[test]
-fn fp8_with_scales_is_the_reference_on_the_scaled_weights() {
+fn fp8_with_scales_equals_the_reference_with_the_scaled_weights() {
     check("fp8-scaled");
 }
 
 #[test]
-fn gguf_blocks_are_the_reference_on_the_widened_weights() {
+fn gguf_blocks_equal_the_reference_with_the_dequantized_weights() {
     check("gguf");
     check("gguf-k");
 }

@@ -1,5 +1,5 @@
-//! The memory that loading holds: the tensors, and not the file beside them. Alone in its program, because the peak
-//! is that of a whole process.
+//! Loading holds the memory of the tensors, and not that of the file. The test has a program of its own, because
+//! the peak is that of a whole process.
 
 use candle_core::{DType, Device};
 use std::io::{BufWriter, Write};
@@ -21,7 +21,7 @@ fn write(path: &Path) {
     };
     let header: Vec<String> = (0..TENSORS).map(describe).collect();
     let header = format!("{{{}}}", header.join(","));
-    // Writers align the data, which spares a copy of a tensor.
+    // Writers align the data, so that a tensor is not copied.
     let header = format!("{header:width$}", width = header.len().next_multiple_of(8));
     let mut file = BufWriter::new(std::fs::File::create(path).expect("a writable folder"));
     let length = (header.len() as u64).to_le_bytes();
@@ -35,7 +35,7 @@ fn write(path: &Path) {
 }
 
 #[test]
-fn a_files_pages_are_given_back_once_its_tensors_are_read() {
+fn pages_of_a_file_are_released_after_its_tensors_are_read() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("large.safetensors");
     write(&path);

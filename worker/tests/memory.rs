@@ -1,6 +1,6 @@
 //! The manifest's memory figures, compared with the kernel's counts.
 //!
-//! One test, because the counters are the process's: nobody else may allocate in it.
+//! There is only one test, because the counters are those of the whole process.
 
 use ipc_protocol::ids::Device;
 use worker::pipelines::families::flux::POCKET;
@@ -29,8 +29,8 @@ fn draw(model: &mut dyn Pipeline, side: u32) {
     run.decode().expect("a picture");
 }
 
-/// Asserts that the figure covers the measured memory and is not far above it, because unused reservations cost
-/// pictures.
+/// Asserts that the figure covers the measured memory and is not much larger, because reserved and unused memory
+/// could serve other workers.
 fn assert_covers(what: &str, promised_mb: u64, measured_mb: f64) {
     let promised = promised_mb as f64;
     println!("{what}: {promised} MiB promised, {measured_mb:.1} MiB at the highest");
@@ -39,7 +39,7 @@ fn assert_covers(what: &str, promised_mb: u64, measured_mb: f64) {
 }
 
 #[test]
-fn the_manifest_covers_what_a_process_holds_and_is_not_far_above() {
+fn the_manifest_covers_the_memory_of_a_process_and_is_not_much_larger() {
     let promised = manifest::embedded(&POCKET).expect("the embedded files");
     let mut model =
         load(&ModelOrigin::Embedded(&POCKET), Device::Host, &mut |_| {}).expect("weights");

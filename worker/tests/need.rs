@@ -5,7 +5,7 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a peak is a fact of a whole process, so a test starts some"
+    reason = "a peak is that of a whole process, so the tests start processes"
 )]
 
 mod altered;
@@ -23,7 +23,7 @@ use worker::{footprint, manifest};
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
 const NAME: &str = "the_computed_need_covers_the_peak_and_is_not_far_above";
-/// Set for a child: folder, family, side, dtype and where the encoders are.
+/// Environment variable of a child: folder, family, side, dtype and placement of the encoders.
 const CHILD: &str = "WORKER_TEST_NEED";
 
 fn mb(bytes: u64) -> f64 {
@@ -55,7 +55,7 @@ fn draw(folder: &Path, family: Family, side: u32, settings: ComputeSettings) {
     run.decode().expect("a picture");
 }
 
-/// Runs in a child: prints the idle peak, the need and the peak.
+/// Runs in a child: prints the peak after loading, the need, and the peak after drawing.
 fn measure(words: &str) {
     let words: Vec<&str> = words.split('|').collect();
     let [folder, family, side, dtype, encoders] = words[..] else {
@@ -77,7 +77,7 @@ fn measure(words: &str) {
     println!("{promised} {idle} {peak}");
 }
 
-/// Returns what was promised, in MiB.
+/// Returns the computed need in MiB.
 fn assert_covered(folder: &Path, family: &str, side: u32, how: Arithmetic) -> f64 {
     let Arithmetic { dtype, encoders } = how;
     let mut child = Command::new(std::env::current_exe().expect("this program has a path"));
@@ -99,7 +99,7 @@ fn assert_covered(folder: &Path, family: &str, side: u32, how: Arithmetic) -> f6
     promised
 }
 
-/// A FLUX model of which encoders and transformer are large beside what drawing takes.
+/// A FLUX model with encoders and a transformer that are large compared with its activations.
 fn heavy() -> Altered {
     let copy = Altered::copy_of(&goldens().join("tiny-flux"));
     let feed_forward = |name: &str, side| match side {
@@ -131,7 +131,7 @@ fn goldens() -> PathBuf {
 }
 
 #[test]
-fn the_computed_need_covers_the_peak_and_is_not_far_above() {
+fn the_computed_need_covers_the_peak_and_is_not_much_larger() {
     if let Ok(words) = std::env::var(CHILD) {
         return measure(&words);
     }
@@ -155,7 +155,7 @@ fn the_computed_need_covers_the_peak_and_is_not_far_above() {
 }
 
 #[test]
-fn halves_and_dropped_encoders_lower_the_need_as_they_lower_the_peak() {
+fn half_precision_and_dropped_encoders_lower_need_and_peak_alike() {
     let model = heavy();
     let need =
         |dtype, encoders| assert_covered(model.path(), "flux", 128, Arithmetic { dtype, encoders });

@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "the number of threads is a fact of a whole process, so a test starts some"
+    reason = "the number of threads is that of a whole process, so the tests start processes"
 )]
 
 mod altered;
@@ -17,7 +17,7 @@ use worker::pipelines::{JobParameters, LatentCheckpoint, ModelOrigin, Pipeline, 
 
 const PROMPT: &str = "a red circle left of a blue square on a white background";
 
-/// The ten colours that the model was trained on.
+/// The ten colours of the model's training.
 const COLOURS: [(&str, [u8; 3]); 10] = [
     ("red", [220, 38, 48]),
     ("green", [38, 166, 76]),
@@ -75,7 +75,7 @@ fn nearest(pixel: &[u8]) -> &'static str {
     name
 }
 
-/// Share of a colour among the pixels of the columns that `wanted` accepts.
+/// The share of a colour in the pixels of the columns that `wanted` accepts.
 fn share(picture: &Rgb8, colour: &str, wanted: impl Fn(u32) -> bool) -> f64 {
     let columns = (0..picture.height).flat_map(|_| 0..picture.width);
     let (pixels, _) = picture.bytes.as_chunks::<3>();
@@ -99,7 +99,7 @@ fn shows_the_prompt(picture: &Rgb8) -> bool {
 }
 
 #[test]
-fn the_colours_of_the_prompt_are_on_the_sides_it_asks_for() {
+fn the_colours_of_the_prompt_are_on_the_requested_sides() {
     let picture = draw(
         model(&ModelOrigin::Embedded(&POCKET)).as_mut(),
         &job(),
@@ -109,7 +109,7 @@ fn the_colours_of_the_prompt_are_on_the_sides_it_asks_for() {
 }
 
 #[test]
-fn without_its_final_layer_the_transformer_draws_nothing_of_the_prompt() {
+fn without_its_final_layer_the_transformer_ignores_the_prompt() {
     let copy = Altered::copy_of(&assets());
     for tensor in [
         "linear.weight",
@@ -149,7 +149,7 @@ fn a_folder_with_the_embedded_files_draws_the_same_bytes() {
 }
 
 #[test]
-fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
+fn a_picture_resumed_from_any_step_is_the_same() {
     let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let job = JobParameters {
         width: 64,
@@ -175,7 +175,7 @@ fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
     }
 }
 
-/// Root mean square of a preview's pixels from the means of a picture's 8x8 blocks, in 0..255.
+/// The root mean square difference of a preview from the means of a picture's 8x8 blocks, in 0..255.
 fn apart(preview: &Rgb8, picture: &Rgb8) -> f64 {
     let (columns, rows) = (preview.width as usize, preview.height as usize);
     let mut squares = 0.0;
@@ -190,7 +190,7 @@ fn apart(preview: &Rgb8, picture: &Rgb8) -> f64 {
 }
 
 #[test]
-fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
+fn a_preview_is_closer_to_its_own_picture_than_to_pictures_with_other_backgrounds() {
     let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let grounds = ["white", "black", "blue", "yellow"];
     let drawn = grounds.map(|ground| {
@@ -213,15 +213,15 @@ fn a_preview_is_nearest_to_its_own_picture_among_those_on_other_grounds() {
         let others = (0..drawn.len()).filter(|&j| j != i).map(|j| far(&j));
         let other = others.min_by(f64::total_cmp).expect("four grounds");
         println!("{}: {:.1} of 255, another {other:.1}", grounds[i], far(&i));
-        // The map reads mean colours out of the latents; the decoder draws sharper than it keeps means.
+        // The map gives mean colours of the latents; the decoder does not keep these means exactly.
         assert!(far(&i) * 10.0 < other, "{}", grounds[i]);
     }
 }
 
-/// Set for a child of the test below: the file that it writes its picture to.
+/// Environment variable of a child of the test below: the file for its picture.
 const CHILD: &str = "WORKER_TEST_PICTURE";
 
-/// Children, because the number of threads is a fact of a whole process.
+/// Uses child processes, because the number of threads is that of a whole process.
 #[test]
 fn one_two_and_four_threads_draw_the_same_bytes() {
     const NAME: &str = "one_two_and_four_threads_draw_the_same_bytes";
@@ -247,7 +247,7 @@ fn one_two_and_four_threads_draw_the_same_bytes() {
 }
 
 #[test]
-fn what_the_model_cannot_do_is_refused_by_field() {
+fn unsupported_values_are_refused_with_the_field() {
     let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let refused = [
         (
@@ -292,7 +292,7 @@ fn what_the_model_cannot_do_is_refused_by_field() {
 }
 
 #[test]
-fn a_prompt_beyond_the_models_tokens_is_cut_and_that_is_said() {
+fn a_prompt_over_the_models_length_is_cut_and_reported() {
     let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let long = JobParameters {
         prompt: format!(

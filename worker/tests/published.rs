@@ -1,4 +1,4 @@
-//! The facts of a published model without its files equal those of its files.
+//! The facts of a published model without its files equal those with its files.
 
 mod grown;
 
@@ -15,7 +15,7 @@ use worker::pipelines::families::sd3::Sd3;
 use worker::pipelines::need::PartTensors;
 use worker::weights::Inventory;
 
-/// Writes a part of the published size: a few kilobytes of header, and holes.
+/// Writes a part of the published size: a header of a few kilobytes, and holes.
 fn write(folder: &Path, name: &str, prefix: &str, parts: &[&Inventory]) {
     let shapes = parts.iter().flat_map(|part| part.shapes());
     let tensors = shapes.map(|(name, shape)| {
@@ -25,7 +25,7 @@ fn write(folder: &Path, name: &str, prefix: &str, parts: &[&Inventory]) {
     sparse(&folder.join(name), tensors);
 }
 
-/// Folders of every file that the two published models have, in their real sizes.
+/// Folders with all files of the two published models, in their real sizes.
 fn write_all(flux: &Path, sd3: &Path) {
     let parts = PartTensors::listed::<Flux>(&Flux::published().sizes).expect("published sizes");
     write(flux, "flux1-schnell.safetensors", "", &[&parts.transformer]);
@@ -54,7 +54,7 @@ fn write_all(flux: &Path, sd3: &Path) {
 }
 
 #[test]
-fn a_published_model_needs_without_its_files_what_it_needs_with_them() {
+fn the_need_of_a_published_model_is_the_same_without_and_with_its_files() {
     let [flux, sd3] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
     write_all(flux.path(), sd3.path());
     let known = manifest::all_published().expect("published sizes");
@@ -79,10 +79,10 @@ fn a_published_model_needs_without_its_files_what_it_needs_with_them() {
     }
 }
 
-/// Parameters as the makers' own files count them, in billions: FLUX.1-schnell's transformer (23.8 GB of
-/// bf16), Stable Diffusion 3.5 Large's with its table of positions, T5 XXL's encoder, the CLIPs.
+/// Numbers of parameters of the published files, in billions: FLUX.1-schnell's transformer (23.8 GB of bf16), Stable
+/// Diffusion 3.5 Large's with its table of positions, T5 XXL's encoder, and the CLIPs.
 #[test]
-fn the_listed_tensors_are_as_many_as_the_published_models_have() {
+fn listed_tensors_have_as_many_parameters_as_the_published_models() {
     let billions = |part: &Inventory| part.held_bytes(1, |_| true) as f64 / 1e9;
     let near = |part: &Inventory, count: f64| {
         let ours = billions(part);

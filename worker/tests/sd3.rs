@@ -1,4 +1,4 @@
-//! Stable Diffusion 3.5 as a pipeline: what it refuses, where its encoders live, what f16 must survive.
+//! Stable Diffusion 3.5 as a pipeline: refused values, placement of encoders, and f16.
 
 mod altered;
 
@@ -52,7 +52,7 @@ fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<LatentCheckp
 }
 
 #[test]
-fn a_negative_prompt_without_guidance_is_refused_and_with_it_changes_the_picture() {
+fn a_negative_prompt_is_refused_without_guidance_and_changes_the_picture_with_it() {
     let mut model = model(Encoders::Keep);
     let negative = Some("a green star".to_owned());
     for guidance in [0.0, 1.0] {
@@ -81,7 +81,7 @@ fn a_negative_prompt_without_guidance_is_refused_and_with_it_changes_the_picture
 }
 
 #[test]
-fn guidance_up_to_1_is_one_evaluation_and_the_same_picture() {
+fn guidance_up_to_1_needs_one_evaluation_and_gives_the_same_picture() {
     let mut model = model(Encoders::Keep);
     let whole = JobParameters {
         guidance: 1.0,
@@ -92,7 +92,7 @@ fn guidance_up_to_1_is_one_evaluation_and_the_same_picture() {
 }
 
 #[test]
-fn what_the_model_cannot_do_is_refused_by_field() {
+fn unsupported_values_are_refused_with_the_field() {
     let mut model = model(Encoders::Keep);
     let change = |change: fn(&mut JobParameters)| {
         let mut job = job();
@@ -116,14 +116,14 @@ fn what_the_model_cannot_do_is_refused_by_field() {
 }
 
 #[test]
-fn kept_dropped_and_hosted_encoders_draw_the_same_bytes() {
+fn every_placement_of_the_encoders_draws_the_same_bytes() {
     let pictures = [Encoders::Keep, Encoders::Drop, Encoders::Cpu]
         .map(|encoders| draw(model(encoders).as_mut(), &job(), None));
     assert!(pictures.iter().all(|picture| *picture == pictures[0]));
 }
 
 #[test]
-fn the_second_drawing_of_a_prompt_does_not_run_the_encoders() {
+fn the_second_picture_of_a_prompt_does_not_run_the_encoders() {
     for encoders in [Encoders::Keep, Encoders::Drop] {
         let settings = ComputeSettings {
             encoders,
@@ -140,7 +140,7 @@ fn the_second_drawing_of_a_prompt_does_not_run_the_encoders() {
 }
 
 #[test]
-fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
+fn a_picture_resumed_from_any_step_is_the_same() {
     let mut model = model(Encoders::Keep);
     let job = JobParameters {
         guidance: 2.5,
@@ -165,7 +165,7 @@ fn a_picture_taken_up_from_any_step_is_the_undisturbed_one() {
 }
 
 #[test]
-fn a_preview_has_a_pixel_for_each_latent_once_a_step_is_done() {
+fn a_preview_has_one_pixel_per_latent_value_after_the_first_step() {
     let mut model = model(Encoders::Keep);
     let mut run = model.start(&job(), None).expect("a good job");
     assert_eq!(run.preview().expect("nothing to compute"), None);
@@ -179,7 +179,7 @@ fn a_preview_has_a_pixel_for_each_latent_once_a_step_is_done() {
 }
 
 #[test]
-fn a_prompt_beyond_256_t5_tokens_is_cut_and_reported() {
+fn a_prompt_over_256_t5_tokens_is_cut_and_reported() {
     let mut model = model(Encoders::Keep);
     for (words, cut) in [(4, false), (400, true)] {
         let job = JobParameters {
@@ -191,12 +191,12 @@ fn a_prompt_beyond_256_t5_tokens_is_cut_and_reported() {
     }
 }
 
-/// The addition to a half's exponent that makes it 1024 times as large.
+/// The addition to the exponent of a 16-bit float that makes it 1024 times as large.
 const TIMES_1024: u16 = 10 << 10;
 
-/// T5's last product of the first block, scaled until its output passes 65504, as published weights do.
+/// Scales T5's last product of the first block until its output exceeds 65504, as with published weights.
 #[test]
-fn t5_in_f16_survives_a_stream_beyond_the_largest_half() {
+fn t5_in_f16_handles_values_over_the_range_of_f16() {
     let copy = Altered::copy_of(&folder());
     for part in ["wi_1", "wo"] {
         let tensor = format!("encoder.block.0.layer.1.DenseReluDense.{part}.weight");

@@ -1,4 +1,4 @@
-//! One Stable Diffusion 3.5 in the layouts that people have on disk.
+//! One Stable Diffusion 3.5 model in all common file layouts.
 
 mod altered;
 mod laid_out;
@@ -22,7 +22,7 @@ use worker::pipelines::model::LoadedModel;
 use worker::sampling::sigmas;
 use worker::weights::{self, Meter, Section, Weights};
 
-/// Of the layouts' goldens, in pixels.
+/// Size of the pictures in the layouts' goldens, in pixels.
 const SIZE: PictureSize = PictureSize {
     width: 64,
     height: 64,
@@ -36,11 +36,11 @@ const ENCODERS: [&str; 3] = [
 ];
 
 #[test]
-fn original_files_a_diffusers_folder_and_one_file_draw_the_same_bytes() {
+fn original_files_a_diffusers_folder_and_a_single_file_draw_the_same_bytes() {
     let tiny = tiny(SD3);
     let original = picture(&tiny);
     let diffusers = with(&layout("diffusers-sd3"), &tiny, &TOKENIZERS);
-    // Both tiny models have one T5, which diffusers calls the third encoder here and the second there.
+    // Both tiny models have the same T5, which is the third encoder in this family and the second in FLUX.
     let t5 = Altered::copy_of(&layout("diffusers-flux").join("text_encoder_2"));
     std::fs::rename(t5.path(), diffusers.file("text_encoder_3")).expect("a writable copy");
     assert!(picture(diffusers.path()) == original, "diffusers");
@@ -59,7 +59,7 @@ fn original_files_a_diffusers_folder_and_one_file_draw_the_same_bytes() {
     assert!(picture(one.path()) == original, "all in one");
 }
 
-/// A layout's transformer with the tiny model's other parts.
+/// A folder with the transformer of a layout and the other parts of the tiny model.
 fn whole(name: &str) -> Altered {
     let beside = [&ENCODERS[..], &TOKENIZERS[..]].concat();
     let copy = with(&layout(name), &tiny(SD3), &beside);
@@ -68,7 +68,7 @@ fn whole(name: &str) -> Altered {
     copy
 }
 
-/// Both steps and the decoder, each fed what the reference fed its own.
+/// Measures both steps and the decoder, each with the reference's input.
 fn measure(folder: &Path) -> Vec<Measured> {
     let files = families::files::<Sd3>(folder).expect("a good folder");
     let sd3 = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {})
@@ -94,7 +94,7 @@ fn measure(folder: &Path) -> Vec<Measured> {
 }
 
 #[test]
-fn fp8_is_the_reference_on_the_widened_weights_and_draws() {
+fn fp8_equals_the_reference_with_the_converted_weights_and_draws() {
     for name in ["fp8-sd3", "fp8-scaled-sd3"] {
         let folder = whole(name);
         assert_within(name, &measure(folder.path()), Tolerance::PART);
@@ -103,13 +103,13 @@ fn fp8_is_the_reference_on_the_widened_weights_and_draws() {
 }
 
 #[test]
-fn gguf_blocks_are_the_reference_on_the_widened_weights_and_draw() {
+fn gguf_blocks_equal_the_reference_with_the_dequantized_weights_and_draw() {
     let folder = whole("gguf-sd3");
     assert_within("gguf-sd3", &measure(folder.path()), Tolerance::PART);
     assert!(!picture(folder.path()).is_empty());
 }
 
-/// Digests of the values in f32, by name below `prefix`.
+/// Digests of the values in f32, for names below `prefix`.
 fn digests(layout: &Path, prefix: &str) -> BTreeMap<String, String> {
     let text = std::fs::read(layout.join("digests.json")).expect("a list of digests");
     let all: BTreeMap<String, String> = serde_json::from_slice(&text).expect("names and digests");
@@ -152,7 +152,7 @@ fn assert_values(weights: &Weights, digests: &BTreeMap<String, String>) {
 }
 
 #[test]
-fn a_diffusers_folder_holds_the_originals_values() {
+fn a_diffusers_folder_has_the_values_of_the_original() {
     let layout = layout("diffusers-sd3");
     assert_eq!(
         families::recognised(families::TABLE, &layout, None)
@@ -179,7 +179,7 @@ fn a_diffusers_folder_holds_the_originals_values() {
 }
 
 #[test]
-fn blocks_of_a_width_that_k_quants_do_not_divide_are_widened_as_the_reference_does() {
+fn blocks_of_a_width_that_k_quants_do_not_divide_are_dequantized_like_the_reference() {
     let layout = layout("gguf-sd3");
     let weights = families::search(&layout, &sd3::LAYOUT)
         .part(&naming::TRANSFORMER, &Vec::new())

@@ -1,4 +1,4 @@
-//! Token ids of the tokenizers that ship with the worker, against those of transformers.
+//! Token ids of the embedded tokenizers, compared with those of transformers.
 
 mod altered;
 
@@ -47,21 +47,21 @@ fn assert_ids(goldens: &[GoldenTokens]) {
 }
 
 #[test]
-fn ids_of_the_published_prompts_are_those_of_transformers() {
+fn ids_of_simple_prompts_equal_those_of_transformers() {
     let goldens = goldens("published.json");
     assert_eq!(goldens.len(), 22);
     assert_ids(&goldens);
 }
 
 #[test]
-fn so_are_those_of_other_scripts_long_prompts_blanks_and_special_tokens() {
+fn ids_of_other_scripts_long_prompts_spaces_and_special_tokens_equal_those_of_transformers() {
     let goldens = goldens("added.json");
     assert_eq!(goldens.len(), 27);
     assert_ids(&goldens);
 }
 
 #[test]
-fn a_folders_own_tokenizer_is_used_only_when_it_splits_alike() {
+fn a_folders_own_tokenizer_is_used_only_if_it_splits_text_like_the_published_one() {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tokenizers");
     let chosen = |folder: &Altered| {
         let found = Vocabulary::T5.for_encoder(folder.path(), "tokenizer_3", 32128);
@@ -89,7 +89,7 @@ fn a_small_encoder_cannot_use_the_published_tokenizer() {
 }
 
 #[test]
-fn clips_two_files_in_a_diffusers_folder_are_its_tokenizer() {
+fn vocabulary_and_merges_in_a_diffusers_folder_are_clips_tokenizer() {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tokenizers");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let own = folder.path().join("tokenizer");
@@ -103,7 +103,7 @@ fn clips_two_files_in_a_diffusers_folder_are_its_tokenizer() {
     assert_eq!(found.file, own.join("vocab.json").display().to_string());
 }
 
-/// Ids of a prompt without the padding at their end; those of CLIP-G only where they are not CLIP-L's.
+/// The ids of a prompt without padding; those of CLIP-G only if they differ from CLIP-L's.
 #[derive(Deserialize)]
 struct Recorded {
     t5: Vec<u32>,
@@ -154,13 +154,13 @@ fn assert_recorded(reader: &TokenReader, name: &str, end: u32) {
 }
 
 #[test]
-fn difficult_prompts_have_the_ids_of_transformers_in_the_published_vocabularies() {
+fn ids_of_difficult_prompts_equal_those_of_transformers_with_the_published_vocabularies() {
     let reader = TokenReader::published().expect("the built-in tokenizers");
     assert_recorded(&reader, "published.jsonl", CLIP_END);
 }
 
 #[test]
-fn difficult_prompts_have_the_ids_of_transformers_in_a_folders_own_vocabularies() {
+fn ids_of_difficult_prompts_equal_those_of_transformers_with_a_folders_own_vocabularies() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tiny-sd3");
     let reader = TokenReader::of_folder(&folder).expect("a good folder");
     assert_recorded(&reader, "tiny.jsonl", 1023);
@@ -198,7 +198,7 @@ fn clip_g_reads_an_exclamation_mark_as_its_padding_token() {
 }
 
 #[test]
-fn a_folders_own_files_decide_what_clip_g_is_padded_with() {
+fn a_folders_own_files_decide_the_padding_token_of_clip_g() {
     let (config, map) = ("tokenizer_config.json", "special_tokens_map.json");
     let bang = r#"{"pad_token": "!"}"#;
     let end = r#"{"pad_token": {"content": "<|endoftext|>", "normalized": false}}"#;
@@ -222,7 +222,7 @@ fn a_folders_own_files_decide_what_clip_g_is_padded_with() {
 }
 
 #[test]
-fn a_tokenizer_json_that_lists_no_exclamation_mark_reads_it_as_text() {
+fn without_an_exclamation_mark_in_tokenizer_json_it_is_read_as_text() {
     let published = Vocabulary::ClipL
         .published()
         .expect("the built-in tokenizer");
@@ -243,7 +243,7 @@ fn a_tokenizer_json_that_lists_no_exclamation_mark_reads_it_as_text() {
 }
 
 #[test]
-fn a_padding_token_that_the_vocabulary_lacks_is_refused_by_name() {
+fn a_padding_token_outside_the_vocabulary_is_refused_with_its_name() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let said = ("tokenizer_config.json", r#"{"pad_token": "<nothing>"}"#);
     component(folder.path(), "tokenizer_2", &[said]);
@@ -253,8 +253,8 @@ fn a_padding_token_that_the_vocabulary_lacks_is_refused_by_name() {
 }
 
 #[test]
-fn the_flags_of_special_tokens_are_those_of_the_folder() {
-    // Recorded with transformers 5.24.0: without flags a special token is matched as it is written.
+fn special_tokens_have_the_flags_of_the_folder() {
+    // Recorded with transformers 5.24.0: without flags, a special token must match exactly.
     let upper = |files: &[(&str, &str)]| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         component(folder.path(), "tokenizer", files);

@@ -1,4 +1,4 @@
-//! A family that only this test knows is found, described and drawn beside the built-in ones.
+//! A family that exists only in this test is recognised, described and drawn like the built-in ones.
 
 use candle_core::{DType, Tensor};
 use ipc_protocol::family::Family;
@@ -14,7 +14,7 @@ use worker::pipelines::{
 };
 use worker::weights::{Meter, ModelPart, Role, Section, Weights};
 
-/// The folder of the family: its transformer is one colour.
+/// The family: its transformer is a single colour.
 static COLOUR: ModelPart = ModelPart {
     noun: "toy transformer",
     role: Role::Transformer,
@@ -178,7 +178,7 @@ impl Denoising for ToyJob<'_> {
     }
 }
 
-/// A folder that holds one colour.
+/// A model folder of the family, with one colour.
 fn folder(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let colour = Tensor::new(&[200f32, 100.0, 50.0], &candle_core::Device::Cpu).expect("values");
@@ -187,7 +187,7 @@ fn folder(name: &str) -> tempfile::TempDir {
     folder
 }
 
-/// The table with one line more.
+/// The table of families with one more line.
 fn table() -> Vec<&'static dyn ModelFamily> {
     TABLE
         .iter()
@@ -227,7 +227,7 @@ fn a_toy_family_is_recognised_described_and_drawn() {
 }
 
 #[test]
-fn the_other_families_are_recognised_beside_a_toy_and_a_mixture_is_refused_with_all_words() {
+fn other_families_are_recognised_besides_a_toy_and_a_mixture_is_refused_with_all_names() {
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
     for (name, family) in [("tiny-flux", "flux"), ("tiny-sd3", "sd3")] {
         let found = families::recognised(&table(), &tiny.join(name), None).expect("a model");
@@ -247,7 +247,7 @@ fn the_other_families_are_recognised_beside_a_toy_and_a_mixture_is_refused_with_
 }
 
 #[test]
-fn the_built_in_table_does_not_know_the_toy() {
+fn the_toy_is_not_in_the_built_in_table() {
     let folder = folder("toy.safetensors");
     assert!(families::open(TABLE, folder.path(), None).is_err());
 }

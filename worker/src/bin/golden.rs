@@ -1,4 +1,4 @@
-//! Compares every part of ours with a reference's recorded values: `scripts/golden DIR`.
+//! Compares every part of our models with the recorded values of a reference: `scripts/golden DIR`.
 
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
@@ -10,35 +10,34 @@ use worker::golden::measure::Tolerance;
 use worker::golden::tokens::{self, TokenReader};
 use worker::golden::{self, GoldenReport, Measure, PartLine};
 
-/// Runs every part of ours on the files and cases of a folder of goldens.
+/// Run every part of a model on the files and cases of a folder of goldens.
 ///
-/// Prints a line per case and part: largest difference, relative difference, share of values off. Exits
-/// with 1 when one is beyond its bar, with 3 when only families that are not built yet were named.
+/// Prints a line per case and part: largest difference, relative difference, share of different values. Exits
+/// with 1 if a part exceeds its tolerance, and with 3 if all chosen cases are of families that are not built yet.
 #[derive(Parser)]
 struct GoldenArguments {
-    /// Folder with meta.json, golden_*.safetensors and the model's files; with --tokens a model's folder,
-    /// and none for the published tokenizers.
+    /// Folder with meta.json, golden_*.safetensors and the model's files. With --tokens: a model's folder, or none
+    /// for the published tokenizers.
     #[arg(required_unless_present = "tokens")]
     folder: Option<PathBuf>,
-    /// Print the token ids of the prompts in FILE and compare nothing.
+    /// Print the token ids of the prompts in FILE, without a comparison.
     ///
-    /// FILE holds JSON strings, one a line, or one JSON array of strings. Each prompt becomes a line
-    /// {"prompt", "t5", "clip_l", "clip_g"} with the ids as the encoders are given them, begin, end and
-    /// padding included; a FLUX folder has no clip_g. A folder without a transformer is read for its
-    /// tokenizers alone.
+    /// FILE contains JSON strings, one per line, or a JSON array of strings. For each prompt, a line {"prompt",
+    /// "t5", "clip_l", "clip_g"} is printed, with the ids as the encoders get them, including begin, end and
+    /// padding; a FLUX folder has no clip_g. In a folder without a transformer, only the tokenizers are read.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["case", "reference_half"])]
     tokens: Option<PathBuf>,
-    /// Cases to run, flux_base for example; all when none is named.
+    /// Cases to run, such as flux_base; all if none is given.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     case: Vec<String>,
     /// The dtype of the encoders and the transformer.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
-    /// Folder of the same weights and cases, computed by the reference in that half precision: our mean
-    /// error over the cases is held to 1.15 times its own, both measured from the reference's f32.
+    /// Folder of the same weights and cases, computed by the reference in that half precision. Our mean error over
+    /// the cases may be 1.15 times the reference's; both are measured from the reference's f32.
     #[arg(long, value_name = "DIR")]
     reference_half: Option<PathBuf>,
-    /// One JSON object a line instead of a table.
+    /// Print one JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
 }
@@ -105,7 +104,7 @@ fn conclude(report: &GoldenReport, json: bool) -> ExitCode {
     }
 }
 
-/// Prints the ids of each prompt of a file.
+/// Prints the token ids of each prompt in a file.
 fn print_tokens(prompts: &Path, folder: Option<&Path>) -> Result<(), WorkerFault> {
     let reader = folder.map_or_else(TokenReader::published, TokenReader::of_folder)?;
     let mut out = std::io::stdout().lock();
@@ -123,7 +122,7 @@ fn main() -> ExitCode {
     let compared = match (&arguments.tokens, &arguments.folder) {
         (Some(prompts), folder) => print_tokens(prompts, folder.as_deref()).map(|()| None),
         (None, Some(folder)) => compare(folder, &arguments).map(Some),
-        (None, None) => Ok(None), // the parser asks for one of them
+        (None, None) => Ok(None), // the parser requires one of them
     };
     match compared {
         Ok(report) => report.map_or(ExitCode::SUCCESS, |report| {

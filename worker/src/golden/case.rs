@@ -1,4 +1,4 @@
-//! Reading what the reference scripts write: `meta.json` and `golden_CASE.safetensors`.
+//! Reads the files of the reference scripts: `meta.json` and `golden_CASE.safetensors`.
 
 use crate::fault::WorkerFault;
 use safetensors::SafeTensors;
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 /// `meta.json` of a folder of goldens.
 #[derive(Debug, Deserialize)]
 pub struct GoldenMeta {
-    /// Case by name, `flux_base` for example.
+    /// Cases by name, such as `flux_base`.
     pub cases: BTreeMap<String, Case>,
-    /// Folder of the model's files, relative to this one; absent when they lie here.
+    /// Folder of the model's files, relative to this one; `None` if they are in this folder.
     pub model: Option<PathBuf>,
 }
 
 /// A case: prompts, size, steps and seed.
 #[derive(Debug, Deserialize)]
 pub struct Case {
-    /// One per image of the batch.
+    /// The prompt of each image of the batch.
     pub prompts: Vec<String>,
     /// In pixels.
     pub height: u32,
@@ -31,7 +31,7 @@ pub struct Case {
     pub t5_len: usize,
     /// The negative prompt of each image.
     pub negative: Option<Vec<String>>,
-    /// How far, where it is.
+    /// The guidance scale, if there is guidance.
     pub cfg: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl GoldenMeta {
     /// Reads `meta.json` of `folder`.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`], [`WorkerFault::Configuration`].
+    /// [`WorkerFault::WeightsMissing`] or [`WorkerFault::Configuration`].
     pub fn read(folder: &Path) -> Result<GoldenMeta, WorkerFault> {
         let path = folder.join("meta.json");
         let text = std::fs::read(&path).map_err(|error| WorkerFault::reading(&path, &error))?;
@@ -60,7 +60,7 @@ impl Goldens {
     /// Reads `golden_CASE.safetensors` of `folder`.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsMissing`] when it is not there.
+    /// [`WorkerFault::WeightsMissing`] if it is missing.
     pub fn read(folder: &Path, case: &str) -> Result<Goldens, WorkerFault> {
         let path = folder.join(format!("golden_{case}.safetensors"));
         let bytes = std::fs::read(&path).map_err(|error| WorkerFault::reading(&path, &error))?;
@@ -86,13 +86,13 @@ impl Goldens {
         Ok(view)
     }
 
-    /// Bytes of a whole tensor and its shape.
+    /// The bytes of a whole tensor, and its shape.
     fn whole(&self, name: &str, dtype: Dtype) -> Result<(&[u8], Vec<usize>), WorkerFault> {
         let view = self.view(name, dtype)?;
         Ok((view.data(), view.shape().to_vec()))
     }
 
-    /// Bytes of one image of the batch, with the shape of a batch of one.
+    /// The bytes of one image of the batch, with the shape of a batch of one.
     fn image(
         &self,
         name: &str,
@@ -109,16 +109,16 @@ impl Goldens {
         Ok((&bytes[image * size..(image + 1) * size], shape))
     }
 
-    /// f32 values of one image and their shape, (1, …).
+    /// The f32 values of one image, and their shape, (1, …).
     ///
     /// # Errors
-    /// [`WorkerFault::Configuration`] when the tensor is absent or of another dtype, as for all readers here.
+    /// [`WorkerFault::Configuration`] if the tensor is missing or of another dtype, as for all readers here.
     pub fn floats(&self, name: &str, image: usize) -> Result<(Vec<f32>, Vec<usize>), WorkerFault> {
         let (bytes, shape) = self.image(name, Dtype::F32, image)?;
         Ok((floats(bytes), shape))
     }
 
-    /// f32 values of a tensor that all images share.
+    /// The f32 values of a tensor that is the same for all images.
     ///
     /// # Errors
     /// As [`Goldens::floats`].
@@ -126,7 +126,7 @@ impl Goldens {
         Ok(floats(self.whole(name, Dtype::F32)?.0))
     }
 
-    /// Token ids of one image.
+    /// The token ids of one image.
     ///
     /// # Errors
     /// As [`Goldens::floats`].
@@ -140,7 +140,7 @@ impl Goldens {
             .collect())
     }
 
-    /// Bytes of one image.
+    /// The bytes of one image.
     ///
     /// # Errors
     /// As [`Goldens::floats`].

@@ -1,6 +1,6 @@
-//! The same kind of mistakes made in bf16, where rounding must not hide them.
+//! Deliberate mistakes in bf16, which rounding must not hide.
 //!
-//! Weights are spoiled in a copy of the model's files; what has no weights is spoiled in what it is given.
+//! Weights are changed in a copy of the model's files. For parts without weights, the input is changed.
 
 use super::case::{Case, GoldenMeta, Goldens};
 use super::measure::{Tolerance, ValueDistance};
@@ -39,7 +39,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A copy of a tiny model, one file of which is spoiled.
+/// A copy of a tiny model with changes in one file.
 fn spoiled(name: &str, file: &str, spoil: impl Fn(&mut Tensors)) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     copy(&goldens(name), folder.path());
@@ -52,7 +52,7 @@ fn spoiled(name: &str, file: &str, spoil: impl Fn(&mut Tensors)) -> TempDir {
     folder
 }
 
-/// Multiplies every tensor whose name ends so; there is at least one.
+/// Multiplies every tensor whose name ends in `end`; there is at least one.
 fn scale(end: &'static str, factor: f64) -> impl Fn(&mut Tensors) {
     move |tensors| {
         let chosen = tensors.iter_mut().filter(|(name, _)| name.ends_with(end));
@@ -65,7 +65,7 @@ fn scale(end: &'static str, factor: f64) -> impl Fn(&mut Tensors) {
     }
 }
 
-/// Exchanges every tensor whose name ends in the first with its neighbour that ends in the second.
+/// Swaps every tensor whose name ends in `first` with its neighbour that ends in `second`.
 fn exchange(first: &'static str, second: &'static str) -> impl Fn(&mut Tensors) {
     move |tensors| {
         let names = tensors.keys().filter_map(|name| name.strip_suffix(first));
@@ -79,7 +79,7 @@ fn exchange(first: &'static str, second: &'static str) -> impl Fn(&mut Tensors) 
     }
 }
 
-/// Every line of a folder's cases in bf16, means included; `alter` changes what a case asks for.
+/// All lines of a folder's cases in bf16, including means. `alter` changes a case.
 fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<PartLine> {
     let mut meta = GoldenMeta::read(folder).expect("a folder of goldens");
     meta.cases.values_mut().for_each(alter);
@@ -110,7 +110,7 @@ fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<PartLine> {
     lines
 }
 
-/// Parts beyond their bar.
+/// The parts that exceed their tolerance.
 fn broken(lines: &[PartLine]) -> Vec<String> {
     let beyond = lines.iter().filter(|line| !line.within());
     beyond
@@ -135,7 +135,7 @@ fn assert_broken(folder: &Path, part: &str) {
 }
 
 #[test]
-fn the_unspoiled_models_break_no_bar_in_bf16() {
+fn unchanged_models_are_within_every_tolerance_in_bf16() {
     for name in [FLUX, SD3] {
         let lines = lines(&goldens(name), |_| {});
         for line in lines.iter().filter(|line| line.case.ends_with("mean")) {
@@ -149,7 +149,7 @@ fn the_unspoiled_models_break_no_bar_in_bf16() {
 }
 
 #[test]
-fn norms_of_queries_and_keys_exchanged_are_seen_in_bf16() {
+fn swapped_norms_of_queries_and_keys_are_detected_in_bf16() {
     let spoil = exchange("query_norm.scale", "key_norm.scale");
     let folder = spoiled(FLUX, "flux1-schnell.safetensors", spoil);
     assert_broken(folder.path(), "pred");
@@ -159,8 +159,8 @@ fn norms_of_queries_and_keys_exchanged_are_seen_in_bf16() {
 }
 
 #[test]
-fn queries_keys_and_values_a_third_too_large_are_seen_in_bf16() {
-    // In every block: the rounding of bf16 hides what one block of so few does.
+fn queries_keys_and_values_a_third_too_large_are_detected_in_bf16() {
+    // In every block, because rounding to bf16 hides the mistake in a single block.
     let spoil = scale("img_attn.qkv.weight", 1.3);
     let folder = spoiled(FLUX, "flux1-schnell.safetensors", spoil);
     assert_broken(folder.path(), "pred");
@@ -170,7 +170,7 @@ fn queries_keys_and_values_a_third_too_large_are_seen_in_bf16() {
 }
 
 #[test]
-fn a_t5_whose_last_products_are_3_percent_too_large_is_seen_in_bf16() {
+fn last_products_of_t5_3_percent_too_large_are_detected_in_bf16() {
     for name in [FLUX, SD3] {
         let spoil = scale("DenseReluDense.wo.weight", 1.03);
         let folder = spoiled(name, "t5xxl.safetensors", spoil);
@@ -179,7 +179,7 @@ fn a_t5_whose_last_products_are_3_percent_too_large_is_seen_in_bf16() {
 }
 
 #[test]
-fn a_guidance_one_percent_too_small_is_seen_in_bf16() {
+fn guidance_one_percent_too_small_is_detected_in_bf16() {
     let spoil = |case: &mut Case| case.cfg = case.cfg.map(|guidance| 0.99 * guidance);
     let broken = broken(&lines(&goldens(SD3), spoil));
     let seen = |part: &str| broken.iter().any(|found| found == part);
@@ -190,7 +190,7 @@ fn a_guidance_one_percent_too_small_is_seen_in_bf16() {
 }
 
 #[test]
-fn a_last_convolution_one_percent_too_large_is_seen_in_bf16() {
+fn a_last_convolution_one_percent_too_large_is_detected_in_bf16() {
     let spoil = scale("decoder.conv_out.weight", 1.01);
     let folder = spoiled(FLUX, "ae.safetensors", &spoil);
     assert_broken(folder.path(), "vae_out");
@@ -199,7 +199,7 @@ fn a_last_convolution_one_percent_too_large_is_seen_in_bf16() {
 }
 
 #[test]
-fn bytes_that_are_cut_off_instead_of_rounded_are_seen_in_bf16() {
+fn truncated_instead_of_rounded_bytes_are_detected_in_bf16() {
     let golden = Goldens::read(&goldens(SD3), "sd3_base").expect("a golden");
     let (picture, _) = golden.floats("vae_out", 0).expect("a picture");
     let plane = picture.len() / 3;
@@ -214,5 +214,5 @@ fn bytes_that_are_cut_off_instead_of_rounded_are_seen_in_bf16() {
         bar == Tolerance::BYTES && !bar.holds(&apart),
         "{bar:?} {apart:?}"
     );
-    assert!(apart.max <= 1.0, "cut off, and nothing else: {apart:?}");
+    assert!(apart.max <= 1.0, "truncated, and nothing else: {apart:?}");
 }

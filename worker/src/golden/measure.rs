@@ -1,22 +1,22 @@
-//! How far two rows of values are apart, and how far they may be.
+//! The distance of two sequences of values, and the tolerances for it.
 
-/// ValueDistance of ours from the reference's.
+/// The distance of our values from those of the reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValueDistance {
-    /// Largest difference of one value.
+    /// Largest absolute difference of a value.
     pub max: f64,
-    /// Length of the difference over the length of the reference.
+    /// Euclidean norm of the difference, divided by that of the reference.
     pub relative: f64,
-    /// Share of values that differ at all.
+    /// Share of values that differ.
     pub off: f64,
-    /// Values.
+    /// Number of values.
     pub count: usize,
-    /// Largest value of the reference.
+    /// Largest absolute value of the reference.
     pub largest: f64,
 }
 
 impl ValueDistance {
-    /// Measures `ours` against `reference`; rows of different lengths are infinitely far apart.
+    /// Measures `ours` against `reference`. The distance of sequences with different lengths is infinite.
     pub fn between(
         ours: impl ExactSizeIterator<Item = f64>,
         reference: impl ExactSizeIterator<Item = f64>,
@@ -35,7 +35,7 @@ impl ValueDistance {
         let (mut max, mut largest, mut off) = (0f64, 0f64, 0usize);
         let (mut difference, mut length) = (0f64, 0f64);
         for (our, golden) in ours.zip(reference) {
-            // A value that is not finite must not hide behind a maximum, which ignores NaN.
+            // `max` ignores NaN, so values that are not finite are checked here.
             let apart = if our.is_finite() {
                 (our - golden).abs()
             } else {
@@ -65,83 +65,84 @@ impl ValueDistance {
 /// The largest distance that a part may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Tolerance {
-    /// Every value equal.
+    /// All values are equal.
     Equal,
-    /// Relative distance at most `relative`, no value off by more than `max * max(1, largest)`.
+    /// The relative distance is at most `relative`, and no value differs by more than `max * max(1, largest)`.
     Close {
-        /// Bound of [`ValueDistance::relative`].
+        /// Limit of [`ValueDistance::relative`].
         relative: f64,
-        /// Bound of [`ValueDistance::max`], over the largest value if that is above 1.
+        /// Limit of [`ValueDistance::max`], relative to the largest value if that is above 1.
         max: f64,
     },
-    /// Relative distance at most `times` the reference's own in the same precision.
+    /// The relative distance is at most `times` that of the reference in the same precision.
     Beside {
-        /// The reference's own relative distance.
+        /// Relative distance of the reference in that precision.
         theirs: f64,
-        /// [`Tolerance::BESIDE`] for one case, [`Tolerance::BESIDE_MEAN`] for a mean over cases.
+        /// [`Tolerance::BESIDE`] for a single case, [`Tolerance::BESIDE_MEAN`] for a mean over cases.
         times: f64,
     },
-    /// A part in half precision: one case may be off by [`Tolerance::CHANCE`] times what the mean over cases may.
+    /// For a part in half precision: the relative distance of a case is at most [`Tolerance::CHANCE`] times that of
+    /// the mean over cases.
     Half {
         /// The largest mean over many cases.
         mean: f64,
     },
-    /// Bytes at most 1 apart, on at most this share and a few more (`FEW_BYTES`).
+    /// Bytes differ by at most 1, and only this share of them, plus a few (`FEW_BYTES`).
     Bytes {
-        /// Bound of [`ValueDistance::off`].
+        /// Limit of [`ValueDistance::off`].
         off: f64,
     },
 }
 
 impl Tolerance {
-    /// f32 parts that are fed the reference's own input.
+    /// For f32 parts with the reference's own input.
     pub const PART: Tolerance = Tolerance::Close {
         relative: 5e-6,
         max: 1e-5,
     };
-    /// f32 latents that run free from the first noise.
+    /// For f32 latents computed from the initial noise, with our values only.
     pub const FREE: Tolerance = Tolerance::Close {
         relative: 1e-5,
         max: 2e-5,
     };
-    /// Bytes of a picture.
+    /// For bytes of a picture.
     pub const BYTES: Tolerance = Tolerance::Bytes { off: 1e-3 };
-    /// Bytes that may be off in any picture: a value that is half way between two is rounded by chance, and
-    /// the share of one byte in a picture of 16 x 16 is .13 %.
+    /// Bytes that may differ in any picture: a value half way between two is rounded either way, and one byte is
+    /// 0.13 % of a picture of 16 x 16.
     const FEW_BYTES: f64 = 3.0;
-    /// Mean error in half precision of the states of small encoders, which was 4 to 8 thousandths on eight
-    /// models with random weights.
+    /// Limit of the mean error of small encoders' states in half precision. It was 0.004 to 0.008 on eight models
+    /// with random weights.
     pub const HALF: f64 = 8.5e-3;
-    /// As [`Tolerance::HALF`], of the velocities of small transformers: 6.3 to 7.5 thousandths.
+    /// Like [`Tolerance::HALF`], for the velocities of small transformers, measured as 0.0063 to 0.0075.
     pub const HALF_VELOCITY: f64 = 7.8e-3;
-    /// As [`Tolerance::HALF`], of one pooled state: few values, which come of one token.
+    /// Like [`Tolerance::HALF`], for a pooled state, which has few values from a single token.
     pub const HALF_POOLED: f64 = 1.3e-2;
-    /// Blocks from which on the roundings of more of them are more than a small model's.
+    /// Number of blocks of a small model; with more blocks, rounding errors are larger.
     const SMALL: f64 = 5.0;
     /// The largest ratio of one case's distance to the allowed mean.
     pub const CHANCE: f64 = 2.5;
-    /// Our error over the reference's in one case: 1.7 was seen on four latents.
+    /// Our error divided by the reference's, in one case: 1.7 was measured on four latents.
     pub const BESIDE: f64 = 2.5;
-    /// Our error over the reference's, both as means over cases of many values: at most .96 was seen.
+    /// Our error divided by the reference's, both as means over cases of many values: at most 0.96 was measured.
     pub const BESIDE_MEAN: f64 = 1.15;
-    /// Standard deviations by which the ratio of two such means may be larger. The lengths of two random rows of
-    /// n values have a ratio whose standard deviation is about 1 / sqrt(n).
+    /// Standard deviations by which the ratio of two such means may be larger. The ratio of the norms of two random
+    /// vectors of n values has a standard deviation of about 1 / sqrt(n).
     const BESIDE_DEVIATIONS: f64 = 2.5;
-    /// Pixels of a picture above which the reference's own decoding of several at once is less exact than one of
-    /// its parts may be: at 256 x 256 two at once were 5.2e-6 to 7.5e-6 from f64, one alone 0.9e-6 to 1.3e-6.
+    /// Pixels above which the reference decodes several pictures at once less exactly than the tolerance of a part: at
+    /// 256 x 256, two at once differed by 5.2e-6 to 7.5e-6 from f64, one alone by 0.9e-6 to 1.3e-6.
     const BATCH_PIXELS: f64 = 16384.0;
-    /// Latents in half precision that run free.
+    /// For latents in half precision, computed from the initial noise with our values only.
     pub const HALF_FREE: Tolerance = Tolerance::Close {
         relative: 4e-2,
         max: f64::INFINITY,
     };
-    /// Bytes made of such latents: some of them the decoder moves by 30 times as much, the reference's as well.
+    /// For bytes decoded from such latents. The decoder amplifies some differences 30 times, also in the reference.
     pub const HALF_FREE_BYTES: Tolerance = Tolerance::Close {
         relative: 0.3,
         max: f64::INFINITY,
     };
 
-    /// Returns the bar of a decoded picture, one of `images` latents that the reference decoded at once, in f32.
+    /// Returns the tolerance of a picture decoded in f32, one of `images` that the reference decoded at once.
     pub fn decoded(images: usize, pixels: usize) -> Tolerance {
         match images {
             0 | 1 => Tolerance::PART,
@@ -149,8 +150,8 @@ impl Tolerance {
         }
     }
 
-    /// Returns the bar of a part in half precision that `blocks` blocks computed: their roundings add up as chance
-    /// does.
+    /// Returns the tolerance of a part in half precision that `blocks` blocks computed: rounding errors add up like
+    /// random numbers.
     pub fn half(mean: f64, blocks: usize) -> Tolerance {
         let deeper = (blocks as f64 / Tolerance::SMALL).max(1.0).sqrt();
         Tolerance::Half {
@@ -158,7 +159,7 @@ impl Tolerance {
         }
     }
 
-    /// Returns the allowed average over cases; `None` for a bar that does not concern chance.
+    /// Returns the limit of the mean over cases; `None` for a tolerance that has none.
     pub fn average(self) -> Option<f64> {
         match self {
             Tolerance::Half { mean } => Some(mean),
@@ -167,12 +168,12 @@ impl Tolerance {
         }
     }
 
-    /// Returns the bar of the mean of `count` measured parts with `values` values together, if each has a bar of this
-    /// kind and `average` is the mean of their averages; `None` as for [`Tolerance::average`].
+    /// Returns the tolerance of the mean of `count` measured parts with `values` values in total, if each has a
+    /// tolerance of this kind and `average` is the mean of their limits; `None` as for [`Tolerance::average`].
     pub fn of_mean(self, average: f64, count: usize, values: usize) -> Option<Tolerance> {
         match self {
             Tolerance::Half { .. } => {
-                // A few cases are further from the mean of many.
+                // The mean of a few cases varies more than that of many.
                 let few = 1.0 + 0.3 / (count as f64).sqrt();
                 Some(Tolerance::Close {
                     relative: average * few,
@@ -188,7 +189,7 @@ impl Tolerance {
         }
     }
 
-    /// The same bar, that many times as wide where it is about closeness.
+    /// The same tolerance, `wider` times as large for kinds that limit a distance.
     #[must_use]
     pub fn times(self, wider: f64) -> Tolerance {
         match self {
@@ -201,7 +202,7 @@ impl Tolerance {
         }
     }
 
-    /// The same bar, whose relative bound is this one where that is wider.
+    /// The same tolerance, with `bound` as the relative limit if that is larger.
     #[must_use]
     pub fn at_least(self, bound: f64) -> Tolerance {
         match self {
@@ -213,7 +214,7 @@ impl Tolerance {
         }
     }
 
-    /// Whether a distance is within this bar.
+    /// Tells whether a distance is within this tolerance.
     pub fn holds(&self, distance: &ValueDistance) -> bool {
         match *self {
             Tolerance::Equal => distance.max == 0.0,
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bar_can_be_broken() {
+    fn each_tolerance_can_be_exceeded() {
         let reference = [1.0, -4.0, 0.5];
         assert!(Tolerance::Equal.holds(&between(&reference, &reference)));
         assert!(!Tolerance::Equal.holds(&between(&[1.0, -4.0, 0.500001], &reference)));
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_over_cases_is_held_closer_than_one_of_them() {
+    fn the_tolerance_of_a_mean_is_smaller_than_that_of_a_case() {
         let one = Tolerance::half(Tolerance::HALF, 3);
         let mean = one
             .of_mean(Tolerance::HALF, 9, 18)
@@ -271,21 +272,21 @@ mod tests {
         };
         let mean = beside.of_mean(0.01, 9, 10_000).expect("a mean of theirs");
         assert!(beside.holds(&off) && !mean.holds(&off), "{off:?}");
-        // What two lengths of a hundred random values may be apart is chance.
+        // Norms of a hundred random values differ by chance.
         let mean = beside.of_mean(0.0125, 5, 100).expect("a mean of theirs");
         assert!(mean.holds(&off), "{off:?}");
         assert_eq!(Tolerance::PART.of_mean(0.0, 9, 9), None);
     }
 
     #[test]
-    fn only_pictures_that_were_decoded_at_once_have_a_wider_bar_with_their_size() {
+    fn only_pictures_decoded_at_once_have_a_tolerance_that_grows_with_their_size() {
         assert_eq!(Tolerance::decoded(1, 1 << 20), Tolerance::PART);
         assert_eq!(Tolerance::decoded(2, 96 * 64), Tolerance::PART);
         assert_eq!(Tolerance::decoded(2, 256 * 256), Tolerance::PART.times(2.0));
     }
 
     #[test]
-    fn values_that_are_not_finite_and_missing_values_break_every_bar() {
+    fn values_that_are_not_finite_and_missing_values_exceed_every_tolerance() {
         for ours in [vec![f64::NAN, 1.0], vec![1.0]] {
             let distance = between(&ours, &[0.0, 1.0]);
             let half = Tolerance::half(Tolerance::HALF, 3);

@@ -1,4 +1,4 @@
-//! One case being measured: its goldens, and the lines that come of them.
+//! The measurement of one case: its goldens, and the resulting lines.
 
 use super::case::{Case, Goldens};
 use super::measure::{Tolerance, ValueDistance};
@@ -9,7 +9,7 @@ use crate::pixels;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
-/// What the lines are given to.
+/// The receiver of the lines.
 pub(super) type LineSink<'h> = &'h mut dyn FnMut(PartLine);
 
 /// A case of a folder.
@@ -35,7 +35,7 @@ impl<'a> MeasuredCase<'a> {
         }
     }
 
-    /// ComputeSettings of the model that is measured.
+    /// The compute settings of the measured model.
     pub(super) fn settings(&self) -> ComputeSettings {
         ComputeSettings {
             dtype: self.measure.dtype,
@@ -43,7 +43,7 @@ impl<'a> MeasuredCase<'a> {
         }
     }
 
-    /// Each image of the batch.
+    /// The images of the batch.
     pub(super) fn images(&'a self) -> Result<Vec<MeasuredImage<'a>>, WorkerFault> {
         let image = |index: usize| -> Result<MeasuredImage<'a>, WorkerFault> {
             let half = self.measure.half;
@@ -71,7 +71,7 @@ impl MeasuredImage<'_> {
         &self.measured.case.prompts[self.index]
     }
 
-    /// Returns the bar of a part that is fed the golden's input and was computed by `blocks` blocks.
+    /// Returns the tolerance of a part that `blocks` blocks computed from the golden's input.
     pub(super) fn part(&self, mean: f64, blocks: usize) -> Tolerance {
         match self.measured.measure.dtype {
             DType::F32 => Tolerance::PART,
@@ -79,13 +79,13 @@ impl MeasuredImage<'_> {
         }
     }
 
-    /// How much a case's guidance stretches the differences of the two velocities that it is made of.
+    /// The factor by which guidance amplifies differences of its two velocities.
     pub(super) fn stretch(&self) -> f64 {
         let guidance = self.measured.case.cfg;
         guidance.map_or(1.0, |g| (2.0 * g - 1.0).max(1.0))
     }
 
-    /// Returns the bar of latents that run free.
+    /// Returns the tolerance of latents computed from the initial noise.
     pub(super) fn free(&self) -> Tolerance {
         let bar = match self.measured.measure.dtype {
             DType::F32 => Tolerance::FREE,
@@ -98,13 +98,13 @@ impl MeasuredImage<'_> {
         self.golden_at(name, self.index)
     }
 
-    /// A tensor of another row of the batch: under guidance the rows without the prompt come first.
+    /// A tensor of another row of the batch. With guidance, rows without the prompt are first.
     pub(super) fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, WorkerFault> {
         let (values, shape) = self.goldens.floats(name, row)?;
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
-    /// A tensor of the reference in half precision, if there is one; rows as in [`MeasuredImage::golden_at`].
+    /// A tensor of the reference in half precision, if there is one, with rows as in [`MeasuredImage::golden_at`].
     fn half_at(&self, name: &str, row: usize) -> Result<Option<Tensor>, WorkerFault> {
         let Some(half) = &self.half else {
             return Ok(None);
@@ -148,7 +148,7 @@ impl MeasuredImage<'_> {
         self.row(sink, (part, name), (ours, self.index), bar)
     }
 
-    /// As [`MeasuredImage::tensor`], against another row of the batch.
+    /// Like [`MeasuredImage::tensor`], for another row of the batch.
     pub(super) fn row(
         &self,
         sink: LineSink,
@@ -161,8 +161,8 @@ impl MeasuredImage<'_> {
         Ok(())
     }
 
-    /// Measures the output of an encoder of `blocks` blocks, also against a reference in half precision that was fed
-    /// the same ids.
+    /// Measures the output of an encoder with `blocks` blocks, also against a reference in half precision with the same
+    /// ids.
     pub(super) fn encoded(
         &self,
         sink: LineSink,
@@ -179,8 +179,8 @@ impl MeasuredImage<'_> {
         self.beside(sink, name, ours, self.index)
     }
 
-    /// Holds our error to that of the reference in the same half precision, where there is one. The truth
-    /// is the golden in f32.
+    /// Compares our error with that of the reference in the same half precision, if there is one. Both are measured
+    /// from the golden in f32.
     pub(super) fn beside(
         &self,
         sink: LineSink,
@@ -200,7 +200,7 @@ impl MeasuredImage<'_> {
         Ok(())
     }
 
-    /// Measures what the decoder, which computes in f32 always, makes of the golden's latents.
+    /// Measures the decoder on the golden's latents. It always computes in f32.
     pub(super) fn decoded(&self, sink: LineSink, picture: &Tensor) -> Result<(), WorkerFault> {
         let pixels = picture.dims().iter().rev().take(2).product();
         let bar = Tolerance::decoded(self.measured.case.prompts.len(), pixels);
@@ -208,10 +208,10 @@ impl MeasuredImage<'_> {
         self.picture(sink, "image_u8", picture, Tolerance::BYTES)
     }
 
-    /// Measures the bytes of a picture that ran free: in half precision beside those of a reference in half
-    /// precision, where there is one.
+    /// Measures the bytes of a picture computed from the initial noise: in half precision against a reference in half
+    /// precision, if there is one.
     pub(super) fn free_picture(&self, sink: LineSink, picture: &Tensor) -> Result<(), WorkerFault> {
-        // A reference in half precision may have kept no bytes.
+        // A reference in half precision may have no recorded bytes.
         let theirs = self.half.as_ref();
         let theirs = theirs.and_then(|half| half.bytes("image_u8", self.index).ok());
         let bar = match (self.measured.measure.dtype, theirs) {
@@ -257,7 +257,7 @@ impl MeasuredImage<'_> {
     }
 }
 
-/// ValueDistance of two tensors of any shapes, value by value.
+/// The distance of two tensors of any shapes, value by value.
 pub(super) fn distance(ours: &Tensor, reference: &Tensor) -> Result<ValueDistance, WorkerFault> {
     let values = |t: &Tensor| -> Result<Vec<f32>, WorkerFault> {
         Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)

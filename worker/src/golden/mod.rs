@@ -1,7 +1,7 @@
-//! Our parts beside the reference's: every case of a folder, every part, measured and held to its bar.
+//! Compares our parts with those of the reference: every part of every case of a folder has a tolerance.
 //!
-//! A part is fed what the reference fed its own, so that an error is seen where it is made; only the
-//! lines named `free` run from the first noise to the last byte on our own values.
+//! A part gets the same input as the reference's, so that an error shows in the part that makes it. Only the lines
+//! named `free` use our own values from the initial noise to the last byte.
 
 pub mod case;
 #[cfg(test)]
@@ -22,21 +22,21 @@ use measured_case::MeasuredCase;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// One part of one case.
+/// The measurement of one part of one case.
 #[derive(Debug, Clone)]
 pub struct PartLine {
-    /// `flux_base`.
+    /// Name of the case, such as `flux_base`.
     pub case: String,
-    /// `pred.0`; of a batch `pred.0[1]`.
+    /// Name of the part, such as `pred.0`, or `pred.0[1]` in a batch.
     pub part: String,
-    /// Ours from the reference's.
+    /// Distance of our values from the reference's.
     pub distance: ValueDistance,
     /// The allowed distance.
     pub bar: Tolerance,
 }
 
 impl PartLine {
-    /// Whether the part is within its bar.
+    /// Tells whether the part is within its tolerance.
     pub fn within(&self) -> bool {
         self.bar.holds(&self.distance)
     }
@@ -45,25 +45,25 @@ impl PartLine {
 /// The measured lines and the parts that could not be measured.
 #[derive(Debug, Default)]
 pub struct GoldenReport {
-    /// Measured parts in order.
+    /// The measured parts in order.
     pub lines: Vec<PartLine>,
-    /// Cases of families that are not built yet; they count neither as passed nor as failed.
+    /// Cases of families that are not built yet; they are neither passed nor failed.
     pub not_built: Vec<String>,
 }
 
-/// The dtype to compute in, and the bars.
+/// The dtype to compute in, and the reference for half precision.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure<'a> {
     /// The dtype of the encoders and the transformer.
     pub dtype: DType,
-    /// A folder of the same weights and cases whose reference computed in the same half precision.
+    /// A folder of the same weights and cases, computed by the reference in the same half precision.
     pub half: Option<&'a Path>,
 }
 
-/// Runs the chosen cases of a folder, all of them when none is named.
+/// Measures the chosen cases of a folder, or all if none is chosen.
 ///
 /// # Errors
-/// Those of loading the model and of a case that does not exist or lacks a tensor.
+/// Faults of loading the model; an unknown case; a case that lacks a tensor.
 pub fn run(
     folder: &Path,
     chosen: &[String],
@@ -73,7 +73,7 @@ pub fn run(
     run_beside(folder, chosen, Measure { dtype, half: None }, hear)
 }
 
-/// As [`run`], in half precision beside a reference's.
+/// Like [`run`], in half precision, compared with a reference in half precision.
 ///
 /// # Errors
 /// As [`run`].
@@ -108,8 +108,8 @@ pub fn run_beside(
     Ok(report)
 }
 
-/// Means over the cases of a family, part by part, of what chance makes smaller or larger in one case. What two
-/// cases have in common, such as the states of the same prompt, counts once.
+/// Computes the means over the cases of a family, for each part whose error varies by chance. Values that two cases
+/// have in common, such as the states of the same prompt, count once.
 pub(crate) fn means(lines: &[PartLine]) -> Vec<PartLine> {
     let mut groups: BTreeMap<(&str, String), Vec<&PartLine>> = BTreeMap::new();
     for line in lines {
@@ -148,7 +148,7 @@ pub(crate) fn means(lines: &[PartLine]) -> Vec<PartLine> {
     means.collect()
 }
 
-/// A part without its step, its evaluation and its place in the batch: `pred` for `pred.0.prompted[1]`.
+/// The name of a part without step, evaluation and index in the batch: `pred` for `pred.0.prompted[1]`.
 fn kind(part: &str) -> String {
     let part = part.split('[').next().unwrap_or_default();
     let is_kind = |word: &&str| *word != "prompted" && word.parse::<u32>().is_err();

@@ -1,4 +1,4 @@
-//! The parts of one model beside the reference's, whatever its architecture.
+//! Compares the parts of one model with the reference's, for any architecture.
 
 use super::measure::Tolerance;
 use super::measured_case::{LineSink, MeasuredCase, MeasuredImage};
@@ -18,7 +18,7 @@ use std::path::Path;
 /// Measures all cases of a family.
 pub(super) type Compare = fn(&Path, &[MeasuredCase], LineSink) -> Result<(), WorkerFault>;
 
-/// An architecture's family, and what measures it.
+/// An architecture with the function that measures it.
 pub(super) fn of<A: Architecture>() -> (Family, Compare) {
     (A::LAYOUT.family, compare::<A>)
 }
@@ -79,7 +79,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         self.ours.encode(self.ids(prompt)?.for_encoders())
     }
 
-    /// The prompt to lead away from, where the case has one.
+    /// The negative prompt, if the case has one.
     fn negative(&self) -> Option<&str> {
         let negative = self.image.measured.case.negative.as_ref()?;
         negative.get(self.image.index).map(String::as_str)
@@ -110,7 +110,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         Ok(())
     }
 
-    /// The states of each encoder, fed the reference's ids, where the recording has them one by one.
+    /// Measures the states of each encoder with the reference's ids, if they are recorded separately.
     fn states(&self, sink: LineSink, t5_layers: usize) -> Result<(), WorkerFault> {
         let image = &self.image;
         let (held, sizes) = (self.ours.encoders().held()?, &self.ours.sizes().encoders);
@@ -131,7 +131,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         image.encoded(sink, "t5_embeds", &held.t5(&ids("t5_ids")?)?, t5_layers)
     }
 
-    /// Conditions the model by a prompt and the case's guidance.
+    /// Prepares the conditioning for a prompt and the case's guidance.
     fn condition(
         &self,
         prompt: &Encoded,
@@ -147,18 +147,18 @@ impl<A: Architecture> ModelImage<'_, A> {
         self.ours.condition(prompt, away, size)
     }
 
-    /// What a velocity may differ by.
+    /// The tolerance of a velocity.
     fn part(&self) -> Tolerance {
         let blocks = A::blocks(&self.ours.sizes().transformer);
         self.image.part(Tolerance::HALF_VELOCITY, blocks)
     }
 
-    /// The row of the golden's batch of an evaluation: 0 for the only or negative one, 1 for the prompted.
+    /// The row of an evaluation in the golden's batch: 0 for the only or the negative one, 1 for the one with the prompt.
     fn row(&self, evaluation: usize) -> usize {
         evaluation * self.image.measured.case.prompts.len() + self.image.index
     }
 
-    /// Latents or velocities (1, c, h, w) as the reference records them.
+    /// Converts latents or velocities (1, c, h, w) to the recorded shape.
     fn recorded(&self, values: &Tensor) -> Result<Tensor, WorkerFault> {
         match A::RECORD.is_packed {
             true => packing::pack(values),
@@ -166,7 +166,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         }
     }
 
-    /// Recorded latents or velocities of a row of the batch as (1, c, h, w).
+    /// Converts recorded latents or velocities of a row of the batch to (1, c, h, w).
     fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, WorkerFault> {
         let recorded = self.image.golden_at(name, row)?;
         if !A::RECORD.is_packed {
@@ -176,7 +176,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         packing::unpack(&recorded, rows, columns)
     }
 
-    /// Each step from the reference's latents and prompt.
+    /// Measures each step from the reference's latents and prompt.
     fn steps(&self, sink: LineSink) -> Result<(), WorkerFault> {
         let image = &self.image;
         let read = |end: &str| -> Result<Encoded, WorkerFault> {
@@ -221,7 +221,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         Ok(Tensor::cat(&rows.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 
-    /// One line for each of the evaluations.
+    /// Measures each of the evaluations.
     fn velocities(&self, sink: LineSink, name: &str, ours: &Tensor) -> Result<(), WorkerFault> {
         for (nth, velocity) in ours.chunk(ours.dim(0)?, 0)?.iter().enumerate() {
             let part = if nth == 0 {
@@ -235,7 +235,7 @@ impl<A: Architecture> ModelImage<'_, A> {
         Ok(())
     }
 
-    /// From the prompt and the first noise to the bytes, on our own values alone.
+    /// Measures the whole way from the prompt and the initial noise to the bytes, with our values only.
     fn free(&self, sink: LineSink) -> Result<(), WorkerFault> {
         let image = &self.image;
         let negative = self.negative().map(|prompt| self.encode(prompt));

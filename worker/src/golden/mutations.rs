@@ -1,6 +1,6 @@
-//! Mistakes that other implementations make, made on purpose: each breaks a bar.
+//! Deliberate mistakes, as in other implementations: each exceeds a tolerance.
 //!
-//! The models are loaded as they are and then spoiled through methods that exist in tests alone.
+//! The models are loaded unchanged, and then changed through methods that exist only in tests.
 
 use super::case::{GoldenMeta, Goldens};
 use super::measure::{Tolerance, ValueDistance};
@@ -29,7 +29,7 @@ fn sd3_model() -> LoadedModel<Sd3> {
     model::load::<Sd3>(&goldens("tiny-sd3"), ComputeSettings::default()).expect("a good folder")
 }
 
-/// Parts of the base case that are beyond their bar.
+/// The parts of the base case that exceed their tolerance.
 fn broken(ours: &LoadedModel<Sd3>) -> Vec<String> {
     let folder = goldens("tiny-sd3");
     let meta = GoldenMeta::read(&folder).expect("a folder of goldens");
@@ -56,12 +56,12 @@ fn assert_broken(ours: &LoadedModel<Sd3>, parts: &[&str]) {
 }
 
 #[test]
-fn the_unspoiled_model_breaks_none() {
+fn the_unchanged_model_is_within_every_tolerance() {
     assert_eq!(broken(&sd3_model()), Vec::<String>::new());
 }
 
 #[test]
-fn leaving_out_the_norm_of_the_last_blocks_prompt_keys_is_seen() {
+fn a_missing_norm_of_the_last_blocks_prompt_keys_is_detected() {
     let mut model = sd3_model();
     let norm = model.transformer_mut().last_prompt_norm().expect("blocks");
     norm.key = RmsNorm::nothing(&norm.key).expect("a norm");
@@ -69,7 +69,7 @@ fn leaving_out_the_norm_of_the_last_blocks_prompt_keys_is_seen() {
 }
 
 #[test]
-fn a_gelu_by_tanh_in_clip_l_is_seen() {
+fn a_gelu_with_tanh_in_clip_l_is_detected() {
     let mut model = sd3_model();
     let encoders = model.encoders_mut().expect("held encoders");
     encoders
@@ -79,7 +79,7 @@ fn a_gelu_by_tanh_in_clip_l_is_seen() {
 }
 
 #[test]
-fn filling_clip_l_up_with_0_is_seen() {
+fn padding_clip_l_with_0_is_detected() {
     let mut files = families::files::<Sd3>(&goldens("tiny-sd3")).expect("a good folder");
     files.described.sizes.encoders.clip_l.pad = 0;
     let model = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {});
@@ -87,7 +87,7 @@ fn filling_clip_l_up_with_0_is_seen() {
 }
 
 #[test]
-fn shifting_the_last_sigma_once_is_seen() {
+fn shifting_the_last_sigma_only_once_is_detected() {
     let golden = Goldens::read(&goldens("tiny-sd3"), "sd3_base").expect("a golden");
     let golden = golden.shared("sigmas").expect("sigmas");
     let mut ours = sigmas::shifted_twice(4);
@@ -102,7 +102,7 @@ fn shifting_the_last_sigma_once_is_seen() {
 }
 
 #[test]
-fn positions_in_bf16_are_seen() {
+fn positions_in_bf16_are_detected() {
     let at = goldens("tiny-flux");
     let files = families::files::<Flux>(&at).expect("a good folder");
     let model = LoadedModel::load(files, &Device::Cpu, ComputeSettings::default(), &mut |_| {});

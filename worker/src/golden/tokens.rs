@@ -1,4 +1,4 @@
-//! Token ids of many prompts, one JSON line each, to hold against a reference's.
+//! Token ids of many prompts, as one JSON line each, to compare with a reference's.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::families;
@@ -8,16 +8,16 @@ use crate::pipelines::text::{PromptTokenizers, TokenizerFiles};
 use serde::Serialize;
 use std::path::Path;
 
-/// Ids of one prompt, cut and padded to the length of each encoder.
+/// The token ids of one prompt, cut and padded to the length of each encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenLine {
     /// The prompt.
     pub prompt: String,
-    /// For T5.
+    /// Ids for T5.
     pub t5: Vec<u32>,
-    /// For CLIP-L.
+    /// Ids for CLIP-L.
     pub clip_l: Vec<u32>,
-    /// For CLIP-G, where the family has one.
+    /// Ids for CLIP-G, if the family has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_g: Option<Vec<u32>>,
 }
@@ -29,7 +29,7 @@ impl TokenReader {
     /// The three published tokenizers.
     ///
     /// # Errors
-    /// None, unless this program was built from damaged files.
+    /// Only if this program was built from damaged files.
     pub fn published() -> Result<TokenReader, WorkerFault> {
         let from = TokenizerFiles {
             t5: Vocabulary::T5.published()?,
@@ -42,11 +42,11 @@ impl TokenReader {
         )?))
     }
 
-    /// The tokenizers that a worker uses for a model's folder. A folder without a transformer is read for
-    /// the tokenizers in it alone, with those of all three encoders.
+    /// The tokenizers that a worker uses for a model's folder. In a folder without a transformer, only the
+    /// tokenizers are read, for all three encoders.
     ///
     /// # Errors
-    /// Those of opening the model; [`WorkerFault::WeightsMissing`] when there is neither a model nor all
+    /// Faults of opening the model; [`WorkerFault::WeightsMissing`] if the folder has neither a model nor all
     /// tokenizers.
     pub fn of_folder(path: &Path) -> Result<TokenReader, WorkerFault> {
         let tokenizers = match families::open(families::TABLE, path, None) {
@@ -56,7 +56,7 @@ impl TokenReader {
             })?,
             Err(WorkerFault::WeightsMissing { .. }) if path.is_dir() && !has_transformer(path) => {
                 let mut from = TokenizerFiles::open(path, [0; 2], Some(0))?;
-                // Without weights no configuration tells the padding tokens' ids.
+                // Without weights, no configuration gives the ids of the padding tokens.
                 let end = || Some("<|endoftext|>".to_owned());
                 from.clip_l.pad_token = from.clip_l.pad_token.or_else(end);
                 PromptTokenizers::load(&from, &published_sizes())?
@@ -81,12 +81,12 @@ impl TokenReader {
     }
 }
 
-/// Whether a folder holds a transformer, so that what is missing is another part.
+/// Tells whether a folder contains a transformer, so that another part is the missing one.
 fn has_transformer(path: &Path) -> bool {
     families::recognised(families::TABLE, path, None).is_ok()
 }
 
-/// Sizes of the three published encoders.
+/// The sizes of the three published encoders.
 fn published_sizes() -> EncoderSizes {
     EncoderSizes {
         t5: t5_xxl(),
@@ -95,11 +95,10 @@ fn published_sizes() -> EncoderSizes {
     }
 }
 
-/// Reads prompts: JSON strings, one a line, or one JSON array of them.
+/// Reads prompts: JSON strings, one per line, or a JSON array of them.
 ///
 /// # Errors
-/// [`WorkerFault::WeightsMissing`] when there is no such file; [`WorkerFault::Configuration`] naming the line that is
-/// no JSON string.
+/// [`WorkerFault::WeightsMissing`]; [`WorkerFault::Configuration`] with the line that is not a JSON string.
 pub fn prompts(path: &Path) -> Result<Vec<String>, WorkerFault> {
     let text = std::fs::read_to_string(path).map_err(|error| WorkerFault::reading(path, &error))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

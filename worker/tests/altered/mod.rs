@@ -1,9 +1,9 @@
-//! A copy of a model's folder in which one file says something else.
+//! A copy of a model's folder with changes in one file.
 
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A model's folder to be damaged.
+/// A copy of a model's folder, to be changed.
 pub(crate) struct Altered {
     folder: TempDir,
 }
@@ -16,7 +16,7 @@ impl Altered {
         Altered { folder }
     }
 
-    /// Where the copy is.
+    /// Path of the copy.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -34,7 +34,7 @@ impl Altered {
         std::fs::write(self.file(name), text.replacen(from, to, 1)).expect("a writable copy");
     }
 
-    /// Hands the stored bytes of one tensor to `change`.
+    /// Calls `change` with the stored bytes of one tensor.
     #[allow(dead_code, reason = "not every test program alters tensors")]
     pub(crate) fn tensor(&self, name: &str, tensor: &str, change: impl Fn(&mut [u8])) {
         let path = self.file(name);

@@ -1,8 +1,8 @@
-//! A good GGUF file, damaged in one way at a time.
+//! Variants of a valid GGUF file, each with one damage.
 
 use super::{Damaged, damaged};
 
-/// Where the parts of a tensor's description lie.
+/// Positions of the fields of a tensor's description.
 struct BlockHeader {
     dimensions: usize,
     kind: usize,
@@ -28,7 +28,7 @@ fn with(bytes: &[u8], at: usize, put: &[u8]) -> Vec<u8> {
     changed
 }
 
-/// The first tensor of one type, said to be of another.
+/// The first tensor of one type, labelled as another.
 pub(crate) fn with_type(bytes: &[u8], from: u8, to: u8) -> (String, Vec<u8>) {
     let names = (0..3).flat_map(|block| {
         ["linear1", "linear2", "modulation.lin"]
@@ -41,7 +41,7 @@ pub(crate) fn with_type(bytes: &[u8], from: u8, to: u8) -> (String, Vec<u8>) {
     (name, with(bytes, kind, &[to]))
 }
 
-/// A GGUF file in every structural state that it should not be in.
+/// All variants of a GGUF file with a structural defect.
 pub(crate) fn gguf(good: &[u8]) -> Vec<Damaged> {
     let tensor = find(good, "single_blocks.1.linear1.weight");
     let norm = find(good, "single_blocks.1.norm.key_norm.scale");

@@ -1,4 +1,4 @@
-//! A good weight file, damaged in one way at a time.
+//! Variants of a valid weight file, each with one damage.
 
 #![allow(
     dead_code,
@@ -11,7 +11,7 @@ mod block;
 pub(crate) use block::{gguf, with_type};
 use serde_json::{Map, Value, json};
 
-/// A file and what is wrong with it.
+/// A damaged file with a description of the damage.
 pub(crate) struct Damaged {
     pub(crate) what: String,
     pub(crate) bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub(crate) fn damaged(what: impl Into<String>, bytes: Vec<u8>) -> Damaged {
     }
 }
 
-/// Where a safetensors file's data starts.
+/// The start of the data in a safetensors file.
 pub(crate) fn data_start(bytes: &[u8]) -> usize {
     let prefix = bytes.first_chunk::<8>().expect("a length");
     8 + u64::from_le_bytes(*prefix) as usize
@@ -51,7 +51,7 @@ pub(crate) fn with_tensor(bytes: &[u8], name: &str) -> Vec<u8> {
     longer
 }
 
-/// A safetensors file in every structural state that it should not be in.
+/// All variants of a safetensors file with a structural defect.
 pub(crate) fn safetensors(good: &[u8]) -> Vec<Damaged> {
     let mut all = cut(good);
     all.extend(lengths(good));
@@ -98,7 +98,7 @@ fn lengths(good: &[u8]) -> Vec<Damaged> {
     lengths.iter().map(with).collect()
 }
 
-/// One tensor described wrongly; it is an f16 matrix that is not square and not the last.
+/// Wrong descriptions of one tensor, an f16 matrix that is not square and not the last tensor.
 fn tensors(good: &[u8]) -> Vec<Damaged> {
     const TENSOR: &str = "encoder.block.1.layer.1.DenseReluDense.wi_0.weight";
     let header = header(good);

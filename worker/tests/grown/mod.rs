@@ -1,4 +1,4 @@
-//! Weight files as large as one likes, every value zero and holes on disk.
+//! Large weight files, with values of zero that are holes on disk.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
@@ -7,17 +7,17 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// How a file grows.
+/// The growth of a file.
 pub(crate) struct Growth<'a> {
-    /// Block 1 below this prefix is repeated.
+    /// The prefix below which block 1 is repeated.
     pub(crate) prefix: &'a str,
-    /// Blocks then.
+    /// Number of blocks afterwards.
     pub(crate) blocks: usize,
-    /// Sides of tensors that become others.
+    /// Sides of tensors to replace, and their new values.
     pub(crate) widen: &'a dyn Fn(&str, u64) -> u64,
 }
 
-/// Writes the safetensors file `path` again, grown.
+/// Replaces the safetensors file `path` by a larger one.
 pub(crate) fn grow(path: &Path, growth: &Growth) {
     let bytes = std::fs::read(path).expect("a weight file");
     let (length, rest) = bytes.split_first_chunk::<8>().expect("a header's length");
@@ -56,7 +56,7 @@ fn widened(name: &str, tensor: &Value, growth: &Growth) -> Vec<u64> {
     sides.map(|side| (growth.widen)(name, side)).collect()
 }
 
-/// The names under which a tensor is in the grown file.
+/// The names of a tensor in the larger file.
 fn copies(name: &str, growth: &Growth) -> Vec<String> {
     let Some(block) = name.strip_prefix(growth.prefix) else {
         return vec![name.to_owned()];

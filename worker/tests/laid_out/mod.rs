@@ -1,4 +1,4 @@
-//! Folders made of a layout's files and those of the tiny models, drawn with and measured.
+//! Folders with files of a layout and of the tiny models, and functions to draw with them and measure them.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
@@ -12,7 +12,7 @@ use worker::golden::case::Goldens;
 use worker::golden::measure::{Tolerance, ValueDistance};
 use worker::pipelines::{JobParameters, ModelOrigin, load};
 
-/// The files that a layout takes from the tiny model's own folder.
+/// The files that a layout needs from the tiny model's folder.
 pub(crate) const TOKENIZERS: [&str; 2] = [
     "tokenizers/t5/tokenizer.json",
     "tokenizers/clip/tokenizer.json",
@@ -22,7 +22,7 @@ pub(crate) fn layout(name: &str) -> PathBuf {
     tests().join("layouts").join(name)
 }
 
-/// A tiny model as its makers lay theirs out: `tiny-flux` or `tiny-sd3`.
+/// A tiny model in its original layout: `tiny-flux` or `tiny-sd3`.
 pub(crate) fn tiny(name: &str) -> PathBuf {
     tests().join("goldens").join(name)
 }
@@ -31,7 +31,7 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
-/// A copy of a folder with files of another one beside it.
+/// A copy of a folder, with added files of another one.
 pub(crate) fn with(folder: &Path, other: &Path, names: &[&str]) -> Altered {
     let copy = Altered::copy_of(folder);
     for name in names {
@@ -42,8 +42,8 @@ pub(crate) fn with(folder: &Path, other: &Path, names: &[&str]) -> Altered {
     copy
 }
 
-/// Writes one file with the tensors of several: those whose names begin with the first prefix, which the
-/// second one replaces.
+/// Writes one file with tensors of several files: those whose names begin with the first prefix, which is replaced by
+/// the second.
 pub(crate) fn join(parts: &[(PathBuf, &str, &str)], to: &Path) {
     let read = |(path, ..): &(PathBuf, &str, &str)| std::fs::read(path).expect("a file");
     let files: Vec<Vec<u8>> = parts.iter().map(read).collect();
@@ -59,7 +59,7 @@ pub(crate) fn join(parts: &[(PathBuf, &str, &str)], to: &Path) {
     std::fs::write(to, bytes).expect("a writable folder");
 }
 
-/// A small picture by whatever family the folder holds.
+/// Draws a small picture with the model in the folder.
 pub(crate) fn picture(folder: &Path) -> Vec<u8> {
     let source = ModelOrigin::Folder {
         path: folder.to_owned(),
@@ -82,7 +82,7 @@ pub(crate) fn picture(folder: &Path) -> Vec<u8> {
     run.decode().expect("a picture").bytes
 }
 
-/// A golden of one picture, tensor by tensor.
+/// The tensors of one picture's golden.
 pub(crate) struct GoldenCase(Goldens);
 
 impl GoldenCase {
@@ -103,7 +103,7 @@ impl GoldenCase {
         self.0.ids(name, 0).expect("ids of the golden")
     }
 
-    /// Ours beside the tensor of that name.
+    /// Measures our tensor against the golden of that name.
     pub(crate) fn apart(&self, name: &str, ours: &Tensor) -> Measured {
         let ours = ours
             .flatten_all()
@@ -118,7 +118,7 @@ impl GoldenCase {
     }
 }
 
-/// How far a part is from the reference's.
+/// Checks the distance of a part from the reference's.
 pub(crate) struct Measured {
     pub(crate) part: String,
     pub(crate) distance: ValueDistance,
