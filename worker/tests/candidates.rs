@@ -6,38 +6,15 @@ mod laid_out;
 use altered::Altered;
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::family::Family;
-use ipc_protocol::ids::Device;
-use laid_out::{TOKENIZERS, join, layout, tiny, with};
+use laid_out::{TOKENIZERS, drawn, join, layout, tiny, with};
 use std::path::Path;
-use worker::fault::WorkerFault;
-use worker::pipelines::{JobParameters, ModelOrigin, load};
 
 const FLUX: &str = "flux1-schnell.safetensors";
 const SD3: &str = "sd3.5_large_turbo.safetensors";
 
-fn drawn(path: &Path, family: Option<Family>) -> Result<Vec<u8>, WorkerFault> {
-    let source = ModelOrigin::Folder {
-        path: path.to_owned(),
-        family,
-    };
-    let mut model = load(&source, Device::Host, &mut |_| {})?;
-    let job = JobParameters {
-        prompt: "a red circle".to_owned(),
-        negative: None,
-        width: 64,
-        height: 64,
-        steps: 1,
-        guidance: 0.0,
-        seed: 7,
-    };
-    let mut run = model.start(&job, None)?;
-    run.step(&|| false)?;
-    Ok(run.decode()?.bytes)
-}
-
 #[track_caller]
 fn assert_refused(path: &Path, family: Option<Family>, code: u8, words: &[&str]) {
-    let fault = drawn(path, family).expect_err("an ambiguous or incomplete folder");
+    let fault = drawn(path, family, 1).expect_err("an ambiguous or incomplete folder");
     let said = fault.to_string();
     assert_eq!(
         fault.exit_code().map(ExitCode::number),
@@ -80,7 +57,7 @@ fn put_altered(folder: &Altered, from: &Path, name: &str, tensor: &str) {
 
 #[test]
 fn a_familys_own_autoencoder_is_preferred_to_the_other_familys() {
-    let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
+    let right = drawn(&tiny("tiny-sd3"), None, 1).expect("a good folder");
     let flux = tiny("tiny-flux").join("ae.safetensors");
     for (own, other) in [
         ("sd3_vae.safetensors", "ae.safetensors"),
@@ -90,10 +67,10 @@ fn a_familys_own_autoencoder_is_preferred_to_the_other_familys() {
     ] {
         let folder = apart("sd3.5_large_turbo-F16.safetensors", own);
         put(&folder, &flux, other);
-        let picture = drawn(folder.path(), None).expect("a good folder");
+        let picture = drawn(folder.path(), None, 1).expect("a good folder");
         assert!(picture == right, "{own} beside {other}");
     }
-    let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
+    let right = drawn(&tiny("tiny-flux"), None, 1).expect("a good folder");
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let sd3 = tiny("tiny-sd3").join(SD3);
     join(
@@ -102,7 +79,7 @@ fn a_familys_own_autoencoder_is_preferred_to_the_other_familys() {
     );
     let renamed = folder.file("my.safetensors");
     std::fs::rename(folder.file("ae.safetensors"), renamed).expect("a writable copy");
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
 }
 
 #[test]
@@ -111,7 +88,7 @@ fn the_other_familys_autoencoder_without_its_own_is_refused_with_its_name() {
     let folder = apart("sd3.5_large_turbo-F16.safetensors", "");
     put(&folder, &flux.join("ae.safetensors"), "ae.safetensors");
     // Without another transformer, `ae` is accepted as the name of any family's autoencoder.
-    drawn(folder.path(), None).expect("the only autoencoder");
+    drawn(folder.path(), None, 1).expect("the only autoencoder");
     put(&folder, &flux.join(FLUX), FLUX);
     let words = ["autoencoder", "ae.safetensors", "sd3_vae.safetensors"];
     assert_refused(folder.path(), Some(Family::new("sd3")), 66, &words);
@@ -141,39 +118,39 @@ fn two_autoencoders_that_fit_equally_well_are_both_named() {
 #[test]
 fn two_transformers_that_fit_equally_well_are_both_named_and_a_path_chooses() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
-    let right = drawn(folder.path(), None).expect("a good folder");
+    let right = drawn(folder.path(), None, 1).expect("a good folder");
     std::fs::remove_file(folder.file(FLUX)).expect("a writable copy");
     let original = tiny("tiny-flux").join(FLUX);
     put(&folder, &original, "unet/flux1-schnell-Q8_0.safetensors");
     put(&folder, &original, "flux1-schnell-copy.safetensors");
-    assert!(drawn(folder.path(), None).expect("two copies are one") == right);
+    assert!(drawn(folder.path(), None, 1).expect("two copies are one") == right);
     std::fs::remove_file(folder.file("flux1-schnell-copy.safetensors")).expect("a writable copy");
     let other = "flux1-schnell-Q4_0.safetensors";
     put_altered(&folder, &original, other, "img_in.weight");
     let both = [other, "unet/flux1-schnell-Q8_0.safetensors", "set path"];
     assert_refused(folder.path(), None, 78, &both);
     let chosen = folder.file("unet/flux1-schnell-Q8_0.safetensors");
-    assert!(drawn(&chosen, None).expect("the named file") == right);
-    let picture = drawn(&folder.file(other), Some(Family::new("flux"))).expect("the named file");
+    assert!(drawn(&chosen, None, 1).expect("the named file") == right);
+    let picture = drawn(&folder.file(other), Some(Family::new("flux")), 1).expect("the named file");
     assert!(picture != right, "the other file's weights");
 }
 
 #[test]
 fn large_turbo_is_preferred_to_large() {
-    let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
+    let right = drawn(&tiny("tiny-sd3"), None, 1).expect("a good folder");
     let folder = Altered::copy_of(&tiny("tiny-sd3"));
     let original = tiny("tiny-sd3").join(SD3);
     std::fs::remove_file(folder.file(SD3)).expect("a writable copy");
     put(&folder, &original, "sd3.5_large_turbo-F16.safetensors");
     let tensor = "model.diffusion_model.x_embedder.proj.weight";
     put_altered(&folder, &original, "sd3.5_large-F16.safetensors", tensor);
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
 }
 
 #[test]
 fn a_file_of_another_model_is_ignored_if_the_right_one_exists() {
     let folder = Altered::copy_of(&tiny("tiny-flux"));
-    let right = drawn(folder.path(), None).expect("a good folder");
+    let right = drawn(folder.path(), None, 1).expect("a good folder");
     let original = tiny("tiny-flux");
     for name in [FLUX, "ae.safetensors"] {
         std::fs::remove_file(folder.file(name)).expect("a writable copy");
@@ -196,7 +173,7 @@ fn a_file_of_another_model_is_ignored_if_the_right_one_exists() {
     let tensors = [("decoder.conv_in.weight", view.expect("as many bytes"))];
     let bytes = safetensors::serialize(tensors, None).expect("a tensor");
     std::fs::write(folder.file("a-sdxl.safetensors"), bytes).expect("a writable copy");
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
 }
 
 #[test]
@@ -205,14 +182,14 @@ fn a_folder_with_transformers_of_both_families_needs_the_family_setting() {
     put(&folder, &tiny("tiny-flux").join(FLUX), "a.safetensors");
     let words = ["a.safetensors", "b.safetensors", "family"];
     assert_refused(folder.path(), None, 78, &words);
-    let right = drawn(&tiny("tiny-sd3"), None).expect("a good folder");
-    let picture = drawn(folder.path(), Some(Family::new("sd3"))).expect("the named family");
+    let right = drawn(&tiny("tiny-sd3"), None, 1).expect("a good folder");
+    let picture = drawn(folder.path(), Some(Family::new("sd3")), 1).expect("the named family");
     assert!(picture == right);
 }
 
 #[test]
 fn folders_and_file_endings_of_other_programs_are_found() {
-    let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
+    let right = drawn(&tiny("tiny-flux"), None, 1).expect("a good folder");
     let folder = Altered::copy_of(&tiny("tiny-flux"));
     let moves = [
         ("clip_l_flux.safetensors", "clip/clip_l.safetensors"),
@@ -224,7 +201,7 @@ fn folders_and_file_endings_of_other_programs_are_found() {
         put(&folder, &tiny("tiny-flux").join(from), to);
         std::fs::remove_file(folder.file(from)).expect("a writable copy");
     }
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
 }
 
 /// The diffusers folder with T5 only in half precision.
@@ -245,18 +222,18 @@ fn half() -> Altered {
 
 #[test]
 fn shards_of_a_variant_are_found_with_and_without_an_index() {
-    let right = drawn(&tiny("tiny-flux"), None).expect("a good folder");
+    let right = drawn(&tiny("tiny-flux"), None, 1).expect("a good folder");
     let folder = half();
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
     let index = "text_encoder_2/model.safetensors.index.fp16.json";
     // The index of the full precision without its shards, as after a filtered download.
     let text = std::fs::read_to_string(folder.file(index)).expect("an index");
     let full = folder.file("text_encoder_2/model.safetensors.index.json");
     std::fs::write(&full, text.replace("model.fp16-", "model-")).expect("a writable copy");
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
     std::fs::remove_file(full).expect("a writable copy");
     std::fs::remove_file(folder.file(index)).expect("a writable copy");
-    assert!(drawn(folder.path(), None).expect("a good folder") == right);
+    assert!(drawn(folder.path(), None, 1).expect("a good folder") == right);
     let shard = "text_encoder_2/model.fp16-00002-of-00003.safetensors";
     std::fs::remove_file(folder.file(shard)).expect("a writable copy");
     let words = ["model.fp16-00001-of-00003", "number 2"];

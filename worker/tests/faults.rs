@@ -2,14 +2,14 @@
 
 mod altered;
 mod damage;
+mod laid_out;
 
 use altered::Altered;
 use damage::{Damaged, gguf, safetensors};
 use ipc_protocol::exit_code::ExitCode;
-use ipc_protocol::ids::Device;
+use laid_out::drawn;
 use std::path::{Path, PathBuf};
 use worker::fault::WorkerFault;
-use worker::pipelines::{JobParameters, ModelOrigin, load};
 use worker::sampling::noise;
 use worker::weights::digest::{self, SUMS};
 
@@ -33,31 +33,11 @@ fn packed() -> Altered {
     copy
 }
 
-fn drawn(folder: &Path) -> Result<Vec<u8>, WorkerFault> {
-    let source = ModelOrigin::Folder {
-        path: folder.to_owned(),
-        family: None,
-    };
-    let mut model = load(&source, Device::Host, &mut |_| {})?;
-    let job = JobParameters {
-        prompt: "a red circle".to_owned(),
-        negative: None,
-        width: 64,
-        height: 64,
-        steps: 1,
-        guidance: 0.0,
-        seed: 7,
-    };
-    let mut run = model.start(&job, None)?;
-    run.step(&|| false)?;
-    Ok(run.decode()?.bytes)
-}
-
 /// Loads the folder with each damaged file in turn.
 fn assert_refused(folder: &Altered, name: &str, faults: &[Damaged]) {
     for Damaged { what, bytes } in faults {
         std::fs::write(folder.file(name), bytes).expect("a writable copy");
-        let fault = drawn(folder.path()).err();
+        let fault = drawn(folder.path(), None, 1).err();
         let fault = fault.unwrap_or_else(|| panic!("{name}, {what}: was drawn from"));
         let said = fault.to_string();
         assert!(
@@ -85,7 +65,7 @@ fn damaged_safetensors_files_are_refused_with_their_names() {
 fn damaged_gguf_files_are_refused_with_their_names() {
     let folder = packed();
     let good = std::fs::read(folder.file(GGUF)).expect("a good file");
-    assert!(drawn(folder.path()).is_ok());
+    assert!(drawn(folder.path(), None, 1).is_ok());
     let faults = gguf(&good);
     assert!(faults.len() >= 20, "{}", faults.len());
     assert_refused(&folder, GGUF, &faults);
@@ -97,7 +77,7 @@ fn an_unsupported_block_type_is_reported_with_its_tensor() {
     let good = std::fs::read(folder.file(GGUF)).expect("a good file");
     let (name, bytes) = damage::with_type(&good, 2, 20); // q4_0 blocks and IQ4_NL blocks have 18 bytes
     std::fs::write(folder.file(GGUF), bytes).expect("a writable copy");
-    let fault = drawn(folder.path()).expect_err("not readable");
+    let fault = drawn(folder.path(), None, 1).expect_err("not readable");
     let said = fault.to_string();
     assert_eq!(fault.exit_code(), Some(ExitCode::BadConfiguration));
     assert!(said.contains("IQ4_NL") && said.contains(&name), "{said}");
@@ -117,7 +97,7 @@ fn pickles_are_recognised_by_content_and_refused_under_any_name() {
             let folder = tiny();
             std::fs::remove_file(folder.file("flux1-schnell.safetensors")).expect("a copy");
             std::fs::write(folder.file(name), start).expect("a writable copy");
-            let fault = drawn(folder.path()).expect_err("a pickle");
+            let fault = drawn(folder.path(), None, 1).expect_err("a pickle");
             let said = fault.to_string();
             assert!(
                 said.contains("is a pickle") && said.contains(name),
@@ -135,7 +115,7 @@ fn flux_dev_is_refused_with_its_name() {
     let good = std::fs::read(folder.file(name)).expect("a good file");
     let dev = damage::with_tensor(&good, "guidance_in.in_layer.weight");
     std::fs::write(folder.file(name), dev).expect("a writable copy");
-    let said = drawn(folder.path())
+    let said = drawn(folder.path(), None, 1)
         .expect_err("a model with guidance")
         .to_string();
     assert!(said.contains("FLUX.1 dev"), "{said}");
@@ -178,7 +158,7 @@ fn sixty_flipped_bits_are_detected_with_a_digest_and_crash_nothing_without_one()
     let list: String = flips[..4].iter().map(|flip| sums(&flip.0)).collect();
     std::fs::write(folder.file(SUMS), list).expect("a writable copy");
     assert_eq!(digest::verify(folder.path()).expect("good files").len(), 4);
-    let good = drawn(folder.path()).expect("a good folder");
+    let good = drawn(folder.path(), None, 1).expect("a good folder");
     let (mut altered, mut stopped) = (0, 0);
     for (name, at, bit) in flips {
         let path = folder.file(&name);
@@ -192,7 +172,7 @@ fn sixty_flipped_bits_are_detected_with_a_digest_and_crash_nothing_without_one()
                 && fault.to_string().contains(&name),
             "{fault}"
         );
-        match drawn(folder.path()) {
+        match drawn(folder.path(), None, 1) {
             Ok(picture) => altered += usize::from(picture != good),
             Err(WorkerFault::NotFinite { .. }) => stopped += 1,
             Err(other) => panic!("{name} at {at}: {other}"),
@@ -247,7 +227,7 @@ fn an_index_that_does_not_match_its_shards_is_refused() {
         let folder = Altered::copy_of(&tests().join("layouts/diffusers-flux"));
         let index = "transformer/diffusion_pytorch_model.safetensors.index.json";
         folder.replace(index, from, to);
-        let fault = drawn(folder.path()).expect_err("a damaged index");
+        let fault = drawn(folder.path(), None, 1).expect_err("a damaged index");
         assert!(
             matches!(fault.exit_code().map(ExitCode::number), Some(66 | 78)),
             "{fault}"

@@ -1,24 +1,20 @@
 //! Folders with wrong content: each gives a fault that names the file and the tensor.
 
 mod altered;
+mod laid_out;
 
 use altered::Altered;
 use ipc_protocol::exit_code::ExitCode;
-use ipc_protocol::ids::Device;
+use laid_out::loaded;
 use std::path::Path;
 use worker::fault::WorkerFault;
-use worker::pipelines::{ModelOrigin, load};
 
 fn pocket() -> Altered {
     Altered::copy_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket-flux"))
 }
 
 fn fault(folder: &Altered) -> WorkerFault {
-    let source = ModelOrigin::Folder {
-        path: folder.path().to_owned(),
-        family: None,
-    };
-    let loaded = load(&source, Device::Host, &mut |_| {});
+    let loaded = loaded(folder.path(), None);
     loaded.err().expect("the folder is not good")
 }
 
@@ -133,11 +129,7 @@ fn weights_that_are_not_finite_are_a_fault_that_names_the_stage() {
             bytes[..2].copy_from_slice(&0x7c00u16.to_le_bytes());
         },
     );
-    let source = ModelOrigin::Folder {
-        path: folder.path().to_owned(),
-        family: None,
-    };
-    let mut model = load(&source, Device::Host, &mut |_| {}).expect("shapes are right");
+    let mut model = loaded(folder.path(), None).expect("shapes are right");
     let job = worker::pipelines::JobParameters {
         prompt: "a red circle".to_owned(),
         negative: None,

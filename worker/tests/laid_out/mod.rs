@@ -4,13 +4,15 @@
 
 use crate::altered::Altered;
 use candle_core::{Device, Tensor};
+use ipc_protocol::family::Family;
 use ipc_protocol::ids;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
+use worker::fault::WorkerFault;
 use worker::golden::case::Goldens;
 use worker::golden::measure::{Tolerance, ValueDistance};
-use worker::pipelines::{JobParameters, ModelOrigin, load};
+use worker::pipelines::{JobParameters, ModelOrigin, Pipeline, load};
 
 /// The files that a layout needs from the tiny model's folder.
 pub(crate) const TOKENIZERS: [&str; 2] = [
@@ -61,25 +63,42 @@ pub(crate) fn join(parts: &[(PathBuf, &str, &str)], to: &Path) {
 
 /// Draws a small picture with the model in the folder.
 pub(crate) fn picture(folder: &Path) -> Vec<u8> {
-    let source = ModelOrigin::Folder {
-        path: folder.to_owned(),
-        family: None,
-    };
-    let mut model = load(&source, ids::Device::Host, &mut |_| {}).expect("a good folder");
+    drawn(folder, None, 2).expect("a good folder")
+}
+
+/// A small picture of a folder's model, or the fault that prevents it.
+pub(crate) fn drawn(
+    path: &Path,
+    family: Option<Family>,
+    steps: u32,
+) -> Result<Vec<u8>, WorkerFault> {
+    let mut model = loaded(path, family)?;
     let job = JobParameters {
         prompt: "a red circle".to_owned(),
         negative: None,
         width: 64,
         height: 64,
-        steps: 2,
+        steps,
         guidance: 0.0,
         seed: 7,
     };
-    let mut run = model.start(&job, None).expect("a good job");
-    for _ in 0..job.steps {
-        run.step(&|| false).expect("nobody cancels");
+    let mut run = model.start(&job, None)?;
+    for _ in 0..steps {
+        run.step(&|| false)?;
     }
-    run.decode().expect("a picture").bytes
+    Ok(run.decode()?.bytes)
+}
+
+/// A folder's model on the processor.
+pub(crate) fn loaded(
+    path: &Path,
+    family: Option<Family>,
+) -> Result<Box<dyn Pipeline>, WorkerFault> {
+    let source = ModelOrigin::Folder {
+        path: path.to_owned(),
+        family,
+    };
+    load(&source, ids::Device::Host, &mut |_| {})
 }
 
 /// The tensors of one picture's golden.
