@@ -157,8 +157,8 @@ fn elapsed_ms(begin: Instant) -> u32 {
     u32::try_from(begin.elapsed().as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Returns the answer to a fault of the job alone. One that ends the process is told by its end: said before that,
-/// the job would come straight back to a worker that is about to exit.
+/// Returns the answer to a fault that affects only the job, else `None`. A fault that ends the process is reported
+/// by the exit: if it was reported before, the supervisor could send the next job to a worker that is about to exit.
 fn answer(fault: &WorkerFault) -> Option<JobFault> {
     Some(match fault {
         WorkerFault::Cancelled => JobFault::Cancelled,

@@ -11,7 +11,7 @@ use crate::pipelines::text::{EncoderWeights, TokenizerFiles};
 use crate::weights::{self, Weights};
 use std::path::Path;
 
-/// The files of a model, and the description beside them.
+/// The files of a model, and its description.
 pub struct ModelFiles<A: Architecture> {
     /// The transformer, with the tensor names of its first published file.
     pub transformer: Weights,

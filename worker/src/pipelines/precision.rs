@@ -13,7 +13,7 @@ pub struct Choice {
     pub because: Option<&'static str>,
 }
 
-/// Chooses the dtype of a worker on `device` if `wished` is requested.
+/// Chooses the dtype of a worker on `device`; `wished` is the requested one.
 ///
 /// On a CPU, half precision only saves memory: every product converts its matrix to f32 first. From bf16 this
 /// is a shift. From f16 it is a slower conversion of each value, for the same memory and a range up to 65504.

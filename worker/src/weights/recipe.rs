@@ -253,12 +253,12 @@ fn is_companion(file: &WeightFile, stored: &str, name: &str) -> Result<bool, Wor
 /// Checks the format of a weight, stored as the text `{"format": "float8_e4m3fn"}`. Others are not supported.
 fn check_format(file: &WeightFile, stored: &str) -> Result<(), WorkerFault> {
     let entry = &file.entries()[stored];
-    let said = String::from_utf8_lossy(file.data(entry)?);
-    if said.contains("\"float8_e4m3fn\"") {
+    let format = String::from_utf8_lossy(file.data(entry)?);
+    if format.contains("\"float8_e4m3fn\"") {
         return Ok(());
     }
-    let said: String = said.chars().take(200).collect();
-    let what = format!("is {said}; only float8_e4m3fn is read");
+    let format: String = format.chars().take(200).collect();
+    let what = format!("is {format}; only float8_e4m3fn is supported");
     Err(WorkerFault::configuration(file.name(), stored, what))
 }
 

@@ -211,7 +211,7 @@ mod tests {
         let mut model = SyntheticModel::load(0, 0, 1, &mut |_| {});
         let mut run = model.start(&job(seed), from).expect("a good job");
         while run.steps_done() < stop_at {
-            run.step(&|| false).expect("nobody cancels");
+            run.step(&|| false).expect("it is not cancelled");
         }
         (
             run.latents().expect("plain memory"),

@@ -46,8 +46,8 @@ pub(super) fn clip(name: &str) -> Option<TensorTarget> {
     bare.then(|| TensorTarget::whole(format!("text_model.{name}")))
 }
 
-/// CLIP-L and CLIP-G have the same names: files without a prefix are CLIP-G's when the width is, or the file's
-/// name says so.
+/// Tells whether files without a prefix are CLIP-G and not CLIP-L, which has the same tensor names: by the width, or
+/// by the file's name.
 pub(super) fn are_clip_g(files: &[Arc<WeightFile>]) -> bool {
     let norms = [
         "text_model.final_layer_norm.weight",

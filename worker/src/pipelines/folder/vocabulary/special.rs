@@ -90,7 +90,7 @@ pub(super) fn clip_pad(folder: &Path, published: &str) -> Result<Option<String>,
     }))
 }
 
-/// Tells whether a special token is searched in the normalized text; transformers' default is no.
+/// Tells whether a special token is searched in the normalized text; false is transformers' default.
 ///
 /// # Errors
 /// As [`clip_pad`].
