@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sources::{self, ProjectFile};
 use crate::split::{split, without_tests};
 
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 6] = [
     "ipc-protocol/src/",
     "supervisor/pool/src/",
     "supervisor/fetch/src/",
     "supervisor/store/src/",
     "supervisor/src/",
+    "worker/src/",
 ];
 const MIND: &str = "supervisor/pool/src/";
 

@@ -6,6 +6,7 @@
 mod absences;
 mod crates;
 mod definitions;
+mod families;
 mod floors;
 mod imports;
 mod map;

@@ -22,9 +22,10 @@ mod matrix;
 mod naming;
 mod recipe;
 mod section;
+mod stand_in;
 
 pub use file::{WeightFile, open_regular};
-pub use foreign::{is_lora, stand_in};
+pub use foreign::is_lora;
 pub use inventory::Inventory;
 pub use ipc_protocol::mark::Mark;
 pub use matrix::Matrix;
@@ -33,6 +34,7 @@ pub use naming::{
     split_end,
 };
 pub use section::{LoadDepth, Meter, Section};
+pub use stand_in::stand_in;
 
 use crate::fault::WorkerFault;
 use memmap2::{Mmap, UncheckedAdvice};

@@ -2,10 +2,9 @@
 
 use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoded;
-use crate::pipelines::folder::configuration::{Described, TransformerSizes};
+use crate::pipelines::folder::configuration::Described;
 use crate::pipelines::folder::search::{FolderLayout, Shapes};
-use crate::pipelines::need::TokenCost;
-use crate::pipelines::parts::sizes::ModelSizes;
+use crate::pipelines::parts::sizes::{ModelSizes, TransformerSizes};
 use crate::pipelines::pipeline::JobParameters;
 use crate::pipelines::text::{EncoderIds, TextEncoders};
 use crate::weights::Section;
@@ -129,4 +128,15 @@ pub trait Architecture: Sized + Send + Sync + 'static {
 
     /// The noise levels of `steps` steps; the last one is 0.
     fn sigmas(steps: u32) -> Vec<f32>;
+}
+
+/// The memory of tokens in a transformer's widest block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenCost {
+    /// Bytes per token.
+    pub bytes: f64,
+    /// Bytes per pair of tokens.
+    pub scores: f64,
+    /// Number of text tokens.
+    pub text: f64,
 }

@@ -5,7 +5,7 @@
 //! coefficient here is the larger of the two.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::architecture::Architecture;
+use crate::pipelines::architecture::{Architecture, TokenCost};
 use crate::pipelines::encoders::Encoders;
 use crate::pipelines::files::ModelFiles;
 use crate::pipelines::parts::autoencoder::Decoder;
@@ -249,17 +249,6 @@ fn listed(
     let inventory = RefCell::default();
     load(&Section::listing(&inventory, &Device::Cpu))?;
     Ok(inventory.into_inner())
-}
-
-/// The memory of tokens in a transformer's widest block.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TokenCost {
-    /// Bytes per token.
-    pub bytes: f64,
-    /// Bytes per pair of tokens.
-    pub scores: f64,
-    /// Number of text tokens.
-    pub text: f64,
 }
 
 /// Memory of T5 in addition to its weights.

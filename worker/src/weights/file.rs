@@ -1,7 +1,7 @@
 //! One weight file: its bytes, and the position of each tensor.
 
 use super::entry::{Entries, TensorEntry, corrupt};
-use super::{Mark, foreign, gguf, header, map, release};
+use super::{Mark, gguf, header, map, release, stand_in};
 use crate::fault::WorkerFault;
 use memmap2::Mmap;
 use nix::fcntl::OFlag;
@@ -65,7 +65,7 @@ impl WeightFile {
                         files";
             return Err(corrupt(&name, what));
         }
-        if let Some(what) = foreign::stand_in(content) {
+        if let Some(what) = stand_in::stand_in(content) {
             return Err(corrupt(&name, what));
         }
         let entries = if content.starts_with(gguf::MAGIC) {

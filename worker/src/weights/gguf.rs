@@ -4,8 +4,8 @@
 //! tensors and the alignment are kept.
 
 use super::entry::{self, Entries, TensorEntry, corrupt};
-use super::foreign::READ;
 use super::kind::ElementKind;
+use super::kind::READ;
 use crate::fault::WorkerFault;
 
 /// The first bytes of a GGUF file.

@@ -5,8 +5,8 @@
 //! they are read.
 
 use super::entry::{self, Entries, TensorEntry, corrupt};
-use super::foreign::READ;
 use super::kind::ElementKind;
+use super::kind::READ;
 use crate::fault::WorkerFault;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};

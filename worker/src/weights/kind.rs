@@ -1,11 +1,14 @@
 //! The encodings of stored tensors, and their conversion to f32.
 
-use super::foreign::READ;
 use crate::fault::WorkerFault;
 use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
 use std::sync::LazyLock;
+
+/// The supported encodings, for the end of every error.
+pub(super) const READ: &str =
+    "F32, F16, BF16, F8_E4M3 (alone or scaled) and the GGUF blocks Q4_0 to Q6_K are read";
 
 /// The encoding of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq)]

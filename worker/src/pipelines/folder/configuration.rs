@@ -8,38 +8,12 @@ use crate::pipelines::folder::rights;
 use crate::pipelines::folder::search::MODEL_INDEX;
 use crate::pipelines::folder::text_file::{parse, read_text};
 use crate::pipelines::parts::sizes::{
-    ClipSizes, DecoderSizes, EncoderSizes, LatentSizes, ModelSizes, T5Sizes,
+    ClipSizes, DecoderSizes, EncoderSizes, LatentSizes, ModelSizes, T5Sizes, TransformerSizes,
 };
 use crate::pipelines::preview::Colours;
 use ipc_protocol::about::ModelRights;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use std::fmt::Debug;
 use std::path::Path;
-
-/// The sizes of a family's transformer, as in `config.json`.
-pub trait TransformerSizes: Clone + Debug + DeserializeOwned + Send + Sync + 'static {
-    /// The content of the transformer's `config.json` in a diffusers folder.
-    type Diffusers: DeserializeOwned;
-    /// The transformer's entry in `meta.json`.
-    type Preset: DeserializeOwned;
-    /// Key of that entry.
-    const PRESET_KEY: &'static str;
-    /// True if a `meta.json` without that key is refused.
-    const NEEDS_PRESET: bool;
-
-    /// Checks sizes that no model of the family can have, before they are used as divisors.
-    ///
-    /// # Errors
-    /// [`WorkerFault::Configuration`] naming the key.
-    fn check(sizes: &ModelSizes<Self>, file: &str) -> Result<(), WorkerFault>;
-
-    /// Converts the sizes of a diffusers folder.
-    fn from_diffusers(found: Self::Diffusers, published: &Self) -> Self;
-
-    /// Converts the sizes of a `meta.json`.
-    fn from_preset(found: Self::Preset, encoders: &EncoderSizes, published: &Self) -> Self;
-}
 
 /// The `config.json` of embedded models. A missing part has the published sizes.
 #[derive(Deserialize)]

@@ -4,8 +4,8 @@
 //! sizes.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::folder::configuration::TransformerSizes;
 use crate::pipelines::folder::text_file::read_json;
+use crate::pipelines::parts::sizes::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     ClipActivation, ClipSizes, DecoderSizes, LatentSizes, ModelSizes, T5Sizes,
 };

@@ -1,7 +1,7 @@
 //! Reads the sizes that the reference script writes to `meta.json`.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::folder::configuration::TransformerSizes;
+use crate::pipelines::parts::sizes::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     ClipActivation, ClipSizes, DecoderSizes, EncoderSizes, T5Sizes, clip_l, published_decoder,
 };

@@ -7,6 +7,8 @@
 use crate::fault::WorkerFault;
 use ipc_protocol::latents::LatentShape;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 
 /// The T5 encoder.
 #[derive(Debug, Clone, Deserialize)]
@@ -228,4 +230,28 @@ pub fn clip_g() -> ClipSizes {
         eos: 49407,
         pad: 0, // "!"
     }
+}
+
+/// The sizes of a family's transformer, as in `config.json`.
+pub trait TransformerSizes: Clone + Debug + DeserializeOwned + Send + Sync + 'static {
+    /// The content of the transformer's `config.json` in a diffusers folder.
+    type Diffusers: DeserializeOwned;
+    /// The transformer's entry in `meta.json`.
+    type Preset: DeserializeOwned;
+    /// Key of that entry.
+    const PRESET_KEY: &'static str;
+    /// True if a `meta.json` without that key is refused.
+    const NEEDS_PRESET: bool;
+
+    /// Checks sizes that no model of the family can have, before they are used as divisors.
+    ///
+    /// # Errors
+    /// [`WorkerFault::Configuration`] naming the key.
+    fn check(sizes: &ModelSizes<Self>, file: &str) -> Result<(), WorkerFault>;
+
+    /// Converts the sizes of a diffusers folder.
+    fn from_diffusers(found: Self::Diffusers, published: &Self) -> Self;
+
+    /// Converts the sizes of a `meta.json`.
+    fn from_preset(found: Self::Preset, encoders: &EncoderSizes, published: &Self) -> Self;
 }

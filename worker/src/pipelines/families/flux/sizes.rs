@@ -1,7 +1,7 @@
 //! The sizes of the FLUX transformer, and those of the published model.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::folder::configuration::TransformerSizes;
+use crate::pipelines::parts::sizes::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     EncoderSizes, LatentSizes, ModelSizes, clip_l, heads, norm_groups, published_decoder, t5_xxl,
 };

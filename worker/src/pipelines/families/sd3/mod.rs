@@ -10,13 +10,13 @@ pub mod transformer;
 
 use crate::embedded_files;
 use crate::fault::WorkerFault;
+use crate::pipelines::architecture::TokenCost;
 use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
 use crate::pipelines::drawing;
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::folder::configuration::Described;
 use crate::pipelines::folder::search::{FolderLayout, Shapes};
-use crate::pipelines::need::TokenCost;
 use crate::pipelines::parts::clip::ClipStates;
 use crate::pipelines::parts::layers::finite;
 use crate::pipelines::parts::sizes::ModelSizes;

@@ -1,7 +1,7 @@
 //! The sizes of the MMDiT, and those of the published model.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::folder::configuration::TransformerSizes;
+use crate::pipelines::parts::sizes::TransformerSizes;
 use crate::pipelines::parts::sizes::{
     EncoderSizes, LatentSizes, ModelSizes, clip_g, clip_l, norm_groups, published_decoder, t5_xxl,
 };
