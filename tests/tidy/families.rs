@@ -3,11 +3,13 @@
 use crate::sources::{self, ProjectFile};
 use crate::split::{split, without_tests};
 
-/// Folders and tables that name families.
-const PLACES: [&str; 3] = [
+/// Folders and tables that name families, and tests among the product files.
+const PLACES: [&str; 5] = [
     "worker/src/pipelines/families/",
     "ipc-protocol/src/family.rs",
     "supervisor/store/src/release.rs",
+    "worker/src/golden/mutations.rs",
+    "worker/src/golden/half_mutations.rs",
 ];
 
 /// Parts of names; the embedded models' keys and the family without weights are not meant.

@@ -45,17 +45,14 @@ fn cited(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A part in capitals stands for any name.
+/// A name or a half of one in capitals stands for any name; pages such as this project's are names.
 fn placeholder(part: &str) -> bool {
-    let stem = part.split('.').next().unwrap_or_default();
-    let capitals = stem
-        .chars()
-        .all(|c| c.is_uppercase() || c == '_' || c == '-');
-    let page = part.ends_with(".md"); // README.md is a name
-    stem.len() > 1 && capitals && !page
+    let capitals =
+        |half: &str| half.len() > 1 && half.chars().all(|c| c.is_uppercase() || c == '_');
+    !part.ends_with(".md") && part.split(['-', '.']).any(capitals)
 }
 
-/// Every file and folder of the project, as each end of its path: `a/b.rs` and `b.rs`.
+/// Every file and folder of the project, as each end of its path.
 fn ends(paths: &[String]) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for path in paths {

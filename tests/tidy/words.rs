@@ -89,7 +89,7 @@ fn words(text: &str) -> String {
     line
 }
 
-/// What is wrong with the words of a text.
+/// Returns the faults of a text.
 fn faults(text: &str) -> impl Iterator<Item = String> {
     let text = words(text);
     PHRASES.iter().filter_map(move |phrase| {

@@ -1,6 +1,6 @@
-//! What operators and the registry want of a model.
+//! The wishes of operators and the registry for a model.
 
-/// What operators and the registry want of a model.
+/// The wishes of operators and the registry for a model.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     retired: bool,
