@@ -74,10 +74,14 @@ const PHRASES: [Phrase; 29] = [
 /// First words of a sentence that names a thing by a clause instead of a noun.
 const HEADLESS: [&str; 5] = ["what", "who", "whose", "whom", "which"];
 
-/// Lower-case words with one blank between, and one at each end; what stands in backticks is a name, not a word.
+/// Lower-case words with one blank between, and one at each end; names in backticks and values in braces are left out.
 fn words(text: &str) -> String {
     let prose: Vec<&str> = text.split('`').step_by(2).collect();
     let prose = prose.join(" name ");
+    let values = prose
+        .split('{')
+        .map(|part| part.rsplit('}').next().unwrap_or(part));
+    let prose = values.collect::<Vec<_>>().join(" value ");
     let words = prose
         .split(|c: char| !(c.is_alphanumeric() || c == '\''))
         .filter(|word| !word.is_empty());
@@ -217,6 +221,7 @@ fn a_word_that_is_ruled_out_is_found() {
         assert_eq!(count("README.md", &format!("A {words} b.\n")), 1, "{words}");
     }
     let product = "worker/src/x.rs";
+    assert_eq!(count(product, "let m = \"is {said} here\";\n"), 0);
     assert_eq!(count(product, "/// What it holds.\nstruct A;\n"), 1);
     assert_eq!(
         count(product, "/// Holds it. Nobody knows.\nstruct A;\n"),

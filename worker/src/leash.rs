@@ -1,4 +1,4 @@
-//! The socket to the supervisor on descriptor 0, and the means that end this process with the supervisor.
+//! The socket to the supervisor on descriptor 0, and what ends this process with the supervisor.
 //!
 //! The reader thread blocks in a read while the supervisor lives. End-of-file ends the process at once,
 //! even during a step. The kernel's parent-death signal does the same slightly earlier. A supervisor that

@@ -1,4 +1,4 @@
-//! The trait of a family with a transformer, T5 and CLIPs: everything that the shared pipeline does not do.
+//! The trait of a family with a transformer, T5 and CLIPs: the parts that families do not share.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoded;

@@ -1,4 +1,4 @@
-//! Folders with files of a layout and of the tiny models, and functions to draw with them and measure them.
+//! Folders with files of a layout and of the tiny models, for drawing and measuring.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 

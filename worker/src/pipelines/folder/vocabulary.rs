@@ -1,4 +1,4 @@
-//! The two published tokenizers, which are embedded in this program, and the choice of a folder's own one.
+//! The two published tokenizers, embedded in this program, and the choice of a folder's own one.
 //!
 //! Sources and licences: `worker/assets/tokenizers/README.md`.
 

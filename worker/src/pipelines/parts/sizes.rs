@@ -1,4 +1,4 @@
-//! The sizes of all parts, including those not visible in tensor shapes: heads, axes, norm groups, lengths.
+//! The sizes of all parts, with those that tensor shapes do not show: heads, axes, groups, lengths.
 //!
 //! The defaults are those of the published model. A `config.json`, or the `meta.json` of the reference script,
 //! beside the weights replaces them. Every tensor is then requested with the shape that follows, so that a
