@@ -43,9 +43,9 @@ pub(super) fn checked(
             let word = if entry.range.start < reached {
                 "overlaps"
             } else {
-                "leaves a gap behind"
+                "leaves a gap after"
             };
-            return Err(corrupt(file, format!("{name} {word} what lies before it")));
+            return Err(corrupt(file, format!("{name} {word} the tensor before it")));
         }
         reached = entry.range.end.next_multiple_of(alignment);
     }

@@ -51,15 +51,14 @@ pub(super) fn refuse(part: &ModelPart, file: &WeightFile, prefix: &str) -> Resul
     let refuse =
         |tensor: &str, what: String| Err(WorkerFault::configuration(file.name(), tensor, what));
     if let Some(tensor) = below().find(|name| LORA.iter().any(|mark| name.contains(mark))) {
-        let what =
-            "is a LoRA's, which is not read: merge it into the model's file with another program";
+        let what = "belongs to a LoRA, which is not supported: merge it into the model's file with another program";
         return refuse(tensor, what.to_owned());
     }
     for (mark, meaning) in ENCODINGS {
         if let Some(tensor) = below().find(|name| name.contains(mark)) {
             return refuse(
                 tensor,
-                format!("belongs to {meaning}, which are not read; {READ}"),
+                format!("belongs to {meaning}, which are not supported; {READ}"),
             );
         }
     }

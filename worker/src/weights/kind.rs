@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 /// The supported encodings, for the end of every error.
 pub(super) const READ: &str =
-    "F32, F16, BF16, F8_E4M3 (alone or scaled) and the GGUF blocks Q4_0 to Q6_K are read";
+    "F32, F16, BF16, F8_E4M3 (alone or scaled) and the GGUF blocks Q4_0 to Q6_K are supported";
 
 /// The encoding of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,7 +168,7 @@ impl ElementKind {
     }
 
     fn refusal(self) -> String {
-        format!("is stored as {self}, which is not read; {READ}")
+        format!("is stored as {self}, which is not supported; {READ}")
     }
 
     /// Loads the blocks without conversion; only for [`ElementKind::Blocks`].
