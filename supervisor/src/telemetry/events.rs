@@ -107,7 +107,9 @@ pub fn tell(notice: &Notice) {
         ),
         Notice::Draining { jobs } => info!(jobs, "Draining: new requests are refused"),
         Notice::DrainUndone => info!("Drain ended: requests are accepted again"),
-        Notice::Defect { what } => error!(what, "Defect in the pool: please report it"),
+        Notice::Defect { what } => {
+            error!(error = %what, "Defect in the pool: please report it");
+        }
     }
 }
 
