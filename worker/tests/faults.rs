@@ -209,7 +209,7 @@ fn an_index_that_does_not_match_its_shards_is_refused() {
         (
             "diffusion_pytorch_model-00002-of-00003",
             "../diffusion_pytorch_model-00002-of-00003",
-            "no file beside it",
+            "not a file in the same folder",
         ),
         (
             "diffusion_pytorch_model-00003-of-00003",

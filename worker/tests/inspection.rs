@@ -132,7 +132,7 @@ fn weights_packed_by_other_programs_are_refused_with_their_kind() {
         (
             "guidance_in.in_layer.weight",
             Dtype::F32,
-            "FLUX.1 schnell is",
+            "use FLUX.1 schnell",
         ),
     ];
     for (name, dtype, words) in marks {

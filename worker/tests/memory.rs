@@ -24,7 +24,7 @@ fn draw(model: &mut dyn Pipeline, side: u32) {
     };
     let mut run = model.start(&job, None).expect("a good job");
     while run.steps_done() < job.steps {
-        run.step(&|| false).expect("nobody cancels");
+        run.step(&|| false).expect("it is not cancelled");
     }
     run.decode().expect("a picture");
 }

@@ -55,7 +55,7 @@ fn job() -> JobParameters {
 fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<LatentCheckpoint>) -> Rgb8 {
     let mut run = model.start(job, from).expect("a good job");
     while run.steps_done() < job.steps {
-        run.step(&|| false).expect("nobody cancels");
+        run.step(&|| false).expect("it is not cancelled");
     }
     run.decode().expect("a picture")
 }
@@ -161,7 +161,7 @@ fn a_picture_resumed_from_any_step_is_the_same() {
     for steps_done in 0..=5 {
         let mut run = model.start(&job, None).expect("a good job");
         while run.steps_done() < steps_done {
-            run.step(&|| false).expect("nobody cancels");
+            run.step(&|| false).expect("it is not cancelled");
         }
         let bytes = run.latents().expect("latents in memory");
         drop(run);
@@ -201,7 +201,7 @@ fn a_preview_is_closer_to_its_own_picture_than_to_pictures_with_other_background
         };
         let mut run = model.start(&job, None).expect("a good job");
         while run.steps_done() < job.steps {
-            run.step(&|| false).expect("nobody cancels");
+            run.step(&|| false).expect("it is not cancelled");
         }
         let preview = run.preview().expect("latents in memory");
         let preview = preview.expect("a step is done");

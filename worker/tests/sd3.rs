@@ -46,7 +46,7 @@ fn model(encoders: Encoders) -> Box<dyn Pipeline> {
 fn draw(model: &mut dyn Pipeline, job: &JobParameters, from: Option<LatentCheckpoint>) -> Rgb8 {
     let mut run = model.start(job, from).expect("a good job");
     while run.steps_done() < job.steps {
-        run.step(&|| false).expect("nobody cancels");
+        run.step(&|| false).expect("it is not cancelled");
     }
     run.decode().expect("a picture")
 }
@@ -150,7 +150,7 @@ fn a_picture_resumed_from_any_step_is_the_same() {
     for steps_done in 0..=job.steps {
         let mut run = model.start(&job, None).expect("a good job");
         while run.steps_done() < steps_done {
-            run.step(&|| false).expect("nobody cancels");
+            run.step(&|| false).expect("it is not cancelled");
         }
         let bytes = run.latents().expect("latents in memory");
         drop(run);
@@ -169,7 +169,7 @@ fn a_preview_has_one_pixel_per_latent_value_after_the_first_step() {
     let mut model = model(Encoders::Keep);
     let mut run = model.start(&job(), None).expect("a good job");
     assert_eq!(run.preview().expect("nothing to compute"), None);
-    run.step(&|| false).expect("nobody cancels");
+    run.step(&|| false).expect("it is not cancelled");
     let preview = run
         .preview()
         .expect("latents in memory")

@@ -220,7 +220,7 @@ fn a_toy_family_is_recognised_described_and_drawn() {
         };
         assert_eq!(model.latents_bytes(16, 8), 4 * 2 * 3 * 4);
         let mut run = model.start(&job, None).expect("a good job");
-        run.step(&|| false).expect("nobody cancels");
+        run.step(&|| false).expect("it is not cancelled");
         let picture = run.decode().expect("a picture");
         assert_eq!(picture.bytes, [200, 100, 50].repeat(16 * 8));
     }
