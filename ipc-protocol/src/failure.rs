@@ -76,7 +76,7 @@ pub enum FailureKind {
     LoadRefused,
     /// The model's workers failed too often; its circuit breaker is open.
     ModelBroken,
-    /// The same job brought down workers before and is not tried again.
+    /// The same request crashed workers before and is not tried again.
     Quarantined,
     /// Cancelled by a client or operator.
     Cancelled,

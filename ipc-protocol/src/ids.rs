@@ -108,7 +108,7 @@ impl fmt::Display for Device {
 /// The device that a client requests for its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub enum DeviceConstraint {
-    /// Any device with room, the fastest first.
+    /// Any device with memory, the fastest first.
     #[default]
     Auto,
     /// Only this device.

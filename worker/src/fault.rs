@@ -167,7 +167,7 @@ const MEMORY_MARKS: [&str; 9] = [
     "Cannot allocate memory",
     "Resource temporarily unavailable",
     "failed to spawn thread",
-    // Panics of std for a size over any memory.
+    // How the standard library panics if a size exceeds any possible memory.
     "capacity overflow",
     "memory allocation of",
 ];

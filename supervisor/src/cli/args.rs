@@ -132,13 +132,13 @@ pub enum Command {
     },
     /// List or release requests that are blocked because they crashed workers.
     Quarantine {
-        /// The subcommand; `list` if missing.
+        /// The subcommand. Defaults to `list`.
         #[command(subcommand)]
         what: Option<QuarantineCommand>,
     },
     /// List, fetch, verify and delete model files.
     Models {
-        /// The subcommand; `list` if missing.
+        /// The subcommand. Defaults to `list`.
         #[command(subcommand)]
         what: Option<ModelsCommand>,
     },

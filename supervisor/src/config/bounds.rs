@@ -10,7 +10,7 @@ use toml::{Table, Value};
 pub const WORKERS_MAX: i64 = 64;
 /// Most threads of one worker's arithmetic.
 const THREADS_MAX: i64 = 1024;
-/// A year, in seconds; longer durations are mistakes.
+/// A year, in seconds. Longer durations are refused as mistakes.
 const YEAR: f64 = 31_536_000.0;
 /// An hour, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;

@@ -110,7 +110,7 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether a folder exists, belongs to this user, and no other user may write to it.
+/// Whether a folder exists, belongs to this user, and is not writable by any other user.
 pub fn is_ours(folder: &Path) -> bool {
     let own = Uid::effective().as_raw();
     FolderEntry::at(folder).is_ok_and(|seen| judge(folder, seen, own).is_ok())

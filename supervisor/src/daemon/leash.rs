@@ -42,7 +42,8 @@ impl Leash {
         Ok(Self { socket, served })
     }
 
-    /// Sends one byte to the caller: the daemon serves. The returned future completes when the caller exits.
+    /// Sends one byte to the process that started the daemon: it serves now. The returned future completes when that
+    /// process exits.
     ///
     /// # Errors
     /// The caller has exited.

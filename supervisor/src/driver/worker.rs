@@ -200,7 +200,9 @@ impl WorkerHandle {
         if expected != Some(size) {
             return Err(format!("a {size} preview"));
         }
-        let segment = self.segment().ok_or("a preview without a segment")?;
+        let segment = self
+            .segment()
+            .ok_or("a preview without a shared memory segment")?;
         let rgb8 = segment.read(Slot::Preview, size.rgb8_bytes());
         rgb8.map_err(|error| error.to_string())
     }

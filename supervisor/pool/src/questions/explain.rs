@@ -129,7 +129,7 @@ fn why_no_other(state: &State, now: Moment, job: &Job) -> Option<String> {
     match model.standing(now) {
         Standing::Tried(RestartVerdict::Go | RestartVerdict::Probe) => {}
         Standing::Tried(RestartVerdict::BackOff(at)) => {
-            let last = model.last_failure("; the last time: ");
+            let last = model.last_failure("; last failure: ");
             return Some(format!("{key} starts again in {}{last}", left(at)));
         }
         Standing::Tried(RestartVerdict::Cool(cooling)) => {
@@ -141,7 +141,7 @@ fn why_no_other(state: &State, now: Moment, job: &Job) -> Option<String> {
         }
         Standing::Tried(RestartVerdict::Open(until, failures)) => {
             let again = left(until);
-            let last = model.last_failure("; the last time: ");
+            let last = model.last_failure("; last failure: ");
             return Some(format!(
                 "{key} failed {failures} times in a row; again in {again}{last}"
             ));

@@ -1,6 +1,6 @@
-//! Jobs that wait for room that others hold, and how long later jobs may overtake them.
+//! Jobs waiting for memory that other models occupy, and how long later jobs may overtake them.
 //!
-//! Jobs go to workers that have loaded their model. A model that lacks room that others hold is overtaken by
+//! Jobs go to workers that have loaded their model. A model that lacks memory that others hold is overtaken by
 //! their later jobs, and each overtaking is counted. At a bound its oldest job is due: from then on no worker
 //! that holds what it lacks takes a later job.
 
@@ -27,7 +27,7 @@ pub(crate) struct Barrier {
 /// A resource that a waiting job lacks and others have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lack {
-    /// Room on the devices noted for its model.
+    /// Memory on the devices noted for its model.
     Room,
     /// A slot among its model's workers: the model has as many as it may, none of them on the job's device.
     Slot,
@@ -58,7 +58,7 @@ pub(crate) fn lacks_of(state: &State, id: ModelId, now: Moment) -> Vec<Lacking> 
     lacks
 }
 
-/// The room that the next jobs of a model take beyond what its idle workers hold.
+/// The memory that the next jobs of a model take beyond what its idle workers hold.
 fn extra_wanted(state: &State, id: ModelId) -> impl Iterator<Item = (Amount, Room)> {
     let idle = state.fleet().live(id).filter(|worker| worker.is_idle());
     idle.filter_map(move |worker| {
@@ -92,7 +92,7 @@ fn is_behind(state: &State, worker: &Worker, barrier: &Barrier) -> bool {
     }
 }
 
-/// The worker holds room that the other model lacks.
+/// The worker holds memory that the other model lacks.
 fn competes(state: &State, worker: &Worker, with: ModelId) -> bool {
     let mut lacks = state.model(with).lacks().iter();
     let holds = |at: Device| worker.promised().any(|part| part.at(at) > Mebibytes::ZERO);
@@ -120,7 +120,7 @@ pub(crate) fn barriers(state: &State, now: Moment) -> Vec<Barrier> {
     rooms.chain(state.model_ids().filter_map(of_slot)).collect()
 }
 
-/// The earlier jobs that lack the worker's room or slot, and are overtaken when it starts `job`.
+/// The earlier jobs that lack the worker's memory or slot, and are overtaken when it starts `job`.
 pub(crate) fn overtaken(state: &State, worker: &Worker, job: JobId, now: Moment) -> Vec<JobId> {
     let competing = state.model_ids().filter(|&id| competes(state, worker, id));
     let lacking_room = competing.flat_map(|id| state.jobs().queue(id).before(job));

@@ -1,4 +1,4 @@
-//! Whether there is room for a worker or a picture, and which workers would have to exit for it.
+//! Whether there is memory for a worker or a picture, and which workers would have to exit for it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::state::worker::Worker;
 use crate::words::moment::Moment;
 use crate::words::registry::ModelId;
 
-/// Whether there is room, best answer first.
+/// Whether the memory can be had, best answer first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Room {
     /// Now.
@@ -59,7 +59,7 @@ impl Room {
         }
     }
 
-    /// The shortage, if there can be no room.
+    /// The shortage, if there can be no memory.
     pub(crate) fn shortage(self) -> Option<Shortage> {
         match self {
             Self::Never(short) => Some(short),
@@ -88,7 +88,7 @@ struct Staying {
     unwanted: BTreeSet<Generation>,
 }
 
-/// When a worker's room comes back.
+/// When a worker's memory comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leave {
     /// It is being stopped.
@@ -136,7 +136,7 @@ pub(crate) fn for_worker(
     rooms.min_by_key(|(_, room)| room.rank())
 }
 
-/// The room that a job takes beyond what a worker holds. After the job ran out of memory it asks for more than
+/// The memory that a job takes beyond what a worker holds. After the job ran out of memory it asks for more than
 /// it was admitted with; that is a guess, so the job goes without if it can never be had.
 pub(crate) fn for_picture(state: &State, worker: &Worker, job: &Job) -> (Amount, Room) {
     let id = worker.model();
@@ -273,7 +273,7 @@ fn kept(state: &State) -> impl Iterator<Item = Generation> {
     })
 }
 
-/// Idle workers reserved for older jobs than those the room is for: they are idle because they wait for room
+/// Idle workers reserved for older jobs than those the memory is for: they are idle because they wait for memory
 /// themselves, and it is their turn. Models are compared by their oldest jobs, workers of one model by what
 /// each of them can run.
 fn spoken_for(

@@ -73,7 +73,7 @@ pub(crate) fn refusal(state: &State, id: ModelId, now: Moment) -> Option<Failure
                 format!(
                     "{key} failed {failures} times in a row; next try in {} s{}",
                     left_ms(until).div_ceil(1000),
-                    model.last_failure("; the last time: ")
+                    model.last_failure("; last failure: ")
                 ),
             )
             .retry_after_ms(left_ms(until)),

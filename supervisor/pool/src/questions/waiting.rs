@@ -121,7 +121,7 @@ pub(crate) fn is_due(state: &State, job: JobId, now: Moment) -> bool {
     })
 }
 
-/// When the oldest job of a model that lacks room has waited as long as the settings allow.
+/// When the oldest job of a model that lacks memory has waited as long as the settings allow.
 pub(crate) fn due_at(state: &State, id: ModelId) -> Option<Moment> {
     if state.model(id).lacks().is_empty() {
         return None;

@@ -61,7 +61,7 @@ pub(crate) fn is_claimed(state: &State, want: WorkerWant, device: Device, now: M
     })
 }
 
-/// Another model waits for room.
+/// Another model waits for memory.
 pub(crate) fn others_lack(state: &State, id: ModelId) -> bool {
     let mut others = state.model_ids().filter(|&other| other != id);
     others.any(|other| !state.model(other).lacks().is_empty())

@@ -36,7 +36,7 @@ pub(crate) fn shrink(state: &mut State, turn: &mut Turn) {
 }
 
 /// Stops loads that no job waits for, after a client stopped waiting for the model. One load goes on, so that the
-/// next request finds the model ready. It is evicted if another model needs its room, and stops when idle like any
+/// next request finds the model ready. It is evicted if another model needs its memory, and stops when idle like any
 /// other worker.
 pub(crate) fn abandon_loads(state: &mut State, turn: &mut Turn, id: ModelId) {
     if !state.jobs().queue(id).is_empty() {

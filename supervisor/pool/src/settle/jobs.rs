@@ -30,7 +30,7 @@ pub(crate) fn fail_hopeless(state: &mut State, turn: &mut Turn) {
     }
 }
 
-/// Notes for every model the room that it lacks and others hold.
+/// Notes for every model the memory that it lacks and others hold.
 pub(crate) fn note_lacks(state: &mut State, turn: &Turn) {
     for id in state.model_ids() {
         let lacks = lacks_of(state, id, turn.now());
@@ -63,7 +63,7 @@ fn offer(state: &mut State, turn: &mut Turn, id: ModelId, worker: Generation, ma
             Room::Free => {
                 run(state, turn, worker, job, amount);
                 if amount.total() > Mebibytes::ZERO {
-                    // A model that would have had room before may lack it now.
+                    // A model that would have had memory before may lack it now.
                     note_lacks(state, turn);
                 }
                 return;

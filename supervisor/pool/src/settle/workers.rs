@@ -49,12 +49,12 @@ fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant) {
         if wants::is_claimed(state, want, device, turn.now()) {
             return;
         }
-        // Second workers and growth take no room that another model waits for.
+        // Second workers and growth take no memory that another model waits for.
         let others_wait = wants::others_lack(state, want.model);
         match room {
             Room::Free if first || !others_wait => {
                 start(state, turn, want.model, device, want.reason);
-                // A model that would have had room before this start may lack it now.
+                // A model that would have had memory before this start may lack it now.
                 note_lacks(state, turn);
             }
             Room::Evict(victims) if first => {

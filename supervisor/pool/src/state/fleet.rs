@@ -138,7 +138,7 @@ impl Fleet {
         self.turn(id, now, |life| life.stopping(plan, why))
     }
 
-    /// Gives an idle worker an attempt, with the room it takes beyond the usual. Returns that room if the
+    /// Gives an idle worker an attempt, with the memory it takes beyond the usual. Returns that memory if the
     /// worker is not idle.
     pub(super) fn give(
         &mut self,
@@ -173,7 +173,7 @@ impl Fleet {
         }
     }
 
-    /// Takes `job` off a worker that is done with it. Returns the room beyond the usual, and the attempt if
+    /// Takes `job` off a worker that is done with it. Returns the memory beyond the usual, and the attempt if
     /// the job still wants an answer; `None` if that worker is not at work on that job.
     pub(crate) fn release(
         &mut self,

@@ -36,9 +36,9 @@ pub(crate) struct Job {
     out_of_memory: u32,
     /// Finished steps whose latents the driver holds.
     resume_step: u32,
-    /// Later jobs that started while this one wanted their room.
+    /// Later jobs that started while this one wanted their memory.
     overtaken: u32,
-    /// Room beyond the computed need, after it ran out of memory.
+    /// Memory beyond the computed need, after it ran out of memory.
     more_room: Mebibytes,
     first_start: Option<FirstStart>,
 }
@@ -216,12 +216,12 @@ impl Job {
         self.resume_step
     }
 
-    /// Later jobs that started while this one wanted their room.
+    /// Later jobs that started while this one wanted their memory.
     pub(crate) fn overtaken(&self) -> u32 {
         self.overtaken
     }
 
-    /// Room beyond the computed need, after it ran out of memory.
+    /// Memory beyond the computed need, after it ran out of memory.
     pub(crate) fn more_room(&self) -> Mebibytes {
         self.more_room
     }
@@ -265,7 +265,7 @@ impl Job {
         self.out_of_memory += 1;
     }
 
-    /// Gives it `more` room beyond the computed need from now on, unless it has some already.
+    /// Gives it `more` memory beyond the computed need from now on, unless it has some already.
     pub(crate) fn widen(&mut self, more: Mebibytes) {
         if self.more_room == Mebibytes::ZERO {
             self.more_room = more;

@@ -31,7 +31,7 @@ pub(crate) enum Lifecycle {
     },
     /// Loaded and without a job: evictable.
     Idle { reservation: Reservation },
-    /// With a job, and the room that the job takes beyond the usual.
+    /// With a job, and the memory that the job takes beyond the usual.
     Busy {
         reservation: Reservation,
         extra: Option<Reservation>,
@@ -117,7 +117,7 @@ impl Lifecycle {
         }
     }
 
-    /// With a job. Takes `extra`, the room beyond the usual, unless it refuses.
+    /// With a job. Takes `extra`, the memory beyond the usual, unless it refuses.
     pub(super) fn busy(self, extra: &mut Option<Reservation>, attempt: Attempt) -> Transition {
         match self {
             Self::Idle { reservation } => Transition::Made(Self::Busy {

@@ -209,7 +209,7 @@ impl State {
         record.note_success(now, &self.settings)
     }
 
-    /// Gives a waiting job to an idle worker, with `extra`, the room it takes beyond the usual. Returns whether
+    /// Gives a waiting job to an idle worker, with `extra`, the memory it takes beyond the usual. Returns whether
     /// both were there; if not, nothing has changed and `extra` is given back.
     pub(crate) fn assign(
         &mut self,

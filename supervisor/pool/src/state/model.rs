@@ -29,14 +29,14 @@ pub(crate) struct Model {
     to_replace: u32,
     /// Since when all its workers are idle.
     idle_since: Option<Moment>,
-    /// The memory that it needs, on every device, while other models hold a part of it.
+    /// The memory that the model lacks on each device because other models hold it. Empty if it lacks none.
     lacks: Vec<Lacking>,
     /// Idle workers of other models were told to exit for it.
     evicting: bool,
     at_rest: (WorkerState, &'static str),
 }
 
-/// A part of the room that a model waits for.
+/// A part of the memory that a model waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lacking {
     at: Device,
@@ -185,8 +185,8 @@ impl Model {
         self.at_rest
     }
 
-    /// The room that the start of a worker on `device` books: residency, and activation at the default size.
-    /// The larger of the predicted room and the largest measured one plus a margin.
+    /// The memory that the start of a worker on `device` books: residency, and activation at the default size.
+    /// The larger of two values: the predicted need, and the largest measured footprint plus a margin.
     pub(crate) fn need_on(&self, device: Device, settings: &Settings) -> Option<Amount> {
         let (host, part) = self.spec.residency_on(device)?;
         let activation = self.spec.need.activation.at(self.spec.default_size);
@@ -236,7 +236,7 @@ impl Model {
         ProgressLimits::new(still, busy.max(still), longest)
     }
 
-    /// Room that a picture of `size` takes on `device` beyond what the start booked.
+    /// Memory that a picture of `size` takes on `device` beyond what the start booked.
     pub(crate) fn extra_for(&self, device: Device, size: PictureSize, more: Mebibytes) -> Amount {
         let activation = &self.spec.need.activation;
         let usual = activation.at(self.spec.default_size);

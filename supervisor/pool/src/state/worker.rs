@@ -34,7 +34,7 @@ pub(crate) struct Worker {
     ready: Option<Moment>,
     jobs_done: u64,
     footprint: Option<Footprint>,
-    /// It has had a job that took more room than its start booked. What it holds since then says nothing
+    /// It has had a job that took more memory than its start booked. What it holds since then says nothing
     /// about the need of its model's next worker.
     stretched: bool,
     /// It was reported to hold more than was promised to it.
@@ -144,7 +144,7 @@ impl Worker {
         self.footprint
     }
 
-    /// It has only had jobs that took no more room than its start booked.
+    /// It has only had jobs that took no more memory than its start booked.
     pub(crate) fn is_usual(&self) -> bool {
         !self.stretched
     }
@@ -402,7 +402,7 @@ impl Worker {
         self.outdated = true;
     }
 
-    /// Notes that its job takes more room than its start booked.
+    /// Notes that its job takes more memory than its start booked.
     pub(super) fn note_stretched(&mut self) {
         self.stretched = true;
     }
@@ -452,7 +452,7 @@ impl Worker {
         }
     }
 
-    /// The same worker without its job, with the room beyond the usual, and with the attempt if its job still
+    /// The same worker without its job, with the memory beyond the usual, and with the attempt if its job still
     /// wants an answer.
     pub(super) fn released(mut self, now: Moment) -> (Self, Option<Reservation>, Option<Attempt>) {
         match self.life {

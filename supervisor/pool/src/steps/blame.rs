@@ -58,7 +58,7 @@ pub(crate) fn note_death(
             }
         }
         Cause::OutOfMemory | Cause::Silent | Cause::Fault => note_failure(state, turn, id),
-        // One more try with more room; a second time in a row is a load failure.
+        // One more try with more memory; a second time in a row is a load failure.
         Cause::OutOfMemoryLoading if model.observed_mut().raise_need() => {}
         Cause::OutOfMemoryLoading | Cause::CannotLoad => {
             let to_mend = death.cause == Cause::CannotLoad;

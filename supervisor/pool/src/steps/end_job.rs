@@ -19,7 +19,7 @@ use crate::words::turn::Turn;
 
 /// Attempts in a row without a new step after which a job is given up, whatever ended them.
 const FRUITLESS_MAX: u32 = 16;
-/// A job that runs out of memory this often, the second time with more room, is given up.
+/// A job that runs out of memory this often, the second time with more memory, is given up.
 const MEMORY_MAX: u32 = 2;
 /// Deaths listed in the answer of a job that is given up.
 const DEATHS_TOLD_MAX: usize = 3;
@@ -181,7 +181,7 @@ fn last_deaths(job: &Job) -> String {
     last.join("; ")
 }
 
-/// Room beyond the computed need for a job that ran out of memory.
+/// Memory beyond the computed need for a job that ran out of memory.
 fn more_room(model: &Model) -> Mebibytes {
     let spec = model.spec();
     let usual = spec.need.activation.at(spec.default_size);

@@ -79,7 +79,7 @@ pub(crate) fn break_protocol(state: &mut State, turn: &mut Turn, id: Generation,
     }
 }
 
-/// Evicts idle workers so that a model can have their room.
+/// Evicts idle workers so that a model can have their memory.
 pub(crate) fn evict(
     state: &mut State,
     turn: &mut Turn,

@@ -10,7 +10,7 @@ use crate::words::notice::Notice;
 use crate::words::turn::Turn;
 
 /// Notes a worker's footprint. An idle worker that holds more than was promised to it is promised more, if there
-/// is room. The next worker of its model is promised the largest footprint of workers with usual jobs.
+/// is memory. The next worker of its model is promised the largest footprint of workers with usual jobs.
 pub(crate) fn note(state: &mut State, turn: &mut Turn, id: Generation, footprint: Footprint) {
     let Some(worker) = state.fleet_mut().get_mut(id) else {
         return;

@@ -14,7 +14,7 @@ use crate::words::turn::Turn;
 /// The most waiting jobs that get their new position when one before them starts.
 const POSITIONS_TOLD_MAX: usize = 4;
 
-/// Gives a waiting job to an idle worker, with the room that it takes beyond what the worker holds.
+/// Gives a waiting job to an idle worker, with the memory that it takes beyond what the worker holds.
 pub(crate) fn run(
     state: &mut State,
     turn: &mut Turn,
@@ -79,7 +79,7 @@ fn tell_positions(state: &State, turn: &mut Turn, id: ModelId) {
     }
 }
 
-/// Takes `job` off a worker that is done with it, and gives back the room beyond the usual. Returns the attempt
+/// Takes `job` off a worker that is done with it, and gives back the memory beyond the usual. Returns the attempt
 /// if the job still wants an answer. A worker that is being stopped stays so.
 pub(crate) fn release_worker(
     state: &mut State,

@@ -10,7 +10,7 @@ use crate::words::reasons::StartReason;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// Starts a worker of a model on a device that has room for it.
+/// Starts a worker of a model on a device that has memory for it.
 pub(crate) fn start(
     state: &mut State,
     turn: &mut Turn,

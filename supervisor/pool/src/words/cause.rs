@@ -14,9 +14,10 @@ pub(crate) enum Cause {
     CannotLoad,
     /// No memory while loading.
     OutOfMemoryLoading,
-    /// No memory while it had a job: the job needs more room.
+    /// No memory while it had a job: the job needs more memory.
     OutOfMemory,
-    /// The kernel had no memory for the whole control group: nothing against model or job.
+    /// The control group as a whole ran out of memory and the kernel killed the worker. Counts neither against the
+    /// model nor against the job.
     KernelOutOfMemory,
     /// The device's context is lost; the device is there.
     ContextLost,

@@ -30,7 +30,7 @@ pub enum Notice {
         /// From the start of the process.
         load: Duration,
     },
-    /// A worker holds more than was promised to it, and there is no room to promise more. Sent once for a worker.
+    /// A worker holds more than was promised to it, and no memory is left to promise more. Sent once for a worker.
     Outgrew {
         worker: Generation,
         name: WorkerName,
@@ -84,7 +84,7 @@ pub enum Notice {
     /// An idle worker is evicted.
     Evicted {
         name: WorkerName,
-        /// The model that gets its room.
+        /// The model that gets its memory.
         for_model: ModelKey,
         /// Memory it gives back, over all devices.
         freed: Mebibytes,

@@ -29,9 +29,9 @@ pub struct Settings {
     pub max_attempts: u32,
     /// How long a request that killed its workers is refused.
     pub quarantine: Duration,
-    /// Later jobs of loaded models that may start before a job that needs their room.
+    /// Later jobs of loaded models that may start before a job that needs their memory.
     pub max_overtakes: u32,
-    /// How long a job that needs the room of other models may be overtaken.
+    /// How long a job that needs the memory of other models may be overtaken.
     pub max_overtake: Duration,
     /// Jobs start in order of arrival: no overtaking, no classes, no shares.
     pub fifo: bool,

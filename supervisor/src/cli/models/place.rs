@@ -20,7 +20,7 @@ pub(super) enum FilesLocation {
     Folder(PathBuf),
     /// In the store of downloaded models.
     Fetched(FetchedModel),
-    /// Missing; the value is the bytes left over from an unfinished fetch.
+    /// Missing; the value is the number of bytes already on disk from an interrupted fetch.
     Missing(u64),
 }
 

@@ -11,9 +11,9 @@ use candle_core::{D, Tensor};
 
 /// Shift, scale and gate of one half of a block, each (b, 1, width).
 pub struct Modulation {
-    /// Is added to the normalised stream.
+    /// The shift added to the normalised activations.
     pub shift: Tensor,
-    /// The normalised stream is multiplied by 1 + scale.
+    /// The normalised activations are multiplied by 1 + scale.
     pub scale: Tensor,
     /// The update of the stream is multiplied by it.
     pub gate: Tensor,

@@ -1,8 +1,8 @@
 //! The sizes of all parts, with those that tensor shapes do not show: heads, axes, groups, lengths.
 //!
 //! The defaults are those of the published model. A `config.json`, or the `meta.json` of the reference script,
-//! beside the weights replaces them. Every tensor is then requested with the shape that follows, so that a
-//! wrong number is a fault that names a tensor.
+//! beside the weights replaces them. Every tensor is then requested with the shape computed from these numbers,
+//! so a wrong number gives an error that names the tensor.
 
 use crate::fault::WorkerFault;
 use ipc_protocol::latents::LatentShape;

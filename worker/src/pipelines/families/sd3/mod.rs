@@ -278,8 +278,8 @@ impl Architecture for Sd3 {
     }
 }
 
-/// Joins the states: `[clip_l | clip_g | 0]` with T5's width, followed by T5's states, (1, 77 + s, d_model); pooled
-/// `[l | g]`.
+/// Concatenates the hidden states of the encoders, (1, 77 + s, d_model): `[clip_l | clip_g | 0]` with T5's width,
+/// followed by T5's states. The pooled vectors are `[l | g]`.
 ///
 /// # Errors
 /// Faults of the device.
