@@ -1,8 +1,8 @@
 //! Encodes a picture as PNG with its receipt, JPEG or WebP.
 
-use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
-use image::{ExtendedColorType, ImageEncoder};
+use image_webp::WebPEncoder;
 use ipc_protocol::client::Picture;
+use jpeg_encoder::SamplingFactor;
 
 use super::format::PictureFormat;
 use super::receipt::{self, Receipt};
@@ -16,9 +16,15 @@ pub enum EncodeError {
     /// The PNG encoder failed.
     #[error("cannot encode PNG: {0}")]
     Png(#[from] png::EncodingError),
-    /// The JPEG or WebP encoder failed.
-    #[error("cannot encode: {0}")]
-    Other(#[from] image::ImageError),
+    /// The JPEG encoder failed.
+    #[error("cannot encode JPEG: {0}")]
+    Jpeg(#[from] jpeg_encoder::EncodingError),
+    /// JPEG cannot state a side of this many pixels.
+    #[error("cannot encode JPEG: {0} pixels are more than the 65535 of its longest side")]
+    JpegSide(u32),
+    /// The WebP encoder failed.
+    #[error("cannot encode WebP: {0}")]
+    Webp(#[from] image_webp::EncodingError),
     /// The receipt cannot be written as JSON.
     #[error("cannot write the receipt: {0}")]
     Receipt(#[from] serde_json::Error),
@@ -34,16 +40,25 @@ pub fn encode(
     let mut bytes = Vec::new();
     match format {
         PictureFormat::Png => return encode_png(picture, receipt),
-        PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
-            .write_image(&picture.rgb8, width, height, ExtendedColorType::Rgb8)?,
-        PictureFormat::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(
+        PictureFormat::Jpeg => encode_jpeg(picture, &mut bytes)?,
+        PictureFormat::Webp => WebPEncoder::new(&mut bytes).encode(
             &picture.rgb8,
             width,
             height,
-            ExtendedColorType::Rgb8,
+            image_webp::ColorType::Rgb8,
         )?,
     }
     Ok(bytes)
+}
+
+/// Encodes with full colour resolution: subsampling blurs the edges of coloured shapes.
+fn encode_jpeg(picture: &Picture, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let side = |pixels: u32| u16::try_from(pixels).map_err(|_| EncodeError::JpegSide(pixels));
+    let (width, height) = (side(picture.size.width)?, side(picture.size.height)?);
+    let mut encoder = jpeg_encoder::Encoder::new(bytes, JPEG_QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
+    encoder.encode(&picture.rgb8, width, height, jpeg_encoder::ColorType::Rgb)?;
+    Ok(())
 }
 
 fn encode_png(picture: &Picture, receipt: Option<&Receipt>) -> Result<Vec<u8>, EncodeError> {
