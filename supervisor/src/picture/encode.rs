@@ -2,7 +2,8 @@
 
 use image_webp::WebPEncoder;
 use ipc_protocol::client::Picture;
-use jpeg_encoder::SamplingFactor;
+use ipc_protocol::units::PictureSize;
+use jpeg_encoder::{Encoder, SamplingFactor};
 
 use super::format::PictureFormat;
 use super::receipt::{self, Receipt};
@@ -36,29 +37,30 @@ pub fn encode(
     format: PictureFormat,
     receipt: Option<&Receipt>,
 ) -> Result<Vec<u8>, EncodeError> {
-    let (width, height) = (picture.size.width, picture.size.height);
-    let mut bytes = Vec::new();
     match format {
-        PictureFormat::Png => return encode_png(picture, receipt),
-        PictureFormat::Jpeg => encode_jpeg(picture, &mut bytes)?,
-        PictureFormat::Webp => WebPEncoder::new(&mut bytes).encode(
-            &picture.rgb8,
-            width,
-            height,
-            image_webp::ColorType::Rgb8,
-        )?,
+        PictureFormat::Png => encode_png(picture, receipt),
+        PictureFormat::Jpeg => encode_jpeg(picture.size, &picture.rgb8),
+        PictureFormat::Webp => encode_webp(picture.size, &picture.rgb8),
     }
-    Ok(bytes)
 }
 
 /// Encodes with full colour resolution: subsampling blurs the edges of coloured shapes.
-fn encode_jpeg(picture: &Picture, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn encode_jpeg(size: PictureSize, rgb8: &[u8]) -> Result<Vec<u8>, EncodeError> {
     let side = |pixels: u32| u16::try_from(pixels).map_err(|_| EncodeError::JpegSide(pixels));
-    let (width, height) = (side(picture.size.width)?, side(picture.size.height)?);
-    let mut encoder = jpeg_encoder::Encoder::new(bytes, JPEG_QUALITY);
+    let (width, height) = (side(size.width)?, side(size.height)?);
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, JPEG_QUALITY);
     encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
-    encoder.encode(&picture.rgb8, width, height, jpeg_encoder::ColorType::Rgb)?;
-    Ok(())
+    encoder.encode(rgb8, width, height, jpeg_encoder::ColorType::Rgb)?;
+    Ok(bytes)
+}
+
+/// Encodes without loss.
+fn encode_webp(size: PictureSize, rgb8: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::new();
+    let rgb = image_webp::ColorType::Rgb8;
+    WebPEncoder::new(&mut bytes).encode(rgb8, size.width, size.height, rgb)?;
+    Ok(bytes)
 }
 
 fn encode_png(picture: &Picture, receipt: Option<&Receipt>) -> Result<Vec<u8>, EncodeError> {
@@ -74,4 +76,64 @@ fn encode_png(picture: &Picture, receipt: Option<&Receipt>) -> Result<Vec<u8>, E
     writer.write_image_data(&picture.rgb8)?;
     writer.finish()?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image_webp::WebPDecoder;
+    use zune_jpeg::JpegDecoder;
+    use zune_jpeg::zune_core::bytestream::ZCursor;
+
+    use super::*;
+
+    /// Its sides are not multiples of a JPEG block.
+    const SIZE: PictureSize = PictureSize {
+        width: 67,
+        height: 45,
+    };
+
+    /// A red square on a gradient.
+    fn pixels() -> Vec<u8> {
+        let pixel = |x: u32, y: u32| match (20..40).contains(&x) && (10..30).contains(&y) {
+            true => [255, 0, 0],
+            false => [(x * 3) as u8, (y * 5) as u8, 128],
+        };
+        let places = (0..SIZE.height).flat_map(|y| (0..SIZE.width).map(move |x| (x, y)));
+        places.flat_map(|(x, y)| pixel(x, y)).collect()
+    }
+
+    #[test]
+    fn a_webp_decodes_to_the_same_pixels() {
+        let bytes = encode_webp(SIZE, &pixels()).expect("a small picture");
+        let mut decoder = WebPDecoder::new(Cursor::new(bytes)).expect("our own file");
+        assert_eq!(decoder.dimensions(), (SIZE.width, SIZE.height));
+        let mut decoded = vec![0; pixels().len()];
+        decoder.read_image(&mut decoded).expect("our own file");
+        assert!(decoded == pixels());
+    }
+
+    #[test]
+    fn a_jpeg_decodes_to_nearly_the_same_pixels() {
+        let bytes = encode_jpeg(SIZE, &pixels()).expect("a small picture");
+        let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
+        let decoded = decoder.decode().expect("our own file");
+        assert_eq!(decoder.dimensions(), Some((67, 45)));
+        assert_eq!(decoded.len(), pixels().len());
+        let errors = decoded.iter().zip(pixels());
+        let sum: u32 = errors.map(|(a, b)| u32::from(a.abs_diff(b))).sum();
+        let mean = f64::from(sum) / decoded.len() as f64;
+        assert!(mean < 3.0, "mean error {mean} of 255");
+    }
+
+    #[test]
+    fn a_side_that_jpeg_cannot_state_is_an_error() {
+        let size = PictureSize {
+            width: 65_536,
+            height: 1,
+        };
+        let error = encode_jpeg(size, &[]).expect_err("too wide");
+        assert!(error.to_string().contains("65536"), "{error}");
+    }
 }
