@@ -118,7 +118,11 @@ fn three_requests_fetch_once_and_the_time_of_it_is_not_theirs() {
     );
     for client in clients {
         let said = ended(client).ended_with(0);
-        assert!(said.stderr.contains("fetching them first"), "{said:?}");
+        assert!(
+            said.stderr
+                .contains("fetching the files of flux-schnell first"),
+            "{said:?}"
+        );
     }
     let drawn = pictures
         .each_ref()
