@@ -19,8 +19,11 @@ pub struct PublishedModel {
     pub family: Family,
 }
 
+/// The registry key of a published model and its aliases.
+type PublishedNames = (&'static str, &'static [&'static str]);
+
 /// The families in the order of messages, each with its published model. A new family adds one line.
-const TABLE: [(&str, Option<(&str, &[&str])>); 3] = [
+const TABLE: [(&str, Option<PublishedNames>); 3] = [
     (
         "flux",
         Some(("flux-schnell", &["black-forest-labs/FLUX.1-schnell"])),

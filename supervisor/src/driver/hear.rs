@@ -83,7 +83,7 @@ impl Driver {
         let (name, clock) = (handle.name.to_string(), self.clock);
         let follower = tokio::spawn(async move {
             let tell = |told: StderrEvent<'_>| match told {
-                StderrEvent::Line(line) => telemetry::workers::wrote(&name, &line),
+                StderrEvent::Line(line) => telemetry::workers::wrote(&name, line),
                 StderrEvent::Hidden(count) => telemetry::workers::wrote_too_much(&name, count),
             };
             if let Some(pipe) = pipe {

@@ -13,6 +13,7 @@ use super::pace::PaceBounds;
 
 /// A consequence of an event beyond the records that it changes.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one value exists at a time")]
 pub(crate) enum Consequence {
     None,
     /// A load progressed.

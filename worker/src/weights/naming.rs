@@ -32,10 +32,13 @@ pub struct ModelPart {
     /// Finds the original tensor that a stored one belongs to; `None` for an unknown name.
     pub target: fn(&str, &NameCounts) -> Option<TensorTarget>,
     /// Detects another model of the same family: returns the tensor that identifies it, and a sentence about it.
-    pub other_model: fn(&dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)>,
+    pub other_model: fn(&dyn Fn(&str) -> bool) -> Option<OtherModel>,
     /// Tells whether files without a prefix contain this part, and not another with the same names.
     pub fits: fn(&[Arc<WeightFile>]) -> bool,
 }
+
+/// A tensor that identifies another model, and a sentence about that model.
+pub type OtherModel = (&'static str, &'static str);
 
 /// The role of a part in a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
