@@ -29,9 +29,11 @@ pub use foreign::is_lora;
 pub use inventory::Inventory;
 pub use ipc_protocol::mark::Mark;
 pub use matrix::Matrix;
+#[cfg(test)]
+pub use naming::targets;
 pub use naming::{
-    AUTOENCODER, CLIP_G, CLIP_L, ModelPart, NameCounts, Role, T5, TensorTarget, indexed, look_up,
-    split_end,
+    AUTOENCODER, CLIP_G, CLIP_L, HasTensor, ModelPart, NameCounts, OtherModel, Role, T5,
+    TensorTarget, indexed, joint_qkv, look_up, split_end,
 };
 pub use section::{LoadDepth, Meter, Section};
 pub use stand_in::stand_in;

@@ -32,10 +32,13 @@ pub struct ModelPart {
     /// Finds the original tensor that a stored one belongs to; `None` for an unknown name.
     pub target: fn(&str, &NameCounts) -> Option<TensorTarget>,
     /// Detects another model of the same family: returns the tensor that identifies it, and a sentence about it.
-    pub other_model: fn(&dyn Fn(&str) -> bool) -> Option<OtherModel>,
+    pub other_model: fn(HasTensor<'_>) -> Option<OtherModel>,
     /// Tells whether files without a prefix contain this part, and not another with the same names.
     pub fits: fn(&[Arc<WeightFile>]) -> bool,
 }
+
+/// Tells whether a part has a tensor of this name.
+pub type HasTensor<'a> = &'a dyn Fn(&str) -> bool;
 
 /// A tensor that identifies another model, and a sentence about that model.
 pub type OtherModel = (&'static str, &'static str);
@@ -71,7 +74,7 @@ impl ModelPart {
     }
 
     /// A [`ModelPart::other_model`] for a part that is the same in all models.
-    pub fn no_other_model(_: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+    pub fn no_other_model(_: HasTensor<'_>) -> Option<OtherModel> {
         None
     }
 
@@ -244,14 +247,30 @@ pub fn look_up<'t>(table: &[(&str, &'t str)], layer: &str) -> Option<&'t str> {
     found.map(|(_, to)| *to)
 }
 
+/// The rows of `qkv` that a layer of diffusers' joint attention becomes: which of `streams`, the original names of
+/// the image's and the text's, and the slot among queries, keys and values.
+pub fn joint_qkv<'s>(layer: &str, streams: [&'s str; 2]) -> Option<(&'s str, usize)> {
+    const LAYERS: [[&str; 3]; 2] = [
+        ["attn.to_q", "attn.to_k", "attn.to_v"],
+        ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"],
+    ];
+    let slots = LAYERS.map(|layers| layers.iter().position(|known| *known == layer));
+    streams
+        .into_iter()
+        .zip(slots)
+        .find_map(|(stream, slot)| Some((stream, slot?)))
+}
+
+/// The targets of all tensors of a part, unknown names included.
+#[cfg(test)]
+pub fn targets(part: &'static ModelPart, names: &[&str]) -> Vec<TensorTarget> {
+    let renaming = Renaming::new(part, names);
+    names.iter().map(|name| renaming.target(name)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn placed(part: &'static ModelPart, names: &[&str]) -> Vec<TensorTarget> {
-        let renaming = Renaming::new(part, names);
-        names.iter().map(|name| renaming.target(name)).collect()
-    }
 
     #[test]
     fn levels_of_the_decoder_are_counted_from_the_other_end() {
@@ -260,7 +279,7 @@ mod tests {
             "decoder.up_blocks.3.resnets.0.norm1.bias",
             "decoder.mid_block.attentions.0.to_out.0.weight",
         ];
-        let found = placed(&AUTOENCODER, &names);
+        let found = targets(&AUTOENCODER, &names);
         assert_eq!(found[0].name, "decoder.up.3.block.2.nin_shortcut.weight");
         assert_eq!(found[1].name, "decoder.up.0.block.0.norm1.bias");
         assert_eq!(found[2].name, "decoder.mid.attn_1.proj_out.weight");

@@ -11,8 +11,8 @@ mod sets;
 
 use crate::fault::WorkerFault;
 use crate::weights::{ModelPart, WeightFile, Weights};
-pub use places::FolderLayout;
 use places::{FOLDERS, Rank, fits, prefix_of};
+pub use places::{FolderLayout, T5_FILES};
 use sets::Set;
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -8,12 +8,11 @@ pub mod transformer;
 
 use crate::embedded_files;
 use crate::fault::WorkerFault;
-use crate::pipelines::architecture::TokenCost;
-use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
+use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames, TokenCost};
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::folder::configuration::Described;
-use crate::pipelines::folder::search::{FolderLayout, Shapes};
+use crate::pipelines::folder::search::{FolderLayout, Shapes, T5_FILES};
 use crate::pipelines::parts::layers::finite;
 use crate::pipelines::parts::sizes::ModelSizes;
 use crate::pipelines::pipeline::JobParameters;
@@ -42,15 +41,7 @@ pub static LAYOUT: FolderLayout = FolderLayout {
     names: &[
         (&naming::TRANSFORMER, &["flux1-schnell.safetensors"]),
         (&weights::AUTOENCODER, &["ae.safetensors"]),
-        (
-            &weights::T5,
-            &[
-                "t5xxl.safetensors",
-                "t5xxl_fp16.safetensors",
-                "text_encoders/t5xxl_fp16.safetensors",
-                "t5.safetensors",
-            ],
-        ),
+        (&weights::T5, T5_FILES),
         (
             &weights::CLIP_L,
             &[

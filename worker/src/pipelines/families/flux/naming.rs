@@ -1,6 +1,9 @@
 //! Tensor names of diffusers' `FluxTransformer2DModel`, converted to those of black-forest-labs/flux.
 
-use crate::weights::{ModelPart, NameCounts, Role, TensorTarget, indexed, look_up, split_end};
+use crate::weights::{
+    HasTensor, ModelPart, NameCounts, OtherModel, Role, TensorTarget, indexed, joint_qkv, look_up,
+    split_end,
+};
 
 /// The transformer.
 pub static TRANSFORMER: ModelPart = ModelPart {
@@ -16,7 +19,7 @@ pub static TRANSFORMER: ModelPart = ModelPart {
 };
 
 /// Detects FLUX.1 dev, Kontext and Fill, which have an embedder for the guidance.
-fn other_model(has: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+fn other_model(has: HasTensor<'_>) -> Option<OtherModel> {
     let dev = [
         "guidance_in.in_layer.weight",
         "time_text_embed.guidance_embedder.linear_1.weight",
@@ -75,9 +78,6 @@ const DOUBLE_NORMS: [(&str, &str); 4] = [
     ("attn.norm_added_k", "txt_attn.norm.key_norm"),
 ];
 
-/// The layers of `qkv`, in the order of its rows.
-const IMAGE_HEADS: [&str; 3] = ["attn.to_q", "attn.to_k", "attn.to_v"];
-const TEXT_HEADS: [&str; 3] = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"];
 /// The layers of `linear1`, in the order of its rows.
 const SINGLE_ROWS: [&str; 4] = ["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"];
 
@@ -104,14 +104,12 @@ fn target(name: &str, _: &NameCounts) -> Option<TensorTarget> {
 fn double(block: usize, rest: &str) -> Option<TensorTarget> {
     let (layer, end) = split_end(rest)?;
     let full = |name: &str| format!("double_blocks.{block}.{name}");
-    for (heads, stream) in [(IMAGE_HEADS, "img"), (TEXT_HEADS, "txt")] {
-        if let Some(slot) = heads.iter().position(|head| *head == layer) {
-            return Some(TensorTarget::piece(
-                full(&format!("{stream}_attn.qkv.{end}")),
-                slot,
-                3,
-            ));
-        }
+    if let Some((attention, slot)) = joint_qkv(layer, ["img_attn", "txt_attn"]) {
+        return Some(TensorTarget::piece(
+            full(&format!("{attention}.qkv.{end}")),
+            slot,
+            3,
+        ));
     }
     if let Some(norm) = look_up(&DOUBLE_NORMS, layer) {
         return Some(TensorTarget::whole(full(&format!("{norm}.scale"))));
@@ -139,29 +137,17 @@ fn single(block: usize, rest: &str) -> Option<TensorTarget> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn targets(names: &[&str]) -> Vec<TensorTarget> {
-        let counts = NameCounts {
-            last_block: names
-                .iter()
-                .filter_map(|name| Some(indexed(name, "transformer_blocks.")?.0))
-                .max(),
-            levels: 0,
-            embeds: false,
-        };
-        let found = |name: &&str| target(name, &counts);
-        names
-            .iter()
-            .map(|name| found(name).unwrap_or_else(|| TensorTarget::whole((*name).to_owned())))
-            .collect()
-    }
+    use crate::weights::targets;
 
     #[test]
     fn separate_queries_keys_and_values_are_joined_in_that_order() {
-        let found = targets(&[
-            "transformer_blocks.7.attn.add_v_proj.bias",
-            "single_transformer_blocks.12.proj_mlp.weight",
-        ]);
+        let found = targets(
+            &TRANSFORMER,
+            &[
+                "transformer_blocks.7.attn.add_v_proj.bias",
+                "single_transformer_blocks.12.proj_mlp.weight",
+            ],
+        );
         let text = "double_blocks.7.txt_attn.qkv.bias".to_owned();
         assert_eq!(found[0], TensorTarget::piece(text, 2, 3));
         let linear1 = "single_blocks.12.linear1.weight".to_owned();
@@ -171,7 +157,10 @@ mod tests {
     #[test]
     fn original_and_unknown_names_are_kept() {
         for name in ["double_blocks.0.img_mod.lin.weight", "lora.0.down", "x"] {
-            assert_eq!(targets(&[name])[0], TensorTarget::whole(name.to_owned()));
+            assert_eq!(
+                targets(&TRANSFORMER, &[name])[0],
+                TensorTarget::whole(name.to_owned())
+            );
         }
     }
 }

@@ -10,13 +10,12 @@ pub mod transformer;
 
 use crate::embedded_files;
 use crate::fault::WorkerFault;
-use crate::pipelines::architecture::TokenCost;
-use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames};
+use crate::pipelines::architecture::{Architecture, DrawingLimits, RecordNames, TokenCost};
 use crate::pipelines::drawing;
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::encoders::Encoded;
 use crate::pipelines::folder::configuration::Described;
-use crate::pipelines::folder::search::{FolderLayout, Shapes};
+use crate::pipelines::folder::search::{FolderLayout, Shapes, T5_FILES};
 use crate::pipelines::parts::clip::ClipStates;
 use crate::pipelines::parts::layers::finite;
 use crate::pipelines::parts::sizes::ModelSizes;
@@ -57,15 +56,7 @@ pub static LAYOUT: FolderLayout = FolderLayout {
             &weights::AUTOENCODER,
             &["sd3.5_vae.safetensors", "sd3_vae.safetensors"],
         ),
-        (
-            &weights::T5,
-            &[
-                "t5xxl.safetensors",
-                "t5xxl_fp16.safetensors",
-                "text_encoders/t5xxl_fp16.safetensors",
-                "t5.safetensors",
-            ],
-        ),
+        (&weights::T5, T5_FILES),
         (
             &weights::CLIP_L,
             &["text_encoders/clip_l.safetensors", "clip_l.safetensors"],

@@ -1,6 +1,9 @@
 //! Tensor names of diffusers' `SD3Transformer2DModel`, converted to those of Stability-AI/sd3.5.
 
-use crate::weights::{ModelPart, NameCounts, Role, TensorTarget, indexed, look_up, split_end};
+use crate::weights::{
+    HasTensor, ModelPart, NameCounts, OtherModel, Role, TensorTarget, indexed, joint_qkv, look_up,
+    split_end,
+};
 
 /// The transformer.
 pub static TRANSFORMER: ModelPart = ModelPart {
@@ -19,7 +22,7 @@ pub static TRANSFORMER: ModelPart = ModelPart {
 };
 
 /// Detects Stable Diffusion 3.5 Medium by its second attentions, and 3 Medium by its missing norms of queries.
-fn other_model(has: &dyn Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+fn other_model(has: HasTensor<'_>) -> Option<OtherModel> {
     const DRAWN: &str =
         "is of Stable Diffusion 3.5 Medium, which is not supported; use 3.5 Large or Large Turbo";
     let medium = [
@@ -78,10 +81,6 @@ const BLOCK: [(&str, &str); 11] = [
     ("ff_context.net.2", "context_block.mlp.fc2"),
 ];
 
-/// The layers of `qkv`, in the order of its rows.
-const IMAGE_HEADS: [&str; 3] = ["attn.to_q", "attn.to_k", "attn.to_v"];
-const TEXT_HEADS: [&str; 3] = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"];
-
 /// Converts a name. In diffusers, the last block's context norm has scale before shift; in the original, shift is
 /// first.
 fn target(name: &str, counts: &NameCounts) -> Option<TensorTarget> {
@@ -105,14 +104,12 @@ fn target(name: &str, counts: &NameCounts) -> Option<TensorTarget> {
 fn block(number: usize, rest: &str, is_last: bool) -> Option<TensorTarget> {
     let (layer, end) = split_end(rest)?;
     let full = |name: &str| format!("joint_blocks.{number}.{name}.{end}");
-    for (heads, stream) in [(IMAGE_HEADS, "x_block"), (TEXT_HEADS, "context_block")] {
-        if let Some(slot) = heads.iter().position(|head| *head == layer) {
-            return Some(TensorTarget::piece(
-                full(&format!("{stream}.attn.qkv")),
-                slot,
-                3,
-            ));
-        }
+    if let Some((stream, slot)) = joint_qkv(layer, ["x_block", "context_block"]) {
+        return Some(TensorTarget::piece(
+            full(&format!("{stream}.attn.qkv")),
+            slot,
+            3,
+        ));
     }
     if layer == "norm1_context.linear" {
         let name = full("context_block.adaLN_modulation.1");
@@ -128,22 +125,7 @@ fn block(number: usize, rest: &str, is_last: bool) -> Option<TensorTarget> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn targets(names: &[&str]) -> Vec<TensorTarget> {
-        let counts = NameCounts {
-            last_block: names
-                .iter()
-                .filter_map(|name| Some(indexed(name, "transformer_blocks.")?.0))
-                .max(),
-            levels: 0,
-            embeds: false,
-        };
-        let found = |name: &&str| target(name, &counts);
-        names
-            .iter()
-            .map(|name| found(name).unwrap_or_else(|| TensorTarget::whole((*name).to_owned())))
-            .collect()
-    }
+    use crate::weights::targets;
 
     #[test]
     fn only_the_last_blocks_context_norm_has_its_halves_swapped() {
@@ -152,7 +134,10 @@ mod tests {
             "transformer_blocks.1.norm1_context.linear.weight",
             "norm_out.linear.bias",
         ];
-        let turned: Vec<bool> = targets(&names).iter().map(|p| p.swapped).collect();
+        let turned: Vec<bool> = targets(&TRANSFORMER, &names)
+            .iter()
+            .map(|p| p.swapped)
+            .collect();
         assert_eq!(turned, [false, true, true]);
     }
 }

@@ -16,6 +16,14 @@ pub(super) const FOLDERS: [&str; 6] = [
     "checkpoints",
 ];
 
+/// File names of T5, which all families share.
+pub const T5_FILES: &[&str] = &[
+    "t5xxl.safetensors",
+    "t5xxl_fp16.safetensors",
+    "text_encoders/t5xxl_fp16.safetensors",
+    "t5.safetensors",
+];
+
 /// The file names of a family, and its notes for error messages.
 #[derive(Debug)]
 pub struct FolderLayout {
