@@ -14,16 +14,8 @@ use crate::words::registry::ModelId;
 /// Where a new worker of a model would have to run for a waiting job that no live worker serves; `None` if
 /// there is no such job or no worker may start.
 pub(crate) fn unserved_device(state: &State, id: ModelId, now: Moment) -> Option<DeviceConstraint> {
-    match state.model(id).standing(now) {
-        Standing::Tried(RestartVerdict::Go | RestartVerdict::Probe) => {}
-        Standing::Tried(
-            RestartVerdict::BackOff(_) | RestartVerdict::Cool(_) | RestartVerdict::Open(..),
-        )
-        | Standing::Retired
-        | Standing::Missing(_)
-        | Standing::Broken(_)
-        | Standing::Unread
-        | Standing::Stopped => return None,
+    if !state.model(id).standing(now).may_start() {
+        return None;
     }
     let first = match state.fleet().has_live(id) {
         true => unserved(state, id).next()?,

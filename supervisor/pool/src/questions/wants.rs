@@ -69,18 +69,11 @@ pub(crate) fn others_lack(state: &State, id: ModelId) -> bool {
 
 fn want(state: &State, id: ModelId, now: Moment) -> Option<WorkerWant> {
     let model = state.model(id);
-    let careful = match model.standing(now) {
-        Standing::Tried(RestartVerdict::Go) => false,
-        Standing::Tried(RestartVerdict::Probe) => true,
-        Standing::Tried(
-            RestartVerdict::BackOff(_) | RestartVerdict::Cool(_) | RestartVerdict::Open(..),
-        )
-        | Standing::Retired
-        | Standing::Missing(_)
-        | Standing::Broken(_)
-        | Standing::Unread
-        | Standing::Stopped => return None,
-    };
+    let standing = model.standing(now);
+    if !standing.may_start() {
+        return None;
+    }
+    let careful = standing == Standing::Tried(RestartVerdict::Probe);
     let most = model.most(state.settings());
     let live = state.fleet().live(id).count();
     let all = state.fleet().count(id);

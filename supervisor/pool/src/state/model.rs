@@ -55,6 +55,23 @@ pub(crate) enum Standing<'a> {
     Tried(RestartVerdict<'a>),
 }
 
+impl Standing<'_> {
+    /// True if a worker of the model may start now.
+    pub(crate) fn may_start(self) -> bool {
+        match self {
+            Self::Tried(RestartVerdict::Go | RestartVerdict::Probe) => true,
+            Self::Tried(
+                RestartVerdict::BackOff(_) | RestartVerdict::Cool(_) | RestartVerdict::Open(..),
+            )
+            | Self::Retired
+            | Self::Missing(_)
+            | Self::Broken(_)
+            | Self::Unread
+            | Self::Stopped => false,
+        }
+    }
+}
+
 impl Lacking {
     /// `need` on device `at`, of which `free` is free.
     pub(crate) fn new(at: Device, need: Mebibytes, free: Mebibytes) -> Self {
