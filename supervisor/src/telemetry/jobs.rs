@@ -36,42 +36,39 @@ pub struct StartedAttempt {
 
 /// A request was accepted as a job.
 pub fn accepted(fields: &JobFields) {
-    let JobFields {
-        job,
-        user,
-        model,
-        size,
-        steps,
-        seed,
-    } = fields;
-    info!(job = job.0, user, %model, seed, %size, steps, "Job accepted");
+    info!(
+        job = fields.job.0,
+        user = fields.user,
+        model = %fields.model,
+        seed = fields.seed,
+        size = %fields.size,
+        steps = fields.steps,
+        "Job accepted"
+    );
 }
 
 /// A worker started a job after the finished step `resume_step`.
 pub fn started(fields: &JobFields, started: &StartedAttempt, resume_step: u32) {
-    let JobFields {
-        job,
-        user,
-        model,
-        size,
-        steps,
-        seed,
-    } = fields;
-    let StartedAttempt { worker, attempt } = started;
     info!(
-        job = job.0, user, %model, %worker, attempt, seed, %size, steps, resume_step, "Job started"
+        job = fields.job.0,
+        user = fields.user,
+        model = %fields.model,
+        worker = %started.worker,
+        attempt = started.attempt,
+        seed = fields.seed,
+        size = %fields.size,
+        steps = fields.steps,
+        resume_step,
+        "Job started"
     );
 }
 
 /// A job's picture is drawn; `encode` is the duration of encoding the prompt.
 pub fn finished(fields: &JobFields, facts: &PictureFacts, encode: Duration) {
-    let JobFields {
-        job, user, model, ..
-    } = fields;
     info!(
-        job = job.0,
-        user,
-        %model,
+        job = fields.job.0,
+        user = fields.user,
+        model = %fields.model,
         worker = %facts.worker,
         attempt = facts.attempts,
         seed = facts.seed,
@@ -88,26 +85,24 @@ pub fn finished(fields: &JobFields, facts: &PictureFacts, encode: Duration) {
 
 /// A job ended without a picture. `last` is its last attempt, if there was one.
 pub fn ended(fields: &JobFields, last: Option<&StartedAttempt>, failure: &Failure) {
-    let JobFields {
-        job,
-        user,
-        model,
-        size,
-        steps,
-        seed,
-    } = fields;
-    let worker = last.map(|last| tracing::field::display(&last.worker));
-    let attempt = last.map(|last| last.attempt);
-    let (reason, error) = (failure.kind.word(), failure.message.as_str());
-    if failure.kind == FailureKind::Cancelled {
-        info!(
-            job = job.0, user, %model, worker, attempt, seed, %size, steps, reason, error, "Job cancelled"
-        );
+    let event = if failure.kind == FailureKind::Cancelled {
+        "Job cancelled"
     } else {
-        info!(
-            job = job.0, user, %model, worker, attempt, seed, %size, steps, reason, error, "Job failed"
-        );
-    }
+        "Job failed"
+    };
+    info!(
+        job = fields.job.0,
+        user = fields.user,
+        model = %fields.model,
+        worker = last.map(|last| tracing::field::display(&last.worker)),
+        attempt = last.map(|last| last.attempt),
+        seed = fields.seed,
+        size = %fields.size,
+        steps = fields.steps,
+        reason = failure.kind.word(),
+        error = failure.message,
+        "{event}"
+    );
 }
 
 /// A user tried to cancel a job of another user.
