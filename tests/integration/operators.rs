@@ -355,7 +355,10 @@ fn a_private_pool_is_not_asked_for_what_only_a_daemon_has() {
         .imagepool(&["status", "--private"])
         .ended_with(2)
         .stderr;
-    assert!(said.starts_with("imagepool: --private works with"), "{said}");
+    assert!(
+        said.starts_with("imagepool: --private works with"),
+        "{said}"
+    );
 }
 
 #[test]

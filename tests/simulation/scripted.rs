@@ -56,7 +56,7 @@ struct ScriptedWorker {
     spins: bool,
     /// Where it is stuck: it says that it works.
     lies: bool,
-    /// It gets little of the processor for the job at process.
+    /// It gets little of the processor for its job.
     starved: bool,
     /// The kernel does not tell its processor time.
     unknown: bool,
@@ -390,7 +390,7 @@ impl ScriptedWorkers {
         (event, next)
     }
 
-    /// A sign of state; who works counts what is done, and so does who only says so.
+    /// A heartbeat. A worker that computes counts its work, and so does one that only pretends to.
     fn beat(&mut self, worker: Generation) -> Event {
         let counts = !self.faults.has(FaultKind::Uncounted);
         let Some(scripted) = self.scripted.get_mut(&worker) else {

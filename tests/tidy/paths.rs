@@ -39,7 +39,7 @@ fn cited(text: &str) -> Vec<&str> {
         .filter(|word| {
             let ours = |top: &&str| word.starts_with(*top) && word.len() > top.len();
             let named = |ending: &&str| word.ends_with(*ending) && word.len() > ending.len();
-            TOPS.iter().any(|top| ours(top)) || ENDINGS.iter().any(|ending| named(ending))
+            TOPS.iter().any(ours) || ENDINGS.iter().any(named)
         })
         .filter(|word| !word.split('/').any(placeholder))
         .collect()
@@ -78,7 +78,7 @@ fn violations(sources: &[ProjectFile], paths: &[String]) -> Vec<String> {
             lines.chunk_by(|(above, text), (below, _)| above + 1 == *below && !is_blank(text))
         {
             let names = |source: &&str| paragraph.iter().any(|(_, text)| text.contains(source));
-            if SOURCES.iter().any(|source| names(source)) {
+            if SOURCES.iter().any(names) {
                 continue;
             }
             for (line, text) in paragraph {

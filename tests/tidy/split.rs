@@ -96,8 +96,8 @@ fn next(rest: &str, before: Option<char>) -> (usize, Lexeme) {
             .find(&close)
             .map_or(rest.len(), |at| head + at + close.len());
         (end, Lexeme::String((head, close.len())))
-    } else if rest.starts_with('"') {
-        (1 + quoted(&rest[1..]), Lexeme::String((1, 1)))
+    } else if let Some(text) = rest.strip_prefix('"') {
+        (1 + quoted(text), Lexeme::String((1, 1)))
     } else if rest.starts_with('\'') {
         match character(rest) {
             Some(length) => (length, Lexeme::Char),
