@@ -75,7 +75,7 @@ pub enum WorkerFault {
 /// Longest message in a frame to the supervisor, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2000;
 
-/// Cuts a message to [`MESSAGE_BYTES_MAX`], between characters, so that it fits a frame.
+/// Cuts a message to `MESSAGE_BYTES_MAX`, between characters, so that it fits a frame.
 pub fn short(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
     message

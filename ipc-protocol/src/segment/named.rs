@@ -2,7 +2,7 @@
 //!
 //! The `shared_memory` crate creates the object (mode 0600). We open it again through /dev/shm for
 //! positioned IO and drop the crate's handle without unlinking, because that handle is not `Send` and
-//! unlinks only when a process exits normally. From then on, [`SegmentName`] unlinks the object.
+//! unlinks only when a process exits normally. From then on, `SegmentName` unlinks the object.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

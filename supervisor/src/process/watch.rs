@@ -53,7 +53,7 @@ impl Signaller {
     }
 
     /// Ends a process that has closed its socket. Usually it is already exiting and keeps its own exit status; if it
-    /// does not exit within [`LINGER_MAX`], it is killed.
+    /// does not exit within `LINGER_MAX`, it is killed.
     pub fn finish(&self) {
         let _ = self.0.send(SignalRequest::Finish); // Fails only if it has exited.
     }

@@ -69,7 +69,7 @@ impl Recorder {
         }
     }
 
-    /// Waits until all events are written, at most [`PATIENCE`].
+    /// Waits until all events are written, at most `PATIENCE`.
     pub fn finish(&self) {
         self.0.flush(PATIENCE);
     }
