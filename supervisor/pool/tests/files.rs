@@ -7,7 +7,7 @@ use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
-use pool::{Action, Event, Exit, Files, Registry, Target, Ticket};
+use pool::{Action, Drain, Event, Exit, Files, Registry, Target, Ticket};
 
 fn here(stamp: &str) -> Files {
     Files::Here {
@@ -121,6 +121,27 @@ fn an_operators_start_waits_for_the_look_and_ends_with_what_it_finds() {
         let (went_well, lines) = told(&after).expect("the look has ended");
         assert_eq!(went_well, success, "{lines}");
     }
+}
+
+#[test]
+fn an_operators_start_that_waits_for_a_look_is_answered_when_the_pool_drains() {
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    found(&mut fixture, Files::Unread);
+    let target = Target::Model(ModelKey::new("a").expect("a key"));
+    fixture.tell(Event::StartRequested {
+        ticket: Ticket(9),
+        target,
+    });
+    let drained = fixture.tell(Event::DrainRequested {
+        ticket: None,
+        drain: Drain::Exit,
+    });
+    let answer = drained.iter().find_map(|action| match action {
+        Action::Acknowledge { success, lines, .. } => Some((*success, lines.concat())),
+        _ => None,
+    });
+    let (success, lines) = answer.expect("the pool exits before the look ends");
+    assert!(!success && lines.contains("draining"), "{lines}");
 }
 
 #[test]

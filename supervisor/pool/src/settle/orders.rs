@@ -82,7 +82,8 @@ fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder
     }
     if let Some(failure) = refusal(state, id, now) {
         if !is_settled(&failure) {
-            return false;
+            // The pool may exit before the look at the files ends.
+            return is_refused(state, order, name);
         }
         order.note_error(name, &failure.message);
         return true;
@@ -113,12 +114,16 @@ fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder
             true
         }
         Some((_, Room::Free | Room::Leaving | Room::Evict(_) | Room::Later)) => {
-            // A draining pool starts nothing for an operator any more.
-            let refuses = state.phase().refuses();
-            if refuses {
-                order.note_error(name, "draining");
-            }
-            refuses
+            is_refused(state, order, name)
         }
     }
+}
+
+/// Whether the pool drains, and so starts no worker for an operator any more; writes the line about it if so.
+fn is_refused(state: &State, order: &mut OperatorOrder, name: String) -> bool {
+    let refuses = state.phase().refuses();
+    if refuses {
+        order.note_error(name, "draining");
+    }
+    refuses
 }
