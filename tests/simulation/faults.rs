@@ -6,7 +6,7 @@ use crate::random::SeededRandom;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// One kind of failures.
+        /// One kind of fault.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum FaultKind { $($(#[$doc])* $name,)* }
@@ -59,6 +59,7 @@ faults! {
     HungLoads = "hung-loads",
     Massacre = "massacre",
     Doomed = "doomed",
+    Looks = "looks",
 }
 
 /// The kinds of faults of a world.

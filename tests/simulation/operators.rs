@@ -15,7 +15,7 @@ pub(crate) fn device(nth: usize) -> Device {
     }
 }
 
-/// One kind. `known` is something in quarantine.
+/// A random command. `known` is a digest in quarantine.
 pub(crate) fn command(
     plan: &WorldPlan,
     ticket: Ticket,
@@ -87,6 +87,52 @@ pub(crate) fn changed(registry: &Registry, random: &mut SeededRandom) -> Registr
         }
     }
     Registry::new(specs).expect("it was sound before")
+}
+
+/// The same models, with the files of one unread.
+pub(crate) fn unread(known: &Registry, key: &ModelKey) -> Registry {
+    with(known, key, &|spec| spec.files = Files::Unread)
+}
+
+/// The same models, with what a look found of the files of one: mostly what was planned.
+pub(crate) fn found(
+    known: &Registry,
+    planned: &Registry,
+    key: &ModelKey,
+    random: &mut SeededRandom,
+) -> Registry {
+    let other = random.next();
+    let case = random.from(0, 9);
+    let planned = planned.iter().find(|spec| spec.key == *key);
+    with(known, key, &|spec| match case {
+        0 => spec.files = Files::Broken("a tensor is missing".into()),
+        1 => spec.files = Files::Missing("its folder is empty".into()),
+        2 => {
+            spec.digest = format!("digest-{other}");
+            spec.files = Files::Here {
+                stamp: format!("stamp-{other}"),
+            };
+        }
+        _ => {
+            if let Some(planned) = planned {
+                (spec.files, spec.digest) = (planned.files.clone(), planned.digest.clone());
+            }
+            // The digest of the same files was taken only now.
+            if case == 3 {
+                spec.digest = format!("digest-{other}");
+            }
+        }
+    })
+}
+
+fn with(known: &Registry, key: &ModelKey, change: &dyn Fn(&mut ModelSpec)) -> Registry {
+    let specs = known.iter().cloned().map(|mut spec| {
+        if spec.key == *key {
+            change(&mut spec);
+        }
+        spec
+    });
+    Registry::new(specs.collect()).expect("it was sound before")
 }
 
 /// The probe looks at a device.

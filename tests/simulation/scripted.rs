@@ -12,7 +12,7 @@ const MS: u64 = 1000;
 /// Between two heartbeats of a healthy worker, in microseconds.
 const BEAT: u64 = 1500 * MS;
 
-/// The next step of a scripted process.
+/// The next step of a process process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ScriptedStep {
     Begin,
@@ -36,12 +36,12 @@ pub(crate) enum ScriptedStep {
 pub(crate) struct Scheduled {
     pub(crate) in_us: u64,
     pub(crate) worker: Generation,
-    /// Only while the scripted is still in this episode; 0 is always.
+    /// Only while the process is still in this episode; 0 means always.
     pub(crate) episode: u64,
     pub(crate) act: ScriptedStep,
 }
 
-/// One process.
+/// A worker process.
 #[derive(Debug)]
 struct ScriptedWorker {
     model: String,
@@ -50,11 +50,11 @@ struct ScriptedWorker {
     ready: bool,
     /// Sends nothing and does nothing.
     silent: bool,
-    /// Beats, but does not go on.
+    /// Sends heartbeats without progress.
     stuck: bool,
-    /// Where it is stuck: it computes all the while.
+    /// It computes while it is stuck.
     spins: bool,
-    /// Where it is stuck: it says that it works.
+    /// It claims to work while it is stuck.
     lies: bool,
     /// It gets little of the processor for its job.
     starved: bool,
@@ -84,14 +84,14 @@ struct ScriptedJob {
     cancelled: bool,
 }
 
-/// All of them.
+/// All worker processes of a world.
 #[derive(Debug)]
 pub(crate) struct ScriptedWorkers {
-    scripted: BTreeMap<Generation, ScriptedWorker>,
+    processes: BTreeMap<Generation, ScriptedWorker>,
     gone: Vec<(Generation, Event)>,
     pub(crate) faults: FaultSet,
     pub(crate) now: Moment,
-    /// The model that dies whatever one does.
+    /// A model whose workers nearly always crash.
     pub(crate) cursed: Option<String>,
     pub(crate) deaths: u64,
 }
@@ -99,7 +99,7 @@ pub(crate) struct ScriptedWorkers {
 impl ScriptedWorkers {
     pub(crate) fn new(faults: FaultSet) -> Self {
         Self {
-            scripted: BTreeMap::new(),
+            processes: BTreeMap::new(),
             gone: Vec::new(),
             faults,
             now: Moment::START,
@@ -118,7 +118,7 @@ impl ScriptedWorkers {
         confirms: bool,
         random: &mut SeededRandom,
     ) -> Vec<Scheduled> {
-        let scripted = ScriptedWorker {
+        let process = ScriptedWorker {
             model: start.model.to_string(),
             alive: true,
             begun: false,
@@ -139,7 +139,7 @@ impl ScriptedWorkers {
             settles: confirms,
             said: None,
         };
-        self.scripted.insert(start.worker, scripted);
+        self.processes.insert(start.worker, process);
         vec![Scheduled {
             in_us: random.from(MS, 20 * MS),
             worker: start.worker,
@@ -155,18 +155,18 @@ impl ScriptedWorkers {
         let stuck = self.luck(random, FaultKind::Stuck, 8);
         let starved = self.luck(random, FaultKind::Starved, 40);
         self.spend(run.worker);
-        let Some(scripted) = self.scripted.get_mut(&run.worker) else {
+        let Some(process) = self.processes.get_mut(&run.worker) else {
             return Vec::new();
         };
-        scripted.episode += 1;
-        scripted.starved = starved;
+        process.episode += 1;
+        process.starved = starved;
         let slower = match (slow, starved) {
             (_, true) => 40,
             (true, false) => 5,
             (false, false) => 1,
         };
         let step_us = random.from(20, 400) * MS * slower;
-        scripted.job = Some(ScriptedJob {
+        process.job = Some(ScriptedJob {
             job: run.job,
             step: run.resume_step,
             steps: run.parameters.steps,
@@ -176,8 +176,8 @@ impl ScriptedWorkers {
             doomed,
             cancelled: false,
         });
-        (scripted.silent, scripted.stuck) = (scripted.silent | hang, scripted.stuck | stuck);
-        if scripted.silent {
+        (process.silent, process.stuck) = (process.silent | hang, process.stuck | stuck);
+        if process.silent {
             return Vec::new();
         }
         let act = if run.resume_step >= run.parameters.steps {
@@ -185,7 +185,7 @@ impl ScriptedWorkers {
         } else {
             ScriptedStep::Step
         };
-        vec![later(run.worker, scripted.episode, step_us, act)]
+        vec![later(run.worker, process.episode, step_us, act)]
     }
 
     pub(crate) fn cancel(
@@ -195,13 +195,13 @@ impl ScriptedWorkers {
     ) -> Vec<Scheduled> {
         let ignores = self.luck(random, FaultKind::IgnoresCancel, 200);
         let dies = self.luck(random, FaultKind::DieUnwinding, 100);
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return Vec::new();
         };
-        let Some(drawing) = scripted
+        let Some(drawing) = process
             .job
             .as_mut()
-            .filter(|_| scripted.alive && !scripted.silent)
+            .filter(|_| process.alive && !process.silent)
         else {
             return Vec::new();
         };
@@ -209,13 +209,13 @@ impl ScriptedWorkers {
             return vec![later(worker, 0, MS, ScriptedStep::Die(crash(11)))];
         }
         if ignores {
-            scripted.stuck = true;
+            process.stuck = true;
             return Vec::new();
         }
         drawing.cancelled = true;
-        scripted.episode += 1;
+        process.episode += 1;
         let rest = random.from(1, drawing.step_us);
-        vec![later(worker, scripted.episode, rest, ScriptedStep::Unwound)]
+        vec![later(worker, process.episode, rest, ScriptedStep::Unwound)]
     }
 
     pub(crate) fn asked(
@@ -223,11 +223,11 @@ impl ScriptedWorkers {
         worker: Generation,
         random: &mut SeededRandom,
     ) -> Vec<Scheduled> {
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return Vec::new();
         };
-        scripted.asked = true;
-        if scripted.ignores_ask || scripted.silent || scripted.stuck || !scripted.begun {
+        process.asked = true;
+        if process.ignores_ask || process.silent || process.stuck || !process.begun {
             return Vec::new();
         }
         vec![later(
@@ -243,10 +243,10 @@ impl ScriptedWorkers {
         worker: Generation,
         random: &mut SeededRandom,
     ) -> Vec<Scheduled> {
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return Vec::new();
         };
-        if scripted.silent || !scripted.begun || scripted.ignores_ask && random.permille(500) {
+        if process.silent || !process.begun || process.ignores_ask && random.permille(500) {
             return Vec::new();
         }
         let exit = killed(15, KilledBy::Us);
@@ -275,9 +275,9 @@ impl ScriptedWorkers {
     /// Kills one of them from outside.
     pub(crate) fn kill_one(&mut self, random: &mut SeededRandom) -> Vec<Scheduled> {
         let alive: Vec<Generation> = self
-            .scripted
+            .processes
             .iter()
-            .filter(|(_, scripted)| scripted.alive && scripted.begun)
+            .filter(|(_, process)| process.alive && process.begun)
             .map(|(&worker, _)| worker)
             .collect();
         if alive.is_empty() {
@@ -296,9 +296,9 @@ impl ScriptedWorkers {
     /// The probe looked at one of them.
     pub(crate) fn weigh_one(&mut self, random: &mut SeededRandom) -> Option<Event> {
         let alive = self
-            .scripted
+            .processes
             .iter()
-            .filter(|(_, scripted)| scripted.alive && scripted.begun);
+            .filter(|(_, process)| process.alive && process.begun);
         let alive: Vec<Generation> = alive.map(|(&worker, _)| worker).collect();
         let worker = *alive.get(random.below(alive.len()))?;
         let footprint = match self.luck(random, FaultKind::Fat, 300) {
@@ -308,7 +308,7 @@ impl ScriptedWorkers {
         Some(Event::FootprintMeasured { worker, footprint })
     }
 
-    /// A message of one that is gone comes after all.
+    /// A late message of a process that is gone.
     pub(crate) fn echo(&mut self, random: &mut SeededRandom) -> Option<Event> {
         if self.gone.is_empty() {
             return None;
@@ -330,31 +330,31 @@ impl ScriptedWorkers {
         self.spend(worker);
         if what.act == ScriptedStep::Sample {
             let known = self
-                .scripted
+                .processes
                 .get(&worker)
-                .filter(|scripted| !scripted.unknown);
-            let cpu = known.map(|scripted| scripted.cpu);
+                .filter(|process| !process.unknown);
+            let cpu = known.map(|process| process.cpu);
             return (Some(Event::CpuMeasured { worker, cpu }), Vec::new());
         }
-        let Some(scripted) = self.scripted.get(&worker) else {
+        let Some(process) = self.processes.get(&worker) else {
             return (None, Vec::new());
         };
-        if what.episode != 0 && what.episode != scripted.episode {
+        if what.episode != 0 && what.episode != process.episode {
             return (None, Vec::new());
         }
         let (event, next) = match what.act {
             ScriptedStep::Reap(exit) => return self.reap(worker, exit, random),
             ScriptedStep::Die(exit) => return (None, self.die(worker, exit, random)),
-            _ if !scripted.alive => (None, Vec::new()),
+            _ if !process.alive => (None, Vec::new()),
             ScriptedStep::Begin => self.begin(worker, random),
             ScriptedStep::Resume => self.resume(worker),
-            _ if scripted.silent => (None, Vec::new()),
+            _ if process.silent => (None, Vec::new()),
             ScriptedStep::Beat => {
                 let next = vec![later(worker, 0, BEAT, ScriptedStep::Beat)];
                 (Some(self.beat(worker)), next)
             }
-            ScriptedStep::Repeat => (scripted.said.clone(), Vec::new()),
-            _ if scripted.stuck => (None, Vec::new()),
+            ScriptedStep::Repeat => (process.said.clone(), Vec::new()),
+            _ if process.stuck => (None, Vec::new()),
             ScriptedStep::Hello => self.hello(worker, random),
             ScriptedStep::Load(permille) => self.load(worker, permille, random),
             ScriptedStep::Step => self.step(worker, random),
@@ -383,8 +383,8 @@ impl ScriptedWorkers {
                     ScriptedStep::Repeat,
                 ));
             }
-            if let Some(scripted) = self.scripted.get_mut(&worker) {
-                scripted.said = Some(event.clone());
+            if let Some(process) = self.processes.get_mut(&worker) {
+                process.said = Some(event.clone());
             }
         }
         (event, next)
@@ -393,15 +393,15 @@ impl ScriptedWorkers {
     /// A heartbeat. A worker that computes counts its work, and so does one that only pretends to.
     fn beat(&mut self, worker: Generation) -> Event {
         let counts = !self.faults.has(FaultKind::Uncounted);
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return Event::WorkerHeard { worker };
         };
-        let works = !scripted.ready || scripted.job.is_some();
-        let goes_on = !scripted.stuck && !scripted.starved || scripted.stuck && scripted.lies;
+        let works = !process.ready || process.job.is_some();
+        let goes_on = !process.stuck && !process.starved || process.stuck && process.lies;
         match counts && works {
             true => {
-                scripted.work += u64::from(goes_on);
-                let work = scripted.work;
+                process.work += u64::from(goes_on);
+                let work = process.work;
                 Event::WorkerWorked { worker, work }
             }
             false => Event::WorkerHeard { worker },
@@ -428,19 +428,19 @@ impl ScriptedWorkers {
     /// Processor time up to now, by what it did since it was looked at last.
     fn spend(&mut self, worker: Generation) {
         let now = self.now;
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return;
         };
-        let spent = now.since(std::mem::replace(&mut scripted.cpu_at, now));
-        let works = !scripted.ready || scripted.job.is_some();
-        scripted.cpu.blocked = false;
-        match (scripted.silent, scripted.stuck, works) {
-            (false, false, true) if scripted.starved => {
-                scripted.cpu.ran += spent / 50;
-                scripted.cpu.waited += spent * 49 / 50;
+        let spent = now.since(std::mem::replace(&mut process.cpu_at, now));
+        let works = !process.ready || process.job.is_some();
+        process.cpu.blocked = false;
+        match (process.silent, process.stuck, works) {
+            (false, false, true) if process.starved => {
+                process.cpu.ran += spent / 50;
+                process.cpu.waited += spent * 49 / 50;
             }
-            (false, false, true) => scripted.cpu.ran += spent,
-            (false, true, _) if scripted.spins => scripted.cpu.ran += spent,
+            (false, false, true) => process.cpu.ran += spent,
+            (false, true, _) if process.spins => process.cpu.ran += spent,
             _ => {}
         }
     }
@@ -451,7 +451,7 @@ impl ScriptedWorkers {
         random: &mut SeededRandom,
     ) -> (Option<Event>, Vec<Scheduled>) {
         if self.luck(random, FaultKind::SpawnFails, 40) {
-            self.scripted.remove(&worker);
+            self.processes.remove(&worker);
             let message = "resource temporarily unavailable".into();
             return (
                 Some(Event::WorkerStartFailed {
@@ -467,13 +467,13 @@ impl ScriptedWorkers {
         }
         let dies = self.luck(random, FaultKind::DieBeforeHello, 100);
         let cursed = self.cursed.clone();
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return (None, Vec::new());
         };
-        scripted.begun = true;
+        process.begun = true;
         let pid = u32::try_from(worker.0 & 0xffff_ffff).unwrap_or(1);
         let event = Event::WorkerStarted { worker, pid };
-        let act = match dies || cursed.as_ref() == Some(&scripted.model) && random.permille(700) {
+        let act = match dies || cursed.as_ref() == Some(&process.model) && random.permille(700) {
             true => ScriptedStep::Die(crash(11)),
             false => ScriptedStep::Hello,
         };
@@ -520,12 +520,12 @@ impl ScriptedWorkers {
         let stuck =
             self.luck(random, FaultKind::Stuck, 10) | self.luck(random, FaultKind::HungLoads, 60);
         let fat = self.luck(random, FaultKind::Fat, 200);
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return (None, Vec::new());
         };
-        scripted.stuck |= stuck;
+        process.stuck |= stuck;
         if permille >= 1000 {
-            scripted.ready = true;
+            process.ready = true;
             let footprint = fat.then(|| footprint(random));
             return (Some(Event::WorkerReady { worker, footprint }), Vec::new());
         }
@@ -553,11 +553,11 @@ impl ScriptedWorkers {
         let nan = self.luck(random, FaultKind::NotFinite, 6);
         let garbage = self.luck(random, FaultKind::Garbage, 6);
         let pause = self.luck(random, FaultKind::Pause, 8);
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return (None, Vec::new());
         };
-        let episode = scripted.episode;
-        let Some(drawing) = scripted.job.as_mut() else {
+        let episode = process.episode;
+        let Some(drawing) = process.job.as_mut() else {
             return (None, Vec::new());
         };
         let job = drawing.job;
@@ -595,7 +595,7 @@ impl ScriptedWorkers {
                     stage: "step".into(),
                 },
             };
-            scripted.job = None;
+            process.job = None;
             return (Some(Event::JobFailed { worker, job, fault }), Vec::new());
         }
         if garbage && random.permille(300) {
@@ -617,21 +617,21 @@ impl ScriptedWorkers {
         };
         let mut next = vec![later(worker, episode, takes, act)];
         if pause {
-            scripted.silent = true;
+            process.silent = true;
             let wakes = random.from(500 * MS, 8000 * MS);
             next = vec![later(worker, 0, wakes, ScriptedStep::Resume)];
         }
         (Some(Event::StepFinished { worker, job, step }), next)
     }
 
-    /// SIGCONT: it goes on where it was and knows nothing of the time between.
+    /// SIGCONT: the process resumes where it stopped.
     fn resume(&mut self, worker: Generation) -> (Option<Event>, Vec<Scheduled>) {
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return (None, Vec::new());
         };
-        scripted.silent = false;
+        process.silent = false;
         let mut next = vec![later(worker, 0, BEAT, ScriptedStep::Beat)];
-        if let Some(drawing) = &scripted.job {
+        if let Some(drawing) = &process.job {
             let act = if drawing.step >= drawing.steps {
                 ScriptedStep::Done
             } else {
@@ -642,9 +642,9 @@ impl ScriptedWorkers {
             } else {
                 act
             };
-            next.push(later(worker, scripted.episode, drawing.step_us, act));
+            next.push(later(worker, process.episode, drawing.step_us, act));
         }
-        if scripted.asked && !scripted.ignores_ask {
+        if process.asked && !process.ignores_ask {
             next.push(later(worker, 0, MS, ScriptedStep::Die(Exit::Code(0))));
         }
         (Some(Event::WorkerHeard { worker }), next)
@@ -656,10 +656,10 @@ impl ScriptedWorkers {
         random: &mut SeededRandom,
     ) -> (Option<Event>, Vec<Scheduled>) {
         let dies = self.luck(random, FaultKind::DieIdle, 80);
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return (None, Vec::new());
         };
-        let Some(drawing) = scripted.job.take() else {
+        let Some(drawing) = process.job.take() else {
             return (None, Vec::new());
         };
         let phases = Phases {
@@ -683,9 +683,9 @@ impl ScriptedWorkers {
 
     fn unwound(&mut self, worker: Generation) -> (Option<Event>, Vec<Scheduled>) {
         let job = self
-            .scripted
+            .processes
             .get_mut(&worker)
-            .and_then(|scripted| scripted.job.take());
+            .and_then(|process| process.job.take());
         let fault = pool::JobFault::Cancelled;
         let event = job.map(|drawing| Event::JobFailed {
             worker,
@@ -696,17 +696,17 @@ impl ScriptedWorkers {
     }
 
     fn die(&mut self, worker: Generation, exit: Exit, random: &mut SeededRandom) -> Vec<Scheduled> {
-        let Some(scripted) = self.scripted.get_mut(&worker) else {
+        let Some(process) = self.processes.get_mut(&worker) else {
             return Vec::new();
         };
-        if !scripted.alive {
+        if !process.alive {
             return Vec::new();
         }
-        if !scripted.begun {
+        if !process.begun {
             // The pid is not known yet: the driver sends the signal as soon as it is.
             return vec![later(worker, 0, 5 * MS, ScriptedStep::Die(exit))];
         }
-        scripted.alive = false;
+        process.alive = false;
         vec![later(
             worker,
             0,
@@ -721,11 +721,11 @@ impl ScriptedWorkers {
         exit: Exit,
         random: &mut SeededRandom,
     ) -> (Option<Event>, Vec<Scheduled>) {
-        let Some(scripted) = self.scripted.remove(&worker) else {
+        let Some(process) = self.processes.remove(&worker) else {
             return (None, Vec::new());
         };
         self.deaths += 1;
-        let salvaged = scripted
+        let salvaged = process
             .job
             .as_ref()
             .map(|drawing| drawing.step)
@@ -736,7 +736,7 @@ impl ScriptedWorkers {
             resume_step: salvaged,
         };
         if self.faults.has(FaultKind::Repeats) && self.gone.len() < 20 {
-            self.gone.extend(scripted.said.map(|said| (worker, said)));
+            self.gone.extend(process.said.map(|said| (worker, said)));
             self.gone.push((worker, event.clone()));
         }
         let late = self.luck(random, FaultKind::LateMemory, 300);
@@ -753,7 +753,7 @@ impl ScriptedWorkers {
         };
         (
             Some(event),
-            if scripted.settles {
+            if process.settles {
                 vec![back]
             } else {
                 Vec::new()

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, JobId};
+use ipc_protocol::ids::{Device, JobId, ModelKey};
 use ipc_protocol::units::Mebibytes;
 use pool::{Action, Drain, Event, Moment, Notice, Pool, Registry, Ticket};
 
@@ -62,7 +62,10 @@ pub(crate) struct World {
     /// The quarantined requests, as the pool reported them.
     quarantined: BTreeSet<String>,
     confirms: BTreeSet<Device>,
+    /// The models as planned.
     registry: Registry,
+    /// The models as the pool knows them.
+    known: Registry,
     quiet: bool,
     actions: Vec<Action>,
     lines: Option<Vec<String>>,
@@ -73,7 +76,9 @@ pub(crate) struct World {
 enum WorldEvent {
     Client(usize),
     ScriptedWorker(Scheduled),
-    ModelFailures,
+    Disturbance,
+    /// A look at the files of a model ends.
+    Looked(ModelKey),
     Quiet,
     Drain,
 }
@@ -105,6 +110,7 @@ impl World {
             checks: Checks::new(&settings, &registry, &limits, WorldClock::Virtual),
             confirms: confirms.collect(),
             pool: Pool::new(settings, registry.clone(), limits),
+            known: registry.clone(),
             registry,
             scripted,
             heap: BinaryHeap::new(),
@@ -124,7 +130,7 @@ impl World {
             let first = world.random.from(0, 2_000_000);
             world.later(first, WorldEvent::Client(client));
         }
-        world.later(100_000, WorldEvent::ModelFailures);
+        world.later(100_000, WorldEvent::Disturbance);
         world
     }
 
@@ -239,7 +245,8 @@ impl World {
         match pending {
             WorldEvent::Client(client) => self.client_acts(client),
             WorldEvent::ScriptedWorker(later) => self.actor_acts(later),
-            WorldEvent::ModelFailures => self.failures(),
+            WorldEvent::Disturbance => self.disturb(),
+            WorldEvent::Looked(key) => self.looked(&key),
             WorldEvent::Quiet => self.quieten(),
             WorldEvent::Drain => {
                 self.feed(Event::DrainRequested {
@@ -291,16 +298,16 @@ impl World {
     }
 
     /// Lets clients leave, operators act, kills and lost devices happen.
-    fn failures(&mut self) -> CheckResult {
+    fn disturb(&mut self) -> CheckResult {
         if self.quiet {
             return Ok(());
         }
         let next = self.random.from(10_000, 600_000);
-        self.later(next, WorldEvent::ModelFailures);
+        self.later(next, WorldEvent::Disturbance);
         if self.has(FaultKind::Massacre) && self.counts.events % 2000 < 600 {
             self.kill_from_outside(3)?;
         }
-        match self.random.from(0, 8) {
+        match self.random.from(0, 9) {
             0 if self.has(FaultKind::ClientGone) => self.client_leaves(),
             1 | 2 if self.has(FaultKind::Cancels) => self.somebody_cancels(),
             3 if self.has(FaultKind::KilledFromOutside) || self.has(FaultKind::KernelOom) => {
@@ -317,6 +324,7 @@ impl World {
             6 if self.has(FaultKind::Registry) && self.random.permille(200) => {
                 self.registry_changes()
             }
+            9 if self.has(FaultKind::Looks) && self.random.permille(300) => self.look(),
             7 if self.random.permille(60) => self.stall(),
             7 => self.measure(),
             _ => Ok(()),
@@ -405,14 +413,44 @@ impl World {
 
     fn registry_changes(&mut self) -> CheckResult {
         let changed = operators::changed(&self.registry, &mut self.random);
-        let back = Box::new(self.registry.clone());
-        self.feed(Event::ModelsChanged {
-            registry: Box::new(changed),
-        })?;
+        self.change_models(changed)?;
         match self.random.permille(700) {
-            true => self.feed(Event::ModelsChanged { registry: back }),
+            true => self.change_models(self.registry.clone()),
             false => Ok(()),
         }
+    }
+
+    fn change_models(&mut self, registry: Registry) -> CheckResult {
+        self.known = registry.clone();
+        let registry = Box::new(registry);
+        self.feed(Event::ModelsChanged { registry })
+    }
+
+    /// The driver looks at the files of a model, which are unknown until the look ends.
+    fn look(&mut self) -> CheckResult {
+        let nth = self.random.below(self.known.iter().count());
+        let Some(key) = self.known.iter().nth(nth).map(|spec| spec.key.clone()) else {
+            return Ok(());
+        };
+        let lasts = self.random.from(10_000, 5_000_000);
+        self.later(lasts, WorldEvent::Looked(key.clone()));
+        self.change_models(operators::unread(&self.known, &key))
+    }
+
+    /// Tells the pool what a look found. Files that cannot be used are looked at again.
+    fn looked(&mut self, key: &ModelKey) -> CheckResult {
+        if self.quiet {
+            return Ok(());
+        }
+        let found = operators::found(&self.known, &self.registry, key, &mut self.random);
+        if found
+            .iter()
+            .any(|spec| spec.key == *key && !spec.files.are_here())
+        {
+            let again = self.random.from(1_000_000, 20_000_000);
+            self.later(again, WorldEvent::Looked(key.clone()));
+        }
+        self.change_models(found)
     }
 
     fn measure(&mut self) -> CheckResult {
@@ -430,8 +468,7 @@ impl World {
 
     /// The world is mended: registry, devices and stops.
     fn quieten(&mut self) -> CheckResult {
-        let registry = Box::new(self.registry.clone());
-        self.feed(Event::ModelsChanged { registry })?;
+        self.change_models(self.registry.clone())?;
         for nth in 0..self.plan.devices {
             self.feed(Event::MemoryMeasured {
                 device: operators::device(nth),

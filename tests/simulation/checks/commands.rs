@@ -19,16 +19,16 @@ pub(super) struct OperatorCommands {
 #[derive(Debug, Clone)]
 struct OpenCommand {
     kind: CommandKind,
-    /// Nothing is called that.
+    /// No process has the name.
     unknown: bool,
     models: Vec<ModelKey>,
-    /// Those it was about that were not reaped.
+    /// Its workers that were not reaped.
     workers: BTreeSet<Generation>,
-    /// Those of its models where it was true already.
+    /// How many of its models were as wanted already.
     already: usize,
     all: bool,
     slot: Option<u32>,
-    /// Before any worker that comes after it.
+    /// The youngest worker when it came.
     youngest: Option<Generation>,
 }
 
