@@ -12,7 +12,7 @@ const MS: u64 = 1000;
 /// Between two heartbeats of a healthy worker, in microseconds.
 const BEAT: u64 = 1500 * MS;
 
-/// The next step of a process process.
+/// The next step of a worker process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ScriptedStep {
     Begin,

@@ -71,7 +71,7 @@ fn guidance(spec: &ModelSpec, request: &ImageRequest) -> (f32, f32) {
     }
 }
 
-/// Returns the parameters of a request; `None` if it is invalid. `None` if the request is invalid.
+/// Returns the parameters of a request; `None` if it is invalid.
 pub(crate) fn parameters(
     observed: &ObservedPool,
     spec: &ModelSpec,
