@@ -3,10 +3,14 @@
 //! A fault that ends the process has an [`ExitCode`]; a fault that concerns one job has none and is sent as
 //! that job's answer.
 
+mod device_errors;
+
 use std::io::Write;
 use std::path::Path;
 
+use device_errors::{DeviceErrorKind, recognised};
 use ipc_protocol::exit_code::ExitCode;
+use ipc_protocol::untrusted::escaped;
 use nix::errno::Errno;
 
 /// A failure of the worker, with a message for the user.
@@ -44,6 +48,10 @@ pub enum WorkerFault {
     /// Host or device memory ran out while a job ran.
     #[error("out of memory while running: {0}")]
     OutOfMemoryRunning(String),
+    /// The device had no room for a job. The context is intact and the job's memory is free again, so the worker
+    /// continues.
+    #[error("the device is out of memory: {0}")]
+    DeviceMemoryFull(String),
     /// The device's context is unusable; a new process is needed.
     #[error("device lost: {0}")]
     DeviceLost(String),
@@ -106,6 +114,7 @@ impl WorkerFault {
             WorkerFault::NotFinite { .. }
             | WorkerFault::Cancelled
             | WorkerFault::BadRequest { .. }
+            | WorkerFault::DeviceMemoryFull(_)
             | WorkerFault::Compute(_) => None,
         }
     }
@@ -113,7 +122,9 @@ impl WorkerFault {
     /// Converts a fault during loading: exhausted memory has another exit code then.
     pub fn while_loading(self) -> WorkerFault {
         match self {
-            WorkerFault::OutOfMemoryRunning(what) => WorkerFault::OutOfMemoryLoading(what),
+            WorkerFault::OutOfMemoryRunning(what) | WorkerFault::DeviceMemoryFull(what) => {
+                WorkerFault::OutOfMemoryLoading(what)
+            }
             other => other,
         }
     }
@@ -153,15 +164,8 @@ impl WorkerFault {
     }
 }
 
-/// Texts in errors and panics that report exhausted memory of device or host.
-///
-/// CUDA reports it in three forms: a driver error, a cuBLAS status, and a boxed `Display` from the cuDNN
-/// path that cannot be downcast. Each may be wrapped in a backtrace or context. The debug text contains one
-/// of these words in every case, so the text is searched.
-const MEMORY_MARKS: [&str; 9] = [
-    "CUDA_ERROR_OUT_OF_MEMORY",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
+/// Texts in errors and panics that report exhausted memory of the host.
+const MEMORY_MARKS: [&str; 6] = [
     "out of memory",
     // ENOMEM and EAGAIN as strerror(3) and std print them: memory could not be mapped or a thread started.
     "Cannot allocate memory",
@@ -174,20 +178,10 @@ const MEMORY_MARKS: [&str; 9] = [
 
 /// Tells whether the text of an error or panic reports that memory or threads ran out.
 pub fn lacks_memory(text: &str) -> bool {
-    MEMORY_MARKS.iter().any(|mark| text.contains(mark))
+    let of_device = recognised(text).map(|error| error.kind);
+    of_device == Some(DeviceErrorKind::MemoryFull)
+        || MEMORY_MARKS.iter().any(|mark| text.contains(mark))
 }
-
-/// Texts of errors for a missing device.
-const GONE_MARKS: [&str; 2] = ["CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_INVALID_DEVICE"];
-
-/// Texts of all other device errors. They make the context unusable: illegal address, failed launch, ECC.
-const DEVICE_MARKS: [&str; 5] = [
-    "CUDA_ERROR_",
-    "DriverError(",
-    "CUBLAS_STATUS_",
-    "CUDNN_STATUS_",
-    "CurandError(",
-];
 
 /// Returns an error's message without its backtrace, which names folders of the machine that built the program.
 fn without_backtrace(error: &candle_core::Error) -> String {
@@ -200,15 +194,24 @@ fn without_backtrace(error: &candle_core::Error) -> String {
 impl From<candle_core::Error> for WorkerFault {
     fn from(error: candle_core::Error) -> WorkerFault {
         let text = format!("{error:?}");
-        let said = without_backtrace(&error);
-        if lacks_memory(&text) || lacks_memory(&said) {
-            WorkerFault::OutOfMemoryRunning(said)
-        } else if GONE_MARKS.iter().any(|mark| text.contains(mark)) {
-            WorkerFault::DeviceGone(said)
-        } else if DEVICE_MARKS.iter().any(|mark| text.contains(mark)) {
-            WorkerFault::DeviceLost(said)
-        } else {
-            WorkerFault::Compute(said)
+        let said = escaped(without_backtrace(&error));
+        let found = recognised(&text).or_else(|| recognised(&said));
+        let Some(found) = found else {
+            return if lacks_memory(&text) || lacks_memory(&said) {
+                WorkerFault::OutOfMemoryRunning(said)
+            } else {
+                WorkerFault::Compute(said)
+            };
+        };
+        let said = match found.sentence {
+            "" => said,
+            sentence => format!("{sentence} ({said})"),
+        };
+        match found.kind {
+            DeviceErrorKind::MemoryFull => WorkerFault::DeviceMemoryFull(said),
+            DeviceErrorKind::Lost => WorkerFault::DeviceLost(said),
+            DeviceErrorKind::Gone => WorkerFault::DeviceGone(said),
+            DeviceErrorKind::Refused => WorkerFault::Compute(said),
         }
     }
 }
@@ -228,26 +231,68 @@ mod tests {
     }
 
     #[test]
-    fn exhausted_memory_differs_from_a_lost_device() {
-        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
-        assert_eq!(candle(full).exit_code(), Some(ExitCode::OutOfMemoryRunning));
-        assert_eq!(
-            candle(full).while_loading().exit_code(),
-            Some(ExitCode::OutOfMemoryLoading)
-        );
-        assert_eq!(
-            candle("CublasError(CUBLAS_STATUS_ALLOC_FAILED)").exit_code(),
-            Some(ExitCode::OutOfMemoryRunning)
-        );
-        assert_eq!(
-            candle("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")").exit_code(),
-            Some(ExitCode::DeviceLost)
-        );
-        assert_eq!(
-            candle("DriverError(CUDA_ERROR_NO_DEVICE, \"…\")").exit_code(),
-            Some(ExitCode::DeviceGone)
-        );
-        assert_eq!(candle("shape mismatch in matmul").exit_code(), None);
+    fn a_full_device_ends_a_load_and_only_the_job_of_a_loaded_worker() {
+        for full in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+        ] {
+            assert!(matches!(candle(full), WorkerFault::DeviceMemoryFull(_)));
+            assert_eq!(candle(full).exit_code(), None);
+            let loading = candle(full).while_loading().exit_code();
+            assert_eq!(loading, Some(ExitCode::OutOfMemoryLoading));
+            assert!(lacks_memory(full));
+        }
+        let host = candle("Cannot allocate memory (os error 12)");
+        assert_eq!(host.exit_code(), Some(ExitCode::OutOfMemoryRunning));
+    }
+
+    #[test]
+    fn a_device_error_has_its_exit_code_and_a_remedy() {
+        let codes = [
+            (
+                "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")",
+                Some(81),
+                "other processes",
+            ),
+            (
+                "DriverError(CUDA_ERROR_ECC_UNCORRECTABLE, \"…\")",
+                Some(81),
+                "nvidia-smi",
+            ),
+            (
+                "DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, \"…\")",
+                Some(81),
+                "restart the machine",
+            ),
+            (
+                "DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"…\")",
+                Some(81),
+                "CUDA_COMPUTE_CAP",
+            ),
+            ("GPU has fallen off the bus", Some(81), "XID 79"),
+            (
+                "DriverError(CUDA_ERROR_NO_DEVICE, \"…\")",
+                Some(82),
+                "no CUDA driver",
+            ),
+            (
+                "DriverError(CUDA_ERROR_INVALID_VALUE, \"…\")",
+                None,
+                "INVALID_VALUE",
+            ),
+            ("shape mismatch in matmul", None, "shape mismatch"),
+        ];
+        for (text, code, words) in codes {
+            let fault = candle(text);
+            assert_eq!(fault.exit_code().map(ExitCode::number), code, "{text}");
+            assert!(fault.to_string().contains(words), "{fault}");
+        }
+    }
+
+    #[test]
+    fn control_characters_in_an_error_are_escaped() {
+        let said = candle("CUDA_ERROR_UNKNOWN \u{1b}[2J\nbad").to_string();
+        assert!(said.contains("\\u001b[2J\\nbad"), "{said}");
     }
 
     #[test]

@@ -169,6 +169,9 @@ fn answer(fault: &WorkerFault) -> Option<JobFault> {
             field: field_of(field),
             message: short(sentence.clone()),
         },
+        WorkerFault::DeviceMemoryFull(what) => JobFault::OutOfMemory {
+            message: short(what.clone()),
+        },
         WorkerFault::Compute(_) => JobFault::Other {
             message: fault.sentence(),
         },
@@ -211,6 +214,7 @@ mod tests {
             WorkerFault::configuration(text(), text(), text()),
             WorkerFault::OutOfMemoryLoading(text()),
             WorkerFault::OutOfMemoryRunning(text()),
+            WorkerFault::DeviceMemoryFull(text()),
             WorkerFault::DeviceLost(text()),
             WorkerFault::DeviceGone(text()),
         ];
