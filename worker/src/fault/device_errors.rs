@@ -1,5 +1,4 @@
-//! The errors of CUDA and its libraries: how each is recognised, what it means for this process, and what an operator
-//! can do about it.
+//! The errors of CUDA and its libraries, with their effect and what an operator can do.
 //!
 //! An error reaches us as a driver error, a library's status, or a boxed value of the cuDNN path that cannot be
 //! downcast, each possibly within a context or a backtrace. Its debug text contains the name of the error in every
