@@ -17,6 +17,7 @@ use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
 use supervisor::driver::setup::Setup;
+use supervisor::probe::nvml;
 use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, LogFormat};
 use supervisor::telemetry::{self, stderr};
@@ -58,6 +59,15 @@ struct DaemonArguments {
     /// Serve one caller: exit when the socket on descriptor 0 closes.
     #[arg(long, hide = true)]
     leashed: bool,
+    /// Ask the GPU driver's library, print its answer as JSON, and exit.
+    #[arg(long, hide = true)]
+    probe_gpus: bool,
+    /// The library to ask.
+    #[arg(long, hide = true, value_name = "FILE", requires = "probe_gpus")]
+    library: Option<PathBuf>,
+    /// The process that waits for the answer; this process ends with it.
+    #[arg(long, hide = true, value_name = "PID", requires = "probe_gpus")]
+    parent: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +77,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(answer) => return say::usage(&answer),
     };
+    if arguments.probe_gpus {
+        return probe_gpus(&arguments);
+    }
     for (option, given) in [
         ("--state-dir", arguments.state_dir.is_some()),
         ("--http", arguments.http.is_some()),
@@ -92,6 +105,18 @@ fn main() -> ExitCode {
     };
     stderr::flush(LOG_PATIENCE);
     code
+}
+
+/// Is the probing process: it may hang in the driver's library, so it dies with the process that waits for it.
+fn probe_gpus(arguments: &DaemonArguments) -> ExitCode {
+    if let Some(parent) = arguments.parent
+        && let Err(error) = signals::die_with(parent)
+    {
+        say::aside(format_args!("supervisor: --parent: {error}"));
+        return ExitCode::FAILURE;
+    }
+    say::line(nvml::ask(arguments.library.as_deref()).line());
+    say::end(0)
 }
 
 fn run(

@@ -59,6 +59,17 @@ impl Binaries {
         }
     }
 
+    /// The library of pretended GPUs, in the same folder.
+    pub fn stand_in_gpus() -> PathBuf {
+        let library = Self::built().folder.join("libstand_in_gpu.so");
+        assert!(
+            library.is_file(),
+            "{} is missing: run `cargo build --release --workspace` first",
+            library.display()
+        );
+        library
+    }
+
     /// An installation in `folder` where `program` starts behind a line of shell, e.g. `ulimit -f 8`.
     pub fn behind(folder: &Path, program: &str, line: &str) -> Self {
         let built = Self::built();

@@ -8,12 +8,14 @@
 //! - [`job`] draws through the client library, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
 //! - [`misbehaviours`] are what the hostile worker can be told to do
+//! - [`gpus`] are the pretended GPUs of a sandbox
 //! - [`binaries`] finds the programs under test, [`turn`] keeps heavy tests from each other
 
 pub mod binaries;
 pub mod census;
 pub mod chance;
 pub mod daemon;
+pub mod gpus;
 pub mod imagepool;
 pub mod job;
 pub mod lines;

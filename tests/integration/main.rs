@@ -23,6 +23,7 @@ mod operators;
 mod outputs;
 mod previews;
 mod private_pool;
+mod probe;
 mod record;
 mod refusals;
 mod replay;

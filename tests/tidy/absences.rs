@@ -104,6 +104,7 @@ const JSON: &[&str] = &[
     "supervisor/src/catalogue/",
     "supervisor/src/picture/",
     "supervisor/src/record/",
+    "supervisor/src/probe/",
     "supervisor/store/",
     "supervisor/fetch/",
 ];
@@ -153,16 +154,20 @@ fn what_must_be_absent_is_absent() {
 #[test]
 fn unsafe_stands_in_at_most_two_files() {
     let all = sources::rust();
-    let with_unsafe: Vec<&str> = all
+    let has_unsafe = |source: &&ProjectFile| {
+        let mut lines = source.product_lines();
+        lines.any(|(_, line)| line.contains("unsafe {"))
+    };
+    let (product, tests): (Vec<_>, Vec<_>) = all
         .iter()
-        .filter(|source| {
-            source
-                .product_lines()
-                .any(|(_, line)| line.contains("unsafe {"))
-        })
-        .map(|source| source.path.as_str())
-        .collect();
-    assert!(with_unsafe.len() <= 2, "{with_unsafe:?}");
+        .filter(has_unsafe)
+        .partition(|source| source.is_product());
+    assert!(product.len() <= 2, "{product:?}");
+    // A library with a C interface, and the text of this rule.
+    let allowed = ["tests/stand-in-gpu/src/lib.rs", "tests/tidy/absences.rs"];
+    for source in tests {
+        assert!(allowed.contains(&source.path.as_str()), "{}", source.path);
+    }
 }
 
 #[test]

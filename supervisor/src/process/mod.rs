@@ -1,12 +1,12 @@
 //! Processes: starting, watching, measuring and ending them.
 //!
-//! - [`spawn`] starts workers, private daemons and the fetch program; no other file starts processes
+//! - [`spawn`] starts workers, private daemons, the fetch program and probes; no other file starts processes
 //! - [`watch`] sends signals to a worker and waits for its end
 //! - [`cpu`] measures a worker's CPU time
 //! - [`descendants`] kills the child processes that dead workers have left
 //! - [`exit`] reads how a process ended
 //! - [`kernel_kills`] attributes deaths to the kernel's out-of-memory killer
-//! - [`signals`] turns a signal into an error
+//! - [`signals`] turns a signal into an error, and ends this process with its parent
 //! - [`stderr`] keeps the last lines that a worker wrote
 //! - [`fetch`] runs the fetch program and reads its events
 //! - [`identity`] tells a process from a later one with the same pid

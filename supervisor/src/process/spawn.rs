@@ -1,4 +1,4 @@
-//! Starts workers, private daemons and the fetch program; the only file that starts processes.
+//! Starts workers, private daemons, the fetch program and probes; the only file that starts processes.
 //!
 //! Workers are started from one thread that never ends, because the kernel sends the parent-death signal when the
 //! *thread* that forked has exited. A worker gets its socket as descriptor 0, its segment as 1, a pipe as 2 and no
@@ -9,6 +9,7 @@
     reason = "this is the file that starts processes"
 )]
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -46,6 +47,8 @@ const ENVIRONMENT_KEPT: [&str; 8] = [
 const INSPECTION_MAX: Duration = Duration::from_secs(120);
 /// How long it may take to read all weights of a folder.
 const VERIFICATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The end of the error if the worker program reads for too long.
+const SLOW_READ: &str = "reading it: is its disk or network there?";
 
 /// A worker to start.
 #[derive(Debug)]
@@ -141,6 +144,11 @@ impl Spawner {
     }
 }
 
+fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    let value = |name: &'static str| Some((name, std::env::var_os(name)?));
+    ENVIRONMENT_KEPT.into_iter().filter_map(value)
+}
+
 fn spawn_worker(
     program: &Path,
     backing: Backing,
@@ -149,13 +157,10 @@ fn spawn_worker(
     let segment = Segment::create(backing, &order.label, order.geometry)?;
     let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
     ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
-    let kept = ENVIRONMENT_KEPT
-        .iter()
-        .filter_map(|name| std::env::var_os(name).map(|value| (name, value)));
     let mut command = Command::new(program);
     command
         .env_clear()
-        .envs(kept)
+        .envs(kept_environment())
         .env(descendants::MARK, &order.label)
         .current_dir("/")
         .process_group(0)
@@ -202,7 +207,7 @@ pub fn inspect(
     } else {
         INSPECTION_MAX
     };
-    answer(command, at_most)
+    answer(command, at_most, SLOW_READ)
 }
 
 /// Runs the worker program to compare weights with their digests: those in a folder, or of the embedded model with
@@ -214,12 +219,43 @@ pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>>
     let mut command = std::process::Command::new(program);
     command.arg("--verify").arg(what);
     command.args(["--parent", &process::id().to_string()]);
-    answer(command, VERIFICATION_MAX)
+    answer(command, VERIFICATION_MAX, SLOW_READ)
+}
+
+/// Runs the daemon's program to ask the GPU driver's library, which may hang; `library` replaces the usual one.
+/// Returns the line it prints. The environment is a worker's, so that both see the same GPUs.
+///
+/// # Errors
+/// The program could not be started.
+pub fn probe_gpus(
+    program: &Path,
+    library: Option<&Path>,
+    at_most: Duration,
+) -> io::Result<Result<String, String>> {
+    let mut command = std::process::Command::new(program);
+    command
+        .env_clear()
+        .envs(kept_environment())
+        .current_dir("/")
+        .arg("--probe-gpus")
+        .args(["--parent", &process::id().to_string()]);
+    if let Some(library) = library {
+        command.arg("--library").arg(library);
+    }
+    answer(
+        command,
+        at_most,
+        "asking the GPU driver: does `nvidia-smi` answer?",
+    )
 }
 
 /// Runs a program to its end and returns its output. If it fails, returns its text on stderr. After `at_most` kills
-/// it and returns an error.
-fn answer(command: std::process::Command, at_most: Duration) -> io::Result<Result<String, String>> {
+/// it and returns an error that ends with `doing`.
+fn answer(
+    command: std::process::Command,
+    at_most: Duration,
+    doing: &str,
+) -> io::Result<Result<String, String>> {
     // A separate runtime on a separate thread: the caller may be a task of another runtime, and the child
     // is killed when the thread that started it exits.
     let waiting = thread::Builder::new().spawn(move || {
@@ -232,10 +268,8 @@ fn answer(command: std::process::Command, at_most: Duration) -> io::Result<Resul
     })?;
     let waited: io::Result<_> = waiting.join().expect("nothing in it panics");
     let Ok(output) = waited? else {
-        let seconds = at_most.as_secs();
-        return Ok(Err(format!(
-            "reading it took longer than {seconds} s: is its disk or network there?"
-        )));
+        let seconds = at_most.as_secs_f64();
+        return Ok(Err(format!("no answer within {seconds} s of {doing}")));
     };
     let output = output?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -316,8 +350,9 @@ mod tests {
     fn a_program_that_takes_too_long_is_killed_with_an_error() {
         let mut command = std::process::Command::new("sleep");
         command.arg("600");
-        let said = answer(command, Duration::from_millis(50)).expect("it starts");
-        assert!(said.expect_err("no answer").contains("took longer than"));
+        let said = answer(command, Duration::from_millis(50), "sleeping").expect("it starts");
+        let why = said.expect_err("no answer");
+        assert_eq!(why, "no answer within 0.05 s of sleeping");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Measures the memory of the machine and of processes; makes no decisions.
+//! Measures the memory of the host and of processes there; makes no decisions.
 
 use std::fs;
 
