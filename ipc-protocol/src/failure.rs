@@ -101,6 +101,35 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 20] = [
+        Self::BadValue,
+        Self::UnknownModel,
+        Self::NeverFits,
+        Self::MemoryExhausted,
+        Self::QueueFull,
+        Self::Draining,
+        Self::Stopped,
+        Self::LoadRefused,
+        Self::ModelBroken,
+        Self::Quarantined,
+        Self::Cancelled,
+        Self::DeadlineExceeded,
+        Self::WorkerLost,
+        Self::ModelFailed,
+        Self::NotPermitted,
+        Self::NoSuchName,
+        Self::Internal,
+        Self::ModelMissing,
+        Self::ModelUnusable,
+        Self::ModelUnread,
+    ];
+
+    /// The kind with this name.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// The name of the kind in JSON, logs and metrics.
     pub fn word(self) -> &'static str {
         match self {

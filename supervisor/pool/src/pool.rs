@@ -4,7 +4,7 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{JobId, ModelKey};
 use ipc_protocol::units::PictureSize;
 
-use crate::events::{deadline, exit, operator, registry, request, worker};
+use crate::events::{deadline, exit, files, operator, registry, request, worker};
 use crate::questions::deadline::next as next_deadline;
 use crate::questions::explain::{self, Plan};
 use crate::questions::snapshot::{self, Snapshot};
@@ -12,6 +12,7 @@ use crate::settle::settle;
 use crate::state::State;
 use crate::state::budget::DeviceLimit;
 use crate::state::phase::Phase;
+use crate::state::requests::NewRequest;
 use crate::steps::end_worker::break_protocol;
 use crate::steps::footprint;
 use crate::words::action::Action;
@@ -99,6 +100,8 @@ impl Pool {
 fn settles(event: &Event) -> bool {
     match event {
         Event::RequestArrived { .. }
+        | Event::FilesArrived { .. }
+        | Event::FilesFailed { .. }
         | Event::WorkerStarted { .. }
         | Event::WorkerSaidHello { .. }
         | Event::LoadProgressed { .. }
@@ -140,9 +143,19 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             request,
             user,
             entropy,
-        } => request::arrived(state, turn, ticket, &request, &user, entropy),
+        } => {
+            let asked = NewRequest {
+                ticket,
+                request,
+                user,
+                entropy,
+            };
+            request::arrived(state, turn, asked);
+        }
         Event::RequestCancelled { job, by } => request::cancelled(state, turn, job, &by),
         Event::ClientGone { ticket } => request::client_gone(state, turn, ticket),
+        Event::FilesArrived { model } => files::arrived(state, turn, &model),
+        Event::FilesFailed { model, failure } => files::failed(state, turn, &model, &failure),
         Event::WorkerStarted { worker, pid } => worker::started(state, turn, worker, pid),
         Event::WorkerStartFailed {
             worker,

@@ -1,8 +1,8 @@
 //! One conversation with a door: what it asks for and what it is owed.
 
 use ipc_protocol::failure::Failure;
+use ipc_protocol::ids::{JobId, ModelKey};
 use ipc_protocol::messages::client::Fetching;
-use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -13,39 +13,106 @@ use super::ask::JobUpdate;
 pub(super) struct Conversation {
     /// On whose behalf it asks.
     pub user: String,
-    /// Its request, while that may still have to wait for files.
-    pub asked: Option<WaitingRequest>,
-    pub accepted: Option<oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>>,
+    pub stage: RequestStage,
     pub updates: mpsc::Sender<JobUpdate>,
-    /// Jobs that still owe an answer.
-    pub unanswered: usize,
 }
 
-/// A request that may have to wait for the files of its model.
+/// What became of the request of a conversation.
 #[derive(Debug)]
-pub(super) struct WaitingRequest {
-    pub request: ImageRequest,
-    pub fetching: watch::Sender<Option<Fetching>>,
+pub(super) enum RequestStage {
+    /// It is neither accepted nor refused.
+    Asked {
+        answer: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
+        fetching: watch::Sender<Option<Fetching>>,
+        /// The files it waits for, if it does.
+        awaited: Option<AwaitedFiles>,
+    },
+    /// It was accepted.
+    Accepted {
+        /// Jobs that still owe an answer.
+        unanswered: usize,
+    },
 }
 
-impl WaitingRequest {
-    /// Tells how far the files are; the door hears the newest when it listens.
-    pub fn tell(&self, far: &Fetching) {
-        self.fetching.send_replace(Some(far.clone()));
-    }
+/// The files of a model, for which a request waits.
+#[derive(Debug)]
+pub(super) struct AwaitedFiles {
+    pub model: ModelKey,
+    /// The ids that its jobs will have.
+    pub jobs: Vec<JobId>,
 }
 
 impl Conversation {
+    /// The files that its request waits for.
+    pub fn awaited(&self) -> Option<&AwaitedFiles> {
+        match &self.stage {
+            RequestStage::Asked { awaited, .. } => awaited.as_ref(),
+            RequestStage::Accepted { .. } => None,
+        }
+    }
+
+    /// Notes that its request waits for files.
+    pub fn await_files(&mut self, files: AwaitedFiles) {
+        if let RequestStage::Asked { awaited, .. } = &mut self.stage {
+            *awaited = Some(files);
+        }
+    }
+
+    /// Tells how far the files of `model` are if its request waits for them; the door hears the newest when it
+    /// listens.
+    pub fn tell_far(&self, model: &ModelKey, far: &Fetching) {
+        if let RequestStage::Asked {
+            fetching, awaited, ..
+        } = &self.stage
+            && awaited.as_ref().is_some_and(|files| files.model == *model)
+        {
+            fetching.send_replace(Some(far.clone()));
+        }
+    }
+
+    /// Tells which jobs its request became. A door that left says so itself.
+    pub fn accept(&mut self, accepted: AcceptedJobs) {
+        let stage = RequestStage::Accepted {
+            unanswered: accepted.jobs.len(),
+        };
+        match std::mem::replace(&mut self.stage, stage) {
+            RequestStage::Asked { answer, .. } => {
+                let _ = answer.send(Ok((accepted.ticket, accepted)));
+            }
+            RequestStage::Accepted { .. } => {}
+        }
+    }
+
+    /// Tells that its request is refused. A door that left needs no refusal.
+    pub fn refuse(self, failure: Failure) {
+        match self.stage {
+            RequestStage::Asked { answer, .. } => {
+                let _ = answer.send(Err(failure));
+            }
+            RequestStage::Accepted { .. } => {}
+        }
+    }
+
+    /// Jobs that still owe an answer.
+    pub fn unanswered(&self) -> usize {
+        match self.stage {
+            RequestStage::Asked { .. } => 0,
+            RequestStage::Accepted { unanswered } => unanswered,
+        }
+    }
+
     /// Tells how a job goes, unless the room left is owed to answers. A door that left misses it.
     pub fn report(&self, update: JobUpdate) {
-        if self.updates.capacity() > self.unanswered {
+        if self.updates.capacity() > self.unanswered() {
             let _ = self.updates.try_send(update);
         }
     }
 
     /// Tells a job's one answer; there is always room for it, and a door that left needs none.
     pub fn answer(&mut self, update: JobUpdate) {
-        self.unanswered -= 1;
+        if let RequestStage::Accepted { unanswered } = &mut self.stage {
+            *unanswered -= 1;
+        }
         let _ = self.updates.try_send(update);
     }
 }

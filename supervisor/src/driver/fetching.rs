@@ -1,7 +1,7 @@
-//! Inspects and fetches models that requests wait for, each once.
+//! Inspects and fetches the files of models, each in a thread of its own.
 //!
-//! Until then their requests wait outside of the pool, where no clock of theirs runs and no place in a queue
-//! is taken. When the files are looked at, and what their faults mean, is in `looking`.
+//! The pool says when requests wait for files and when none does any more. When files are looked at for other
+//! reasons, and what their faults mean, is in `looking`.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,10 +13,9 @@ use std::time::Duration;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
-use pool::{Event, Files, ModelSpec, Registry, Ticket};
+use pool::{Event, Files, ModelSpec, Registry};
 
 use super::Driver;
-use super::conversation::WaitingRequest;
 use super::looking::{FilesTask, LoadFaults};
 use crate::catalogue::library::FoundModel;
 use crate::catalogue::offer::ReadDepth;
@@ -27,7 +26,7 @@ use crate::telemetry;
 /// used. A digest of all their bytes may take longer.
 const LOOK_MAX: Duration = Duration::from_secs(150);
 
-/// Every look and every fetch that goes on, and the requests that wait for it.
+/// Every look and every fetch that goes on.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     under_way: BTreeMap<ModelKey, Fetch>,
@@ -41,7 +40,8 @@ struct Fetch {
     /// News of an earlier look or fetch of the model change nothing.
     number: u64,
     errand: FilesTask,
-    waiting: Vec<Ticket>,
+    /// Requests wait for it.
+    wanted: bool,
     /// Nothing while it is still looked for.
     far: Option<Fetching>,
     given_up: Arc<AtomicBool>,
@@ -65,37 +65,10 @@ enum FetchStage {
     Digested(Result<FoundModel, Failure>),
 }
 
-impl Fetch {
-    /// Has a fetch end that no request waits for; says whether this one, or its look, goes on.
-    fn goes_on(&self) -> bool {
-        let wanted = self.errand == FilesTask::Look || !self.waiting.is_empty();
-        self.given_up.store(!wanted, Ordering::Release);
-        wanted || self.far.is_none()
-    }
-}
-
 impl Fetches {
-    /// A request no longer waits, and says whether it did. A fetch that nobody waits for ends; what came
-    /// is kept. A look goes on: it ends by itself, and jobs may wait for what it finds.
-    pub(super) fn forget(&mut self, ticket: Ticket) -> bool {
-        let mut waited = false;
-        self.under_way.retain(|_, fetch| {
-            let before = fetch.waiting.len();
-            fetch.waiting.retain(|waiting| *waiting != ticket);
-            waited |= fetch.waiting.len() < before;
-            fetch.goes_on()
-        });
-        waited
-    }
-
-    /// The requests that wait, none of which does from now on.
-    fn dismiss(&mut self) -> Vec<Ticket> {
-        let mut dismissed = Vec::new();
-        self.under_way.retain(|_, fetch| {
-            dismissed.append(&mut fetch.waiting);
-            fetch.goes_on()
-        });
-        dismissed
+    /// Returns how far the files of a model are that is being fetched.
+    pub(super) fn far(&self, model: &ModelKey) -> Option<&Fetching> {
+        self.under_way.get(model)?.far.as_ref()
     }
 
     /// Whether a model's files are being looked at or fetched.
@@ -105,41 +78,42 @@ impl Fetches {
 }
 
 impl Driver {
-    /// Answers a refused request, unless it waits for the files of its model.
-    pub(super) fn refused(&mut self, ticket: Ticket, failure: Failure) {
-        let waits = files_may_come(failure.kind) && self.wait_for_files(ticket).is_some();
-        if !waits {
-            self.refuse(ticket, failure);
+    /// Brings the files of a model for the requests that wait for them. A look that goes on is followed by a fetch
+    /// if files are missing.
+    pub(super) fn fetch(&mut self, model: ModelKey) {
+        if !self.fetches.is_under_way(&model)
+            && self.begin(model.clone(), FilesTask::Bring).is_none()
+        {
+            let why = "no thread is left to look at its files";
+            let failure = Failure::new(FailureKind::Internal, why);
+            return self.happen(Event::FilesFailed { model, failure });
+        }
+        if let Some(fetch) = self.fetches.under_way.get_mut(&model) {
+            fetch.wanted = true;
+            fetch.given_up.store(false, Ordering::Release);
         }
     }
 
-    /// Keeps a request until the files of its model are here; `None` where it does not wait.
-    fn wait_for_files(&mut self, ticket: Ticket) -> Option<()> {
-        let conversation = self.conversations.get(&ticket)?;
-        let asking = conversation.asked.as_ref()?;
-        let settings = &self.library.config.pool;
-        let name = asking
-            .request
-            .model
-            .as_deref()
-            .unwrap_or(&settings.default_model);
-        let model = self.registry.find(name)?.key.clone();
-        let most = settings.queue_per_model;
-        if !self.fetches.is_under_way(&model) {
-            self.begin(model.clone(), FilesTask::Bring)?;
+    /// Nobody waits for the files of a model. A fetch ends, and what came is kept; a look ends by itself.
+    pub(super) fn stop_fetch(&mut self, model: &ModelKey) {
+        let Some(fetch) = self.fetches.under_way.get_mut(model) else {
+            return;
+        };
+        fetch.wanted = false;
+        if fetch.errand == FilesTask::Bring {
+            fetch.given_up.store(true, Ordering::Release);
         }
-        let fetch = self.fetches.under_way.get_mut(&model)?;
-        if fetch.waiting.len() >= most {
-            let full = format!("queue full: {most} requests wait for the files of {model}");
-            self.refuse(ticket, Failure::new(FailureKind::QueueFull, full));
-            return Some(());
+        if fetch.far.is_some() {
+            // What its thread says until it ends is of no interest.
+            self.fetches.under_way.remove(model);
         }
-        fetch.waiting.push(ticket);
-        fetch.goes_on();
-        if let Some(far) = &fetch.far {
-            self.conversations.get(&ticket)?.asked.as_ref()?.tell(far);
+    }
+
+    /// Tells the clients whose requests wait for a model how far its files are.
+    fn tell_far(&self, model: &ModelKey, far: &Fetching) {
+        for conversation in self.conversations.values() {
+            conversation.tell_far(model, far);
         }
-        Some(())
     }
 
     /// Begins a look or a fetch, in a thread of its own: the process that looks or fetches lives as long
@@ -151,7 +125,7 @@ impl Driver {
         let fetch = Fetch {
             number,
             errand,
-            waiting: Vec::new(),
+            wanted: false,
             far: None,
             given_up: Arc::clone(&given_up),
         };
@@ -235,11 +209,7 @@ impl Driver {
             FetchStage::Digested(_) => {}
             FetchStage::Far(far) => {
                 fetch.far = Some(far.clone());
-                let waiting = fetch.waiting.iter();
-                let waiting = waiting.filter_map(|ticket| self.conversations.get(ticket));
-                waiting
-                    .filter_map(|conversation| conversation.asked.as_ref())
-                    .for_each(|asking| asking.tell(&far));
+                self.tell_far(&model, &far);
             }
             FetchStage::Late if fetch.far.is_none() => {
                 let seconds = LOOK_MAX.as_secs();
@@ -251,37 +221,30 @@ impl Driver {
         }
     }
 
-    /// A look or a fetch has ended: the registry learns of it, and the requests are asked again.
+    /// A look or a fetch has ended: the registry learns of it, and the requests that wait for it.
     fn looked(&mut self, model: &ModelKey, found: Result<FoundModel, Failure>) {
         let Some(fetch) = self.fetches.under_way.remove(model) else {
             return;
         };
         let found = found.map(|found| self.judged(*found));
         let is_missing = |(spec, _): &(ModelSpec, Served)| matches!(spec.files, Files::Missing(_));
-        let to_fetch = fetch.errand == FilesTask::Look
-            && !fetch.waiting.is_empty()
-            && found.as_ref().is_ok_and(is_missing);
+        let to_fetch =
+            fetch.errand == FilesTask::Look && fetch.wanted && found.as_ref().is_ok_and(is_missing);
         let entered = match found {
             Ok(found) => self.enter(found),
             Err(failure) => self.not_looked(model, failure),
         };
-        if to_fetch && self.begin(model.clone(), FilesTask::Bring).is_some() {
-            if let Some(next) = self.fetches.under_way.get_mut(model) {
-                next.waiting = fetch.waiting;
-            }
-            return;
+        if to_fetch {
+            return self.fetch(model.clone());
+        }
+        let model = model.clone();
+        if let Err(failure) = &entered {
+            telemetry::files::not_fetched(&model, &failure.message);
         }
         match entered {
-            Ok(()) => fetch
-                .waiting
-                .into_iter()
-                .for_each(|ticket| self.ask_again(ticket)),
-            Err(failure) => {
-                telemetry::files::not_fetched(model, &failure.message);
-                for ticket in fetch.waiting {
-                    self.refuse(ticket, failure.clone());
-                }
-            }
+            _ if !fetch.wanted => {}
+            Ok(()) => self.happen(Event::FilesArrived { model }),
+            Err(failure) => self.happen(Event::FilesFailed { model, failure }),
         }
         self.take_next_digest();
     }
@@ -308,60 +271,36 @@ impl Driver {
         Ok(())
     }
 
-    /// A request that waited enters the pool as one that arrives now.
-    fn ask_again(&mut self, ticket: Ticket) {
-        let Some(mut conversation) = self.conversations.remove(&ticket) else {
-            return;
-        };
-        // It waits for files once.
-        let Some(WaitingRequest { request, .. }) = conversation.asked.take() else {
-            return;
-        };
-        let user = conversation.user.clone();
-        let ticket = self.next_ticket();
-        self.conversations.insert(ticket, conversation);
-        self.arrive(ticket, request, user);
-    }
-
-    /// Answers the requests that wait for files, because the pool accepts nothing new.
-    pub(super) fn dismiss_fetches(&mut self) {
-        for ticket in self.fetches.dismiss() {
-            self.refuse(ticket, pool::draining());
-        }
-    }
-
-    /// Returns the status line of a model that is being fetched.
-    pub(super) fn fetch_line(&self, model: &ModelKey) -> Option<String> {
+    /// Returns the status line of a model whose files `waiting` jobs wait for.
+    pub(super) fn fetch_line(&self, model: &ModelKey, waiting: usize) -> Option<String> {
         let fetch = self.fetches.under_way.get(model)?;
-        if fetch.far.is_none() && !fetch.waiting.is_empty() {
-            return Some(format!(
-                "Looking at its files, {} waiting",
-                fetch.waiting.len()
-            ));
-        }
-        let Fetching {
-            here_bytes,
-            all_bytes,
-            ..
-        } = fetch.far.as_ref()?;
-        let waiting = fetch.waiting.len();
-        Some(match all_bytes {
-            0 => format!("Fetching its files, {waiting} waiting"),
-            all => {
-                let percent = here_bytes.saturating_mul(100) / *all;
-                format!(
-                    "Fetching its files, {percent} % of {} MB, {waiting} waiting",
-                    all >> 20
-                )
+        match &fetch.far {
+            None if waiting == 0 => None,
+            None => Some(format!("Looking at its files, {waiting} waiting")),
+            Some(far) => {
+                let here = share_here(far).map_or(String::new(), |here| format!("{here}, "));
+                Some(format!("Fetching its files, {here}{waiting} waiting"))
             }
-        })
+        }
+    }
+
+    /// Returns what is added to the reason of a job that waits for the files of a model: how far they are.
+    pub(super) fn how_far(&self, model: &ModelKey) -> String {
+        match self.fetches.far(model) {
+            None => ", which are being looked at".into(),
+            Some(far) => match share_here(far) {
+                None => ", which are being fetched".into(),
+                Some(here) => format!(", which are being fetched: {here}"),
+            },
+        }
     }
 }
 
-/// Whether a refusal is about files that may be here, or whole again, when they are looked at.
-fn files_may_come(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::ModelMissing | FailureKind::ModelUnusable | FailureKind::ModelUnread
-    )
+/// The part of a model's files that is here: `12 % of 300 MB`; `None` while their size is unknown.
+fn share_here(far: &Fetching) -> Option<String> {
+    let percent = far
+        .here_bytes
+        .saturating_mul(100)
+        .checked_div(far.all_bytes)?;
+    Some(format!("{percent} % of {} MB", far.all_bytes >> 20))
 }

@@ -37,7 +37,7 @@ use ipc_protocol::ids::{Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
-use pool::{Drain, Event, Moment, Pool, Registry, Ticket};
+use pool::{Event, Moment, Pool, Registry, Ticket};
 use tokio::sync::oneshot;
 
 use self::worker::WorkerHandle;
@@ -49,7 +49,7 @@ use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
 use crate::telemetry;
 use ask::{Ask, Caller};
-use conversation::{Conversation, WaitingRequest};
+use conversation::{Conversation, RequestStage};
 use fetching::Fetches;
 use handle::Handle;
 use inbox::Inbox;
@@ -168,9 +168,6 @@ impl Driver {
             telemetry::daemon::record_ended(&error);
             self.recorder = None;
         }
-        if matches!(&event, Event::DrainRequested { drain, .. } if *drain != Drain::Undo) {
-            self.dismiss_fetches();
-        }
         let mut actions = Vec::new();
         self.pool.handle(now, event, &mut actions);
         for action in actions {
@@ -190,13 +187,12 @@ impl Driver {
                 let ticket = self.next_ticket();
                 let conversation = Conversation {
                     user: user.clone(),
-                    asked: Some(WaitingRequest {
-                        request: request.clone(),
+                    stage: RequestStage::Asked {
+                        answer: accepted,
                         fetching,
-                    }),
-                    accepted: Some(accepted),
+                        awaited: None,
+                    },
                     updates,
-                    unanswered: 0,
                 };
                 self.conversations.insert(ticket, conversation);
                 self.arrive(ticket, request, user);
@@ -230,15 +226,12 @@ impl Driver {
         telemetry::jobs::not_cancelled(job, &by.user);
     }
 
-    /// Cleans up after doors that left before they had an answer: jobs are cancelled, fetches dropped.
+    /// Tells the pool of doors that left before they had an answer.
     fn tidy(&mut self) {
         let left = |conversation: &Conversation| conversation.updates.is_closed();
         let left = self.conversations.iter().filter(|(_, c)| left(c));
         for ticket in left.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
-            match self.fetches.forget(ticket) {
-                true => drop(self.conversations.remove(&ticket)),
-                false => self.happen(Event::ClientGone { ticket }),
-            }
+            self.happen(Event::ClientGone { ticket });
         }
     }
 
@@ -255,6 +248,25 @@ impl Driver {
         }
     }
 
+    /// The conversation whose request waits for files, and will be this job too.
+    fn awaited_by(&self, job: JobId) -> Option<&Conversation> {
+        let mut all = self.conversations.values();
+        all.find(|conversation| {
+            let awaited = conversation.awaited();
+            awaited.is_some_and(|files| files.jobs.contains(&job))
+        })
+    }
+
+    /// Jobs that will be made of requests once the files of their model are here.
+    fn awaiting(&self, model: &ModelKey) -> usize {
+        let awaited = self
+            .conversations
+            .values()
+            .filter_map(Conversation::awaited);
+        let of_model = awaited.filter(|files| files.model == *model);
+        of_model.map(|files| files.jobs.len()).sum()
+    }
+
     fn next_ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
@@ -264,9 +276,16 @@ impl Driver {
         let now = self.clock.now();
         let mut snapshot = self.pool.snapshot(now);
         for model in &mut snapshot.models {
-            if let (Some(line), Some((_, why))) = (self.fetch_line(&model.key), &mut model.at_rest)
+            let waiting = self.awaiting(&model.key);
+            if let (Some(line), Some((_, why))) =
+                (self.fetch_line(&model.key, waiting), &mut model.at_rest)
             {
                 *why = line;
+            }
+        }
+        for job in &mut snapshot.queue {
+            if self.awaited_by(job.job).is_some() {
+                job.reason += &self.how_far(&job.model);
             }
         }
         StatusReport {

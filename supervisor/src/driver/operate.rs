@@ -8,6 +8,7 @@ use pool::{Drain, Event, Files, ModelSpec};
 use tokio::sync::oneshot;
 
 use super::Driver;
+use super::conversation::Conversation;
 use super::handle::Caller;
 
 /// Where an operator waits for lines.
@@ -59,7 +60,7 @@ impl Driver {
     }
 
     fn cancel_for(&mut self, caller: &Caller, job: JobId) -> Result<Told, Failure> {
-        if !self.jobs.contains_key(&job) {
+        if self.user_of(job).is_none() {
             return Err(no_such_job(job));
         }
         if !self.owns(caller, job) {
@@ -78,14 +79,21 @@ impl Driver {
 
     /// Whether a job is the caller's to end.
     pub(super) fn owns(&self, caller: &Caller, job: JobId) -> bool {
-        let job = self.jobs.get(&job);
-        caller.operator || job.is_some_and(|job| job.fields.user == caller.user)
+        caller.operator || self.user_of(job).is_some_and(|user| user == caller.user)
+    }
+
+    /// The user whom a job, or a job to be, counts for.
+    fn user_of(&self, job: JobId) -> Option<&str> {
+        let accepted = self.jobs.get(&job).map(|job| job.fields.user.as_str());
+        accepted.or_else(|| Some(self.awaited_by(job)?.user.as_str()))
     }
 
     fn explain(&self, job: JobId) -> Result<Told, Failure> {
         let reason = self.pool.explain(self.clock.now(), job);
+        let awaited = self.awaited_by(job).and_then(Conversation::awaited);
+        let far = awaited.map(|files| self.how_far(&files.model));
         reason
-            .map(|reason| done(vec![reason]))
+            .map(|reason| done(vec![reason + &far.unwrap_or_default()]))
             .ok_or_else(|| no_such_job(job))
     }
 

@@ -12,6 +12,7 @@ use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
 
 use super::Driver;
 use super::ask::{FinishedPicture, JobUpdate};
+use super::conversation::AwaitedFiles;
 use super::job::JobEntry;
 use super::process_event::{ProcessEvent, StartedProcess};
 use super::worker::{RunningJob, WorkerHandle};
@@ -24,7 +25,14 @@ impl Driver {
         telemetry::events::action(&action);
         match action {
             Action::Accept(accepted) => self.accept(accepted),
-            Action::Refuse { ticket, failure } => self.refused(ticket, failure),
+            Action::Refuse { ticket, failure } => self.refuse(ticket, failure),
+            Action::AwaitFiles {
+                ticket,
+                model,
+                jobs,
+            } => self.await_files(ticket, AwaitedFiles { model, jobs }),
+            Action::Fetch { model } => self.fetch(model),
+            Action::StopFetch { model } => self.stop_fetch(&model),
             Action::Acknowledge {
                 ticket,
                 lines,
@@ -74,11 +82,22 @@ impl Driver {
     }
 
     pub(super) fn refuse(&mut self, ticket: Ticket, failure: Failure) {
-        let conversation = self.conversations.remove(&ticket);
-        if let Some(reply) = conversation.and_then(|conversation| conversation.accepted) {
-            let _ = reply.send(Err(failure)); // A door that left needs no refusal.
+        if let Some(conversation) = self.conversations.remove(&ticket) {
+            conversation.refuse(failure);
         } else if let Some(told) = self.operators.remove(&ticket) {
-            let _ = told.send(Err(failure));
+            let _ = told.send(Err(failure)); // An operator who left needs no lines.
+        }
+    }
+
+    fn await_files(&mut self, ticket: Ticket, files: AwaitedFiles) {
+        let Some(conversation) = self.conversations.get_mut(&ticket) else {
+            return;
+        };
+        telemetry::jobs::await_files(&conversation.user, &files.model, &files.jobs);
+        let model = files.model.clone();
+        conversation.await_files(files);
+        if let Some(far) = self.fetches.far(&model) {
+            conversation.tell_far(&model, far);
         }
     }
 
@@ -87,8 +106,6 @@ impl Driver {
         let Some(conversation) = self.conversations.get_mut(&ticket) else {
             return;
         };
-        conversation.unanswered = accepted.jobs.len();
-        conversation.asked = None;
         for (nth, job) in (0..).zip(&accepted.jobs) {
             let fields = JobFields {
                 job: *job,
@@ -108,10 +125,7 @@ impl Driver {
             };
             self.jobs.insert(*job, entry);
         }
-        if let Some(reply) = conversation.accepted.take() {
-            // A door that left says so itself.
-            let _ = reply.send(Ok((ticket, accepted)));
-        }
+        conversation.accept(accepted);
     }
 
     fn start(&mut self, start: Start) {
@@ -245,7 +259,7 @@ impl Driver {
         };
         if let Some(conversation) = self.conversations.get_mut(&entry.ticket) {
             conversation.answer(update);
-            if conversation.unanswered == 0 {
+            if conversation.unanswered() == 0 {
                 self.conversations.remove(&entry.ticket);
             }
         }

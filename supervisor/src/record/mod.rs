@@ -17,7 +17,7 @@ pub mod write;
 mod tests {
     use std::time::Duration;
 
-    use ipc_protocol::failure::Field;
+    use ipc_protocol::failure::{Failure, FailureKind, Field};
     use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
     use ipc_protocol::request::{ImageRequest, Priority};
     use ipc_protocol::units::{Mebibytes, PictureSize};
@@ -177,6 +177,11 @@ mod tests {
                 by: "x".into(),
             },
             Event::ClientGone { ticket },
+            Event::FilesArrived { model: key() },
+            Event::FilesFailed {
+                model: key(),
+                failure: Failure::new(FailureKind::ModelMissing, "not \u{1b} there"),
+            },
             Event::StartRequested {
                 ticket,
                 target: Target::All,

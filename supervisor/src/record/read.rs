@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc_protocol::failure::Field;
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
@@ -110,6 +110,13 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
         "client_gone" => Event::ClientGone {
             ticket: facts.ticket()?,
         },
+        "files_arrived" => Event::FilesArrived {
+            model: ModelKey::new(&facts.text("model")?)?,
+        },
+        "files_failed" => Event::FilesFailed {
+            model: ModelKey::new(&facts.text("model")?)?,
+            failure: failure(facts)?,
+        },
         "start_requested" => Event::StartRequested {
             ticket: facts.ticket()?,
             target: target(facts.get("target")?)?,
@@ -158,6 +165,13 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
         },
         _ => return Ok(None),
     }))
+}
+
+fn failure(facts: &EventFields<'_>) -> Result<Failure, String> {
+    let word = facts.text("kind")?;
+    let kind = FailureKind::from_word(&word);
+    let kind = kind.ok_or_else(|| format!("unknown kind of failure {word:?}"))?;
+    Ok(Failure::new(kind, facts.text("message")?))
 }
 
 fn registry(models: &Value) -> Result<Registry, String> {

@@ -33,6 +33,11 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
             ("request_cancelled", json!({"job": job.0, "by": by}))
         }
         Event::ClientGone { ticket } => ("client_gone", json!({"ticket": ticket.0})),
+        Event::FilesArrived { model } => ("files_arrived", json!({"model": model.as_str()})),
+        Event::FilesFailed { model, failure } => (
+            "files_failed",
+            json!({"model": model.as_str(), "kind": failure.kind.word(), "message": failure.message}),
+        ),
         Event::StartRequested { ticket, target } => (
             "start_requested",
             json!({"ticket": ticket.0, "target": aim(target)}),

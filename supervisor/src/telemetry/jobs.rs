@@ -34,6 +34,13 @@ pub struct StartedAttempt {
     pub attempt: u32,
 }
 
+/// A request waits for the files of its model; its jobs have ids.
+pub fn await_files(user: &str, model: &ModelKey, jobs: &[JobId]) {
+    for job in jobs {
+        info!(job = job.0, user, %model, "Job waits for the files of its model");
+    }
+}
+
 /// A request was accepted as a job.
 pub fn accepted(fields: &JobFields) {
     info!(

@@ -2,6 +2,7 @@
 
 pub(crate) mod deadline;
 pub(crate) mod exit;
+pub(crate) mod files;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod request;

@@ -3,11 +3,13 @@
 use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::client::Target;
 
+use crate::questions::standing::draining;
 use crate::settle::drain;
 use crate::state::State;
 use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
 use crate::state::worker::Worker;
+use crate::steps::end_request::refuse_all;
 use crate::steps::end_worker::{end_for, end_worker};
 use crate::words::event::{Drain, Ticket};
 use crate::words::notice::Notice;
@@ -171,6 +173,7 @@ pub(crate) fn drain(state: &mut State, turn: &mut Turn, ticket: Option<Ticket>, 
         Drain::Exit => Some(turn.now() + state.settings().drain),
         Drain::ExitNow => Some(turn.now()),
     };
+    refuse_all(state, turn, &draining());
     let jobs = state.jobs().len() as u64;
     turn.tell(Notice::Draining { jobs });
     if let Some(ticket) = ticket {

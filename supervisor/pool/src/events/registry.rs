@@ -2,10 +2,12 @@
 
 use ipc_protocol::ids::Generation;
 
+use crate::questions::standing::refusal;
 use crate::state::State;
 use crate::state::worker::Worker;
+use crate::steps::end_request::{refuse_all_of, stop_fetch};
 use crate::steps::end_worker::outdate;
-use crate::words::registry::{Files, ModelSpec, Registry};
+use crate::words::registry::{Files, ModelId, ModelSpec, Registry};
 use crate::words::turn::Turn;
 
 /// The registry was read again. Workers of a model that changed or is gone finish their job and exit.
@@ -23,9 +25,22 @@ pub(crate) fn changed(state: &mut State, turn: &mut Turn, registry: &Registry) {
             }
         }
     }
+    refuse_for_retired(state, turn);
     for spec in registry.iter() {
         if !state.models().any(|model| model.spec().key == spec.key) {
             state.add_model(spec.clone());
+        }
+    }
+}
+
+/// Refuses requests that wait for the files of a model that is no longer offered.
+fn refuse_for_retired(state: &mut State, turn: &mut Turn) {
+    for id in state.requests().models().collect::<Vec<ModelId>>() {
+        if state.model(id).wanted().is_retired()
+            && let Some(failure) = refusal(state, id, turn.now())
+        {
+            refuse_all_of(state, turn, id, &failure);
+            stop_fetch(state, turn, id);
         }
     }
 }

@@ -1,81 +1,109 @@
 //! Requests and their clients.
 
-use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::JobId;
-use ipc_protocol::request::ImageRequest;
+use std::collections::BTreeMap;
 
-use crate::questions::admission::{Admitted, admit};
+use ipc_protocol::ids::JobId;
+
+use crate::questions::admission::{Admission, Admitted, admit};
 use crate::questions::explain::waiting_reason;
 use crate::settle::idle::abandon_loads;
 use crate::settle::settle;
 use crate::state::State;
 use crate::state::job::{Job, Origin};
+use crate::state::requests::{NewRequest, WaitingRequest};
 use crate::steps::end_job::end_job;
+use crate::steps::end_request::{cancelled_by, refuse_waiting};
 use crate::words::action::{AcceptedJobs, Action, Progress};
 use crate::words::event::Ticket;
+use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// A client sent a request: it becomes jobs, or is refused.
-pub(crate) fn arrived(
+/// A client sent a request: it becomes jobs, waits for the files of its model, or is refused.
+pub(crate) fn arrived(state: &mut State, turn: &mut Turn, asked: NewRequest) {
+    match admit(state, turn.now(), &asked) {
+        Err(failure) => turn.refuse(asked.ticket, failure),
+        Ok(Admission::AwaitFiles(model)) => await_files(state, turn, model, asked),
+        Ok(Admission::Enter(admitted)) => {
+            let jobs = state.jobs_mut().reserve(asked.request.count);
+            enter(
+                state,
+                turn,
+                &admitted,
+                &asked,
+                jobs.clone(),
+                &BTreeMap::new(),
+            );
+            settle(state, turn);
+            for id in jobs {
+                tell_position(state, turn, id);
+            }
+        }
+    }
+}
+
+/// Keeps a request until the files of its model are here.
+fn await_files(state: &mut State, turn: &mut Turn, id: ModelId, asked: NewRequest) {
+    let jobs = state.jobs_mut().reserve(asked.request.count);
+    let model = state.model(id).spec().key.clone();
+    turn.act(Action::AwaitFiles {
+        ticket: asked.ticket,
+        model: model.clone(),
+        jobs: jobs.clone(),
+    });
+    let waiting = WaitingRequest::new(asked, jobs, turn.now());
+    if state.requests_mut().push(id, waiting) {
+        turn.act(Action::Fetch { model });
+    }
+}
+
+/// Makes the jobs of an admitted request, with one seed each. Those that were cancelled while it waited end at once.
+pub(crate) fn enter(
     state: &mut State,
     turn: &mut Turn,
-    ticket: Ticket,
-    request: &ImageRequest,
-    user: &str,
-    entropy: u64,
+    admitted: &Admitted,
+    asked: &NewRequest,
+    jobs: Vec<JobId>,
+    cancelled: &BTreeMap<JobId, String>,
 ) {
-    let admitted = match admit(state, turn.now(), request, entropy) {
-        Ok(admitted) => admitted,
-        Err(failure) => return turn.refuse(ticket, failure),
-    };
-    let jobs = enter(
+    let origin = Origin::new(asked.ticket, &asked.user, &asked.request);
+    for (nth, &id) in (0..).zip(&jobs) {
+        let mut parameters = admitted.parameters.clone();
+        parameters.seed = parameters.seed.wrapping_add(nth);
+        let (model, device) = (admitted.model, admitted.device);
+        let now = turn.now();
+        state
+            .jobs_mut()
+            .enter(id, model, &origin, parameters, device, now);
+    }
+    turn.act(Action::Accept(accepted(
         state,
-        turn,
-        &admitted,
-        request.count,
-        &Origin::new(ticket, user, request),
-    );
+        admitted,
+        asked.ticket,
+        jobs,
+    )));
+    for (&id, by) in cancelled {
+        end_job(state, turn, id, cancelled_by(by));
+    }
+}
+
+/// What a client is told of its jobs.
+fn accepted(state: &State, admitted: &Admitted, ticket: Ticket, jobs: Vec<JobId>) -> AcceptedJobs {
     let parameters = &admitted.parameters;
     let model = state.model(admitted.model);
-    turn.act(Action::Accept(AcceptedJobs {
+    AcceptedJobs {
         ticket,
-        jobs: jobs.clone(),
+        jobs,
         model: model.spec().key.clone(),
         size: parameters.size,
         steps: parameters.steps,
         guidance: parameters.guidance,
         seed: parameters.seed,
         decode: model.observed().pace().decode(),
-    }));
-    settle(state, turn);
-    for id in jobs {
-        tell_position(state, turn, id);
     }
-}
-
-/// Makes `count` jobs of an admitted request, with one seed each.
-fn enter(
-    state: &mut State,
-    turn: &Turn,
-    admitted: &Admitted,
-    count: u32,
-    origin: &Origin,
-) -> Vec<JobId> {
-    let mut parameters = admitted.parameters.clone();
-    let mut jobs = Vec::new();
-    for _ in 0..count {
-        let next = parameters.seed.wrapping_add(1);
-        let (model, device) = (admitted.model, admitted.device);
-        let entered = parameters.clone();
-        let jobs_of_pool = state.jobs_mut();
-        jobs.push(jobs_of_pool.enter(model, origin, entered, device, turn.now()));
-        parameters.seed = next;
-    }
-    jobs
 }
 
 /// Reports its position and why it waits to a job that waits.
-fn tell_position(state: &State, turn: &mut Turn, id: JobId) {
+pub(crate) fn tell_position(state: &State, turn: &mut Turn, id: JobId) {
     let waiting = state.jobs().get(id);
     let Some(job) = waiting.filter(|job| job.waiting_since().is_some()) else {
         return;
@@ -88,18 +116,24 @@ fn tell_position(state: &State, turn: &mut Turn, id: JobId) {
 
 /// A job is cancelled by its client or an operator.
 pub(crate) fn cancelled(state: &mut State, turn: &mut Turn, id: JobId, by: &str) {
+    if let Some(ticket) = state.requests_mut().cancel(id, by) {
+        return refuse_waiting(state, turn, ticket, cancelled_by(by));
+    }
     let Some(model) = state.jobs().get(id).map(Job::model) else {
         return;
     };
-    let failure = Failure::new(FailureKind::Cancelled, format!("cancelled by {by}"));
-    end_job(state, turn, id, failure);
+    end_job(state, turn, id, cancelled_by(by));
     abandon_loads(state, turn, model);
 }
 
 /// A client is gone: its jobs are cancelled, except detached ones.
 pub(crate) fn client_gone(state: &mut State, turn: &mut Turn, ticket: Ticket) {
+    let by = "the client, which is gone";
+    if state.requests().ends_with(ticket) {
+        return refuse_waiting(state, turn, ticket, cancelled_by(by));
+    }
     let jobs = state.jobs().iter().filter(|job| job.ends_with(ticket));
     for id in jobs.map(Job::id).collect::<Vec<JobId>>() {
-        cancelled(state, turn, id, "the client, which is gone");
+        cancelled(state, turn, id, by);
     }
 }

@@ -17,10 +17,20 @@ use crate::questions::waiting::takers;
 use crate::state::State;
 use crate::state::job::text_bytes;
 use crate::state::quarantine::Fingerprint;
+use crate::state::requests::NewRequest;
 use crate::state::worker::Worker;
 use crate::words::action::Parameters;
 use crate::words::moment::Moment;
 use crate::words::registry::{Files, ModelId};
+
+/// What becomes of a request that is not refused.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It becomes jobs now.
+    Enter(Admitted),
+    /// The files of its model may come, or be whole again, when somebody looks at them.
+    AwaitFiles(ModelId),
+}
 
 /// An admitted request, with every default filled in.
 #[derive(Debug)]
@@ -31,21 +41,48 @@ pub(crate) struct Admitted {
     pub(crate) device: DeviceConstraint,
 }
 
-/// Admits a request, or says why not.
-pub(crate) fn admit(
-    state: &State,
-    now: Moment,
-    request: &ImageRequest,
-    entropy: u64,
-) -> Result<Admitted, Failure> {
-    request.check()?;
+/// Decides about a request that arrives.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn admit(state: &State, now: Moment, asked: &NewRequest) -> Result<Admission, Failure> {
+    asked.request.check()?;
     let settings = state.settings();
-    let name = request.model.as_deref().unwrap_or(&settings.default_model);
+    let name = asked.request.model.as_deref();
+    let name = name.unwrap_or(&settings.default_model);
     let model = state
         .find_model(name)
         .ok_or_else(|| unknown_model(state, name))?;
+    let admitted = admit_to(state, now, model, &asked.request, asked.entropy);
+    match admitted {
+        Err(failure) if !files_may_come(failure.kind) => Err(failure),
+        // Nobody overtakes those that wait already.
+        Ok(admitted) if !state.requests().waits_for(model) => Ok(Admission::Enter(admitted)),
+        Ok(_) | Err(_) => {
+            check_waiting(state, now, model, asked)?;
+            Ok(Admission::AwaitFiles(model))
+        }
+    }
+}
+
+/// Admits a request to a model whose files were looked at, or says why not.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn admit_to(
+    state: &State,
+    now: Moment,
+    model: ModelId,
+    request: &ImageRequest,
+    entropy: u64,
+) -> Result<Admitted, Failure> {
     check_files(state, now, model)?;
-    let parameters = resolve(state.model(model).spec(), settings, request, entropy)?;
+    let parameters = resolve(
+        state.model(model).spec(),
+        state.settings(),
+        request,
+        entropy,
+    )?;
     check_count(state, request.count)?;
     check_device(state, model, request.device)?;
     check_state(state, now, model, &parameters)?;
@@ -57,6 +94,14 @@ pub(crate) fn admit(
     check_queue(state, now, request.count, &admitted)?;
     check_deadline(state, request, &admitted)?;
     Ok(admitted)
+}
+
+/// Whether a refusal is about files that may be here, or whole again, when they are looked at.
+fn files_may_come(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::ModelMissing | FailureKind::ModelUnusable | FailureKind::ModelUnread
+    )
 }
 
 /// The refusal of a name that no model has, with the closest one.
@@ -219,40 +264,81 @@ fn cannot_fit(
     }
 }
 
+/// Refuses a request that would wait for files beside too many others.
+fn check_waiting(
+    state: &State,
+    now: Moment,
+    id: ModelId,
+    asked: &NewRequest,
+) -> Result<(), Failure> {
+    check_count(state, asked.request.count)?;
+    let wanted = asked.request.count as usize;
+    check_places(state, now, id, wanted, wanted)?;
+    check_text(state, now, id, asked.text_bytes())
+}
+
 fn check_queue(state: &State, now: Moment, count: u32, admitted: &Admitted) -> Result<(), Failure> {
-    let (settings, jobs) = (state.settings(), state.jobs());
-    let id = admitted.model;
     let wanted = count as usize;
     let beyond_idle = wanted.saturating_sub(can_run_at_once(state, now, admitted));
-    let full = |what: String| {
-        let after = slot_free_in(state, id, now);
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        Failure::new(FailureKind::QueueFull, what).retry_after_ms(after_ms.max(1000))
-    };
-    let there = jobs.queue(id).len();
-    let waiting = there + beyond_idle;
+    check_places(state, now, admitted.model, wanted, beyond_idle)?;
+    let bytes = text_bytes(&admitted.parameters) * wanted;
+    check_text(state, now, admitted.model, bytes)
+}
+
+/// Refuses `wanted` jobs, of which `beyond_idle` would wait, where they find no places. Requests that wait for files
+/// hold places for their jobs.
+fn check_places(
+    state: &State,
+    now: Moment,
+    id: ModelId,
+    wanted: usize,
+    beyond_idle: usize,
+) -> Result<(), Failure> {
+    let (settings, jobs, requests) = (state.settings(), state.jobs(), state.requests());
+    let there = jobs.queue(id).len() + requests.places(id);
     let max = settings.queue_per_model;
-    if waiting > max {
+    if there + beyond_idle > max {
         let key = &state.model(id).spec().key;
-        return Err(full(format!(
-            "queue full: {there} of {max} places for {key} are taken, {wanted} wanted"
-        )));
+        let places = format!("{there} of {max} places for {key}");
+        return Err(queue_full(
+            state,
+            now,
+            id,
+            &format!("{places} are taken, {wanted} wanted"),
+        ));
     }
-    let all = jobs.waiting();
+    let all = jobs.waiting() + requests.all_places();
     let max = settings.queue_total;
     if all + beyond_idle > max {
-        return Err(full(format!(
-            "queue full: {all} of {max} places in all are taken, {wanted} wanted"
-        )));
-    }
-    let bytes = jobs.waiting_bytes() + text_bytes(&admitted.parameters) * wanted;
-    let max = settings.queue_bytes;
-    if bytes > max {
-        return Err(full(format!(
-            "queue full: {bytes} bytes of text would wait, {max} may"
-        )));
+        let places = format!("{all} of {max} places in all");
+        return Err(queue_full(
+            state,
+            now,
+            id,
+            &format!("{places} are taken, {wanted} wanted"),
+        ));
     }
     Ok(())
+}
+
+/// Refuses `more` bytes of text that would wait beside too many others.
+fn check_text(state: &State, now: Moment, id: ModelId, more: usize) -> Result<(), Failure> {
+    let bytes = state.jobs().waiting_bytes() + state.requests().text_bytes() + more;
+    let max = state.settings().queue_bytes;
+    match bytes > max {
+        true => {
+            let why = format!("{bytes} bytes of text would wait, {max} may");
+            Err(queue_full(state, now, id, &why))
+        }
+        false => Ok(()),
+    }
+}
+
+fn queue_full(state: &State, now: Moment, id: ModelId, why: &str) -> Failure {
+    let after = slot_free_in(state, id, now);
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let message = format!("queue full: {why}");
+    Failure::new(FailureKind::QueueFull, message).retry_after_ms(after_ms.max(1000))
 }
 
 /// Images of a request that take no place in the queue, because idle workers take them at once.

@@ -17,6 +17,7 @@ use crate::state::pace::Pace;
 use crate::state::record::RestartVerdict;
 use crate::state::worker::Worker;
 use crate::words::moment::Moment;
+use crate::words::registry::ModelId;
 
 /// Longest reason, in bytes: a frame of progress holds 4 KiB.
 const REASON_BYTES_MAX: usize = 3000;
@@ -35,6 +36,9 @@ pub struct Plan {
 
 /// Why a job waits, in a sentence with numbers; `None` for an unknown or answered job.
 pub(crate) fn explain(state: &State, now: Moment, job: JobId) -> Option<String> {
+    if let Some((model, _)) = state.requests().find(job) {
+        return Some(format!("waiting: {}", files_reason(state, model)));
+    }
     let job = state.jobs().get(job)?;
     Some(match job.stage() {
         JobStage::Waiting { .. } => format!("waiting: {}", waiting_reason(state, now, job)),
@@ -87,6 +91,11 @@ pub(crate) fn plan(state: &State, name: &str, size: Option<PictureSize>) -> Resu
         None => "no device that is usable now can run it".into(),
     });
     Ok(plan)
+}
+
+/// Why a request waits that is no job yet.
+pub(crate) fn files_reason(state: &State, model: ModelId) -> String {
+    format!("for the files of {}", state.model(model).spec().key)
 }
 
 /// Why a waiting job waits.

@@ -8,7 +8,7 @@ use ipc_protocol::status::{
     Counters, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus, WorkerState, WorkerStatus,
 };
 
-use crate::questions::explain::waiting_reason_behind;
+use crate::questions::explain::{files_reason, waiting_reason_behind};
 use crate::questions::room::need_mb;
 use crate::state::State;
 use crate::state::job::Job;
@@ -157,7 +157,27 @@ fn queue_status(state: &State, now: Moment) -> Vec<QueuedStatus> {
             },
         }
     };
-    state.jobs().iter().map(line).collect()
+    let jobs = state.jobs().iter().map(line);
+    jobs.chain(files_status(state, now)).collect()
+}
+
+/// The jobs of requests that wait for files. They come after those in the queue of their model.
+fn files_status(state: &State, now: Moment) -> impl Iterator<Item = QueuedStatus> {
+    state.requests().models().flat_map(move |id| {
+        let requests = state.requests().of(id).iter();
+        let jobs = requests.flat_map(|request| request.wanted().map(|job| (job, request.since())));
+        let first = state.jobs().queue(id).len() + 1;
+        (first..)
+            .zip(jobs)
+            .map(move |(position, (job, since))| QueuedStatus {
+                job,
+                model: state.model(id).spec().key.clone(),
+                state: "waiting".into(),
+                position: u32::try_from(position).unwrap_or(u32::MAX),
+                waiting_s: now.since(since).as_secs_f64(),
+                reason: files_reason(state, id),
+            })
+    })
 }
 
 fn state_of(worker: &Worker) -> WorkerState {

@@ -21,6 +21,7 @@ pub(crate) struct Jobs {
     waiting: Vec<WaitingJobs>,
     timers: BTreeSet<(Moment, JobId)>,
     waiting_bytes: usize,
+    /// The last id that was reserved.
     last_id: u64,
 }
 
@@ -89,17 +90,23 @@ impl Jobs {
         self.timers.first().copied()
     }
 
-    /// Takes in a new job, which waits from now on, and returns its id.
+    /// Takes the next `count` ids, for jobs that will have them.
+    pub(crate) fn reserve(&mut self, count: u32) -> Vec<JobId> {
+        let first = self.last_id + 1;
+        self.last_id += u64::from(count);
+        (first..=self.last_id).map(JobId).collect()
+    }
+
+    /// Takes in a new job under an id that was reserved for it. It waits from now on.
     pub(crate) fn enter(
         &mut self,
+        id: JobId,
         model: ModelId,
         origin: &Origin,
         parameters: Parameters,
         device: DeviceConstraint,
         now: Moment,
-    ) -> JobId {
-        self.last_id += 1;
-        let id = JobId(self.last_id);
+    ) {
         let job = Job::new(id, model, origin, parameters, device, now);
         if let Some(deadline) = job.deadline() {
             self.timers.insert((deadline, id));
@@ -111,7 +118,6 @@ impl Jobs {
             waiting.constrained.insert(id);
         }
         self.all.insert(id, job);
-        id
     }
 
     /// Takes a waiting job out of its queue for a worker; `None` if no such job waits.

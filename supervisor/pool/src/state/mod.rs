@@ -16,6 +16,7 @@ pub(crate) mod phase;
 pub(crate) mod quarantine;
 pub(crate) mod queue;
 pub(crate) mod record;
+pub(crate) mod requests;
 pub(crate) mod stop;
 pub(crate) mod wanted;
 pub(crate) mod watch;
@@ -33,6 +34,7 @@ use crate::state::model::Model;
 use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
 use crate::state::quarantine::Quarantine;
+use crate::state::requests::WaitingRequests;
 use crate::state::worker::{Withdrawal, Worker};
 use crate::words::moment::Moment;
 use crate::words::registry::{ModelId, ModelSpec, Registry};
@@ -45,6 +47,7 @@ pub(crate) struct State {
     budget: Budget,
     models: Vec<Model>,
     fleet: Fleet,
+    requests: WaitingRequests,
     jobs: Jobs,
     quarantine: Quarantine,
     orders: Vec<OperatorOrder>,
@@ -70,6 +73,7 @@ impl State {
             budget: Budget::new(devices),
             models: Vec::new(),
             fleet: Fleet::default(),
+            requests: WaitingRequests::default(),
             jobs: Jobs::default(),
             quarantine: Quarantine::default(),
             orders: Vec::new(),
@@ -105,6 +109,15 @@ impl State {
 
     pub(crate) fn fleet_mut(&mut self) -> &mut Fleet {
         &mut self.fleet
+    }
+
+    /// The requests that wait for files.
+    pub(crate) fn requests(&self) -> &WaitingRequests {
+        &self.requests
+    }
+
+    pub(crate) fn requests_mut(&mut self) -> &mut WaitingRequests {
+        &mut self.requests
     }
 
     pub(crate) fn jobs(&self) -> &Jobs {

@@ -19,6 +19,18 @@ pub enum Action {
     Accept(AcceptedJobs),
     /// Refuse a request.
     Refuse { ticket: Ticket, failure: Failure },
+    /// Tell a client that its request waits for the files of its model. `Accept` or `Refuse` follows.
+    AwaitFiles {
+        ticket: Ticket,
+        /// The model's own key.
+        model: ModelKey,
+        /// The ids that its jobs will have, consecutive.
+        jobs: Vec<JobId>,
+    },
+    /// Look at the files of a model, and fetch those that are missing. Answered by `FilesArrived` or `FilesFailed`.
+    Fetch { model: ModelKey },
+    /// Nobody waits for the files of a model any more: fetch no further.
+    StopFetch { model: ModelKey },
     /// Tell an operator the result of a command.
     Acknowledge {
         ticket: Ticket,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, Generation, JobId};
+use ipc_protocol::failure::Failure;
+use ipc_protocol::ids::{Device, Generation, JobId, ModelKey};
 use ipc_protocol::messages::client::Target;
 use ipc_protocol::messages::worker::JobFault;
 use ipc_protocol::request::ImageRequest;
@@ -18,7 +19,7 @@ pub struct Ticket(pub u64);
 /// One fact, in the past tense. Facts about an unknown generation change nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A client sent a request. Answered by `Accept` or `Refuse` in the same call.
+    /// A client sent a request. Answered by `Accept`, `Refuse` or `AwaitFiles` in the same call.
     RequestArrived {
         ticket: Ticket,
         /// It has passed `ImageRequest::check`, and is checked again here.
@@ -31,11 +32,16 @@ pub enum Event {
     /// A client or an operator cancels a job.
     RequestCancelled {
         job: JobId,
-        /// The name of the canceller, for the answer, e.g. `the client` or `uid:0`. `the client` or `uid:0`.
+        /// The name of the canceller, for the answer, e.g. `the client` or `uid:0`.
         by: String,
     },
     /// The connection behind a ticket is gone: its jobs that are not detached are cancelled.
     ClientGone { ticket: Ticket },
+    /// The look or the fetch that a `Fetch` asked for has ended. `ModelsChanged` has told what it found, unless that
+    /// was known before.
+    FilesArrived { model: ModelKey },
+    /// The look or the fetch that a `Fetch` asked for was not possible.
+    FilesFailed { model: ModelKey, failure: Failure },
     /// The process of a `Start` exists.
     WorkerStarted { worker: Generation, pid: u32 },
     /// The process of a `Start` could not be made; no `WorkerExited` follows.
@@ -188,6 +194,8 @@ impl Event {
             Self::RequestArrived { .. }
             | Self::RequestCancelled { .. }
             | Self::ClientGone { .. }
+            | Self::FilesArrived { .. }
+            | Self::FilesFailed { .. }
             | Self::WorkerStartFailed { .. }
             | Self::WorkerExited { .. }
             | Self::MemoryReturned { .. }
