@@ -235,6 +235,9 @@ fn cell(state: &str, event: &Event) -> String {
         Action::Measure { .. } => Some("Measure"),
         Action::Accept(_)
         | Action::Refuse { .. }
+        | Action::AwaitFiles { .. }
+        | Action::Fetch { .. }
+        | Action::StopFetch { .. }
         | Action::Acknowledge { .. }
         | Action::Report { .. }
         | Action::Tell(_)

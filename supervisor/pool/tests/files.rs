@@ -41,12 +41,10 @@ fn nothing_of_a_request_is_judged_before_the_files_of_its_model_are_known() {
         ..request("a")
     };
     found(&mut fixture, Files::Unread);
-    assert_eq!(
-        refusals(&fixture.ask(odd.clone()))[0].kind,
-        FailureKind::ModelUnread
-    );
+    assert_eq!(refusals(&fixture.ask(odd)), []);
     found(&mut fixture, Files::Broken("ae is cut".into()));
-    let failure = refusals(&fixture.ask(odd)).remove(0);
+    let model = ModelKey::new("a").expect("a key");
+    let failure = refusals(&fixture.tell(Event::FilesArrived { model })).remove(0);
     assert_eq!(failure.kind, FailureKind::ModelUnusable);
     assert!(failure.message.contains("ae is cut"));
     assert_eq!(failure.kind.exit_code(), 1);
