@@ -60,9 +60,14 @@ impl HomeDaemon {
         home.begin(&[&model[..], &drawn[..], more].concat())
     }
 
-    fn status(&self, home: &Home) -> String {
+    /// `imagepool` with these arguments.
+    fn run(&self, home: &Home, arguments: &[&str]) -> CommandOutput {
         let socket = self.socket.to_str().expect("plain");
-        home.run(&["--socket", socket, "status"]).stdout
+        home.run(&[&["--socket", socket], arguments].concat())
+    }
+
+    fn status(&self, home: &Home) -> String {
+        self.run(home, &["status"]).stdout
     }
 }
 
@@ -185,6 +190,35 @@ fn a_fetch_without_waiting_clients_ends_and_the_next_request_resumes_it() {
 }
 
 #[test]
+fn a_request_that_waits_for_files_is_listed_explained_and_cancelled_like_a_job() {
+    let pause = Duration::from_millis(100);
+    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
+    let daemon = HomeDaemon::start(&home);
+    let picture = tempfile::tempdir().expect("a temporary folder");
+    let client = daemon.generate(&home, &picture.path().join("a.png"), &[]);
+    under_way(&mirror);
+    let jobs = daemon.run(&home, &["jobs"]).ended_with(0).stdout;
+    assert!(
+        jobs.contains("for the files of flux-schnell, which are being fetched: "),
+        "{jobs}"
+    );
+    let why = daemon.run(&home, &["why", "1"]).ended_with(0).stdout;
+    assert!(
+        why.contains("waiting: for the files of flux-schnell, which are being fetched: "),
+        "{why}"
+    );
+    daemon.run(&home, &["cancel", "1"]).ended_with(0);
+    let said = ended(client).ended_with(1);
+    assert!(said.stderr.contains("cancelled by an operator"), "{said:?}");
+    until("the fetch ends", || {
+        !daemon.status(&home).contains("Fetching")
+    });
+    daemon.run(&home, &["why", "1"]).ended_with(4);
+    assert!(mirror.gets("").len() < mirror.files().count());
+}
+
+#[test]
 fn a_daemon_that_shuts_down_waits_for_no_fetch() {
     let pause = Duration::from_millis(100);
     let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
@@ -193,8 +227,7 @@ fn a_daemon_that_shuts_down_waits_for_no_fetch() {
     let picture = tempfile::tempdir().expect("a temporary folder");
     let client = daemon.generate(&home, &picture.path().join("a.png"), &[]);
     under_way(&mirror);
-    let socket = daemon.socket.to_str().expect("plain").to_owned();
-    home.run(&["--socket", &socket, "shutdown"]).ended_with(0);
+    daemon.run(&home, &["shutdown"]).ended_with(0);
     let said = ended(client).ended_with(75);
     assert!(said.stderr.contains("draining"), "{said:?}");
     daemon.child.wait().expect("our own child");
