@@ -60,6 +60,7 @@ faults! {
     Massacre = "massacre",
     Doomed = "doomed",
     Looks = "looks",
+    Fetches = "fetches",
 }
 
 /// The kinds of faults of a world.

@@ -150,12 +150,14 @@ fn explore(line: &SimulationArguments, seconds: u64) -> ExitCode {
     clients.sort_unstable();
     let median = |of: &[usize]| of.get(of.len() / 2).copied().unwrap_or(0);
     println!(
-        "worlds {worlds} · events {} · changes {} · deaths {} · answers {} · pictures {} · swaps {} · overtakes_max {} · median models {} clients {} · violations 0 · seeds {}.. step {}",
+        "worlds {worlds} · events {} · changes {} · deaths {} · answers {} · pictures {} · awaited files {} · entered {} · swaps {} · overtakes_max {} · median models {} clients {} · violations 0 · seeds {}.. step {}",
         sum.events,
         sum.changes,
         sum.deaths,
         sum.answers,
         sum.pictures,
+        sum.awaited,
+        sum.entered,
         sum.swaps,
         sum.overtakes,
         median(&models),
@@ -228,6 +230,8 @@ fn add(sum: &mut WorldCounts, counts: &WorldCounts) {
     sum.pictures += counts.pictures;
     sum.swaps += counts.swaps;
     sum.overtakes = sum.overtakes.max(counts.overtakes);
+    sum.awaited += counts.awaited;
+    sum.entered += counts.entered;
 }
 
 /// The simulator's own stopwatch; the worlds have none.

@@ -1,5 +1,6 @@
 //! Draws operators' commands, registry changes and measurements of devices.
 
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Device, ModelKey, WorkerName};
 use ipc_protocol::units::Mebibytes;
 use pool::{Event, Files, ModelSpec, Registry, Target, Ticket};
@@ -92,6 +93,48 @@ pub(crate) fn changed(registry: &Registry, random: &mut SeededRandom) -> Registr
 /// The same models, with the files of one unread.
 pub(crate) fn unread(known: &Registry, key: &ModelKey) -> Registry {
     with(known, key, &|spec| spec.files = Files::Unread)
+}
+
+/// The planned models as they are at first: the files of many are missing, or were not looked at.
+pub(crate) fn without_files(planned: &Registry, random: &mut SeededRandom) -> Registry {
+    let specs = planned.iter().cloned().map(|mut spec| {
+        match random.from(0, 9) {
+            0..=3 => spec.files = Files::Missing("it was never fetched".into()),
+            4 => spec.files = Files::Unread,
+            _ => {}
+        }
+        spec
+    });
+    Registry::new(specs.collect()).expect("it was sound before")
+}
+
+/// The same models, of which one has lost its files.
+pub(crate) fn lost(known: &Registry, key: &ModelKey) -> Registry {
+    let files = Files::Missing("its folder was removed".into());
+    with(known, key, &|spec| spec.files = files.clone())
+}
+
+/// The same models, with the files of one as planned.
+pub(crate) fn mended(known: &Registry, planned: &Registry, key: &ModelKey) -> Registry {
+    let planned = planned.iter().find(|spec| spec.key == *key);
+    with(known, key, &|spec| {
+        if let Some(planned) = planned {
+            (spec.files, spec.digest) = (planned.files.clone(), planned.digest.clone());
+        }
+    })
+}
+
+/// A look or a fetch that was not possible.
+pub(crate) fn no_fetch(random: &mut SeededRandom) -> Failure {
+    let (kind, message) = match random.from(0, 2) {
+        0 => (FailureKind::ModelMissing, "the hub does not answer"),
+        1 => (FailureKind::ModelUnusable, "its folder cannot be opened"),
+        _ => (
+            FailureKind::Internal,
+            "no thread is left to look at its files",
+        ),
+    };
+    Failure::new(kind, message)
 }
 
 /// The same models, with what a look found of the files of one: mostly what was planned.

@@ -35,6 +35,9 @@ pub(crate) struct WorldCounts {
     pub(crate) pictures: u64,
     pub(crate) swaps: u64,
     pub(crate) overtakes: u64,
+    /// Requests that waited for files, and those of them that became jobs.
+    pub(crate) awaited: u64,
+    pub(crate) entered: u64,
 }
 
 /// Where and how it went wrong.
@@ -62,6 +65,9 @@ pub(crate) struct World {
     /// The quarantined requests, as the pool reported them.
     quarantined: BTreeSet<String>,
     confirms: BTreeSet<Device>,
+    /// The fetches that go on, each with its number.
+    fetches: BTreeMap<ModelKey, u64>,
+    last_fetch: u64,
     /// The models as planned.
     registry: Registry,
     /// The models as the pool knows them.
@@ -79,6 +85,8 @@ enum WorldEvent {
     Disturbance,
     /// A look at the files of a model ends.
     Looked(ModelKey),
+    /// The fetch with this number ends.
+    Fetched(ModelKey, u64),
     Quiet,
     Drain,
 }
@@ -95,6 +103,10 @@ impl World {
         let mut random = SeededRandom::new(plan.seed ^ 0xabcd);
         let settings = plan.settings(&mut random);
         let registry = plan.registry(&mut random);
+        let known = match plan.faults.has(FaultKind::Fetches) {
+            true => operators::without_files(&registry, &mut random),
+            false => registry.clone(),
+        };
         let limits = plan.device_limits(&mut random);
         let mut scripted = ScriptedWorkers::new(plan.faults);
         if plan.faults.has(FaultKind::CrashLoop) {
@@ -107,10 +119,12 @@ impl World {
         let mut world = Self {
             plan: plan.clone(),
             now: Moment::START,
-            checks: Checks::new(&settings, &registry, &limits, WorldClock::Virtual),
+            checks: Checks::new(&settings, &known, &limits, WorldClock::Virtual),
             confirms: confirms.collect(),
-            pool: Pool::new(settings, registry.clone(), limits),
-            known: registry.clone(),
+            pool: Pool::new(settings, known.clone(), limits),
+            fetches: BTreeMap::new(),
+            last_fetch: 0,
+            known,
             registry,
             scripted,
             heap: BinaryHeap::new(),
@@ -141,6 +155,8 @@ impl World {
                 self.counts.deaths = self.scripted.deaths;
                 self.counts.answers = self.checks.observed().answers;
                 self.counts.pictures = self.checks.observed().pictures;
+                self.counts.awaited = self.checks.observed().awaited;
+                self.counts.entered = self.checks.observed().entered;
                 let counters = self.pool.snapshot(self.now).counters;
                 self.counts.swaps = counters.swaps;
                 self.counts.overtakes = counters.overtakes_max;
@@ -161,14 +177,16 @@ impl World {
         }
         self.calm_down();
         let until = self.now + LIVENESS;
-        while !self.checks.observed().jobs.is_empty() {
+        while self.is_busy() {
             if self.now > until {
-                let jobs = &self.checks.observed().jobs;
-                let first = jobs.keys().next();
+                let observed = self.checks.observed();
+                let (jobs, requests) = (&observed.jobs, &observed.requests);
+                let first = jobs.keys().chain(requests.keys()).next();
                 let text = first.map(|&job| self.pool.explain(self.now, job));
                 return Err(format!(
-                    "{} jobs are not answered an hour after the last fault: {text:?}",
-                    jobs.len()
+                    "{} jobs and {} requests have no answer an hour after the last fault: {text:?}",
+                    jobs.len(),
+                    requests.len()
                 ));
             }
             self.next()?;
@@ -188,6 +206,12 @@ impl World {
             self.next()?;
         }
         self.checks.check_end(&self.pool)
+    }
+
+    /// Whether a request waits for files, or a job has no answer.
+    fn is_busy(&self) -> bool {
+        let observed = self.checks.observed();
+        !observed.jobs.is_empty() || !observed.requests.is_empty()
     }
 
     /// Ends the faults and the new requests; broken things may recover.
@@ -247,6 +271,7 @@ impl World {
             WorldEvent::ScriptedWorker(later) => self.actor_acts(later),
             WorldEvent::Disturbance => self.disturb(),
             WorldEvent::Looked(key) => self.looked(&key),
+            WorldEvent::Fetched(key, number) => self.fetched(&key, number),
             WorldEvent::Quiet => self.quieten(),
             WorldEvent::Drain => {
                 self.feed(Event::DrainRequested {
@@ -325,6 +350,7 @@ impl World {
                 self.registry_changes()
             }
             9 if self.has(FaultKind::Looks) && self.random.permille(300) => self.look(),
+            9 if self.has(FaultKind::Fetches) && self.random.permille(400) => self.files_go(),
             7 if self.random.permille(60) => self.stall(),
             7 => self.measure(),
             _ => Ok(()),
@@ -365,8 +391,11 @@ impl World {
         let nth = self.random.below(200);
         let job = match self.random.permille(900) {
             true => {
-                let jobs = &self.checks.observed().jobs;
-                jobs.keys().nth(nth % jobs.len().max(1)).copied()
+                let observed = self.checks.observed();
+                let reserved = observed.requests.values();
+                let reserved = reserved.flat_map(|waiting| waiting.jobs.keys());
+                let jobs: Vec<&JobId> = observed.jobs.keys().chain(reserved).collect();
+                jobs.get(nth % jobs.len().max(1)).copied().copied()
             }
             false => Some(JobId(self.random.from(0, 100_000))),
         };
@@ -411,11 +440,16 @@ impl World {
         self.feed(event)
     }
 
+    /// Models change, and mostly change back: all to what was planned, or to what was known of their files.
     fn registry_changes(&mut self) -> CheckResult {
-        let changed = operators::changed(&self.registry, &mut self.random);
+        let before = match self.random.permille(500) {
+            true => self.registry.clone(),
+            false => self.known.clone(),
+        };
+        let changed = operators::changed(&before, &mut self.random);
         self.change_models(changed)?;
         match self.random.permille(700) {
-            true => self.change_models(self.registry.clone()),
+            true => self.change_models(before),
             false => Ok(()),
         }
     }
@@ -451,6 +485,64 @@ impl World {
             self.later(again, WorldEvent::Looked(key.clone()));
         }
         self.change_models(found)
+    }
+
+    /// The files of a model are removed, or a look or fetch that nobody waits for ends.
+    fn files_go(&mut self) -> CheckResult {
+        let nth = self.random.below(self.known.iter().count());
+        let Some(key) = self.known.iter().nth(nth).map(|spec| spec.key.clone()) else {
+            return Ok(());
+        };
+        match self.random.from(0, 9) {
+            0 => self.feed(Event::FilesArrived { model: key }),
+            1 => {
+                let failure = operators::no_fetch(&mut self.random);
+                self.feed(Event::FilesFailed {
+                    model: key,
+                    failure,
+                })
+            }
+            _ => self.change_models(operators::lost(&self.known, &key)),
+        }
+    }
+
+    /// The driver looks at the files of a model for requests, and fetches what is missing.
+    fn fetch(&mut self, key: &ModelKey) {
+        self.last_fetch += 1;
+        self.fetches.insert(key.clone(), self.last_fetch);
+        let most = if self.random.permille(100) { 200 } else { 20 };
+        let lasts = self.random.from(10_000, most * 1_000_000);
+        self.later(lasts, WorldEvent::Fetched(key.clone(), self.last_fetch));
+    }
+
+    /// Nobody waits for a fetch any more. It may end just then.
+    fn stop_fetch(&mut self, key: &ModelKey) {
+        if !self.random.permille(200) {
+            self.fetches.remove(key);
+        }
+    }
+
+    /// Tells the pool how a fetch ended: mostly the files are what was planned.
+    fn fetched(&mut self, key: &ModelKey, number: u64) -> CheckResult {
+        if self.fetches.get(key) != Some(&number) {
+            return Ok(());
+        }
+        self.fetches.remove(key);
+        let model = key.clone();
+        let fails = self.has(FaultKind::Looks) || self.has(FaultKind::Fetches);
+        if fails && self.random.permille(120) {
+            let failure = operators::no_fetch(&mut self.random);
+            return self.feed(Event::FilesFailed { model, failure });
+        }
+        let found = match fails {
+            true => operators::found(&self.known, &self.registry, key, &mut self.random),
+            false => operators::mended(&self.known, &self.registry, key),
+        };
+        // What a look finds may be known already.
+        if found != self.known || self.random.permille(500) {
+            self.change_models(found)?;
+        }
+        self.feed(Event::FilesArrived { model })
     }
 
     fn measure(&mut self) -> CheckResult {
@@ -538,9 +630,19 @@ impl World {
                 Vec::new()
             }
             Action::Measure { worker } => self.scripted.measured(*worker, random),
-            Action::Acknowledge { .. } | Action::Report { .. } | Action::Tell(_) | Action::Exit => {
+            Action::Fetch { model } => {
+                self.fetch(model);
                 Vec::new()
             }
+            Action::StopFetch { model } => {
+                self.stop_fetch(model);
+                Vec::new()
+            }
+            Action::AwaitFiles { .. }
+            | Action::Acknowledge { .. }
+            | Action::Report { .. }
+            | Action::Tell(_)
+            | Action::Exit => Vec::new(),
         };
         for later in next {
             self.later(later.in_us, WorldEvent::ScriptedWorker(later));

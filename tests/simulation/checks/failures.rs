@@ -47,6 +47,8 @@ enum EndMeaning {
     NothingButRaise,
     /// No memory for its load: more room the next time.
     Raise,
+    /// No memory for its load, although it had more room.
+    TooLarge,
     CannotLoad,
     /// No progress, which is not held against a load the first time.
     Hung,
@@ -77,6 +79,11 @@ impl ModelFailures {
 
     pub(crate) fn is_probing(&self, key: &ModelKey) -> bool {
         self.models.get(key).is_some_and(|counts| counts.probing)
+    }
+
+    /// Whether the load that failed last works only after its files or its program were mended.
+    pub(crate) fn is_to_mend(&self, key: &ModelKey) -> bool {
+        self.models.get(key).is_some_and(|counts| counts.to_mend)
     }
 
     pub(crate) fn deaths_in_a_row(&self, key: &ModelKey) -> u32 {
@@ -182,7 +189,7 @@ impl ModelFailures {
             }
             FailureCause::NoProgram => {
                 self.died(now, &key, true);
-                self.cools(now, &key);
+                self.cools(now, &key, true);
                 true
             }
             FailureCause::Job => true,
@@ -200,7 +207,7 @@ impl ModelFailures {
         counts.again = counts.again.max(Some(now + Duration::from_secs(1)));
         if counts.no_starts >= 5 {
             let span = Duration::from_secs(10);
-            counts.cooling = Some(now + span);
+            (counts.cooling, counts.to_mend) = (Some(now + span), false);
             self.expects.push(ExpectedNotice::Cools(key.clone(), span));
         }
     }
@@ -232,20 +239,20 @@ impl ModelFailures {
                 (true, counts.hung > 1)
             }
             EndMeaning::Hung | EndMeaning::FailureCause => (true, false),
-            EndMeaning::CannotLoad => (true, true),
+            EndMeaning::TooLarge | EndMeaning::CannotLoad => (true, true),
         };
         if cools {
-            self.cools(now, key);
+            self.cools(now, key, death.says == EndMeaning::CannotLoad);
         }
         counts
     }
 
-    fn cools(&mut self, now: Moment, key: &ModelKey) {
+    fn cools(&mut self, now: Moment, key: &ModelKey, to_mend: bool) {
         let counts = self.models.entry(key.clone()).or_default();
         let seconds = [10, 20, 40, 80, 160].get(counts.loads as usize);
         let span = Duration::from_secs(seconds.copied().unwrap_or(300));
         counts.loads += 1;
-        counts.cooling = Some(now + span);
+        (counts.cooling, counts.to_mend) = (Some(now + span), to_mend);
         self.expects.push(ExpectedNotice::Cools(key.clone(), span));
     }
 
@@ -321,6 +328,7 @@ impl ModelFailures {
             *counts = FailureCounts {
                 loads: counts.loads,
                 cooling: counts.cooling,
+                to_mend: counts.to_mend,
                 hung: counts.hung,
                 lost: counts.lost,
                 no_starts: counts.no_starts,
@@ -391,7 +399,7 @@ fn death(ended: &EndedProcess) -> FailureCause {
     let memory = match (loading, ended.raised) {
         (false, _) => EndMeaning::FailureCause,
         (true, false) => EndMeaning::Raise,
-        (true, true) => EndMeaning::CannotLoad,
+        (true, true) => EndMeaning::TooLarge,
     };
     let says = match ended.end {
         WorkerEnd::Wanted | WorkerEnd::Starved | WorkerEnd::Outside => EndMeaning::Nothing,

@@ -129,23 +129,29 @@ pub(super) fn check_waits(
 
 /// The rest are facts that the pool only writes down, and what it does not take.
 pub(super) fn decides(event: &Event, actions: &[Action]) -> bool {
-    let refused = |action: &Action| matches!(action, Action::Refuse { .. });
-    !actions.iter().any(refused)
-        && !matches!(
-            event,
-            Event::WorkerStarted { .. }
-                | Event::WorkerSaidHello { .. }
-                | Event::LoadProgressed { .. }
-                | Event::LoadFailed { .. }
-                | Event::WorkerHeard { .. }
-                | Event::WorkerWorked { .. }
-                | Event::LoopStalled { .. }
-                | Event::StepFinished { .. }
-                | Event::FootprintMeasured { .. }
-                | Event::CpuMeasured { .. }
-                | Event::QuarantineListed { .. }
-                | Event::QuarantineReleased { .. }
-        )
+    let accepted = |action: &Action| matches!(action, Action::Accept(_));
+    let replied = |action: &Action| matches!(action, Action::Refuse { .. }) || accepted(action);
+    match event {
+        Event::RequestArrived { .. } => return actions.iter().any(accepted),
+        Event::FilesArrived { .. } => return actions.iter().any(replied),
+        _ => {}
+    }
+    !matches!(
+        event,
+        Event::FilesFailed { .. }
+            | Event::WorkerStarted { .. }
+            | Event::WorkerSaidHello { .. }
+            | Event::LoadProgressed { .. }
+            | Event::LoadFailed { .. }
+            | Event::WorkerHeard { .. }
+            | Event::WorkerWorked { .. }
+            | Event::LoopStalled { .. }
+            | Event::StepFinished { .. }
+            | Event::FootprintMeasured { .. }
+            | Event::CpuMeasured { .. }
+            | Event::QuarantineListed { .. }
+            | Event::QuarantineReleased { .. }
+    )
 }
 
 /// Why one more worker of the model should have been started by now.

@@ -99,7 +99,7 @@ impl IdleModels {
     }
 }
 
-/// Returns the model of a job whose client has left.
+/// Returns the model of a job whose client has left. A job that was cancelled while it waited for files had no load.
 pub(super) fn unwanted(observed: &ObservedPool, action: &Action) -> Option<ModelKey> {
     let Action::Answer {
         job,
@@ -110,7 +110,8 @@ pub(super) fn unwanted(observed: &ObservedPool, action: &Action) -> Option<Model
     };
     let given_up = [FailureKind::Cancelled, FailureKind::DeadlineExceeded];
     let record = given_up.contains(&failure.kind).then_some(job)?;
-    observed.jobs.get(record).map(|record| record.model.clone())
+    let record = observed.jobs.get(record)?;
+    record.cancelled.is_none().then(|| record.model.clone())
 }
 
 /// Checks that one load continues for jobs whose clients have left, and no second.

@@ -2,7 +2,7 @@
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::ModelKey;
-use pool::{AcceptedJobs, Action, Moment, Outcome, Run};
+use pool::{AcceptedJobs, Action, Event, Moment, Outcome, Run};
 
 use super::CheckResult;
 use super::failures::ModelFailures;
@@ -15,15 +15,19 @@ const ACTIONS_MAX: usize = 400;
 pub(super) fn check(
     observed: &ObservedPool,
     failures: &ModelFailures,
-    now: Moment,
+    (now, event): (Moment, &Event),
     action: &Action,
 ) -> CheckResult {
     match action {
-        Action::Accept(accepted) => check_accept(observed, accepted),
-        Action::Refuse { ticket, .. } => match &observed.asked {
-            Some(asked) if asked.ticket == *ticket => Ok(()),
-            _ => Err(format!("refused {ticket:?}, which did not ask")),
-        },
+        Action::Accept(accepted) => check_accept(observed, event, accepted),
+        Action::Refuse { ticket, .. } => {
+            let arrived = observed.asked.as_ref();
+            let arrived = arrived.is_some_and(|asked| asked.ticket == *ticket);
+            match arrived || observed.awaiting_of(*ticket).is_some() {
+                true => Ok(()),
+                false => Err(format!("refused {ticket:?}, which waits for no reply")),
+            }
+        }
         Action::Run(run) => check_run(observed, failures, now, run),
         Action::Answer { job, .. } if !observed.jobs.contains_key(job) => Err(format!(
             "job {job} is answered twice, or was never accepted"
@@ -33,11 +37,15 @@ pub(super) fn check(
         }
         Action::Exit => {
             let left = (observed.jobs.len(), observed.workers.len());
-            match left == (0, 0) && observed.draining {
+            let nobody = left == (0, 0) && observed.requests.is_empty();
+            match nobody && observed.draining {
                 true => Ok(()),
                 false => Err(format!(
-                    "exit with {} jobs and {} workers left, draining: {}",
-                    left.0, left.1, observed.draining
+                    "exit with {} jobs, {} workers and {} requests left, draining: {}",
+                    left.0,
+                    left.1,
+                    observed.requests.len(),
+                    observed.draining
                 )),
             }
         }
@@ -45,15 +53,16 @@ pub(super) fn check(
     }
 }
 
-fn check_accept(observed: &ObservedPool, accepted: &AcceptedJobs) -> CheckResult {
-    let Some(asked) = &observed.asked else {
+fn check_accept(observed: &ObservedPool, event: &Event, accepted: &AcceptedJobs) -> CheckResult {
+    let Some(asked) = observed.judged(event, accepted.ticket) else {
         return Err(format!("accepted {:?}, which did not ask", accepted.ticket));
     };
     let ids = accepted.jobs.iter().map(|job| job.0);
     let new = (observed.last_job.0 + 1..).take(asked.request.count as usize);
+    let reserved = observed.awaiting_of(accepted.ticket).is_some();
     let wrong = match () {
-        () if asked.ticket != accepted.ticket => "another ticket",
-        () if !ids.eq(new) => "other job ids, or another number of them",
+        // `files` knows the ids that were reserved.
+        () if !reserved && !ids.eq(new) => "other job ids, or another number of them",
         () if observed.draining => "a pool that drains",
         () if !observed.models.contains_key(&accepted.model) => "an unknown model",
         () => return Ok(()),
@@ -103,12 +112,14 @@ pub(super) fn check_event(observed: &ObservedPool, actions: &[Action]) -> CheckR
     }
 }
 
-/// The number of waiting jobs that never ran is bounded, after those that can run at once do.
+/// The number of waiting jobs that never ran, those of requests that wait for files among them, is bounded after those
+/// that can run at once do.
 pub(super) fn check_queues(observed: &ObservedPool) -> CheckResult {
     let mut all = 0;
     let most = observed.settings.queue_per_model;
     for key in observed.models.keys() {
-        let count = new_jobs(observed, key);
+        let reserved = observed.awaiting(key).map(|waiting| waiting.jobs.len());
+        let count = new_jobs(observed, key) + reserved.sum::<usize>();
         all += count;
         if count > most {
             return Err(format!("{count} jobs wait for {key}, at most {most} may"));

@@ -4,7 +4,7 @@
 //!
 //! - `jobs`, `workers` and `memory` are the rules that nothing may break; `status` compares the pool's own report
 //! - `reports` what clients hear · `reasons` why a job waits · `refusals` which requests are refused, with which
-//!   `refusal_words`
+//!   `refusal_words` · `files` which wait for files
 //! - `ends` why and when workers leave (`patience`), `idle` and `evictions` among them · `commands` what operators get
 //! - `floors` which workers start · `shares`, `overtakes` and `turns` which job is next
 //! - `failures` when a model that failed is tried again, and `standing` what it may do until then
@@ -13,6 +13,7 @@ mod commands;
 mod ends;
 mod evictions;
 mod failures;
+mod files;
 mod floors;
 mod idle;
 mod jobs;
@@ -145,12 +146,13 @@ impl Checks {
             self.observed.bring_back();
         }
         let (observed, failures) = (&self.observed, &self.failures);
-        jobs::check(observed, failures, now, action)?;
+        jobs::check(observed, failures, (now, event), action)?;
         workers::check(observed, now, action)?;
         self.oracle.check(observed, failures, now, event, action)?;
         ends::check(observed, now, event, action)?;
         reports::check(observed, action)?;
-        refusals::check(observed, failures, &self.oracle, now, action)?;
+        refusals::check(observed, failures, &self.oracle, (now, event), action)?;
+        files::check(observed, failures, &self.oracle, (now, event), action)?;
         check_room(observed, failures, now, action)?;
         self.idle.check(observed, now, action)?;
         self.commands.check(observed, failures, action)?;
@@ -181,6 +183,7 @@ impl Checks {
         memory::check_event(observed)?;
         jobs::check_event(observed, actions)?;
         self.oracle.check_event(observed, now, event)?;
+        files::check_event(observed, event)?;
         self.turns
             .check_event(observed, &self.failures, now, actions)?;
         ends::check_event(observed, self.clock, now, event, actions)?;
@@ -189,7 +192,10 @@ impl Checks {
         if observed.exited {
             return self.commands.check_end();
         }
-        if matches!(event, Event::RequestArrived { .. }) {
+        if matches!(
+            event,
+            Event::RequestArrived { .. } | Event::FilesArrived { .. }
+        ) {
             jobs::check_queues(observed)?;
         }
         self.commands.check_event(observed, event)?;

@@ -15,7 +15,8 @@ use super::refusal_words::rest;
 use super::reports::place;
 use super::standing::ModelStanding;
 use crate::observed::{
-    DurationRange, JobRecord, MemoryParts, ModelRecord, ObservedPool, ProcessRecord, ProcessState,
+    AwaitingRequest, DurationRange, JobRecord, MemoryParts, ModelRecord, ObservedPool,
+    ProcessRecord, ProcessState,
 };
 
 /// Jobs that are asked about at one time.
@@ -34,6 +35,9 @@ pub(super) fn check(
     let from = usize::try_from(turn).unwrap_or(0) * ASKED % asked;
     for (&id, record) in observed.jobs.iter().skip(from).take(ASKED) {
         check_job(observed, failures, now, pool, id, record)?;
+    }
+    for waiting in observed.requests.values() {
+        check_awaiting(now, pool, waiting)?;
     }
     if pool.explain(now, JobId(u64::MAX)).is_some() || pool.plan("nobody", None).is_ok() {
         return Err("something is said of a job or a model that does not exist".into());
@@ -71,6 +75,21 @@ fn check_job(
             .and_then(|()| says_who_stays(observed, &text))
             .and_then(|()| says_its_turn(observed, now, id, record, &text)),
     }
+}
+
+/// The jobs of a request that waits for files are explained by that, except cancelled ones.
+fn check_awaiting(now: Moment, pool: &Pool, waiting: &AwaitingRequest) -> CheckResult {
+    for (&job, cancelled) in &waiting.jobs {
+        let wanted = format!("waiting: for the files of {}", waiting.model);
+        let wanted = cancelled.is_none().then_some(wanted);
+        let text = pool.explain(now, job);
+        if text != wanted {
+            return Err(format!(
+                "job {job} is explained by {text:?}, not by {wanted:?}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Every `about`, `in` and `again in` is followed by seconds.

@@ -8,7 +8,7 @@ use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
-use pool::{ModelSpec, Moment};
+use pool::{Files, ModelSpec, Moment};
 
 use super::CheckResult;
 use crate::observed::{DeviceRecord, DurationRange, ModelRecord, ObservedPool, ProcessRecord};
@@ -27,6 +27,29 @@ pub(super) fn names_field(
     let most = most_images(observed).to_string();
     let counts = field != Field::Count || failure.message.contains(&most);
     request.check().is_err() || counts && invalid_fields(observed, spec, request).contains(&field)
+}
+
+/// The request has a value that no model allows, or more images than may wait, and the refusal names the field.
+pub(super) fn is_no_number(
+    observed: &ObservedPool,
+    request: &ImageRequest,
+    failure: &Failure,
+) -> bool {
+    let most = most_images(observed);
+    let many = request.count as usize > most
+        && failure.field == Some(Field::Count)
+        && failure.message.contains(&most.to_string());
+    request.check().is_err() && failure.field.is_some() || many
+}
+
+/// The failure is about the files of the model, with the reason why they cannot be used.
+pub(super) fn names_files(spec: &ModelSpec, failure: &Failure) -> bool {
+    let text = &failure.message;
+    let reason = match &spec.files {
+        Files::Missing(why) | Files::Broken(why) => text.contains(why.as_str()),
+        Files::Here { .. } | Files::Unread => true,
+    };
+    reason && text.contains(spec.key.as_str())
 }
 
 /// When a place is likely to be free: when the first that draws will have drawn.

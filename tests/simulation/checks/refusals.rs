@@ -6,11 +6,14 @@ use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
-use pool::{AcceptedJobs, Action, Files, Moment, Outcome, Parameters};
+use pool::{AcceptedJobs, Action, Event, Files, Moment, Outcome, Parameters};
 
 use super::CheckResult;
 use super::failures::ModelFailures;
-use super::refusal_words::{names_field, names_nearest, says_sums, says_when};
+use super::files;
+use super::refusal_words::{
+    is_no_number, names_field, names_files, names_nearest, says_sums, says_when,
+};
 use super::standing::ModelStanding;
 use crate::observed::{AskedRequest, JobRecord, ModelRecord, ObservedPool, WorkerLoss};
 use crate::oracle::{Oracle, has_trouble, parameters};
@@ -19,23 +22,22 @@ pub(super) fn check(
     observed: &ObservedPool,
     failures: &ModelFailures,
     oracle: &Oracle,
-    now: Moment,
+    (now, event): (Moment, &Event),
     action: &Action,
 ) -> CheckResult {
-    match (action, &observed.asked) {
-        (Action::Refuse { failure, .. }, Some(asked)) => {
-            refused(observed, failures, oracle, now, asked, failure)
-        }
-        (Action::Accept(accepted), Some(asked)) => {
-            entered(observed, failures, now, &asked.request, accepted)
-        }
-        (
-            Action::Answer {
-                job,
-                outcome: Outcome::Failure(failure),
-            },
-            _,
-        ) => match observed.jobs.get(job) {
+    match action {
+        Action::Refuse { ticket, failure } => match observed.judged(event, *ticket) {
+            Some(asked) => refused(observed, failures, oracle, now, asked, failure),
+            None => Ok(()),
+        },
+        Action::Accept(accepted) => match observed.judged(event, accepted.ticket) {
+            Some(asked) => entered(observed, failures, now, asked, accepted),
+            None => Ok(()),
+        },
+        Action::Answer {
+            job,
+            outcome: Outcome::Failure(failure),
+        } => match observed.jobs.get(job) {
             Some(record) => failed(observed, record, failure),
             None => Ok(()),
         },
@@ -79,6 +81,10 @@ fn failed(observed: &ObservedPool, record: &JobRecord, failure: &Failure) -> Che
             text.contains(record.model.as_str()) && failure.field == Some(Field::Model)
         }
         FailureKind::NeverFits => text.contains(&record.parameters.size.to_string()),
+        FailureKind::Cancelled => match &record.cancelled {
+            Some(by) => text.contains(by),
+            None => !text.is_empty(),
+        },
         _ => !text.is_empty(),
     };
     match right {
@@ -92,10 +98,57 @@ fn entered(
     observed: &ObservedPool,
     failures: &ModelFailures,
     now: Moment,
-    request: &ImageRequest,
+    asked: &AskedRequest,
     accepted: &AcceptedJobs,
 ) -> CheckResult {
     let key = &accepted.model;
+    let waited = observed.awaiting_of(asked.ticket).is_some();
+    if !waited && observed.awaiting(key).next().is_some() {
+        return Err(format!("let in before the requests that wait for {key}"));
+    }
+    let idle = observed.live(key).filter(|(_, process)| process.is_idle());
+    if is_full(observed, key, asked, idle.count()) {
+        return Err(format!(
+            "let in {} of {key}, for which no place is left",
+            asked.request.count
+        ));
+    }
+    let picture = (accepted.size, accepted.steps);
+    may_enter(observed, failures, now, key, &asked.request, picture)
+}
+
+/// Checks that a request whose files are here waits only for others: nothing else keeps it out.
+pub(super) fn check_entry(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    oracle: &Oracle,
+    now: Moment,
+    asked: &AskedRequest,
+) -> CheckResult {
+    let request = &asked.request;
+    let Some(key) = observed.model_for(asked) else {
+        return Err(format!("{asked:?} waits, and its model is unknown"));
+    };
+    let spec = &observed.models[key].spec;
+    let Some(parameters) = parameters(observed, spec, request, asked.entropy) else {
+        return Err(format!("{asked:?} waits, and is invalid"));
+    };
+    if oracle.is_quarantined(observed, now, key, &parameters) {
+        return Err(format!("{asked:?} waits, and is in quarantine"));
+    }
+    let picture = (parameters.size, parameters.steps);
+    may_enter(observed, failures, now, key, request, picture)
+}
+
+/// Checks that a model takes jobs, that a picture of this size may have room, and that the time limit can be kept.
+fn may_enter(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    key: &ModelKey,
+    request: &ImageRequest,
+    (size, steps): (PictureSize, u32),
+) -> CheckResult {
     let model = &observed.models[key];
     let lives = observed.live(key).next().is_some();
     match failures.standing(observed, key, now) {
@@ -116,31 +169,10 @@ fn entered(
     let places = observed.places(model, request.device);
     // Where others hold much, it may become true later.
     let squeezed = observed.devices.keys().any(|&at| observed.is_squeezed(at));
-    if !squeezed
-        && !places
-            .iter()
-            .any(|&at| observed.could_have(key, at, accepted.size))
-    {
-        return Err(format!(
-            "let in {} of {key}, which never fits",
-            accepted.size
-        ));
+    if !squeezed && !places.iter().any(|&at| observed.could_have(key, at, size)) {
+        return Err(format!("let in {size} of {key}, which never fits"));
     }
-    if is_full(
-        observed,
-        key,
-        request,
-        observed
-            .live(key)
-            .filter(|(_, process)| process.is_idle())
-            .count(),
-    ) {
-        return Err(format!(
-            "let in {} of {key}, for which no place is left",
-            request.count
-        ));
-    }
-    let least = least_time(observed, model, accepted.size.pixels(), accepted.steps);
+    let least = least_time(observed, model, size.pixels(), steps);
     let limit = request.timeout_ms.map(Duration::from_millis);
     match limit.is_some_and(|limit| limit + Duration::from_millis(1) < least.0) {
         true => Err(format!("let in for {limit:?}, it takes {least:?}")),
@@ -157,17 +189,24 @@ fn starts(observed: &ObservedPool, model: &ModelRecord, at: Device) -> bool {
         .all(|(&on, &part)| observed.is_squeezed(on) || part <= observed.at_best(on, &staying))
 }
 
-/// Returns whether the queue is full for a request of `at_once` jobs.
-fn is_full(
+/// Returns whether the queue is full for a request of which `at_once` jobs take no place. Other requests that wait for
+/// files hold places.
+pub(super) fn is_full(
     observed: &ObservedPool,
     key: &ModelKey,
-    request: &ImageRequest,
+    asked: &AskedRequest,
     at_once: usize,
 ) -> bool {
     let settings = &observed.settings;
-    let waiting = observed.waiting(key).count();
-    let count = request.count as usize;
-    let more = count.saturating_sub(at_once);
+    let more = (asked.request.count as usize).saturating_sub(at_once);
+    let others = || {
+        let all = observed.requests.values();
+        all.filter(|waiting| waiting.asked.ticket != asked.ticket)
+    };
+    let own = others().filter(|waiting| waiting.model == *key);
+    let places: usize = own.map(|waiting| waiting.jobs.len()).sum();
+    let all_places: usize = others().map(|waiting| waiting.jobs.len()).sum();
+    let texts: usize = others().map(|waiting| waiting.asked.text_bytes()).sum();
     let waits = || {
         observed
             .models
@@ -175,11 +214,10 @@ fn is_full(
             .flat_map(|key| observed.waiting(key))
             .map(|(_, record)| record)
     };
-    let bytes = request.prompt.len() + request.negative.as_ref().map_or(0, String::len);
     let held: usize = waits().map(|record| record.text_bytes()).sum();
-    waiting + more > settings.queue_per_model
-        || waits().count() + more > settings.queue_total
-        || held + bytes * count > settings.queue_bytes
+    observed.waiting(key).count() + places + more > settings.queue_per_model
+        || waits().count() + all_places + more > settings.queue_total
+        || held + texts + asked.text_bytes() > settings.queue_bytes
 }
 
 /// Returns bounds of a picture's least time: the pool's estimate is between them.
@@ -208,64 +246,123 @@ fn refused(
     failure: &Failure,
 ) -> CheckResult {
     let request = &asked.request;
-    let default = &observed.settings.default_model;
-    let name = request.model.as_ref().unwrap_or(default);
-    let Some(model) = observed.called(name) else {
+    let Some(key) = observed.model_for(asked) else {
+        let default = &observed.settings.default_model;
+        let name = request.model.as_ref().unwrap_or(default);
         return names_nearest(observed, name, failure);
     };
+    let model = &observed.models[key];
     let (spec, kind) = (&model.spec, failure.kind);
-    let trouble = |kind| has_trouble(observed, failures, now, &spec.key, kind);
-    let right = match (&spec.files, kind) {
-        // What a model allows is known from its files.
-        (Files::Broken(_) | Files::Unread, FailureKind::Draining) => observed.draining,
-        (Files::Broken(_) | Files::Unread, _) => trouble(kind),
-        (Files::Here { .. } | Files::Missing(_), _) => {
-            match parameters(observed, spec, request, asked.entropy) {
-                None => {
-                    kind == FailureKind::BadValue && names_field(observed, spec, request, failure)
-                }
-                Some(parameters) => match kind {
-                    FailureKind::Draining => observed.draining,
-                    FailureKind::Stopped | FailureKind::ModelMissing | FailureKind::ModelBroken => {
-                        trouble(kind)
-                    }
-                    FailureKind::ModelUnusable | FailureKind::LoadRefused => {
-                        trouble(kind) && observed.live(&spec.key).next().is_none()
-                    }
-                    FailureKind::Quarantined => {
-                        oracle.is_quarantined(observed, now, &spec.key, &parameters)
-                            && names_deaths(&failure.message)
-                    }
-                    FailureKind::MemoryExhausted | FailureKind::NeverFits => {
-                        lacks_memory(observed, model, request, parameters.size, failure)
-                    }
-                    FailureKind::QueueFull => {
-                        let at_once = takers(observed, failures, now, model, request);
-                        is_full(observed, &spec.key, request, at_once)
-                            && failure
-                                .retry_after_ms
-                                .is_some_and(|ms| says_when(observed, now, model, ms))
-                    }
-                    FailureKind::DeadlineExceeded => {
-                        is_too_short(observed, model, request, &parameters, failure)
-                    }
-                    FailureKind::BadValue
-                    | FailureKind::UnknownModel
-                    | FailureKind::ModelUnread
-                    | FailureKind::Cancelled
-                    | FailureKind::WorkerLost
-                    | FailureKind::ModelFailed
-                    | FailureKind::NotPermitted
-                    | FailureKind::NoSuchName
-                    | FailureKind::Internal => false,
-                },
-            }
+    let right = match (
+        &spec.files,
+        parameters(observed, spec, request, asked.entropy),
+    ) {
+        (Files::Here { .. }, Some(parameters)) => {
+            let asked = (asked, &parameters);
+            refused_by_pool(observed, failures, oracle, now, asked, model, failure)
         }
+        (Files::Here { .. } | Files::Missing(_), None) => {
+            kind == FailureKind::BadValue && names_field(observed, spec, request, failure)
+        }
+        (Files::Missing(_), Some(_)) => {
+            refused_without_files(observed, failures, now, asked, model, failure)
+        }
+        // What a model allows is known from its files.
+        (Files::Broken(_) | Files::Unread, _) => match kind {
+            FailureKind::BadValue => is_no_number(observed, request, failure),
+            _ => refused_without_files(observed, failures, now, asked, model, failure),
+        },
     };
     match right {
         true => Ok(()),
         false => Err(format!("refused with {failure:?}: {request:?}")),
     }
+}
+
+/// Whether a request may be refused while the files of its model are not here: at once if there is no place in which it
+/// could wait for them, later if they did not come.
+fn refused_without_files(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    now: Moment,
+    asked: &AskedRequest,
+    model: &ModelRecord,
+    failure: &Failure,
+) -> bool {
+    let key = &model.spec.key;
+    let waited = observed.awaiting_of(asked.ticket).is_some();
+    match failure.kind {
+        FailureKind::Draining => observed.draining,
+        FailureKind::QueueFull => {
+            !waited && is_full(observed, key, asked, 0) && says_retry(observed, now, model, failure)
+        }
+        FailureKind::ModelMissing | FailureKind::ModelUnusable | FailureKind::ModelUnread => {
+            waited
+                && has_trouble(observed, failures, now, key, failure.kind)
+                && names_files(&model.spec, failure)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a valid request may be refused for the state of its model, whose files are here, or of the pool.
+fn refused_by_pool(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    oracle: &Oracle,
+    now: Moment,
+    (asked, parameters): (&AskedRequest, &Parameters),
+    model: &ModelRecord,
+    failure: &Failure,
+) -> bool {
+    let (request, kind) = (&asked.request, failure.kind);
+    let key = &model.spec.key;
+    let trouble = || has_trouble(observed, failures, now, key, kind);
+    let alone = || observed.live(key).next().is_none();
+    let waited = observed.awaiting_of(asked.ticket).is_some();
+    match kind {
+        FailureKind::Draining => observed.draining,
+        FailureKind::Stopped | FailureKind::ModelBroken => trouble(),
+        FailureKind::LoadRefused => trouble() && alone(),
+        // Before that it waits for a look at what may have been mended.
+        FailureKind::ModelUnusable => waited && trouble() && alone(),
+        FailureKind::Quarantined => {
+            oracle.is_quarantined(observed, now, key, parameters) && names_deaths(&failure.message)
+        }
+        FailureKind::MemoryExhausted | FailureKind::NeverFits => {
+            lacks_memory(observed, model, request, parameters.size, failure)
+        }
+        FailureKind::QueueFull => {
+            let at_once = match !waited && files::waits(observed, failures, now, key) {
+                true => 0,
+                false => takers(observed, failures, now, model, request),
+            };
+            is_full(observed, key, asked, at_once) && says_retry(observed, now, model, failure)
+        }
+        FailureKind::DeadlineExceeded => {
+            is_too_short(observed, model, request, parameters, failure)
+        }
+        FailureKind::BadValue
+        | FailureKind::UnknownModel
+        | FailureKind::ModelMissing
+        | FailureKind::ModelUnread
+        | FailureKind::Cancelled
+        | FailureKind::WorkerLost
+        | FailureKind::ModelFailed
+        | FailureKind::NotPermitted
+        | FailureKind::NoSuchName
+        | FailureKind::Internal => false,
+    }
+}
+
+fn says_retry(
+    observed: &ObservedPool,
+    now: Moment,
+    model: &ModelRecord,
+    failure: &Failure,
+) -> bool {
+    let after = failure.retry_after_ms;
+    after.is_some_and(|ms| says_when(observed, now, model, ms))
 }
 
 fn names_deaths(text: &str) -> bool {

@@ -12,6 +12,8 @@ pub(super) struct FailureCounts {
     pub(super) failures: u32,
     pub(super) again: Option<Moment>,
     pub(super) cooling: Option<Moment>,
+    /// Another load helps only after its files or its program were mended.
+    pub(super) to_mend: bool,
     pub(super) opened: Option<Moment>,
     /// It has been open and was not closed.
     pub(super) probing: bool,

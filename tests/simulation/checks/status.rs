@@ -1,7 +1,7 @@
 //! The pool's report about itself is true: memory, workers, models, jobs.
 
 use crate::observed::span;
-use ipc_protocol::ids::{Device, DeviceConstraint};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus};
 use pool::{Files, Moment, Pool};
 
@@ -9,7 +9,7 @@ use super::CheckResult;
 use super::failures::ModelFailures;
 use super::reports::place;
 use super::standing::ModelStanding;
-use crate::observed::{ObservedCounts, ObservedPool, ProcessRecord, ProcessState};
+use crate::observed::{AwaitingRequest, ObservedCounts, ObservedPool, ProcessRecord, ProcessState};
 
 pub(super) fn check(
     observed: &ObservedPool,
@@ -26,7 +26,12 @@ pub(super) fn check(
     {
         return Err("a device or a worker is missing in the status".into());
     }
-    if snapshot.queue.len() != observed.jobs.len() {
+    let reserved: Vec<JobId> = observed
+        .requests
+        .values()
+        .flat_map(AwaitingRequest::wanted)
+        .collect();
+    if snapshot.queue.len() != observed.jobs.len() + reserved.len() {
         return Err("a job is missing in the status".into());
     }
     let counters = &snapshot.counters;
@@ -266,7 +271,7 @@ fn now_left(until: Moment, now: Moment) -> u128 {
 
 fn check_job(observed: &ObservedPool, now: Moment, entry: &QueuedStatus) -> CheckResult {
     let Some(record) = observed.jobs.get(&entry.job) else {
-        return Err(format!("job {} is in the status and answered", entry.job));
+        return check_awaiting(observed, now, entry);
     };
     let resident = || {
         observed
@@ -291,5 +296,26 @@ fn check_job(observed: &ObservedPool, now: Moment, entry: &QueuedStatus) -> Chec
     match right {
         true => Ok(()),
         false => Err(format!("{entry:?} should be {state}, place {position}")),
+    }
+}
+
+/// A job of a request that waits for files comes after the queue of its model, in the order of its id.
+fn check_awaiting(observed: &ObservedPool, now: Moment, entry: &QueuedStatus) -> CheckResult {
+    let holds = |waiting: &&AwaitingRequest| waiting.wanted().any(|job| job == entry.job);
+    let Some(waiting) = observed.requests.values().find(holds) else {
+        return Err(format!("job {} is in the status and answered", entry.job));
+    };
+    let key = &waiting.model;
+    let wanted = observed.awaiting(key).flat_map(AwaitingRequest::wanted);
+    let before = wanted.take_while(|job| *job < entry.job).count();
+    let position = observed.waiting(key).count() + before + 1;
+    let right = entry.model == *key
+        && entry.state == "waiting"
+        && entry.position as usize == position
+        && seconds(entry.waiting_s, now, waiting.since)
+        && entry.reason == format!("for the files of {key}");
+    match right {
+        true => Ok(()),
+        false => Err(format!("{entry:?} should wait for files, place {position}")),
     }
 }

@@ -1,5 +1,6 @@
 //! Applies actions to the records, after the checks have seen them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId};
@@ -31,14 +32,41 @@ impl ObservedPool {
             Action::Answer { job, outcome } => self.answer(*job, outcome),
             Action::Tell(notice) => self.notice(notice),
             Action::Exit => self.exited = true,
-            Action::Refuse { .. } => self.asked = None,
+            Action::Refuse { ticket, .. } => {
+                if self
+                    .asked
+                    .take_if(|asked| asked.ticket == *ticket)
+                    .is_none()
+                {
+                    self.take_awaiting(*ticket);
+                }
+            }
+            Action::AwaitFiles {
+                ticket,
+                model,
+                jobs,
+            } => self.await_files(now, *ticket, model, jobs),
+            Action::Fetch { model } => {
+                self.fetching.insert(model.clone());
+            }
+            Action::StopFetch { model } => {
+                self.fetching.remove(model);
+            }
             Action::Acknowledge { .. } | Action::Report { .. } => {}
         }
     }
 
     fn accept(&mut self, now: Moment, accepted: &AcceptedJobs) {
-        let Some(asked) = self.asked.take() else {
-            return;
+        let ticket = accepted.ticket;
+        let (asked, mut cancelled) = match self.asked.take_if(|asked| asked.ticket == ticket) {
+            Some(asked) => (asked, BTreeMap::new()),
+            None => {
+                let Some(waiting) = self.take_awaiting(ticket) else {
+                    return;
+                };
+                self.entered += 1;
+                (waiting.asked, waiting.jobs)
+            }
         };
         let AskedRequest { request, user, .. } = asked;
         let key = &accepted.model;
@@ -67,6 +95,7 @@ impl ObservedPool {
                 ticket: accepted.ticket,
                 user: user.clone(),
                 detached: request.detached,
+                cancelled: cancelled.remove(&job).flatten(),
                 priority: request.priority,
                 wish,
                 parameters: Parameters {
@@ -87,7 +116,7 @@ impl ObservedPool {
                 fruitless: 0,
                 out_of_memory: 0,
             };
-            self.last_job = job;
+            self.last_job = self.last_job.max(job);
             self.jobs.insert(job, record);
             self.model_mut(key).waiting.insert(job);
         }

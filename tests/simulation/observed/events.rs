@@ -122,6 +122,10 @@ impl ObservedPool {
                     entropy: *entropy,
                 });
             }
+            Event::RequestCancelled { job, by } => self.cancel_awaiting(*job, by),
+            Event::FilesArrived { model } | Event::FilesFailed { model, .. } => {
+                self.fetching.remove(model);
+            }
             Event::MemoryMeasured {
                 device,
                 total,

@@ -1,9 +1,9 @@
 //! The simulator's own books: the pool as known from its events and actions alone.
 //!
-//! They record every worker, job, model and device. Nothing here asks the pool, so that a mistake in its books shows. The
+//! They record every request, worker, job, model and device. Nothing here asks the pool, so that a mistake in its books shows. The
 //! oracle and all checks read these records.
 //!
-//! - `records` are the records; `events`, `workers`, `commands` and `actions` change them
+//! - `records` and `requests` are the records; `events`, `workers`, `commands` and `actions` change them
 //! - `ends` is what the end of a worker means
 //! - `memory` is the arithmetic of reservations, `pace` how fast each model was measured to be
 
@@ -14,6 +14,7 @@ mod events;
 mod memory;
 mod pace;
 mod records;
+mod requests;
 mod workers;
 
 pub(crate) use commands::serves_on;
@@ -24,13 +25,13 @@ pub(crate) use records::{
     Consequence, DeviceRecord, EndedProcess, JobRecord, ModelRecord, ProcessRecord, ProcessState,
     SettlingMemory, StopSteps, WorkerLoss,
 };
+pub(crate) use requests::{AskedRequest, AwaitingRequest};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey};
-use ipc_protocol::request::ImageRequest;
-use pool::{DeviceLimit, Moment, Registry, Settings, Ticket};
+use pool::{DeviceLimit, Moment, Registry, Settings};
 
 pub(crate) struct ObservedPool {
     pub(crate) settings: Settings,
@@ -39,6 +40,10 @@ pub(crate) struct ObservedPool {
     pub(crate) workers: BTreeMap<Generation, ProcessRecord>,
     /// Every accepted job without an answer.
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
+    /// Every request that waits for files, by the first of the ids that its jobs will have.
+    pub(crate) requests: BTreeMap<JobId, AwaitingRequest>,
+    /// Models whose files the pool asked for, until it is told how that ended or stops it.
+    pub(crate) fetching: BTreeSet<ModelKey>,
     pub(crate) devices: BTreeMap<Device, DeviceRecord>,
     /// By the dead worker that held it.
     pub(crate) settling: BTreeMap<Generation, SettlingMemory>,
@@ -53,7 +58,10 @@ pub(crate) struct ObservedPool {
     pub(crate) last_worker: Generation,
     pub(crate) answers: u64,
     pub(crate) pictures: u64,
-    /// The request of the present event, until it is accepted or refused.
+    /// Requests that waited for files, and those of them that became jobs.
+    pub(crate) awaited: u64,
+    pub(crate) entered: u64,
+    /// The request of the present event, until it has a reply.
     pub(crate) asked: Option<AskedRequest>,
     /// Models that a worker of another model was evicted for.
     evicting: BTreeSet<ModelKey>,
@@ -70,14 +78,6 @@ pub(crate) struct ObservedCounts {
     pub(crate) evictions: u64,
     /// Starts that a worker of another model was evicted for.
     pub(crate) swaps: u64,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct AskedRequest {
-    pub(crate) ticket: Ticket,
-    pub(crate) request: ImageRequest,
-    pub(crate) user: String,
-    pub(crate) entropy: u64,
 }
 
 /// Workers that are started again once all of them are reaped.
@@ -105,6 +105,8 @@ impl ObservedPool {
                 .collect(),
             workers: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            fetching: BTreeSet::new(),
             devices: limits.iter().map(|l| (l.device, device(l))).collect(),
             settling: BTreeMap::new(),
             draining: false,
@@ -116,6 +118,8 @@ impl ObservedPool {
             last_worker: Generation(0),
             answers: 0,
             pictures: 0,
+            awaited: 0,
+            entered: 0,
             asked: None,
             evicting: BTreeSet::new(),
             restarts: Vec::new(),

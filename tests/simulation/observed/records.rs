@@ -123,6 +123,8 @@ pub(crate) struct JobRecord {
     pub(crate) ticket: Ticket,
     pub(crate) user: String,
     pub(crate) detached: bool,
+    /// The client or operator who cancelled it while it waited for files. It ends at once.
+    pub(crate) cancelled: Option<String>,
     pub(crate) priority: Priority,
     /// The device it asked for. `None` if the pool chose one because the others are too small.
     pub(crate) wish: Option<DeviceConstraint>,

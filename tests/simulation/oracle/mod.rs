@@ -56,7 +56,7 @@ impl Oracle {
         action: &Action,
     ) -> CheckResult {
         match action {
-            Action::Accept(accepted) => self.check_accept(observed, now, accepted),
+            Action::Accept(accepted) => self.check_accept(observed, (now, event), accepted),
             Action::Tell(Notice::Quarantined { job, digest, .. }) => match observed.jobs.get(job) {
                 Some(record) => {
                     let fingerprint = fingerprint(observed, &record.model, &record.parameters);
@@ -86,18 +86,17 @@ impl Oracle {
     fn check_accept(
         &self,
         observed: &ObservedPool,
-        now: Moment,
+        (now, event): (Moment, &Event),
         accepted: &AcceptedJobs,
     ) -> CheckResult {
-        let Some(asked) = &observed.asked else {
+        let Some(asked) = observed.judged(event, accepted.ticket) else {
             return Ok(());
         };
-        let name = asked.request.model.as_ref();
-        let model = observed.called(name.unwrap_or(&observed.settings.default_model));
-        let spec = model.map(|model| &model.spec);
-        let parameters = spec
-            .filter(|spec| spec.key == accepted.model)
-            .and_then(|spec| parameters(observed, spec, &asked.request, asked.entropy));
+        let key = observed.model_for(asked);
+        let parameters = key.filter(|&key| *key == accepted.model).and_then(|key| {
+            let spec = &observed.models[key].spec;
+            parameters(observed, spec, &asked.request, asked.entropy)
+        });
         let Some(parameters) = parameters else {
             return Err(format!("accepted a request that is invalid: {asked:?}"));
         };

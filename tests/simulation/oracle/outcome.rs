@@ -27,7 +27,7 @@ impl Oracle {
             FailureKind::BadValue | FailureKind::ModelFailed => {
                 observed.consequence == Consequence::GaveUp(job, kind)
             }
-            FailureKind::Cancelled => is_unwanted(event, job, record),
+            FailureKind::Cancelled => record.cancelled.is_some() || is_unwanted(event, job, record),
             FailureKind::DeadlineExceeded => {
                 *event == Event::DeadlineReached && record.deadline.is_some_and(|at| at <= now)
             }
@@ -70,12 +70,13 @@ pub(crate) fn has_trouble(
     let files = &model.spec.files;
     let standing = failures.standing(observed, key, now);
     let cooling = matches!(standing, ModelStanding::Cooling(_));
+    let to_mend = cooling && failures.is_to_mend(key);
     match kind {
         FailureKind::Stopped => model.stopped,
         FailureKind::ModelMissing => matches!(files, Files::Missing(_)),
-        FailureKind::ModelUnusable => matches!(files, Files::Broken(_)) || cooling,
+        FailureKind::ModelUnusable => matches!(files, Files::Broken(_)) || to_mend,
         FailureKind::ModelUnread => *files == Files::Unread,
-        FailureKind::LoadRefused => cooling,
+        FailureKind::LoadRefused => cooling && !to_mend,
         FailureKind::ModelBroken => matches!(standing, ModelStanding::Broken(..)),
         _ => false,
     }
