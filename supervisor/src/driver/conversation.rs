@@ -17,7 +17,7 @@ pub(super) struct Conversation {
     pub updates: mpsc::Sender<JobUpdate>,
 }
 
-/// What became of the request of a conversation.
+/// The stage of a conversation's request.
 #[derive(Debug)]
 pub(super) enum RequestStage {
     /// It is neither accepted nor refused.

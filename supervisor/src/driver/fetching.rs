@@ -94,7 +94,7 @@ impl Driver {
         }
     }
 
-    /// Nobody waits for the files of a model. A fetch ends, and what came is kept; a look ends by itself.
+    /// Stops the fetch of a model that no request waits for. A fetch ends, and what came is kept; a look ends by itself.
     pub(super) fn stop_fetch(&mut self, model: &ModelKey) {
         let Some(fetch) = self.fetches.under_way.get_mut(model) else {
             return;

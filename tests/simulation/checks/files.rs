@@ -1,4 +1,4 @@
-//! Requests wait for the files of their model once, hold places meanwhile, and one fetch serves all of them.
+//! Requests wait for the files of their model once and hold places; one fetch serves all of them.
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::{JobId, ModelKey};

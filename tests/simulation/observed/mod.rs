@@ -42,7 +42,7 @@ pub(crate) struct ObservedPool {
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     /// Every request that waits for files, by the first of the ids that its jobs will have.
     pub(crate) requests: BTreeMap<JobId, AwaitingRequest>,
-    /// Models whose files the pool asked for, until it is told how that ended or stops it.
+    /// Models whose files the pool asked for, until that ends or the pool stops it.
     pub(crate) fetching: BTreeSet<ModelKey>,
     pub(crate) devices: BTreeMap<Device, DeviceRecord>,
     /// By the dead worker that held it.

@@ -1,4 +1,4 @@
-//! Requests without jobs: the one of the present event, and those that wait for the files of their model.
+//! Requests without jobs: of the present event, or waiting for the files of their model.
 
 use std::collections::BTreeMap;
 

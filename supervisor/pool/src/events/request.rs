@@ -86,7 +86,7 @@ pub(crate) fn enter(
     }
 }
 
-/// What a client is told of its jobs.
+/// The message about the jobs that a request became.
 fn accepted(state: &State, admitted: &Admitted, ticket: Ticket, jobs: Vec<JobId>) -> AcceptedJobs {
     let parameters = &admitted.parameters;
     let model = state.model(admitted.model);

@@ -23,12 +23,12 @@ use crate::words::action::Parameters;
 use crate::words::moment::Moment;
 use crate::words::registry::{Files, ModelId};
 
-/// What becomes of a request that is not refused.
+/// The way of a request that is not refused.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// It becomes jobs now.
     Enter(Admitted),
-    /// The files of its model may come, or be whole again, when somebody looks at them.
+    /// The files of its model may be here, or whole again, once they are inspected.
     AwaitFiles(ModelId),
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn plan(state: &State, name: &str, size: Option<PictureSize>) -> Resu
     Ok(plan)
 }
 
-/// Why a request waits that is no job yet.
+/// Why a request waits that has not become jobs.
 pub(crate) fn files_reason(state: &State, model: ModelId) -> String {
     format!("for the files of {}", state.model(model).spec().key)
 }

@@ -8,7 +8,7 @@ use crate::words::event::Ticket;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// Refuses the request of a conversation, and stops the fetch that nobody waits for any more.
+/// Refuses the request of a conversation, and stops the fetch if no other request waits for it.
 pub(crate) fn refuse_waiting(state: &mut State, turn: &mut Turn, ticket: Ticket, failure: Failure) {
     let Some((model, _)) = state.requests_mut().take(ticket) else {
         return turn.defect(format!(
@@ -37,7 +37,7 @@ pub(crate) fn refuse_all(state: &mut State, turn: &mut Turn, failure: &Failure) 
     }
 }
 
-/// Stops a fetch whose files nobody waits for.
+/// Stops a fetch that no request waits for.
 pub(crate) fn stop_fetch(state: &State, turn: &mut Turn, id: ModelId) {
     let model = state.model(id).spec().key.clone();
     turn.act(Action::StopFetch { model });

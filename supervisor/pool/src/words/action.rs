@@ -29,7 +29,7 @@ pub enum Action {
     },
     /// Look at the files of a model, and fetch those that are missing. Answered by `FilesArrived` or `FilesFailed`.
     Fetch { model: ModelKey },
-    /// Nobody waits for the files of a model any more: fetch no further.
+    /// Stop fetching the files of a model: no request waits for them.
     StopFetch { model: ModelKey },
     /// Tell an operator the result of a command.
     Acknowledge {
