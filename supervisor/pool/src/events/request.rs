@@ -10,11 +10,12 @@ use crate::settle::idle::abandon_loads;
 use crate::settle::settle;
 use crate::state::State;
 use crate::state::job::{Job, Origin};
-use crate::state::requests::{NewRequest, WaitingRequest};
+use crate::state::requests::WaitingRequest;
 use crate::steps::end_job::end_job;
 use crate::steps::end_request::{cancelled_by, refuse_waiting};
 use crate::words::action::{AcceptedJobs, Action, Progress};
 use crate::words::event::Ticket;
+use crate::words::new_request::NewRequest;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 

@@ -17,10 +17,10 @@ use crate::questions::waiting::takers;
 use crate::state::State;
 use crate::state::job::text_bytes;
 use crate::state::quarantine::Fingerprint;
-use crate::state::requests::NewRequest;
 use crate::state::worker::Worker;
 use crate::words::action::Parameters;
 use crate::words::moment::Moment;
+use crate::words::new_request::NewRequest;
 use crate::words::registry::{Files, ModelId};
 
 /// The way of a request that is not refused.

@@ -6,21 +6,11 @@
 use std::collections::BTreeMap;
 
 use ipc_protocol::ids::JobId;
-use ipc_protocol::request::ImageRequest;
 
 use crate::words::event::Ticket;
 use crate::words::moment::Moment;
+use crate::words::new_request::NewRequest;
 use crate::words::registry::ModelId;
-
-/// A request as a client sent it.
-#[derive(Debug)]
-pub(crate) struct NewRequest {
-    pub(crate) ticket: Ticket,
-    pub(crate) request: ImageRequest,
-    pub(crate) user: String,
-    /// Random bits for the seed if the request has none.
-    pub(crate) entropy: u64,
-}
 
 /// A request that waits for files.
 #[derive(Debug)]
@@ -36,14 +26,6 @@ pub(crate) struct WaitingRequest {
 #[derive(Debug, Default)]
 pub(crate) struct WaitingRequests {
     by_model: BTreeMap<ModelId, Vec<WaitingRequest>>,
-}
-
-impl NewRequest {
-    /// Bytes of text that its jobs hold while they wait.
-    pub(crate) fn text_bytes(&self) -> usize {
-        let negative = self.request.negative.as_ref().map_or(0, String::len);
-        (self.request.prompt.len() + negative) * self.request.count as usize
-    }
 }
 
 impl WaitingRequest {

@@ -4,6 +4,7 @@ pub(crate) mod action;
 pub(crate) mod cause;
 pub(crate) mod event;
 pub(crate) mod moment;
+pub(crate) mod new_request;
 pub(crate) mod notice;
 pub(crate) mod reasons;
 pub(crate) mod registry;

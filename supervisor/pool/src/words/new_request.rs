@@ -1,0 +1,24 @@
+//! A request on its way in.
+
+use ipc_protocol::request::ImageRequest;
+
+use crate::words::event::Ticket;
+
+/// A request as a client sent it.
+#[derive(Debug)]
+pub(crate) struct NewRequest {
+    pub(crate) ticket: Ticket,
+    pub(crate) request: ImageRequest,
+    /// The user whose share it counts against.
+    pub(crate) user: String,
+    /// Random bits for the seed if the request has none.
+    pub(crate) entropy: u64,
+}
+
+impl NewRequest {
+    /// Bytes of text that its jobs hold while they wait.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let negative = self.request.negative.as_ref().map_or(0, String::len);
+        (self.request.prompt.len() + negative) * self.request.count as usize
+    }
+}
