@@ -24,7 +24,11 @@ pub(crate) fn is_idle(state: &State, id: ModelId) -> bool {
 
 /// The deadline of a worker, and what to do then.
 pub(crate) fn overdue(state: &State, worker: &Worker) -> (Moment, Overdue) {
-    worker.deadline(&state.settings().patience, &limits(state, worker))
+    worker.deadline(
+        &state.settings().patience,
+        &limits(state, worker),
+        state.now(),
+    )
 }
 
 /// The workers whose deadline has passed, oldest first.

@@ -101,8 +101,14 @@ impl Watch {
         }
     }
 
-    /// When something is due for a worker whose last step or part of a load was at `progressed`.
-    pub(crate) fn due(&self, limits: &ProgressLimits, progressed: Moment) -> (Moment, Due) {
+    /// When something is due for a worker whose last step or part of a load was at `progressed`. Limits may have
+    /// shrunk since the last sample: an end that is due at `now` needs no further one.
+    pub(crate) fn due(
+        &self,
+        limits: &ProgressLimits,
+        progressed: Moment,
+        now: Moment,
+    ) -> (Moment, Due) {
         let half = (limits.still / 2).max(WINDOW_LEAST);
         let next = match self.sample {
             SampleState::Unknown { since } => (since + half, Due::Measure),
@@ -113,7 +119,7 @@ impl Watch {
             }
         };
         let last = progressed + limits.longest;
-        match next.0 < last {
+        match next.0 < last && now < last {
             true => next,
             false => (last, Due::End(self.reason())),
         }
@@ -173,5 +179,24 @@ impl Watch {
         self.had += now.since(self.counted);
         self.counted = now;
         (self.had >= limits.busy).then_some(StopReason::Stuck)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_ends_at_once_where_the_limits_shrank_below_the_time_it_had() {
+        let seconds = Duration::from_secs;
+        let watch = Watch::new(Moment::START);
+        let now = Moment::START + seconds(100);
+        let long = ProgressLimits::new(seconds(60), seconds(60), seconds(600));
+        let (at, due) = watch.due(&long, Moment::START, now);
+        assert_eq!((at, due), (Moment::START + seconds(30), Due::Measure));
+        let short = ProgressLimits::new(seconds(5), seconds(5), seconds(90));
+        let (at, due) = watch.due(&short, Moment::START, now);
+        assert_eq!(at, Moment::START + seconds(90));
+        assert_eq!(due, Due::End(StopReason::Stuck));
     }
 }

@@ -263,13 +263,14 @@ impl Worker {
         &self,
         patience: &Patience,
         limits: &ProgressLimits,
+        now: Moment,
     ) -> (Moment, Overdue) {
         let silent = (
             self.heard + patience.heartbeat,
             Overdue::Stop(StopReason::Silent),
         );
         let watched = |watch: &Watch, progressed: Moment| {
-            let (at, due) = watch.due(limits, progressed);
+            let (at, due) = watch.due(limits, progressed, now);
             let overdue = match due {
                 Due::Measure => Overdue::Measure,
                 Due::NoSample => Overdue::NoSample,
