@@ -68,7 +68,7 @@ pub enum ClientError {
         /// Its protocol version.
         theirs: u32,
     },
-    /// The request was refused before it became a job.
+    /// The daemon refused the connection or the request.
     #[error(transparent)]
     Refused(#[from] Failure),
     /// The connection broke, or the daemon sent bytes that are not a frame.
@@ -220,7 +220,7 @@ impl Client {
         })
     }
 
-    /// Sends an operator's verb and returns the result, line by line.
+    /// Sends an operator's command and returns the result, line by line.
     pub fn operate(&mut self, verb: Verb) -> Result<Told, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Operate(verb))?;
         let mut lines = Vec::new();
@@ -408,7 +408,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Reads the raw bytes of a preview, which fit one frame.
+    /// Reads the raw bytes of a preview. They all follow one `Image` frame, so there are at most `CHUNK_BYTES_MAX`.
     fn preview(&mut self, job: JobId, size: PictureSize, len: u32) -> Result<Update, ClientError> {
         let whole = self.accepted.size;
         let is_larger = size.width > whole.width || size.height > whole.height;

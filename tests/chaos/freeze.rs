@@ -1,4 +1,4 @@
-//! SIGSTOP of a worker: nothing ends and nothing goes on, and it is found all the same. SIGSTOP of the
+//! SIGSTOP of a worker: it neither ends nor progresses, and is detected all the same. SIGSTOP of the
 //! supervisor: nothing happens, and nobody is blamed for it.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Runs a real pool in seeded worlds of scripted workers, clients and faults.
 //!
 //! Without arguments it lives a fixed number of worlds, as part of the test suite. With `--seconds`
-//! it goes on from seed to seed; with `--seed` it lives one world again. `tests/README.md` and
+//! it continues from seed to seed; with `--seed` it lives one world again. `tests/README.md` and
 //! `scripts/simulate --help` say how to replay.
 
 mod checks;

@@ -43,7 +43,7 @@ pub enum ToPool {
     },
     /// Requests the status report.
     Status,
-    /// An operator's verb.
+    /// An operator's command.
     Operate(Verb),
 }
 
@@ -55,7 +55,7 @@ message!(ToPool {
     Operate = 5, 1024;
 });
 
-/// An operator's verb.
+/// An operator's command.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Verb {
     /// Stops workers until `Start` or `Restart`.
@@ -110,7 +110,7 @@ pub enum Verb {
     Undrain,
 }
 
-/// The workers that a verb applies to.
+/// The workers that a command applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Target {
     /// Every model.
@@ -135,7 +135,7 @@ pub enum FromPool {
     },
     /// The request became jobs with consecutive ids.
     Accepted(Accepted),
-    /// The request did not become a job, or the verb failed; nothing follows.
+    /// The daemon refused the connection or the client's request. This is the last message about it.
     Refused(Failure),
     /// A job waits.
     Waiting {
@@ -195,7 +195,7 @@ pub enum FromPool {
     },
     /// A part of a status report.
     Status(StatusPart),
-    /// The result of a verb.
+    /// The result of an operator's command.
     Told(Told),
     /// The files of the request's model are being fetched. The request is not a job yet, and its timeout
     /// does not run.
@@ -228,7 +228,7 @@ pub struct Fetching {
     pub all_bytes: u64,
 }
 
-/// The result of an operator's verb.
+/// The result of an operator's command, line by line.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Told {
     /// The results, one line per worker or model.

@@ -207,7 +207,7 @@ pub enum QuarantineCommand {
         /// Digest of the request, as `list` prints it.
         digest: String,
     },
-    /// Allow all of them again.
+    /// Allow all quarantined requests again.
     Drop,
 }
 

@@ -190,7 +190,8 @@ fn fits_together(file: &SettingsFile) -> Result<(), String> {
     }
     if file.models.contains_key("all") {
         return Err(
-            "[models.all]: \"all\" is the verbs' word for every model: use another key".into(),
+            "[models.all]: \"all\" means every model in operators' commands: use another key"
+                .into(),
         );
     }
     if !names::is_name(&file.models, &file.default_model) {
@@ -276,7 +277,7 @@ mod tests {
             ("default_model = \"fluxx\"", "default_model = \"fluxx\""),
             (
                 "[models.all]\nfamily = \"synthetic\"",
-                "\"all\" is the verbs' word for every model",
+                "\"all\" means every model in operators' commands",
             ),
         ] {
             let error = parse(text).expect_err(text);

@@ -26,7 +26,7 @@ use crate::telemetry;
 /// used. A digest of all their bytes may take longer.
 const LOOK_MAX: Duration = Duration::from_secs(150);
 
-/// Every look and every fetch that goes on.
+/// The looks and fetches in progress.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     under_way: BTreeMap<ModelKey, Fetch>,
@@ -78,8 +78,8 @@ impl Fetches {
 }
 
 impl Driver {
-    /// Brings the files of a model for the requests that wait for them. A look that goes on is followed by a fetch
-    /// if files are missing.
+    /// Fetches the files of a model for the waiting requests. If a look is already in progress, a fetch follows it if
+    /// files are missing.
     pub(super) fn fetch(&mut self, model: ModelKey) {
         if !self.fetches.is_under_way(&model)
             && self.begin(model.clone(), FilesTask::Bring).is_none()

@@ -33,12 +33,12 @@ pub struct PendingRequest {
     leaving: Leaving,
 }
 
-/// An update of a request before it is jobs.
+/// An update about a request that has not become jobs yet.
 #[derive(Debug)]
 pub enum PendingUpdate {
     /// It waits for the files of its model.
     Fetching(Fetching),
-    /// It became jobs, or was refused; nothing more follows.
+    /// The request became jobs or was refused. No further update follows.
     Answer(Result<(Ticket, AcceptedJobs), Failure>),
 }
 
@@ -147,7 +147,7 @@ impl Handle {
         })
     }
 
-    /// Cancels a job of the caller's; its client gets the answer. Another user's job goes on.
+    /// Cancels a job of the caller's; its client gets the answer. A job of another user is not cancelled.
     pub async fn cancel(&self, job: JobId, by: Caller) -> Result<(), Failure> {
         let (done, ended) = oneshot::channel();
         self.send(Ask::Cancel { job, by, done }).await?;

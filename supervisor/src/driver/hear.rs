@@ -288,8 +288,8 @@ impl Driver {
         telemetry::workers::computes(&handle.name, wished, dtype, because);
     }
 
-    /// A worker said what cannot be. The latents it named before may be as wrong, so no attempt goes on
-    /// from them, and nothing more is listened to.
+    /// Handles a worker's protocol violation. Its earlier latents may be invalid too: no attempt resumes from
+    /// them, and later messages are ignored.
     pub(super) fn broke(&mut self, worker: Generation, what: String) {
         if let Some(handle) = self.workers.get_mut(&worker) {
             handle.forget_latents();
@@ -306,7 +306,7 @@ impl Driver {
         self.bury(worker);
     }
 
-    /// Reports a death once both are known: how it ended, and everything it had said before.
+    /// Reports a death once the exit status and every message of the worker are known.
     fn bury(&mut self, worker: Generation) {
         let Some(handle) = self.workers.get(&worker) else {
             return;

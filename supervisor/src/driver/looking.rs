@@ -153,7 +153,7 @@ impl Driver {
         entered.expect("only the files of a spec that was sound have changed");
     }
 
-    /// A worker has loaded its model: whatever was wrong with the files is not any more.
+    /// Clears the recorded faults of a model's files, because a worker has loaded them.
     pub(super) fn files_were_loaded(&mut self, worker: Generation) {
         if let Some(handle) = self.workers.get(&worker) {
             self.fetches.faults.forgive(&handle.model);

@@ -130,7 +130,7 @@ impl Driver {
 
     fn start(&mut self, start: Start) {
         let worker = start.worker;
-        // What it loads is what is known now, whatever is found out while it starts.
+        // The worker loads the files that are known now; changes found while it starts do not apply to it.
         let served = self.catalogue[&start.model].clone();
         let geometry = served.geometry;
         self.workers.insert(

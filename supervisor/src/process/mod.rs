@@ -4,7 +4,7 @@
 //! - [`watch`] sends signals to a worker and waits for its end
 //! - [`cpu`] measures a worker's CPU time
 //! - [`descendants`] kills the child processes that dead workers have left
-//! - [`exit`] reads how a process ended
+//! - [`exit`] turns an exit status into a code, or a signal and its sender
 //! - [`kernel_kills`] attributes deaths to the kernel's out-of-memory killer
 //! - [`signals`] turns a signal into an error, and ends this process with its parent
 //! - [`stderr`] keeps the last lines that a worker wrote

@@ -41,7 +41,7 @@ pub const FIELDS: [(&str, &str); 47] = [
     ("measured_mb", "memory that a worker uses, over all devices"),
     ("freed_mb", "memory that an eviction gives back"),
     ("amount_mb", "memory of a dead worker that is still in use"),
-    ("exit", "how a process ended"),
+    ("exit", "exit code or signal of a process"),
     ("doing", "the worker's activity when it died"),
     (
         "in_a_row",

@@ -48,7 +48,8 @@ pub(super) fn check(
             )),
         };
     }
-    if observed.staying().contains(&id) {
+    // A restart that ends with this event keeps its workers from then on, and not before.
+    if observed.staying().contains(&id) && !observed.back.contains(&name.model) {
         return Err(format!("{name} is to stay and is evicted for {key}"));
     }
     let oldest = |key: &ModelKey| observed.waiting(key).map(|(id, _)| id).next();

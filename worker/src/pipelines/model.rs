@@ -1,7 +1,7 @@
 //! A loaded model of any family that has a transformer, text encoders and a decoder.
 //!
 //! Each part is public, so that it can be compared with the reference on the reference's own input.
-//! [`LoadedModel`] implements [`Pipeline`] with all of them.
+//! [`LoadedModel`] implements [`Pipeline`] by running these parts in order.
 
 use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;

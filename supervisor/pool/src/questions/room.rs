@@ -80,11 +80,11 @@ struct Supply {
 /// Workers that are not to be ended for the model that asks.
 #[derive(Debug)]
 struct Staying {
-    /// Never.
+    /// Never stopped.
     kept: BTreeSet<Generation>,
-    /// Not before they have run the older jobs that they wait for.
+    /// Stopped only after the older jobs that they are reserved for.
     spoken_for: BTreeSet<Generation>,
-    /// They load and no job waits for them: they exit when asked.
+    /// Loading for no job: stopped at once.
     unwanted: BTreeSet<Generation>,
 }
 
@@ -102,7 +102,7 @@ enum Leave {
 }
 
 impl Staying {
-    /// The workers that do not exit for a model, whatever it needs. Its worker `spare` stays as well.
+    /// Collects the workers that may not be stopped freely for `for_model`. `spare`, its own worker, is never stopped.
     fn of(state: &State, for_model: ModelId, spare: Option<Generation>) -> Self {
         Self {
             kept: kept(state).chain(spare).collect(),
@@ -212,7 +212,7 @@ pub(crate) fn need_mb(state: &State, id: ModelId) -> Mebibytes {
     amount.map_or(Mebibytes::ZERO, |amount| amount.at(first))
 }
 
-/// The failure of jobs whose model can have no worker. A contract with clients: its words do not change.
+/// Returns the failure of jobs whose model fits no worker into memory. Clients depend on the text: do not change it.
 pub(crate) fn memory_exhausted(state: &State, id: ModelId, short: Shortage) -> Failure {
     let key = &state.model(id).spec().key;
     Failure::new(

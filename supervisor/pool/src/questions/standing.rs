@@ -10,7 +10,7 @@ use crate::state::record::RestartVerdict;
 use crate::words::moment::Moment;
 use crate::words::registry::ModelId;
 
-/// The model may have no further worker now.
+/// Returns true if no further worker may be started for the model now.
 pub(crate) fn is_full(state: &State, id: ModelId, now: Moment) -> bool {
     let model = state.model(id);
     let probing = model.standing(now) == Standing::Tried(RestartVerdict::Probe);

@@ -34,7 +34,7 @@ pub(crate) fn unserved(state: &State, id: ModelId) -> impl Iterator<Item = JobId
     })
 }
 
-/// The unserved jobs of a model that may have no further worker.
+/// Returns the unserved jobs of a model for which no further worker may be started now.
 pub(crate) fn stranded(state: &State, id: ModelId, now: Moment) -> impl Iterator<Item = JobId> {
     let full = state.jobs().has_constrained(id)
         && is_full(state, id, now)

@@ -51,7 +51,7 @@ fn note_reaped(state: &mut State, order: &mut OperatorOrder) -> bool {
     come_back
 }
 
-/// Drops the starts that have succeeded or failed by now.
+/// Removes the starts that have succeeded or failed from the order.
 fn decide(state: &State, now: Moment, order: &mut OperatorOrder) {
     if !order.all_gone() {
         return;
@@ -63,7 +63,8 @@ fn decide(state: &State, now: Moment, order: &mut OperatorOrder) {
     }
 }
 
-/// Whether a start has succeeded or failed by now; writes the line about it if so.
+/// Returns whether a worker start that an operator ordered has succeeded or failed. If so, adds the result to the
+/// order's answer.
 fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder) -> bool {
     let model = state.model(id);
     let live = || state.fleet().live(id);
@@ -119,7 +120,8 @@ fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder
     }
 }
 
-/// Whether the pool drains, and so starts no worker for an operator any more; writes the line about it if so.
+/// Returns whether the pool drains, so that it starts no worker for an operator. If so, adds that error to the
+/// order's answer.
 fn is_refused(state: &State, order: &mut OperatorOrder, name: String) -> bool {
     let refuses = state.phase().refuses();
     if refuses {

@@ -1,7 +1,7 @@
 //! All jobs without an answer, with the queues of the models they wait for.
 //!
-//! One job is in several places at once: in the map, in the queue of its model, among the timers. The verbs
-//! here change all of them together.
+//! One job is in several places at once: in the map, in the queue of its model, among the timers. The methods
+//! here change all of these places together.
 
 use std::collections::{BTreeMap, BTreeSet};
 

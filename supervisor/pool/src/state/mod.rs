@@ -1,6 +1,6 @@
 //! Everything the pool knows.
 //!
-//! The invariants live here: fields are private, and every change is a verb that keeps them.
+//! The invariants live here: fields are private, and only methods that keep the invariants change the state.
 
 pub(crate) mod attempt;
 pub(crate) mod budget;

@@ -84,7 +84,7 @@ struct CpuSample {
 pub(crate) enum Due {
     /// A sample.
     Measure,
-    /// To go on without the sample that was asked for.
+    /// Continue without the requested sample.
     NoSample,
     /// The end of the worker.
     End(StopReason),

@@ -53,7 +53,7 @@ fn end_lost_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Failure)
     }
 }
 
-/// Fails the jobs that wanted a worker their model cannot have.
+/// Fails the waiting jobs that need the worker `want`, because that worker cannot be started.
 pub(crate) fn fail_wanting(
     state: &mut State,
     turn: &mut Turn,

@@ -161,7 +161,7 @@ pub enum Event {
     },
     /// `imagepool quarantine list`.
     QuarantineListed { ticket: Ticket },
-    /// `imagepool quarantine release DIGEST`, or `drop` for all of them.
+    /// `imagepool quarantine release DIGEST`, or `imagepool quarantine drop` for all quarantined requests.
     QuarantineReleased {
         ticket: Ticket,
         /// The digest that `quarantine list` prints; `None` for all.
@@ -259,7 +259,7 @@ pub struct Phases {
     pub decode: Duration,
 }
 
-/// How a process ended.
+/// The exit code of a process, or the signal that ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// By itself, with this code.

@@ -39,7 +39,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Reports a broken rule of the pool itself. The simulation and the tests fail on it; in production it
-    /// is an error in the log, and the caller goes on without the step it could not take.
+    /// is an error in the log, and the caller skips the step that failed.
     pub(crate) fn defect(&mut self, what: impl Into<String>) {
         self.tell(Notice::Defect { what: what.into() });
     }

@@ -146,7 +146,7 @@ pub fn version(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError
     Ok(0)
 }
 
-/// Exit code: the verb failed.
+/// Exit code: the command failed.
 const FAILED: u8 = 1;
 
 /// The exit code, as in supervisorctl. A target already in the wanted state counts as success.

@@ -123,7 +123,7 @@ impl Clip {
         }
     }
 
-    /// Encodes ids, at most one for each position.
+    /// Encodes token ids, at most one for each position.
     ///
     /// # Errors
     /// Faults of the device; [`WorkerFault::Compute`] for an id outside the vocabulary.

@@ -106,7 +106,7 @@ impl T5 {
         })
     }
 
-    /// Encodes ids to (1, s, d_model) in f32, as is the stream between the blocks.
+    /// Encodes token ids to (1, s, d_model) in f32, the dtype of the stream between the blocks.
     ///
     /// # Errors
     /// Faults of the device; [`WorkerFault::Compute`] for an id outside the vocabulary.

@@ -24,7 +24,7 @@ pub struct Tokens {
 
 /// The token ids of one prompt.
 pub struct Ids {
-    /// As many ids as the encoder's length.
+    /// Token ids, padded or cut to the requested length.
     pub ids: Vec<u32>,
     /// True if the prompt was longer and was cut; its end token is kept.
     pub cut: bool,
@@ -79,7 +79,7 @@ impl Tokens {
         }
     }
 
-    /// Encodes a prompt to this encoder's length.
+    /// Encodes a prompt as token ids, padded or cut to this encoder's length.
     ///
     /// # Errors
     /// As [`Tokens::encode_to`].
@@ -87,7 +87,8 @@ impl Tokens {
         self.ids(&self.tokenizer, prompt, self.length)
     }
 
-    /// Encodes a prompt to `length` ids. A longer prompt loses its last words and keeps its end token.
+    /// Encodes a prompt as exactly `length` token ids. A shorter prompt is padded; a longer one loses its last words
+    /// and keeps its end token.
     ///
     /// # Errors
     /// [`WorkerFault::BadRequest`] for `prompt` if the tokenizer refuses the text.
