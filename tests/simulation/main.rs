@@ -6,6 +6,7 @@
 
 mod checks;
 mod faults;
+mod files;
 mod first_requests;
 mod observed;
 mod operators;

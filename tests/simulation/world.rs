@@ -4,12 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, JobId, ModelKey};
+use ipc_protocol::ids::{Device, JobId};
 use ipc_protocol::units::Mebibytes;
-use pool::{Action, Drain, Event, Moment, Notice, Pool, Registry, Ticket};
+use pool::{Action, Drain, Event, Moment, Notice, Pool, Ticket};
 
 use crate::checks::{self, CheckResult, Checks, WorldClock};
 use crate::faults::FaultKind;
+use crate::files::{FilesNews, FilesStep, ScriptedFiles};
 use crate::operators;
 use crate::plan::{WorldPlan, name};
 use crate::random::SeededRandom;
@@ -65,13 +66,7 @@ pub(crate) struct World {
     /// The quarantined requests, as the pool reported them.
     quarantined: BTreeSet<String>,
     confirms: BTreeSet<Device>,
-    /// The fetches that go on, each with its number.
-    fetches: BTreeMap<ModelKey, u64>,
-    last_fetch: u64,
-    /// The models as planned.
-    registry: Registry,
-    /// The models as the pool knows them.
-    known: Registry,
+    files: ScriptedFiles,
     quiet: bool,
     actions: Vec<Action>,
     lines: Option<Vec<String>>,
@@ -83,10 +78,7 @@ enum WorldEvent {
     Client(usize),
     ScriptedWorker(Scheduled),
     Disturbance,
-    /// A look at the files of a model ends.
-    Looked(ModelKey),
-    /// The fetch with this number ends.
-    Fetched(ModelKey, u64),
+    Files(FilesStep),
     Quiet,
     Drain,
 }
@@ -103,10 +95,7 @@ impl World {
         let mut random = SeededRandom::new(plan.seed ^ 0xabcd);
         let settings = plan.settings(&mut random);
         let registry = plan.registry(&mut random);
-        let known = match plan.faults.has(FaultKind::Fetches) {
-            true => operators::without_files(&registry, &mut random),
-            false => registry.clone(),
-        };
+        let files = ScriptedFiles::new(registry, plan.faults, &mut random);
         let limits = plan.device_limits(&mut random);
         let mut scripted = ScriptedWorkers::new(plan.faults);
         if plan.faults.has(FaultKind::CrashLoop) {
@@ -119,13 +108,10 @@ impl World {
         let mut world = Self {
             plan: plan.clone(),
             now: Moment::START,
-            checks: Checks::new(&settings, &known, &limits, WorldClock::Virtual),
+            checks: Checks::new(&settings, files.known(), &limits, WorldClock::Virtual),
             confirms: confirms.collect(),
-            pool: Pool::new(settings, known.clone(), limits),
-            fetches: BTreeMap::new(),
-            last_fetch: 0,
-            known,
-            registry,
+            pool: Pool::new(settings, files.known().clone(), limits),
+            files,
             scripted,
             heap: BinaryHeap::new(),
             pending: BTreeMap::new(),
@@ -171,7 +157,7 @@ impl World {
     }
 
     fn run(&mut self) -> CheckResult {
-        checks::check_rules(&self.registry)?;
+        checks::check_rules(self.files.known())?;
         while self.counts.events < self.plan.events && !self.checks.observed().exited {
             self.next()?;
         }
@@ -270,8 +256,10 @@ impl World {
             WorldEvent::Client(client) => self.client_acts(client),
             WorldEvent::ScriptedWorker(later) => self.actor_acts(later),
             WorldEvent::Disturbance => self.disturb(),
-            WorldEvent::Looked(key) => self.looked(&key),
-            WorldEvent::Fetched(key, number) => self.fetched(&key, number),
+            WorldEvent::Files(step) => {
+                let news = self.files.act(step, &mut self.random);
+                self.hear_of_files(news)
+            }
             WorldEvent::Quiet => self.quieten(),
             WorldEvent::Drain => {
                 self.feed(Event::DrainRequested {
@@ -347,10 +335,17 @@ impl World {
                 self.winds_down()
             }
             6 if self.has(FaultKind::Registry) && self.random.permille(200) => {
-                self.registry_changes()
+                let events = self.files.change(&mut self.random);
+                self.feed_all(events)
             }
-            9 if self.has(FaultKind::Looks) && self.random.permille(300) => self.look(),
-            9 if self.has(FaultKind::Fetches) && self.random.permille(400) => self.files_go(),
+            9 if self.has(FaultKind::Looks) && self.random.permille(300) => {
+                let news = self.files.look(&mut self.random);
+                self.hear_of_files(news)
+            }
+            9 if self.has(FaultKind::Fetches) && self.random.permille(400) => {
+                let events = self.files.disturb(&mut self.random);
+                self.feed_all(events)
+            }
             7 if self.random.permille(60) => self.stall(),
             7 => self.measure(),
             _ => Ok(()),
@@ -440,109 +435,15 @@ impl World {
         self.feed(event)
     }
 
-    /// Models change, and mostly change back: all to what was planned, or to what was known of their files.
-    fn registry_changes(&mut self) -> CheckResult {
-        let before = match self.random.permille(500) {
-            true => self.registry.clone(),
-            false => self.known.clone(),
-        };
-        let changed = operators::changed(&before, &mut self.random);
-        self.change_models(changed)?;
-        match self.random.permille(700) {
-            true => self.change_models(before),
-            false => Ok(()),
+    fn hear_of_files(&mut self, news: FilesNews) -> CheckResult {
+        if let Some((in_us, step)) = news.next {
+            self.later(in_us, WorldEvent::Files(step));
         }
+        self.feed_all(news.events)
     }
 
-    fn change_models(&mut self, registry: Registry) -> CheckResult {
-        self.known = registry.clone();
-        let registry = Box::new(registry);
-        self.feed(Event::ModelsChanged { registry })
-    }
-
-    /// The driver looks at the files of a model, which are unknown until the look ends.
-    fn look(&mut self) -> CheckResult {
-        let nth = self.random.below(self.known.iter().count());
-        let Some(key) = self.known.iter().nth(nth).map(|spec| spec.key.clone()) else {
-            return Ok(());
-        };
-        let lasts = self.random.from(10_000, 5_000_000);
-        self.later(lasts, WorldEvent::Looked(key.clone()));
-        self.change_models(operators::unread(&self.known, &key))
-    }
-
-    /// Tells the pool what a look found. Files that cannot be used are looked at again.
-    fn looked(&mut self, key: &ModelKey) -> CheckResult {
-        if self.quiet {
-            return Ok(());
-        }
-        let found = operators::found(&self.known, &self.registry, key, &mut self.random);
-        if found
-            .iter()
-            .any(|spec| spec.key == *key && !spec.files.are_here())
-        {
-            let again = self.random.from(1_000_000, 20_000_000);
-            self.later(again, WorldEvent::Looked(key.clone()));
-        }
-        self.change_models(found)
-    }
-
-    /// The files of a model are removed, or a look or fetch that nobody waits for ends.
-    fn files_go(&mut self) -> CheckResult {
-        let nth = self.random.below(self.known.iter().count());
-        let Some(key) = self.known.iter().nth(nth).map(|spec| spec.key.clone()) else {
-            return Ok(());
-        };
-        match self.random.from(0, 9) {
-            0 => self.feed(Event::FilesArrived { model: key }),
-            1 => {
-                let failure = operators::no_fetch(&mut self.random);
-                self.feed(Event::FilesFailed {
-                    model: key,
-                    failure,
-                })
-            }
-            _ => self.change_models(operators::lost(&self.known, &key)),
-        }
-    }
-
-    /// The driver looks at the files of a model for requests, and fetches what is missing.
-    fn fetch(&mut self, key: &ModelKey) {
-        self.last_fetch += 1;
-        self.fetches.insert(key.clone(), self.last_fetch);
-        let most = if self.random.permille(100) { 200 } else { 20 };
-        let lasts = self.random.from(10_000, most * 1_000_000);
-        self.later(lasts, WorldEvent::Fetched(key.clone(), self.last_fetch));
-    }
-
-    /// Nobody waits for a fetch any more. It may end just then.
-    fn stop_fetch(&mut self, key: &ModelKey) {
-        if !self.random.permille(200) {
-            self.fetches.remove(key);
-        }
-    }
-
-    /// Tells the pool how a fetch ended: mostly the files are what was planned.
-    fn fetched(&mut self, key: &ModelKey, number: u64) -> CheckResult {
-        if self.fetches.get(key) != Some(&number) {
-            return Ok(());
-        }
-        self.fetches.remove(key);
-        let model = key.clone();
-        let fails = self.has(FaultKind::Looks) || self.has(FaultKind::Fetches);
-        if fails && self.random.permille(120) {
-            let failure = operators::no_fetch(&mut self.random);
-            return self.feed(Event::FilesFailed { model, failure });
-        }
-        let found = match fails {
-            true => operators::found(&self.known, &self.registry, key, &mut self.random),
-            false => operators::mended(&self.known, &self.registry, key),
-        };
-        // What a look finds may be known already.
-        if found != self.known || self.random.permille(500) {
-            self.change_models(found)?;
-        }
-        self.feed(Event::FilesArrived { model })
+    fn feed_all(&mut self, events: Vec<Event>) -> CheckResult {
+        events.into_iter().try_for_each(|event| self.feed(event))
     }
 
     fn measure(&mut self) -> CheckResult {
@@ -560,7 +461,8 @@ impl World {
 
     /// The world is mended: registry, devices and stops.
     fn quieten(&mut self) -> CheckResult {
-        self.change_models(self.registry.clone())?;
+        let mended = self.files.mend();
+        self.feed(mended)?;
         for nth in 0..self.plan.devices {
             self.feed(Event::MemoryMeasured {
                 device: operators::device(nth),
@@ -631,11 +533,12 @@ impl World {
             }
             Action::Measure { worker } => self.scripted.measured(*worker, random),
             Action::Fetch { model } => {
-                self.fetch(model);
+                let (in_us, step) = self.files.fetch(model, random);
+                self.later(in_us, WorldEvent::Files(step));
                 Vec::new()
             }
             Action::StopFetch { model } => {
-                self.stop_fetch(model);
+                self.files.stop_fetch(model, random);
                 Vec::new()
             }
             Action::AwaitFiles { .. }

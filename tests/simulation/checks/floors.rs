@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Device, DeviceConstraint, JobId, ModelKey};
-use pool::{Action, Event, Moment, Start, StartReason};
+use pool::{Action, Event, Moment, Outcome, Start, StartReason};
 
 use super::CheckResult;
 use super::failures::ModelFailures;
@@ -227,6 +228,20 @@ fn fits(observed: &ObservedPool, model: &ModelRecord, job: Option<JobId>) -> boo
     }
 }
 
+/// A job ends because the room that it waited for cannot be.
+fn lacks_room(action: &Action) -> bool {
+    match action {
+        Action::Answer {
+            outcome: Outcome::Failure(failure),
+            ..
+        } => {
+            let memory = [FailureKind::MemoryExhausted, FailureKind::NeverFits];
+            memory.contains(&failure.kind)
+        }
+        _ => false,
+    }
+}
+
 /// A model without workers gets as many as a cold start makes, where room and others allow it.
 fn check_cold_start(
     observed: &ObservedPool,
@@ -248,7 +263,8 @@ fn check_cold_start(
     let wanted = wanted
         .min(observed.most(model).saturating_sub(mates))
         .max(1);
-    let others = observed.others_wait(key);
+    // A job that ends for lack of room only afterwards waited for some until then.
+    let others = observed.others_wait(key) || actions.iter().any(lacks_room);
     let careful = failures.deaths_in_a_row(key) >= CAREFUL_AFTER || failures.is_probing(key);
     let unknown = observed
         .waiting(key)
