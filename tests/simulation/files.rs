@@ -90,7 +90,7 @@ impl ScriptedFiles {
         }
     }
 
-    /// The files of a model are removed, or a look or fetch ends that nobody asked for.
+    /// Removes the files of a model, or ends a look or fetch that was not asked for.
     pub(crate) fn disturb(&mut self, random: &mut SeededRandom) -> Vec<Event> {
         let Some(model) = self.any(random) else {
             return Vec::new();
