@@ -20,6 +20,8 @@ pub struct StatusReport {
     pub queue: Vec<QueuedStatus>,
     /// Counters since the daemon started.
     pub counters: Counters,
+    /// Every GPU, by number.
+    pub devices: Vec<DeviceStatus>,
 }
 
 /// A part of a report, sent as one frame; `End` is the last.
@@ -39,6 +41,8 @@ pub enum StatusPart {
     Counters(Counters),
     /// The end of the report.
     End,
+    /// One per GPU; sent before `End`.
+    Device(DeviceStatus),
 }
 
 impl StatusReport {
@@ -50,6 +54,7 @@ impl StatusReport {
         parts.extend(self.models.into_iter().map(StatusPart::Model));
         parts.extend(self.queue.into_iter().map(StatusPart::Queued));
         parts.push(StatusPart::Counters(self.counters));
+        parts.extend(self.devices.into_iter().map(StatusPart::Device));
         parts.push(StatusPart::End);
         parts
     }
@@ -58,6 +63,7 @@ impl StatusReport {
     pub fn from_parts(parts: impl IntoIterator<Item = StatusPart>) -> Option<Self> {
         let (mut supervisor, mut memory, mut workers) = (None, Vec::new(), Vec::new());
         let (mut models, mut queue, mut counters) = (Vec::new(), Vec::new(), Counters::default());
+        let mut devices = Vec::new();
         for part in parts {
             match part {
                 StatusPart::Supervisor(part) => supervisor = Some(part),
@@ -66,6 +72,7 @@ impl StatusReport {
                 StatusPart::Model(part) => models.push(part),
                 StatusPart::Queued(part) => queue.push(part),
                 StatusPart::Counters(part) => counters = part,
+                StatusPart::Device(part) => devices.push(part),
                 StatusPart::End => break,
             }
         }
@@ -76,6 +83,7 @@ impl StatusReport {
             models,
             queue,
             counters,
+            devices,
         })
     }
 }
@@ -110,6 +118,61 @@ pub struct MemoryStatus {
     pub foreign_mb: Option<u64>,
     /// Memory of exited processes that the device's driver has not freed yet.
     pub settling_mb: u64,
+}
+
+/// One GPU. Its memory is a [`MemoryStatus`] of the same device.
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
+pub struct DeviceStatus {
+    /// `cuda:N`.
+    pub device: String,
+    /// Name of the product.
+    pub name: String,
+    /// Its own id, `GPU-…` or `MIG-…`.
+    pub uuid: String,
+    /// CUDA compute capability, as in `9.0`, if known.
+    pub compute: Option<String>,
+    /// Version of the driver.
+    pub driver: String,
+    /// Size of the memory.
+    pub total_mb: u64,
+    /// Whether workers may be placed there.
+    pub state: DeviceState,
+    /// The reason, if they may not.
+    pub reason: Option<String>,
+    /// Seconds since it was last measured. Only a GPU with work is measured.
+    pub measured_s: f64,
+    /// Temperature in degrees Celsius when it was last measured, if known.
+    pub temperature_c: Option<u32>,
+    /// Power in watts when it was last measured, if known.
+    pub power_w: Option<f32>,
+    /// Errors of the memory that could not be corrected since the driver was loaded, if known.
+    pub uncorrected_errors: Option<u64>,
+}
+
+/// Whether workers may be placed on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceState {
+    /// They may.
+    Ready,
+    /// Not before it is measured again, which happens when it is needed.
+    Unmeasured,
+    /// Not for a while, because it failed for several models.
+    Resting,
+    /// Not before it is back.
+    Lost,
+}
+
+impl DeviceState {
+    /// The name of the state, as `imagepool status` prints it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "READY",
+            Self::Unmeasured => "UNMEASURED",
+            Self::Resting => "RESTING",
+            Self::Lost => "LOST",
+        }
+    }
 }
 
 /// One worker process.

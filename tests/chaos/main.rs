@@ -4,6 +4,7 @@
 mod clients;
 mod flood;
 mod freeze;
+mod gpus;
 mod hostile;
 mod kill_from_outside;
 mod kill_private_pool;

@@ -39,7 +39,12 @@ impl TestDaemon {
 
     /// Starts a daemon with these settings that writes every event down, and waits until it serves.
     pub fn start_recorded(settings: &str) -> Self {
-        let daemon = Self::start_with(Sandbox::new(settings), true);
+        Self::start_recorded_in(Sandbox::new(settings))
+    }
+
+    /// Starts a daemon in `sandbox` that writes every event down, and waits until it serves.
+    pub fn start_recorded_in(sandbox: impl Into<Arc<Sandbox>>) -> Self {
+        let daemon = Self::start_with(sandbox, true);
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
     }

@@ -4,8 +4,9 @@
 //! steps of [`STEP_MS`] misbehaves as its `load_ms` says, in every life or, with
 //! `weights_mb` of [`ONCE_MB`], only in its first. One with steps of [`SPEECH_STEP_MS`] says words that a
 //! terminal would obey. For everything else it becomes the
-//! honest worker beside it.
+//! honest worker beside it; where its GPU is a pretended one, it takes the model's memory there first.
 
+mod gpu;
 mod linger;
 mod misbehaviour;
 mod socket;
@@ -43,7 +44,10 @@ fn main() -> ExitCode {
     }
     match chosen(&welcome) {
         Some(name) => misbehaviour::act(name, socket, &welcome),
-        None => become_honest(),
+        None => {
+            gpu::take_memory(&welcome);
+            become_honest();
+        }
     }
     ExitCode::SUCCESS
 }
@@ -54,6 +58,7 @@ fn chosen(welcome: &Welcome) -> Option<&'static str> {
         step_ms: STEP_MS,
         load_ms,
         weights_mb,
+        ..
     } = welcome.source
     else {
         return None;

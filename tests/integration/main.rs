@@ -11,6 +11,7 @@ mod demo;
 mod fairness;
 mod foreign_text;
 mod generate;
+mod gpu;
 mod inspection;
 mod isolation;
 mod job_log;

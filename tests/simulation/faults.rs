@@ -61,6 +61,7 @@ faults! {
     Doomed = "doomed",
     Looks = "looks",
     Fetches = "fetches",
+    Unmeasured = "unmeasured",
 }
 
 /// The kinds of faults of a world.

@@ -81,6 +81,8 @@ enum WorldEvent {
     Files(FilesStep),
     Quiet,
     Drain,
+    /// A device is measured that was not for a while.
+    Measured(Device),
 }
 
 /// A request whose client waits.
@@ -261,6 +263,12 @@ impl World {
                 self.hear_of_files(news)
             }
             WorldEvent::Quiet => self.quieten(),
+            WorldEvent::Measured(device) => self.feed(Event::MemoryMeasured {
+                device,
+                total: None,
+                measured: Mebibytes(0),
+                foreign: Mebibytes(0),
+            }),
             WorldEvent::Drain => {
                 self.feed(Event::DrainRequested {
                     ticket: None,
@@ -347,9 +355,25 @@ impl World {
                 self.feed_all(events)
             }
             7 if self.random.permille(60) => self.stall(),
+            7 if self.has(FaultKind::Unmeasured) && self.random.permille(400) => self.lose_sight(),
             7 => self.measure(),
             _ => Ok(()),
         }
+    }
+
+    /// The driver of a device does not answer for a while, or says that the device is gone.
+    fn lose_sight(&mut self) -> CheckResult {
+        let device = operators::device(self.random.below(self.plan.devices));
+        let later = self.random.from(50_000, 8_000_000);
+        self.later(later, WorldEvent::Measured(device));
+        let gone = self.random.permille(300);
+        self.feed(match gone {
+            true => Event::DeviceLost {
+                device,
+                reason: "the driver does not answer".into(),
+            },
+            false => Event::MeasurementAged { device },
+        })
     }
 
     /// Ends workers from outside, or as the kernel does.

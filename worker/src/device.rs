@@ -3,6 +3,9 @@
 use crate::fault::WorkerFault;
 use ipc_protocol::ids::Device;
 
+/// The number of a worker's GPU for CUDA. The supervisor shows each worker only its own (`CUDA_VISIBLE_DEVICES`).
+const OWN_GPU: usize = 0;
+
 /// Opens a device in candle.
 ///
 /// # Errors
@@ -11,8 +14,9 @@ use ipc_protocol::ids::Device;
 pub fn open(device: Device) -> Result<candle_core::Device, WorkerFault> {
     match device {
         Device::Host => Ok(candle_core::Device::Cpu),
-        Device::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal as usize)
-            .map_err(|error| not_opened(device, error)),
+        Device::Cuda(_) => {
+            candle_core::Device::new_cuda(OWN_GPU).map_err(|error| not_opened(device, error))
+        }
     }
 }
 

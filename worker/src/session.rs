@@ -180,6 +180,7 @@ fn source(source: &ModelSource) -> Result<ModelOrigin, WorkerFault> {
             step_ms,
             load_ms,
             weights_mb,
+            device_mb: _,
         } => ModelOrigin::Synthetic {
             step_ms: *step_ms,
             load_ms: *load_ms,

@@ -178,6 +178,8 @@ pub enum ModelSource {
         load_ms: u32,
         /// MiB of memory that the worker allocates and writes to.
         weights_mb: u32,
+        /// MiB of its GPU that stand in for the weights there; the family computes on the CPU and takes none itself.
+        device_mb: u32,
     },
 }
 

@@ -13,8 +13,8 @@ use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{ImageRequest, Priority};
 use ipc_protocol::segment::{Geometry, Slot};
 use ipc_protocol::status::{
-    Counters, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus, StatusPart, SupervisorStatus,
-    WorkerState, WorkerStatus,
+    Counters, DeviceState, DeviceStatus, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus,
+    StatusPart, SupervisorStatus, WorkerState, WorkerStatus,
 };
 use ipc_protocol::units::PictureSize;
 
@@ -225,6 +225,7 @@ fn status_parts() -> impl Iterator<Item = (&'static str, StatusPart)> {
             }),
         ),
         ("FromPool::Status/end", StatusPart::End),
+        ("FromPool::Status/device", device_part()),
     ]
     .into_iter()
 }
@@ -247,6 +248,23 @@ fn memory_part() -> StatusPart {
         measured_mb: Some(120),
         foreign_mb: None,
         settling_mb: 0,
+    })
+}
+
+fn device_part() -> StatusPart {
+    StatusPart::Device(DeviceStatus {
+        device: "cuda:0".into(),
+        name: "NVIDIA H100".into(),
+        uuid: "GPU-0".into(),
+        compute: Some("9.0".into()),
+        driver: "570.1".into(),
+        total_mb: 81_559,
+        state: DeviceState::Resting,
+        reason: Some("it rests".into()),
+        measured_s: 0.5,
+        temperature_c: Some(40),
+        power_w: Some(120.5),
+        uncorrected_errors: Some(0),
     })
 }
 
@@ -308,6 +326,7 @@ pub fn to_worker() -> Vec<(&'static str, ToWorker)> {
         step_ms: 300,
         load_ms: 50,
         weights_mb: 16,
+        device_mb: 24,
     };
     vec![
         ("ToWorker::Welcome/embedded", welcome(embedded)),

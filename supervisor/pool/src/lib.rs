@@ -38,7 +38,7 @@ pub use pool::Pool;
 pub use questions::explain::Plan;
 pub use questions::snapshot::Snapshot;
 pub use questions::standing::draining;
-pub use state::budget::DeviceLimit;
+pub use state::budget::{DeviceLimit, DeviceObstacle};
 pub use words::action::{
     AcceptedJobs, Action, Outcome, Parameters, PictureFacts, Progress, Run, Start,
 };

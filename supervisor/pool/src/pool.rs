@@ -4,10 +4,11 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{JobId, ModelKey};
 use ipc_protocol::units::PictureSize;
 
-use crate::events::{deadline, exit, files, operator, registry, request, worker};
+use crate::events::{deadline, device, exit, files, operator, registry, request, worker};
 use crate::questions::deadline::next as next_deadline;
 use crate::questions::explain::{self, Plan};
 use crate::questions::snapshot::{self, Snapshot};
+use crate::questions::wants;
 use crate::settle::settle;
 use crate::state::State;
 use crate::state::budget::DeviceLimit;
@@ -77,6 +78,11 @@ impl Pool {
         explain::plan(&self.state, model, size)
     }
 
+    /// Something waits that a measurement of the devices could help: a job, or a worker that is wanted.
+    pub fn waits(&self) -> bool {
+        self.state.jobs().waiting() > 0 || !wants::all(&self.state, self.state.now()).is_empty()
+    }
+
     /// The model has a worker that was not told to exit.
     pub fn has_workers(&self, key: &ModelKey) -> bool {
         let mut ids = self.state.model_ids();
@@ -110,6 +116,7 @@ fn settles(event: &Event) -> bool {
         | Event::WorkerWorked { .. }
         | Event::StepFinished { .. }
         | Event::FootprintMeasured { .. }
+        | Event::MeasurementAged { .. }
         | Event::QuarantineListed { .. }
         | Event::LoopStalled { .. } => false,
         Event::RequestCancelled { .. }
@@ -122,6 +129,7 @@ fn settles(event: &Event) -> bool {
         | Event::WorkerExited { .. }
         | Event::MemoryReturned { .. }
         | Event::MemoryMeasured { .. }
+        | Event::DeviceLost { .. }
         | Event::CpuMeasured { .. }
         | Event::SettingsChanged { .. }
         | Event::ModelsChanged { .. }
@@ -193,7 +201,9 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             total,
             measured,
             foreign,
-        } => state.budget_mut().measure(device, total, measured, foreign),
+        } => device::measured(state, turn, device, total, (measured, foreign)),
+        Event::MeasurementAged { device } => state.budget_mut().age(device),
+        Event::DeviceLost { device, reason } => device::lost(state, turn, device, reason),
         Event::FootprintMeasured { worker, footprint } => {
             footprint::note(state, turn, worker, footprint);
         }

@@ -10,7 +10,7 @@ use ipc_protocol::family::{Family, PublishedModel};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::units::Mebibytes;
-use pool::{Files, ModelSpec, Registry};
+use pool::{CudaResidency, Files, ModelSpec, Registry};
 
 use super::facts::{FolderFacts, Look};
 use super::served::{Catalogue, Served, absent, from_facts};
@@ -127,8 +127,11 @@ fn model(
     }
     let (family, found) = match (&section.path, section.family.as_deref()) {
         (None, Some(SYNTHETIC)) => {
-            let (source, found) = synthetic(section.params.unwrap_or_default(), facts)?;
-            return here(source, found);
+            let params = section.params.unwrap_or_default();
+            let (source, found) = synthetic(params, facts)?;
+            let (mut spec, served) = here(source, found)?;
+            spec.need.on_cuda = synthetic_on_cuda(params, spec.need.on_cpu);
+            return Ok((spec, served));
         }
         (Some(_), Some(SYNTHETIC)) => {
             return Err("family \"synthetic\" has no weights: remove path".into());
@@ -229,6 +232,7 @@ fn synthetic(
         step_ms: params.step_ms,
         load_ms: params.load_ms,
         weights_mb: params.weights_mb,
+        device_mb: params.device_mb,
     };
     let bare = facts
         .built_in
@@ -244,13 +248,23 @@ fn synthetic(
     Ok((source, found))
 }
 
+/// The memory of a synthetic model on a GPU: `device_mb` there, beside its memory on the CPU. It computes on the CPU
+/// wherever it runs, so the books of a GPU can be tested without one.
+fn synthetic_on_cuda(params: SyntheticParams, on_cpu: Option<Mebibytes>) -> Option<CudaResidency> {
+    let device = Mebibytes(params.device_mb.into());
+    let host = on_cpu.filter(|_| device > Mebibytes::ZERO)?;
+    Some(CudaResidency { host, device })
+}
+
 /// A stand-in digest: synthetic models have no weights. Memory and load time stand for the files, so models that
-/// differ in them are different models. The step time stands for the speed of the machine, so it is left out.
+/// differ in them are different models. The step time stands for the speed of the machine, so it is left out, and
+/// so is a GPU's memory, which stands for another place of the same files.
 fn synthetic_digest(family: &str, params: SyntheticParams) -> String {
     let SyntheticParams {
         step_ms: _,
         load_ms,
         weights_mb,
+        device_mb: _,
     } = params;
     format!("{family}:weights_mb={weights_mb},load_ms={load_ms}")
 }

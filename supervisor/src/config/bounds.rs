@@ -66,7 +66,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 43] = [
+pub const SETTINGS: [Setting; 45] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
@@ -74,6 +74,7 @@ pub const SETTINGS: [Setting; 43] = [
     setting("memory", "limit_percent", Whole(1, 100)),
     setting("memory", "host_limit_mb", Whole(1, MEMORY_MB_MAX)),
     setting("memory", "device_limit_mb", Whole(1, MEMORY_MB_MAX)),
+    setting("gpu", "library", Text("the path of a library")),
     setting("pool", "cold_start_workers", Whole(1, WORKERS_MAX)),
     setting("pool", "max_workers_per_model", Whole(1, WORKERS_MAX)),
     setting("pool", "min_workers", Whole(0, WORKERS_MAX)),
@@ -110,6 +111,7 @@ pub const SETTINGS: [Setting; 43] = [
     setting("models.*.params", "step_ms", Whole(0, HOUR_MS)),
     setting("models.*.params", "load_ms", Whole(0, HOUR_MS)),
     setting("models.*.params", "weights_mb", Whole(0, 1 << 20)),
+    setting("models.*.params", "device_mb", Whole(0, 1 << 20)),
 ];
 
 /// Checks the values of all known settings in a file.
@@ -227,7 +229,9 @@ impl SettingKind {
             Self::Text(_) => "a text of one line that is not empty".into(),
             Self::Address => "http://HOST or https://HOST, without credentials".into(),
             Self::Users => format!("[\"NAME\", NUMBER, …], {OPERATORS_MAX} at most"),
-            Self::Parameters => "{ step_ms = 10, load_ms = 10, weights_mb = 16 }".into(),
+            Self::Parameters => {
+                "{ step_ms = 10, load_ms = 10, weights_mb = 16, device_mb = 0 }".into()
+            }
             Self::Device => format!("auto, cpu or cuda:N, N from 0 to {ORDINAL_MAX}"),
         }
     }

@@ -20,6 +20,8 @@ pub struct SettingsFile {
     pub socket: SocketSection,
     /// Memory limits.
     pub memory: MemorySection,
+    /// Settings of the GPU driver.
+    pub gpu: GpuSection,
     /// Settings of the pool.
     pub pool: PoolSection,
     /// Limits of requests.
@@ -37,6 +39,7 @@ impl Default for SettingsFile {
             segment: SegmentKind::default(),
             socket: SocketSection::default(),
             memory: MemorySection::default(),
+            gpu: GpuSection::default(),
             pool: PoolSection::default(),
             limits: LimitsSection::default(),
             hub: HubSection::default(),
@@ -95,6 +98,14 @@ impl Default for MemorySection {
             device_limit_mb: None,
         }
     }
+}
+
+/// The section `[gpu]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GpuSection {
+    /// The driver's management library, if it is not where the dynamic linker looks.
+    pub library: Option<PathBuf>,
 }
 
 /// The section `[pool]`.
@@ -231,6 +242,8 @@ pub struct SyntheticParams {
     pub load_ms: u32,
     /// Memory that stands in for the weights, in MiB.
     pub weights_mb: u32,
+    /// Memory of a GPU that stands in for the weights there, in MiB; 0 if the model runs on the CPU only.
+    pub device_mb: u32,
 }
 
 impl Default for SyntheticParams {
@@ -239,6 +252,7 @@ impl Default for SyntheticParams {
             step_ms: 10,
             load_ms: 10,
             weights_mb: 16,
+            device_mb: 0,
         }
     }
 }
@@ -306,15 +320,20 @@ mod tests {
     }
 
     #[test]
-    fn the_parameters_of_a_synthetic_model_are_three_numbers() {
+    fn the_parameters_of_a_synthetic_model_are_numbers() {
         let file = parse(
             "[models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 300, load_ms = 5, weights_mb = 8 }",
         )
         .expect("valid settings");
         let params = file.models["syn"].params.expect("given");
         assert_eq!(
-            (params.step_ms, params.load_ms, params.weights_mb),
-            (300, 5, 8)
+            (
+                params.step_ms,
+                params.load_ms,
+                params.weights_mb,
+                params.device_mb
+            ),
+            (300, 5, 8, 0)
         );
     }
 }

@@ -37,6 +37,10 @@ pub struct Config {
     pub limit_percent: u64,
     /// Host memory that workers may reserve; replaces `limit_percent` if set.
     pub host_limit: Option<Mebibytes>,
+    /// Memory of each GPU that workers may reserve; replaces `limit_percent` if set.
+    pub device_limit: Option<Mebibytes>,
+    /// The GPU driver's management library, if it is not where the dynamic linker looks.
+    pub gpu_library: Option<PathBuf>,
     /// The text of the settings file; empty without a file.
     pub text: String,
     /// Settings of the model hub.
@@ -157,6 +161,8 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         operators: operators::uids(&file.socket.operators)?,
         limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
+        device_limit: file.memory.device_limit_mb.map(Mebibytes),
+        gpu_library: file.gpu.library,
         text: String::new(),
         hub: HubConfig {
             offline: file.hub.offline,

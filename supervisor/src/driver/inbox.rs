@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use super::ask::{Ask, gone};
 use super::fetching::FetchUpdate;
 use super::process_event::{ProcessEvent, WorkerProcessEvent};
+use crate::probe::gpu::GpuAnswer;
 
 /// Questions that may wait for the loop; further clients wait for room, first come, first served.
 const ASKS_MAX: usize = 1024;
@@ -39,6 +40,8 @@ pub(super) struct Inbox {
     pub lives: mpsc::UnboundedReceiver<WorkerProcessEvent>,
     pub asks: mpsc::Receiver<Ask>,
     pub fetches: mpsc::Receiver<FetchUpdate>,
+    /// Answers of the GPU driver, or why there is none: at most one at a time.
+    pub gpus: mpsc::UnboundedReceiver<Result<GpuAnswer, String>>,
     bell: Arc<Notify>,
 }
 
@@ -49,6 +52,7 @@ pub(super) struct Outbox {
     lives: mpsc::UnboundedSender<WorkerProcessEvent>,
     asks: mpsc::Sender<Ask>,
     fetches: mpsc::Sender<FetchUpdate>,
+    gpus: mpsc::UnboundedSender<Result<GpuAnswer, String>>,
     bell: Arc<Notify>,
 }
 
@@ -58,12 +62,14 @@ pub(super) fn open() -> (Outbox, Inbox) {
     let (to_lives, lives) = mpsc::unbounded_channel();
     let (to_asks, asks) = mpsc::channel(ASKS_MAX);
     let (to_fetches, fetches) = mpsc::channel(FETCHES_MAX);
+    let (to_gpus, gpus) = mpsc::unbounded_channel();
     let bell = Arc::new(Notify::new());
     let outbox = Outbox {
         commands: to_commands,
         lives: to_lives,
         asks: to_asks,
         fetches: to_fetches,
+        gpus: to_gpus,
         bell: Arc::clone(&bell),
     };
     let inbox = Inbox {
@@ -71,6 +77,7 @@ pub(super) fn open() -> (Outbox, Inbox) {
         lives,
         asks,
         fetches,
+        gpus,
         bell,
     };
     (outbox, inbox)
@@ -87,7 +94,8 @@ impl Inbox {
         !(self.commands.is_empty()
             && self.lives.is_empty()
             && self.asks.is_empty()
-            && self.fetches.is_empty())
+            && self.fetches.is_empty()
+            && self.gpus.is_empty())
     }
 }
 
@@ -111,6 +119,13 @@ impl Outbox {
     pub fn tell(&self, worker: Generation, news: ProcessEvent) {
         // Without a loop the daemon is ending.
         let _ = self.lives.send(WorkerProcessEvent { worker, news });
+        self.wake();
+    }
+
+    /// Tells the GPU driver's answer.
+    pub fn tell_of_gpus(&self, answer: Result<GpuAnswer, String>) {
+        // Without a loop the daemon is ending.
+        let _ = self.gpus.send(answer);
         self.wake();
     }
 

@@ -50,7 +50,10 @@ impl Driver {
     }
 
     pub(super) fn holds(&mut self, worker: Generation, bytes: u64) {
-        let footprint = host_footprint(bytes);
+        let footprint = Footprint {
+            device: self.gpus.held(worker),
+            ..host_footprint(bytes)
+        };
         self.happen(Event::FootprintMeasured { worker, footprint });
     }
 }

@@ -5,7 +5,8 @@
 //! - [`handle`] is how doors get in and how answers get out, `ask` their questions, [`report`] the one about everything
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
-//! - `memory` is what workers hold, measured
+//! - `memory` is what workers hold of the host, measured; `gpus` what they hold of GPUs, which
+//!   `measuring` asks the driver for
 //! - `perform` carries out actions, one arm each; what they cause is queued behind the event
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
@@ -15,11 +16,13 @@
 mod ask;
 mod conversation;
 mod fetching;
+pub mod gpus;
 pub mod handle;
 mod hear;
 mod inbox;
 mod job;
 mod looking;
+mod measuring;
 mod memory;
 mod operate;
 mod perform;
@@ -51,6 +54,7 @@ use crate::telemetry;
 use ask::{Ask, Caller};
 use conversation::{Conversation, RequestStage};
 use fetching::Fetches;
+use gpus::GpuWatch;
 use handle::Handle;
 use inbox::Inbox;
 use job::JobEntry;
@@ -76,6 +80,7 @@ pub struct Driver {
     /// When the present turn began.
     turned: Moment,
     gauge: Gauge,
+    gpus: GpuWatch,
     /// The callers that wait for the report of this turn.
     reports: Vec<oneshot::Sender<Arc<StatusAnswer>>>,
     workers: BTreeMap<Generation, WorkerHandle>,
@@ -106,6 +111,7 @@ impl Driver {
             fetches: Fetches::default(),
             turned: setup.clock.now(),
             gauge: Gauge::default(),
+            gpus: GpuWatch::new(setup.gpus, setup.clock.now()),
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
@@ -128,6 +134,9 @@ impl Driver {
 
     /// Serves until the pool says that everything is done.
     pub async fn run(mut self) {
+        for measured in self.gpus.first_measurement(self.clock.now()) {
+            self.happen(measured);
+        }
         // Pinned models and minimum numbers of workers are due before anybody asks.
         self.happen(Event::DeadlineReached);
         self.look_at_unread();
@@ -168,9 +177,11 @@ impl Driver {
             telemetry::daemon::record_ended(&error);
             self.recorder = None;
         }
+        self.gpus.note_event(&event);
         let mut actions = Vec::new();
         self.pool.handle(now, event, &mut actions);
         for action in actions {
+            self.gpus.note_action(&action);
             self.perform(action);
         }
     }
@@ -305,6 +316,7 @@ impl Driver {
             models: snapshot.models,
             queue: snapshot.queue,
             counters: snapshot.counters,
+            devices: self.gpus.status(&snapshot.obstacles, now),
         }
     }
 }

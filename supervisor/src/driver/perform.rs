@@ -133,15 +133,16 @@ impl Driver {
         // The worker loads the files that are known now; changes found while it starts do not apply to it.
         let served = self.catalogue[&start.model].clone();
         let geometry = served.geometry;
-        self.workers.insert(
-            worker,
-            WorkerHandle::new(start.name, start.model, start.device, served),
-        );
         let order = spawn::SpawnOrder {
             generation: worker,
             label: format!("{}-{worker}", self.identity),
             geometry,
+            gpu: self.gpus.uuid(start.device).map(str::to_owned),
         };
+        self.workers.insert(
+            worker,
+            WorkerHandle::new(start.name, start.model, start.device, served),
+        );
         let outbox = self.handle.outbox.clone();
         self.spawner.spawn(order, move |spawned| {
             let news = match spawned {

@@ -8,6 +8,8 @@ use ipc_protocol::segment::Backing;
 use ipc_protocol::units::Mebibytes;
 use pool::{DeviceLimit, Pool};
 
+use super::gpus::FoundGpus;
+use super::measuring;
 use crate::catalogue::library::Library;
 use crate::catalogue::offer;
 use crate::catalogue::served::Catalogue;
@@ -16,6 +18,7 @@ use crate::config::Config;
 use crate::probe;
 use crate::record::beginning::Beginning;
 use crate::record::recorder::Recorder;
+use crate::telemetry;
 
 /// The loop's needs from outside.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Setup {
     pub backing: Backing,
     /// The clock that the pool's moments come from.
     pub clock: Clock,
+    /// The GPUs of this machine that it may use.
+    pub gpus: FoundGpus,
     /// Where every event is written down, if anywhere.
     pub recorder: Option<Recorder>,
 }
@@ -52,18 +57,24 @@ impl Setup {
             limit: host_limit(config),
             confirms: false,
         };
+        let gpus = measuring::find(config);
+        let devices: Vec<DeviceLimit> = [host]
+            .into_iter()
+            .chain(gpu_limits(config, &gpus))
+            .collect();
         let beginning = Beginning {
             settings: config.text.clone(),
-            devices: vec![host],
+            devices: devices.clone(),
             registry: registry.clone(),
         };
         Ok(Self {
-            pool: Pool::new(config.pool.clone(), registry, vec![host]),
+            pool: Pool::new(config.pool.clone(), registry, devices),
             beginning,
             catalogue,
             library: Library::new(config.clone(), worker_program),
             backing: config.backing,
             clock,
+            gpus,
             recorder: None,
         })
     }
@@ -78,6 +89,25 @@ impl Setup {
             ..self
         })
     }
+}
+
+/// Returns the limit of each GPU's memory: as set, else a share of all of it.
+fn gpu_limits(config: &Config, found: &FoundGpus) -> impl Iterator<Item = DeviceLimit> {
+    (0..)
+        .map(Device::Cuda)
+        .zip(&found.gpus)
+        .map(|(device, gpu)| {
+            let total = Mebibytes(gpu.total_bytes >> 20);
+            let share = Mebibytes(total.0 * config.limit_percent / 100);
+            let limit = config.device_limit.map_or(share, |limit| limit.min(total));
+            let memory = (total, limit);
+            telemetry::daemon::gpu(device, &gpu.name, &gpu.uuid, &found.driver, memory);
+            DeviceLimit {
+                device,
+                limit,
+                confirms: true,
+            }
+        })
 }
 
 /// Returns the limit of the host's memory: as set, else a share of what this daemon may use.

@@ -29,6 +29,7 @@ impl Driver {
     /// Returns whether anything is left.
     pub(super) fn turn(&mut self) -> bool {
         self.note_pause();
+        self.note_age();
         self.decide();
         self.measure_memory();
         // One is enough: who gives another waits for a turn.
@@ -61,13 +62,19 @@ impl Driver {
             self.hear_of_fetch(news);
             self.decide();
         }
+        while let Ok(answer) = self.inbox.gpus.try_recv() {
+            self.hear_of_gpus(answer);
+            self.decide();
+        }
+        self.measure_gpus();
         self.inbox.has_next() || self.workers.values().any(|handle| handle.has_next())
     }
 
     /// Waits for something to do.
     pub(super) async fn rest(&mut self) {
         let pulse = (!self.workers.is_empty()).then(|| self.turned + PULSE);
-        let due = self.pool.next_deadline().into_iter().chain(pulse).min();
+        let due = [self.pool.next_deadline(), pulse, self.gpus.due()];
+        let due = due.into_iter().flatten().min();
         tokio::select! {
             () = self.inbox.rung() => {}
             () = self.clock.wait_until(due) => {}

@@ -37,11 +37,14 @@ const ENVIRONMENT_KEPT: [&str; 8] = [
     "HOME",
     "LANG",
     "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES",
+    VISIBLE_GPUS,
     "CUDA_CACHE_PATH",
     "RUST_BACKTRACE",
     "TMPDIR",
 ];
+
+/// The variable from which CUDA reads which GPUs a process may use.
+pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 
 /// How long the worker program may inspect a folder: it reads headers, and at most 1 GiB for digests.
 const INSPECTION_MAX: Duration = Duration::from_secs(120);
@@ -59,6 +62,8 @@ pub struct SpawnOrder {
     pub label: String,
     /// Layout of its segment.
     pub geometry: Geometry,
+    /// Id of the GPU that it may use, for CUDA; `None` for a worker on the CPU.
+    pub gpu: Option<String>,
 }
 
 #[derive(Debug)]
@@ -162,6 +167,8 @@ fn spawn_worker(
         .env_clear()
         .envs(kept_environment())
         .env(descendants::MARK, &order.label)
+        // It sees no other GPU, so it opens no context there.
+        .envs(order.gpu.as_deref().map(|gpu| (VISIBLE_GPUS, gpu)))
         .current_dir("/")
         .process_group(0)
         .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -149,6 +149,13 @@ mod tests {
                 measured: Mebibytes(1),
                 foreign: Mebibytes(2),
             },
+            Event::MeasurementAged {
+                device: Device::Cuda(2),
+            },
+            Event::DeviceLost {
+                device: Device::Cuda(2),
+                reason: text(),
+            },
             Event::FootprintMeasured { worker, footprint },
         ]
     }

@@ -25,7 +25,8 @@ pub fn event(line: &str) -> Result<(Moment, Event), String> {
     let ms = facts.get("t_ms")?.as_f64().ok_or("t_ms is not a number")?;
     let moment = Moment((ms * 1000.0).round() as u64);
     let name = facts.text("event")?;
-    let event = match of_people(&name, &facts)? {
+    let known = of_people(&name, &facts)?;
+    let event = match known.map_or_else(|| of_device(&name, &facts), |event| Ok(Some(event)))? {
         Some(event) => event,
         None => of_worker(&name, &facts)?,
     };
@@ -181,15 +182,25 @@ fn registry(models: &Value) -> Result<Registry, String> {
     Registry::new(models?)
 }
 
-fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
-    if name == "memory_measured" {
-        return Ok(Event::MemoryMeasured {
-            device: device(&facts.text("device")?)?,
+fn of_device(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, String> {
+    let at = || device(&facts.text("device")?);
+    Ok(Some(match name {
+        "memory_measured" => Event::MemoryMeasured {
+            device: at()?,
             total: facts.optional("total_mb", EventFields::mebibytes)?,
             measured: facts.mebibytes("measured_mb")?,
             foreign: facts.mebibytes("foreign_mb")?,
-        });
-    }
+        },
+        "measurement_aged" => Event::MeasurementAged { device: at()? },
+        "device_lost" => Event::DeviceLost {
+            device: at()?,
+            reason: facts.text("reason")?,
+        },
+        _ => return Ok(None),
+    }))
+}
+
+fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
     let worker = facts.worker()?;
     Ok(match name {
         "worker_started" => Event::WorkerStarted {

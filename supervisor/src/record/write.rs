@@ -163,6 +163,13 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
             json!({"device": device_name(*device), "total_mb": total.map(|total| total.0),
                    "measured_mb": measured.0, "foreign_mb": foreign.0}),
         ),
+        Event::MeasurementAged { device } => {
+            ("measurement_aged", json!({"device": device_name(*device)}))
+        }
+        Event::DeviceLost { device, reason } => (
+            "device_lost",
+            json!({"device": device_name(*device), "reason": reason}),
+        ),
         Event::FootprintMeasured { worker, footprint } => (
             "footprint_measured",
             json!({"worker": worker.0, "footprint": held(footprint)}),

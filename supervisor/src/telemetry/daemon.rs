@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use ipc_protocol::ids::Device;
+use ipc_protocol::units::Mebibytes;
+use tracing::{debug, error, info, warn};
 
 use super::ms;
 
@@ -44,4 +46,27 @@ pub fn record_ended(error: &dyn Display) {
 /// The machine's memory is unknown, so no worker can reserve any.
 pub fn memory_unknown(error: &dyn Display) {
     warn!(%error, "Cannot read the machine's memory");
+}
+
+/// A GPU was found, and its memory is in the budget.
+pub fn gpu(
+    device: Device,
+    name: &str,
+    uuid: &str,
+    driver: &str,
+    (total, limit): (Mebibytes, Mebibytes),
+) {
+    info!(
+        %device, uuid, driver, total_mb = total.0, limit_mb = limit.0, "GPU found: {name}"
+    );
+}
+
+/// There is no GPU, as on most machines.
+pub fn no_gpu(reason: &dyn Display) {
+    debug!(%reason, "No GPU");
+}
+
+/// The settings name a library for the GPU driver and it gives no GPU, or the driver does not answer.
+pub fn gpus_unanswered(reason: &dyn Display) {
+    warn!(%reason, "GPU driver does not answer");
 }

@@ -105,6 +105,17 @@ pub fn tell(notice: &Notice) {
             generation = worker.0, %device, amount_mb = amount.0,
             "Memory of a dead worker is still in use"
         ),
+        Notice::DeviceLost { device, reason } => {
+            error!(%device, %reason, "Device lost: nothing is placed there until it is measured again");
+        }
+        Notice::DeviceRests {
+            device,
+            reason,
+            for_long,
+        } => warn!(
+            %device, %reason, for_ms = ms(*for_long), "Device rests: nothing new is placed there"
+        ),
+        Notice::DeviceBack { device } => info!(%device, "Device is used again"),
         Notice::Draining { jobs } => info!(jobs, "Draining: new requests are refused"),
         Notice::DrainUndone => info!("Drain ended: requests are accepted again"),
         Notice::Defect { what } => {

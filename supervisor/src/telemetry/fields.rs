@@ -1,7 +1,7 @@
 //! The fields of log lines: the same thing has the same name in every line.
 
 /// All fields, with their meaning.
-pub const FIELDS: [(&str, &str); 47] = [
+pub const FIELDS: [(&str, &str); 51] = [
     ("job", "the job's id"),
     ("user", "the user that a request counts for"),
     ("model", "the model's key"),
@@ -12,7 +12,10 @@ pub const FIELDS: [(&str, &str); 47] = [
     ),
     ("generation", "the worker's generation, never used twice"),
     ("pid", "the id of a process"),
-    ("device", "the device that a worker runs on"),
+    (
+        "device",
+        "the device that a worker runs on, or that something happened to",
+    ),
     ("attempt", "number of the attempt at a job, from 1"),
     ("seed", "the seed of one picture"),
     ("size", "pixels, WxH"),
@@ -73,6 +76,10 @@ pub const FIELDS: [(&str, &str); 47] = [
         "an idle client was disconnected to make room",
     ),
     ("at", "the pool's clock"),
+    ("uuid", "the id of a GPU"),
+    ("driver", "the version of the GPU driver"),
+    ("total_mb", "the memory of a device"),
+    ("limit_mb", "most memory that workers may reserve"),
 ];
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub(super) fn says_sums(
     let nobody = observed.live(key).next().is_none();
     let base = failure.kind == FailureKind::MemoryExhausted;
     let needs = |(&at, place): (&Device, &DeviceRecord)| {
-        let available = place.limit.saturating_sub(observed.reserved(at));
+        let available = observed.available(at);
         let best = observed.at_best(at, &observed.staying());
         let short = |need: u64| match base {
             true => {

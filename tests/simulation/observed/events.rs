@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
-use ipc_protocol::ids::{Generation, JobId, ModelKey};
+use ipc_protocol::ids::{Device, Generation, JobId, ModelKey};
 use pool::{Drain, Event, JobFault, Moment, Settings};
 
 use super::{AskedRequest, Consequence, ModelRecord, ObservedPool, ProcessState};
@@ -135,7 +135,24 @@ impl ObservedPool {
                 if let Some(record) = self.devices.get_mut(device) {
                     record.total = *total;
                     (record.measured, record.foreign) = (Some(*measured), Some(*foreign));
-                    record.lost = false;
+                    (record.lost, record.aged) = (false, false);
+                }
+            }
+            Event::MeasurementAged { device } => {
+                if let Some(record) = self.devices.get_mut(device)
+                    && *device != Device::Host
+                {
+                    record.aged = true;
+                }
+            }
+            Event::DeviceLost { device, .. } => {
+                if let Some(record) = self.devices.get_mut(device) {
+                    record.lost = *device != Device::Host;
+                }
+            }
+            Event::DeadlineReached => {
+                for record in self.devices.values_mut() {
+                    record.rests.take_if(|until| *until <= now);
                 }
             }
             Event::SettingsChanged { settings } => self.settings = (**settings).clone(),

@@ -82,8 +82,21 @@ impl ObservedPool {
         here.map(|part| part.part).sum()
     }
 
-    /// Memory that can be reserved now.
+    /// Memory without what is reserved, what others hold, and what was given up.
+    pub(crate) fn available(&self, on: Device) -> Mebibytes {
+        let taken = self.reserved(on) + self.settling_on(on, Some(true));
+        self.ceiling(on).saturating_sub(taken)
+    }
+
+    /// Memory that can be reserved now: none while the device is unmeasured or rests.
     pub(crate) fn free(&self, on: Device) -> Mebibytes {
+        if self
+            .devices
+            .get(&on)
+            .is_some_and(|record| record.aged || record.rests.is_some())
+        {
+            return Mebibytes::ZERO;
+        }
         let taken = self.reserved(on) + self.settling_on(on, None);
         self.ceiling(on).saturating_sub(taken)
     }
@@ -94,7 +107,9 @@ impl ObservedPool {
             return Mebibytes::ZERO;
         };
         match (record.total, record.foreign) {
-            (Some(total), Some(foreign)) => record.limit.min(total.saturating_sub(foreign)),
+            (Some(total), Some(foreign)) if !record.aged => {
+                record.limit.min(total.saturating_sub(foreign))
+            }
             (Some(_) | None, Some(_) | None) => record.limit,
         }
     }

@@ -184,7 +184,7 @@ pub(crate) struct ModelRecord {
 }
 
 /// A device and its measurements.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct DeviceRecord {
     pub(crate) limit: Mebibytes,
     /// Its driver confirms when memory is free.
@@ -193,6 +193,12 @@ pub(crate) struct DeviceRecord {
     pub(crate) foreign: Option<Mebibytes>,
     pub(crate) total: Option<Mebibytes>,
     pub(crate) lost: bool,
+    /// Its last measurement is too old.
+    pub(crate) aged: bool,
+    /// Until when nothing new is placed there, because it failed for several models.
+    pub(crate) rests: Option<Moment>,
+    /// The models whose workers lost their context there since a job was finished there.
+    pub(crate) struck: BTreeSet<ModelKey>,
 }
 
 /// Memory of a dead worker that the device's driver has not confirmed as free.

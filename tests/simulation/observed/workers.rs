@@ -172,6 +172,9 @@ impl ObservedPool {
         };
         process.jobs_done += 1;
         let key = process.name.model.clone();
+        if let Some(device) = self.devices.get_mut(&process.device) {
+            device.struck.clear();
+        }
         let model = self.model_mut(&key);
         // A worker's own figures count as far as they can be true.
         let spent = span(now, began);
@@ -242,12 +245,17 @@ impl ObservedPool {
             return;
         };
         let end = WorkerEnd::of(process.stop_reason, exit);
-        if exit == Exit::Code(82)
+        let rest = now + self.settings.breaker_open;
+        if matches!(exit, Exit::Code(81 | 82))
             && end == WorkerEnd::Outside
             && process.device != Device::Host
             && let Some(device) = self.devices.get_mut(&process.device)
         {
-            device.lost = true;
+            device.lost |= exit == Exit::Code(82);
+            device.struck.insert(process.name.model.clone());
+            if device.struck.len() > 1 {
+                device.rests.get_or_insert(rest);
+            }
         }
         if let Some(job) = process.job() {
             self.lost(now, &process, job, (end, exit), salvaged);

@@ -5,10 +5,10 @@
 //! hang                          the library never answers
 //! linger                        memory of dead processes stays taken
 //! hide                          the driver lists no processes
-//! gpu UUID TOTAL_MB FOREIGN_MB here|gone [WHOLE]
+//! gpu UUID TOTAL_MB FOREIGN_MB here|gone|CODE [WHOLE]
 //! held UUID PID START MB
 //! ```
-//! `WHOLE` is the place of the GPU that this one is a part of. `START` tells a process from a later one of the same pid.
+//! `CODE` is the exit code of a worker that starts there, `WHOLE` is the place of the GPU that this one is a part of. `START` tells a process from a later one of the same pid.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -34,6 +34,8 @@ pub struct StandInGpu {
     /// Taken by other programs than the processes in `held`.
     pub foreign_mb: u64,
     pub is_gone: bool,
+    /// The code with which a worker that starts there exits.
+    pub exit_code: Option<i32>,
     /// The place of the GPU that it is a part of.
     pub part_of: Option<usize>,
     pub held: Vec<HeldGpuMemory>,
@@ -56,6 +58,7 @@ impl StandInGpu {
             total_mb,
             foreign_mb: 0,
             is_gone: false,
+            exit_code: None,
             part_of: None,
             held: Vec::new(),
         }
@@ -121,6 +124,7 @@ impl GpuState {
             "gpu" => self.gpus.push(StandInGpu {
                 foreign_mb: number(3),
                 is_gone: words[4] == "gone",
+                exit_code: words[4].parse().ok(),
                 part_of: words.get(5).map(|_| number(5) as usize),
                 ..StandInGpu::new(words[1], number(2))
             }),
@@ -145,7 +149,11 @@ impl GpuState {
         let flags = flags.iter().filter(|(_, is_set)| *is_set);
         let mut lines: Vec<String> = flags.map(|(word, _)| (*word).to_owned()).collect();
         for gpu in &self.gpus {
-            let here = if gpu.is_gone { "gone" } else { "here" };
+            let here = match (gpu.is_gone, gpu.exit_code) {
+                (true, _) => "gone".to_owned(),
+                (false, Some(code)) => code.to_string(),
+                (false, None) => "here".to_owned(),
+            };
             let whole = gpu.part_of.map(|whole| format!(" {whole}"));
             lines.push(format!(
                 "gpu {} {} {} {here}{}",

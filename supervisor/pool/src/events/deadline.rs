@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::Generation;
 
+use crate::events::device;
 use crate::events::worker::cpu_measured;
 use crate::questions::idle::late;
 use crate::settle::drain;
@@ -26,6 +27,7 @@ pub(crate) fn reached(state: &mut State, turn: &mut Turn) {
             amount,
         });
     }
+    device::end_rests(state, turn);
     end_overdue_workers(state, turn);
     end_overdue_jobs(state, turn);
     shrink(state, turn);

@@ -2,6 +2,7 @@
 
 use ipc_protocol::ids::Generation;
 
+use crate::events::device;
 use crate::state::State;
 use crate::state::lifecycle::Lifecycle;
 use crate::state::worker::Worker;
@@ -65,8 +66,21 @@ pub(crate) fn exited(
     state.budget_mut().give_back_reaped(reservation, id, until);
     let cause = Cause::of(exit, why, loading);
     let how = format!("{name} {} while {doing}", words(exit, why));
-    if cause == Cause::DeviceGone {
-        state.budget_mut().lose(device);
+    match cause {
+        Cause::DeviceGone => {
+            device::lost(state, turn, device, how.clone());
+            device::struck(state, turn, device, model);
+        }
+        Cause::ContextLost => device::struck(state, turn, device, model),
+        Cause::Wanted
+        | Cause::CannotLoad
+        | Cause::OutOfMemoryLoading
+        | Cause::OutOfMemory
+        | Cause::KernelOutOfMemory
+        | Cause::Outside
+        | Cause::Starved
+        | Cause::Silent
+        | Cause::Fault => {}
     }
     if cause == Cause::Wanted {
         let why = why.unwrap_or(StopReason::Operator);

@@ -1,6 +1,7 @@
 //! The changes of each event, one file for each source of events.
 
 pub(crate) mod deadline;
+pub(crate) mod device;
 pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod operator;

@@ -201,11 +201,13 @@ pub(crate) fn job_finished(
         return turn.defect(format!("worker {id} finished job {job} and is unknown"));
     };
     worker.note_job_done();
+    let device = worker.device();
     let facts = facts(worker, &done, &attempt, phases, turn.now());
     let spent = turn.now().since(attempt.began());
     let (encode, decode) = (phases.encode.min(spent), facts.decode);
     let outcome = Outcome::Picture(facts);
     turn.act(Action::Answer { job, outcome });
+    state.budget_mut().note_success(device);
     let observed = state.model_mut(done.model()).observed_mut();
     observed.pace_mut().saw_picture(encode, decode);
     observed.lower_need();

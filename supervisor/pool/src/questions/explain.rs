@@ -84,6 +84,9 @@ pub(crate) fn plan(state: &State, name: &str, size: Option<PictureSize>) -> Resu
             .parts()
             .all(|(at, part)| part + extra.at(at) <= state.budget().limit(at));
     }
+    let devices = state.budget().devices();
+    let obstacles = devices.filter_map(|device| state.budget().obstacle(device, state.now()));
+    plan.lines.extend(obstacles.map(|obstacle| obstacle.reason));
     let room = room::for_worker(state, id, DeviceConstraint::Auto);
     let line = room.map(|(device, room)| room_words(state, device, &room));
     plan.lines.push(match line {

@@ -226,9 +226,28 @@ pub(crate) fn memory_exhausted(state: &State, id: ModelId, short: Shortage) -> F
 
 /// The failure of jobs whose model has no usable device.
 pub(crate) fn nowhere(state: &State, id: ModelId) -> Failure {
-    let key = &state.model(id).spec().key;
-    let message = format!("no device that is usable now can run {key}");
-    Failure::new(FailureKind::MemoryExhausted, message)
+    let spec = state.model(id).spec();
+    let able = |device: &Device| spec.residency_on(*device).is_some();
+    let why = state.budget().devices().filter(able);
+    let why = why.filter_map(|device| state.budget().obstacle(device, state.now()));
+    let why = why.map(|obstacle| obstacle.reason);
+    let sentence = format!("no device that is usable now can run {}", spec.key);
+    let parts = [sentence].into_iter().chain(why);
+    let parts: Vec<String> = parts.chain(missing_device(state, spec.device)).collect();
+    Failure::new(FailureKind::MemoryExhausted, parts.join("; "))
+}
+
+/// A sentence if a model is set to run on a device that there is not.
+fn missing_device(state: &State, set: DeviceConstraint) -> Option<String> {
+    match set {
+        DeviceConstraint::On(device) if !state.budget().devices().any(|known| known == device) => {
+            let place = device.placement();
+            Some(format!(
+                "its settings name {place}, and there is no {place} here"
+            ))
+        }
+        DeviceConstraint::On(_) | DeviceConstraint::Auto => None,
+    }
 }
 
 /// The failure of a job whose picture is too large for every worker its model can have.
@@ -304,7 +323,8 @@ fn supply(state: &State, at: Device, staying: &Staying) -> Supply {
     }
     let mut supply = Supply {
         free: state.budget().free(at),
-        leaving: state.budget().settling(at),
+        // What is withheld is free after the next measurement, or once the device has rested.
+        leaving: state.budget().settling(at) + state.budget().withheld(at),
         ..Supply::default()
     };
     for worker in state.fleet().iter() {
@@ -328,11 +348,10 @@ fn shortage(state: &State, amount: Amount, staying: &Staying) -> Shortage {
         .parts()
         .find(short)
         .unwrap_or((Device::Host, amount.host()));
-    let budget = state.budget();
     Shortage {
         device,
         need,
-        available: budget.limit(device).saturating_sub(budget.reserved(device)),
+        available: state.budget().available(device),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipc_protocol::ids::JobId;
+use ipc_protocol::ids::{Device, JobId};
 use ipc_protocol::status::{
     Counters, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus, WorkerState, WorkerStatus,
 };
@@ -11,6 +11,7 @@ use ipc_protocol::status::{
 use crate::questions::explain::{files_reason, waiting_reason_behind};
 use crate::questions::room::need_mb;
 use crate::state::State;
+use crate::state::budget::DeviceObstacle;
 use crate::state::job::Job;
 use crate::state::lifecycle::Lifecycle;
 use crate::state::model::{Model, Standing};
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub draining: Option<Duration>,
     /// One per device.
     pub memory: Vec<MemoryStatus>,
+    /// Why nothing new is placed on a device, for each on which that is so.
+    pub obstacles: BTreeMap<Device, DeviceObstacle>,
     /// Every worker that is not reaped, by name.
     pub workers: Vec<WorkerStatus>,
     /// Every model.
@@ -46,6 +49,7 @@ pub(crate) fn snapshot(state: &State, now: Moment) -> Snapshot {
     Snapshot {
         draining: state.phase().since().map(|since| now.since(since)),
         memory: state.budget().status(),
+        obstacles: obstacles(state, now),
         workers: workers
             .iter()
             .map(|worker| worker_status(state, worker, now))
@@ -54,6 +58,12 @@ pub(crate) fn snapshot(state: &State, now: Moment) -> Snapshot {
         queue: queue_status(state, now),
         counters: state.counters().clone(),
     }
+}
+
+fn obstacles(state: &State, now: Moment) -> BTreeMap<Device, DeviceObstacle> {
+    let devices = state.budget().devices();
+    let why = devices.map(|device| Some((device, state.budget().obstacle(device, now)?)));
+    why.flatten().collect()
 }
 
 fn worker_status(state: &State, worker: &Worker, now: Moment) -> WorkerStatus {

@@ -3,14 +3,16 @@
 //! A promise is a [`Reservation`]. It cannot be copied, only joined with another or given back. A worker's
 //! reservation is given back when the kernel reports that its process has exited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::time::Duration;
 
 use ipc_protocol::ids::{Device, Generation};
-use ipc_protocol::status::MemoryStatus;
+use ipc_protocol::status::{DeviceState, MemoryStatus};
 use ipc_protocol::units::Mebibytes;
 
 use crate::words::moment::Moment;
+use crate::words::registry::ModelId;
 
 /// A device and the memory that may be promised on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub struct DeviceLimit {
     pub limit: Mebibytes,
     /// Memory of a dead worker counts as settling until `MemoryReturned` arrives.
     pub confirms: bool,
+}
+
+/// Why nothing new is placed on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceObstacle {
+    /// Its state.
+    pub state: DeviceState,
+    /// A sentence that names the device.
+    pub reason: String,
 }
 
 /// Memory of the host and of at most one accelerator.
@@ -53,7 +64,28 @@ struct Book {
     measured: Option<Mebibytes>,
     foreign: Option<Mebibytes>,
     total: Option<Mebibytes>,
-    lost: bool,
+    sight: Sight,
+    rest: Option<DeviceRest>,
+    /// Models whose workers lost their context there since a worker last finished a job there.
+    struck: BTreeSet<ModelId>,
+}
+
+/// Knowledge of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sight {
+    /// Its last measurement counts, or it is never measured.
+    Current,
+    /// Its last measurement is too old to promise from. The next one is on its way.
+    Aged,
+    /// It is gone for this reason, until it is measured again.
+    Lost(String),
+}
+
+/// A pause of a device that failed for several models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DeviceRest {
+    until: Moment,
+    why: String,
 }
 
 impl Amount {
@@ -163,16 +195,16 @@ impl Budget {
     }
 
     pub(crate) fn usable(&self, device: Device) -> bool {
-        self.books.get(&device).is_some_and(|book| !book.lost)
+        self.books
+            .get(&device)
+            .is_some_and(|book| match book.sight {
+                Sight::Current | Sight::Aged => true,
+                Sight::Lost(_) => false,
+            })
     }
 
     pub(crate) fn limit(&self, device: Device) -> Mebibytes {
         self.book(device).map_or(Mebibytes::ZERO, |book| book.limit)
-    }
-
-    pub(crate) fn reserved(&self, device: Device) -> Mebibytes {
-        self.book(device)
-            .map_or(Mebibytes::ZERO, |book| book.reserved)
     }
 
     /// Given back by processes that are gone, not yet confirmed, and not given up.
@@ -183,9 +215,45 @@ impl Budget {
     /// Returns the memory that can be reserved on `device` now.
     pub(crate) fn free(&self, device: Device) -> Mebibytes {
         match self.book(device) {
-            Some(book) if !book.lost => book.free(),
+            Some(book) if book.sight == Sight::Current && book.rest.is_none() => book.free(),
             Some(_) | None => Mebibytes::ZERO,
         }
+    }
+
+    /// Returns the memory that is free on `device` as far as is known, if it waits for a measurement or rests.
+    pub(crate) fn withheld(&self, device: Device) -> Mebibytes {
+        match self.book(device) {
+            Some(book) if self.usable(device) => book.free() - self.free(device),
+            Some(_) | None => Mebibytes::ZERO,
+        }
+    }
+
+    /// Why nothing new is placed on `device` now; `None` if it is.
+    pub(crate) fn obstacle(&self, device: Device, now: Moment) -> Option<DeviceObstacle> {
+        let book = self.book(device)?;
+        let (state, reason) = match (&book.sight, &book.rest) {
+            (Sight::Lost(why), _) => (DeviceState::Lost, format!("{device} is lost: {why}")),
+            (_, Some(rest)) => {
+                let left = rest.until.since(now).as_secs();
+                let reason = format!("{device} rests for {left} s: {}", rest.why);
+                (DeviceState::Resting, reason)
+            }
+            (Sight::Aged, None) => {
+                let reason = format!("{device} is measured before more is placed there");
+                (DeviceState::Unmeasured, reason)
+            }
+            (Sight::Current, None) => return None,
+        };
+        Some(DeviceObstacle { state, reason })
+    }
+
+    /// Returns the memory on `device` for workers that are to start, at best: without what is promised, what others
+    /// hold, and what was not returned in time.
+    pub(crate) fn available(&self, device: Device) -> Mebibytes {
+        self.book(device).map_or(Mebibytes::ZERO, |book| {
+            let taken = book.reserved + book.unreclaimed();
+            book.ceiling().saturating_sub(taken)
+        })
     }
 
     pub(crate) fn has_room(&self, amount: Amount) -> bool {
@@ -241,10 +309,12 @@ impl Budget {
         }
     }
 
-    /// When the next settling memory counts as unreclaimed.
+    /// When the next settling memory counts as unreclaimed, or the next device has rested.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let settling = self.books.values().flat_map(|book| book.settling.values());
-        settling.map(|&(_, until)| until).min()
+        let rests = self.books.values().filter_map(|book| book.rest.as_ref());
+        let rests = rests.map(|rest| rest.until);
+        settling.map(|&(_, until)| until).chain(rests).min()
     }
 
     /// Extends the deadlines of settling memory by a time in which no confirmation could arrive.
@@ -268,25 +338,84 @@ impl Budget {
         lost
     }
 
+    /// Takes a measurement. Returns whether the device had been lost.
     pub(crate) fn measure(
         &mut self,
         device: Device,
         total: Option<Mebibytes>,
         measured: Mebibytes,
         foreign: Mebibytes,
-    ) {
-        if let Some(book) = self.books.get_mut(&device) {
-            (book.total, book.measured, book.foreign) = (total, Some(measured), Some(foreign));
-            book.lost = false;
+    ) -> bool {
+        let Some(book) = self.books.get_mut(&device) else {
+            return false;
+        };
+        (book.total, book.measured, book.foreign) = (total, Some(measured), Some(foreign));
+        matches!(
+            mem::replace(&mut book.sight, Sight::Current),
+            Sight::Lost(_)
+        )
+    }
+
+    /// The last measurement of a device is too old to promise from.
+    pub(crate) fn age(&mut self, device: Device) {
+        if let Some(book) = self.accelerator_mut(device)
+            && book.sight == Sight::Current
+        {
+            book.sight = Sight::Aged;
         }
     }
 
-    /// The device is gone: nothing is placed there until it is measured again.
-    pub(crate) fn lose(&mut self, device: Device) {
-        if device != Device::Host
-            && let Some(book) = self.books.get_mut(&device)
-        {
-            book.lost = true;
+    /// The device is gone: nothing is placed there until it is measured again. Returns whether that is news.
+    pub(crate) fn lose(&mut self, device: Device, why: &str) -> bool {
+        let Some(book) = self.accelerator_mut(device) else {
+            return false;
+        };
+        let lost = Sight::Lost(why.to_owned());
+        !matches!(mem::replace(&mut book.sight, lost), Sight::Lost(_))
+    }
+
+    /// A worker of `model` lost its context there. Returns the number of models that did since a job was last
+    /// finished there.
+    pub(crate) fn strike(&mut self, device: Device, model: ModelId) -> usize {
+        self.accelerator_mut(device).map_or(0, |book| {
+            book.struck.insert(model);
+            book.struck.len()
+        })
+    }
+
+    /// A worker finished a job there: the device works.
+    pub(crate) fn note_success(&mut self, device: Device) {
+        if let Some(book) = self.books.get_mut(&device) {
+            book.struck.clear();
+        }
+    }
+
+    /// Nothing new is placed on the device until then, for this reason. A rest that has begun is not made longer.
+    /// Returns whether this one began.
+    pub(crate) fn rest(&mut self, device: Device, until: Moment, why: String) -> bool {
+        let resting = self.accelerator_mut(device).map(|book| &mut book.rest);
+        let Some(rest @ None) = resting else {
+            return false;
+        };
+        *rest = Some(DeviceRest { until, why });
+        true
+    }
+
+    /// Ends the rests that are over by `now`, and lists the devices.
+    pub(crate) fn end_rests(&mut self, now: Moment) -> Vec<Device> {
+        let mut rested = Vec::new();
+        for (&device, book) in &mut self.books {
+            if book.rest.take_if(|rest| rest.until <= now).is_some() {
+                rested.push(device);
+            }
+        }
+        rested
+    }
+
+    fn accelerator_mut(&mut self, device: Device) -> Option<&mut Book> {
+        match device {
+            Device::Host => None,
+            Device::Cuda(_) => self.books.get_mut(&device),
         }
     }
 
@@ -322,7 +451,9 @@ impl Book {
             measured: None,
             foreign: None,
             total: None,
-            lost: false,
+            sight: Sight::Current,
+            rest: None,
+            struck: BTreeSet::new(),
         }
     }
 
@@ -336,12 +467,17 @@ impl Book {
 
     fn free(&self) -> Mebibytes {
         let promised = self.reserved + self.settling() + self.unreclaimed();
-        let ours = self.limit.saturating_sub(promised);
-        match (self.total, self.foreign) {
-            (Some(total), Some(foreign)) => {
-                ours.min(total.saturating_sub(foreign).saturating_sub(promised))
+        self.ceiling().saturating_sub(promised)
+    }
+
+    /// Most that can be promised: the limit, or what other programs leave of the device. How much they hold is unknown
+    /// if the last measurement is too old.
+    fn ceiling(&self) -> Mebibytes {
+        match (&self.sight, self.total, self.foreign) {
+            (Sight::Current | Sight::Lost(_), Some(total), Some(foreign)) => {
+                self.limit.min(total.saturating_sub(foreign))
             }
-            (Some(_), None) | (None, Some(_)) | (None, None) => ours,
+            (Sight::Current | Sight::Lost(_), _, _) | (Sight::Aged, ..) => self.limit,
         }
     }
 }
@@ -416,5 +552,48 @@ mod tests {
             Mebibytes(40),
         );
         assert_eq!(budget.free(Device::Cuda(0)), Mebibytes(20));
+    }
+
+    #[test]
+    fn a_device_without_a_current_measurement_promises_nothing() {
+        let mut budget = budget();
+        let cuda = Device::Cuda(0);
+        let measure = |budget: &mut Budget| {
+            let nothing = Mebibytes::ZERO;
+            budget.measure(cuda, Some(Mebibytes(60)), nothing, nothing)
+        };
+        let seen = |budget: &Budget| (budget.free(cuda).0, budget.withheld(cuda).0);
+        budget.age(cuda);
+        assert_eq!(seen(&budget), (0, 50));
+        assert!(budget.usable(cuda), "the measurement is on its way");
+        assert!(!measure(&mut budget));
+        assert_eq!(seen(&budget), (50, 0));
+        assert!(budget.lose(cuda, "it fell off the bus"));
+        assert!(!budget.lose(cuda, "told already"));
+        assert!(!budget.usable(cuda));
+        assert_eq!(seen(&budget), (0, 0));
+        assert!(measure(&mut budget), "it is back");
+        budget.age(Device::Host);
+        assert!(!budget.lose(Device::Host, "never"));
+        assert_eq!(budget.free(Device::Host), Mebibytes(100));
+    }
+
+    #[test]
+    fn a_resting_device_promises_nothing_until_it_has_rested() {
+        let mut budget = budget();
+        let cuda = Device::Cuda(0);
+        let [one, two] = [1, 2].map(ModelId::new);
+        assert_eq!(budget.strike(cuda, one), 1);
+        assert_eq!(budget.strike(cuda, one), 1, "one model is its own fault");
+        assert_eq!(budget.strike(cuda, two), 2);
+        assert!(budget.rest(cuda, Moment(9), "a and b".into()));
+        assert!(!budget.rest(cuda, Moment(99), "a and b".into()));
+        assert_eq!(budget.free(cuda), Mebibytes(0));
+        assert_eq!(budget.deadline(), Some(Moment(9)));
+        assert_eq!(budget.end_rests(Moment(8)), []);
+        assert_eq!(budget.end_rests(Moment(9)), [cuda]);
+        assert_eq!(budget.free(cuda), Mebibytes(50));
+        budget.note_success(cuda);
+        assert_eq!(budget.strike(cuda, one), 1);
     }
 }

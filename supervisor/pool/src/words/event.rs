@@ -117,6 +117,14 @@ pub enum Event {
         /// Held by other programs.
         foreign: Mebibytes,
     },
+    /// The last measurement of a device is too old: until the next one no further memory is promised there.
+    MeasurementAged { device: Device },
+    /// A device is gone, or its driver does not answer: no worker starts there until it is measured again.
+    DeviceLost {
+        device: Device,
+        /// Why; part of a sentence.
+        reason: String,
+    },
     /// The memory of a worker was measured.
     FootprintMeasured {
         worker: Generation,
@@ -200,6 +208,8 @@ impl Event {
             | Self::WorkerExited { .. }
             | Self::MemoryReturned { .. }
             | Self::MemoryMeasured { .. }
+            | Self::MeasurementAged { .. }
+            | Self::DeviceLost { .. }
             | Self::FootprintMeasured { .. }
             | Self::CpuMeasured { .. }
             | Self::SettingsChanged { .. }

@@ -122,6 +122,17 @@ pub enum Notice {
         device: Device,
         amount: Mebibytes,
     },
+    /// No worker starts on a device until it is measured again.
+    DeviceLost { device: Device, reason: String },
+    /// A device failed for several models: nothing new is placed there for a while.
+    DeviceRests {
+        device: Device,
+        reason: String,
+        /// Time until it is tried again.
+        for_long: Duration,
+    },
+    /// A device that was lost or rested is used again.
+    DeviceBack { device: Device },
     /// The pool is draining.
     Draining {
         /// Jobs still to answer.

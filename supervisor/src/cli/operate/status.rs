@@ -1,7 +1,9 @@
 //! `imagepool status`, `pid` and `jobs`: one line per worker or job, in supervisorctl's form.
 
 use ipc_protocol::ids::ModelKey;
-use ipc_protocol::status::{ModelStatus, StatusReport, WorkerState, WorkerStatus};
+use ipc_protocol::status::{
+    DeviceStatus, MemoryStatus, ModelStatus, StatusReport, WorkerState, WorkerStatus,
+};
 use ipc_protocol::units::Mebibytes;
 
 use super::names::TargetName;
@@ -47,11 +49,44 @@ pub fn run(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, C
     for line in lines.iter().filter(wanted) {
         say::line(row(&line.name, line.state.word(), &line.detail));
     }
+    if names.is_empty() {
+        for gpu in &report.devices {
+            say::line(row(
+                &gpu.device,
+                gpu.state.word(),
+                &gpu_detail(gpu, &report.memory),
+            ));
+        }
+    }
     Ok(code)
 }
 
 fn row(name: &str, state: &str, detail: &str) -> String {
     format!("{name:<32} {state:<9} {detail}")
+}
+
+/// The line of a GPU: why nothing is placed there, or who has its memory.
+fn gpu_detail(gpu: &DeviceStatus, memory: &[MemoryStatus]) -> String {
+    let mut parts = vec![gpu.name.clone()];
+    if let Some(book) = memory.iter().find(|book| book.device == gpu.device) {
+        parts.push(format!(
+            "{}/{} MB reserved",
+            book.reserved_mb, book.limit_mb
+        ));
+        let others = [
+            ("measured", book.measured_mb),
+            ("of others", book.foreign_mb),
+        ];
+        let settling = (
+            "settling",
+            Some(book.settling_mb).filter(|settling| *settling > 0),
+        );
+        let known = others.into_iter().chain([settling]);
+        parts.extend(known.filter_map(|(what, mb)| Some(format!("{} MB {what}", mb?))));
+    }
+    parts.extend(gpu.temperature_c.map(|celsius| format!("{celsius} °C")));
+    parts.extend(gpu.reason.clone());
+    parts.join(", ")
 }
 
 /// The exit code: 4 if a name is unknown, 3 if a named or pinned worker or model is not RUNNING, else 0.
