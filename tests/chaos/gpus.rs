@@ -183,7 +183,15 @@ fn starts_within_the_limits(record: &EventRecord) -> usize {
             Event::MeasurementAged { device } | Event::DeviceLost { device, .. } => {
                 seen.entry(*device).or_default().is_current = false;
             }
-            Event::MemoryReturned { worker } | Event::WorkerStartFailed { worker, .. } => {
+            Event::MemoryReturned { worker, left } => {
+                for part in seen
+                    .values_mut()
+                    .filter_map(|gpu| gpu.promised.get_mut(worker))
+                {
+                    *part = (*left).min(*part);
+                }
+            }
+            Event::WorkerStartFailed { worker, .. } => {
                 for gpu in seen.values_mut() {
                     gpu.promised.remove(worker);
                 }

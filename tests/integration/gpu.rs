@@ -204,7 +204,7 @@ fn memory_that_comes_back_late_is_promised_late() {
     assert!(wait::until(PATIENCE, || books_are_true(&daemon, &gpus)));
     gpus.change(|state| state.linger = true);
     daemon.worker_pids().into_iter().for_each(kill_worker);
-    let settling = wait::until(PATIENCE, || book(&daemon, "cuda:0").settling_mb >= NEED_MB);
+    let settling = wait::until(PATIENCE, || book(&daemon, "cuda:0").settling_mb >= HELD_MB);
     assert!(settling, "{:?}", daemon.status());
     let begun = daemon.imagepool_begun(&["generate", "a fox", "-m", "right", "-o", "a.png"]);
     wait::moments_of_chance(Duration::from_secs(1));
@@ -222,7 +222,6 @@ fn memory_that_does_not_come_back_is_reported_and_stays_out_of_the_books() {
     let (daemon, gpus) = daemon(&[500], "cold_start_workers = 1", [cuda, cuda]);
     daemon.draw(&request("left", 1, 1)).expect("there is room");
     assert!(wait::until(PATIENCE, || books_are_true(&daemon, &gpus)));
-    let reserved = book(&daemon, "cuda:0").reserved_mb;
     gpus.change(|state| state.linger = true);
     daemon.worker_pids().into_iter().for_each(kill_worker);
     daemon
@@ -231,14 +230,14 @@ fn memory_that_does_not_come_back_is_reported_and_stays_out_of_the_books() {
     let lost = book(&daemon, "cuda:0");
     assert_eq!(
         (lost.reserved_mb, lost.settling_mb),
-        (0, reserved),
+        (0, HELD_MB),
         "{lost:?}"
     );
     assert_eq!((lost.measured_mb, lost.foreign_mb), (Some(0), Some(0)));
     let refused = daemon
         .draw(&request("right", 1, 2))
         .expect_err("it is not back");
-    let left = 400 - reserved;
+    let left = 400 - HELD_MB;
     let sentence =
         format!("Cannot spawn workers for right. Need {NEED_MB} MB, only {left} MB available");
     assert_eq!(refused.message, sentence);

@@ -49,7 +49,7 @@ fn every_gpu_is_listed_with_its_memory_and_its_processes() {
     assert_eq!(second.used_bytes, 350 << 20);
     let listed = second.processes.clone().expect("the driver lists them");
     let listed: Vec<_> = listed.iter().map(|held| (held.pid, held.bytes)).collect();
-    assert_eq!(listed, [(own, Some(50 << 20))]);
+    assert_eq!(listed, [(1, Some(300 << 20)), (own, Some(50 << 20))]);
 }
 
 #[test]

@@ -325,7 +325,15 @@ impl ScriptedWorkers {
     ) -> (Option<Event>, Vec<Scheduled>) {
         let worker = what.worker;
         if what.act == ScriptedStep::MemoryBack {
-            return (Some(Event::MemoryReturned { worker }), Vec::new());
+            let (left, next) = match random.permille(250) {
+                true => {
+                    let in_us = random.from(1_000, 2_000_000);
+                    (random.from(1, 200), vec![Scheduled { in_us, ..what }])
+                }
+                false => (0, Vec::new()),
+            };
+            let left = ipc_protocol::units::Mebibytes(left);
+            return (Some(Event::MemoryReturned { worker, left }), next);
         }
         self.spend(worker);
         if what.act == ScriptedStep::Sample {

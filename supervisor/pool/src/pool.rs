@@ -116,7 +116,6 @@ fn settles(event: &Event) -> bool {
         | Event::WorkerWorked { .. }
         | Event::StepFinished { .. }
         | Event::FootprintMeasured { .. }
-        | Event::MeasurementAged { .. }
         | Event::QuarantineListed { .. }
         | Event::LoopStalled { .. } => false,
         Event::RequestCancelled { .. }
@@ -129,6 +128,7 @@ fn settles(event: &Event) -> bool {
         | Event::WorkerExited { .. }
         | Event::MemoryReturned { .. }
         | Event::MemoryMeasured { .. }
+        | Event::MeasurementAged { .. }
         | Event::DeviceLost { .. }
         | Event::CpuMeasured { .. }
         | Event::SettingsChanged { .. }
@@ -195,7 +195,7 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             exit,
             resume_step,
         } => exit::exited(state, turn, worker, exit, resume_step),
-        Event::MemoryReturned { worker } => state.budget_mut().confirm(worker),
+        Event::MemoryReturned { worker, left } => state.budget_mut().confirm(worker, left),
         Event::MemoryMeasured {
             device,
             total,

@@ -143,7 +143,10 @@ fn a_device_that_fails_for_two_models_rests_and_is_tried_again() {
         fixture.bring_up(worker);
         let after = fixture.exit(worker, 81);
         assert!(failures(&after).is_empty());
-        fixture.tell(Event::MemoryReturned { worker });
+        fixture.tell(Event::MemoryReturned {
+            worker,
+            left: Mebibytes(0),
+        });
         after
     };
     let first = starts(&fixture.ask_model("a")).remove(0).worker;
@@ -178,7 +181,10 @@ fn one_model_that_loses_its_context_again_and_again_does_not_rest_the_device() {
         fixture.bring_up(worker);
         fixture.exit(worker, 81);
         assert_eq!(state(&fixture, CUDA), None);
-        let after = fixture.tell(Event::MemoryReturned { worker });
+        let after = fixture.tell(Event::MemoryReturned {
+            worker,
+            left: Mebibytes(0),
+        });
         worker = starts(&after).remove(0).worker;
     }
 }

@@ -319,6 +319,9 @@ fn memory_of_a_dead_gpu_worker_settles_before_it_is_promised_again() {
     fixture.bring_up(worker);
     let after = fixture.die(worker, 9, None);
     assert!(starts(&after).is_empty(), "it settles");
-    let after = fixture.tell(Event::MemoryReturned { worker });
+    let after = fixture.tell(Event::MemoryReturned {
+        worker,
+        left: Mebibytes(0),
+    });
     assert_eq!(starts(&after).len(), 1);
 }

@@ -3,7 +3,7 @@
 //! GPUs are measured while a worker is on one or its memory settles, and when something waits for a measurement. A
 //! measurement older than [`AGED`] promises nothing: memory that nobody has looked at is not free memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipc_protocol::ids::{Device, Generation};
@@ -41,6 +41,8 @@ pub(super) struct GpuWatch {
     gpus: BTreeMap<Device, WatchedGpu>,
     /// The workers on GPUs, and dead ones whose memory settles.
     tenants: BTreeMap<Generation, (Device, GpuTenant)>,
+    /// The workers that ended since the driver was asked last.
+    ended_since_asked: BTreeSet<Generation>,
     is_asking: bool,
     asked: Option<Moment>,
     /// Questions without an answer in a row, and since when.
@@ -58,6 +60,8 @@ struct WatchedGpu {
     is_lost: bool,
     /// Memory of each worker there, as last told.
     held: BTreeMap<Generation, u64>,
+    /// Memory of each dead worker there, as the pool knows it.
+    left: BTreeMap<Generation, Mebibytes>,
 }
 
 impl GpuWatch {
@@ -70,6 +74,7 @@ impl GpuWatch {
             is_aged: false,
             is_lost: false,
             held: BTreeMap::new(),
+            left: BTreeMap::new(),
         };
         Self {
             driver: found.driver,
@@ -77,6 +82,7 @@ impl GpuWatch {
                 .map(|(device, facts)| (device, watched(facts)))
                 .collect(),
             tenants: BTreeMap::new(),
+            ended_since_asked: BTreeSet::new(),
             is_asking: false,
             asked: None,
             failures: 0,
@@ -162,6 +168,7 @@ impl GpuWatch {
             Event::WorkerExited { worker, .. } => {
                 if let Some((_, tenant)) = self.tenants.get_mut(worker) {
                     tenant.is_dead = true;
+                    self.ended_since_asked.insert(*worker);
                     // What it held is measured at once.
                     self.asked = None;
                 }
@@ -201,6 +208,7 @@ impl GpuWatch {
         if begins {
             self.is_asking = true;
             self.asked = Some(now);
+            self.ended_since_asked.clear();
         }
         begins
     }
@@ -276,17 +284,27 @@ impl GpuWatch {
             gpu.facts = facts.clone();
             gpu.measured = now;
             (gpu.is_aged, gpu.is_lost) = (false, false);
-            let returned = shares.dead.iter().filter(|(_, left)| **left == 0);
-            for &worker in returned.map(|(worker, _)| worker) {
-                self.tenants.remove(&worker);
-                events.push(Event::MemoryReturned { worker });
-            }
+            // First what others hold, then what is free: never more is promised than there is.
             events.push(Event::MemoryMeasured {
                 device,
                 total: Some(Mebibytes(facts.total_bytes >> 20)),
                 measured: Mebibytes::holding(shares.measured),
                 foreign: Mebibytes::holding(shares.foreign),
             });
+            for (worker, bytes) in shares.dead {
+                // The driver may have been asked before the worker took its last memory.
+                if self.ended_since_asked.contains(&worker) {
+                    continue;
+                }
+                let left = Mebibytes::holding(bytes);
+                if gpu.left.insert(worker, left) != Some(left) {
+                    events.push(Event::MemoryReturned { worker, left });
+                }
+                if bytes == 0 {
+                    gpu.left.remove(&worker);
+                    self.tenants.remove(&worker);
+                }
+            }
             gpu.held = shares.workers;
         }
         events
@@ -404,16 +422,44 @@ mod tests {
         watch.answered(answer(held), Moment(0));
         assert_eq!(watch.held(WORKER), Mebibytes(100));
         die(&mut watch);
-        let foreign = |events: &[Event]| match events.last() {
-            Some(Event::MemoryMeasured { foreign, .. }) => foreign.0,
-            other => panic!("{other:?}"),
+        let mut measure = |used_mb: u64| {
+            assert!(watch.begins(Moment(SECOND), true));
+            let (events, _) = watch.answered(answer(vec![facts(used_mb, None)]), Moment(SECOND));
+            let Event::MemoryMeasured { foreign, .. } = events[0] else {
+                panic!("{events:?}");
+            };
+            (foreign.0, events[1..].to_vec())
         };
-        let (late, _) = watch.answered(answer(vec![facts(150, None)]), Moment(1));
-        assert_eq!((late.len(), foreign(&late)), (1, 50));
-        let (back, _) = watch.answered(answer(vec![facts(50, None)]), Moment(2));
-        assert_eq!(back[0], Event::MemoryReturned { worker: WORKER });
-        assert_eq!((back.len(), foreign(&back)), (2, 50));
-        assert_eq!(watch.due(), None, "no tenant is left there");
+        let returned = |left: u64| Event::MemoryReturned {
+            worker: WORKER,
+            left: Mebibytes(left),
+        };
+        assert_eq!(measure(150), (50, vec![returned(100)]));
+        assert_eq!(measure(150), (50, vec![]), "told once");
+        assert_eq!(measure(90), (50, vec![returned(40)]));
+        assert_eq!(measure(50), (50, vec![returned(0)]));
+        assert_eq!(measure(50), (50, vec![]), "no tenant is left there");
+    }
+
+    #[test]
+    fn an_answer_to_a_question_from_before_the_death_of_a_worker_confirms_nothing() {
+        let mut watch = with_worker();
+        let now = Moment(SECOND);
+        assert!(watch.begins(now, false));
+        die(&mut watch);
+        let (events, _) = watch.answered(answer(vec![facts(0, None)]), now);
+        assert!(
+            matches!(events[..], [Event::MemoryMeasured { .. }]),
+            "{events:?}"
+        );
+        assert!(watch.begins(now, false), "it is asked again at once");
+        let (events, _) = watch.answered(answer(vec![facts(100, None)]), now);
+        let left = Mebibytes(100);
+        let late = Event::MemoryReturned {
+            worker: WORKER,
+            left,
+        };
+        assert_eq!(events[1..], [late]);
     }
 
     #[test]

@@ -142,7 +142,10 @@ mod tests {
             exited(signal(KilledBy::KernelOom), Some(3)),
             exited(signal(KilledBy::AllocationFailed), Some(3)),
             exited(signal(KilledBy::Other), Some(3)),
-            Event::MemoryReturned { worker },
+            Event::MemoryReturned {
+                worker,
+                left: Mebibytes(3),
+            },
             Event::MemoryMeasured {
                 device: Device::Cuda(2),
                 total: Some(Mebibytes(9)),

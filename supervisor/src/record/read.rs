@@ -262,7 +262,10 @@ fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
             exit: exit(&facts.within("exit")?)?,
             resume_step: facts.optional("salvaged_step", EventFields::number)?,
         },
-        "memory_returned" => Event::MemoryReturned { worker },
+        "memory_returned" => Event::MemoryReturned {
+            worker,
+            left: facts.mebibytes("left_mb")?,
+        },
         "footprint_measured" => Event::FootprintMeasured {
             worker,
             footprint: footprint(facts, "footprint")?,

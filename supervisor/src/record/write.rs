@@ -152,7 +152,10 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
             "worker_exited",
             json!({"worker": worker.0, "exit": ended(*exit), "salvaged_step": resume_step}),
         ),
-        Event::MemoryReturned { worker } => ("memory_returned", json!({"worker": worker.0})),
+        Event::MemoryReturned { worker, left } => (
+            "memory_returned",
+            json!({"worker": worker.0, "left_mb": left.0}),
+        ),
         Event::MemoryMeasured {
             device,
             total,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Device, Generation, JobId, ModelKey};
+use ipc_protocol::units::Mebibytes;
 use pool::{Drain, Event, JobFault, Moment, Settings};
 
 use super::{AskedRequest, Consequence, ModelRecord, ObservedPool, ProcessState};
@@ -70,8 +71,13 @@ impl ObservedPool {
             } => self.exited(now, *worker, *exit, resume_step.unwrap_or(0)),
             Event::WorkerStartFailed { worker, .. } => self.start_failed(*worker),
             Event::LoopStalled { lasted } => self.stalled(now, *lasted),
-            Event::MemoryReturned { worker } => {
-                self.settling.remove(worker);
+            Event::MemoryReturned { worker, left } => {
+                if let Some(settling) = self.settling.get_mut(worker) {
+                    settling.part = settling.part.min(*left);
+                }
+                if *left == Mebibytes::ZERO {
+                    self.settling.remove(worker);
+                }
             }
             Event::FootprintMeasured { worker, footprint } => self.weigh(*worker, *footprint),
             _ => {}

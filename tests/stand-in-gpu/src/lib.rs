@@ -22,6 +22,8 @@ const NOT_SUPPORTED: c_uint = nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED;
 const NOT_FOUND: c_uint = nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND;
 const TOO_SMALL: c_uint = nvml::nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE;
 const LOST: c_uint = nvml::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST;
+/// The process that stands for all other programs.
+const OTHER_PID: u32 = 1;
 /// The value of what the driver does not tell.
 const UNKNOWN: c_uint = c_uint::MAX;
 
@@ -57,6 +59,22 @@ fn parts(whole: usize) -> Vec<usize> {
     let gpus = read().gpus;
     (0..gpus.len())
         .filter(|&at| gpus[at].part_of == Some(whole))
+        .collect()
+}
+
+/// The processes that the driver lists: other programs as one process, and none that has ended, whatever is still held for
+/// it.
+fn listed(gpu: StandInGpu) -> Vec<HeldGpuMemory> {
+    let other = HeldGpuMemory {
+        pid: OTHER_PID,
+        start: 0,
+        mb: gpu.foreign_mb,
+    };
+    let held = gpu.held.into_iter().filter(HeldGpuMemory::is_alive);
+    [other]
+        .into_iter()
+        .filter(|other| other.mb > 0)
+        .chain(held)
         .collect()
 }
 
@@ -176,13 +194,11 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     count: *mut c_uint,
     to: *mut nvml::nvmlProcessInfo_t,
 ) -> c_uint {
-    // The dead are in no list, whatever the driver still holds for them.
     let held = match gpu(device) {
         Ok(_) if read().hide => Vec::new(),
-        Ok((_, gpu)) => gpu.held,
+        Ok((_, gpu)) => listed(gpu),
         Err(code) => return code,
     };
-    let held: Vec<HeldGpuMemory> = held.into_iter().filter(HeldGpuMemory::is_alive).collect();
     let room = unsafe { count.read() } as usize;
     unsafe { count.write(held.len() as c_uint) };
     if held.len() > room {

@@ -301,11 +301,17 @@ impl Budget {
         }
     }
 
-    /// The driver confirmed that `worker`'s memory is free.
-    pub(crate) fn confirm(&mut self, worker: Generation) {
+    /// The driver confirmed that `worker`'s memory is free, except the part that is `left`.
+    pub(crate) fn confirm(&mut self, worker: Generation, left: Mebibytes) {
         for book in self.books.values_mut() {
-            book.settling.remove(&worker);
-            book.unreclaimed.remove(&worker);
+            if let Some((part, _)) = book.settling.get_mut(&worker) {
+                *part = left.min(*part);
+            }
+            if let Some(part) = book.unreclaimed.get_mut(&worker) {
+                *part = left.min(*part);
+            }
+            book.settling.retain(|_, (part, _)| *part > Mebibytes::ZERO);
+            book.unreclaimed.retain(|_, part| *part > Mebibytes::ZERO);
         }
     }
 
@@ -527,7 +533,9 @@ mod tests {
         assert_eq!(budget.give_up(Moment(5)).len(), 1);
         assert_eq!(budget.deadline(), None);
         assert_eq!(budget.free(Device::Cuda(0)), Mebibytes(0));
-        budget.confirm(Generation(1));
+        budget.confirm(Generation(1), Mebibytes(20));
+        assert_eq!(budget.free(Device::Cuda(0)), Mebibytes(30));
+        budget.confirm(Generation(1), Mebibytes::ZERO);
         assert_eq!(budget.free(Device::Cuda(0)), Mebibytes(50));
     }
 

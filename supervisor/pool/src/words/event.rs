@@ -105,8 +105,12 @@ pub enum Event {
         /// Finished steps of its job whose latents the driver has copied: another attempt can resume after them.
         resume_step: Option<u32>,
     },
-    /// The device's driver confirms that the memory of a dead worker is free.
-    MemoryReturned { worker: Generation },
+    /// The device's driver confirms that memory of a dead worker is free.
+    MemoryReturned {
+        worker: Generation,
+        /// The part that the driver has not freed yet.
+        left: Mebibytes,
+    },
     /// The memory of a device was measured.
     MemoryMeasured {
         device: Device,
