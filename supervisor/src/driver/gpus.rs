@@ -422,9 +422,11 @@ mod tests {
         watch.answered(answer(held), Moment(0));
         assert_eq!(watch.held(WORKER), Mebibytes(100));
         die(&mut watch);
+        let mut now = Moment(0);
         let mut measure = |used_mb: u64| {
-            assert!(watch.begins(Moment(SECOND), true));
-            let (events, _) = watch.answered(answer(vec![facts(used_mb, None)]), Moment(SECOND));
+            now = now + SETTLING_EVERY;
+            assert!(watch.begins(now, true));
+            let (events, _) = watch.answered(answer(vec![facts(used_mb, None)]), now);
             let Event::MemoryMeasured { foreign, .. } = events[0] else {
                 panic!("{events:?}");
             };

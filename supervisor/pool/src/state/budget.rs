@@ -3,7 +3,7 @@
 //! A promise is a [`Reservation`]. It cannot be copied, only joined with another or given back. A worker's
 //! reservation is given back when the kernel reports that its process has exited.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use ipc_protocol::ids::{Device, Generation};
 use ipc_protocol::status::{DeviceState, MemoryStatus};
 use ipc_protocol::units::Mebibytes;
 
+use crate::state::book::{Book, DeviceRest, Sight};
 use crate::words::moment::Moment;
 use crate::words::registry::ModelId;
 
@@ -52,40 +53,6 @@ pub(crate) struct Reservation {
 #[derive(Debug)]
 pub(crate) struct Budget {
     books: BTreeMap<Device, Book>,
-}
-
-#[derive(Debug)]
-struct Book {
-    limit: Mebibytes,
-    reserved: Mebibytes,
-    confirms: bool,
-    settling: BTreeMap<Generation, (Mebibytes, Moment)>,
-    unreclaimed: BTreeMap<Generation, Mebibytes>,
-    measured: Option<Mebibytes>,
-    foreign: Option<Mebibytes>,
-    total: Option<Mebibytes>,
-    sight: Sight,
-    rest: Option<DeviceRest>,
-    /// Models whose workers lost their context there since a worker last finished a job there.
-    struck: BTreeSet<ModelId>,
-}
-
-/// Knowledge of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Sight {
-    /// Its last measurement counts, or it is never measured.
-    Current,
-    /// Its last measurement is too old to promise from. The next one is on its way.
-    Aged,
-    /// It is gone for this reason, until it is measured again.
-    Lost(String),
-}
-
-/// A pause of a device that failed for several models.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct DeviceRest {
-    until: Moment,
-    why: String,
 }
 
 impl Amount {
@@ -443,48 +410,6 @@ impl Budget {
 
     fn book(&self, device: Device) -> Option<&Book> {
         self.books.get(&device)
-    }
-}
-
-impl Book {
-    fn new(limit: Mebibytes, confirms: bool) -> Self {
-        Self {
-            limit,
-            reserved: Mebibytes::ZERO,
-            confirms,
-            settling: BTreeMap::new(),
-            unreclaimed: BTreeMap::new(),
-            measured: None,
-            foreign: None,
-            total: None,
-            sight: Sight::Current,
-            rest: None,
-            struck: BTreeSet::new(),
-        }
-    }
-
-    fn settling(&self) -> Mebibytes {
-        self.settling.values().map(|&(part, _)| part).sum()
-    }
-
-    fn unreclaimed(&self) -> Mebibytes {
-        self.unreclaimed.values().copied().sum()
-    }
-
-    fn free(&self) -> Mebibytes {
-        let promised = self.reserved + self.settling() + self.unreclaimed();
-        self.ceiling().saturating_sub(promised)
-    }
-
-    /// Most that can be promised: the limit, or what other programs leave of the device. How much they hold is unknown
-    /// if the last measurement is too old.
-    fn ceiling(&self) -> Mebibytes {
-        match (&self.sight, self.total, self.foreign) {
-            (Sight::Current | Sight::Lost(_), Some(total), Some(foreign)) => {
-                self.limit.min(total.saturating_sub(foreign))
-            }
-            (Sight::Current | Sight::Lost(_), _, _) | (Sight::Aged, ..) => self.limit,
-        }
     }
 }
 

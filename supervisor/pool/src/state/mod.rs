@@ -3,6 +3,7 @@
 //! The invariants live here: fields are private, and only methods that keep the invariants change the state.
 
 pub(crate) mod attempt;
+pub(crate) mod book;
 pub(crate) mod budget;
 pub(crate) mod fleet;
 pub(crate) mod job;
