@@ -196,6 +196,26 @@ fn memory_of_other_programs_is_never_promised() {
 }
 
 #[test]
+fn where_the_driver_lists_no_process_the_books_follow_what_is_taken_in_all() {
+    let _turn = turn::take();
+    let sandbox = Sandbox::with_hostile_worker(&settings("cold_start_workers = 1", ["", ""]));
+    let gpus = PretendedGpus::of(&sandbox, &[1000]);
+    gpus.change(|state| {
+        state.hide = true;
+        state.gpus[0].foreign_mb = 200;
+    });
+    let daemon = TestDaemon::start_in(sandbox);
+    daemon.draw(&request("left", 1, 1)).expect("there is room");
+    let agree = wait::until(PATIENCE, || books_are_true(&daemon, &gpus));
+    assert!(agree, "{:?}", daemon.status().memory);
+    daemon.worker_pids().into_iter().for_each(kill_worker);
+    let empty = wait::until(PATIENCE, || {
+        books_are_true(&daemon, &gpus) && book(&daemon, "cuda:0").reserved_mb == 0
+    });
+    assert!(empty, "{:?}", daemon.status().memory);
+}
+
+#[test]
 fn memory_that_comes_back_late_is_promised_late() {
     let _turn = turn::take();
     let cuda = "device = \"cuda:0\"";

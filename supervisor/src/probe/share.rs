@@ -11,7 +11,7 @@ use ipc_protocol::ids::Generation;
 
 use super::gpu::{GpuFacts, GpuProcess};
 
-/// Memory of a dead worker below this part of what it held is memory that the driver uses otherwise.
+/// A dead worker holds nothing any more if less than this part of its memory is in use without an owner.
 const REST: u64 = 8;
 
 /// A worker on a GPU, alive or dead.
@@ -91,12 +91,11 @@ impl GpuHistory {
         let mut left = BTreeMap::new();
         for (worker, tenant) in dead {
             let rest = of(tenant).unwrap_or_else(|| {
-                let held = self.held.get(worker).copied();
-                let rest = beyond.min(held.unwrap_or(tenant.promised));
-                match rest < held.unwrap_or(tenant.promised) / REST {
-                    true => 0,
-                    false => rest,
-                }
+                // It may have taken more since it was last listed, up to its promise.
+                let held = self.held.get(worker).copied().unwrap_or_default();
+                let most = held.max(tenant.promised);
+                let rest = beyond.min(most);
+                if rest < most / REST { 0 } else { rest }
             });
             beyond = beyond.saturating_sub(rest);
             left.insert(*worker, rest);
@@ -132,14 +131,13 @@ impl GpuHistory {
     }
 }
 
-/// The memory of each process; `None` if the driver hides one of ours, or what one holds.
+/// The memory of each process; `None` if the driver hides one of ours or its memory.
 fn listed(
     facts: &GpuFacts,
     tenants: &BTreeMap<Generation, GpuTenant>,
 ) -> Option<BTreeMap<u32, u64>> {
     let entry = |process: &GpuProcess| Some((process.pid, process.bytes?));
-    let listed: Option<BTreeMap<u32, u64>> = facts.processes.as_ref()?.iter().map(entry).collect();
-    let listed = listed?;
+    let listed: BTreeMap<u32, u64> = facts.processes.as_ref()?.iter().filter_map(entry).collect();
     let seen =
         |tenant: &GpuTenant| tenant.is_dead || !tenant.is_ready || listed.contains_key(&tenant.pid);
     tenants.values().all(seen).then_some(listed)
