@@ -6,8 +6,8 @@ use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Activation, CudaResidency, DeviceLimit, Files, GuidanceRule, ModelSpec, Need, Patience,
-    Registry, Settings, SizeRule,
+    Activation, CudaNeed, DeviceLimit, Files, GuidanceRule, ModelSpec, Need, Patience, Registry,
+    Settings, SizeRule,
 };
 
 use crate::faults::FaultSet;
@@ -202,21 +202,27 @@ fn need(gpus: bool, random: &mut SeededRandom) -> Need {
     };
     let square = random.permille(300);
     let most = if random.permille(100) { 600 } else { 40 };
+    let activation = Activation {
+        base: Mebibytes(random.from(0, 20)),
+        per_megapixel: Mebibytes(random.from(0, most)),
+        per_megapixel_squared: Mebibytes(if square { random.from(1, 60) } else { 0 }),
+        least: Mebibytes(if random.permille(200) {
+            random.from(1, 60)
+        } else {
+            0
+        }),
+    };
     Need {
         on_cpu: (!only_gpu).then_some(Mebibytes(weights)),
-        on_cuda: (!only_cpu).then_some(CudaResidency {
+        on_cuda: (!only_cpu).then_some(CudaNeed {
             host: Mebibytes(host),
             device: Mebibytes(weights),
+            // Attention on a device keeps no scores.
+            activation: Activation {
+                per_megapixel_squared: Mebibytes(0),
+                ..activation
+            },
         }),
-        activation: Activation {
-            base: Mebibytes(random.from(0, 20)),
-            per_megapixel: Mebibytes(random.from(0, most)),
-            per_megapixel_squared: Mebibytes(if square { random.from(1, 60) } else { 0 }),
-            least: Mebibytes(if random.permille(200) {
-                random.from(1, 60)
-            } else {
-                0
-            }),
-        },
+        activation,
     }
 }

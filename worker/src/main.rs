@@ -6,12 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
-use ipc_protocol::ids::Device;
 use ipc_protocol::untrusted::{Untrusted, escaped};
 use worker::fault::{WorkerFault, complain};
 use worker::leash;
 use worker::manifest::{self, Digested};
-use worker::pipelines::{ComputeSettings, families};
+use worker::pipelines::families;
 use worker::weights::digest;
 
 /// Exit code if the output could not be printed.
@@ -40,7 +39,7 @@ struct WorkerArguments {
     /// Read all bytes of the folder's files for their digest, even if they are large.
     #[arg(long, requires = "inspect")]
     whole: bool,
-    /// The dtype for the inspected model: f32, bf16 or f16.
+    /// The dtype for the inspected model: f32, bf16, f16 or auto.
     #[arg(long, default_value_t)]
     dtype: Dtype,
     /// The process that waits for the output; this process ends with it.
@@ -69,14 +68,12 @@ fn main() -> ExitCode {
             dtype: arguments.dtype,
             encoders: arguments.encoders,
         };
-        // The manifest states the need of host memory, so the settings are those for the CPU.
-        let settings = ComputeSettings::on(Device::Host, wished);
         let family = arguments.family.as_deref();
         let digested = match arguments.whole {
             true => Digested::Always,
             false => Digested::Quickly,
         };
-        let json = manifest::folder_as_json(folder, family, settings, digested);
+        let json = manifest::folder_as_json(folder, family, wished, digested);
         // The JSON contains text from the folder's files. Escaping it does not change its values.
         return told(json.map(escaped));
     }

@@ -2,6 +2,7 @@
 
 use crate::fault::WorkerFault;
 use crate::pipelines::ComputeSettings;
+use crate::pipelines::cuda_need::CudaAlternative;
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::families::{self, Description, synthetic};
 use crate::pipelines::folder::search;
@@ -44,6 +45,8 @@ pub struct ModelManifest {
     pub activation: ActivationMemory,
     /// Memory that a job adds at the default size.
     pub activation_mb: u64,
+    /// The need on a CUDA device for each way of placing the model, the preferred one first.
+    pub on_cuda: Vec<CudaAlternative>,
     /// Memory that each thread after the second adds to a job: tiles of a convolution, heap.
     pub per_thread_mb: u64,
     /// Shape of the latents.
@@ -85,25 +88,25 @@ pub fn all_as_json() -> Result<String, WorkerFault> {
     serde_json::to_string_pretty(&all).map_err(|error| WorkerFault::Compute(error.to_string()))
 }
 
-/// Returns the manifest of a folder as JSON, for a model with `settings`.
+/// Returns the manifest of a folder as JSON, for a model with the `wished` arithmetic.
 ///
 /// # Errors
 /// As [`of_folder`].
 pub fn folder_as_json(
     path: &Path,
     family: Option<&str>,
-    settings: ComputeSettings,
+    wished: Arithmetic,
     digested: Digested,
 ) -> Result<String, WorkerFault> {
     let family = family.map(families::named).transpose()?;
-    let manifest = of_folder_digested(path, family, settings, digested)?;
+    let manifest = of_folder_digested(path, family, wished, digested)?;
     serde_json::to_string(&manifest).map_err(|error| WorkerFault::Compute(error.to_string()))
 }
 
 /// The facts of a published model without its files, for one combination of settings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PublishedManifest {
-    /// Dtype: f32, bf16 or f16.
+    /// Dtype: f32, bf16, f16 or auto.
     pub dtype: &'static str,
     /// Placement of the text encoders: keep, drop or cpu.
     pub encoders: &'static str,
@@ -120,14 +123,18 @@ pub fn all_published() -> Result<Vec<PublishedManifest>, WorkerFault> {
     let published = families::TABLE.iter().map(|family| family.published());
     let published: Vec<_> = published.collect::<Result<Vec<_>, WorkerFault>>()?;
     let mut all = Vec::new();
-    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Auto] {
         for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
-            let settings = ComputeSettings::on(Device::Host, Arithmetic { dtype, encoders });
+            let wished = Arithmetic { dtype, encoders };
+            let settings = ComputeSettings::on(Device::Host, wished);
             let models = published.iter().flatten();
-            all.extend(models.map(|(description, basis)| PublishedManifest {
-                dtype: dtype.word(),
-                encoders: encoders.word(),
-                manifest: of_model(description.clone(), String::new(), basis.need(0, settings)),
+            all.extend(models.map(|(description, basis)| {
+                let needs = (basis.need(0, settings), basis.on_cuda(0, wished));
+                PublishedManifest {
+                    dtype: dtype.word(),
+                    encoders: encoders.word(),
+                    manifest: of_model(description.clone(), String::new(), needs),
+                }
             }));
         }
     }
@@ -153,15 +160,21 @@ pub fn published_as_json() -> Result<String, WorkerFault> {
 /// Faults of the embedded files.
 pub fn embedded(model: &EmbeddedModel) -> Result<ModelManifest, WorkerFault> {
     let files = families::open_embedded(model)?;
-    let need = files.need(model.weight_bytes(), ComputeSettings::default());
+    let embedded = model.weight_bytes();
+    let on_host = files.need(embedded, ComputeSettings::default());
+    let largest = Arithmetic {
+        dtype: Dtype::F32,
+        ..Arithmetic::default()
+    };
+    let on_cuda = files.on_cuda(embedded, largest);
     let digest = digest_of(&files.weights(), Digested::Always);
     Ok(ModelManifest {
         key: model.key.to_owned(),
-        ..of_model(files.describe(), digest, need)
+        ..of_model(files.describe(), digest, (on_host, on_cuda))
     })
 }
 
-/// Makes the manifest of a folder, for a model with `settings`. Fails for everything that would fail on loading.
+/// Makes the manifest of a folder, for a model with the `wished` arithmetic. Fails for everything that would fail on loading.
 /// Computes the digest of weights below 1 GiB.
 ///
 /// # Errors
@@ -169,9 +182,9 @@ pub fn embedded(model: &EmbeddedModel) -> Result<ModelManifest, WorkerFault> {
 pub fn of_folder(
     path: &Path,
     family: Option<Family>,
-    settings: ComputeSettings,
+    wished: Arithmetic,
 ) -> Result<ModelManifest, WorkerFault> {
-    of_folder_digested(path, family, settings, Digested::Quickly)
+    of_folder_digested(path, family, wished, Digested::Quickly)
 }
 
 /// Like [`of_folder`], with the digest as `digested` says.
@@ -181,15 +194,16 @@ pub fn of_folder(
 pub fn of_folder_digested(
     path: &Path,
     family: Option<Family>,
-    settings: ComputeSettings,
+    wished: Arithmetic,
     digested: Digested,
 ) -> Result<ModelManifest, WorkerFault> {
     let files = families::open(families::TABLE, path, family)?;
     files.check()?;
     let stamp = Stamp::of_folder(&search::folder_of(path), &files.weights());
-    let need = files.need(0, settings);
+    let on_host = files.need(0, ComputeSettings::on(Device::Host, wished));
+    let on_cuda = files.on_cuda(0, wished);
     let digest = digest_of(&files.weights(), digested);
-    let manifest = of_model(files.describe(), digest, need);
+    let manifest = of_model(files.describe(), digest, (on_host, on_cuda));
     // If bytes changed while they were read, the digest is not that of any file.
     stamp.expect_unchanged()?;
     Ok(ModelManifest {
@@ -220,6 +234,7 @@ pub fn synthetic() -> ModelManifest {
         residency_mb: 12,
         activation,
         activation_mb: activation.at(256, 256),
+        on_cuda: Vec::new(),
         per_thread_mb: 0,
         latents: synthetic::LATENTS,
         guidance: None,
@@ -231,7 +246,11 @@ pub fn synthetic() -> ModelManifest {
     }
 }
 
-fn of_model(of: Description, digest: String, need: MemoryNeed) -> ModelManifest {
+fn of_model(
+    of: Description,
+    digest: String,
+    (need, on_cuda): (MemoryNeed, Vec<CudaAlternative>),
+) -> ModelManifest {
     let side = of.default_side;
     ModelManifest {
         key: String::new(),
@@ -246,6 +265,7 @@ fn of_model(of: Description, digest: String, need: MemoryNeed) -> ModelManifest 
         residency_mb: need.residency_mb,
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
+        on_cuda,
         per_thread_mb: PER_THREAD_MB,
         latents: of.latents,
         guidance: of.guidance,
@@ -300,16 +320,18 @@ mod tests {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
         for model in families::embedded() {
             let folder = assets.join(model.key);
-            let copy = of_folder(&folder, None, ComputeSettings::default());
+            let copy = of_folder(&folder, None, Arithmetic::default());
             let copy = copy.expect("the asset folder is a model");
             let embedded = embedded(model).expect("the embedded files");
             let residency_mb = copy.residency_mb; // differs, because the embedded weights are pages of the program
             let key = String::new();
+            let on_cuda = copy.on_cuda.clone(); // likewise
             let (stamp, marks) = (copy.stamp.clone(), copy.marks.clone());
             assert!(!stamp.is_empty() && !marks.is_empty());
             let alike = ModelManifest {
                 key,
                 residency_mb,
+                on_cuda,
                 stamp,
                 marks,
                 ..embedded

@@ -150,7 +150,10 @@ fn load(welcome: &Welcome, voice: &SupervisorSender) -> Result<Box<dyn Pipeline>
         .map_err(|error| no_thread(&error))?;
     let source = source(&welcome.source)?;
     let mut said = 0;
-    let settings = ComputeSettings::on(welcome.device, welcome.arithmetic);
+    let settings = ComputeSettings {
+        decoding: welcome.decoding,
+        ..ComputeSettings::on(welcome.device, welcome.arithmetic)
+    };
     let mut tell = |fraction: f32| {
         let permille = (fraction.clamp(0.0, 1.0) * 1000.0) as u16;
         if permille > said {

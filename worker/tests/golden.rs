@@ -73,8 +73,8 @@ fn bf16_is_close_to_the_f32_reference_and_not_equal_to_it() {
 fn bf16_is_as_close_to_the_f32_reference_as_the_bf16_reference() {
     let (folder, half) = (goldens("tiny-flux"), goldens("tiny-flux-bf16"));
     let measure = Measure {
-        dtype: DType::BF16,
         half: Some(&half),
+        ..Measure::of(DType::BF16)
     };
     let case = ["flux_base".to_owned()];
     let report = golden::run_beside(&folder, &case, measure, &mut |_| {});

@@ -12,6 +12,7 @@ mod damage;
 mod laid_out;
 
 use altered::Altered;
+use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::exit_code::ExitCode;
 use laid_out::{TOKENIZERS, join, layout, picture, tiny, with};
 use safetensors::tensor::TensorView;
@@ -20,13 +21,12 @@ use std::path::Path;
 use std::process::Command;
 use worker::fault::WorkerFault;
 use worker::manifest::{ModelManifest, of_folder};
-use worker::pipelines::ComputeSettings;
 
 const FLUX: &str = "flux1-schnell.safetensors";
 const SD3: &str = "sd3.5_large_turbo.safetensors";
 
 fn inspected(folder: &Path) -> Result<ModelManifest, WorkerFault> {
-    of_folder(folder, None, ComputeSettings::default())
+    of_folder(folder, None, Arithmetic::default())
 }
 
 #[track_caller]

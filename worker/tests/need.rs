@@ -69,7 +69,7 @@ fn measure(words: &str) {
     };
     let settings = ComputeSettings::on(Device::Host, wished);
     let idle = mb(footprint::measure().peak_bytes);
-    let found = manifest::of_folder(Path::new(folder), Some(family), settings);
+    let found = manifest::of_folder(Path::new(folder), Some(family), wished);
     let found = found.expect("a manifest");
     let promised = found.residency_mb + found.activation.at(side, side);
     draw(Path::new(folder), family, side, settings);
@@ -169,8 +169,7 @@ fn half_precision_and_dropped_encoders_lower_need_and_peak_alike() {
             dtype: Dtype::F32,
             encoders,
         };
-        let settings = ComputeSettings::on(Device::Host, how);
-        let found = manifest::of_folder(model.path(), Some(Family::new("flux")), settings);
+        let found = manifest::of_folder(model.path(), Some(Family::new("flux")), how);
         found.expect("a manifest").residency_mb
     };
     let [kept, dropped] = [Encoders::Keep, Encoders::Drop].map(resident);

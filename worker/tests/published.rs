@@ -5,10 +5,8 @@ mod grown;
 use grown::sparse;
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::family::Family;
-use ipc_protocol::ids::Device;
 use std::path::Path;
 use worker::manifest::{self, ModelManifest};
-use worker::pipelines::ComputeSettings;
 use worker::pipelines::architecture::Architecture;
 use worker::pipelines::families::flux::Flux;
 use worker::pipelines::families::sd3::Sd3;
@@ -58,7 +56,7 @@ fn the_need_of_a_published_model_is_the_same_without_and_with_its_files() {
     let [flux, sd3] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
     write_all(flux.path(), sd3.path());
     let known = manifest::all_published().expect("published sizes");
-    assert_eq!(known.len(), 2 * 3 * 3);
+    assert_eq!(known.len(), 2 * 4 * 3);
     for one in known {
         let (folder, family) = match one.manifest.family.word() {
             "flux" => (flux.path(), Family::new("flux")),
@@ -68,8 +66,7 @@ fn the_need_of_a_published_model_is_the_same_without_and_with_its_files() {
             dtype: one.dtype.parse().expect("a dtype"),
             encoders: one.encoders.parse().expect("a place"),
         };
-        let settings = ComputeSettings::on(Device::Host, wished);
-        let found = manifest::of_folder(folder, Some(family), settings).expect("a good folder");
+        let found = manifest::of_folder(folder, Some(family), wished).expect("a good folder");
         let found = ModelManifest {
             stamp: String::new(), // the files' own
             marks: Vec::new(),

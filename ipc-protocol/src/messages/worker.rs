@@ -13,7 +13,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::arithmetic::{Arithmetic, Dtype};
+use crate::arithmetic::{Arithmetic, Decoding, Dtype};
 use crate::failure::Field;
 use crate::ids::{Device, Generation, JobId};
 use crate::messages::message;
@@ -153,6 +153,8 @@ pub struct Welcome {
     /// Stamp of the model's files as `--inspect` printed it. A worker that finds other files gives up. Empty
     /// if unknown.
     pub stamp: String,
+    /// The way of decoding pictures.
+    pub decoding: Decoding,
 }
 
 /// The source of a model's weights.

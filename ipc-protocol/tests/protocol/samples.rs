@@ -1,6 +1,6 @@
 //! Samples of every message of both connections, each with a name.
 
-use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::arithmetic::{Arithmetic, Decoding, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::{
@@ -356,6 +356,7 @@ fn welcome(source: ModelSource) -> ToWorker {
             picture_bytes: 196_608,
         },
         stamp: "5a".into(),
+        decoding: Decoding::Tiled,
     })
 }
 

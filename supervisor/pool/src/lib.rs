@@ -49,6 +49,6 @@ pub use words::moment::Moment;
 pub use words::notice::Notice;
 pub use words::reasons::{StartReason, StopReason};
 pub use words::registry::{
-    Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
+    Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
 pub use words::settings::{Patience, Settings};

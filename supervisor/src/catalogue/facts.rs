@@ -9,6 +9,8 @@ use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{Activation, SizeRule};
 
+use super::placement::CudaPlacement;
+
 /// The properties of a folder of weights, as the worker program reports them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FolderFacts {
@@ -24,6 +26,8 @@ pub struct FolderFacts {
     pub residency: Mebibytes,
     /// Additional memory while drawing.
     pub activation: Activation,
+    /// The ways of placing it on a CUDA device, the preferred one first; empty if it runs on a CPU only.
+    pub on_cuda: Vec<CudaPlacement>,
     /// Additional memory while drawing for each thread beyond the second.
     pub per_thread: Mebibytes,
     /// Shape of the latents.

@@ -15,6 +15,7 @@ use store::release::Release;
 
 use super::looks::Looks;
 use super::offer::{self, ReadDepth};
+use super::placement::CudaDevices;
 use super::served::Served;
 use crate::config::{Config, paths};
 use crate::process::fetch;
@@ -27,6 +28,8 @@ pub struct Library {
     pub config: Arc<Config>,
     /// The worker program, which inspects weights.
     pub worker_program: PathBuf,
+    /// The CUDA devices.
+    pub cuda: CudaDevices,
     /// Cached results of earlier inspections.
     pub looks: Arc<Looks>,
 }
@@ -36,10 +39,11 @@ pub type FoundModel = Box<(ModelSpec, Served)>;
 
 impl Library {
     /// Creates the library of the models in `config`.
-    pub fn new(config: Config, worker_program: PathBuf) -> Self {
+    pub fn new(config: Config, worker_program: PathBuf, cuda: CudaDevices) -> Self {
         Self {
             config: Arc::new(config),
             worker_program,
+            cuda,
             looks: Arc::new(Looks::in_folder(paths::default_cache_dir().as_deref())),
         }
     }
@@ -49,9 +53,10 @@ impl Library {
         let Self {
             config,
             worker_program,
+            cuda,
             looks,
         } = self;
-        offer::model(config, worker_program, looks, key.as_str(), depth)
+        offer::model((config, *cuda), worker_program, looks, key.as_str(), depth)
             .map(Box::new)
             .map_err(|why| Failure::new(FailureKind::ModelUnusable, why))
     }

@@ -153,6 +153,7 @@ mod tests {
             "residency_mb": 30, "per_thread_mb": 0, "latents": {"channels": 16, "downscale": 8},
             "guidance": null, "sampler": "euler, linear sigmas", "draws": [], "rights": {"attribution": []},
             "activation": {"base_mb": 1, "per_megapixel_mb": 2, "per_megapixel_squared_mb": 3, "least_mb": 4},
+            "on_cuda": [],
             "stamp": "s",
             "marks": [{"path": mark.path, "device": mark.device, "inode": mark.inode, "bytes": mark.bytes,
                 "modified_ns": mark.modified_ns, "changed_ns": mark.changed_ns}],

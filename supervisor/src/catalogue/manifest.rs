@@ -8,10 +8,11 @@ use ipc_protocol::family::Family;
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::mark::Mark;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, SizeRule};
+use pool::{Activation, CudaNeed, SizeRule};
 use serde::Deserialize;
 
 use super::facts::FolderFacts;
+use super::placement::CudaPlacement;
 
 /// A manifest as `worker --manifest` and `worker --inspect` print it.
 #[derive(Debug, Deserialize)]
@@ -27,6 +28,7 @@ struct PrintedManifest {
     max_steps: u32,
     residency_mb: u64,
     activation: Terms,
+    on_cuda: Vec<PrintedPlacement>,
     per_thread_mb: u64,
     latents: LatentShape,
     guidance: Option<GuidanceRange>,
@@ -39,12 +41,47 @@ struct PrintedManifest {
     marks: Vec<Mark>,
 }
 
+/// A way of placing the model on a CUDA device.
+#[derive(Debug, Deserialize)]
+struct PrintedPlacement {
+    encoders: String,
+    decoding: String,
+    device_mb: u64,
+    host_mb: u64,
+    activation: Terms,
+}
+
+impl PrintedPlacement {
+    fn placement(self) -> Result<CudaPlacement, String> {
+        Ok(CudaPlacement {
+            encoders: self.encoders.parse()?,
+            decoding: self.decoding.parse()?,
+            need: CudaNeed {
+                host: Mebibytes(self.host_mb),
+                device: Mebibytes(self.device_mb),
+                activation: self.activation.activation(),
+            },
+        })
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Terms {
     base_mb: u64,
     per_megapixel_mb: u64,
     per_megapixel_squared_mb: u64,
     least_mb: u64,
+}
+
+impl Terms {
+    fn activation(&self) -> Activation {
+        Activation {
+            base: Mebibytes(self.base_mb),
+            per_megapixel: Mebibytes(self.per_megapixel_mb),
+            per_megapixel_squared: Mebibytes(self.per_megapixel_squared_mb),
+            least: Mebibytes(self.least_mb),
+        }
+    }
 }
 
 /// Parses the manifest of one folder.
@@ -107,6 +144,8 @@ pub fn published(family: Family, arithmetic: Arithmetic) -> Result<FolderFacts, 
 
 fn facts(manifest: PrintedManifest) -> Result<FolderFacts, String> {
     let [width, height] = manifest.default_size;
+    let placements = manifest.on_cuda.into_iter();
+    let placements = placements.map(PrintedPlacement::placement);
     Ok(FolderFacts {
         family: manifest.family,
         default_size: PictureSize { width, height },
@@ -117,12 +156,8 @@ fn facts(manifest: PrintedManifest) -> Result<FolderFacts, String> {
         },
         steps: (manifest.default_steps, manifest.max_steps),
         residency: Mebibytes(manifest.residency_mb),
-        activation: Activation {
-            base: Mebibytes(manifest.activation.base_mb),
-            per_megapixel: Mebibytes(manifest.activation.per_megapixel_mb),
-            per_megapixel_squared: Mebibytes(manifest.activation.per_megapixel_squared_mb),
-            least: Mebibytes(manifest.activation.least_mb),
-        },
+        activation: manifest.activation.activation(),
+        on_cuda: placements.collect::<Result<_, _>>()?,
         per_thread: Mebibytes(manifest.per_thread_mb),
         latents: manifest.latents,
         guidance: manifest.guidance,
@@ -172,7 +207,7 @@ mod tests {
 
     #[test]
     fn published_models_are_stored_in_every_arithmetic() {
-        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Auto] {
             for encoders in [Encoders::Keep, Encoders::Drop, Encoders::Cpu] {
                 for family in [Family::new("flux"), Family::new("sd3")] {
                     let found = published(family, Arithmetic { dtype, encoders });

@@ -2,6 +2,7 @@
 //!
 //! - [`facts`] are the properties of model files; [`manifest`] parses them from the worker program's output, and
 //!   [`looks`] caches them
+//! - [`placement`] chooses among the ways of placing a model on a CUDA device
 //! - [`models`] builds the pool's registry and the catalogue from the settings; [`served`] is one entry
 //! - [`offer`] joins settings, fetched files and facts; [`library`] inspects files again, and fetches them
 
@@ -11,4 +12,5 @@ pub mod looks;
 pub mod manifest;
 pub mod models;
 pub mod offer;
+pub mod placement;
 pub mod served;

@@ -10,9 +10,10 @@ use ipc_protocol::family::{Family, PublishedModel};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::units::Mebibytes;
-use pool::{CudaResidency, Files, ModelSpec, Registry};
+use pool::{CudaNeed, Files, ModelSpec, Need, Registry};
 
 use super::facts::{FolderFacts, Look};
+use super::placement::CudaDevices;
 use super::served::{Catalogue, Served, absent, from_facts};
 use crate::config::file::{ModelSection, SyntheticParams};
 use crate::config::names::keys;
@@ -43,6 +44,8 @@ pub struct FactSources<'a> {
     pub fetched: FindFetched<'a>,
     /// Threads of a worker if the model's section does not set them.
     pub threads: u32,
+    /// The CUDA devices.
+    pub cuda: CudaDevices,
 }
 
 /// Builds the registry for the pool and the catalogue for the driver.
@@ -118,8 +121,8 @@ fn model(
 ) -> Result<(ModelSpec, Served), String> {
     let key = ModelKey::new(key)?;
     let arithmetic = arithmetic(section)?;
-    let threads = threads(section, facts);
-    let here = |source, found| Ok(from_facts(key.clone(), source, found, threads, arithmetic));
+    let running = (threads(section, facts), facts.cuda);
+    let here = |source, found| Ok(from_facts(key.clone(), source, found, running, arithmetic));
     if section.params.is_some() && section.family.as_deref() != Some(SYNTHETIC) {
         return Err(
             "params apply to family \"synthetic\" only: remove them, or set that family".into(),
@@ -130,7 +133,7 @@ fn model(
             let params = section.params.unwrap_or_default();
             let (source, found) = synthetic(params, facts)?;
             let (mut spec, served) = here(source, found)?;
-            spec.need.on_cuda = synthetic_on_cuda(params, spec.need.on_cpu);
+            spec.need.on_cuda = synthetic_on_cuda(params, &spec.need);
             return Ok((spec, served));
         }
         (Some(_), Some(SYNTHETIC)) => {
@@ -163,7 +166,7 @@ fn model(
         Ok((source, found)) => here(source, found),
         Err(files) => {
             let published = (facts.published)(family, arithmetic)?;
-            Ok(absent(key, published, threads, arithmetic, files))
+            Ok(absent(key, published, running, arithmetic, files))
         }
     }
 }
@@ -250,10 +253,14 @@ fn synthetic(
 
 /// The memory of a synthetic model on a GPU: `device_mb` there, beside its memory on the CPU. It computes on the CPU
 /// wherever it runs, so the books of a GPU can be tested without one.
-fn synthetic_on_cuda(params: SyntheticParams, on_cpu: Option<Mebibytes>) -> Option<CudaResidency> {
+fn synthetic_on_cuda(params: SyntheticParams, need: &Need) -> Option<CudaNeed> {
     let device = Mebibytes(params.device_mb.into());
-    let host = on_cpu.filter(|_| device > Mebibytes::ZERO)?;
-    Some(CudaResidency { host, device })
+    let host = need.on_cpu.filter(|_| device > Mebibytes::ZERO)?;
+    Some(CudaNeed {
+        host,
+        device,
+        activation: need.activation,
+    })
 }
 
 /// A stand-in digest: synthetic models have no weights. Memory and load time stand for the files, so models that
@@ -297,6 +304,7 @@ mod tests {
             look: &|path, _, _| Look::Broken(format!("nothing to see in {}", path.display())),
             fetched: &|_, _| Ok(None),
             threads: 1,
+            cuda: CudaDevices::Unknown,
         };
         build(&file.models, &facts)
     }
@@ -324,6 +332,7 @@ mod tests {
             steps: (4, 64),
             residency: Mebibytes(30),
             activation: Activation::default(),
+            on_cuda: Vec::new(),
             per_thread: Mebibytes::ZERO,
             latents: LatentShape {
                 channels: 16,
@@ -357,6 +366,7 @@ mod tests {
                 look: &look,
                 fetched: &|_, _| Ok(None),
                 threads: 1,
+                cuda: CudaDevices::Unknown,
             };
             // The result does not matter: the test checks the recorded questions.
             drop(one(key, &section, &facts));
@@ -391,6 +401,7 @@ mod tests {
                 Ok((key == "flux-schnell").then(|| (here.path().to_owned(), "d2".into())))
             },
             threads: 1,
+            cuda: CudaDevices::Unknown,
         };
         let (registry, catalogue) = build(&file.models, &facts).expect("its folder is there");
         let key = ModelKey::new("flux-schnell").expect("a key");
@@ -419,6 +430,7 @@ mod tests {
             look: &|_, _, _| Look::Broken("ae.safetensors is cut short".into()),
             fetched: &|_, _| Ok(Some((here.path().to_owned(), "d2".into()))),
             threads: 1,
+            cuda: CudaDevices::Unknown,
         };
         let (registry, _) = build(&file.models, &facts).expect("the settings are good");
         let files = |key| registry.find(key).map(|spec| spec.files.clone());
@@ -475,6 +487,7 @@ mod tests {
             },
             fetched: &|_, _| Ok(None),
             threads: 1,
+            cuda: CudaDevices::Unknown,
         };
         let (registry, catalogue) = build(&file.models, &facts).expect("three models");
         let spec = |key| registry.find(key).expect("it was added");
@@ -504,6 +517,7 @@ mod tests {
             },
             fetched: &|_, _| Ok(None),
             threads: 1,
+            cuda: CudaDevices::Unknown,
         };
         let (registry, catalogue) = build(&file.models, &facts).expect("good settings");
         let key = ModelKey::new("mine").expect("a key");

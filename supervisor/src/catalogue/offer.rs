@@ -12,17 +12,19 @@ use store::trouble::FetchError;
 
 use super::facts::{FolderFacts, Look};
 use super::looks::{self, Looks};
+use super::placement::CudaDevices;
 use super::served::{Catalogue, Served};
 use super::{manifest, models};
 use crate::config::Config;
 use crate::process::spawn;
 
-/// Returns all models of the settings without inspecting any folder: models with files are `Unread`.
+/// Returns all models of the settings without inspecting any folder: models with files are `Unread`. `cuda` are the
+/// CUDA devices.
 ///
 /// # Errors
 /// The message; it names the section of the invalid model.
-pub fn models(config: &Config) -> Result<(Registry, Catalogue), String> {
-    with_facts(config, &|_, _, _| Look::Unread, |facts| {
+pub fn models(config: &Config, cuda: CudaDevices) -> Result<(Registry, Catalogue), String> {
+    with_facts(config, cuda, &|_, _, _| Look::Unread, |facts| {
         models::build(&config.models, facts)
     })
 }
@@ -32,7 +34,7 @@ pub fn models(config: &Config) -> Result<(Registry, Catalogue), String> {
 /// # Errors
 /// The message; it names the model's section.
 pub fn model(
-    config: &Config,
+    (config, cuda): (&Config, CudaDevices),
     worker_program: &Path,
     looks: &Looks,
     key: &str,
@@ -42,7 +44,9 @@ pub fn model(
     let look = |path: &Path, family: Option<&str>, arithmetic| {
         look_at(worker_program, looks, path, family, arithmetic, depth)
     };
-    with_facts(config, &look, |facts| models::one(key, &section, facts))
+    with_facts(config, cuda, &look, |facts| {
+        models::one(key, &section, facts)
+    })
 }
 
 /// How much of a model's files to read.
@@ -56,6 +60,7 @@ pub enum ReadDepth {
 
 fn with_facts<T>(
     config: &Config,
+    cuda: CudaDevices,
     look: models::LookAt<'_>,
     build: impl FnOnce(&models::FactSources<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
@@ -70,6 +75,7 @@ fn with_facts<T>(
             Ok(found.map(|found| (found.folder, found.record.digest())))
         },
         threads: threads_per_worker(config),
+        cuda,
     })
 }
 

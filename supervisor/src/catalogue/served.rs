@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
-use ipc_protocol::arithmetic::Arithmetic;
-use ipc_protocol::ids::{DeviceConstraint, ModelKey};
+use ipc_protocol::arithmetic::{Arithmetic, Decoding};
+use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, Files, GuidanceRule, ModelSpec, Need};
+use pool::{Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need};
 
 use super::facts::FolderFacts;
+use super::placement::{CudaDevices, CudaPlacement, chosen};
 use crate::config::names::aliases;
 
 /// The properties of a model that starting a worker needs; the pool does not need them.
@@ -37,6 +38,10 @@ pub struct Served {
     pub sampler: String,
     /// Arithmetic from the settings. A ready worker reports the one it really uses.
     pub arithmetic: Arithmetic,
+    /// The ways of placing it on a CUDA device, the preferred one first.
+    pub on_cuda: Vec<CudaPlacement>,
+    /// The way that is used on CUDA devices.
+    pub cuda: Option<CudaPlacement>,
 }
 
 impl Served {
@@ -45,6 +50,18 @@ impl Served {
         match self.source {
             ModelSource::Folder { .. } => &self.stamp,
             ModelSource::Embedded { .. } | ModelSource::Synthetic { .. } => "",
+        }
+    }
+
+    /// Arithmetic and decoding of a worker on `device`.
+    pub fn compute_on(&self, device: Device) -> (Arithmetic, Decoding) {
+        match (device, self.cuda) {
+            (Device::Cuda(_), Some(placement)) => {
+                let encoders = placement.encoders;
+                let dtype = self.arithmetic.dtype;
+                (Arithmetic { dtype, encoders }, placement.decoding)
+            }
+            (Device::Cuda(_), None) | (Device::Host, _) => (self.arithmetic, Decoding::Whole),
         }
     }
 }
@@ -56,7 +73,7 @@ pub(super) fn from_facts(
     key: ModelKey,
     source: ModelSource,
     facts: FolderFacts,
-    threads: u32,
+    (threads, devices): (u32, CudaDevices),
     arithmetic: Arithmetic,
 ) -> (ModelSpec, Served) {
     let geometry = Geometry::for_pictures_up_to(square(facts.sizes.max), facts.latents);
@@ -67,6 +84,7 @@ pub(super) fn from_facts(
         true => facts.digest.clone(),
         false => facts.stamp,
     };
+    let cuda = chosen(&facts.on_cuda, facts.default_size, devices);
     let for_threads = Mebibytes(facts.per_thread.0 * u64::from(threads.saturating_sub(2)));
     let spec = ModelSpec {
         aliases: aliases(key.as_str()),
@@ -74,7 +92,10 @@ pub(super) fn from_facts(
         family: facts.family,
         need: Need {
             on_cpu: Some(facts.residency + segment),
-            on_cuda: None,
+            on_cuda: cuda.map(|placement| CudaNeed {
+                host: placement.need.host + segment,
+                ..placement.need
+            }),
             activation: Activation {
                 base: facts.activation.base + for_threads,
                 least: facts.activation.least + for_threads,
@@ -96,7 +117,7 @@ pub(super) fn from_facts(
         max_workers: None,
         device: DeviceConstraint::Auto,
         // If the arithmetic changes, the workers must be replaced.
-        params: format!("{} {}", arithmetic.dtype, arithmetic.encoders),
+        params: parameters(arithmetic, cuda),
         files: Files::Here {
             stamp: stamp.clone(),
         },
@@ -112,8 +133,17 @@ pub(super) fn from_facts(
         rights: facts.rights,
         sampler: facts.sampler,
         arithmetic,
+        on_cuda: facts.on_cuda,
+        cuda,
     };
     (spec, served)
+}
+
+/// The arithmetic and the placement on CUDA devices, as text.
+fn parameters(arithmetic: Arithmetic, cuda: Option<CudaPlacement>) -> String {
+    let Arithmetic { dtype, encoders } = arithmetic;
+    let placed = cuda.map(|way| format!(", on CUDA {} {}", way.encoders, way.decoding));
+    format!("{dtype} {encoders}{}", placed.unwrap_or_default())
 }
 
 /// Builds a model whose files are missing, unusable or not yet inspected. It stays in the registry with the
@@ -121,7 +151,7 @@ pub(super) fn from_facts(
 pub(super) fn absent(
     key: ModelKey,
     published: FolderFacts,
-    threads: u32,
+    (threads, devices): (u32, CudaDevices),
     arithmetic: Arithmetic,
     files: Files,
 ) -> (ModelSpec, Served) {
@@ -129,7 +159,7 @@ pub(super) fn absent(
         path: String::new(),
         family: Some(published.family.word().to_owned()),
     };
-    let (spec, served) = from_facts(key, source, published, threads, arithmetic);
+    let (spec, served) = from_facts(key, source, published, (threads, devices), arithmetic);
     let spec = ModelSpec { files, ..spec };
     (spec, served)
 }

@@ -5,7 +5,7 @@ use ipc_protocol::exit_code::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::Slot;
@@ -108,16 +108,23 @@ impl Driver {
         };
         let link = Link::open(socket, Arc::new(around));
         let served = &handle.served;
+        let (arithmetic, decoding) = served.compute_on(handle.device);
+        // A process that sees only its own GPU counts from there.
+        let device = match self.gpus.uuid(handle.device) {
+            Some(_) => Device::Cuda(0),
+            None => handle.device,
+        };
         let welcome = ToWorker::Welcome(Welcome {
             protocol: PROTOCOL,
             generation: worker,
             supervisor_pid: self.identity.pid,
             source: served.source.clone(),
-            device: handle.device,
+            device,
             threads: served.threads,
-            arithmetic: served.arithmetic,
+            arithmetic,
             geometry: served.geometry,
             stamp: served.folder_stamp().to_owned(),
+            decoding,
         });
         match link {
             Ok(link) => {

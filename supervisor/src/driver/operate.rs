@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::conversation::Conversation;
 use super::handle::Caller;
+use crate::catalogue::placement;
 
 /// Where an operator waits for lines.
 pub(super) type Answer = oneshot::Sender<Result<Told, Failure>>;
@@ -102,7 +103,14 @@ impl Driver {
         if let Some(failure) = self.registry.find(model).and_then(unusable) {
             return Err(failure);
         }
-        let plan = self.pool.plan(model, size)?;
+        let mut plan = self.pool.plan(model, size)?;
+        let spec = self.registry.find(model);
+        let served = spec.and_then(|spec| Some((spec, self.catalogue.get(&spec.key)?)));
+        if let Some((spec, served)) = served {
+            let size = size.unwrap_or(spec.default_size);
+            let lines = placement::lines(&served.on_cuda, served.cuda, size);
+            plan.lines.extend(lines);
+        }
         Ok(Told {
             success: plan.possible,
             ..done(plan.lines)

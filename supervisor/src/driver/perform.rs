@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::messages::client::Told;
-use ipc_protocol::messages::worker::{JobOrder, ToWorker};
+use ipc_protocol::messages::worker::{JobOrder, ModelSource, ToWorker};
 use ipc_protocol::segment::Slot;
 use nix::sys::signal::Signal;
 use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
@@ -16,6 +16,7 @@ use super::conversation::AwaitedFiles;
 use super::job::JobEntry;
 use super::process_event::{ProcessEvent, StartedProcess};
 use super::worker::{RunningJob, WorkerHandle};
+use crate::catalogue::served::Served;
 use crate::process::{cpu, spawn};
 use crate::telemetry;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
@@ -134,6 +135,7 @@ impl Driver {
         let served = self.catalogue[&start.model].clone();
         let geometry = served.geometry;
         let order = spawn::SpawnOrder {
+            program_of: program_of(&served, start.device),
             generation: worker,
             label: format!("{}-{worker}", self.identity),
             geometry,
@@ -289,4 +291,12 @@ fn resume(handle: &WorkerHandle, job: Option<&JobEntry>, step: u32) -> Result<u6
         .write(Slot::Resume, &checkpoint.latents)
         .map_err(|error| error.to_string())?;
     Ok(checkpoint.latents.len() as u64)
+}
+
+/// The device whose worker program serves a model: a synthetic one computes on the CPU wherever it runs.
+fn program_of(served: &Served, device: Device) -> Device {
+    match served.source {
+        ModelSource::Synthetic { .. } => Device::Host,
+        ModelSource::Embedded { .. } | ModelSource::Folder { .. } => device,
+    }
 }

@@ -12,10 +12,12 @@ use super::gpus::FoundGpus;
 use super::measuring;
 use crate::catalogue::library::Library;
 use crate::catalogue::offer;
+use crate::catalogue::placement::CudaDevices;
 use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::probe;
+use crate::process::programs;
 use crate::record::beginning::Beginning;
 use crate::record::recorder::Recorder;
 use crate::telemetry;
@@ -51,7 +53,6 @@ impl Setup {
         worker_program: PathBuf,
         clock: Clock,
     ) -> Result<Self, String> {
-        let (registry, catalogue) = offer::models(config)?;
         let host = DeviceLimit {
             device: Device::Host,
             limit: host_limit(config),
@@ -62,6 +63,8 @@ impl Setup {
             .into_iter()
             .chain(gpu_limits(config, &gpus))
             .collect();
+        let cuda = cuda_devices(&devices, &worker_program);
+        let (registry, catalogue) = offer::models(config, cuda)?;
         let beginning = Beginning {
             settings: config.text.clone(),
             devices: devices.clone(),
@@ -71,7 +74,7 @@ impl Setup {
             pool: Pool::new(config.pool.clone(), registry, devices),
             beginning,
             catalogue,
-            library: Library::new(config.clone(), worker_program),
+            library: Library::new(config.clone(), worker_program, cuda),
             backing: config.backing,
             clock,
             gpus,
@@ -108,6 +111,24 @@ fn gpu_limits(config: &Config, found: &FoundGpus) -> impl Iterator<Item = Device
                 confirms: true,
             }
         })
+}
+
+/// The CUDA devices among `devices`, and whether there is a worker program for them.
+fn cuda_devices(devices: &[DeviceLimit], worker: &Path) -> CudaDevices {
+    let limit = |device: &DeviceLimit| match device.device {
+        Device::Host => None,
+        Device::Cuda(_) => Some(device.limit),
+    };
+    let Some(largest) = devices.iter().filter_map(limit).max() else {
+        return CudaDevices::Unknown;
+    };
+    match programs::check_cuda_worker(worker) {
+        Ok(()) => CudaDevices::UpTo(largest),
+        Err(why) => {
+            telemetry::daemon::gpus_unused(&why);
+            CudaDevices::WithoutProgram
+        }
+    }
 }
 
 /// Returns the limit of the host's memory: as set, else a share of what this daemon may use.

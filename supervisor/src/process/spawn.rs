@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_protocol::arithmetic::Arithmetic;
-use ipc_protocol::ids::Generation;
+use ipc_protocol::ids::{Device, Generation};
 use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
 use nix::errno::Errno;
 use pool::StartFault;
@@ -29,7 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::{self, Handle};
 use tokio::time::timeout;
 
-use super::descendants;
+use super::{descendants, programs};
 
 /// Environment variables that a worker inherits; all others are removed, in particular tokens.
 const ENVIRONMENT_KEPT: [&str; 8] = [
@@ -64,6 +64,8 @@ pub struct SpawnOrder {
     pub geometry: Geometry,
     /// Id of the GPU that it may use, for CUDA; `None` for a worker on the CPU.
     pub gpu: Option<String>,
+    /// The device whose worker program is started.
+    pub program_of: Device,
 }
 
 #[derive(Debug)]
@@ -159,6 +161,7 @@ fn spawn_worker(
     backing: Backing,
     order: &SpawnOrder,
 ) -> Result<Spawned, SpawnError> {
+    let program = &programs::worker_for(program, order.program_of);
     let segment = Segment::create(backing, &order.label, order.geometry)?;
     let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
     ours.set_nonblocking(true).map_err(SpawnError::Socket)?;

@@ -83,7 +83,7 @@ mod tests {
     use ipc_protocol::family::Family;
     use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
     use ipc_protocol::units::PictureSize;
-    use pool::{Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, SizeRule};
+    use pool::{Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 
     use super::*;
 
@@ -94,9 +94,13 @@ mod tests {
             family: Family::new("sd3"),
             need: Need {
                 on_cpu: Some(Mebibytes(5)),
-                on_cuda: Some(CudaResidency {
+                on_cuda: Some(CudaNeed {
                     host: Mebibytes(1),
                     device: Mebibytes(4),
+                    activation: Activation {
+                        base: Mebibytes(5),
+                        ..Activation::default()
+                    },
                 }),
                 activation: Activation {
                     base: Mebibytes(1),

@@ -3,7 +3,7 @@
 use ipc_protocol::family::Family;
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::units::Mebibytes;
-use pool::{Activation, CudaResidency, Files, GuidanceRule, ModelSpec, Need, SizeRule};
+use pool::{Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need, SizeRule};
 use serde::{Deserialize, Serialize};
 
 /// All properties of a model that the pool uses.
@@ -65,6 +65,7 @@ impl FilesFacts {
 struct CudaFacts {
     host_mb: u64,
     device_mb: u64,
+    activation: ActivationFacts,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +75,26 @@ struct ActivationFacts {
     per_megapixel_mb: u64,
     per_megapixel_squared_mb: u64,
     least_mb: u64,
+}
+
+impl ActivationFacts {
+    fn of(activation: Activation) -> Self {
+        Self {
+            base_mb: activation.base.0,
+            per_megapixel_mb: activation.per_megapixel.0,
+            per_megapixel_squared_mb: activation.per_megapixel_squared.0,
+            least_mb: activation.least.0,
+        }
+    }
+
+    fn activation(&self) -> Activation {
+        Activation {
+            base: Mebibytes(self.base_mb),
+            per_megapixel: Mebibytes(self.per_megapixel_mb),
+            per_megapixel_squared: Mebibytes(self.per_megapixel_squared_mb),
+            least: Mebibytes(self.least_mb),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,13 +128,9 @@ impl RecordedModel {
             cuda: on_cuda.map(|part| CudaFacts {
                 host_mb: part.host.0,
                 device_mb: part.device.0,
+                activation: ActivationFacts::of(part.activation),
             }),
-            activation: ActivationFacts {
-                base_mb: activation.base.0,
-                per_megapixel_mb: activation.per_megapixel.0,
-                per_megapixel_squared_mb: activation.per_megapixel_squared.0,
-                least_mb: activation.least.0,
-            },
+            activation: ActivationFacts::of(activation),
             default_size: spec.default_size.to_string(),
             sizes: SizeFacts {
                 multiple: spec.sizes.multiple,
@@ -144,16 +161,12 @@ impl RecordedModel {
             family: self.family,
             need: Need {
                 on_cpu: self.cpu_mb.map(Mebibytes),
-                on_cuda: self.cuda.map(|part| CudaResidency {
+                on_cuda: self.cuda.map(|part| CudaNeed {
                     host: Mebibytes(part.host_mb),
                     device: Mebibytes(part.device_mb),
+                    activation: part.activation.activation(),
                 }),
-                activation: Activation {
-                    base: Mebibytes(self.activation.base_mb),
-                    per_megapixel: Mebibytes(self.activation.per_megapixel_mb),
-                    per_megapixel_squared: Mebibytes(self.activation.per_megapixel_squared_mb),
-                    least: Mebibytes(self.activation.least_mb),
-                },
+                activation: self.activation.activation(),
             },
             default_size: self.default_size.parse()?,
             sizes: SizeRule {

@@ -66,6 +66,11 @@ pub fn no_gpu(reason: &dyn Display) {
     debug!(%reason, "No GPU");
 }
 
+/// There are GPUs, and no worker program for them.
+pub fn gpus_unused(reason: &dyn Display) {
+    warn!(%reason, "GPUs are not used");
+}
+
 /// The settings name a library for the GPU driver and it gives no GPU, or the driver does not answer.
 pub fn gpus_unanswered(reason: &dyn Display) {
     warn!(%reason, "GPU driver does not answer");

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 /// The data type that a worker computes in; a warning with the reason if the settings name another.
 pub fn computes(worker: &WorkerName, wished: Dtype, dtype: Dtype, reason: Option<&str>) {
-    if wished == dtype {
+    if wished == dtype || wished == Dtype::Auto {
         info!(%worker, %dtype, "Worker computes in {dtype}");
     } else {
         let reason = reason.unwrap_or("unknown reason");

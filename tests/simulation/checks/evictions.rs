@@ -37,9 +37,14 @@ pub(super) fn check(
     if name.model == *key {
         let full = observed.workers_of(key).count() >= observed.most(model)
             || failures.standing(observed, key, now) == ModelStanding::Probing;
-        let large = observed
-            .waiting(key)
-            .any(|(_, record)| (observed.extra(model, record.parameters.size) + record.more).0 > 0);
+        let extra = |size| {
+            let devices = observed.devices.keys();
+            devices.map(move |&on| observed.extra(model, on, size))
+        };
+        let large = observed.waiting(key).any(|(_, record)| {
+            let mut extra = extra(record.parameters.size);
+            extra.any(|extra| (extra + record.more).0 > 0)
+        });
         let helps = full || gives_what_lacks(observed, model, process);
         return match wished && helps || large {
             true => Ok(()),

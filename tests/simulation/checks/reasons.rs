@@ -375,7 +375,7 @@ fn check_plan(observed: &ObservedPool, pool: &Pool, model: &ModelRecord, turn: u
         let mut all = true;
         for (&on, &part) in &need {
             let more = if on == at {
-                observed.extra(model, size).0
+                observed.extra(model, at, size).0
             } else {
                 0
             };

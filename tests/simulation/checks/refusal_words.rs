@@ -128,14 +128,13 @@ pub(super) fn says_sums(
                 available.0, place.limit.0
             )),
         };
-        let extra = observed.extra(model, size).0;
-        let parts = observed
-            .devices
-            .keys()
-            .filter_map(|&on| observed.need(model, on)?.get(&at).copied());
-        let mut parts = parts.flat_map(|part| [part.0, part.0 + extra]);
+        let devices = || observed.devices.keys();
+        let extra = |&on: &Device| observed.extra(model, on, size).0;
+        let parts =
+            devices().filter_map(|on| Some((observed.need(model, *on)?.get(&at)?.0, extra(on))));
+        let mut parts = parts.flat_map(|(part, extra)| [part, part + extra]);
         let found = parts.any(short);
-        found || short(extra)
+        found || devices().map(extra).any(short)
     };
     text.contains(key.as_str()) && (!base || nobody) && observed.devices.iter().any(needs)
 }

@@ -165,8 +165,8 @@ impl ObservedPool {
         (record.step, record.resume_step) = (run.resume_step, run.resume_step);
         record.attempts = run.attempt;
         let (key, size, more) = (record.model.clone(), record.parameters.size, record.more);
-        let usual = self.extra(&self.models[&key], size);
         let on = self.workers.get(&run.worker).map(|process| process.device);
+        let usual = self.extra(&self.models[&key], on.unwrap_or(Device::Host), size);
         // It gets more than it was accepted with if there is room for that.
         let extra = match on.is_some_and(|on| usual + more <= self.free(on)) {
             true => usual + more,

@@ -14,7 +14,7 @@ impl ObservedPool {
     /// Memory of one more worker: its weights and a picture of the default size, a quarter more after a load ran out of
     /// memory, and at least the largest measured footprint and a margin. `None` if it cannot run there.
     pub(crate) fn need(&self, model: &ModelRecord, device: Device) -> Option<MemoryParts> {
-        let usual = self.activation(model, model.spec.default_size);
+        let usual = self.activation(model, device, model.spec.default_size);
         let more = |part: u64, percent: u64| part + part * percent / 100;
         let margin = self.settings.margin_percent;
         let mut parts = BTreeMap::new();
@@ -38,8 +38,11 @@ impl ObservedPool {
 
     /// Memory for one picture, in MB: a base, a part per megapixel and a part per megapixel squared, each rounded up, and
     /// at least the model's minimum.
-    pub(crate) fn activation(&self, model: &ModelRecord, size: PictureSize) -> u64 {
-        let activation = &model.spec.need.activation;
+    pub(crate) fn activation(&self, model: &ModelRecord, device: Device, size: PictureSize) -> u64 {
+        let activation = match (device, model.spec.need.on_cuda) {
+            (Device::Cuda(_), Some(part)) => part.activation,
+            (Device::Cuda(_), None) | (Device::Host, _) => model.spec.need.activation,
+        };
         let megapixel = 1_048_576_u128;
         let pixels = u128::from(size.width) * u128::from(size.height);
         let up = |of: u128, by: u128| of / by + u128::from(!of.is_multiple_of(by));
@@ -52,9 +55,14 @@ impl ObservedPool {
     }
 
     /// Memory of a picture of `size` beyond one of the default size.
-    pub(crate) fn extra(&self, model: &ModelRecord, size: PictureSize) -> Mebibytes {
-        let usual = self.activation(model, model.spec.default_size);
-        Mebibytes(self.activation(model, size).saturating_sub(usual))
+    pub(crate) fn extra(
+        &self,
+        model: &ModelRecord,
+        device: Device,
+        size: PictureSize,
+    ) -> Mebibytes {
+        let usual = self.activation(model, device, model.spec.default_size);
+        Mebibytes(self.activation(model, device, size).saturating_sub(usual))
     }
 
     /// Memory reserved for a worker on a device.
@@ -162,7 +170,7 @@ impl ObservedPool {
     /// that may be evicted has left.
     pub(crate) fn could_have(&self, key: &ModelKey, at: Device, size: PictureSize) -> bool {
         let model = &self.models[key];
-        let (extra, staying) = (self.extra(model, size), self.staying());
+        let (extra, staying) = (self.extra(model, at, size), self.staying());
         let there = self.live(key).filter(|(_, process)| process.device == at);
         for (id, _) in there {
             let mut staying = staying.clone();

@@ -218,7 +218,8 @@ impl ObservedPool {
     /// Half of a usual picture's memory, and at least 64 MB.
     fn more_room(&self, key: &ModelKey) -> Mebibytes {
         let model = &self.models[key];
-        Mebibytes((self.activation(model, model.spec.default_size) / 2).max(64))
+        let usual = |device| self.activation(model, device, model.spec.default_size);
+        Mebibytes((usual(Device::Host).max(usual(Device::Cuda(0))) / 2).max(64))
     }
 
     fn waits_again(&mut self, now: Moment, job: JobId, loss: WorkerLoss, salvaged: u32) {

@@ -2,13 +2,18 @@
 
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
+use ipc_protocol::ids::{Device, DeviceConstraint};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use worker::device;
 use worker::fault::WorkerFault;
 use worker::golden::measure::Tolerance;
 use worker::golden::tokens::{self, TokenReader};
 use worker::golden::{self, GoldenReport, Measure, PartLine};
+use worker::pipelines::families;
+use worker::weights::Inventory;
 
 /// Run every part of a model on the files and cases of a folder of goldens.
 ///
@@ -18,7 +23,7 @@ use worker::golden::{self, GoldenReport, Measure, PartLine};
 struct GoldenArguments {
     /// Folder with meta.json, golden_*.safetensors and the model's files. With --tokens: a model's folder, or none
     /// for the published tokenizers.
-    #[arg(required_unless_present = "tokens")]
+    #[arg(required_unless_present_any = ["tokens", "shapes"])]
     folder: Option<PathBuf>,
     /// Print the token ids of the prompts in FILE, without a comparison.
     ///
@@ -37,6 +42,12 @@ struct GoldenArguments {
     /// the cases may be 1.15 times the reference's; both are measured from the reference's f32.
     #[arg(long, value_name = "DIR")]
     reference_half: Option<PathBuf>,
+    /// The device to compute on: cpu or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceConstraint,
+    /// Print the tensors of a published model's files as JSON, without a comparison.
+    #[arg(long, value_name = "FAMILY", conflicts_with_all = ["case", "tokens", "reference_half"])]
+    shapes: Option<String>,
     /// Print one JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
@@ -117,9 +128,44 @@ fn print_tokens(prompts: &Path, folder: Option<&Path>) -> Result<(), WorkerFault
     Ok(())
 }
 
+/// Prints {"transformer": {name: shape, …}, "decoder": …, "t5": …, "clip_l": …, "clip_g": …} of a published model.
+fn print_shapes(family: &str) -> Result<(), WorkerFault> {
+    let known = families::named(family)?;
+    let mut rows = families::TABLE.iter();
+    let row = rows.find(|row| row.layout().family == known);
+    let published = row.map(|row| row.published()).transpose()?.flatten();
+    let Some((_, basis)) = published else {
+        let what = "has no published model";
+        return Err(WorkerFault::configuration("--shapes", family, what));
+    };
+    let parts = basis.tensors;
+    let named = [
+        ("transformer", &parts.transformer),
+        ("decoder", &parts.decoder),
+        ("t5", &parts.t5),
+    ];
+    let clips = ["clip_l", "clip_g"].into_iter().zip(&parts.clips);
+    let tensors = |part: &Inventory| -> BTreeMap<String, Vec<usize>> {
+        let shapes = part.shapes();
+        shapes
+            .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
+            .collect()
+    };
+    let all: BTreeMap<_, _> = named
+        .into_iter()
+        .chain(clips)
+        .map(|(name, part)| (name, tensors(part)))
+        .collect();
+    println!("{}", serde_json::json!(all));
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let arguments = GoldenArguments::parse();
     let compared = match (&arguments.tokens, &arguments.folder) {
+        _ if arguments.shapes.is_some() => {
+            print_shapes(arguments.shapes.as_deref().unwrap_or_default()).map(|()| None)
+        }
         (Some(prompts), folder) => print_tokens(prompts, folder.as_deref()).map(|()| None),
         (None, Some(folder)) => compare(folder, &arguments).map(Some),
         (None, None) => Ok(None), // the parser requires one of them
@@ -137,9 +183,14 @@ fn main() -> ExitCode {
 
 fn compare(folder: &Path, arguments: &GoldenArguments) -> Result<GoldenReport, WorkerFault> {
     let mut hear = |line: &PartLine| print(line, arguments.json);
+    let device = match arguments.device {
+        DeviceConstraint::On(device) => device::open(device)?,
+        DeviceConstraint::Auto => device::open(Device::Host)?,
+    };
     let measure = Measure {
         dtype: arguments.dtype.into(),
         half: arguments.reference_half.as_deref(),
+        device: &device,
     };
     golden::run_beside(folder, &arguments.case, measure, &mut hear)
 }

@@ -83,10 +83,7 @@ fn exchange(first: &'static str, second: &'static str) -> impl Fn(&mut Tensors) 
 fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<PartLine> {
     let mut meta = GoldenMeta::read(folder).expect("a folder of goldens");
     meta.cases.values_mut().for_each(alter);
-    let measure = Measure {
-        dtype: DType::BF16,
-        half: None,
-    };
+    let measure = Measure::of(DType::BF16);
     let settings = ComputeSettings {
         dtype: DType::BF16,
         ..ComputeSettings::default()
@@ -97,10 +94,12 @@ fn lines(folder: &Path, alter: impl Fn(&mut Case)) -> Vec<PartLine> {
     let cases = cases.map(|(name, case)| MeasuredCase::new(folder, name, case, measure));
     for case in cases {
         let measured = if folder.join("flux1-schnell.safetensors").is_file() {
-            let model = model::load::<Flux>(folder, settings).expect("a good folder");
+            let model =
+                model::load::<Flux>(folder, settings, measure.device).expect("a good folder");
             model::measure(&case, &model, &mut sink)
         } else {
-            let model = model::load::<Sd3>(folder, settings).expect("a good folder");
+            let model =
+                model::load::<Sd3>(folder, settings, measure.device).expect("a good folder");
             model::measure(&case, &model, &mut sink)
         };
         measured.expect("goldens of every part");

@@ -43,6 +43,11 @@ impl<'a> MeasuredCase<'a> {
         }
     }
 
+    /// The device of the measured model.
+    pub(super) fn device(&self) -> &Device {
+        self.measure.device
+    }
+
     /// The images of the batch.
     pub(super) fn images(&'a self) -> Result<Vec<MeasuredImage<'a>>, WorkerFault> {
         let image = |index: usize| -> Result<MeasuredImage<'a>, WorkerFault> {
@@ -101,7 +106,7 @@ impl MeasuredImage<'_> {
     /// A tensor of another row of the batch. With guidance, rows without the prompt are first.
     pub(super) fn golden_at(&self, name: &str, row: usize) -> Result<Tensor, WorkerFault> {
         let (values, shape) = self.goldens.floats(name, row)?;
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(values, shape, self.measured.device())?)
     }
 
     /// A tensor of the reference in half precision, if there is one, with rows as in [`MeasuredImage::golden_at`].

@@ -15,7 +15,7 @@ pub mod tokens;
 
 use crate::fault::WorkerFault;
 use crate::pipelines::families::{flux::Flux, sd3::Sd3};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use case::GoldenMeta;
 use measure::{Tolerance, ValueDistance};
 use measured_case::MeasuredCase;
@@ -58,6 +58,19 @@ pub struct Measure<'a> {
     pub dtype: DType,
     /// A folder of the same weights and cases, computed by the reference in the same half precision.
     pub half: Option<&'a Path>,
+    /// The device to compute on.
+    pub device: &'a Device,
+}
+
+impl Measure<'_> {
+    /// In this dtype on the CPU, without a reference in half precision.
+    pub fn of(dtype: DType) -> Self {
+        Measure {
+            dtype,
+            half: None,
+            device: &Device::Cpu,
+        }
+    }
 }
 
 /// Measures the chosen cases of a folder, or all if none is chosen.
@@ -70,7 +83,7 @@ pub fn run(
     dtype: DType,
     hear: &mut dyn FnMut(&PartLine),
 ) -> Result<GoldenReport, WorkerFault> {
-    run_beside(folder, chosen, Measure { dtype, half: None }, hear)
+    run_beside(folder, chosen, Measure::of(dtype), hear)
 }
 
 /// Like [`run`], in half precision, compared with a reference in half precision.

@@ -26,9 +26,10 @@ pub(super) fn of<A: Architecture>() -> (Family, Compare) {
 pub(super) fn load<A: Architecture>(
     model: &Path,
     settings: ComputeSettings,
+    device: &Device,
 ) -> Result<LoadedModel<A>, WorkerFault> {
     let files = families::files::<A>(model)?;
-    LoadedModel::load(files, &Device::Cpu, settings, &mut |_| {})
+    LoadedModel::load(files, device, settings, &mut |_| {})
 }
 
 fn compare<A: Architecture>(
@@ -39,7 +40,7 @@ fn compare<A: Architecture>(
     let Some(first) = cases.first() else {
         return Ok(());
     };
-    let ours = load::<A>(model, first.settings())?;
+    let ours = load::<A>(model, first.settings(), first.device())?;
     cases.iter().try_for_each(|case| measure(case, &ours, sink))
 }
 

@@ -26,17 +26,19 @@ fn goldens(name: &str) -> PathBuf {
 }
 
 fn sd3_model() -> LoadedModel<Sd3> {
-    model::load::<Sd3>(&goldens("tiny-sd3"), ComputeSettings::default()).expect("a good folder")
+    model::load::<Sd3>(
+        &goldens("tiny-sd3"),
+        ComputeSettings::default(),
+        &Device::Cpu,
+    )
+    .expect("a good folder")
 }
 
 /// The parts of the base case that exceed their tolerance.
 fn broken(ours: &LoadedModel<Sd3>) -> Vec<String> {
     let folder = goldens("tiny-sd3");
     let meta = GoldenMeta::read(&folder).expect("a folder of goldens");
-    let measure = Measure {
-        dtype: DType::F32,
-        half: None,
-    };
+    let measure = Measure::of(DType::F32);
     let case = MeasuredCase::new(&folder, "sd3_base", &meta.cases["sd3_base"], measure);
     let mut beyond = Vec::new();
     let mut sink = |line: PartLine| {

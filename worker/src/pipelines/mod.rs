@@ -10,6 +10,7 @@
 //! reports progress, checks for cancellation between steps, and publishes the latents.
 
 pub mod architecture;
+pub mod cuda_need;
 pub mod drawing;
 pub mod embedded;
 pub mod encoders;

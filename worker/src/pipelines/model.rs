@@ -13,6 +13,7 @@ use crate::pipelines::parts::autoencoder::Decoder;
 use crate::pipelines::parts::ignored;
 use crate::pipelines::parts::layers::finite;
 use crate::pipelines::parts::sizes::ModelSizes;
+use crate::pipelines::parts::tiling::{self, TILE};
 use crate::pipelines::pipeline::{
     ComputeSettings, Denoising, JobParameters, LatentCheckpoint, Pipeline,
 };
@@ -20,6 +21,7 @@ use crate::pipelines::preview::Colours;
 use crate::pipelines::text::{EncoderIds, PromptTokenizers, TextEncoders};
 use crate::weights::{LoadDepth, Meter, Section};
 use candle_core::{DType, Device, Tensor};
+use ipc_protocol::arithmetic::Decoding;
 use ipc_protocol::latents::LatentShape;
 use ipc_protocol::reading::Reading;
 use ipc_protocol::units::PictureSize;
@@ -40,6 +42,7 @@ struct DrawingCore<A: Architecture> {
     decoder: Decoder,
     latents: LatentShape,
     colours: Option<Colours>,
+    decoding: Decoding,
     dtype: DType,
     device: Device,
 }
@@ -191,6 +194,7 @@ fn parts<A: Architecture>(
         decoder: Decoder::load(&autoencoder, &sizes.decoder, sizes.latent)?,
         latents: sizes.decoder.latent_shape(),
         colours: files.described.colours.clone(),
+        decoding: settings.decoding,
         dtype: settings.dtype,
         device: device.clone(),
     };
@@ -230,7 +234,14 @@ impl<A: Architecture> Predictor for DrawingCore<A> {
     }
 
     fn picture(&self, latents: &Tensor) -> Result<Tensor, WorkerFault> {
-        let picture = self.decoder.forward(latents)?;
+        let (_, _, rows, columns) = latents.dims4()?;
+        let is_tiled = self.decoding == Decoding::Tiled && tiling::has_tiles(rows, columns, TILE);
+        let picture = if is_tiled {
+            let sizes = (TILE, self.latents.downscale as usize);
+            tiling::in_tiles(latents, sizes, |tile| self.decoder.forward(tile))?
+        } else {
+            self.decoder.forward(latents)?
+        };
         finite(&picture, || "autoencoder".to_owned())?;
         Ok(picture)
     }

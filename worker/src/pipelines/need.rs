@@ -21,15 +21,16 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 use std::cell::RefCell;
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// Pixels of a megapixel in [`ActivationMemory::per_megapixel_mb`].
-const MEGAPIXEL: f64 = (1 << 20) as f64;
+pub(super) const MEGAPIXEL: f64 = (1 << 20) as f64;
 
-const F32: f64 = 4.0;
+/// Bytes of a value.
+pub(super) const F32: f64 = 4.0;
 
 /// Memory of a worker without weights, as counted by the kernel.
-const PROCESS: f64 = 14.0 * MIB as f64;
+pub(super) const PROCESS: f64 = 14.0 * MIB as f64;
 
 /// Memory for drawing a picture of `p * 2^20` pixels, in whole MiB: `base + per_megapixel * p +
 /// per_megapixel_squared * p * p`, each term rounded up, and at least `least`.
@@ -171,7 +172,8 @@ impl PartTensors {
         })
     }
 
-    fn held(&self, dtype: DType, embedded: u64) -> HeldBytes {
+    /// Bytes of the loaded parts, for encoders and transformer in `dtype`.
+    pub(super) fn bytes(&self, dtype: DType) -> PartBytes {
         let width = dtype.size_in_bytes();
         let is_down = |name: &str| name.ends_with(".wo.weight");
         let down = self
@@ -182,19 +184,43 @@ impl PartTensors {
             .clips
             .iter()
             .map(|clip| clip.held_bytes(width, |_| true));
-        let encoders = self.clips.iter().chain([&self.t5]);
-        // A product converts a whole matrix from half precision, and one slab at a time from blocks.
-        let halves = dtype != DType::F32;
-        let widest = encoders.map(|part| part.widened_elements(halves)).max();
-        HeldBytes {
+        PartBytes {
             encoders: (t5 + clips.sum::<u64>()) as f64,
-            others: (self.transformer.held_bytes(width, |_| true)
-                + self.decoder.held_bytes(4, |_| true)) as f64,
+            transformer: self.transformer.held_bytes(width, |_| true) as f64,
+            decoder: self.decoder.held_bytes(4, |_| true) as f64,
+        }
+    }
+
+    /// Bytes of the largest matrix of the encoders that a product on a CPU converts to f32: a whole one from half
+    /// precision, and one slab at a time from blocks.
+    pub(super) fn widest_encoder(&self, dtype: DType) -> f64 {
+        let halves = dtype != DType::F32;
+        let encoders = self.clips.iter().chain([&self.t5]);
+        let widest = encoders.map(|part| part.widened_elements(halves)).max();
+        widest.unwrap_or(0) as f64 * F32
+    }
+
+    fn held(&self, dtype: DType, embedded: u64) -> HeldBytes {
+        let parts = self.bytes(dtype);
+        let halves = dtype != DType::F32;
+        HeldBytes {
+            encoders: parts.encoders,
+            others: parts.transformer + parts.decoder,
             process: PROCESS + embedded as f64,
-            encoding: widest.unwrap_or(0) as f64 * F32,
+            encoding: self.widest_encoder(dtype),
             drawing: self.transformer.widened_elements(halves) as f64 * F32,
         }
     }
+}
+
+/// Bytes of the loaded parts of a model.
+pub(super) struct PartBytes {
+    /// All text encoders.
+    pub(super) encoders: f64,
+    /// The transformer.
+    pub(super) transformer: f64,
+    /// The decoder, which is always f32.
+    pub(super) decoder: f64,
 }
 
 /// Bytes of a model in a worker.
@@ -252,7 +278,7 @@ fn listed(
 }
 
 /// Memory of T5 in addition to its weights.
-fn encoding(t5: &T5Sizes) -> f64 {
+pub(super) fn encoding(t5: &T5Sizes) -> f64 {
     let words = t5.length as f64;
     (8.0 * t5.d_ff as f64 + 2.0 * t5.num_heads as f64 * words) * words * F32
 }

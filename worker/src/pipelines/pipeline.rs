@@ -4,7 +4,7 @@ use crate::fault::WorkerFault;
 use crate::pipelines::encoders::Encoders;
 use crate::pipelines::precision;
 use candle_core::DType;
-use ipc_protocol::arithmetic::Arithmetic;
+use ipc_protocol::arithmetic::{Arithmetic, Decoding};
 use ipc_protocol::ids::Device;
 use ipc_protocol::reading::Reading;
 use ipc_protocol::units::PictureSize;
@@ -110,13 +110,15 @@ pub trait Denoising {
     fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault>;
 }
 
-/// The dtype of a model, and the placement of its text encoders.
+/// The dtype of a model, the placement of its text encoders, and the way of decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComputeSettings {
     /// Dtype of encoders and transformer: f32, bf16 or f16.
     pub dtype: DType,
     /// Placement of the text encoders between two prompts.
     pub encoders: Encoders,
+    /// The way of decoding pictures.
+    pub decoding: Decoding,
 }
 
 impl Default for ComputeSettings {
@@ -124,16 +126,18 @@ impl Default for ComputeSettings {
         ComputeSettings {
             dtype: DType::F32,
             encoders: Encoders::Keep,
+            decoding: Decoding::Whole,
         }
     }
 }
 
 impl ComputeSettings {
-    /// The settings of a worker on `device`, from the requested arithmetic.
+    /// The settings of a worker on `device`, from the requested arithmetic, with pictures decoded at once.
     pub fn on(device: Device, wished: Arithmetic) -> ComputeSettings {
         ComputeSettings {
             dtype: precision::of_tensors(precision::chosen(wished.dtype, device).dtype),
             encoders: wished.encoders,
+            decoding: Decoding::Whole,
         }
     }
 }

@@ -26,18 +26,25 @@ pub fn chosen(wished: Dtype, device: Device) -> Choice {
                  takes the same memory",
             ),
         },
+        (Dtype::Auto, Device::Host) => as_usual(Dtype::F32),
+        // The kernels of a CUDA build are for cards that compute in bf16.
+        (Dtype::Auto, Device::Cuda(_)) => as_usual(Dtype::Bf16),
         (Dtype::F32 | Dtype::Bf16, Device::Host)
-        | (Dtype::F32 | Dtype::Bf16 | Dtype::F16, Device::Cuda(_)) => Choice {
-            dtype: wished,
-            because: None,
-        },
+        | (Dtype::F32 | Dtype::Bf16 | Dtype::F16, Device::Cuda(_)) => as_usual(wished),
     }
 }
 
-/// Converts to candle's type.
+fn as_usual(dtype: Dtype) -> Choice {
+    Choice {
+        dtype,
+        because: None,
+    }
+}
+
+/// Converts to candle's type; `auto` to that of a CPU.
 pub fn of_tensors(dtype: Dtype) -> DType {
     match dtype {
-        Dtype::F32 => DType::F32,
+        Dtype::F32 | Dtype::Auto => DType::F32,
         Dtype::Bf16 => DType::BF16,
         Dtype::F16 => DType::F16,
     }
@@ -58,5 +65,8 @@ mod tests {
                 assert_eq!(choice.dtype, expected);
             }
         }
+        let auto = |device| chosen(Dtype::Auto, device);
+        assert_eq!(auto(Device::Host), as_usual(Dtype::F32));
+        assert_eq!(auto(Device::Cuda(0)), as_usual(Dtype::Bf16));
     }
 }

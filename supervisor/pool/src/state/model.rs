@@ -206,7 +206,7 @@ impl Model {
     /// The larger of two values: the predicted need, and the largest measured footprint plus a margin.
     pub(crate) fn need_on(&self, device: Device, settings: &Settings) -> Option<Amount> {
         let (host, part) = self.spec.residency_on(device)?;
-        let activation = self.spec.need.activation.at(self.spec.default_size);
+        let activation = self.spec.activation_on(device).at(self.spec.default_size);
         let predicted = Amount::on(device, host, part + activation);
         let worst = self.observed.worst();
         // The host's part is not learned for workers on an accelerator.
@@ -255,7 +255,7 @@ impl Model {
 
     /// Memory that a picture of `size` takes on `device` beyond what the start booked.
     pub(crate) fn extra_for(&self, device: Device, size: PictureSize, more: Mebibytes) -> Amount {
-        let activation = &self.spec.need.activation;
+        let activation = self.spec.activation_on(device);
         let usual = activation.at(self.spec.default_size);
         let beyond = activation.at(size).saturating_sub(usual) + more;
         Amount::on(device, Mebibytes::ZERO, beyond)

@@ -1,7 +1,7 @@
 //! Ends jobs without a picture, and decides what becomes of a job that lost its worker.
 
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::{DeviceConstraint, JobId};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::units::Mebibytes;
 
 use crate::questions::standing::quarantined;
@@ -184,6 +184,7 @@ fn last_deaths(job: &Job) -> String {
 /// Memory beyond the computed need for a job that ran out of memory.
 fn more_room(model: &Model) -> Mebibytes {
     let spec = model.spec();
-    let usual = spec.need.activation.at(spec.default_size);
-    Mebibytes((usual.0 / 2).max(64))
+    let activations = [Device::Host, Device::Cuda(0)].map(|device| spec.activation_on(device));
+    let usual = activations.map(|activation| activation.at(spec.default_size).0);
+    Mebibytes((usual[0].max(usual[1]) / 2).max(64))
 }

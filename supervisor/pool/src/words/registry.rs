@@ -103,19 +103,21 @@ impl Default for Files {
 pub struct Need {
     /// Residency when it runs on the CPU: weights as held, context, segment.
     pub on_cpu: Option<Mebibytes>,
-    /// Residency when it runs on a CUDA device.
-    pub on_cuda: Option<CudaResidency>,
-    /// Latents, attention and decoder peak, booked where it runs.
+    /// Memory when it runs on a CUDA device.
+    pub on_cuda: Option<CudaNeed>,
+    /// Latents, attention and decoder peak when it runs on the CPU.
     pub activation: Activation,
 }
 
-/// Residency of a worker that runs on a CUDA device.
+/// Memory of a worker that runs on a CUDA device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CudaResidency {
+pub struct CudaNeed {
     /// On the host: process, pinned buffers, segment.
     pub host: Mebibytes,
     /// On the device: weights, context.
     pub device: Mebibytes,
+    /// Latents, attention and decoder peak on the device.
+    pub activation: Activation,
 }
 
 /// Memory for drawing one picture as a function of its size.
@@ -231,6 +233,17 @@ impl ModelSpec {
         match device {
             Device::Host => self.need.on_cpu.map(|host| (host, Mebibytes::ZERO)),
             Device::Cuda(_) => self.need.on_cuda.map(|part| (part.host, part.device)),
+        }
+    }
+
+    /// Memory of a picture on `device`, beside the residency.
+    pub fn activation_on(&self, device: Device) -> Activation {
+        match device {
+            Device::Host => self.need.activation,
+            Device::Cuda(_) => self
+                .need
+                .on_cuda
+                .map_or(self.need.activation, |part| part.activation),
         }
     }
 

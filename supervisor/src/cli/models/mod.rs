@@ -12,6 +12,7 @@ use store::release::Release;
 
 use crate::catalogue::looks::Looks;
 use crate::catalogue::offer::{self, ReadDepth};
+use crate::catalogue::placement::CudaDevices;
 use crate::catalogue::served::Served;
 use crate::cli::args::ModelsCommand;
 use crate::cli::{CommandError, say};
@@ -157,7 +158,13 @@ fn show(config: &Config, key: &str, json: bool) -> Result<u8, CommandError> {
 fn served(config: &Config, key: &str) -> Result<(ModelSpec, Served), String> {
     let worker = programs::find("worker").map_err(|error| error.to_string())?;
     let looks = Looks::in_folder(paths::default_cache_dir().as_deref());
-    let (spec, served) = offer::model(config, &worker, &looks, key, ReadDepth::Quick)?;
+    let (spec, served) = offer::model(
+        (config, CudaDevices::Unknown),
+        &worker,
+        &looks,
+        key,
+        ReadDepth::Quick,
+    )?;
     match spec.files {
         Files::Broken(why) => Err(why),
         Files::Here { .. } | Files::Unread | Files::Missing(_) => Ok((spec, served)),

@@ -7,6 +7,7 @@ pub mod synthetic;
 use crate::device;
 use crate::fault::WorkerFault;
 use crate::pipelines::architecture::Architecture;
+use crate::pipelines::cuda_need::CudaAlternative;
 use crate::pipelines::drawing;
 use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::files::ModelFiles;
@@ -19,6 +20,7 @@ use crate::pipelines::pipeline::{ComputeSettings, Pipeline};
 use crate::pipelines::text::PromptTokenizers;
 use crate::weights::Weights;
 use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
+use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::family::{self, Family};
 use ipc_protocol::ids::Device;
 use ipc_protocol::latents::LatentShape;
@@ -85,6 +87,12 @@ pub trait FamilyFiles {
 
     /// The memory need. `embedded` is the number of bytes of weight files in the program itself.
     fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed;
+
+    /// The memory need on a CUDA device for each way of placing the model, the preferred one first; empty if the
+    /// family runs on a CPU only.
+    fn on_cuda(&self, _embedded: u64, _wished: Arithmetic) -> Vec<CudaAlternative> {
+        Vec::new()
+    }
 
     /// The tokenizers, if the family has T5 and CLIPs.
     ///
@@ -212,6 +220,10 @@ impl<A: Architecture> FamilyFiles for ModelFiles<A> {
 
     fn need(&self, embedded: u64, settings: ComputeSettings) -> MemoryNeed {
         NeedBasis::of_files(self).need(embedded, settings)
+    }
+
+    fn on_cuda(&self, embedded: u64, wished: Arithmetic) -> Vec<CudaAlternative> {
+        NeedBasis::of_files(self).on_cuda(embedded, wished)
     }
 
     fn tokenizers(&self) -> Result<Option<PromptTokenizers>, WorkerFault> {

@@ -38,11 +38,39 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor, WorkerFault> {
     in_f32(x, |x| x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)
 }
 
+/// Largest number of elements in half precision that a GPU converts to f32 at a time: 64 MiB of f32.
+pub const PIECE: usize = 1 << 24;
+
 fn in_f32(
     x: &Tensor,
     activation: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
 ) -> Result<Tensor, WorkerFault> {
-    Ok(activation(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
+    let is_converted = x.dtype() != DType::F32;
+    let piece = match x.device().is_cpu() || !is_converted {
+        true => usize::MAX,
+        false => PIECE,
+    };
+    in_pieces(x, piece, activation)
+}
+
+/// Computes `activation` for at most `piece` elements at a time.
+fn in_pieces(
+    x: &Tensor,
+    piece: usize,
+    activation: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+) -> Result<Tensor, WorkerFault> {
+    let whole = |x: &Tensor| activation(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype());
+    let count = x.elem_count();
+    if count <= piece {
+        return Ok(whole(x)?);
+    }
+    let flat = x.flatten_all()?;
+    let activated = flat.zeros_like()?;
+    for first in (0..count).step_by(piece) {
+        let part = flat.narrow(0, first, piece.min(count - first))?;
+        activated.slice_set(&whole(&part)?, 0, first)?;
+    }
+    Ok(activated.reshape(x.shape())?)
 }
 
 #[cfg(test)]
@@ -60,6 +88,23 @@ mod tests {
             let pair = [exact, ours].map(|t| t.to_dtype(DType::F32).and_then(|t| t.to_vec1()));
             let [exact, ours]: [Vec<f32>; 2] = pair.map(|values| values.expect("eight values"));
             assert_eq!(exact, ours);
+        }
+    }
+
+    #[test]
+    fn an_activation_in_pieces_equals_the_whole() {
+        let x = Tensor::arange(-4f32, 4.0, &Device::Cpu).and_then(|x| x.reshape((2, 4)));
+        let x = x
+            .and_then(|x| x.to_dtype(DType::BF16))
+            .expect("eight values");
+        let flat = |t: Tensor| {
+            let wide = t.to_dtype(DType::F32).and_then(|t| t.to_vec2::<f32>());
+            wide.expect("two rows")
+        };
+        let whole = in_pieces(&x, 8, Tensor::gelu).expect("bf16");
+        for piece in [1, 3, 7] {
+            let ours = in_pieces(&x, piece, Tensor::gelu).expect("bf16");
+            assert_eq!(flat(ours), flat(whole.clone()), "{piece}");
         }
     }
 }

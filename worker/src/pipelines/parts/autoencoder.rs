@@ -4,12 +4,13 @@
 //! configurable here: 32 in the published models, fewer in models with few channels.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::parts::layers::attention;
+use crate::pipelines::parts::attention::attention;
 use crate::pipelines::parts::norms::GroupNorm;
 use crate::pipelines::parts::sizes::{DecoderSizes, LatentSizes};
 use crate::weights::Section;
 use crate::work;
 use candle_core::Tensor;
+use candle_core::conv::CudnnFwdAlgo;
 
 struct Conv {
     kernel: Tensor, // (out, in, side, side)
@@ -35,11 +36,12 @@ impl Conv {
         })
     }
 
-    /// Computes (b, out, h, w) from (b, in, h, w).
+    /// Computes (b, out, h, w) from (b, in, h, w). On a GPU, the algorithm is one of cuDNN's that need little memory:
+    /// its own choice may need several GiB at the size of the picture.
     fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
-        let y = x
-            .contiguous()?
-            .conv2d(&self.kernel, self.padding, 1, 1, 1)?;
+        let algorithm = Some(CudnnFwdAlgo::ImplicitPrecompGemm);
+        let y = x.contiguous()?;
+        let y = y.conv2d_with_algo(&self.kernel, self.padding, 1, 1, 1, algorithm)?;
         work::finished_one();
         Ok(y.broadcast_add(&self.bias)?)
     }
@@ -71,13 +73,21 @@ impl Residual {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, WorkerFault> {
-        let h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
+        let mut h = activated(&self.norm1, x)?;
+        h = self.conv1.forward(&h)?;
+        h = activated(&self.norm2, &h)?;
+        h = self.conv2.forward(&h)?;
         match &self.shortcut {
             Some(conv) => Ok((conv.forward(x)? + h)?),
             None => Ok((x + h)?),
         }
     }
+}
+
+/// Normalises and activates. Each step frees the tensor before it, as large as the picture.
+fn activated(norm: &GroupNorm, x: &Tensor) -> Result<Tensor, WorkerFault> {
+    let normed = norm.forward(x)?;
+    Ok(normed.silu()?)
 }
 
 struct Attention {
@@ -181,7 +191,7 @@ impl Decoder {
                 x = conv.forward(&x.upsample_nearest2d(height * 2, width * 2)?)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&x)?.silu()?)
+        self.conv_out.forward(&activated(&self.norm_out, &x)?)
     }
 }
 

@@ -5,7 +5,8 @@
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation;
-use crate::pipelines::parts::layers::{Linear, attention, join_heads, split_heads};
+use crate::pipelines::parts::attention::attention;
+use crate::pipelines::parts::layers::{Linear, join_heads, split_heads};
 use crate::pipelines::parts::norms::LayerNorm;
 use crate::pipelines::parts::sizes::{ClipActivation, ClipSizes};
 use crate::weights::Section;

@@ -1,7 +1,8 @@
 //! Queries, keys and values of a transformer's streams, and their joint attention.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::parts::layers::{attention, join_heads, split_heads};
+use crate::pipelines::parts::attention::attention;
+use crate::pipelines::parts::layers::{join_heads, split_heads};
 use crate::pipelines::parts::norms::RmsNorm;
 use candle_core::{D, Tensor};
 

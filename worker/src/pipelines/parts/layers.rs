@@ -7,7 +7,6 @@ use crate::fault::WorkerFault;
 use crate::weights::{Matrix, Section};
 use crate::work;
 use candle_core::{D, DType, Device, Tensor};
-use candle_nn::ops;
 
 /// A linear layer over the last axis: `x W^T + b`.
 pub struct Linear {
@@ -93,40 +92,11 @@ impl Linear {
 ///
 /// candle's product on the CPU converts both sides from half precision anyway. If it is done here, the
 /// operation after the product (a bias, a softmax) gets unrounded values, as in the references' fused kernels.
-fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
+pub(super) fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
     match x.device() {
         Device::Cpu if x.dtype() != DType::F64 => Ok(x.to_dtype(DType::F32)?),
         _ => Ok(x.clone()),
     }
-}
-
-/// Computes `softmax(q k^T * scale + bias) v` over (b, heads, s, d); the bias is broadcast.
-///
-/// The softmax is always computed in f32, as in the references: candle's softmax adds in the dtype of its
-/// input, and a bf16 sum of a few hundred terms is wrong in its first digits.
-///
-/// # Errors
-/// Faults of the device.
-pub fn attention(
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
-    scale: f64,
-    bias: Option<&Tensor>,
-) -> Result<Tensor, WorkerFault> {
-    let dtype = v.dtype();
-    let (q, k) = (computed(&q.contiguous()?)?, computed(&k.contiguous()?)?);
-    let v = computed(&v.contiguous()?)?;
-    let mut scores = q.matmul(&k.t()?)?; // (b, heads, s, s)
-    if scale != 1.0 {
-        scores = (scores * scale)?;
-    }
-    if let Some(bias) = bias {
-        scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
-    }
-    if scores.dtype() != DType::F64 {
-        scores = scores.to_dtype(DType::F32)?;
-    }
-    let weights = ops::softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
-    Ok(weights.matmul(&v)?.to_dtype(dtype)?) // (b, heads, s, d)
 }
 
 /// Splits (b, s, heads * d) into (b, heads, s, d).

@@ -1,6 +1,7 @@
 //! The parts of models: text encoders, decoder, and the layers in them.
 
 pub mod activation;
+pub mod attention;
 pub mod autoencoder;
 pub mod clip;
 pub mod embedding;
@@ -11,4 +12,5 @@ pub mod modulation;
 pub mod norms;
 pub mod sizes;
 pub mod t5;
+pub mod tiling;
 pub mod tokens;

@@ -5,7 +5,8 @@
 
 use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
-use crate::pipelines::parts::layers::{Linear, attention, join_heads, split_heads};
+use crate::pipelines::parts::attention::attention;
+use crate::pipelines::parts::layers::{Linear, join_heads, split_heads};
 use crate::pipelines::parts::norms::RmsNorm;
 use crate::pipelines::parts::sizes::T5Sizes;
 use crate::weights::Section;
