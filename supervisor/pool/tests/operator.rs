@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{PoolFixture, asked_to_leave, model, starts};
+use fixture::{PoolFixture, asked_to_leave, model, runs, starts};
 use std::time::Duration;
 
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
@@ -56,6 +56,23 @@ fn a_restart_of_one_worker_is_reported_when_that_one_is_back() {
     let after = fixture.bring_up(starts(&after)[0].worker);
     let lines = vec!["a:1: stopped".into(), "a:1: started".into()];
     assert_eq!(told(&after, RESTART), Some((lines, true)));
+}
+
+#[test]
+fn the_end_of_a_restart_starts_every_worker_that_is_missing_by_then() {
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
+    let cold = starts(&fixture.ask_model("a"));
+    let [first, second] = [cold[0].worker, cold[1].worker];
+    let run = runs(&fixture.bring_up(first)).remove(0);
+    fixture.bring_up(second);
+    fixture.finish(&run);
+    let restart = Event::RestartRequested {
+        ticket: RESTART,
+        target: slot(0),
+    };
+    assert_eq!(asked_to_leave(&fixture.tell(restart)), [first]);
+    assert_eq!(starts(&fixture.die(second, 11, None)), [], "no job waits");
+    assert_eq!(starts(&fixture.leave(first)).len(), 2);
 }
 
 #[test]

@@ -16,6 +16,17 @@ const ROUNDS_MAX: u32 = 16;
 /// Does everything that is due. Every event that may have changed what can run ends here, and no other place
 /// decides what runs.
 pub(crate) fn settle(state: &mut State, turn: &mut Turn) {
+    run_and_start(state, turn);
+    if orders::end_restarts(state) {
+        run_and_start(state, turn);
+    }
+    idle::note_idle(state, turn);
+    orders::finish(state, turn);
+    drain::finish(state, turn);
+}
+
+/// Runs jobs and starts workers until no more is possible.
+fn run_and_start(state: &mut State, turn: &mut Turn) {
     for _ in 0..ROUNDS_MAX {
         let before = turn.len();
         jobs::fail_hopeless(state, turn);
@@ -26,7 +37,4 @@ pub(crate) fn settle(state: &mut State, turn: &mut Turn) {
             break;
         }
     }
-    idle::note_idle(state, turn);
-    orders::finish(state, turn);
-    drain::finish(state, turn);
 }

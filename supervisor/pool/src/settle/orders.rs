@@ -4,7 +4,6 @@ use ipc_protocol::ids::DeviceConstraint;
 
 use crate::questions::room::{self, Room};
 use crate::questions::standing::{is_settled, refusal};
-use crate::settle::workers::start_wanted;
 use crate::state::State;
 use crate::state::orders::OperatorOrder;
 use crate::state::worker::Worker;
@@ -12,18 +11,20 @@ use crate::words::moment::Moment;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// Acknowledges the orders that are done.
-pub(crate) fn finish(state: &mut State, turn: &mut Turn) {
+/// Ends the restarts whose workers are all reaped. Returns whether there was one, so that workers are wanted now.
+pub(crate) fn end_restarts(state: &mut State) -> bool {
     let mut orders = state.take_orders();
     let mut come_back = false;
     for order in &mut orders {
         come_back |= note_reaped(state, order);
     }
-    // A start decided now counts on the other restarts.
+    // A start that is decided afterwards counts on the other restarts.
     state.put_orders(orders);
-    if come_back {
-        start_wanted(state, turn);
-    }
+    come_back
+}
+
+/// Acknowledges the orders that are done.
+pub(crate) fn finish(state: &mut State, turn: &mut Turn) {
     let mut orders = state.take_orders();
     for order in &mut orders {
         decide(state, turn.now(), order);
