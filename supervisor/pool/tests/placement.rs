@@ -132,6 +132,46 @@ fn a_larger_picture_takes_more_room_and_gives_it_back() {
 }
 
 #[test]
+fn a_worker_that_waits_for_memory_stays_for_its_job_when_a_younger_one_is_for_another_device() {
+    let mut a = model("a", 100);
+    a.need.activation.per_megapixel = Mebibytes(100);
+    let gpu = DeviceLimit {
+        device: Device::Cuda(0),
+        limit: Mebibytes(250),
+        confirms: false,
+    };
+    let settings = Settings {
+        max_workers_per_model: 1,
+        ..settings()
+    };
+    let devices = [host(1000), vec![gpu]].concat();
+    let mut fixture = PoolFixture::with(settings, vec![a, model("b", 100)], devices);
+    let other = starts(&fixture.ask_model("b"))[0].worker;
+    let busy = runs(&fixture.bring_up(other)).remove(0);
+    let large = ImageRequest {
+        size: Some(PictureSize {
+            width: 1024,
+            height: 1024,
+        }),
+        device: DeviceConstraint::On(Device::Cuda(0)),
+        ..request("a")
+    };
+    let small = ImageRequest {
+        device: DeviceConstraint::On(Device::Host),
+        ..request("a")
+    };
+    let worker = starts(&fixture.ask(large))[0].worker;
+    fixture.ask(small);
+    let up = fixture.bring_up(worker);
+    assert_eq!((runs(&up), asked_to_leave(&up)), (vec![], vec![]));
+    assert_eq!(asked_to_leave(&fixture.finish(&busy)), [other]);
+    let run = runs(&fixture.leave(other)).remove(0);
+    assert_eq!(run.worker, worker);
+    assert_eq!(asked_to_leave(&fixture.finish(&run)), [worker]);
+    assert_eq!(starts(&fixture.leave(worker))[0].device, Device::Host);
+}
+
+#[test]
 fn each_refused_value_names_its_field() {
     let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
     let size = |width, height| Some(PictureSize { width, height });

@@ -8,7 +8,7 @@ use pool::Moment;
 use super::CheckResult;
 use super::failures::ModelFailures;
 use super::standing::ModelStanding;
-use crate::observed::{MemoryParts, ModelRecord, ObservedPool, ProcessRecord};
+use crate::observed::{JobRecord, MemoryParts, ModelRecord, ObservedPool, ProcessRecord};
 
 pub(super) fn check(
     observed: &ObservedPool,
@@ -46,6 +46,7 @@ pub(super) fn check(
             extra.any(|extra| (extra + record.more).0 > 0)
         });
         let helps = full || gives_what_lacks(observed, model, process);
+        waits_for_no_older(observed, model, process)?;
         return match wished && helps || large {
             true => Ok(()),
             false => Err(format!(
@@ -79,6 +80,34 @@ pub(super) fn check(
             "{name} is evicted for {key}, which has room without it"
         )),
         false => Ok(()),
+    }
+}
+
+/// A worker does not leave for a job of its own model that is younger than the one for which it waits for memory, if no
+/// other worker can take that one.
+fn waits_for_no_older(
+    observed: &ObservedPool,
+    model: &ModelRecord,
+    process: &ProcessRecord,
+) -> CheckResult {
+    let waiting = || observed.waiting(&model.spec.key);
+    let alone = |record: &JobRecord| {
+        let live = observed.live(&model.spec.key);
+        let mut mates = live.filter(|(_, mate)| mate.name != process.name);
+        mates.all(|(_, mate)| record.serves(mate.device) == Some(false))
+    };
+    let mut own = waiting()
+        .filter(|(_, record)| record.serves(process.device) == Some(true) && alone(record));
+    let mut others = waiting().filter(|(_, record)| {
+        let elsewhere = record.serves(process.device) != Some(true);
+        elsewhere || (observed.extra(model, record.parameters.size) + record.more).0 > 0
+    });
+    match (own.next(), others.next()) {
+        (Some((own, _)), Some((other, _))) if own < other => Err(format!(
+            "{} waits for room for job {own} and leaves for job {other}",
+            process.name
+        )),
+        _ => Ok(()),
     }
 }
 

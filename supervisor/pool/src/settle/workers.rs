@@ -2,7 +2,7 @@
 
 use crate::questions::room::{self, Room};
 use crate::questions::standing::is_full;
-use crate::questions::waiting::unserved_device;
+use crate::questions::waiting::{oldest_for, unserved, unserved_device};
 use crate::questions::wants::{self, WorkerWant};
 use crate::settle::jobs::note_lacks;
 use crate::state::State;
@@ -22,7 +22,8 @@ pub(crate) fn start_wanted(state: &mut State, turn: &mut Turn) {
 }
 
 /// If a model has as many workers as it may and a job waits for a device without one, evicts an idle worker of
-/// the model, which has no job it could take, so that one can start there.
+/// the model so that one can start there. An idle worker that waits for memory for an older job stays: without it
+/// that job would load the model again, and two models could go on like that without end.
 fn make_way_for_constrained(state: &mut State, turn: &mut Turn) {
     for id in state.model_ids() {
         if !state.jobs().has_constrained(id)
@@ -32,7 +33,14 @@ fn make_way_for_constrained(state: &mut State, turn: &mut Turn) {
         {
             continue;
         }
-        let idle = state.fleet().live(id).find(|worker| worker.is_idle());
+        let Some(stranded) = unserved(state, id).next() else {
+            continue;
+        };
+        let spare = |worker: &&Worker| {
+            let own = oldest_for(state, worker);
+            worker.is_idle() && own.is_none_or(|own| stranded < own)
+        };
+        let idle = state.fleet().live(id).find(spare);
         if let Some(idle) = idle.map(Worker::generation) {
             evict(state, turn, id, &[idle]);
         }
