@@ -37,14 +37,9 @@ pub(super) fn check(
     if name.model == *key {
         let full = observed.workers_of(key).count() >= observed.most(model)
             || failures.standing(observed, key, now) == ModelStanding::Probing;
-        let extra = |size| {
-            let devices = observed.devices.keys();
-            devices.map(move |&on| observed.extra(model, on, size))
-        };
-        let large = observed.waiting(key).any(|(_, record)| {
-            let mut extra = extra(record.parameters.size);
-            extra.any(|extra| (extra + record.more).0 > 0)
-        });
+        let large = observed
+            .waiting(key)
+            .any(|(_, record)| is_large(observed, model, record));
         let helps = full || gives_what_lacks(observed, model, process);
         waits_for_no_older(observed, model, process)?;
         return match wished && helps || large {
@@ -83,6 +78,12 @@ pub(super) fn check(
     }
 }
 
+/// Returns whether a job takes more memory on some device than the start of a worker booked.
+fn is_large(observed: &ObservedPool, model: &ModelRecord, record: &JobRecord) -> bool {
+    let extra = |&on: &Device| observed.extra(model, on, record.parameters.size) + record.more;
+    observed.devices.keys().any(|on| extra(on).0 > 0)
+}
+
 /// A worker does not leave for a job of its own model that is younger than the one for which it waits for memory, if no
 /// other worker can take that one.
 fn waits_for_no_older(
@@ -100,7 +101,7 @@ fn waits_for_no_older(
         .filter(|(_, record)| record.serves(process.device) == Some(true) && alone(record));
     let mut others = waiting().filter(|(_, record)| {
         let elsewhere = record.serves(process.device) != Some(true);
-        elsewhere || (observed.extra(model, record.parameters.size) + record.more).0 > 0
+        elsewhere || is_large(observed, model, record)
     });
     match (own.next(), others.next()) {
         (Some((own, _)), Some((other, _))) if own < other => Err(format!(
