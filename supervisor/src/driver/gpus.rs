@@ -1,7 +1,7 @@
 //! The GPUs of this daemon, their tenants, and the events that a measurement becomes.
 //!
 //! GPUs are measured while a worker is on one or its memory settles, and when something waits for a measurement. A
-//! measurement older than [`AGED`] promises nothing: memory that nobody has looked at is not free memory.
+//! measurement older than `AGED` promises nothing: memory that nobody has looked at is not free memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
