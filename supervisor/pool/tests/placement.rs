@@ -134,7 +134,12 @@ fn a_larger_picture_takes_more_room_and_gives_it_back() {
 #[test]
 fn a_worker_that_waits_for_memory_stays_for_its_job_when_a_younger_one_is_for_another_device() {
     let mut a = model("a", 100);
-    a.need.activation.per_megapixel = Mebibytes(100);
+    let cuda = a
+        .need
+        .on_cuda
+        .as_mut()
+        .expect("the fixture's models run there");
+    cuda.activation.per_megapixel = Mebibytes(100);
     let gpu = DeviceLimit {
         device: Device::Cuda(0),
         limit: Mebibytes(250),
