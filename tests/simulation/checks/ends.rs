@@ -335,9 +335,7 @@ fn check_late(
                 Some(still) => still >= limits.still,
                 None => shown.had >= limits.busy + Duration::from_millis(1),
             };
-            // Where limits became shorter, several deadlines are reached at once, one after the other.
-            let next = process.asked == Some(now);
-            (span(now, process.progressed) < limits.longest || next)
+            span(now, process.progressed) < limits.longest
                 && !(judged && hangs)
                 && !is_unasked(process, &limits, now)
         }
