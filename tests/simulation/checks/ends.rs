@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipc_protocol::ids::Generation;
 use pool::{Action, Event, Moment, Notice, StopReason};
 
-use super::patience::{evidence, is_unasked, longest, shortest};
+use super::patience::{evidence, is_unasked, longest, longest_unwinding, shortest};
 use super::{CheckResult, WorldClock};
 use crate::observed::{
     Consequence, EndedProcess, ObservedPool, ProcessRecord, ProcessState, WorkerEnd,
@@ -339,7 +339,9 @@ fn check_late(
                 && !(judged && hangs)
                 && !is_unasked(process, &limits, now)
         }
-        ProcessState::Unwinding(_) => span(now, process.progressed) < Duration::from_secs(600),
+        ProcessState::Unwinding(_) => {
+            span(now, process.progressed) < longest_unwinding(observed, process)
+        }
     };
     match waited {
         true => Ok(()),

@@ -106,6 +106,16 @@ fn limits(
     }
 }
 
+/// Returns the time after which every worker ignores a cancel: ten times the slowest step that may be of its cancelled
+/// job, whose size is no longer known.
+pub(super) fn longest_unwinding(observed: &ObservedPool, process: &ProcessRecord) -> Duration {
+    let pace = &observed.models[&process.name.model].pace;
+    let step = pace.most_step(observed.settings.max_pixels);
+    let first = pace.encode.unwrap_or_default().most + step.unwrap_or_default();
+    let last = pace.decode.unwrap_or_default().most;
+    (first.max(last) * STEPS_OF_PATIENCE).max(observed.settings.patience.first_step)
+}
+
 /// Returns the evidence of the samples, in order.
 pub(super) fn evidence(process: &ProcessRecord) -> CpuEvidence {
     let mut evidence = CpuEvidence::default();
