@@ -327,7 +327,9 @@ impl ScriptedWorkers {
         if what.act == ScriptedStep::MemoryBack {
             let (left, next) = match random.permille(250) {
                 true => {
-                    let in_us = random.from(1_000, 2_000_000);
+                    // Without faults the last part comes before the pool gives it up.
+                    let late = self.faults.has(FaultKind::LateMemory);
+                    let in_us = random.from(MS, if late { 2_000 } else { 200 } * MS);
                     (random.from(1, 200), vec![Scheduled { in_us, ..what }])
                 }
                 false => (0, Vec::new()),
