@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_protocol::ids::{Generation, ModelKey};
-use pool::{Action, Event, Target, Ticket};
+use pool::{Action, Drain, Event, Target, Ticket};
 
 use super::CheckResult;
 use super::failures::ModelFailures;
@@ -30,6 +30,8 @@ struct OpenCommand {
     slot: Option<u32>,
     /// The youngest worker when it came.
     youngest: Option<Generation>,
+    /// The pool has drained since it came, even if only for a time.
+    drained: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +69,11 @@ impl OperatorCommands {
                 };
                 return self.of_model(observed, *ticket, model, scale);
             }
-            Event::DrainRequested { ticket, .. } => {
+            Event::DrainRequested { ticket, drain } => {
                 self.winds_down = *ticket;
+                for command in self.open.values_mut() {
+                    command.drained |= *drain != Drain::Undo;
+                }
                 return;
             }
             Event::QuarantineListed { ticket } | Event::QuarantineReleased { ticket, .. } => {
@@ -101,6 +106,7 @@ impl OperatorCommands {
             all: *target == Target::All,
             slot,
             youngest: observed.workers.last_key_value().map(|(&id, _)| id),
+            drained: observed.draining,
         };
         self.open.insert(*ticket, command);
     }
@@ -123,6 +129,7 @@ impl OperatorCommands {
             all: false,
             slot: None,
             youngest: None,
+            drained: observed.draining,
         };
         self.open.insert(ticket, command);
     }
@@ -285,5 +292,5 @@ fn started(
         && success == (errors == 0)
         && (command.all || starts <= up)
         && (command.all || spawn <= died.count())
-        && (!draining || observed.draining)
+        && (!draining || command.drained)
 }
