@@ -41,7 +41,7 @@ pub(super) fn check(
             .waiting(key)
             .any(|(_, record)| is_large(observed, model, record));
         let helps = full || gives_what_lacks(observed, model, process);
-        waits_for_no_older(observed, model, process)?;
+        waits_for_no_oldest(observed, model, process)?;
         return match wished && helps || large {
             true => Ok(()),
             false => Err(format!(
@@ -84,31 +84,26 @@ fn is_large(observed: &ObservedPool, model: &ModelRecord, record: &JobRecord) ->
     observed.devices.keys().any(|on| extra(on).0 > 0)
 }
 
-/// A worker does not leave for a job of its own model that is younger than the one for which it waits for memory, if no
-/// other worker can take that one.
-fn waits_for_no_older(
+/// The only worker that can run the oldest job of its model does not leave for a younger one: it waits for memory.
+fn waits_for_no_oldest(
     observed: &ObservedPool,
     model: &ModelRecord,
     process: &ProcessRecord,
 ) -> CheckResult {
-    let waiting = || observed.waiting(&model.spec.key);
-    let alone = |record: &JobRecord| {
-        let live = observed.live(&model.spec.key);
-        let mut mates = live.filter(|(_, mate)| mate.name != process.name);
-        mates.all(|(_, mate)| record.serves(mate.device) == Some(false))
+    let key = &model.spec.key;
+    let Some((id, oldest)) = observed.waiting(key).next() else {
+        return Ok(());
     };
-    let mut own = waiting()
-        .filter(|(_, record)| record.serves(process.device) == Some(true) && alone(record));
-    let mut others = waiting().filter(|(_, record)| {
-        let elsewhere = record.serves(process.device) != Some(true);
-        elsewhere || is_large(observed, model, record)
-    });
-    match (own.next(), others.next()) {
-        (Some((own, _)), Some((other, _))) if own < other => Err(format!(
-            "{} waits for room for job {own} and leaves for job {other}",
+    let mut mates = observed
+        .live(key)
+        .filter(|(_, mate)| mate.name != process.name);
+    let alone = mates.all(|(_, mate)| oldest.serves(mate.device) == Some(false));
+    match alone && oldest.serves(process.device) == Some(true) {
+        true => Err(format!(
+            "{} is the only worker for job {id}, the oldest, and leaves for a younger one",
             process.name
         )),
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 
