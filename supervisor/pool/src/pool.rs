@@ -14,7 +14,6 @@ use crate::state::State;
 use crate::state::budget::DeviceLimit;
 use crate::state::phase::Phase;
 use crate::steps::end_worker::break_protocol;
-use crate::steps::footprint;
 use crate::words::action::Action;
 use crate::words::event::Event;
 use crate::words::moment::Moment;
@@ -205,7 +204,7 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
         Event::MeasurementAged { device } => state.budget_mut().age(device),
         Event::DeviceLost { device, reason } => device::lost(state, turn, device, reason),
         Event::FootprintMeasured { worker, footprint } => {
-            footprint::note(state, turn, worker, footprint);
+            worker::footprint_measured(state, turn, worker, footprint);
         }
         Event::CpuMeasured { worker, cpu } => worker::cpu_measured(state, turn, worker, cpu),
         Event::SettingsChanged { settings } => state.set_settings(*settings),

@@ -13,7 +13,7 @@ use ipc_protocol::failure::{FailureKind, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Action, DeviceLimit, Event, Settings};
+use pool::{Action, DeviceLimit, Event, Footprint, Settings};
 
 /// Plays forty jobs of two models that take turns on room for one; says the swaps and the most
 /// overtakes.
@@ -174,6 +174,31 @@ fn a_worker_that_waits_for_memory_stays_for_its_job_when_a_younger_one_is_for_an
     assert_eq!(run.worker, worker);
     assert_eq!(asked_to_leave(&fixture.finish(&run)), [worker]);
     assert_eq!(starts(&fixture.leave(worker))[0].device, Device::Host);
+}
+
+#[test]
+fn a_job_ends_at_once_when_a_kept_worker_is_measured_to_hold_the_memory_it_waits_for() {
+    let mut kept = model("a", 100);
+    kept.pinned = true;
+    let settings = Settings {
+        max_workers_per_model: 1,
+        ..settings()
+    };
+    let models = vec![kept, model("b", 100), model("c", 120)];
+    let mut fixture = PoolFixture::with(settings, models, host(260));
+    let pinned = starts(&fixture.tell(Event::DeadlineReached))[0].worker;
+    fixture.bring_up(pinned);
+    let busy = starts(&fixture.ask_model("b"))[0].worker;
+    assert_eq!(runs(&fixture.bring_up(busy)).len(), 1);
+    fixture.ask_model("c");
+    let measured = fixture.tell(Event::FootprintMeasured {
+        worker: pinned,
+        footprint: Footprint {
+            host: Mebibytes(150),
+            device: Mebibytes::ZERO,
+        },
+    });
+    assert_eq!(failures(&measured)[0].1.kind, FailureKind::MemoryExhausted);
 }
 
 #[test]

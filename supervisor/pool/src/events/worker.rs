@@ -113,6 +113,18 @@ pub(crate) fn ready(
     leave_if_outdated(state, turn, id);
 }
 
+/// The memory of a worker was measured. If more is promised from now on, what fits is decided again.
+pub(crate) fn footprint_measured(
+    state: &mut State,
+    turn: &mut Turn,
+    id: Generation,
+    footprint: Footprint,
+) {
+    if footprint::note(state, turn, id, footprint) {
+        settle(state, turn);
+    }
+}
+
 /// A worker counts its finished pieces of work: while the count rises it does not hang.
 pub(crate) fn worked(state: &mut State, turn: &Turn, id: Generation, work: u64) {
     heard(state, turn, id);

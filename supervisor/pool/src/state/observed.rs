@@ -44,10 +44,12 @@ impl Observed {
         self.deaths += 1;
     }
 
-    /// Notes the footprint of a worker that had usual jobs only.
-    pub(crate) fn note_footprint(&mut self, footprint: Footprint) {
+    /// Notes the footprint of a worker that had usual jobs only; returns whether it is larger than any before.
+    pub(crate) fn note_footprint(&mut self, footprint: Footprint) -> bool {
+        let before = self.worst;
         self.worst.host = self.worst.host.max(footprint.host);
         self.worst.device = self.worst.device.max(footprint.device);
+        self.worst != before
     }
 
     /// Raises the predicted need, unless it is raised already; returns whether it was raised.

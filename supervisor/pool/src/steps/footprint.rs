@@ -10,10 +10,16 @@ use crate::words::notice::Notice;
 use crate::words::turn::Turn;
 
 /// Notes a worker's footprint. An idle worker that holds more than was promised to it is promised more, if there
-/// is memory. The next worker of its model is promised the largest footprint of workers with usual jobs.
-pub(crate) fn note(state: &mut State, turn: &mut Turn, id: Generation, footprint: Footprint) {
+/// is memory. The next worker of its model is promised the largest footprint of workers with usual jobs. Returns
+/// whether either promise grew.
+pub(crate) fn note(
+    state: &mut State,
+    turn: &mut Turn,
+    id: Generation,
+    footprint: Footprint,
+) -> bool {
     let Some(worker) = state.fleet_mut().get_mut(id) else {
-        return;
+        return false;
     };
     worker.note_footprint(footprint);
     let device = worker.device();
@@ -21,22 +27,20 @@ pub(crate) fn note(state: &mut State, turn: &mut Turn, id: Generation, footprint
     let promised = worker.promised().fold(nothing, Amount::plus);
     let held = Amount::on(device, footprint.host, footprint.device);
     let (model, idle, usual) = (worker.model(), worker.is_idle(), worker.is_usual());
-    if usual {
-        state
-            .model_mut(model)
-            .observed_mut()
-            .note_footprint(footprint);
-    }
+    let observed = state.model_mut(model).observed_mut();
+    let grew = usual && observed.note_footprint(footprint);
     let beyond = held.beyond(promised);
     if beyond.total() == Mebibytes::ZERO {
-        return;
+        return grew;
     }
     if idle && let Some(more) = state.budget_mut().promise(beyond) {
         if let Some(more) = state.fleet_mut().promise_more(id, more) {
             state.budget_mut().give_back(more);
             turn.defect(format!("worker {id} is idle and takes no promise"));
         }
-    } else if let Some(worker) = state.fleet_mut().get_mut(id)
+        return true;
+    }
+    if let Some(worker) = state.fleet_mut().get_mut(id)
         && worker.note_outgrown()
     {
         turn.tell(Notice::Outgrew {
@@ -46,4 +50,5 @@ pub(crate) fn note(state: &mut State, turn: &mut Turn, id: Generation, footprint
             measured: held.total(),
         });
     }
+    grew
 }
