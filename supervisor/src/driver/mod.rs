@@ -268,14 +268,12 @@ impl Driver {
         })
     }
 
-    /// Jobs that will be made of requests once the files of their model are here.
-    fn awaiting(&self, model: &ModelKey) -> usize {
-        let awaited = self
-            .conversations
-            .values()
-            .filter_map(Conversation::awaited);
-        let of_model = awaited.filter(|files| files.model == *model);
-        of_model.map(|files| files.jobs.len()).sum()
+    /// Every job that will be made of a request once the files of its model are here, with the model.
+    fn awaited(&self) -> BTreeMap<JobId, &ModelKey> {
+        let conversations = self.conversations.values();
+        let awaited = conversations.filter_map(Conversation::awaited);
+        let jobs = awaited.flat_map(|files| files.jobs.iter().map(|job| (*job, &files.model)));
+        jobs.collect()
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -286,8 +284,9 @@ impl Driver {
     fn report(&self) -> StatusReport {
         let now = self.clock.now();
         let mut snapshot = self.pool.snapshot(now);
+        let awaited = self.awaited();
         for model in &mut snapshot.models {
-            let waiting = self.awaiting(&model.key);
+            let waiting = awaited.values().filter(|key| ***key == model.key).count();
             if let (Some(line), Some((_, why))) =
                 (self.fetch_line(&model.key, waiting), &mut model.at_rest)
             {
@@ -295,7 +294,7 @@ impl Driver {
             }
         }
         for job in &mut snapshot.queue {
-            if self.awaited_by(job.job).is_some() {
+            if awaited.contains_key(&job.job) {
                 job.reason += &self.how_far(&job.model);
             }
         }
