@@ -3,9 +3,8 @@
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{JobId, ModelKey};
 
-use crate::events::request::{enter, tell_position};
+use crate::events::request::{enter, place};
 use crate::questions::admission::admit_to;
-use crate::settle::settle;
 use crate::state::State;
 use crate::steps::end_request::refuse_all_of;
 use crate::words::registry::ModelId;
@@ -28,10 +27,7 @@ pub(crate) fn arrived(state: &mut State, turn: &mut Turn, key: &ModelKey) {
             Err(failure) => turn.refuse(asked.ticket, failure),
         }
     }
-    settle(state, turn);
-    for job in entered {
-        tell_position(state, turn, job);
-    }
+    place(state, turn, &entered);
 }
 
 /// The files of a model could not be looked at or fetched.

@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
 use crate::state::worker::Worker;
-use crate::steps::end_request::refuse_all;
+use crate::steps::end_request::end_fetch;
 use crate::steps::end_worker::{end_for, end_worker};
 use crate::words::event::{Drain, Ticket};
 use crate::words::notice::Notice;
@@ -173,7 +173,9 @@ pub(crate) fn drain(state: &mut State, turn: &mut Turn, ticket: Option<Ticket>, 
         Drain::Exit => Some(turn.now() + state.settings().drain),
         Drain::ExitNow => Some(turn.now()),
     };
-    refuse_all(state, turn, &draining());
+    for id in state.requests().models().collect::<Vec<ModelId>>() {
+        end_fetch(state, turn, id, &draining());
+    }
     let jobs = state.jobs().len() as u64;
     turn.tell(Notice::Draining { jobs });
     if let Some(ticket) = ticket {

@@ -5,7 +5,7 @@ use ipc_protocol::ids::Generation;
 use crate::questions::standing::refusal;
 use crate::state::State;
 use crate::state::worker::Worker;
-use crate::steps::end_request::{refuse_all_of, stop_fetch};
+use crate::steps::end_request::end_fetch;
 use crate::steps::end_worker::outdate;
 use crate::words::registry::{Files, ModelId, ModelSpec, Registry};
 use crate::words::turn::Turn;
@@ -39,8 +39,7 @@ fn refuse_for_retired(state: &mut State, turn: &mut Turn) {
         if state.model(id).wanted().is_retired()
             && let Some(failure) = refusal(state, id, turn.now())
         {
-            refuse_all_of(state, turn, id, &failure);
-            stop_fetch(state, turn, id);
+            end_fetch(state, turn, id, &failure);
         }
     }
 }

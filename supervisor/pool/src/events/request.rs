@@ -34,10 +34,7 @@ pub(crate) fn arrived(state: &mut State, turn: &mut Turn, asked: NewRequest) {
                 jobs.clone(),
                 &BTreeMap::new(),
             );
-            settle(state, turn);
-            for id in jobs {
-                tell_position(state, turn, id);
-            }
+            place(state, turn, &jobs);
         }
     }
 }
@@ -103,8 +100,16 @@ fn accepted(state: &State, admitted: &Admitted, ticket: Ticket, jobs: Vec<JobId>
     }
 }
 
+/// Places what can be placed, and reports to each new job that still waits its position and why.
+pub(crate) fn place(state: &mut State, turn: &mut Turn, jobs: &[JobId]) {
+    settle(state, turn);
+    for &id in jobs {
+        tell_position(state, turn, id);
+    }
+}
+
 /// Reports its position and why it waits to a job that waits.
-pub(crate) fn tell_position(state: &State, turn: &mut Turn, id: JobId) {
+fn tell_position(state: &State, turn: &mut Turn, id: JobId) {
     let waiting = state.jobs().get(id);
     let Some(job) = waiting.filter(|job| job.waiting_since().is_some()) else {
         return;

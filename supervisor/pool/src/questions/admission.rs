@@ -295,28 +295,20 @@ fn check_places(
     beyond_idle: usize,
 ) -> Result<(), Failure> {
     let (settings, jobs, requests) = (state.settings(), state.jobs(), state.requests());
+    let full = |places: String| {
+        let why = format!("{places} are taken, {wanted} wanted");
+        Err(queue_full(state, now, id, &why))
+    };
     let there = jobs.queue(id).len() + requests.places(id);
     let max = settings.queue_per_model;
     if there + beyond_idle > max {
         let key = &state.model(id).spec().key;
-        let places = format!("{there} of {max} places for {key}");
-        return Err(queue_full(
-            state,
-            now,
-            id,
-            &format!("{places} are taken, {wanted} wanted"),
-        ));
+        return full(format!("{there} of {max} places for {key}"));
     }
     let all = jobs.waiting() + requests.all_places();
     let max = settings.queue_total;
     if all + beyond_idle > max {
-        let places = format!("{all} of {max} places in all");
-        return Err(queue_full(
-            state,
-            now,
-            id,
-            &format!("{places} are taken, {wanted} wanted"),
-        ));
+        return full(format!("{all} of {max} places in all"));
     }
     Ok(())
 }

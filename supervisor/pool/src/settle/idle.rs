@@ -36,8 +36,8 @@ pub(crate) fn shrink(state: &mut State, turn: &mut Turn) {
 }
 
 /// Stops workers that load for no waiting job, after a client stopped waiting for the model. One of them continues
-/// to load, so that the next request finds the model ready. It is evicted if another model needs its memory, and stops when idle like any
-/// other worker.
+/// to load, so that the next request finds the model ready. It is evicted if another model needs its memory, and
+/// stops when idle like any other worker.
 pub(crate) fn abandon_loads(state: &mut State, turn: &mut Turn, id: ModelId) {
     if !state.jobs().queue(id).is_empty() {
         return;

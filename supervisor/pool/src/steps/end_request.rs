@@ -29,16 +29,14 @@ pub(crate) fn refuse_all_of(state: &mut State, turn: &mut Turn, id: ModelId, fai
     }
 }
 
-/// Refuses every request that waits for files, and stops their fetches.
-pub(crate) fn refuse_all(state: &mut State, turn: &mut Turn, failure: &Failure) {
-    for id in state.requests().models().collect::<Vec<ModelId>>() {
-        refuse_all_of(state, turn, id, failure);
-        stop_fetch(state, turn, id);
-    }
+/// Refuses every request that waits for the files of a model, and stops their fetch.
+pub(crate) fn end_fetch(state: &mut State, turn: &mut Turn, id: ModelId, failure: &Failure) {
+    refuse_all_of(state, turn, id, failure);
+    stop_fetch(state, turn, id);
 }
 
 /// Stops a fetch that no request waits for.
-pub(crate) fn stop_fetch(state: &State, turn: &mut Turn, id: ModelId) {
+fn stop_fetch(state: &State, turn: &mut Turn, id: ModelId) {
     let model = state.model(id).spec().key.clone();
     turn.act(Action::StopFetch { model });
 }
