@@ -215,15 +215,21 @@ fn where_the_driver_lists_no_process_the_books_follow_what_is_taken_in_all() {
     assert!(empty, "{:?}", daemon.status().memory);
 }
 
-#[test]
-fn memory_that_comes_back_late_is_promised_late() {
-    let _turn = turn::take();
+/// A daemon whose only worker has died on a GPU that does not free its memory yet.
+fn dead_worker_whose_memory_lingers() -> (TestDaemon, PretendedGpus) {
     let cuda = "device = \"cuda:0\"";
     let (daemon, gpus) = daemon(&[500], "cold_start_workers = 1", [cuda, cuda]);
     daemon.draw(&request("left", 1, 1)).expect("there is room");
     assert!(wait::until(PATIENCE, || books_are_true(&daemon, &gpus)));
     gpus.change(|state| state.linger = true);
     daemon.worker_pids().into_iter().for_each(kill_worker);
+    (daemon, gpus)
+}
+
+#[test]
+fn memory_that_comes_back_late_is_promised_late() {
+    let _turn = turn::take();
+    let (daemon, gpus) = dead_worker_whose_memory_lingers();
     let settling = wait::until(PATIENCE, || book(&daemon, "cuda:0").settling_mb >= HELD_MB);
     assert!(settling, "{:?}", daemon.status());
     let begun = daemon.imagepool_begun(&["generate", "a fox", "-m", "right", "-o", "a.png"]);
@@ -238,12 +244,7 @@ fn memory_that_comes_back_late_is_promised_late() {
 #[test]
 fn memory_that_does_not_come_back_is_reported_and_stays_out_of_the_books() {
     let _turn = turn::take();
-    let cuda = "device = \"cuda:0\"";
-    let (daemon, gpus) = daemon(&[500], "cold_start_workers = 1", [cuda, cuda]);
-    daemon.draw(&request("left", 1, 1)).expect("there is room");
-    assert!(wait::until(PATIENCE, || books_are_true(&daemon, &gpus)));
-    gpus.change(|state| state.linger = true);
-    daemon.worker_pids().into_iter().for_each(kill_worker);
+    let (daemon, gpus) = dead_worker_whose_memory_lingers();
     daemon
         .stderr
         .wait_for("Memory of a dead worker is still in use", 1, PATIENCE);

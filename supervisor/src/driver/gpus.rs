@@ -158,29 +158,32 @@ impl GpuWatch {
 
     /// Notes what becomes of the workers on GPUs.
     pub fn note_event(&mut self, event: &Event) {
-        let mut change = |worker: &Generation, change: fn(&mut GpuTenant)| {
-            if let Some((_, tenant)) = self.tenants.get_mut(worker) {
-                change(tenant);
-            }
-        };
         match event {
-            Event::WorkerReady { worker, .. } => change(worker, |tenant| tenant.is_ready = true),
+            Event::WorkerStarted { worker, pid } => {
+                if let Some(tenant) = self.tenant_mut(*worker) {
+                    tenant.pid = *pid;
+                }
+            }
+            Event::WorkerReady { worker, .. } => {
+                if let Some(tenant) = self.tenant_mut(*worker) {
+                    tenant.is_ready = true;
+                }
+            }
             Event::WorkerExited { worker, .. } => {
-                if let Some((_, tenant)) = self.tenants.get_mut(worker) {
+                if let Some(tenant) = self.tenant_mut(*worker) {
                     tenant.is_dead = true;
                     self.ended_since_asked.insert(*worker);
                     // What it held is measured at once.
                     self.asked = None;
                 }
             }
-            Event::WorkerStarted { worker, pid } => {
-                if let Some((_, tenant)) = self.tenants.get_mut(worker) {
-                    tenant.pid = *pid;
-                }
-            }
             Event::WorkerStartFailed { worker, .. } => drop(self.tenants.remove(worker)),
             _ => {}
         }
+    }
+
+    fn tenant_mut(&mut self, worker: Generation) -> Option<&mut GpuTenant> {
+        self.tenants.get_mut(&worker).map(|(_, tenant)| tenant)
     }
 
     /// The GPUs whose last measurement has just become too old.
@@ -325,6 +328,7 @@ fn missing(gpu: &WatchedGpu, report: &GpuReport) -> String {
 mod tests {
     use super::*;
     use crate::probe::gpu::GpuProcess;
+    use crate::probe::sample::gpu;
 
     const CUDA: Device = Device::Cuda(0);
     const WORKER: Generation = Generation(1);
@@ -336,18 +340,8 @@ mod tests {
             bytes: Some(mb << 20),
         };
         GpuFacts {
-            index: 0,
-            uuid: "GPU-0".into(),
-            part_of: None,
-            name: "Model".into(),
-            compute: None,
-            total_bytes: 1000 << 20,
-            used_bytes: used_mb << 20,
             processes: Some(ours_mb.map(process).into_iter().collect()),
-            uncorrected_errors: None,
-            temperature_c: None,
-            power_mw: None,
-            energy_mj: None,
+            ..gpu(0, used_mb)
         }
     }
 

@@ -10,7 +10,7 @@ pub mod gpu;
 pub mod host;
 pub mod nvml;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod share;
 pub mod visible;
 

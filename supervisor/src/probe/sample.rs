@@ -3,7 +3,7 @@
 use super::gpu::GpuFacts;
 
 /// A GPU of 1000 MiB of which `used_mb` are taken.
-pub(super) fn gpu(index: u32, used_mb: u64) -> GpuFacts {
+pub(crate) fn gpu(index: u32, used_mb: u64) -> GpuFacts {
     GpuFacts {
         index,
         uuid: format!("GPU-{index}000"),
