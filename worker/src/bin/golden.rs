@@ -162,13 +162,12 @@ fn print_shapes(family: &str) -> Result<(), WorkerFault> {
 
 fn main() -> ExitCode {
     let arguments = GoldenArguments::parse();
-    let compared = match (&arguments.tokens, &arguments.folder) {
-        _ if arguments.shapes.is_some() => {
-            print_shapes(arguments.shapes.as_deref().unwrap_or_default()).map(|()| None)
-        }
-        (Some(prompts), folder) => print_tokens(prompts, folder.as_deref()).map(|()| None),
-        (None, Some(folder)) => compare(folder, &arguments).map(Some),
-        (None, None) => Ok(None), // the parser requires one of them
+    let asked = (&arguments.shapes, &arguments.tokens, &arguments.folder);
+    let compared = match asked {
+        (Some(family), ..) => print_shapes(family).map(|()| None),
+        (None, Some(prompts), folder) => print_tokens(prompts, folder.as_deref()).map(|()| None),
+        (None, None, Some(folder)) => compare(folder, &arguments).map(Some),
+        (None, None, None) => Ok(None), // the parser requires one of them
     };
     match compared {
         Ok(report) => report.map_or(ExitCode::SUCCESS, |report| {

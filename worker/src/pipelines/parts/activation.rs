@@ -4,6 +4,7 @@
 //! operations. The references round once.
 
 use crate::fault::WorkerFault;
+use crate::pipelines::parts::layers::filled;
 use candle_core::{DType, Tensor};
 
 /// `x * sigmoid(x)`.
@@ -65,11 +66,9 @@ fn in_pieces(
         return Ok(whole(x)?);
     }
     let flat = x.flatten_all()?;
-    let activated = flat.zeros_like()?;
-    for first in (0..count).step_by(piece) {
-        let part = flat.narrow(0, first, piece.min(count - first))?;
-        activated.slice_set(&whole(&part)?, 0, first)?;
-    }
+    let activated = filled(flat.zeros_like()?, 0, piece, |first, count| {
+        Ok(whole(&flat.narrow(0, first, count)?)?)
+    })?;
     Ok(activated.reshape(x.shape())?)
 }
 

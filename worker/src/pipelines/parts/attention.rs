@@ -4,7 +4,7 @@
 //! their scores take at most [`SCORES_BYTES`]. Each query has its own softmax, so the parts are independent.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::parts::layers::computed;
+use crate::pipelines::parts::layers::{computed, filled};
 use candle_core::{DType, Tensor};
 use candle_nn::ops;
 
@@ -75,17 +75,14 @@ fn in_parts(
     }
     let (k, v) = (k.contiguous()?, v.contiguous()?);
     let mixed = Tensor::zeros((batch, heads, length, v.dim(3)?), v.dtype(), v.device())?;
-    for first in (0..length).step_by(rows) {
-        let count = rows.min(length - first);
+    filled(mixed, 2, rows, |first, count| {
         let bias = bias.map(|bias| match bias.dim(2)? {
             1 => Ok(bias.clone()),
             _ => bias.narrow(2, first, count),
         });
         let part = q.narrow(2, first, count)?;
-        let part = whole((&part, &k, &v), scale, bias.transpose()?.as_ref())?;
-        mixed.slice_set(&part, 2, first)?;
-    }
-    Ok(mixed)
+        whole((&part, &k, &v), scale, bias.transpose()?.as_ref())
+    })
 }
 
 /// Computes it with flash attention; `None` if there is no kernel for these tensors. It reads (b, heads, s, d) in

@@ -99,6 +99,24 @@ pub(super) fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
     }
 }
 
+/// Fills `whole` along `axis`, at most `most` places at a time: `part` computes those from a first one on.
+///
+/// # Errors
+/// Faults of `part` and of the device.
+pub(super) fn filled(
+    whole: Tensor,
+    axis: usize,
+    most: usize,
+    part: impl Fn(usize, usize) -> Result<Tensor, WorkerFault>,
+) -> Result<Tensor, WorkerFault> {
+    let length = whole.dim(axis)?;
+    for first in (0..length).step_by(most) {
+        let count = most.min(length - first);
+        whole.slice_set(&part(first, count)?, axis, first)?;
+    }
+    Ok(whole)
+}
+
 /// Splits (b, s, heads * d) into (b, heads, s, d).
 ///
 /// # Errors

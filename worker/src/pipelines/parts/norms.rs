@@ -5,6 +5,7 @@
 //! the result. One thread sums each row in a fixed order, so the result does not depend on the number of threads.
 
 use crate::fault::WorkerFault;
+use crate::pipelines::parts::layers::filled;
 use crate::weights::Section;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Shape, Tensor};
 use candle_nn::ops;
@@ -178,12 +179,10 @@ impl GroupNorm {
         if groups >= self.groups {
             return Ok(self.some_by_tensors(grouped, shape, 0)?.reshape(shape)?);
         }
-        let normed = grouped.zeros_like()?;
-        for first in (0..self.groups).step_by(groups) {
-            let count = groups.min(self.groups - first);
+        let normed = filled(grouped.zeros_like()?, 1, groups, |first, count| {
             let part = grouped.narrow(1, first, count)?.contiguous()?;
-            normed.slice_set(&self.some_by_tensors(&part, shape, first)?, 1, first)?;
-        }
+            self.some_by_tensors(&part, shape, first)
+        })?;
         Ok(normed.reshape(shape)?)
     }
 
