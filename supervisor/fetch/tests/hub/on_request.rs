@@ -92,6 +92,14 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     assert!(patience, "never: {what}");
 }
 
+/// A hub that pauses between pieces, and a daemon in a home that fetches from it.
+fn slow_hub(pause: Duration) -> (Mirror, Home, HomeDaemon) {
+    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
+    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
+    let daemon = HomeDaemon::start(&home);
+    (mirror, home, daemon)
+}
+
 /// Waits until the mirror was asked for bytes.
 fn under_way(mirror: &Mirror) {
     until("asked for bytes", || !mirror.gets("").is_empty());
@@ -99,10 +107,7 @@ fn under_way(mirror: &Mirror) {
 
 #[test]
 fn three_requests_fetch_once_and_the_time_of_it_is_not_theirs() {
-    let pause = Duration::from_millis(25);
-    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
-    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let daemon = HomeDaemon::start(&home);
+    let (mirror, home, daemon) = slow_hub(Duration::from_millis(25));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pictures = [0, 1].map(|nth| folder.path().join(format!("{nth}.png")));
     let clients = pictures
@@ -167,10 +172,7 @@ fn what_cannot_be_fetched_is_refused_with_the_reason_and_so_is_what_must_not_be(
 
 #[test]
 fn a_fetch_without_waiting_clients_ends_and_the_next_request_resumes_it() {
-    let pause = Duration::from_millis(100);
-    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
-    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let daemon = HomeDaemon::start(&home);
+    let (mirror, home, daemon) = slow_hub(Duration::from_millis(100));
     let picture = tempfile::tempdir().expect("a temporary folder");
     let picture = picture.path().join("a.png");
     let mut client = daemon.generate(&home, &picture, &[]);
@@ -191,10 +193,7 @@ fn a_fetch_without_waiting_clients_ends_and_the_next_request_resumes_it() {
 
 #[test]
 fn a_request_that_waits_for_files_is_listed_explained_and_cancelled_like_a_job() {
-    let pause = Duration::from_millis(100);
-    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
-    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let daemon = HomeDaemon::start(&home);
+    let (mirror, home, daemon) = slow_hub(Duration::from_millis(100));
     let picture = tempfile::tempdir().expect("a temporary folder");
     let client = daemon.generate(&home, &picture.path().join("a.png"), &[]);
     under_way(&mirror);
@@ -220,10 +219,7 @@ fn a_request_that_waits_for_files_is_listed_explained_and_cancelled_like_a_job()
 
 #[test]
 fn a_daemon_that_shuts_down_waits_for_no_fetch() {
-    let pause = Duration::from_millis(100);
-    let mirror = Mirror::start(diffusers_files(), MirrorFault::Slow { pause }, Manner::Hub);
-    let home = Home::new(&mirror.endpoint(), DIFFUSERS);
-    let mut daemon = HomeDaemon::start(&home);
+    let (mirror, home, mut daemon) = slow_hub(Duration::from_millis(100));
     let picture = tempfile::tempdir().expect("a temporary folder");
     let client = daemon.generate(&home, &picture.path().join("a.png"), &[]);
     under_way(&mirror);
