@@ -89,6 +89,40 @@ fn a_picture_comes_out_again_through_a_daemon_and_through_a_private_pool() {
 }
 
 #[test]
+fn a_jpeg_and_a_webp_come_out_again_and_a_changed_jpeg_does_not() {
+    let daemon = TestDaemon::start("");
+    draw(&daemon.sandbox, &["-o", "a.jpg"]);
+    draw(&daemon.sandbox, &["-o", "a.webp"]);
+    for (file, lossy) in [("a.jpg", true), ("a.webp", false)] {
+        let told = daemon
+            .imagepool(&["replay", file, "--json"])
+            .succeeded()
+            .json()
+            .remove(0);
+        assert_eq!(
+            (&told["same"], &told["identical"], &told["lossy"]),
+            (&json!(true), &json!(true), &json!(lossy)),
+            "{file}"
+        );
+    }
+    let output = daemon.imagepool(&["replay", "a.jpg"]).succeeded();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.starts_with("a.jpg: identical: encoded again at quality 92"),
+        "{said}"
+    );
+    let folder = daemon.sandbox.pictures();
+    let mut bytes = fs::read(folder.join("a.jpg")).expect("it was drawn");
+    let middle = bytes.len() - 1000; // among the compressed pixels
+    bytes[middle] ^= 1;
+    fs::write(folder.join("b.jpg"), bytes).expect("our own folder");
+    let output = daemon.imagepool(&["replay", "b.jpg"]).ended_with(1);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.starts_with("b.jpg: different: "), "{said}");
+    assert!(said.contains("the format is lossy"), "{said}");
+}
+
+#[test]
 fn without_a_daemon_a_private_pool_draws_it_again_and_leaves() {
     let sandbox = Sandbox::new("");
     draw(&sandbox, &["-o", "a.png"]);
@@ -190,11 +224,15 @@ fn a_receipt_that_names_other_weights_says_so_and_another_version_is_only_told()
 fn a_file_that_says_too_little_is_refused() {
     let daemon = TestDaemon::start("");
     draw(&daemon.sandbox, &["--no-metadata", "-o", "bare.png"]);
-    draw(&daemon.sandbox, &["-o", "a.jpg"]);
+    draw(&daemon.sandbox, &["--no-metadata", "-o", "bare.jpg"]);
+    draw(&daemon.sandbox, &["--no-metadata", "-o", "bare.webp"]);
+    fs::write(daemon.sandbox.pictures().join("a.txt"), "text").expect("our own folder");
     let jobs = jobs_done(&daemon);
     for (file, word) in [
         ("bare.png", "has no receipt"),
-        ("a.jpg", "is not a valid PNG"),
+        ("bare.jpg", "has no receipt"),
+        ("bare.webp", "has no receipt"),
+        ("a.txt", "is not a valid PNG"),
         ("nowhere.png", "cannot be read"),
         (".", "cannot be read"),
     ] {

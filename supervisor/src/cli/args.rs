@@ -302,7 +302,7 @@ pub struct Generate {
     /// Time limit in seconds; the job fails if it takes longer.
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub timeout: Option<String>,
-    /// Write no receipt into the file.
+    /// Write neither the receipt nor the mark of generated pictures into the file.
     #[arg(long)]
     pub no_metadata: bool,
     /// Return at once; `wait` gets the picture later.

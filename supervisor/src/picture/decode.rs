@@ -1,34 +1,19 @@
 //! Reads a picture file: its pixels and its receipt.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 
-use ipc_protocol::units::PictureSize;
-use png::{BitDepth, ColorType, DecodingError, Reader};
-
-use super::receipt::{self, Receipt, Refusal};
+pub use super::decoded_file::{DecodedFile, FilePixels};
+use super::receipt::Refusal;
+use super::{jpeg, png_file, webp};
 
 /// Longest file that is read, in bytes; four times the largest picture that a model draws.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Most pixels of a picture that is decoded.
-const PIXELS_MAX: u64 = 4096 * 4096;
-
-/// A picture read from a file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DecodedFile {
-    /// Size in pixels.
-    pub size: PictureSize,
-    /// Pixels row by row from the top, three bytes each.
-    pub rgb8: Vec<u8>,
-    /// The receipt of the picture.
-    pub receipt: Receipt,
-}
-
 /// Reads a picture and its receipt.
 ///
 /// # Errors
-/// The file is not a valid PNG, or has no valid receipt; the message names the file.
+/// The file is not a valid PNG, JPEG or WebP, or has no valid receipt; the message names the file.
 pub fn read(path: &Path) -> Result<DecodedFile, Refusal> {
     let named = |refusal: Refusal| match refusal.field {
         Some(_) => Refusal {
@@ -37,7 +22,7 @@ pub fn read(path: &Path) -> Result<DecodedFile, Refusal> {
         },
         None => Refusal::new(format!("{}: {}", path.display(), refusal.message)),
     };
-    bytes(path).and_then(|bytes| decode(&bytes)).map_err(named)
+    bytes(path).and_then(decode).map_err(named)
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Refusal> {
@@ -53,151 +38,142 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<DecodedFile, Refusal> {
-    let mut reader = png::Decoder::new(Cursor::new(bytes))
-        .read_info()
-        .map_err(no_png)?;
-    let size = PictureSize {
-        width: reader.info().width,
-        height: reader.info().height,
-    };
-    if size.pixels() > PIXELS_MAX {
-        let message = format!("its {size} pixels are more than any model draws");
-        return Err(Refusal::new(message));
+fn decode(bytes: Vec<u8>) -> Result<DecodedFile, Refusal> {
+    match bytes.as_slice() {
+        [0xff, 0xd8, ..] => jpeg::decode(bytes),
+        [b'R', b'I', b'F', b'F', ..] => webp::decode(bytes),
+        _ => png_file::decode(&bytes),
     }
-    let rgb8 = pixels(&mut reader).map_err(no_png)?;
-    // The receipt may follow the pixels.
-    reader.finish().map_err(no_png)?;
-    let receipt = receipt(reader.info())?;
-    let rgb8 = rgb8.ok_or_else(|| {
-        Refusal::new("its pixels are not 8-bit RGB, so another program has changed the file")
-    })?;
-    Ok(DecodedFile {
-        size,
-        rgb8,
-        receipt,
-    })
-}
-
-fn no_png(error: DecodingError) -> Refusal {
-    Refusal::new(format!(
-        "is not a valid PNG ({error}); only PNG files have a receipt"
-    ))
-}
-
-/// Decodes the pixels; `None` if they are not 8-bit RGB.
-fn pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Option<Vec<u8>>, DecodingError> {
-    if reader.output_color_type() != (ColorType::Rgb, BitDepth::Eight) {
-        return Ok(None);
-    }
-    let Some(length) = reader.output_buffer_size() else {
-        return Ok(None);
-    };
-    let mut rgb8 = vec![0; length];
-    reader.next_frame(&mut rgb8)?;
-    Ok(Some(rgb8))
-}
-
-/// Returns the file's only receipt, decompressed to at most [`receipt::BYTES_MAX`] bytes.
-fn receipt(info: &png::Info<'_>) -> Result<Receipt, Refusal> {
-    let mut chunks = info
-        .utf8_text
-        .iter()
-        .filter(|chunk| chunk.keyword == receipt::KEYWORD);
-    let Some(chunk) = chunks.next() else {
-        return Err(Refusal::new(
-            "has no receipt: it was drawn with --no-metadata, or another program wrote it",
-        ));
-    };
-    if chunks.next().is_some() {
-        return Err(Refusal::new("has more than one receipt"));
-    }
-    let mut chunk = chunk.clone();
-    let text = chunk
-        .decompress_text_with_limit(receipt::BYTES_MAX)
-        .and_then(|()| chunk.get_text())
-        .map_err(|error| Refusal::new(format!("its receipt cannot be decompressed: {error}")))?;
-    Receipt::parse(&text)
 }
 
 #[cfg(test)]
 mod tests {
+    use ipc_protocol::units::PictureSize;
+
     use super::*;
+    use crate::picture::decoded_file::PIXELS_MAX;
+    use crate::picture::file::{Metadata, file};
+    use crate::picture::format::{PictureFormat, Quality};
+    use crate::picture::receipt::Receipt;
 
-    const RECEIPT: &str = r#"{"prompt":"a fox","model":"pocket-flux","weights":"d","seed":1,"steps":4,"guidance":0.0,"size":"2x1","sampler":"euler","dtype":"f32","version":"0.1.0"}"#;
+    const SIZE: PictureSize = PictureSize {
+        width: 19,
+        height: 13,
+    };
 
-    /// A PNG of two pixels with this colour type and these chunks (text, whether compressed).
-    fn file(color: ColorType, chunks: &[(&str, bool)]) -> Vec<u8> {
-        let mut info = png::Info::with_size(2, 1);
-        info.color_type = color;
-        info.bit_depth = BitDepth::Eight;
-        for (text, packed) in chunks {
-            let mut chunk = png::text_metadata::ITXtChunk::new(receipt::KEYWORD, *text);
-            chunk.compressed = *packed;
-            info.utf8_text.push(chunk);
-        }
-        let mut bytes = Vec::new();
-        let encoder = png::Encoder::with_info(&mut bytes, info).expect("a plain picture");
-        let mut writer = encoder.write_header().expect("memory takes it");
-        let data: Vec<u8> = (1..=2 * color.samples() as u8).collect();
-        writer.write_image_data(&data).expect("memory takes it");
-        writer.finish().expect("memory takes it");
-        bytes
-    }
-
-    fn refused(bytes: &[u8]) -> String {
-        decode(bytes)
-            .expect_err("it cannot be followed")
-            .to_string()
-    }
-
-    #[test]
-    fn pixels_and_receipt_are_read_back() {
-        for packed in [false, true] {
-            let drawn = decode(&file(ColorType::Rgb, &[(RECEIPT, packed)])).expect("ours");
-            assert_eq!(drawn.rgb8, [1, 2, 3, 4, 5, 6]);
-            assert_eq!(drawn.size.to_string(), "2x1");
-            assert_eq!(drawn.receipt.prompt, "a fox");
+    fn receipt(prompt: &str) -> Receipt {
+        Receipt {
+            prompt: prompt.into(),
+            negative: Some("<fog> & \"mist\" ]]>".into()),
+            model: "pocket-flux".into(),
+            weights: "d".into(),
+            seed: 1,
+            steps: 4,
+            guidance: 0.0,
+            size: SIZE.to_string(),
+            sampler: "euler".into(),
+            dtype: "f32".into(),
+            prompt_cut: false,
+            version: "0.1.0".into(),
         }
     }
 
+    fn pixels() -> Vec<u8> {
+        let count = SIZE.rgb8_bytes() as u32;
+        (0..count).map(|nth| (nth * nth / 7 % 251) as u8).collect()
+    }
+
+    /// A file of each format and kind of quality.
+    fn files(metadata: &Metadata) -> Vec<(PictureFormat, Quality, Vec<u8>)> {
+        let low = Quality::new(70).expect("from 1 to 100");
+        let of = |(format, quality)| {
+            let bytes = file(SIZE, &pixels(), format, quality, metadata).expect("small");
+            (format, quality, bytes)
+        };
+        [
+            (PictureFormat::Png, Quality::BEST),
+            (PictureFormat::Jpeg, low),
+            (PictureFormat::Jpeg, Quality::BEST),
+            (PictureFormat::Webp, Quality::BEST),
+        ]
+        .map(of)
+        .to_vec()
+    }
+
+    fn with_receipt(prompt: &str) -> Metadata {
+        Metadata::of(receipt(prompt), true)
+    }
+
     #[test]
-    fn an_invalid_file_is_refused_with_the_reason() {
-        let none = file(ColorType::Rgb, &[]);
-        assert!(refused(&none).contains("has no receipt"));
-        let two = file(ColorType::Rgb, &[(RECEIPT, false), (RECEIPT, false)]);
-        assert!(refused(&two).contains("more than one"));
-        let gray = file(ColorType::Grayscale, &[(RECEIPT, false)]);
-        assert!(refused(&gray).contains("8-bit RGB"));
-        let nonsense = file(ColorType::Rgb, &[("{}", false)]);
-        assert!(refused(&nonsense).starts_with("prompt: "));
-        let whole = file(ColorType::Rgb, &[(RECEIPT, false)]);
-        for bytes in [&b""[..], b"GIF89a", &whole[..whole.len() - 20]] {
-            assert!(refused(bytes).contains("is not a valid PNG"), "{bytes:?}");
+    fn the_receipt_is_read_back_from_every_format_and_the_pixels_from_lossless_ones() {
+        // The last prompt needs several segments of a JPEG.
+        let long = "&\u{1}\u{ffff}é<".repeat(6000);
+        for prompt in ["a fox", "\"'&<>\\\n\r\t\u{7f}\u{85}\u{fffe}🦊", &long] {
+            for (format, quality, bytes) in files(&with_receipt(prompt)) {
+                let drawn = decode(bytes.clone()).expect("ours");
+                assert_eq!(drawn.receipt, receipt(prompt), "{format:?}");
+                assert_eq!(drawn.size, SIZE);
+                let expected = match format {
+                    PictureFormat::Png | PictureFormat::Webp => FilePixels::Exact(pixels()),
+                    PictureFormat::Jpeg => FilePixels::Lossy {
+                        format,
+                        quality,
+                        file: bytes,
+                    },
+                };
+                assert!(drawn.pixels == expected, "{format:?}");
+            }
         }
     }
 
     #[test]
-    fn a_receipt_is_not_decompressed_beyond_its_limit() {
-        let bomb = " ".repeat(receipt::BYTES_MAX + 1);
-        let packed = file(ColorType::Rgb, &[(&bomb, true)]);
-        assert!(packed.len() < 10_000, "{} bytes", packed.len());
-        assert!(refused(&packed).contains("cannot be decompressed"));
-        let plain = file(ColorType::Rgb, &[(&bomb, false)]);
-        assert!(refused(&plain).contains("more than the"));
+    fn a_file_without_a_receipt_is_refused_and_a_preview_has_none() {
+        for metadata in [Metadata::None, Metadata::Mark] {
+            for (format, _, bytes) in files(&metadata) {
+                let refusal = decode(bytes).expect_err("no receipt").to_string();
+                assert!(
+                    refusal.starts_with("has no receipt"),
+                    "{format:?}: {refusal}"
+                );
+            }
+        }
     }
 
     #[test]
-    fn a_too_large_picture_is_refused_before_memory_is_allocated() {
-        let mut info = png::Info::with_size(4097, 4096);
-        info.color_type = ColorType::Rgb;
-        let mut bytes = Vec::new();
-        let encoder = png::Encoder::with_info(&mut bytes, info).expect("a header");
-        let mut writer = encoder.write_header().expect("memory takes it");
-        writer
-            .write_chunk(png::chunk::IDAT, b"never looked at")
-            .expect("memory takes it");
-        drop(writer);
-        assert!(refused(&bytes).contains("4097x4096 pixels are more"));
+    fn a_damaged_file_is_refused_or_read_and_never_panics() {
+        for (format, _, bytes) in files(&with_receipt("a fox")) {
+            for length in 0..bytes.len() {
+                let read = decode(bytes[..length].to_vec());
+                // A JPEG's and a WebP's end has no receipt any more, so a cut there need not be found.
+                assert!(
+                    read.is_err() || length + 32 > bytes.len() || format == PictureFormat::Jpeg
+                );
+            }
+            for place in 0..bytes.len() {
+                for value in [0, 0xff, bytes[place] ^ 0x10] {
+                    let mut damaged = bytes.clone();
+                    damaged[place] = value;
+                    if let Ok(read) = decode(damaged) {
+                        assert!(read.size.pixels() <= PIXELS_MAX);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_huge_picture_is_refused_before_memory_is_allocated() {
+        let files = files(&with_receipt("a fox"));
+        let mut jpeg = files[1].2.clone();
+        let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]);
+        let frame = frame.expect("a baseline JPEG has a frame header");
+        jpeg[frame + 5..frame + 9].fill(0xff);
+        let mut webp = files[3].2.clone();
+        let canvas = 12 + 8 + 4; // after the file's header, the chunk's, and the flags
+        webp[canvas..canvas + 6].copy_from_slice(&[0xff, 0x3f, 0, 0xff, 0x3f, 0]);
+        for bytes in [jpeg, webp] {
+            let refusal = decode(bytes).expect_err("too large").to_string();
+            assert!(refusal.contains("more than any model draws"), "{refusal}");
+        }
     }
 }

@@ -9,13 +9,42 @@ use clap::ValueEnum;
 /// The format of a picture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PictureFormat {
-    /// Lossless, with a receipt.
+    /// Lossless.
     Png,
     /// Small, with losses.
     #[value(alias = "jpg")]
     Jpeg,
-    /// Lossless, and smaller than PNG.
+    /// Smaller than PNG; lossless, or with losses at a quality below 100.
     Webp,
+}
+
+/// The quality of an encoded picture, from 1 to 100. JPEG is lossy at every quality, WebP below 100; PNG has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quality(u8);
+
+impl Quality {
+    /// The best quality; a WebP of this quality is lossless.
+    pub const BEST: Self = Self(100);
+    /// JPEG quality without a request; high enough that most people see no difference.
+    const JPEG: Self = Self(92);
+
+    /// Checks the range.
+    pub fn new(quality: u8) -> Option<Self> {
+        (1..=100).contains(&quality).then_some(Self(quality))
+    }
+
+    /// The quality of a format if none was requested. It is the same for the command line's files.
+    pub fn of(format: PictureFormat) -> Self {
+        match format {
+            PictureFormat::Jpeg => Self::JPEG,
+            PictureFormat::Png | PictureFormat::Webp => Self::BEST,
+        }
+    }
+
+    /// The quality from 1 to 100.
+    pub fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// The file extensions of the formats.

@@ -1,9 +1,8 @@
 //! The receipt: everything a picture depends on, written into its file and read back.
 
-use ipc_protocol::client::Picture;
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::ModelKey;
-use ipc_protocol::messages::client::Accepted;
+use ipc_protocol::messages::client::{Accepted, JobReport};
 use ipc_protocol::request::{ImageRequest, TEXT_BYTES_MAX};
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::BUILD;
@@ -84,22 +83,27 @@ impl From<Failure> for Refusal {
 
 impl Receipt {
     /// Creates the receipt of a picture that was just drawn.
-    pub fn of(request: &ImageRequest, accepted: &Accepted, picture: &Picture) -> Self {
-        let facts = &picture.report.receipt;
+    pub fn of(request: &ImageRequest, accepted: &Accepted, report: &JobReport) -> Self {
+        let facts = &report.receipt;
         Self {
             prompt: request.prompt.clone(),
             negative: request.negative.clone(),
             model: accepted.model.to_string(),
             weights: facts.digest.clone(),
-            seed: picture.report.seed,
+            seed: report.seed,
             steps: accepted.steps,
             guidance: facts.guidance,
             size: accepted.size.to_string(),
             sampler: facts.sampler.clone(),
             dtype: facts.dtype.clone(),
-            prompt_cut: picture.report.reading.was_cut,
+            prompt_cut: report.reading.was_cut,
             version: BUILD.to_owned(),
         }
+    }
+
+    /// The receipt as JSON on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
     }
 
     /// Parses a receipt of at most [`BYTES_MAX`] bytes.

@@ -8,9 +8,7 @@ use interprocess::local_socket::tokio::{Stream, prelude::*};
 use ipc_protocol::connection::ConnectionError;
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{
-    Accepted, CHUNK_BYTES_MAX, FromPool, JobReport, ReceiptFacts, ToPool, Told, Verb,
-};
+use ipc_protocol::messages::client::{CHUNK_BYTES_MAX, FromPool, ToPool, Told, Verb};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::version::{BUILD, PROTOCOL};
 use pool::Progress;
@@ -18,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::idle::IdleClients;
+use crate::api::reply;
 use crate::api::rights::{ClientRights, Operators};
 use crate::driver::handle::{
     AcceptedRequest, Caller, FinishedPicture, Handle, JobUpdate, PendingUpdate,
@@ -171,7 +170,8 @@ impl ConnectedClient {
             Ok(jobs) => asked.ongoing(jobs),
             Err(failure) => return self.refuse(failure).await,
         };
-        self.say(&FromPool::Accepted(accepted(&ongoing))).await?;
+        self.say(&FromPool::Accepted(reply::accepted(&ongoing.accepted)))
+            .await?;
         let mut unanswered = ongoing.accepted.jobs.len();
         while unanswered > 0 {
             tokio::select! {
@@ -266,7 +266,7 @@ impl ConnectedClient {
         }
         self.say(&FromPool::Finished {
             job: picture.job,
-            report: report(picture, ongoing.accepted.guidance),
+            report: reply::report(picture, ongoing.accepted.guidance),
         })
         .await
     }
@@ -303,19 +303,6 @@ fn index(ongoing: &AcceptedRequest, job: JobId) -> u32 {
     (job.0 - ongoing.accepted.jobs[0].0) as u32
 }
 
-fn accepted(ongoing: &AcceptedRequest) -> Accepted {
-    let accepted = &ongoing.accepted;
-    Accepted {
-        first: accepted.jobs[0],
-        count: accepted.jobs.len() as u32,
-        model: accepted.model.clone(),
-        size: accepted.size,
-        steps: accepted.steps,
-        seed: accepted.seed,
-        decode_ms: accepted.decode.map(|decode| decode.as_millis() as u64),
-    }
-}
-
 fn progress_message(job: JobId, progress: Progress) -> Option<FromPool> {
     Some(match progress {
         Progress::Waiting { position, reason } => FromPool::Waiting {
@@ -336,26 +323,4 @@ fn progress_message(job: JobId, progress: Progress) -> Option<FromPool> {
             elapsed_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
         },
     })
-}
-
-fn report(picture: &FinishedPicture, guidance: f32) -> JobReport {
-    let facts = &picture.facts;
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    JobReport {
-        worker: facts.worker.clone(),
-        seed: facts.seed,
-        attempts: facts.attempts,
-        resume_step: facts.resume_step,
-        queue_ms: ms(facts.queue),
-        load_ms: ms(facts.load),
-        denoise_ms: ms(facts.denoise),
-        decode_ms: ms(facts.decode),
-        reading: picture.reading.clone(),
-        receipt: ReceiptFacts {
-            digest: picture.model.digest.clone(),
-            sampler: picture.model.sampler.clone(),
-            dtype: picture.model.dtype.to_string(),
-            guidance,
-        },
-    }
 }

@@ -18,8 +18,8 @@ use super::{interrupt, prompt, show};
 use crate::cli::args::{ConnectOptions, Generate};
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, number, say};
-use crate::picture::encode;
-use crate::picture::format::{self, PictureFormat};
+use crate::picture::file::{self, Metadata};
+use crate::picture::format::{self, PictureFormat, Quality};
 use crate::picture::receipt::Receipt;
 
 /// Runs the command; returns the exit code.
@@ -108,9 +108,10 @@ impl RequestOutput<'_> {
 
     fn finish(&self, picture: &Picture) -> Result<(), CommandError> {
         self.remark(&picture.report.reading);
-        let receipt = (!self.arguments.no_metadata)
-            .then(|| Receipt::of(self.request, &self.accepted, picture));
-        let bytes = encode::encode(picture, self.format, receipt.as_ref())
+        let receipt = Receipt::of(self.request, &self.accepted, &picture.report);
+        let metadata = Metadata::of(receipt, !self.arguments.no_metadata);
+        let quality = Quality::of(self.format);
+        let bytes = file::file(picture.size, &picture.rgb8, self.format, quality, &metadata)
             .map_err(|error| CommandError::Output(error.to_string()))?;
         let file = self.output.write(picture.index, picture.job, &bytes)?;
         if self.arguments.show {

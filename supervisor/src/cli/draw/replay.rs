@@ -1,4 +1,4 @@
-//! `imagepool replay`: draws a picture again from its receipt and compares the pixels.
+//! `imagepool replay`: draws a picture again from its receipt and compares pixels or files.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,9 @@ use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 use crate::picture::compare::{self, Change, PictureDistance};
-use crate::picture::decode::{self, DecodedFile};
+use crate::picture::decode::{self, DecodedFile, FilePixels};
+use crate::picture::file::{self, Metadata};
+use crate::picture::format::Quality;
 use crate::picture::receipt::Receipt;
 
 /// Exit code: same pixels, from the inputs that the receipt names.
@@ -25,9 +27,7 @@ pub fn run(reach: &ConnectOptions, file: &Path, json: bool) -> Result<u8, Comman
     let drawn = decode::read(file)?;
     let (picture, now) = draw(reach, &drawn.receipt)?;
     let finding = Finding {
-        distance: (picture.size == drawn.size)
-            .then(|| PictureDistance::between(&drawn.rgb8, &picture.rgb8))
-            .flatten(),
+        comparison: comparison(&drawn, &picture)?,
         changes: changes(&drawn, &picture, &now),
     };
     if json {
@@ -66,7 +66,7 @@ fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt),
         Err(_) if interrupted.load(Ordering::Acquire) => return Err(CommandError::Interrupted),
         answer => answer?,
     };
-    let now = Receipt::of(&request, &accepted, &picture);
+    let now = Receipt::of(&request, &accepted, &picture.report);
     Ok((picture, now))
 }
 
@@ -84,17 +84,58 @@ fn changes(drawn: &DecodedFile, picture: &Picture, now: &Receipt) -> Vec<Change>
     changes
 }
 
-/// The result of the comparison.
+/// Compares the pixels. The exact pixels of a lossy file cannot be had again, so the new picture is encoded in the same
+/// way, and the files are compared.
+fn comparison(drawn: &DecodedFile, picture: &Picture) -> Result<Comparison, CommandError> {
+    Ok(match &drawn.pixels {
+        _ if picture.size != drawn.size => Comparison::OtherSize,
+        FilePixels::Exact(rgb8) => PictureDistance::between(rgb8, &picture.rgb8)
+            .map_or(Comparison::OtherSize, Comparison::Pixels),
+        FilePixels::Lossy {
+            format,
+            quality,
+            file,
+        } => {
+            let metadata = Metadata::of(drawn.receipt.clone(), true);
+            let again = file::file(picture.size, &picture.rgb8, *format, *quality, &metadata)
+                .map_err(|error| CommandError::Output(error.to_string()))?;
+            Comparison::File {
+                quality: *quality,
+                bytes: file.len(),
+                same: again == *file,
+            }
+        }
+    })
+}
+
+/// A comparison of the new picture with the file.
+#[derive(Clone, Copy)]
+enum Comparison {
+    /// The file was cut or scaled.
+    OtherSize,
+    /// Exact pixels were compared.
+    Pixels(PictureDistance),
+    /// A lossy file was compared with the new picture's file.
+    File {
+        quality: Quality,
+        bytes: usize,
+        same: bool,
+    },
+}
+
+/// The result of a replay.
 struct Finding {
-    /// Difference of the pixels; `None` if the sizes differ.
-    distance: Option<PictureDistance>,
+    comparison: Comparison,
     changes: Vec<Change>,
 }
 
 impl Finding {
     fn pixels_are_same(&self) -> bool {
-        self.distance
-            .is_some_and(|distance| distance.different == 0)
+        match self.comparison {
+            Comparison::OtherSize => false,
+            Comparison::Pixels(distance) => distance.different == 0,
+            Comparison::File { same, .. } => same,
+        }
     }
 
     /// Whether pixels and inputs are the same. With other weights it is a different result, even if the pixels match.
@@ -103,18 +144,31 @@ impl Finding {
     }
 
     fn lines(&self, file: &Path, drawn: &DecodedFile) -> Vec<String> {
-        let file = file.display();
-        let head = match (self.distance, self.is_same()) {
-            (Some(distance), true) => format!(
-                "{file}: identical: all {} bytes of its {} pixels are the same",
+        let head = match self.comparison {
+            Comparison::OtherSize => "different: its size is not the size in its receipt".into(),
+            _ if self.pixels_are_same() && !self.is_same() => {
+                "same pixels, but from other inputs than its receipt names".into()
+            }
+            Comparison::Pixels(distance) if distance.different == 0 => format!(
+                "identical: all {} bytes of its {} pixels are the same",
                 distance.bytes, drawn.size
             ),
-            (Some(distance), false) if distance.different == 0 => {
-                format!("{file}: same pixels, but from other inputs than its receipt names")
-            }
-            (Some(distance), false) => format!("{file}: different: {distance}"),
-            (None, _) => format!("{file}: different: its size is not the size in its receipt"),
+            Comparison::Pixels(distance) => format!("different: {distance}"),
+            Comparison::File {
+                quality,
+                bytes,
+                same: true,
+            } => format!(
+                "identical: encoded again at quality {}, all {bytes} bytes of the file are the same",
+                quality.get()
+            ),
+            Comparison::File { quality, .. } => format!(
+                "different: encoded again at quality {}, the new picture gives another file; by how much the \
+                 pixels differ cannot be compared, because the format is lossy",
+                quality.get()
+            ),
         };
+        let head = format!("{}: {head}", file.display());
         let changed = self.changes.iter().map(|change| {
             let Change { field, then, now } = change;
             format!("  {field}: {then:?} in the file, {now:?} now")
@@ -131,16 +185,21 @@ impl Finding {
                 (change.field.to_owned(), values)
             })
             .collect();
+        let distance = match self.comparison {
+            Comparison::Pixels(distance) => Some(distance),
+            Comparison::OtherSize | Comparison::File { .. } => None,
+        };
         json!({
             "file": file.display().to_string(),
             "model": receipt.model,
             "seed": receipt.seed,
             "same": self.is_same(),
             "identical": self.pixels_are_same(),
-            "bytes": self.distance.map(|distance| distance.bytes),
-            "different": self.distance.map(|distance| distance.different),
-            "share": self.distance.map(PictureDistance::share),
-            "largest": self.distance.map(|distance| distance.largest),
+            "lossy": matches!(self.comparison, Comparison::File { .. }),
+            "bytes": distance.map(|distance| distance.bytes),
+            "different": distance.map(|distance| distance.different),
+            "share": distance.map(PictureDistance::share),
+            "largest": distance.map(|distance| distance.largest),
             "changed": changed,
         })
     }
