@@ -5,7 +5,7 @@
     reason = "this module is the clock; all other code gets the time from it"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pool::Moment;
 
@@ -26,6 +26,12 @@ impl Clock {
     /// Returns the current moment.
     pub fn now(self) -> Moment {
         Moment(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Seconds since 1970 (UTC), for lists that people read. It may jump; no decision uses it.
+    pub fn unix_seconds(self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
     }
 
     /// Waits until a moment; without one, waits forever.

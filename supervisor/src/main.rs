@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use ipc_protocol::folders;
+use supervisor::api::http::server::HttpSettings;
 use supervisor::cli::say;
 use supervisor::clock::Clock;
+use supervisor::config::http::HttpAddress;
 use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
@@ -80,10 +82,7 @@ fn main() -> ExitCode {
     if arguments.probe_gpus {
         return probe_gpus(&arguments);
     }
-    for (option, given) in [
-        ("--state-dir", arguments.state_dir.is_some()),
-        ("--http", arguments.http.is_some()),
-    ] {
+    for (option, given) in [("--state-dir", arguments.state_dir.is_some())] {
         if given {
             say::aside(format_args!("supervisor: {option}: not built yet"));
             return ExitCode::from(3);
@@ -136,6 +135,10 @@ fn run(
         config.socket_mode = 0o600;
         config.operators.clear();
     }
+    if let Some(address) = &arguments.http {
+        let address = HttpAddress::parse(address).map_err(|why| format!("--http: {why}"))?;
+        config.http.address = Some(address);
+    }
     if !config.hub.offline
         && let Err(error) = programs::find("fetch")
     {
@@ -162,6 +165,12 @@ fn run(
             .unwrap_or_else(folders::runtime),
         socket_mode: config.socket_mode,
         operators: config.operators,
+        http: leash.is_none().then(|| HttpSettings {
+            config: config.http,
+            default_model: config.pool.default_model,
+            keep: config.result_keep,
+            keep_mb: config.result_mb,
+        }),
         leash,
     };
     tokio::runtime::Builder::new_multi_thread()

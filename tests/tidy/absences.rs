@@ -45,8 +45,8 @@ const ABSENCES: [Absence; 19] = [
     only(
         "SystemTime::now",
         "supervisor/",
-        &[],
-        "decisions use the clock's moments",
+        &["supervisor/src/clock.rs"],
+        "decisions use the clock's moments; the wall clock is for lists",
     ),
     only(
         "Command::new",

@@ -1,9 +1,14 @@
 //! The daemon's doors: they translate client messages and make no decisions.
 //!
-//! - [`native`]: the door on a Unix socket
+//! - [`native`]: the door for frames, on a Unix socket
+//! - [`http`]: the door for HTTP, on a Unix socket and on TCP
+//! - [`socket_file`]: a Unix socket and its file; `folder_watch` notices when it is removed
 //! - [`reply`]: a finished picture in the words of `ipc_protocol`, and its receipt
 //! - [`rights`]: the rights of a client
 
+mod folder_watch;
+pub mod http;
 pub mod native;
 pub mod reply;
 pub mod rights;
+pub mod socket_file;

@@ -1,5 +1,6 @@
 //! The table of all settings and their valid values, checked before the file is read further.
 
+use super::http::{self, HttpRight};
 use super::operators::OPERATORS_MAX;
 use ipc_protocol::family;
 use ipc_protocol::ids::{Device, DeviceConstraint};
@@ -53,9 +54,15 @@ pub enum SettingKind {
     Users,
     /// The table `params`, whose settings have their own section.
     Parameters,
+    /// A list of rights at the HTTP door.
+    Rights,
+    /// A list of texts without blanks. The value describes one of them for errors.
+    Names(&'static str),
+    /// `HOST:PORT`.
+    Listen,
 }
 
-use SettingKind::{Address, Flag, Seconds, Text, Whole, Words};
+use SettingKind::{Address, Flag, Names, Rights, Seconds, Text, Whole, Words};
 
 const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -> Setting {
     Setting {
@@ -66,11 +73,24 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 45] = [
+pub const SETTINGS: [Setting; 54] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
     setting("socket", "operators", SettingKind::Users),
+    setting("http", "listen", SettingKind::Listen),
+    setting("http", "hosts", Names("a host name")),
+    setting("http", "origins", Names("an origin")),
+    setting("http", "anonymous", Rights),
+    setting("http", "aliases", Names("the name of a model")),
+    setting("http", "a1111", Flag),
+    setting("http.tokens.*", "file", Text("the path of a file")),
+    setting(
+        "http.tokens.*",
+        "credential",
+        Text("the name of a credential"),
+    ),
+    setting("http.tokens.*", "rights", Rights),
     setting("memory", "limit_percent", Whole(1, 100)),
     setting("memory", "host_limit_mb", Whole(1, MEMORY_MB_MAX)),
     setting("memory", "device_limit_mb", Whole(1, MEMORY_MB_MAX)),
@@ -125,6 +145,7 @@ pub fn check(file: &Table) -> Result<(), String> {
             ("models", Value::Table(models)) => models
                 .iter()
                 .try_for_each(|(key, value)| model(key, value))?,
+            ("http", Value::Table(table)) => http_section(table)?,
             (_, Value::Table(table)) => section(name, table, name)?,
             (_, value) if is_section(name) => return Err(no_section(name, value)),
             _ => {}
@@ -145,6 +166,22 @@ fn model(key: &str, value: &Value) -> Result<(), String> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+fn http_section(table: &Table) -> Result<(), String> {
+    section("http", table, "http")?;
+    let tokens = match table.get("tokens") {
+        None => return Ok(()),
+        Some(Value::Table(tokens)) => tokens,
+        Some(value) => return Err(no_section("http.tokens", value)),
+    };
+    tokens.iter().try_for_each(|(name, value)| {
+        let place = format!("http.tokens.{name}");
+        match value {
+            Value::Table(token) => section("http.tokens.*", token, &place),
+            value => Err(no_section(&place, value)),
+        }
+    })
 }
 
 /// Checks the settings of one section, which errors call `place`.
@@ -214,6 +251,22 @@ impl SettingKind {
                 }
             }
             (Self::Users, _) => wrong("a list of users"),
+            (Self::Rights, Value::Array(rights)) => {
+                match rights.iter().find(|right| !is_right(right)) {
+                    None => Ok(()),
+                    Some(right) => Err(refusal(at, &shown(right), "a right", &self.allowed())),
+                }
+            }
+            (Self::Rights, _) => wrong("a list of rights"),
+            (Self::Names(what), Value::Array(names)) => {
+                match names.iter().find(|name| !is_one_word(name)) {
+                    None => Ok(()),
+                    Some(name) => Err(refusal(at, &shown(name), what, &self.allowed())),
+                }
+            }
+            (Self::Names(_), _) => wrong("a list of names"),
+            (Self::Listen, Value::String(text)) if http::is_host_and_port(text) => Ok(()),
+            (Self::Listen, _) => wrong("a host and a port"),
             (Self::Parameters, Value::Table(_)) => Ok(()),
             (Self::Parameters, _) => wrong("a table"),
         }
@@ -232,6 +285,9 @@ impl SettingKind {
             Self::Parameters => {
                 "{ step_ms = 10, load_ms = 10, weights_mb = 16, device_mb = 0 }".into()
             }
+            Self::Rights => format!("a list of {}", HttpRight::WORDS.join(", ")),
+            Self::Names(_) => "[\"NAME\", …], none with blanks".into(),
+            Self::Listen => "HOST:PORT, as in 127.0.0.1:7860".into(),
             Self::Device => format!("auto, cpu or cuda:N, N from 0 to {ORDINAL_MAX}"),
         }
     }
@@ -266,6 +322,15 @@ fn is_user(value: &Value) -> bool {
         Value::String(name) => is_name(name),
         _ => false,
     }
+}
+
+fn is_right(value: &Value) -> bool {
+    matches!(value, Value::String(word) if HttpRight::WORDS.contains(&word.as_str()))
+}
+
+fn is_one_word(value: &Value) -> bool {
+    let plain = |text: &str| is_name(text) && !text.contains(char::is_whitespace);
+    matches!(value, Value::String(text) if plain(text))
 }
 
 fn is_device(text: &str) -> bool {
@@ -340,6 +405,16 @@ mod tests {
                 ]
             }
             SettingKind::Parameters => &["3", "\"x\""],
+            SettingKind::Rights => &["[\"all\"]", "[3]", "\"generate\"", "true"],
+            SettingKind::Names(_) => &["[\"\"]", "[\"a b\"]", "[3]", "\"a\"", "true"],
+            SettingKind::Listen => &[
+                "\"\"",
+                "\"7860\"",
+                "\"host:\"",
+                "\"host:70000\"",
+                "\"a b:1\"",
+                "80",
+            ],
             SettingKind::Text(_) => &["\"\"", "\" \"", "\"a\\nb\"", "3", "true"],
             SettingKind::Address => &["\"\"", "\"host\"", "\"ftp://a\"", "\"https://\"", "3"],
             SettingKind::Device => &[
@@ -393,9 +468,9 @@ mod tests {
                 .strip_prefix('[')
                 .and_then(|line| line.split(']').next())
             {
-                section = match name.starts_with("models.") {
-                    true => "models.*".into(),
-                    false => name.into(),
+                section = match name.rsplit_once('.') {
+                    Some((of, _)) => format!("{of}.*"),
+                    None => name.into(),
                 };
             } else if let Some((name, value)) = line.split_once(" = ") {
                 let plain = |c: char| c.is_ascii_lowercase() || c == '_';

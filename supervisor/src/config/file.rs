@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::bounds;
+use super::http::HttpSection;
 use super::operators::Operator;
 
 /// The whole file; a missing setting has its default.
@@ -18,6 +19,8 @@ pub struct SettingsFile {
     pub segment: SegmentKind,
     /// Settings of the native door.
     pub socket: SocketSection,
+    /// Settings of the HTTP door.
+    pub http: HttpSection,
     /// Memory limits.
     pub memory: MemorySection,
     /// Settings of the GPU driver.
@@ -38,6 +41,7 @@ impl Default for SettingsFile {
             default_model: pool::Settings::default().default_model,
             segment: SegmentKind::default(),
             socket: SocketSection::default(),
+            http: HttpSection::default(),
             memory: MemorySection::default(),
             gpu: GpuSection::default(),
             pool: PoolSection::default(),

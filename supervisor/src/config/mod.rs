@@ -2,12 +2,14 @@
 //!
 //! - [`mod@file`]: the TOML file; an unknown key is refused with the closest known one
 //! - [`bounds`]: the valid values of each setting
+//! - [`http`]: the HTTP door's address, tokens and rights
 //! - [`names`]: the keys and aliases of the models
 //! - [`operators`]: the users that may operate the pool
 //! - [`paths`]: the daemon's folders
 
 pub mod bounds;
 pub mod file;
+pub mod http;
 pub mod names;
 pub mod operators;
 pub mod paths;
@@ -33,6 +35,12 @@ pub struct Config {
     pub socket_mode: u32,
     /// User ids that may operate the pool besides the daemon's own and root.
     pub operators: BTreeSet<u32>,
+    /// How long the pictures of detached jobs are kept.
+    pub result_keep: Duration,
+    /// Memory for the pictures of detached jobs, in MiB.
+    pub result_mb: u64,
+    /// Settings of the HTTP door.
+    pub http: http::HttpConfig,
     /// Share of the machine's memory that workers may reserve, in percent.
     pub limit_percent: u64,
     /// Host memory that workers may reserve; replaces `limit_percent` if set.
@@ -159,6 +167,9 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         },
         socket_mode: mode(&file.socket.mode)?,
         operators: operators::uids(&file.socket.operators)?,
+        result_keep: seconds(file.pool.result_seconds),
+        result_mb: file.limits.result_mb,
+        http: file.http.check()?,
         limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         device_limit: file.memory.device_limit_mb.map(Mebibytes),
@@ -239,9 +250,7 @@ mod tests {
         let uncommented: String = example
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(setting) if setting.contains(" = ") || setting.starts_with("[models.") => {
-                    setting
-                }
+                Some(setting) if setting.contains(" = ") || setting.starts_with('[') => setting,
                 _ => line,
             })
             .filter(|line| !line.starts_with("path = "))

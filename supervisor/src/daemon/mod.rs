@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::api::http::server::{HttpDoor, HttpSettings};
 use crate::api::native::lock::DaemonLock;
 use crate::api::native::socket::Door;
 use crate::api::rights::Operators;
@@ -38,6 +39,8 @@ pub struct Daemon {
     pub socket_mode: u32,
     /// User ids that may operate the pool besides the daemon's own and root.
     pub operators: BTreeSet<u32>,
+    /// Settings of the HTTP door; a private daemon has none.
+    pub http: Option<HttpSettings>,
     /// The leash of a private daemon; `None` for other daemons.
     pub leash: Option<Leash>,
 }
@@ -53,11 +56,21 @@ impl Daemon {
         let lock =
             DaemonLock::take(&self.runtime_dir).map_err(|error| at(&self.runtime_dir, &error))?;
         sweep::sweep(&self.runtime_dir);
+        let clock = self.setup.clock;
         let driver = Driver::new(self.setup)?;
+        let http = match self.http {
+            Some(settings) => {
+                Some(HttpDoor::open(&self.runtime_dir, self.socket_mode, settings).await?)
+            }
+            None => None,
+        };
         let door = Door::open(&socket_path, self.socket_mode, lock)
             .map_err(|error| at(&socket_path, &error))?;
         let handle = driver.handle();
-        let door = tokio::spawn(door.serve(handle.clone(), Operators::new(self.operators)));
+        let operators = Operators::new(self.operators);
+        let http =
+            http.map(|http| tokio::spawn(http.serve(handle.clone(), operators.clone(), clock)));
+        let door = tokio::spawn(door.serve(handle.clone(), operators));
         tokio::spawn(signals::heed_signals(handle.clone()));
         let leashed = self.leash.is_some();
         if let Some(leash) = self.leash {
@@ -71,7 +84,13 @@ impl Daemon {
         }
         driver.run().await;
         // A client that has not read its last answer by then is disconnected.
-        let _ = timeout(GOODBYE, door).await;
+        let _ = timeout(GOODBYE, async {
+            let _ = door.await;
+            if let Some(http) = http {
+                let _ = http.await;
+            }
+        })
+        .await;
         // The door has removed its socket; the folder of a private daemon is removed here.
         let cleared = match leashed {
             true => std::fs::remove_dir_all(&self.runtime_dir),

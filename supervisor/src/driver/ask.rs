@@ -9,7 +9,7 @@ use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
-use pool::{AcceptedJobs, PictureFacts, Progress, Ticket};
+use pool::{AcceptedJobs, PictureFacts, Progress, Registry, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::report::StatusAnswer;
@@ -21,6 +21,14 @@ pub struct Caller {
     pub user: String,
     /// It has the same rights over all jobs as over its own.
     pub operator: bool,
+}
+
+impl Caller {
+    /// Whether a job of `user` is the caller's: its own, or one of a user that it named in a request.
+    pub fn owns(&self, user: &str) -> bool {
+        let named = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        self.operator || user.strip_prefix(&self.user).is_some_and(named)
+    }
 }
 
 /// A question of a door.
@@ -47,6 +55,8 @@ pub(super) enum Ask {
         by: Caller,
         answer: oneshot::Sender<Result<Told, Failure>>,
     },
+    /// The models as the pool knows them.
+    Models(oneshot::Sender<Registry>),
     HasWorkers {
         model: String,
         answer: oneshot::Sender<bool>,
@@ -81,6 +91,16 @@ pub enum JobUpdate {
         /// The failure.
         failure: Failure,
     },
+}
+
+impl JobUpdate {
+    /// The failure, if the job has ended with one.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed { failure, .. } => Some(failure),
+            Self::Progress { .. } | Self::Preview { .. } | Self::Picture(_) => None,
+        }
+    }
 }
 
 /// A finished picture in the supervisor's own memory.

@@ -6,11 +6,12 @@ use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::request::ImageRequest;
-use pool::{AcceptedJobs, Ticket};
-use tokio::sync::{mpsc, oneshot, watch};
+use pool::{AcceptedJobs, Registry, Ticket};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::ask::{Ask, gone};
 use super::inbox::{LoopCommand, Outbox};
+use super::pool_event::PoolEvent;
 use super::report::StatusAnswer;
 
 pub use super::ask::{Caller, FinishedPicture, JobUpdate, ModelReceipt};
@@ -22,6 +23,7 @@ const PROGRESS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) outbox: Outbox,
+    pub(super) events: broadcast::Sender<PoolEvent>,
 }
 
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
@@ -167,6 +169,18 @@ impl Handle {
         let (answer, told) = oneshot::channel();
         self.send(Ask::Operate { verb, by, answer }).await?;
         told.await.map_err(|_| gone())?
+    }
+
+    /// The models as the pool knows them.
+    pub async fn models(&self) -> Result<Registry, Failure> {
+        let (sender, models) = oneshot::channel();
+        self.send(Ask::Models(sender)).await?;
+        models.await.map_err(|_| gone())
+    }
+
+    /// The events from now on. A receiver that is slow loses the oldest ones.
+    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
+        self.events.subscribe()
     }
 
     /// Whether a model has a live worker.

@@ -11,6 +11,7 @@
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
 //! - `operate` turns operators' verbs into events, and answers what needs none
+//! - [`pool_event`] is what clients that watch the pool are told
 //! - `worker`, `job` and `conversation` are what is held of each; `process_event` is what workers' processes do
 
 mod ask;
@@ -26,6 +27,7 @@ mod measuring;
 mod memory;
 mod operate;
 mod perform;
+pub mod pool_event;
 mod process_event;
 pub mod report;
 pub mod setup;
@@ -41,7 +43,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::version::BUILD;
 use pool::{Event, Moment, Pool, Registry, Ticket};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use self::worker::WorkerHandle;
 use crate::catalogue::library::Library;
@@ -59,6 +61,7 @@ use handle::Handle;
 use inbox::Inbox;
 use job::JobEntry;
 use memory::Gauge;
+use pool_event::{EVENTS_KEPT, PoolEvent};
 use report::StatusAnswer;
 use setup::Setup;
 
@@ -115,7 +118,10 @@ impl Driver {
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
-            handle: Handle { outbox },
+            handle: Handle {
+                outbox,
+                events: broadcast::channel(EVENTS_KEPT).0,
+            },
             reports: Vec::new(),
             workers: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -220,12 +226,20 @@ impl Driver {
             }
             Ask::Status(report) => self.reports.push(report),
             // A door that no longer waits for an answer needs none.
+            Ask::Models(models) => {
+                let _ = models.send(self.registry.clone());
+            }
             Ask::HasWorkers { model, answer } => {
                 let _ =
                     answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
             }
             Ask::Operate { verb, by, answer } => self.operate(verb, &by, answer),
         }
+    }
+
+    /// Tells the clients that watch the pool.
+    fn publish(&self, event: PoolEvent) {
+        let _ = self.handle.events.send(event); // Fails only if no client watches.
     }
 
     fn cancel(&mut self, job: JobId, by: Caller) {

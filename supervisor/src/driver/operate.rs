@@ -80,7 +80,7 @@ impl Driver {
 
     /// Whether a job is the caller's to end.
     pub(super) fn owns(&self, caller: &Caller, job: JobId) -> bool {
-        caller.operator || self.user_of(job).is_some_and(|user| user == caller.user)
+        self.user_of(job).is_some_and(|user| caller.owns(user))
     }
 
     /// The user whom a job, or a job to be, counts for.

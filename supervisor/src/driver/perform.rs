@@ -14,6 +14,7 @@ use super::Driver;
 use super::ask::{FinishedPicture, JobUpdate};
 use super::conversation::AwaitedFiles;
 use super::job::JobEntry;
+use super::pool_event::PoolEvent;
 use super::process_event::{ProcessEvent, StartedProcess};
 use super::worker::{RunningJob, WorkerHandle};
 use crate::catalogue::served::Served;
@@ -68,7 +69,10 @@ impl Driver {
                 self.tell_door(job, JobUpdate::Progress { job, progress });
             }
             Action::Answer { job, outcome } => self.answer(job, outcome),
-            Action::Tell(notice) => telemetry::events::tell(&notice),
+            Action::Tell(notice) => {
+                telemetry::events::tell(&notice);
+                self.publish(PoolEvent::Noticed(notice));
+            }
             Action::Exit => self.exited = true,
         }
     }
@@ -126,7 +130,12 @@ impl Driver {
             };
             self.jobs.insert(*job, entry);
         }
+        let (jobs, model) = (accepted.jobs.clone(), accepted.model.clone());
         conversation.accept(accepted);
+        for job in jobs {
+            let model = model.clone();
+            self.publish(PoolEvent::JobAccepted { job, model });
+        }
     }
 
     fn start(&mut self, start: Start) {
@@ -260,6 +269,11 @@ impl Driver {
             )),
             (Outcome::Failure(failure), _) => entry.failed(failure),
         };
+        self.publish(PoolEvent::JobEnded {
+            job,
+            model: entry.fields.model.clone(),
+            failure: update.failure().map(|failure| failure.kind),
+        });
         if let Some(conversation) = self.conversations.get_mut(&entry.ticket) {
             conversation.answer(update);
             if conversation.unanswered() == 0 {

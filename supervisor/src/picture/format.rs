@@ -97,6 +97,15 @@ pub fn extension(format: PictureFormat) -> &'static str {
     }
 }
 
+/// The media type of a format's files.
+pub fn media_type(format: PictureFormat) -> &'static str {
+    match format {
+        PictureFormat::Png => "image/png",
+        PictureFormat::Jpeg => "image/jpeg",
+        PictureFormat::Webp => "image/webp",
+    }
+}
+
 fn word(format: PictureFormat) -> &'static str {
     match format {
         PictureFormat::Png => "PNG",

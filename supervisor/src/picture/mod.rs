@@ -3,6 +3,7 @@
 //! - [`receipt`]: the inputs of a picture; [`xmp`]: the mark, and the receipt in formats without text chunks
 //! - [`mod@format`]: the file formats; [`mod@file`] writes files and [`decode`] reads them
 //! - [`encode_pool`]: writes them beside the loop
+//! - [`mod@scale`]: pictures in another size
 //! - [`compare`]: the difference of two pictures
 
 pub mod compare;
@@ -16,5 +17,6 @@ mod jpeg;
 mod md5;
 mod png_file;
 pub mod receipt;
+pub mod scale;
 mod webp;
 pub mod xmp;

@@ -1,9 +1,10 @@
 //! Log lines about doors and their clients.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::Path;
 
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 /// If the socket is removed, it will not be created again.
 pub fn unwatched(error: &dyn Display) {
@@ -63,4 +64,19 @@ pub fn conversation_ended(error: &dyn Display) {
 /// A client sent bytes that are not a frame and was disconnected.
 pub fn not_a_frame(error: &dyn Display) {
     debug!(%error, "Client sent an invalid frame");
+}
+
+/// The HTTP door accepts clients.
+pub fn http_open(socket: &Path, address: Option<SocketAddr>, token: Option<&Path>) {
+    let address = address.map(tracing::field::display);
+    let token_file = token.map(|file| tracing::field::display(file.display()));
+    info!(socket = %socket.display(), address, token_file, "HTTP door open");
+}
+
+/// The HTTP socket was removed and cannot be created again.
+pub fn http_unreachable(socket: &Path, error: &dyn Display) {
+    error!(
+        socket = %socket.display(), %error,
+        "HTTP socket was removed and cannot be restored: fix the cause or restart the daemon"
+    );
 }

@@ -135,7 +135,7 @@ pub fn action(action: &Action) {
 }
 
 /// Describes the end of a process.
-fn how(exit: Exit) -> String {
+pub fn how(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => match ExitCode::from_number(code) {
             Some(known) => format!("code {code} ({})", known.meaning()),

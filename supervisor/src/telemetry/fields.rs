@@ -1,7 +1,7 @@
 //! The fields of log lines: the same thing has the same name in every line.
 
 /// All fields, with their meaning.
-pub const FIELDS: [(&str, &str); 51] = [
+pub const FIELDS: [(&str, &str); 54] = [
     ("job", "the job's id"),
     ("user", "the user that a request counts for"),
     ("model", "the model's key"),
@@ -12,6 +12,9 @@ pub const FIELDS: [(&str, &str); 51] = [
     ),
     ("generation", "the worker's generation, never used twice"),
     ("pid", "the id of a process"),
+    ("address", "the address that a door listens on"),
+    ("token_file", "the file of a token that the daemon made"),
+    ("request", "the id of a request at the HTTP door"),
     (
         "device",
         "the device that a worker runs on, or that something happened to",

@@ -54,6 +54,13 @@ pub fn accepted(fields: &JobFields) {
     );
 }
 
+/// A request at the HTTP door became these jobs.
+pub fn requested(request: &str, jobs: &[JobId]) {
+    for job in jobs {
+        info!(job = job.0, request, "Job of an HTTP request");
+    }
+}
+
 /// A worker started a job after the finished step `resume_step`.
 pub fn started(fields: &JobFields, started: &StartedAttempt, resume_step: u32) {
     info!(

@@ -1,15 +1,12 @@
 //! The socket of the native door; it is created again if its file is removed.
 
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
-use interprocess::local_socket::{GenericFilePath, ListenerOptions};
-use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::local_socket::tokio::Stream;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::messages::client::FromPool;
 use nix::errno::Errno;
@@ -19,8 +16,8 @@ use tokio::time::timeout;
 use super::conversation::{self, Context};
 use super::idle::IdleClients;
 use super::lock::DaemonLock;
-use super::watch::FolderWatch;
 use crate::api::rights::Operators;
+use crate::api::socket_file::SocketFile;
 use crate::config::paths;
 use crate::driver::handle::Handle;
 use crate::frames;
@@ -29,19 +26,10 @@ use crate::telemetry::doors;
 /// How long a refused client may take to connect and to read the refusal.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Device and inode of a file.
-type SocketIdentity = (u64, u64);
-
 #[derive(Debug)]
 pub struct Door {
-    path: PathBuf,
-    mode: u32,
-    listener: Listener,
-    /// Identity of the socket file of `listener`.
-    identity: SocketIdentity,
+    socket: SocketFile,
     lock: DaemonLock,
-    /// `None` if the kernel gives no watch; then removed files are not noticed.
-    watch: Option<FolderWatch>,
     /// A spare descriptor: closed when descriptors run out, to accept a client and refuse it.
     reserve: Option<File>,
     /// The last logged error about removed files.
@@ -55,18 +43,9 @@ impl Door {
     /// # Errors
     /// The socket cannot be created.
     pub fn open(path: &Path, mode: u32, lock: DaemonLock) -> io::Result<Self> {
-        let (listener, identity) = listen(path, mode)?;
-        let watch = FolderWatch::start(folder(path));
-        if let Err(error) = &watch {
-            doors::unwatched(error);
-        }
         Ok(Self {
-            path: path.to_owned(),
-            mode,
-            listener,
-            identity,
+            socket: SocketFile::create(path, mode)?,
             lock,
-            watch: watch.ok(),
             reserve: reserve(),
             trouble: None,
         })
@@ -84,8 +63,8 @@ impl Door {
             tokio::select! {
                 () = handle.ended() => break,
                 Some(_) = conversations.join_next() => {}
-                () = changed(self.watch.as_ref()) => self.mend(),
-                arrived = self.listener.accept() => match arrived {
+                () = self.socket.changed() => self.mend(),
+                arrived = self.socket.accept() => match arrived {
                     Ok(stream) => {
                         conversations.spawn(conversation::converse(stream, Arc::clone(&context)));
                     }
@@ -99,18 +78,8 @@ impl Door {
                 }
             }
         }
-        self.close();
+        self.socket.close();
         while conversations.join_next().await.is_some() {}
-    }
-
-    /// Removes the socket file, unless another daemon has replaced it.
-    fn close(&self) {
-        if identity(&self.path).ok() != Some(self.identity) {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.path) {
-            doors::socket_stays(&self.path, &error);
-        }
     }
 
     /// Restores files that were removed or replaced; logs an error once.
@@ -118,7 +87,7 @@ impl Door {
         let trouble = match self.restored() {
             Ok(restored) => {
                 if restored {
-                    doors::restored(&self.path);
+                    doors::restored(self.socket.path());
                 }
                 None
             }
@@ -127,7 +96,7 @@ impl Door {
         if let Some(error) = &trouble
             && trouble != self.trouble
         {
-            doors::unreachable(&self.path, error);
+            doors::unreachable(self.socket.path(), error);
         }
         self.trouble = trouble;
     }
@@ -137,17 +106,12 @@ impl Door {
         let mut restored = false;
         loop {
             // Watch first, so that a removal during the check is noticed.
-            if let Some(watch) = &self.watch {
-                watch.renew()?;
-            }
-            let folder = folder(&self.path);
+            self.socket.watch_again()?;
+            let folder = self.socket.folder();
             let was_there = folder.exists();
-            paths::prepare(folder, self.mode)?;
+            paths::prepare(folder, self.socket.mode())?;
             let locked = self.lock.restore()?;
-            let bound = identity(&self.path).ok() != Some(self.identity);
-            if bound {
-                (self.listener, self.identity) = listen(&self.path, self.mode)?;
-            }
+            let bound = self.socket.restore()?;
             if was_there && !locked && !bound {
                 return Ok(restored);
             }
@@ -159,42 +123,13 @@ impl Door {
     /// clients cannot keep others out.
     async fn turn_away(&mut self, idle: &IdleClients) {
         drop(self.reserve.take());
-        if let Ok(Ok(stream)) = timeout(REFUSAL_PATIENCE, self.listener.accept()).await {
+        if let Ok(Ok(stream)) = timeout(REFUSAL_PATIENCE, self.socket.accept()).await {
             // A client that does not read the refusal only sees the disconnect.
             let _ = timeout(REFUSAL_PATIENCE, refuse(&stream)).await;
         }
         self.reserve = reserve();
         let ended = idle.end_one();
         doors::out_of_descriptors(ended);
-    }
-}
-
-/// Creates the socket. Dropping the listener leaves its file, which another daemon may have replaced.
-fn listen(path: &Path, mode: u32) -> io::Result<(Listener, SocketIdentity)> {
-    let listener = ListenerOptions::new()
-        .name(path.to_fs_name::<GenericFilePath>()?)
-        .mode(mode as nix::libc::mode_t)
-        .try_overwrite(true)
-        .reclaim_name(false)
-        .create_tokio()?;
-    // The umask has removed bits of the mode: until here fewer users than wanted may connect.
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    Ok((listener, identity(path)?))
-}
-
-fn identity(path: &Path) -> io::Result<SocketIdentity> {
-    let there = fs::symlink_metadata(path)?;
-    Ok((there.dev(), there.ino()))
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
-}
-
-async fn changed(watch: Option<&FolderWatch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -217,6 +152,8 @@ async fn refuse(stream: &Stream) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -230,12 +167,12 @@ mod tests {
     async fn a_door_removes_its_own_socket_and_no_other() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("pool.sock");
-        door(folder.path()).close();
+        door(folder.path()).socket.close();
         assert!(!path.exists(), "its own");
         let door = door(folder.path());
         fs::remove_file(&path).expect("ours");
         let other = UnixListener::bind(&path).expect("the name is free");
-        door.close();
+        door.socket.close();
         drop(door);
         assert!(path.exists(), "another's");
         drop(other);

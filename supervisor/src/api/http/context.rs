@@ -1,0 +1,44 @@
+//! The state that all routes share.
+
+use std::sync::Arc;
+
+use super::picture_files::PictureFiles;
+use super::tokens::TokenTable;
+use crate::clock::Clock;
+use crate::config::http::HttpConfig;
+use crate::driver::handle::Handle;
+use crate::picture::encode_pool::EncodePool;
+
+/// The state that all routes share.
+#[derive(Debug)]
+pub(super) struct HttpContext {
+    /// The way to the loop.
+    pub handle: Handle,
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// The section `[http]`.
+    pub config: HttpConfig,
+    /// The tokens for TCP.
+    pub tokens: TokenTable,
+    /// Name of the model for requests that name none.
+    pub default_model: String,
+    /// Whether files say how they were made.
+    pub metadata: bool,
+    /// Encodes pictures.
+    pub encoders: EncodePool,
+    /// Pictures under addresses that cannot be guessed.
+    pub files: PictureFiles,
+}
+
+/// The state of the router.
+pub(super) type Shared = Arc<HttpContext>;
+
+impl HttpContext {
+    /// The model's name for a request that names `asked`: an alias, or nothing, means the default model.
+    pub fn model_name<'a>(&'a self, asked: Option<&'a str>) -> &'a str {
+        match asked {
+            Some(name) if !self.config.aliases.iter().any(|alias| alias == name) => name,
+            Some(_) | None => &self.default_model,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! OpenAI's image API: `POST /v1/images/generations`.
+//!
+//! - `order` is what a body asks for, `size` and `quality` its values that depend on the model
+//! - `generate` draws and answers at once, `stream` with events
+//! - `answer` formats pictures and numbers of both; `partial` chooses which previews are sent
+
+mod answer;
+pub mod generate;
+mod order;
+mod partial;
+mod quality;
+mod size;
+mod stream;

@@ -1,0 +1,26 @@
+//! The HTTP door: OpenAI's image API, the pool's own routes, and the page, on a Unix socket and on TCP.
+//!
+//! - [`server`] accepts connections, `connection` serves one with its time limits
+//! - `guard` checks host, origin, kind of body and [`tokens`]; `caller` is the sender of a request
+//! - `routes` is the table of all routes; `context` is their shared state
+//! - [`error`] is the answer of a request that failed; `json` and `fields` read a body
+//! - `images`: OpenAI's images; `models`: its list of models
+//! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
+//! - `pool`: status, events, jobs and models of the pool
+
+mod caller;
+mod connection;
+mod context;
+pub mod error;
+mod fields;
+mod files;
+mod guard;
+mod images;
+mod json;
+mod models;
+mod picture_files;
+mod pool;
+mod routes;
+pub mod server;
+mod stall;
+pub mod tokens;

@@ -1,0 +1,128 @@
+//! The files of pictures under addresses that cannot be guessed, bounded in time and memory.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use pool::Moment;
+
+use super::error::ApiError;
+use crate::clock::Clock;
+use crate::picture::format::{self, PictureFormat};
+
+/// Random bytes of a name.
+const NAME_BYTES: usize = 24;
+
+/// The files, oldest first. They are bounded in time and in memory.
+#[derive(Debug)]
+pub(super) struct PictureFiles {
+    clock: Clock,
+    keep: Duration,
+    bytes_max: u64,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    files: VecDeque<PictureFile>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct PictureFile {
+    name: String,
+    until: Moment,
+    format: PictureFormat,
+    bytes: Bytes,
+}
+
+impl PictureFiles {
+    /// Keeps each file for `keep`, and at most `megabytes` MiB of them.
+    pub fn new(clock: Clock, keep: Duration, megabytes: u64) -> Self {
+        Self {
+            clock,
+            keep,
+            bytes_max: megabytes << 20,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Keeps a file; returns its name. The oldest ones leave if there is no memory for it.
+    ///
+    /// # Errors
+    /// The kernel gives no random bits for a name, or the file alone is too large.
+    pub fn keep(&self, format: PictureFormat, bytes: Vec<u8>) -> Result<String, ApiError> {
+        let mut random = [0; NAME_BYTES];
+        let internal =
+            |message: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
+        getrandom::fill(&mut random)
+            .map_err(|error| internal(format!("the kernel gives no random bits: {error}")))?;
+        let length = bytes.len() as u64;
+        if length > self.bytes_max {
+            let message =
+                "the picture is larger than limits.result_mb: send response_format b64_json";
+            return Err(ApiError::bad_value("response_format", message));
+        }
+        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{hex}.{}", format::extension(format));
+        let mut kept = self.kept.lock().expect("no holder of this lock can panic");
+        kept.expire(self.clock.now());
+        while kept.bytes + length > self.bytes_max {
+            kept.drop_oldest();
+        }
+        kept.bytes += length;
+        kept.files.push_back(PictureFile {
+            name: name.clone(),
+            until: self.clock.now() + self.keep,
+            format,
+            bytes: bytes.into(),
+        });
+        Ok(name)
+    }
+
+    /// The file with this name.
+    pub fn find(&self, name: &str) -> Option<(PictureFormat, Bytes)> {
+        let mut kept = self.kept.lock().expect("no holder of this lock can panic");
+        kept.expire(self.clock.now());
+        let file = kept.files.iter().find(|file| file.name == name)?;
+        Some((file.format, file.bytes.clone()))
+    }
+}
+
+impl Kept {
+    fn expire(&mut self, now: Moment) {
+        while self.files.front().is_some_and(|oldest| oldest.until <= now) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(file) = self.files.pop_front() {
+            self.bytes -= file.bytes.len() as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_leave_after_their_time_and_when_newer_ones_need_their_memory() {
+        let files = PictureFiles::new(Clock::start(), Duration::from_secs(60), 1);
+        let keep = |bytes: usize| files.keep(PictureFormat::Png, vec![0; bytes]);
+        let first = keep(600 << 10).expect("it fits");
+        assert!(first.ends_with(".png") && first.len() == 52, "{first}");
+        let (format, bytes) = files.find(&first).expect("it is new");
+        assert_eq!((format, bytes.len()), (PictureFormat::Png, 600 << 10));
+        let second = keep(600 << 10).expect("the first leaves");
+        assert!(files.find(&first).is_none() && files.find(&second).is_some());
+        assert!(keep((1 << 20) + 1).is_err(), "larger than all");
+        assert!(files.find(&second).is_some(), "a refused one costs nothing");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(files.find(&second).is_none());
+        assert_eq!(files.kept.lock().expect("no panic").bytes, 0);
+    }
+}

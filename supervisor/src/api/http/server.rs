@@ -1,0 +1,206 @@
+//! The sockets of the HTTP door: a Unix socket always, TCP on request.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use interprocess::local_socket::tokio::prelude::*;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::caller::Peer;
+use super::connection;
+use super::context::HttpContext;
+use super::picture_files::PictureFiles;
+use super::routes;
+use super::tokens::{self, TokenTable};
+use crate::api::rights::Operators;
+use crate::api::socket_file::SocketFile;
+use crate::clock::Clock;
+use crate::config::http::{HttpAddress, HttpConfig};
+use crate::driver::handle::Handle;
+use crate::picture::encode_pool::EncodePool;
+use crate::telemetry::doors;
+
+/// File of the Unix socket, beside `pool.sock`.
+pub const SOCKET: &str = "http.sock";
+/// Most clients at a time; further ones wait in the kernel's queue.
+const CLIENTS_MAX: usize = 1024;
+/// How long to wait after a client could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The HTTP door, open and not serving yet.
+#[derive(Debug)]
+pub struct HttpDoor {
+    unix: SocketFile,
+    tcp: Option<TcpListener>,
+    tokens: TokenTable,
+    /// The file of the token that this daemon made.
+    made: Option<PathBuf>,
+    settings: HttpSettings,
+}
+
+/// The settings that the door needs.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// The section `[http]`.
+    pub config: HttpConfig,
+    /// Name of the model for requests that name none.
+    pub default_model: String,
+    /// How long a picture with an address is kept.
+    pub keep: Duration,
+    /// Memory for pictures with an address, in MiB.
+    pub keep_mb: u64,
+}
+
+/// A picture with an address is kept for this time at least, as OpenAI does.
+const KEEP_MIN: Duration = Duration::from_secs(3600);
+
+impl HttpDoor {
+    /// Opens `http.sock` in `folder`, or the other address of the settings, with the permissions `mode`.
+    ///
+    /// # Errors
+    /// A socket cannot be created, or a token cannot be used.
+    pub async fn open(
+        folder: &Path,
+        mode: u32,
+        settings: HttpSettings,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let config = &settings.config;
+        let path = match &config.address {
+            Some(HttpAddress::Unix(path)) => path.clone(),
+            Some(HttpAddress::Tcp(_)) | None => folder.join(SOCKET),
+        };
+        let at = |place: &str, error: &io::Error| {
+            format!("HTTP door: cannot listen on {place}: {error}")
+        };
+        let unix = SocketFile::create(&path, mode)
+            .map_err(|error| at(&path.display().to_string(), &error))?;
+        let (mut tcp, mut tokens, mut made) = (None, TokenTable::default(), None);
+        if let Some(HttpAddress::Tcp(address)) = &config.address {
+            let listener = TcpListener::bind(address).await;
+            tcp = Some(listener.map_err(|error| at(address, &error))?);
+            tokens = TokenTable::load(&config.tokens, folder)?;
+            made = config.tokens.is_empty().then(|| folder.join(tokens::FILE));
+        }
+        Ok(Self {
+            unix,
+            tcp,
+            tokens,
+            made,
+            settings,
+        })
+    }
+
+    /// Accepts clients until the loop ends; returns when every connection has ended.
+    pub async fn serve(self, handle: Handle, operators: Operators, clock: Clock) {
+        let address = self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+        doors::http_open(self.unix.path(), address, self.made.as_deref());
+        let settings = self.settings;
+        let context = Arc::new(HttpContext {
+            handle: handle.clone(),
+            clock,
+            config: settings.config,
+            tokens: self.tokens,
+            default_model: settings.default_model,
+            metadata: true,
+            encoders: EncodePool::start(),
+            files: PictureFiles::new(clock, settings.keep.max(KEEP_MIN), settings.keep_mb),
+        });
+        let mut listeners = JoinSet::new();
+        let clients = Clients {
+            router: routes::router(context),
+            handle: handle.clone(),
+            places: Arc::new(Semaphore::new(CLIENTS_MAX)),
+        };
+        listeners.spawn(clients.clone().on_unix(self.unix, operators));
+        if let Some(tcp) = self.tcp {
+            listeners.spawn(clients.on_tcp(tcp));
+        }
+        while listeners.join_next().await.is_some() {}
+        if let Some(made) = self.made {
+            let _ = std::fs::remove_file(made); // It opens nothing any more.
+        }
+    }
+}
+
+/// The service that new clients get.
+#[derive(Debug, Clone)]
+struct Clients {
+    router: Router,
+    handle: Handle,
+    places: Arc<Semaphore>,
+}
+
+impl Clients {
+    async fn on_unix(self, mut socket: SocketFile, operators: Operators) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = self.handle.ended() => break,
+                Some(_) = connections.join_next() => {}
+                () = socket.changed() => socket.mend(),
+                (place, arrived) = self.placed(socket.accept()) => match arrived {
+                    Ok(stream) => {
+                        let uid = stream.peer_creds().map(|creds| creds.euid());
+                        let Ok(Some(uid)) = uid else {
+                            doors::unknown_client(uid.err().as_ref().map(|error| error as &dyn std::fmt::Display));
+                            continue;
+                        };
+                        let peer = Peer::Unix(operators.rights(uid));
+                        let client = self.clone();
+                        connections.spawn(async move {
+                            let _place = place;
+                            connection::serve(stream, peer, client.router, &client.handle).await;
+                        });
+                    }
+                    Err(error) => self.pause(&error).await,
+                }
+            }
+        }
+        socket.close();
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn on_tcp(self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = self.handle.ended() => break,
+                Some(_) = connections.join_next() => {}
+                (place, arrived) = self.placed(listener.accept()) => match arrived {
+                    Ok((stream, _)) => {
+                        // Events of a stream are short and must not wait for each other.
+                        let _ = stream.set_nodelay(true);
+                        let client = self.clone();
+                        connections.spawn(async move {
+                            let _place = place;
+                            connection::serve(stream, Peer::Tcp, client.router, &client.handle).await;
+                        });
+                    }
+                    Err(error) => self.pause(&error).await,
+                }
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// Accepts a client when there is a place for it.
+    async fn placed<T>(
+        &self,
+        accepted: impl Future<Output = T>,
+    ) -> (Option<tokio::sync::OwnedSemaphorePermit>, T) {
+        // Fails only if the semaphore is closed, which nobody does.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        (place, accepted.await)
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        doors::not_accepted(error);
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}

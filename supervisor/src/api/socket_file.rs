@@ -1,0 +1,149 @@
+//! A Unix socket and its file, which is created again if it is removed.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
+use interprocess::local_socket::{GenericFilePath, ListenerOptions};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+
+use super::folder_watch::FolderWatch;
+use crate::telemetry::doors;
+
+/// Device and inode of a file.
+type FileIdentity = (u64, u64);
+
+/// A listening Unix socket, and its file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    mode: u32,
+    listener: Listener,
+    /// Identity of the socket file of `listener`.
+    identity: FileIdentity,
+    /// `None` if the kernel gives no watch; then removed files are not noticed.
+    watch: Option<FolderWatch>,
+}
+
+impl SocketFile {
+    /// Creates the socket, in place of a file that a dead daemon left. Dropping it leaves its file, which another daemon
+    /// may have replaced.
+    ///
+    /// # Errors
+    /// The socket cannot be created.
+    pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        let (listener, identity) = listen(path, mode)?;
+        let watch = FolderWatch::start(folder_of(path));
+        if let Err(error) = &watch {
+            doors::unwatched(error);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            mode,
+            listener,
+            identity,
+            watch: watch.ok(),
+        })
+    }
+
+    /// The file of the socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The permissions of the file.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// The folder of the file.
+    pub fn folder(&self) -> &Path {
+        folder_of(&self.path)
+    }
+
+    /// Waits for the next client.
+    ///
+    /// # Errors
+    /// The kernel's: no descriptor is left, for example.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        self.listener.accept().await
+    }
+
+    /// Waits for a change in the folder of the file.
+    pub async fn changed(&self) {
+        match &self.watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Watches the folder that now has the path of the file's, before its content is examined.
+    ///
+    /// # Errors
+    /// The kernel gives no watch.
+    pub fn watch_again(&self) -> io::Result<()> {
+        self.watch.as_ref().map_or(Ok(()), FolderWatch::renew)
+    }
+
+    /// Whether the file is still that of this socket.
+    pub fn is_there(&self) -> bool {
+        identity(&self.path).ok() == Some(self.identity)
+    }
+
+    /// Creates the socket again if its file is not there any more. Returns whether it was not.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn restore(&mut self) -> io::Result<bool> {
+        if self.is_there() {
+            return Ok(false);
+        }
+        (self.listener, self.identity) = listen(&self.path, self.mode)?;
+        Ok(true)
+    }
+
+    /// Creates the socket again if its file is gone, and logs it.
+    pub fn mend(&mut self) {
+        let restored = self.watch_again().and_then(|()| self.restore());
+        match restored {
+            Ok(true) => doors::restored(&self.path),
+            Ok(false) => {}
+            // Its folder may be missing too; a change there comes here again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => doors::http_unreachable(&self.path, &error),
+        }
+    }
+
+    /// Removes the file, unless another daemon has replaced it.
+    pub fn close(&self) {
+        if !self.is_there() {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            doors::socket_stays(&self.path, &error);
+        }
+    }
+}
+
+fn listen(path: &Path, mode: u32) -> io::Result<(Listener, FileIdentity)> {
+    let listener = ListenerOptions::new()
+        .name(path.to_fs_name::<GenericFilePath>()?)
+        .mode(mode as nix::libc::mode_t)
+        .try_overwrite(true)
+        .reclaim_name(false)
+        .create_tokio()?;
+    // The umask has removed bits of the mode: until here fewer users than wanted may connect.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok((listener, identity(path)?))
+}
+
+fn identity(path: &Path) -> io::Result<FileIdentity> {
+    let there = fs::symlink_metadata(path)?;
+    Ok((there.dev(), there.ino()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
