@@ -13,77 +13,25 @@
 //! # Ok::<(), ipc_protocol::client::ClientError>(())
 //! ```
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Stream};
 
 use crate::connection::{self, ConnectionError};
-use crate::failure::Failure;
 use crate::folders;
 use crate::ids::JobId;
-use crate::messages::client::{
-    Accepted, CHUNK_BYTES_MAX, Fetching, FromPool, JobReport, ToPool, Told, Verb,
-};
+use crate::job::JobStatus;
+use crate::messages::client::{Fetching, FromPool, PromptTexts, ToPool, Told, Verb};
 use crate::request::ImageRequest;
 use crate::status::StatusReport;
-use crate::units::PictureSize;
-use crate::version::{PROTOCOL, mismatch};
+use crate::version::PROTOCOL;
 
-/// The reason why a call failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No daemon answers at the socket.
-    #[error("no daemon answers at {}: {source}", path.display())]
-    NoDaemon {
-        /// The socket.
-        path: PathBuf,
-        /// The kernel's error.
-        source: io::Error,
-    },
-    /// No socket was given, and no daemon answers at the usual paths.
-    #[error("no daemon answers at {}", places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or "))]
-    NoDaemonAnywhere {
-        /// The sockets that were tried.
-        places: Vec<PathBuf>,
-    },
-    /// Another user could have created this socket. Nothing was sent to it.
-    #[error(
-        "the socket {} is not trusted: {why}; nothing was sent to it; have it removed, or name the daemon's socket with --socket or $IMAGEPOOL_SOCKET",
-        path.display()
-    )]
-    NotTrusted {
-        /// The socket.
-        path: PathBuf,
-        /// The reason.
-        why: String,
-    },
-    /// The daemon speaks another protocol version.
-    #[error("{}", mismatch(*theirs))]
-    OtherVersion {
-        /// Its protocol version.
-        theirs: u32,
-    },
-    /// The daemon refused the connection or the request.
-    #[error(transparent)]
-    Refused(#[from] Failure),
-    /// The connection broke, or the daemon sent bytes that are not a frame.
-    #[error("the connection to the daemon broke: {0}")]
-    Broken(#[from] ConnectionError),
-    /// The daemon sent a message that is not allowed at this point.
-    #[error("the daemon sent an unexpected message: {0}")]
-    Unexpected(String),
-}
-
-impl From<io::Error> for ClientError {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error.into())
-    }
-}
+pub use crate::client_error::ClientError;
+pub use crate::drawing::{Drawing, Picture, Update};
 
 /// One connection to a daemon.
 #[derive(Debug)]
@@ -157,7 +105,7 @@ impl Client {
                 pid,
             }),
             FromPool::Refused(failure) => Err(failure.into()),
-            other => Err(unexpected(&other)),
+            other => Err(ClientError::unexpected(&other)),
         }
     }
 
@@ -185,15 +133,51 @@ impl Client {
             match connection::read(&mut &*self.stream)? {
                 FromPool::Fetching(far) => fetching(&far),
                 FromPool::Accepted(accepted) => {
-                    return Ok(Drawing {
-                        unanswered: if request.detached { 0 } else { accepted.count },
-                        accepted,
-                        stream: &self.stream,
-                        arriving: BTreeMap::new(),
-                    });
+                    let unanswered = if request.detached { 0 } else { accepted.count };
+                    return Ok(Drawing::new(accepted, &self.stream, unanswered));
                 }
                 FromPool::Refused(failure) => return Err(failure.into()),
-                other => return Err(unexpected(&other)),
+                other => return Err(ClientError::unexpected(&other)),
+            }
+        }
+    }
+
+    /// Follows a job of an earlier request, from its first recorded update to its answer, and returns its prompt.
+    /// Calls `fetching` with the progress of the model's files. Dropping the connection does not cancel the job.
+    ///
+    /// # Errors
+    /// `Refused` if there is no such job of this user, or if its picture is not kept any longer.
+    pub fn wait(
+        &mut self,
+        job: JobId,
+        mut fetching: impl FnMut(&Fetching),
+    ) -> Result<(PromptTexts, Drawing<'_>), ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Wait { job })?;
+        let mut texts = PromptTexts::default();
+        loop {
+            match connection::read(&mut &*self.stream)? {
+                FromPool::Texts(of_job) => texts = of_job,
+                FromPool::Fetching(far) => fetching(&far),
+                FromPool::Accepted(accepted) => {
+                    return Ok((texts, Drawing::new(accepted, &self.stream, 1)));
+                }
+                FromPool::Refused(failure) => return Err(failure.into()),
+                other => return Err(ClientError::unexpected(&other)),
+            }
+        }
+    }
+
+    /// Lists this user's jobs that are not answered yet, and its detached ones that ended; for an operator, the
+    /// jobs of all users.
+    pub fn jobs(&mut self) -> Result<Vec<JobStatus>, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Jobs)?;
+        let mut jobs = Vec::new();
+        loop {
+            match connection::read(&mut &*self.stream)? {
+                FromPool::Job(job) => jobs.push(*job),
+                FromPool::JobsEnd => return Ok(jobs),
+                FromPool::Refused(failure) => return Err(failure.into()),
+                other => return Err(ClientError::unexpected(&other)),
             }
         }
     }
@@ -212,7 +196,7 @@ impl Client {
                 FromPool::Status(crate::status::StatusPart::End) => break,
                 FromPool::Status(part) => parts.push(part),
                 FromPool::Refused(failure) => return Err(failure.into()),
-                other => return Err(unexpected(&other)),
+                other => return Err(ClientError::unexpected(&other)),
             }
         }
         StatusReport::from_parts(parts).ok_or_else(|| {
@@ -238,7 +222,7 @@ impl Client {
                     }
                 }
                 FromPool::Refused(failure) => return Err(failure.into()),
-                other => return Err(unexpected(&other)),
+                other => return Err(ClientError::unexpected(&other)),
             }
         }
     }
@@ -278,213 +262,6 @@ impl Canceller {
     }
 }
 
-/// The updates of a request as they arrive. Ends after every job has its answer.
-#[derive(Debug)]
-pub struct Drawing<'a> {
-    /// The jobs of the request.
-    pub accepted: Accepted,
-    stream: &'a Stream,
-    unanswered: u32,
-    arriving: BTreeMap<JobId, Vec<u8>>,
-}
-
-/// One update about a request.
-#[derive(Debug, Clone)]
-pub enum Update {
-    /// A job waits.
-    Waiting {
-        /// The job.
-        job: JobId,
-        /// Position in the queue, from 1.
-        position: u32,
-        /// The reason.
-        reason: String,
-    },
-    /// A job's model is being loaded.
-    Loading {
-        /// The job.
-        job: JobId,
-        /// Progress from 0 to 1.
-        fraction: f32,
-    },
-    /// A job finished a step.
-    Step {
-        /// The job.
-        job: JobId,
-        /// The finished step, from 1.
-        step: u32,
-        /// Total number of steps.
-        steps: u32,
-        /// Milliseconds since the attempt began.
-        elapsed_ms: u32,
-    },
-    /// A preview of a job's picture after a step, if the request asks for previews; a slow client misses some.
-    Preview {
-        /// The job.
-        job: JobId,
-        /// Size of the preview, one pixel per latent value.
-        size: PictureSize,
-        /// Rows from the top, three bytes per pixel.
-        rgb8: Vec<u8>,
-    },
-    /// The finished picture, as the job's only answer.
-    Picture(Box<Picture>),
-    /// The failure, as the job's only answer.
-    Failed {
-        /// The job.
-        job: JobId,
-        /// The reason.
-        failure: Failure,
-    },
-}
-
-/// A finished picture.
-#[derive(Debug, Clone)]
-pub struct Picture {
-    /// The job that made it.
-    pub job: JobId,
-    /// The picture's place in the request, from 0.
-    pub index: u32,
-    /// Size of the picture.
-    pub size: PictureSize,
-    /// Rows from the top, three bytes per pixel.
-    pub rgb8: Vec<u8>,
-    /// Worker, seed and times of the job.
-    pub report: JobReport,
-}
-
-impl Drawing<'_> {
-    fn next_update(&mut self) -> Result<Update, ClientError> {
-        loop {
-            return Ok(match connection::read(&mut &*self.stream)? {
-                FromPool::Waiting {
-                    job,
-                    position,
-                    reason,
-                } => Update::Waiting {
-                    job,
-                    position,
-                    reason,
-                },
-                FromPool::Loading { job, permille } => Update::Loading {
-                    job,
-                    fraction: f32::from(permille) / 1000.0,
-                },
-                FromPool::Step {
-                    job,
-                    step,
-                    steps,
-                    elapsed_ms,
-                } => Update::Step {
-                    job,
-                    step,
-                    steps,
-                    elapsed_ms,
-                },
-                FromPool::Image {
-                    job,
-                    size,
-                    preview: true,
-                    len,
-                    ..
-                } => self.preview(job, size, len)?,
-                FromPool::Image {
-                    job,
-                    size,
-                    offset,
-                    len,
-                    ..
-                } => {
-                    self.receive(job, size, offset, len)?;
-                    continue;
-                }
-                FromPool::Finished { job, report } => self.finish(job, report)?,
-                FromPool::Failed { job, failure } => {
-                    self.unanswered -= 1;
-                    Update::Failed { job, failure }
-                }
-                other => return Err(unexpected(&other)),
-            });
-        }
-    }
-
-    /// Reads the raw bytes of a preview. They all follow one `Image` frame, so there are at most `CHUNK_BYTES_MAX`.
-    fn preview(&mut self, job: JobId, size: PictureSize, len: u32) -> Result<Update, ClientError> {
-        let whole = self.accepted.size;
-        let is_larger = size.width > whole.width || size.height > whole.height;
-        if is_larger || u64::from(len) != size.rgb8_bytes() || len > CHUNK_BYTES_MAX {
-            return Err(ClientError::Unexpected(format!(
-                "{len} bytes of a {size} preview"
-            )));
-        }
-        let mut rgb8 = vec![0; len as usize];
-        (&mut &*self.stream).read_exact(&mut rgb8)?;
-        Ok(Update::Preview { job, size, rgb8 })
-    }
-
-    /// Reads the raw bytes after an `Image` frame. Every bound is checked against the accepted size.
-    fn receive(
-        &mut self,
-        job: JobId,
-        size: PictureSize,
-        offset: u64,
-        len: u32,
-    ) -> Result<(), ClientError> {
-        let whole = self.accepted.size.rgb8_bytes();
-        let arriving = self.arriving.entry(job).or_default();
-        let in_place = offset == arriving.len() as u64
-            && len <= CHUNK_BYTES_MAX
-            && offset + u64::from(len) <= whole
-            && size == self.accepted.size;
-        if !in_place {
-            return Err(ClientError::Unexpected(format!(
-                "{len} bytes at {offset} of a {size} picture"
-            )));
-        }
-        let begin = arriving.len();
-        arriving.resize(begin + len as usize, 0);
-        (&mut &*self.stream).read_exact(&mut arriving[begin..])?;
-        Ok(())
-    }
-
-    fn finish(&mut self, job: JobId, report: JobReport) -> Result<Update, ClientError> {
-        let rgb8 = self.arriving.remove(&job).unwrap_or_default();
-        let index = job.0.checked_sub(self.accepted.first.0);
-        let (Some(index), true) = (
-            index.filter(|index| *index < u64::from(self.accepted.count)),
-            rgb8.len() as u64 == self.accepted.size.rgb8_bytes(),
-        ) else {
-            return Err(ClientError::Unexpected(format!(
-                "job {job} finished with {} bytes",
-                rgb8.len()
-            )));
-        };
-        self.unanswered -= 1;
-        Ok(Update::Picture(Box::new(Picture {
-            job,
-            index: index as u32,
-            size: self.accepted.size,
-            rgb8,
-            report,
-        })))
-    }
-}
-
-impl Iterator for Drawing<'_> {
-    type Item = Result<Update, ClientError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.unanswered == 0 {
-            return None;
-        }
-        let update = self.next_update();
-        if update.is_err() {
-            self.unanswered = 0;
-        }
-        Some(update)
-    }
-}
-
 fn stream(path: &Path) -> Result<Stream, ClientError> {
     let no_daemon = |source| ClientError::NoDaemon {
         path: path.to_owned(),
@@ -492,8 +269,4 @@ fn stream(path: &Path) -> Result<Stream, ClientError> {
     };
     let name = path.to_fs_name::<GenericFilePath>().map_err(no_daemon)?;
     Stream::connect(name).map_err(no_daemon)
-}
-
-fn unexpected(message: &FromPool) -> ClientError {
-    ClientError::Unexpected(format!("{message:?}"))
 }

@@ -98,11 +98,13 @@ pub enum FailureKind {
     ModelUnusable,
     /// The model's files are still being inspected.
     ModelUnread,
+    /// The picture of a finished job is not kept any longer, or never was.
+    PictureGone,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadValue,
         Self::UnknownModel,
         Self::NeverFits,
@@ -123,6 +125,7 @@ impl FailureKind {
         Self::ModelMissing,
         Self::ModelUnusable,
         Self::ModelUnread,
+        Self::PictureGone,
     ];
 
     /// The kind with this name.
@@ -143,6 +146,7 @@ impl FailureKind {
             Self::ModelMissing => "model_missing",
             Self::ModelUnusable => "model_unusable",
             Self::ModelUnread => "model_unread",
+            Self::PictureGone => "picture_gone",
             Self::LoadRefused => "load_refused",
             Self::ModelBroken => "model_broken",
             Self::Quarantined => "quarantined",
@@ -176,6 +180,7 @@ impl FailureKind {
             | Self::Cancelled
             | Self::ModelFailed
             | Self::ModelUnusable
+            | Self::PictureGone
             | Self::Internal => 1,
         }
     }

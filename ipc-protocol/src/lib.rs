@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - The types in messages: [`ids`], [`units`], [`arithmetic`], [`about`], [`family`], [`latents`], [`mark`],
-//!   [`request`], [`reading`], [`failure`] and [`status`]. [`untrusted`] prints text of other programs safely.
+//!   [`request`], [`reading`], [`failure`], [`status`] and [`job`]. [`untrusted`] prints text of other programs safely.
 //! - The messages themselves: [`messages`]. [`codec`] encodes them, [`frame`] bounds their size, and
 //!   [`connection`] sends and receives them.
 //! - The end of a worker: [`exit_code`].
@@ -21,14 +21,17 @@
 pub mod about;
 pub mod arithmetic;
 pub mod client;
+mod client_error;
 pub mod codec;
 pub mod connection;
+mod drawing;
 pub mod exit_code;
 pub mod failure;
 pub mod family;
 pub mod folders;
 pub mod frame;
 pub mod ids;
+pub mod job;
 pub mod latents;
 pub mod mark;
 pub mod messages;

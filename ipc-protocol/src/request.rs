@@ -77,7 +77,8 @@ pub struct ImageRequest {
     pub timeout_ms: Option<u64>,
     /// The user on whose behalf the request is made, if the peer may choose one.
     pub user: Option<String>,
-    /// True if the jobs continue after the connection is closed.
+    /// True if the jobs continue without the client, and their pictures are kept for a while. Nothing follows
+    /// the acceptance.
     pub detached: bool,
     /// True if the client wants a preview with each step.
     pub previews: bool,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use ipc_protocol::folders;
 use supervisor::api::http::server::HttpSettings;
+use supervisor::api::jobs::store::ResultLimits;
 use supervisor::cli::say;
 use supervisor::clock::Clock;
 use supervisor::config::http::HttpAddress;
@@ -171,6 +172,10 @@ fn run(
             keep: config.result_keep,
             keep_mb: config.result_mb,
         }),
+        results: ResultLimits {
+            keep: config.result_keep,
+            memory_mb: config.result_mb,
+        },
         leash,
     };
     tokio::runtime::Builder::new_multi_thread()

@@ -10,13 +10,15 @@
 //!          ◀───────────────────────── Waiting … Loading … Step …      for each job
 //!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end for each job
 //! ```
-//! A connection carries one request at a time. `Status` and `Operate` are answered with `Status…` and
-//! `Told`, or with `Refused`.
+//! A connection carries one request at a time. `Status`, `Jobs` and `Operate` are answered with `Status…`, `Job…` and
+//! `Told`, or with `Refused`. Nothing follows `Accepted` if the request is detached: `Wait` follows one of its jobs, with
+//! `Texts`, and then with the messages of a request.
 
 use bincode::{Decode, Encode};
 
 use crate::failure::Failure;
 use crate::ids::{JobId, ModelKey, WorkerName};
+use crate::job::JobStatus;
 use crate::messages::message;
 use crate::reading::Reading;
 use crate::request::ImageRequest;
@@ -45,6 +47,13 @@ pub enum ToPool {
     Status,
     /// An operator's command.
     Operate(Verb),
+    /// Follows a job of an earlier request until its answer. Closing the connection does not cancel it.
+    Wait {
+        /// The job.
+        job: JobId,
+    },
+    /// Lists the user's jobs; for an operator, those of all users.
+    Jobs,
 }
 
 message!(ToPool {
@@ -53,6 +62,8 @@ message!(ToPool {
     Cancel = 3, 16;
     Status = 4, 16;
     Operate = 5, 1024;
+    Wait = 6, 16;
+    Jobs = 7, 16;
 });
 
 /// An operator's command.
@@ -200,6 +211,12 @@ pub enum FromPool {
     /// The files of the request's model are being fetched. The request is not a job yet, and its timeout
     /// does not run.
     Fetching(Fetching),
+    /// The prompt of the job that a client waits for.
+    Texts(PromptTexts),
+    /// One job of the list.
+    Job(Box<JobStatus>),
+    /// The end of the list of jobs.
+    JobsEnd,
 }
 
 message!(FromPool {
@@ -215,6 +232,9 @@ message!(FromPool {
     Status = 10, 16 * 1024;
     Told = 11, 64 * 1024;
     Fetching = 12, 128;
+    Texts = 13, 64 * 1024;
+    Job = 14, 8 * 1024;
+    JobsEnd = 15, 16;
 });
 
 /// Progress of fetching a model's files.
@@ -226,6 +246,15 @@ pub struct Fetching {
     pub here_bytes: u64,
     /// Total bytes; 0 until that is known.
     pub all_bytes: u64,
+}
+
+/// The texts of a request, which its receipt needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct PromptTexts {
+    /// The prompt.
+    pub prompt: String,
+    /// The negative prompt.
+    pub negative: Option<String>,
 }
 
 /// The result of an operator's command, line by line.

@@ -3,8 +3,9 @@
 use ipc_protocol::arithmetic::{Arithmetic, Decoding, Dtype, Encoders};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
+use ipc_protocol::job::{JobState, JobStatus, JobTimes, PictureState};
 use ipc_protocol::messages::client::{
-    Accepted, Fetching, FromPool, JobReport, ReceiptFacts, Target, ToPool, Told, Verb,
+    Accepted, Fetching, FromPool, JobReport, PromptTexts, ReceiptFacts, Target, ToPool, Told, Verb,
 };
 use ipc_protocol::messages::worker::{
     FromWorker, JobFault, JobOrder, ModelSource, Timings, ToWorker, Welcome,
@@ -71,6 +72,8 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
         ),
         ("ToPool::Operate/shutdown", operate(Verb::Shutdown)),
         ("ToPool::Operate/undrain", operate(Verb::Undrain)),
+        ("ToPool::Wait", ToPool::Wait { job: JOB }),
+        ("ToPool::Jobs", ToPool::Jobs),
     ]
 }
 
@@ -110,6 +113,18 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
                 report: job_report(),
             },
         ),
+        (
+            "FromPool::Job",
+            FromPool::Job(Box::new(job_status(failure.clone()))),
+        ),
+        ("FromPool::JobsEnd", FromPool::JobsEnd),
+        (
+            "FromPool::Texts",
+            FromPool::Texts(PromptTexts {
+                prompt: "a réd circle".into(),
+                negative: Some("fog".into()),
+            }),
+        ),
         ("FromPool::Failed", FromPool::Failed { job: JOB, failure }),
         (
             "FromPool::Fetching",
@@ -138,6 +153,39 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
     ];
     samples.extend(status_parts().map(|(name, part)| (name, FromPool::Status(part))));
     samples
+}
+
+fn job_status(failure: Failure) -> JobStatus {
+    JobStatus {
+        job: JOB,
+        user: "uid:1000".into(),
+        model: model(),
+        prompt: "a réd circle".into(),
+        index: 2,
+        width: Some(128),
+        height: Some(64),
+        seed: Some(u64::MAX),
+        steps: Some(4),
+        created: 1_800_000_000,
+        detached: true,
+        state: JobState::Cancelled,
+        step: 3,
+        position: 2,
+        waiting_s: 2.5,
+        reason: "1 of 1 workers is busy".into(),
+        eta_s: Some(1.5),
+        worker: Some("pocket-flux:1".into()),
+        attempts: 2,
+        times: Some(JobTimes {
+            queue_ms: 250,
+            load_ms: 251,
+            denoise_ms: 65_536,
+            decode_ms: 12,
+        }),
+        failure: Some(failure),
+        picture: PictureState::Gone,
+        kept_s: Some(600.0),
+    }
 }
 
 fn hello() -> FromPool {

@@ -2,12 +2,14 @@
 //!
 //! - [`native`]: the door for frames, on a Unix socket
 //! - [`http`]: the door for HTTP, on a Unix socket and on TCP
+//! - [`jobs`]: the jobs that doors start, kept for all of them
 //! - [`socket_file`]: a Unix socket and its file; `folder_watch` notices when it is removed
 //! - [`reply`]: a finished picture in the words of `ipc_protocol`, and its receipt
 //! - [`rights`]: the rights of a client
 
 mod folder_watch;
 pub mod http;
+pub mod jobs;
 pub mod native;
 pub mod reply;
 pub mod rights;

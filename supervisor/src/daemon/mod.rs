@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::api::http::server::{HttpDoor, HttpSettings};
+use crate::api::jobs::store::{JobStore, ResultLimits};
 use crate::api::native::lock::DaemonLock;
 use crate::api::native::socket::Door;
 use crate::api::rights::Operators;
@@ -41,6 +42,8 @@ pub struct Daemon {
     pub operators: BTreeSet<u32>,
     /// Settings of the HTTP door; a private daemon has none.
     pub http: Option<HttpSettings>,
+    /// Bounds of the pictures that are kept for detached jobs.
+    pub results: ResultLimits,
     /// The leash of a private daemon; `None` for other daemons.
     pub leash: Option<Leash>,
 }
@@ -67,10 +70,11 @@ impl Daemon {
         let door = Door::open(&socket_path, self.socket_mode, lock)
             .map_err(|error| at(&socket_path, &error))?;
         let handle = driver.handle();
+        let jobs = JobStore::open(handle.clone(), clock, self.results);
         let operators = Operators::new(self.operators);
         let http =
             http.map(|http| tokio::spawn(http.serve(handle.clone(), operators.clone(), clock)));
-        let door = tokio::spawn(door.serve(handle.clone(), operators));
+        let door = tokio::spawn(door.serve(handle.clone(), jobs, operators));
         tokio::spawn(signals::heed_signals(handle.clone()));
         let leashed = self.leash.is_some();
         if let Some(leash) = self.leash {

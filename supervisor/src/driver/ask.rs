@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::JobId;
+use ipc_protocol::ids::{JobId, ModelKey};
 use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
@@ -38,7 +38,7 @@ pub(super) enum Ask {
         request: ImageRequest,
         user: String,
         accepted: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
-        fetching: watch::Sender<Option<Fetching>>,
+        waiting: watch::Sender<Option<AwaitedFiles>>,
         updates: mpsc::Sender<JobUpdate>,
     },
     Cancel {
@@ -63,6 +63,17 @@ pub(super) enum Ask {
     },
 }
 
+/// The files of a model, for which a request waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwaitedFiles {
+    /// The model's own key.
+    pub model: ModelKey,
+    /// The ids that the request's jobs will have.
+    pub jobs: Vec<JobId>,
+    /// Progress of the fetch; `None` before it has begun.
+    pub far: Option<Fetching>,
+}
+
 /// An update of a job. Every job's last update is `Picture` or `Failed`.
 #[derive(Debug, Clone)]
 pub enum JobUpdate {
@@ -77,10 +88,12 @@ pub enum JobUpdate {
     Preview {
         /// The job.
         job: JobId,
+        /// The step after which it was made.
+        step: u32,
         /// A pixel for each latent of the picture.
         size: PictureSize,
         /// Rows from the top, three bytes a pixel.
-        rgb8: Vec<u8>,
+        rgb8: Arc<[u8]>,
     },
     /// Its one answer: the picture.
     Picture(Arc<FinishedPicture>),

@@ -1,12 +1,12 @@
 //! One conversation with a door: what it asks for and what it is owed.
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::{JobId, ModelKey};
+use ipc_protocol::ids::ModelKey;
 use ipc_protocol::messages::client::Fetching;
 use pool::{AcceptedJobs, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::ask::JobUpdate;
+use super::ask::{AwaitedFiles, JobUpdate};
 
 /// One conversation with a door.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub(super) enum RequestStage {
     /// It is neither accepted nor refused.
     Asked {
         answer: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
-        fetching: watch::Sender<Option<Fetching>>,
+        /// The newest state of `awaited`; its door reads it when it is ready.
+        waiting: watch::Sender<Option<AwaitedFiles>>,
         /// The files it waits for, if it does.
         awaited: Option<AwaitedFiles>,
     },
@@ -32,14 +33,6 @@ pub(super) enum RequestStage {
         /// Jobs that still owe an answer.
         unanswered: usize,
     },
-}
-
-/// The files of a model, for which a request waits.
-#[derive(Debug)]
-pub(super) struct AwaitedFiles {
-    pub model: ModelKey,
-    /// The ids that its jobs will have.
-    pub jobs: Vec<JobId>,
 }
 
 impl Conversation {
@@ -51,22 +44,28 @@ impl Conversation {
         }
     }
 
-    /// Notes that its request waits for files.
+    /// Notes that its request waits for files, and tells its door.
     pub fn await_files(&mut self, files: AwaitedFiles) {
-        if let RequestStage::Asked { awaited, .. } = &mut self.stage {
+        if let RequestStage::Asked {
+            waiting, awaited, ..
+        } = &mut self.stage
+        {
+            waiting.send_replace(Some(files.clone()));
             *awaited = Some(files);
         }
     }
 
-    /// Tells how far the files of `model` are if its request waits for them; the door hears the newest when it
-    /// listens.
-    pub fn tell_far(&self, model: &ModelKey, far: &Fetching) {
+    /// Tells its door how far the files of `model` are if its request waits for them.
+    pub fn tell_far(&mut self, model: &ModelKey, far: &Fetching) {
         if let RequestStage::Asked {
-            fetching, awaited, ..
-        } = &self.stage
-            && awaited.as_ref().is_some_and(|files| files.model == *model)
+            waiting,
+            awaited: Some(files),
+            ..
+        } = &mut self.stage
+            && files.model == *model
         {
-            fetching.send_replace(Some(far.clone()));
+            files.far = Some(far.clone());
+            waiting.send_replace(Some(files.clone()));
         }
     }
 

@@ -110,8 +110,8 @@ impl Driver {
     }
 
     /// Tells the clients whose requests wait for a model how far its files are.
-    fn tell_far(&self, model: &ModelKey, far: &Fetching) {
-        for conversation in self.conversations.values() {
+    fn tell_far(&mut self, model: &ModelKey, far: &Fetching) {
+        for conversation in self.conversations.values_mut() {
             conversation.tell_far(model, far);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{Fetching, Told, Verb};
+use ipc_protocol::messages::client::{Told, Verb};
 use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Registry, Ticket};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -14,7 +14,7 @@ use super::inbox::{LoopCommand, Outbox};
 use super::pool_event::PoolEvent;
 use super::report::StatusAnswer;
 
-pub use super::ask::{Caller, FinishedPicture, JobUpdate, ModelReceipt};
+pub use super::ask::{AwaitedFiles, Caller, FinishedPicture, JobUpdate, ModelReceipt};
 
 /// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
@@ -30,7 +30,7 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct PendingRequest {
     answer: oneshot::Receiver<Result<(Ticket, AcceptedJobs), Failure>>,
-    fetching: watch::Receiver<Option<Fetching>>,
+    waiting: watch::Receiver<Option<AwaitedFiles>>,
     updates: mpsc::Receiver<JobUpdate>,
     leaving: Leaving,
 }
@@ -39,13 +39,13 @@ pub struct PendingRequest {
 #[derive(Debug)]
 pub enum PendingUpdate {
     /// It waits for the files of its model.
-    Fetching(Fetching),
+    Waiting(AwaitedFiles),
     /// The request became jobs or was refused. No further update follows.
     Answer(Result<(Ticket, AcceptedJobs), Failure>),
 }
 
 impl PendingRequest {
-    /// Waits for the next update: the answer, or news of a fetch.
+    /// Waits for the next update: the answer, or the newest state of the files.
     pub async fn word(&mut self) -> PendingUpdate {
         loop {
             tokio::select! {
@@ -53,9 +53,9 @@ impl PendingRequest {
                 answer = &mut self.answer => {
                     return PendingUpdate::Answer(answer.unwrap_or_else(|_| Err(gone())));
                 }
-                Ok(()) = self.fetching.changed() => {
-                    if let Some(far) = self.fetching.borrow_and_update().clone() {
-                        return PendingUpdate::Fetching(far);
+                Ok(()) = self.waiting.changed() => {
+                    if let Some(files) = self.waiting.borrow_and_update().clone() {
+                        return PendingUpdate::Waiting(files);
                     }
                 }
             }
@@ -68,7 +68,7 @@ impl PendingRequest {
         AcceptedRequest {
             accepted,
             updates: self.updates,
-            _leaving: self.leaving,
+            leaving: self.leaving,
         }
     }
 }
@@ -80,7 +80,14 @@ pub struct AcceptedRequest {
     pub accepted: AcceptedJobs,
     /// Their updates.
     pub updates: mpsc::Receiver<JobUpdate>,
-    _leaving: Leaving,
+    leaving: Leaving,
+}
+
+impl AcceptedRequest {
+    /// Tells the pool that the client has left. The jobs still get their answers.
+    pub fn leave(&mut self) {
+        self.leaving.tell();
+    }
 }
 
 /// Tells the loop on its drop that a door has left.
@@ -92,6 +99,13 @@ struct Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+impl Leaving {
+    /// Tells the loop, once.
+    fn tell(&mut self) {
         let (outbox, ask) = (self.outbox.clone(), self.ask.take());
         // Without a runtime the daemon is ending, and so are all jobs.
         if let (Some(ask), Ok(runtime)) = (ask, tokio::runtime::Handle::try_current()) {
@@ -129,18 +143,18 @@ impl Handle {
     ) -> Result<PendingRequest, Failure> {
         let (sender, updates) = mpsc::channel(request.count as usize + PROGRESS_MAX);
         let (accepted, answer) = oneshot::channel();
-        let (far, fetching) = watch::channel(None);
+        let (newest, waiting) = watch::channel(None);
         self.send(Ask::Generate {
             request,
             user,
             accepted,
-            fetching: far,
+            waiting: newest,
             updates: sender,
         })
         .await?;
         Ok(PendingRequest {
             answer,
-            fetching,
+            waiting,
             updates,
             leaving: Leaving {
                 ask: Some(Ask::GoneBefore),

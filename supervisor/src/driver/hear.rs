@@ -217,7 +217,14 @@ impl Driver {
         match stepped.and_then(|()| preview.transpose()) {
             Ok(preview) => {
                 if let Some((size, rgb8)) = preview {
-                    self.tell_door(job, JobUpdate::Preview { job, size, rgb8 });
+                    let rgb8 = rgb8.into();
+                    let preview = JobUpdate::Preview {
+                        job,
+                        step,
+                        size,
+                        rgb8,
+                    };
+                    self.tell_door(job, preview);
                 }
                 self.happen(Event::StepFinished { worker, job, step });
             }

@@ -31,6 +31,8 @@ pub mod pool_event;
 mod process_event;
 pub mod report;
 pub mod setup;
+#[cfg(test)]
+pub mod stand_in;
 mod turn;
 mod worker;
 
@@ -198,7 +200,7 @@ impl Driver {
                 request,
                 user,
                 accepted,
-                fetching,
+                waiting,
                 updates,
             } => {
                 let ticket = self.next_ticket();
@@ -206,7 +208,7 @@ impl Driver {
                     user: user.clone(),
                     stage: RequestStage::Asked {
                         answer: accepted,
-                        fetching,
+                        waiting,
                         awaited: None,
                     },
                     updates,

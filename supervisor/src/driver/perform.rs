@@ -11,8 +11,7 @@ use nix::sys::signal::Signal;
 use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
 
 use super::Driver;
-use super::ask::{FinishedPicture, JobUpdate};
-use super::conversation::AwaitedFiles;
+use super::ask::{AwaitedFiles, FinishedPicture, JobUpdate};
 use super::job::JobEntry;
 use super::pool_event::PoolEvent;
 use super::process_event::{ProcessEvent, StartedProcess};
@@ -32,7 +31,10 @@ impl Driver {
                 ticket,
                 model,
                 jobs,
-            } => self.await_files(ticket, AwaitedFiles { model, jobs }),
+            } => {
+                let far = self.fetches.far(&model).cloned();
+                self.await_files(ticket, AwaitedFiles { model, jobs, far });
+            }
             Action::Fetch { model } => self.fetch(model),
             Action::StopFetch { model } => self.stop_fetch(&model),
             Action::Acknowledge {
@@ -99,11 +101,7 @@ impl Driver {
             return;
         };
         telemetry::jobs::await_files(&conversation.user, &files.model, &files.jobs);
-        let model = files.model.clone();
         conversation.await_files(files);
-        if let Some(far) = self.fetches.far(&model) {
-            conversation.tell_far(&model, far);
-        }
     }
 
     fn accept(&mut self, accepted: AcceptedJobs) {

@@ -351,6 +351,7 @@ fn refused_by_pool(
         | FailureKind::ModelFailed
         | FailureKind::NotPermitted
         | FailureKind::NoSuchName
+        | FailureKind::PictureGone
         | FailureKind::Internal => false,
     }
 }

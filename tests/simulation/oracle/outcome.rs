@@ -53,6 +53,7 @@ impl Oracle {
             | FailureKind::QueueFull
             | FailureKind::NotPermitted
             | FailureKind::NoSuchName
+            | FailureKind::PictureGone
             | FailureKind::Internal => false,
         }
     }

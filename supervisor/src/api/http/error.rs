@@ -143,6 +143,7 @@ fn status(kind: FailureKind) -> StatusCode {
         FailureKind::NeverFits | FailureKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
         FailureKind::QueueFull => StatusCode::TOO_MANY_REQUESTS,
         FailureKind::Cancelled => StatusCode::CONFLICT,
+        FailureKind::PictureGone => StatusCode::GONE,
         FailureKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         FailureKind::ModelFailed | FailureKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         FailureKind::MemoryExhausted
@@ -172,6 +173,7 @@ fn passes(kind: FailureKind) -> bool {
         FailureKind::BadValue
         | FailureKind::UnknownModel
         | FailureKind::NoSuchName
+        | FailureKind::PictureGone
         | FailureKind::NotPermitted
         | FailureKind::NeverFits
         | FailureKind::Quarantined

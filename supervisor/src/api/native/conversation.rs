@@ -6,21 +6,17 @@ use std::time::Duration;
 
 use interprocess::local_socket::tokio::{Stream, prelude::*};
 use ipc_protocol::connection::ConnectionError;
-use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::{CHUNK_BYTES_MAX, FromPool, ToPool, Told, Verb};
-use ipc_protocol::request::ImageRequest;
+use ipc_protocol::messages::client::{FromPool, ToPool, Told, Verb};
 use ipc_protocol::version::{BUILD, PROTOCOL};
-use pool::Progress;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::idle::IdleClients;
-use crate::api::reply;
+use crate::api::jobs::store::JobStore;
 use crate::api::rights::{ClientRights, Operators};
-use crate::driver::handle::{
-    AcceptedRequest, Caller, FinishedPicture, Handle, JobUpdate, PendingUpdate,
-};
+use crate::driver::handle::{Caller, Handle};
 use crate::frames;
 use crate::telemetry::doors;
 
@@ -34,18 +30,20 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Context {
     /// Sends requests to the daemon's loop.
     pub handle: Handle,
+    /// Starts requests and keeps their jobs.
+    pub jobs: JobStore,
     /// The users that may operate the pool.
     pub operators: Operators,
     /// The clients without a request.
     pub idle: IdleClients,
 }
 
-struct ConnectedClient {
+pub(super) struct ConnectedClient {
     stream: Arc<Stream>,
-    context: Arc<Context>,
+    pub context: Arc<Context>,
     /// Its rights, from the user id that the kernel reports.
-    rights: ClientRights,
-    words: mpsc::Receiver<ToPool>,
+    pub rights: ClientRights,
+    pub words: mpsc::Receiver<ToPool>,
 }
 
 /// Serves one client until it disconnects; then its jobs that are not detached are cancelled.
@@ -120,6 +118,8 @@ impl ConnectedClient {
                     Err(failure) => self.refuse(failure).await?,
                 },
                 ToPool::Cancel { job } => self.cancel(job).await,
+                ToPool::Wait { job } => self.wait(job).await?,
+                ToPool::Jobs => self.list_jobs().await?,
                 ToPool::Hello { .. } => return Ok(()),
             }
         }
@@ -135,61 +135,7 @@ impl ConnectedClient {
         }
     }
 
-    async fn generate(&mut self, mut request: ImageRequest) -> Result<(), ConnectionError> {
-        let user = match request.user.take() {
-            None => self.rights.user(),
-            Some(user) if self.rights.trusted => user,
-            Some(_) => {
-                let message =
-                    "only the daemon's own user and root may send requests for another user";
-                let failure = Failure {
-                    field: Some(Field::User),
-                    ..Failure::new(FailureKind::NotPermitted, message)
-                };
-                return self.refuse(failure).await;
-            }
-        };
-        if let Err(failure) = request.check() {
-            return self.refuse(failure).await;
-        }
-        let mut asked = match self.context.handle.ask(request, user).await {
-            Ok(asked) => asked,
-            Err(failure) => return self.refuse(failure).await,
-        };
-        let answer = loop {
-            tokio::select! {
-                word = asked.word() => match word {
-                    PendingUpdate::Fetching(far) => self.say(&FromPool::Fetching(far)).await?,
-                    PendingUpdate::Answer(answer) => break answer,
-                },
-                // No job exists yet that could be cancelled, so any message ends the connection.
-                _ = self.words.recv() => return Ok(()),
-            }
-        };
-        let mut ongoing = match answer {
-            Ok(jobs) => asked.ongoing(jobs),
-            Err(failure) => return self.refuse(failure).await,
-        };
-        self.say(&FromPool::Accepted(reply::accepted(&ongoing.accepted)))
-            .await?;
-        let mut unanswered = ongoing.accepted.jobs.len();
-        while unanswered > 0 {
-            tokio::select! {
-                update = ongoing.updates.recv() => match update {
-                    Some(update) => unanswered -= usize::from(self.pass_on(&ongoing, update).await?),
-                    None => return Ok(()),
-                },
-                word = self.words.recv() => match word {
-                    Some(ToPool::Cancel { job }) => self.cancel(job).await,
-                    // Any other message before the answers is a protocol error; disconnecting cancels the jobs.
-                    Some(_) | None => return Ok(()),
-                },
-            }
-        }
-        Ok(())
-    }
-
-    async fn cancel(&self, job: JobId) {
+    pub async fn cancel(&self, job: JobId) {
         // Fails only if the loop has ended; then the jobs' answers say so.
         let _ = self.context.handle.cancel(job, self.caller()).await;
     }
@@ -199,87 +145,22 @@ impl ConnectedClient {
         self.context.handle.operate(verb, self.caller()).await
     }
 
-    fn caller(&self) -> Caller {
+    pub fn caller(&self) -> Caller {
         Caller {
             user: self.rights.user(),
             operator: self.rights.operator,
         }
     }
 
-    /// Forwards one update to the client. Returns whether it was a job's answer.
-    async fn pass_on(
-        &self,
-        ongoing: &AcceptedRequest,
-        update: JobUpdate,
-    ) -> Result<bool, ConnectionError> {
-        match update {
-            JobUpdate::Progress { job, progress } => {
-                if let Some(message) = progress_message(job, progress) {
-                    self.say(&message).await?;
-                }
-                Ok(false)
-            }
-            JobUpdate::Preview { job, size, rgb8 } => {
-                let message = FromPool::Image {
-                    job,
-                    index: index(ongoing, job),
-                    size,
-                    preview: true,
-                    offset: 0,
-                    len: rgb8.len() as u32,
-                };
-                self.say_with(&message, &rgb8).await?;
-                Ok(false)
-            }
-            JobUpdate::Failed { job, failure } => {
-                self.say(&FromPool::Failed {
-                    job,
-                    failure: failure.fitting(),
-                })
-                .await?;
-                Ok(true)
-            }
-            JobUpdate::Picture(picture) => {
-                self.send_picture(ongoing, &picture).await?;
-                Ok(true)
-            }
-        }
-    }
-
-    async fn send_picture(
-        &self,
-        ongoing: &AcceptedRequest,
-        picture: &FinishedPicture,
-    ) -> Result<(), ConnectionError> {
-        let mut offset = 0;
-        for chunk in picture.rgb8.chunks(CHUNK_BYTES_MAX as usize) {
-            let message = FromPool::Image {
-                job: picture.job,
-                index: index(ongoing, picture.job),
-                size: picture.facts.size,
-                preview: false,
-                offset,
-                len: chunk.len() as u32,
-            };
-            self.say_with(&message, chunk).await?;
-            offset += chunk.len() as u64;
-        }
-        self.say(&FromPool::Finished {
-            job: picture.job,
-            report: reply::report(picture, ongoing.accepted.guidance),
-        })
-        .await
-    }
-
-    async fn refuse(&self, failure: Failure) -> Result<(), ConnectionError> {
+    pub async fn refuse(&self, failure: Failure) -> Result<(), ConnectionError> {
         self.say(&FromPool::Refused(failure.fitting())).await
     }
 
-    async fn say(&self, message: &FromPool) -> Result<(), ConnectionError> {
+    pub async fn say(&self, message: &FromPool) -> Result<(), ConnectionError> {
         self.say_with(message, &[]).await
     }
 
-    async fn say_with(&self, message: &FromPool, raw: &[u8]) -> Result<(), ConnectionError> {
+    pub async fn say_with(&self, message: &FromPool, raw: &[u8]) -> Result<(), ConnectionError> {
         in_time(frames::write_with(&mut &*self.stream, message, raw)).await
     }
 
@@ -296,31 +177,4 @@ async fn in_time(
         Ok(sent) => sent,
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     }
-}
-
-/// The index of a job's picture in its request, from 0.
-fn index(ongoing: &AcceptedRequest, job: JobId) -> u32 {
-    (job.0 - ongoing.accepted.jobs[0].0) as u32
-}
-
-fn progress_message(job: JobId, progress: Progress) -> Option<FromPool> {
-    Some(match progress {
-        Progress::Waiting { position, reason } => FromPool::Waiting {
-            job,
-            position,
-            reason,
-        },
-        Progress::Loading { permille } => FromPool::Loading { job, permille },
-        Progress::Started { .. } => return None,
-        Progress::Step {
-            index,
-            total,
-            elapsed,
-        } => FromPool::Step {
-            job,
-            step: index,
-            steps: total,
-            elapsed_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
-        },
-    })
 }

@@ -1,10 +1,11 @@
 //! The native door: frames of `ipc_protocol` on a Unix socket.
 //!
-//! - [`socket`] accepts clients; `conversation` serves one client
+//! - [`socket`] accepts clients; `conversation` serves one client, `requests` its requests for pictures
 //! - [`lock`] admits one daemon per folder
 //! - [`idle`] closes idle connections when file descriptors run out
 
 mod conversation;
 pub mod idle;
 pub mod lock;
+mod requests;
 pub mod socket;

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::conversation::{self, Context};
 use super::idle::IdleClients;
 use super::lock::DaemonLock;
+use crate::api::jobs::store::JobStore;
 use crate::api::rights::Operators;
 use crate::api::socket_file::SocketFile;
 use crate::config::paths;
@@ -52,9 +53,10 @@ impl Door {
     }
 
     /// Accepts clients until the loop ends; returns when every connection has ended.
-    pub async fn serve(mut self, handle: Handle, operators: Operators) {
+    pub async fn serve(mut self, handle: Handle, jobs: JobStore, operators: Operators) {
         let context = Arc::new(Context {
             handle: handle.clone(),
+            jobs,
             operators,
             idle: IdleClients::default(),
         });

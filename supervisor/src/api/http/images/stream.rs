@@ -65,7 +65,9 @@ impl StreamedAnswer {
                 None => Err(ended()),
                 Some(JobUpdate::Failed { failure, .. }) => Err(failure.into()),
                 Some(JobUpdate::Picture(picture)) => self.completed(picture).await.map(Some),
-                Some(JobUpdate::Preview { job, size, rgb8 }) => self.partial(job, size, rgb8).await,
+                Some(JobUpdate::Preview {
+                    job, size, rgb8, ..
+                }) => self.partial(job, size, rgb8.to_vec()).await,
                 Some(JobUpdate::Progress { job, progress }) => {
                     self.note(job, &progress);
                     Ok(None)

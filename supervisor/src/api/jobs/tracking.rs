@@ -1,0 +1,189 @@
+//! Follows one request, from its start to the last answer of its jobs, and keeps their records.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::JobId;
+use ipc_protocol::messages::client::Fetching;
+use pool::AcceptedJobs;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::start::{AttachedRequest, ended};
+use super::table::{JobTable, RequestFacts};
+use crate::clock::Clock;
+use crate::driver::handle::{AcceptedRequest, JobUpdate, PendingRequest, PendingUpdate};
+
+/// Progress that may wait for a slow client beside the answers that it gets; further progress is dropped.
+const PROGRESS_MAX: usize = 64;
+
+/// The records, shared by the store and the tasks that follow requests.
+#[derive(Debug)]
+pub(super) struct SharedTable {
+    table: Mutex<JobTable>,
+    /// Something ended, so that the next expiry may be earlier.
+    pub ended: Notify,
+}
+
+impl SharedTable {
+    pub fn new(table: JobTable) -> Self {
+        Self {
+            table: Mutex::new(table),
+            ended: Notify::new(),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, JobTable> {
+        self.table.lock().expect("no holder of this lock can panic")
+    }
+}
+
+/// The client's side of a request.
+#[derive(Debug)]
+pub(super) enum ClientSide {
+    /// It may leave.
+    Detached(oneshot::Sender<Result<AcceptedJobs, Failure>>),
+    /// Its leaving cancels the request.
+    Attached(oneshot::Sender<Result<AttachedRequest, Failure>>),
+}
+
+impl ClientSide {
+    /// Waits until the client of an attached request has left.
+    async fn left(&mut self) {
+        match self {
+            Self::Detached(_) => std::future::pending().await,
+            Self::Attached(answer) => answer.closed().await,
+        }
+    }
+
+    /// Refuses the request. A client that left needs no refusal.
+    fn refuse(self, failure: Failure) {
+        match self {
+            Self::Detached(answer) => drop(answer.send(Err(failure))),
+            Self::Attached(answer) => drop(answer.send(Err(failure))),
+        }
+    }
+
+    /// Tells the client its jobs; returns the way to send it their updates, if it stays for them.
+    fn accept(self, accepted: &AcceptedJobs) -> Option<mpsc::Sender<JobUpdate>> {
+        match self {
+            Self::Detached(answer) => {
+                drop(answer.send(Ok(accepted.clone())));
+                None
+            }
+            Self::Attached(answer) => {
+                let (sender, updates) = mpsc::channel(accepted.jobs.len() + PROGRESS_MAX);
+                // If the client has left, the receiver is dropped here, and `follow` notices that.
+                drop(answer.send(Ok(AttachedRequest {
+                    accepted: accepted.clone(),
+                    updates,
+                })));
+                Some(sender)
+            }
+        }
+    }
+}
+
+/// Follows one request.
+#[derive(Debug)]
+pub(super) struct RequestTracking {
+    pub table: Arc<SharedTable>,
+    pub clock: Clock,
+    pub facts: RequestFacts,
+    pub fetching: watch::Sender<Option<Fetching>>,
+    /// Jobs that wait for files.
+    pub awaiting: Vec<JobId>,
+}
+
+impl RequestTracking {
+    /// Follows the request until the last answer.
+    pub async fn run(mut self, mut pending: PendingRequest, mut client: ClientSide) {
+        let answer = loop {
+            tokio::select! {
+                update = pending.word() => match update {
+                    PendingUpdate::Waiting(files) => {
+                        self.table.lock().await_files(&self.facts, &files);
+                        self.fetching.send_replace(files.far);
+                        self.awaiting = files.jobs;
+                    }
+                    PendingUpdate::Answer(answer) => break answer,
+                },
+                () = client.left() => return self.end_all(&self.awaiting, &left()),
+            }
+        };
+        match answer {
+            Ok(jobs) => {
+                let ongoing = pending.ongoing(jobs);
+                let accepted = Arc::new(ongoing.accepted.clone());
+                self.table.lock().accept(&self.facts, &accepted);
+                let updates = client.accept(&accepted);
+                self.follow(ongoing, updates).await;
+            }
+            Err(failure) => {
+                self.end_all(&self.awaiting, &failure);
+                client.refuse(failure);
+            }
+        }
+    }
+
+    /// Follows the jobs of the accepted request.
+    async fn follow(
+        &self,
+        mut ongoing: AcceptedRequest,
+        mut client: Option<mpsc::Sender<JobUpdate>>,
+    ) {
+        let mut unanswered = ongoing.accepted.jobs.len();
+        while unanswered > 0 {
+            tokio::select! {
+                update = ongoing.updates.recv() => {
+                    let Some(update) = update else { break };
+                    self.table.lock().publish(&update, self.clock.now());
+                    let is_answer = match &update {
+                        JobUpdate::Picture(_) | JobUpdate::Failed { .. } => true,
+                        JobUpdate::Progress { .. } | JobUpdate::Preview { .. } => false,
+                    };
+                    if is_answer {
+                        self.table.ended.notify_one();
+                    }
+                    if let Some(client) = &client && (is_answer || client.capacity() > unanswered) {
+                        // There is always room for answers. A client that left needs none.
+                        let _ = client.try_send(update);
+                    }
+                    unanswered -= usize::from(is_answer);
+                }
+                () = closed(client.as_ref()) => {
+                    client = None;
+                    ongoing.leave();
+                }
+            }
+        }
+        if unanswered > 0 {
+            self.end_all(&ongoing.accepted.jobs, &ended());
+        }
+    }
+
+    /// Ends the jobs that have no end yet.
+    fn end_all(&self, jobs: &[JobId], failure: &Failure) {
+        let now = self.clock.now();
+        let mut table = self.table.lock();
+        for job in jobs {
+            table.fail(*job, failure.clone(), now);
+        }
+        self.table.ended.notify_one();
+    }
+}
+
+/// Waits until the client of an attached request has left.
+async fn closed(client: Option<&mpsc::Sender<JobUpdate>>) {
+    match client {
+        Some(client) => client.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of a request whose client left before it became jobs.
+fn left() -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        "cancelled by the client, which is gone",
+    )
+}

@@ -1,0 +1,83 @@
+//! A loop played by a test, for tests of the doors' side.
+
+use ipc_protocol::failure::Failure;
+use ipc_protocol::request::ImageRequest;
+use pool::{AcceptedJobs, Ticket};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::ask::{Ask, AwaitedFiles, JobUpdate};
+use super::handle::Handle;
+use super::inbox::{self, Inbox};
+
+/// The loop's side of a handle.
+#[derive(Debug)]
+pub struct PlayedLoop {
+    inbox: Inbox,
+}
+
+/// A request that reached the loop.
+#[derive(Debug)]
+pub struct PlayedRequest {
+    pub request: ImageRequest,
+    pub user: String,
+    answer: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
+    waiting: watch::Sender<Option<AwaitedFiles>>,
+    updates: mpsc::Sender<JobUpdate>,
+}
+
+/// A handle, and the loop behind it.
+pub fn open() -> (Handle, PlayedLoop) {
+    let (outbox, inbox) = inbox::open();
+    let events = tokio::sync::broadcast::channel(1).0;
+    (Handle { outbox, events }, PlayedLoop { inbox })
+}
+
+impl PlayedLoop {
+    /// Waits for the next request.
+    pub async fn request(&mut self) -> PlayedRequest {
+        match self.inbox.asks.recv().await.expect("there is a handle") {
+            Ask::Generate {
+                request,
+                user,
+                accepted,
+                waiting,
+                updates,
+            } => PlayedRequest {
+                request,
+                user,
+                answer: accepted,
+                waiting,
+                updates,
+            },
+            other => panic!("{other:?} instead of a request"),
+        }
+    }
+
+    /// Waits until a client leaves; its ticket, if its request had become jobs.
+    pub async fn gone(&mut self) -> Option<Ticket> {
+        match self.inbox.asks.recv().await.expect("there is a handle") {
+            Ask::Gone(ticket) => Some(ticket),
+            Ask::GoneBefore => None,
+            other => panic!("{other:?} instead of a client that leaves"),
+        }
+    }
+}
+
+impl PlayedRequest {
+    /// Tells that it waits for files.
+    pub fn wait_for(&self, files: AwaitedFiles) {
+        self.waiting.send_replace(Some(files));
+    }
+
+    /// Accepts it; its updates go through the result.
+    pub fn accept(self, jobs: AcceptedJobs) -> mpsc::Sender<JobUpdate> {
+        // A door that left misses it.
+        let _ = self.answer.send(Ok((jobs.ticket, jobs)));
+        self.updates
+    }
+
+    /// Refuses it.
+    pub fn refuse(self, failure: Failure) {
+        let _ = self.answer.send(Err(failure));
+    }
+}
