@@ -7,6 +7,7 @@
 //! - [`processes`] and [`census`] count what is there, and what is left
 //! - [`job`] draws through the client library, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
+//! - [`http`] is a small HTTP client of the daemon's door
 //! - [`misbehaviours`] are what the hostile worker can be told to do
 //! - [`gpus`] are the pretended GPUs of a sandbox
 //! - [`binaries`] finds the programs under test, [`turn`] keeps heavy tests from each other
@@ -16,6 +17,7 @@ pub mod census;
 pub mod chance;
 pub mod daemon;
 pub mod gpus;
+pub mod http;
 pub mod imagepool;
 pub mod job;
 pub mod lines;

@@ -42,7 +42,11 @@ pub struct Pixels {
 impl Pixels {
     /// Reads a PNG of 8-bit RGB.
     pub fn read(file: &Path) -> Self {
-        let bytes = fs::read(file).expect("the picture is there");
+        Self::decode(&fs::read(file).expect("the picture is there"))
+    }
+
+    /// Decodes a PNG of 8-bit RGB.
+    pub fn decode(bytes: &[u8]) -> Self {
         let mut reader = png::Decoder::new(Cursor::new(bytes))
             .read_info()
             .expect("a PNG");
