@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use ipc_protocol::status::ModelStatus;
+use pool::ModelSpec;
 use serde_json::{Value, json};
 
 use super::caller::HttpCaller;
@@ -18,8 +19,10 @@ pub(super) async fn list(
     caller: HttpCaller,
 ) -> Result<Response, ApiError> {
     caller.may(HttpRight::Generate)?;
+    let registry = context.handle.models().await?;
     let report = context.handle.status().await?;
     let models = &report.status.models;
+    let entry = |id: &str, model: &ModelStatus| entry(id, model, registry.find(model.key.as_str()));
     let own = models
         .iter()
         .filter(|model| can_draw(model))
@@ -50,7 +53,7 @@ pub(super) async fn one(
             .find(|model| model.key == spec.key)
     });
     match model {
-        Some(model) => Ok(json_response(&entry(&id, model))),
+        Some(model) => Ok(json_response(&entry(&id, model, spec))),
         None => {
             let message = format!("there is no model called {id:?}: GET /v1/models lists them");
             Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_model", message).about(Some("model")))
@@ -69,7 +72,8 @@ fn can_draw(model: &ModelStatus) -> bool {
     matches!(model.state.as_str(), "ready" | "cold")
 }
 
-fn entry(id: &str, model: &ModelStatus) -> Value {
+/// OpenAI's fields, then ours: the model's state, its defaults and its limits.
+fn entry(id: &str, model: &ModelStatus, spec: Option<&ModelSpec>) -> Value {
     let reason = model.at_rest.as_ref().map(|(_, reason)| reason);
     json!({
         "id": id,
@@ -79,5 +83,11 @@ fn entry(id: &str, model: &ModelStatus) -> Value {
         "family": model.family,
         "status": model.state,
         "reason": reason.filter(|_| !can_draw(model)),
+        "default_size": spec.map(|spec| spec.default_size.to_string()),
+        "size_multiple": spec.map(|spec| spec.sizes.multiple),
+        "min_size": spec.map(|spec| spec.sizes.min),
+        "max_size": spec.map(|spec| spec.sizes.max),
+        "default_steps": spec.map(|spec| spec.default_steps),
+        "max_steps": spec.map(|spec| spec.max_steps),
     })
 }
