@@ -4,6 +4,7 @@
 //! - `guard` checks host, origin, kind of body and [`tokens`]; `caller` is the sender of a request
 //! - `routes` is the table of all routes; `context` is their shared state
 //! - [`error`] is the answer of a request that failed; `json` and `fields` read a body
+//! - `page`: the page for people, at `/`
 //! - `images`: OpenAI's images; `models`: its list of models
 //! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
 //! - `pool`: status, events, jobs and models of the pool
@@ -18,6 +19,7 @@ mod guard;
 mod images;
 mod json;
 mod models;
+mod page;
 mod picture_files;
 mod pool;
 mod routes;

@@ -7,11 +7,12 @@ use axum::routing::{get, post};
 
 use super::context::Shared;
 use super::error::ApiError;
-use super::{files, guard, images, models, pool};
+use super::{files, guard, images, models, page, pool};
 
 /// All routes, behind the guard.
 pub(super) fn router(context: Shared) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/v1/images/generations", post(images::generate::generate))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
