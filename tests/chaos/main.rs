@@ -6,6 +6,7 @@ mod flood;
 mod freeze;
 mod gpus;
 mod hostile;
+mod http_clients;
 mod kill_from_outside;
 mod kill_private_pool;
 mod kill_supervisor;

@@ -12,6 +12,7 @@ mod fairness;
 mod foreign_text;
 mod generate;
 mod gpu;
+mod http_guard;
 mod inspection;
 mod isolation;
 mod job_log;

@@ -72,8 +72,10 @@ impl Daemon {
         let handle = driver.handle();
         let jobs = JobStore::open(handle.clone(), clock, self.results);
         let operators = Operators::new(self.operators);
-        let http =
-            http.map(|http| tokio::spawn(http.serve(handle.clone(), operators.clone(), clock)));
+        let http = http.map(|http| {
+            let (handle, jobs) = (handle.clone(), jobs.clone());
+            tokio::spawn(http.serve(handle, jobs, operators.clone(), clock))
+        });
         let door = tokio::spawn(door.serve(handle.clone(), jobs, operators));
         tokio::spawn(signals::heed_signals(handle.clone()));
         let leashed = self.leash.is_some();

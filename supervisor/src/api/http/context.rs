@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::encoder::FileEncoder;
+use super::forms::JobForms;
 use super::picture_files::PictureFiles;
 use super::tokens::TokenTable;
+use crate::api::jobs::store::JobStore;
 use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::driver::handle::Handle;
-use crate::picture::encode_pool::EncodePool;
 
 /// The state that all routes share.
 #[derive(Debug)]
@@ -22,10 +24,12 @@ pub(super) struct HttpContext {
     pub tokens: TokenTable,
     /// Name of the model for requests that name none.
     pub default_model: String,
-    /// Whether files say how they were made.
-    pub metadata: bool,
-    /// Encodes pictures.
-    pub encoders: EncodePool,
+    /// The jobs of all clients.
+    pub jobs: JobStore,
+    /// Encodes files.
+    pub encoder: FileEncoder,
+    /// The forms of detached jobs' files.
+    pub forms: JobForms,
     /// Pictures under addresses that cannot be guessed.
     pub files: PictureFiles,
 }

@@ -14,9 +14,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
+use super::base64;
 use super::caller::{HttpCaller, Peer};
 use super::context::{HttpContext, Shared};
 use super::error::ApiError;
@@ -218,7 +217,7 @@ fn token(credentials: &HeaderValue) -> Option<String> {
     match scheme.to_ascii_lowercase().as_str() {
         "bearer" => Some(rest.to_owned()),
         "basic" => {
-            let pair = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+            let pair = String::from_utf8(base64::bytes(rest)?).ok()?;
             pair.split_once(':')
                 .map(|(_, password)| password.to_owned())
         }

@@ -5,16 +5,20 @@
 //! - `routes` is the table of all routes; `context` is their shared state
 //! - [`error`] is the answer of a request that failed; `json` and `fields` read a body
 //! - `page`: the page for people, at `/`
+//! - `encoder` makes the files of pictures, `forms` remembers the forms that detached jobs ordered
 //! - `images`: OpenAI's images; `models`: its list of models
 //! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
 //! - `pool`: status, events, jobs and models of the pool
 
+mod base64;
 mod caller;
 mod connection;
 mod context;
+mod encoder;
 pub mod error;
 mod fields;
 mod files;
+mod forms;
 mod guard;
 mod images;
 mod json;

@@ -18,6 +18,13 @@ pub(super) fn router(context: Shared) -> Router {
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/pool/status", get(pool::status::status))
         .route("/v1/pool/events", get(pool::events::events))
+        .route("/v1/pool/jobs", get(pool::jobs::list))
+        .route(
+            "/v1/pool/jobs/{id}",
+            get(pool::jobs::one).delete(pool::jobs::cancel),
+        )
+        .route("/v1/pool/jobs/{id}/image", get(pool::jobs::image))
+        .route("/v1/pool/jobs/{id}/events", get(pool::job_events::events))
         .route("/v1/pool/models/{key}/{verb}", post(pool::models::operate))
         .route("/files/{name}", get(files::file))
         .fallback(unknown)

@@ -14,15 +14,17 @@ use tokio::task::JoinSet;
 use super::caller::Peer;
 use super::connection;
 use super::context::HttpContext;
+use super::encoder::FileEncoder;
+use super::forms::JobForms;
 use super::picture_files::PictureFiles;
 use super::routes;
 use super::tokens::{self, TokenTable};
+use crate::api::jobs::store::JobStore;
 use crate::api::rights::Operators;
 use crate::api::socket_file::SocketFile;
 use crate::clock::Clock;
 use crate::config::http::{HttpAddress, HttpConfig};
 use crate::driver::handle::Handle;
-use crate::picture::encode_pool::EncodePool;
 use crate::telemetry::doors;
 
 /// File of the Unix socket, beside `pool.sock`.
@@ -50,6 +52,8 @@ pub struct HttpSettings {
     pub config: HttpConfig,
     /// Name of the model for requests that name none.
     pub default_model: String,
+    /// Whether files say how they were made.
+    pub metadata: bool,
     /// How long a picture with an address is kept.
     pub keep: Duration,
     /// Memory for pictures with an address, in MiB.
@@ -96,7 +100,7 @@ impl HttpDoor {
     }
 
     /// Accepts clients until the loop ends; returns when every connection has ended.
-    pub async fn serve(self, handle: Handle, operators: Operators, clock: Clock) {
+    pub async fn serve(self, handle: Handle, jobs: JobStore, operators: Operators, clock: Clock) {
         let address = self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         doors::http_open(self.unix.path(), address, self.made.as_deref());
         let settings = self.settings;
@@ -106,8 +110,9 @@ impl HttpDoor {
             config: settings.config,
             tokens: self.tokens,
             default_model: settings.default_model,
-            metadata: true,
-            encoders: EncodePool::start(),
+            jobs,
+            encoder: FileEncoder::new(settings.metadata),
+            forms: JobForms::default(),
             files: PictureFiles::new(clock, settings.keep.max(KEEP_MIN), settings.keep_mb),
         });
         let mut listeners = JoinSet::new();

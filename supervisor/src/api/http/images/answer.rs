@@ -3,21 +3,16 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::units::PictureSize;
 use pool::AcceptedJobs;
 use serde_json::{Value, json};
 
 use super::order::ImageOrder;
-use crate::api::http::context::HttpContext;
+use crate::api::http::encoder::FileEncoder;
 use crate::api::http::error::ApiError;
-use crate::api::reply;
 use crate::driver::handle::FinishedPicture;
-use crate::picture::file::{EncodeError, Metadata, file};
-use crate::picture::format::{self, PictureFormat, Quality};
-use crate::picture::scale::scale;
+use crate::picture::format;
 
 /// Pixels of the side of a square that counts as one output token.
 const TOKEN_SIDE: u64 = 16;
@@ -34,54 +29,26 @@ pub(super) struct DrawnOrder {
 impl DrawnOrder {
     /// The size of the files.
     pub fn size(&self) -> PictureSize {
-        self.order.scaled.unwrap_or(self.accepted.size)
+        self.order.form.scaled.unwrap_or(self.accepted.size)
     }
 
-    /// Encodes a finished picture in the requested format and size, beside the loop.
+    /// Encodes a finished picture in the requested format and size.
     pub async fn encode(
         &self,
-        context: &HttpContext,
+        encoder: &FileEncoder,
         picture: Arc<FinishedPicture>,
     ) -> Result<Vec<u8>, ApiError> {
-        let receipt = reply::receipt(&self.order.request, &self.accepted, &picture);
-        let metadata = Metadata::of(receipt, context.metadata);
-        let file = self.file(metadata);
-        let encoded = context
-            .encoders
-            .encode(move || file.encode(picture.facts.size, &picture.rgb8));
-        encoded.await.map_err(|error| failed(&error))
-    }
-
-    /// Encodes a preview in the requested format and size, beside the loop.
-    pub async fn encode_preview(
-        &self,
-        context: &HttpContext,
-        size: PictureSize,
-        rgb8: Vec<u8>,
-    ) -> Result<Vec<u8>, ApiError> {
-        let metadata = match context.metadata {
-            true => Metadata::Mark,
-            false => Metadata::None,
-        };
-        let file = self.file(metadata);
-        let encoded = context.encoders.encode(move || file.encode(size, &rgb8));
-        encoded.await.map_err(|error| failed(&error))
-    }
-
-    fn file(&self, metadata: Metadata) -> OrderedFile {
-        OrderedFile {
-            size: self.size(),
-            format: self.order.format,
-            quality: self.order.compression,
-            metadata,
-        }
+        let request = &self.order.request;
+        encoder
+            .finished(self.order.form, request, &self.accepted, picture)
+            .await
     }
 
     /// The fields that every answer and event of the request has.
     pub fn common(&self) -> Value {
         json!({
             "background": "opaque",
-            "output_format": format::extension(self.order.format),
+            "output_format": format::extension(self.order.form.format),
             "quality": self.order.quality,
             "size": self.size().to_string(),
         })
@@ -110,36 +77,6 @@ impl DrawnOrder {
         let remarks = picture.reading.remarks(self.accepted.model.as_str());
         self.order.warnings.iter().cloned().chain(remarks).collect()
     }
-}
-
-/// The form of a file that was ordered.
-struct OrderedFile {
-    size: PictureSize,
-    format: PictureFormat,
-    quality: Quality,
-    metadata: Metadata,
-}
-
-impl OrderedFile {
-    fn encode(&self, drawn: PictureSize, rgb8: &[u8]) -> Result<Vec<u8>, EncodeError> {
-        let scaled = (drawn != self.size).then(|| scale(drawn, rgb8, self.size));
-        let rgb8 = scaled.as_deref().unwrap_or(rgb8);
-        file(self.size, rgb8, self.format, self.quality, &self.metadata)
-    }
-}
-
-/// An encoder that fails is our fault.
-fn failed(error: &EncodeError) -> ApiError {
-    ApiError::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        error.to_string(),
-    )
-}
-
-/// The base64 text of a file, beside the loop if it is long.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
 }
 
 /// The place of a job in its request.

@@ -3,22 +3,26 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::HOST;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::header::{HOST, HeaderValue, LOCATION};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use ipc_protocol::ids::JobId;
 use serde_json::{Value, json};
 
-use super::answer::{self, DrawnOrder, ended, index};
+use super::answer::{DrawnOrder, ended, index};
 use super::order::ImageOrder;
 use super::stream;
+use crate::api::http::base64::base64;
 use crate::api::http::caller::{HttpCaller, Peer};
 use crate::api::http::context::{HttpContext, Shared};
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
 use crate::api::http::guard::RequestId;
 use crate::api::http::json::json_response;
+use crate::api::http::pool::jobs::described;
+use crate::api::jobs::start::AttachedRequest;
 use crate::config::http::HttpRight;
-use crate::driver::handle::{AcceptedRequest, FinishedPicture, JobUpdate};
+use crate::driver::handle::{FinishedPicture, JobUpdate};
 use crate::telemetry;
 
 /// Draws the pictures that a body asks for.
@@ -40,10 +44,20 @@ pub async fn generate(
     let user = caller.user(order.user.as_deref())?;
     order.request.check()?;
     let request = order.request.clone();
-    let ongoing = context.handle.generate(request, user).await?;
-    if let Some(id) = extensions.get::<RequestId>() {
-        telemetry::jobs::requested(&id.0, &ongoing.accepted.jobs);
+    let id = extensions.get::<RequestId>();
+    let log = |jobs: &[JobId]| {
+        if let Some(id) = id {
+            telemetry::jobs::requested(&id.0, jobs);
+        }
+    };
+    if request.detached {
+        let accepted = context.jobs.start_detached(request, user).await?;
+        log(&accepted.jobs);
+        context.forms.remember(&accepted.jobs, order.form);
+        return queued(&context, &accepted.jobs, &caller).await;
     }
+    let ongoing = context.jobs.start_attached(request, user).await?;
+    log(&ongoing.accepted.jobs);
     let drawn = DrawnOrder {
         order,
         accepted: ongoing.accepted.clone(),
@@ -60,7 +74,7 @@ pub async fn generate(
 /// Waits for all pictures, in the order of their seeds. The first failure cancels the others.
 async fn finished(
     drawn: &DrawnOrder,
-    mut ongoing: AcceptedRequest,
+    mut ongoing: AttachedRequest,
 ) -> Result<Vec<Arc<FinishedPicture>>, ApiError> {
     let jobs = &drawn.accepted.jobs;
     let mut pictures: Vec<Option<Arc<FinishedPicture>>> = vec![None; jobs.len()];
@@ -78,6 +92,24 @@ async fn finished(
     Ok(pictures.into_iter().flatten().collect())
 }
 
+/// The answer of a request whose jobs go on without its client.
+async fn queued(
+    context: &HttpContext,
+    jobs: &[JobId],
+    caller: &HttpCaller,
+) -> Result<Response, ApiError> {
+    let job = context.jobs.find(jobs[0], &caller.caller()).await?;
+    let mut value = described(&job);
+    value["ids"] = jobs.iter().map(|job| job.0).collect();
+    let mut response = json_response(&value);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    // Digits are valid in a header.
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/pool/jobs/{}", jobs[0])) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
 async fn respond(
     context: &HttpContext,
     drawn: &DrawnOrder,
@@ -86,17 +118,17 @@ async fn respond(
 ) -> Result<Response, ApiError> {
     let mut data = Vec::new();
     for picture in pictures {
-        let bytes = drawn.encode(context, Arc::clone(picture)).await?;
+        let bytes = drawn.encode(&context.encoder, Arc::clone(picture)).await?;
         let mut entry = json!({
             "revised_prompt": drawn.order.request.prompt,
             "seed": picture.facts.seed,
         });
         match drawn.order.as_url {
             true => {
-                let name = context.files.keep(drawn.order.format, bytes)?;
+                let name = context.files.keep(drawn.order.form.format, bytes)?;
                 entry["url"] = format!("http://{host}/files/{name}").into();
             }
-            false => entry["b64_json"] = answer::base64(&bytes).into(),
+            false => entry["b64_json"] = base64(&bytes).into(),
         }
         data.push(entry);
     }

@@ -6,6 +6,7 @@ use pool::{ModelSpec, Registry};
 
 use super::{quality, size};
 use crate::api::http::context::HttpContext;
+use crate::api::http::encoder::FileForm;
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
 use crate::picture::format::{PictureFormat, Quality};
@@ -22,18 +23,14 @@ const TIMEOUT_MAX: f64 = 86_400.0;
 pub(super) struct ImageOrder {
     /// The request for the pool; its user is set by the caller.
     pub request: ImageRequest,
-    /// The format of the files.
-    pub format: PictureFormat,
-    /// The quality of JPEG and WebP files.
-    pub compression: Quality,
+    /// The form of the files.
+    pub form: FileForm,
     /// The quality that is echoed.
     pub quality: &'static str,
     /// Whether the answer has addresses in place of pictures.
     pub as_url: bool,
     /// The number of previews, if the answer is a stream.
     pub stream: Option<usize>,
-    /// The size of the files, if it is not the one that is drawn.
-    pub scaled: Option<PictureSize>,
     /// A name for fair shares among the caller's own users.
     pub user: Option<String>,
     /// Parts of the order that have no effect, a sentence each.
@@ -107,12 +104,14 @@ impl ImageOrder {
         }
         Ok(Self {
             request,
-            format: format(fields)?,
-            compression: compression(fields)?,
+            form: FileForm {
+                format: format(fields)?,
+                quality: compression(fields)?,
+                scaled,
+            },
             quality,
             as_url: as_url && stream.is_none(),
             stream,
-            scaled,
             user: fields.text("user")?.map(str::to_owned),
             warnings,
         })

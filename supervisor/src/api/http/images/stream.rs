@@ -11,18 +11,20 @@ use ipc_protocol::units::PictureSize;
 use pool::Progress;
 use serde_json::Value;
 
-use super::answer::{self, DrawnOrder, ended, index};
+use super::answer::{DrawnOrder, ended, index};
 use super::partial::PartialPlan;
+use crate::api::http::base64::base64;
 use crate::api::http::context::Shared;
 use crate::api::http::error::ApiError;
 use crate::api::http::pool::events::KEEP_ALIVE;
-use crate::driver::handle::{AcceptedRequest, FinishedPicture, JobUpdate};
+use crate::api::jobs::start::AttachedRequest;
+use crate::driver::handle::{FinishedPicture, JobUpdate};
 
 /// A streamed answer. Dropping it, as when its client leaves, cancels the jobs.
 struct StreamedAnswer {
     context: Shared,
     drawn: DrawnOrder,
-    ongoing: AcceptedRequest,
+    ongoing: AttachedRequest,
     pictures: BTreeMap<JobId, GrowingPicture>,
 }
 
@@ -37,7 +39,7 @@ struct GrowingPicture {
 pub(super) fn stream(
     context: Shared,
     drawn: DrawnOrder,
-    ongoing: AcceptedRequest,
+    ongoing: AttachedRequest,
     partials: usize,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let growing = |job: &JobId| {
@@ -108,7 +110,9 @@ impl StreamedAnswer {
         let Some(number) = picture.plan.take(picture.step + 1) else {
             return Ok(None);
         };
-        let bytes = self.drawn.encode_preview(&self.context, size, rgb8).await?;
+        let (form, drawn) = (self.drawn.order.form, self.drawn.accepted.size);
+        let encoder = &self.context.encoder;
+        let bytes = encoder.preview(form, (size, rgb8), drawn).await?;
         let mut value = self.event(job, "image_generation.partial_image", &bytes);
         value["partial_image_index"] = number.into();
         Ok(Some(event("image_generation.partial_image", &value)))
@@ -118,7 +122,7 @@ impl StreamedAnswer {
         self.pictures.remove(&picture.job);
         let bytes = self
             .drawn
-            .encode(&self.context, Arc::clone(&picture))
+            .encode(&self.context.encoder, Arc::clone(&picture))
             .await?;
         let mut value = self.event(picture.job, "image_generation.completed", &bytes);
         value["seed"] = picture.facts.seed.into();
@@ -134,7 +138,7 @@ impl StreamedAnswer {
     fn event(&self, job: JobId, kind: &str, bytes: &[u8]) -> Value {
         let mut value = self.drawn.common();
         value["type"] = kind.into();
-        value["b64_json"] = answer::base64(bytes).into();
+        value["b64_json"] = base64(bytes).into();
         value["created_at"] = self.drawn.created.into();
         value["image_index"] = index(&self.drawn.accepted.jobs, job).into();
         value
