@@ -36,7 +36,7 @@ pub(crate) fn command(
         }),
         _ => Target::Model(key),
     };
-    match random.from(0, 8) {
+    match random.from(0, 9) {
         0 | 1 => Event::StopRequested { ticket, target },
         2 | 3 => Event::StartRequested { ticket, target },
         4 => Event::RestartRequested { ticket, target },
@@ -51,6 +51,7 @@ pub(crate) fn command(
             workers: random.from(0, 5) as u32,
         },
         7 => Event::QuarantineListed { ticket },
+        8 => Event::EvictRequested { ticket, model },
         _ => Event::QuarantineReleased {
             ticket,
             digest: match random.from(0, 2) {

@@ -119,6 +119,11 @@ pub enum Verb {
     },
     /// Accepts requests again after `Drain`.
     Undrain,
+    /// Ends the idle workers of a model; the next request starts workers again.
+    Evict {
+        /// Key or alias of the model.
+        model: String,
+    },
 }
 
 /// The workers that a command applies to.

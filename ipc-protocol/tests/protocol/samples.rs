@@ -72,6 +72,10 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
         ),
         ("ToPool::Operate/shutdown", operate(Verb::Shutdown)),
         ("ToPool::Operate/undrain", operate(Verb::Undrain)),
+        (
+            "ToPool::Operate/evict",
+            operate(Verb::Evict { model: "m".into() }),
+        ),
         ("ToPool::Wait", ToPool::Wait { job: JOB }),
         ("ToPool::Jobs", ToPool::Jobs),
     ]

@@ -136,6 +136,7 @@ fn settles(event: &Event) -> bool {
         | Event::StopRequested { .. }
         | Event::RestartRequested { .. }
         | Event::PinChanged { .. }
+        | Event::EvictRequested { .. }
         | Event::Scaled { .. }
         | Event::DrainRequested { .. }
         | Event::QuarantineReleased { .. }
@@ -219,6 +220,7 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             model,
             pinned,
         } => operator::pin(state, turn, ticket, &model, pinned),
+        Event::EvictRequested { ticket, model } => operator::evict(state, turn, ticket, &model),
         Event::Scaled {
             ticket,
             model,

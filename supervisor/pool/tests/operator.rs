@@ -133,6 +133,33 @@ fn a_model_that_was_scaled_to_zero_is_not_stopped() {
 }
 
 #[test]
+fn an_evicted_model_comes_back_with_the_next_request_and_a_pinned_one_stays() {
+    let (mut fixture, pair) = pair();
+    let evict = || Event::EvictRequested {
+        ticket: Ticket(2),
+        model: "a".into(),
+    };
+    let pin = |pinned| Event::PinChanged {
+        ticket: Ticket(3),
+        model: "a".into(),
+        pinned,
+    };
+    fixture.tell(pin(true));
+    assert_eq!(
+        asked_to_leave(&fixture.tell(evict())).len(),
+        1,
+        "one is pinned"
+    );
+    fixture.tell(pin(false));
+    assert_eq!(asked_to_leave(&fixture.tell(evict())).len(), 1);
+    for worker in pair {
+        fixture.leave(worker);
+    }
+    assert!(asked_to_leave(&fixture.tell(evict())).is_empty());
+    assert_eq!(starts(&fixture.ask_model("a")).len(), 2);
+}
+
+#[test]
 fn a_snapshot_says_for_how_long_the_pool_drains() {
     let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
     assert_eq!(fixture.pool.snapshot(fixture.now).draining, None);

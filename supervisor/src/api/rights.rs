@@ -65,6 +65,7 @@ impl ClientRights {
             Verb::Pin { pinned: true, .. } => "pin",
             Verb::Pin { pinned: false, .. } => "unpin",
             Verb::Scale { .. } => "scale",
+            Verb::Evict { .. } => "evict",
             Verb::Drain | Verb::Undrain => "drain",
             Verb::Release { .. } => "quarantine release",
         };
@@ -117,6 +118,7 @@ mod tests {
                 model: model(),
                 workers: 4,
             },
+            Verb::Evict { model: model() },
             Verb::Release { digest: None },
         ];
         for verb in changes {

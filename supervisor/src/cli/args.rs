@@ -122,6 +122,11 @@ pub enum Command {
         /// Key or alias of the model.
         model: String,
     },
+    /// Stop the idle workers of a model; the next request starts workers again.
+    Evict {
+        /// Key or alias of the model.
+        model: String,
+    },
     /// Set the number of workers that a model keeps.
     Scale {
         /// Key or alias of the model.

@@ -144,6 +144,7 @@ pub fn run(arguments: CommandLine) -> ExitCode {
         Command::Why { job } => verbs::why(reach, teller("why"), job),
         Command::Plan { model, size } => verbs::plan(reach, model, size.as_deref(), json),
         Command::Pin { model } => verbs::tell(reach, teller("pin"), pin(model, true)),
+        Command::Evict { model } => verbs::tell(reach, teller("evict"), Verb::Evict { model }),
         Command::Unpin { model } => verbs::tell(reach, teller("unpin"), pin(model, false)),
         Command::Scale { model, workers } => {
             verbs::tell(reach, teller("scale"), Verb::Scale { model, workers })

@@ -42,6 +42,7 @@ impl Driver {
                 model,
                 pinned,
             },
+            Verb::Evict { model } => Event::EvictRequested { ticket, model },
             Verb::Scale { model, workers } => Event::Scaled {
                 ticket,
                 model,

@@ -209,6 +209,10 @@ mod tests {
                 model: "m".into(),
                 pinned: true,
             },
+            Event::EvictRequested {
+                ticket,
+                model: "m".into(),
+            },
             Event::Scaled {
                 ticket,
                 model: "m".into(),

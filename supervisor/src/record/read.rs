@@ -135,6 +135,10 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
             model: facts.text("model")?,
             pinned: facts.flag("pinned")?,
         },
+        "evict_requested" => Event::EvictRequested {
+            ticket: facts.ticket()?,
+            model: facts.text("model")?,
+        },
         "scaled" => Event::Scaled {
             ticket: facts.ticket()?,
             model: facts.text("model")?,

@@ -58,6 +58,10 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
             "pin_changed",
             json!({"ticket": ticket.0, "model": model, "pinned": pinned}),
         ),
+        Event::EvictRequested { ticket, model } => (
+            "evict_requested",
+            json!({"ticket": ticket.0, "model": model}),
+        ),
         Event::Scaled {
             ticket,
             model,

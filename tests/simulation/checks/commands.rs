@@ -41,6 +41,7 @@ enum CommandKind {
     Restart,
     Pin(bool),
     Scale { workers: u32, most: usize },
+    Evict,
     Other,
 }
 
@@ -57,6 +58,9 @@ impl OperatorCommands {
                 pinned,
             } => {
                 return self.of_model(observed, *ticket, model, |_| CommandKind::Pin(*pinned));
+            }
+            Event::EvictRequested { ticket, model } => {
+                return self.of_model(observed, *ticket, model, |_| CommandKind::Evict);
             }
             Event::Scaled {
                 ticket,
@@ -167,6 +171,7 @@ impl OperatorCommands {
             CommandKind::Scale { workers, .. } => {
                 *success && text.contains(&format!("scaled to {workers}"))
             }
+            CommandKind::Evict => *success == text.contains(": evicted "),
             CommandKind::Stop => {
                 let settled = command.workers.is_empty() && !command.all;
                 *success
@@ -198,6 +203,10 @@ impl OperatorCommands {
                     Some(worker) => Err(format!("worker {worker} is to stop and was not told")),
                     None => Ok(()),
                 };
+            }
+            Event::EvictRequested { ticket, model } => {
+                check_evicted(observed, model)?;
+                ticket
             }
             Event::PinChanged { ticket, .. }
             | Event::Scaled { ticket, .. }
@@ -293,4 +302,21 @@ fn started(
         && (command.all || starts <= up)
         && (command.all || spawn <= died.count())
         && (!draining || command.drained)
+}
+
+/// After an eviction no worker is idle that the model does not have to keep.
+fn check_evicted(observed: &ObservedPool, name: &str) -> CheckResult {
+    let Some(model) = observed.called(name) else {
+        return Ok(());
+    };
+    let live = observed.live(&model.spec.key);
+    let (idle, busy): (Vec<_>, Vec<_>) =
+        live.partition(|(_, process)| process.is_resident() && process.job().is_none());
+    let (idle, all) = (idle.len(), idle.len() + busy.len());
+    match idle > 0 && all > observed.floor(model) {
+        true => Err(format!(
+            "{idle} of {all} workers of {name} are idle and were not evicted"
+        )),
+        false => Ok(()),
+    }
 }

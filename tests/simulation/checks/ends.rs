@@ -183,7 +183,9 @@ fn is_so(
             event,
             Event::StopRequested { .. } | Event::RestartRequested { .. }
         ),
-        StopReason::Scaled => matches!(event, Event::Scaled { .. }) && alone,
+        StopReason::Scaled => {
+            matches!(event, Event::Scaled { .. } | Event::EvictRequested { .. }) && alone
+        }
         StopReason::Drain => observed.ends.is_some() && observed.jobs.is_empty(),
     }
 }

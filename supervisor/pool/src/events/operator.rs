@@ -141,6 +141,27 @@ pub(crate) fn pin(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &str
     turn.acknowledge(ticket, vec![line], true);
 }
 
+/// `imagepool evict`: unlike after a stop, the next request starts workers again.
+pub(crate) fn evict(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &str) {
+    let Some(id) = state.find_model(name) else {
+        return no_such_process(turn, ticket, name);
+    };
+    let key = state.model(id).spec().key.clone();
+    let floor = state.model(id).floor(state.settings());
+    let idle = state.fleet().live(id).filter(|worker| worker.is_idle());
+    let idle: Vec<Generation> = idle.map(Worker::generation).collect();
+    let surplus = state.fleet().live(id).count().saturating_sub(floor);
+    let (line, success) = match (idle.len(), surplus) {
+        (0, _) => (format!("{key}: ERROR (no idle worker)"), false),
+        (_, 0) => (format!("{key}: ERROR (it keeps {floor} workers)"), false),
+        (idle, surplus) => (format!("{key}: evicted {}", idle.min(surplus)), true),
+    };
+    for worker in idle.into_iter().take(surplus) {
+        end_worker(state, turn, worker, StopReason::Scaled);
+    }
+    turn.acknowledge(ticket, vec![line], success);
+}
+
 /// `imagepool scale`.
 pub(crate) fn scale(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &str, workers: u32) {
     let Some(id) = state.find_model(name) else {

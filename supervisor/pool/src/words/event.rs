@@ -157,6 +157,12 @@ pub enum Event {
         model: String,
         pinned: bool,
     },
+    /// `imagepool evict MODEL`: its idle workers leave.
+    EvictRequested {
+        ticket: Ticket,
+        /// Key or alias.
+        model: String,
+    },
     /// `imagepool scale MODEL N`.
     Scaled {
         ticket: Ticket,
@@ -222,6 +228,7 @@ impl Event {
             | Self::StopRequested { .. }
             | Self::RestartRequested { .. }
             | Self::PinChanged { .. }
+            | Self::EvictRequested { .. }
             | Self::Scaled { .. }
             | Self::DrainRequested { .. }
             | Self::QuarantineListed { .. }

@@ -41,6 +41,9 @@ fn verb(key: &str, word: &str) -> Result<Verb, ApiError> {
         "restart" => Verb::Restart(Target::Model(model)),
         "pin" => pin(true),
         "unpin" => pin(false),
+        "evict" => Verb::Evict {
+            model: key.to_owned(),
+        },
         _ => {
             let message =
                 format!("{word:?} is not a verb: use start, stop, restart, evict, pin or unpin");
