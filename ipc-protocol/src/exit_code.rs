@@ -75,6 +75,22 @@ impl ExitCode {
         self.row().2
     }
 
+    /// The name of the code in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::UnusableWeights => "unusable_weights",
+            Self::OutOfMemoryLoading => "out_of_memory_loading",
+            Self::BadConfiguration => "bad_configuration",
+            Self::OutOfMemoryRunning => "out_of_memory_running",
+            Self::DeviceLost => "device_lost",
+            Self::DeviceGone => "device_gone",
+            Self::ProtocolMismatch => "protocol_mismatch",
+            Self::SupervisorGone => "supervisor_gone",
+            Self::Panicked => "panicked",
+        }
+    }
+
     fn row(self) -> (Self, u8, &'static str) {
         let found = TABLE.into_iter().find(|(code, ..)| *code == self);
         found.expect("the table has a row for every code, as a test checks")

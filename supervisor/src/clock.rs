@@ -13,6 +13,8 @@ use pool::Moment;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
+    /// The same moment, since 1970.
+    wall: Duration,
 }
 
 impl Clock {
@@ -20,7 +22,18 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
+            // A machine whose clock is before 1970 has no date yet.
+            wall: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
         }
+    }
+
+    /// Returns a moment as nanoseconds since 1970, for people and other programs: decisions use moments. The date is
+    /// read once, at the start, so that times of one daemon keep their order.
+    pub fn wall_ns(self, moment: Moment) -> u64 {
+        let since = self.wall + Duration::from_micros(moment.0);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Returns the current moment.

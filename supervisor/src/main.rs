@@ -177,6 +177,7 @@ fn run(
             keep: config.result_keep,
             memory_mb: config.result_mb,
         },
+        otlp: config.otlp,
         leash,
     };
     tokio::runtime::Builder::new_multi_thread()

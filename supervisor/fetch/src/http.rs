@@ -195,7 +195,7 @@ fn location(response: &Response) -> Option<String> {
 }
 
 /// Whether a status is transient.
-fn is_transient(status: StatusCode) -> bool {
+pub fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 

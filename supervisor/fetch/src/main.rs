@@ -10,13 +10,15 @@
 //!
 //! It is the only program with an HTTP client, TLS and a token. The daemon and `imagepool` start it and read its
 //! events. [`http`] sends the token to the endpoint alone and bounds every answer; [`listing`] reads a
-//! repository's files; [`parent`] ends this process with the one that started it.
+//! repository's files; [`parent`] ends this process with the one that started it. With `--export-spans` it fetches nothing:
+//! [`spans`] sends the daemon's traces to a collector.
 
 mod fetch;
 mod http;
 mod listing;
 mod lookup;
 mod parent;
+mod spans;
 mod token;
 mod transfer;
 
@@ -38,7 +40,8 @@ use store::trouble::FetchError;
 #[command(version, name = "fetch")]
 struct FetchArguments {
     /// Model key.
-    key: String,
+    #[arg(required_unless_present = "export_spans")]
+    key: Option<String>,
     /// Choice of files; the model's first if omitted.
     #[arg(long)]
     variant: Option<String>,
@@ -61,13 +64,26 @@ struct FetchArguments {
     /// Exit together with this process.
     #[arg(long, value_name = "PID")]
     parent: Option<u32>,
+    /// Send the spans on stdin to this collector, and fetch nothing.
+    #[arg(
+        long,
+        hide = true,
+        value_name = "URL",
+        conflicts_with = "key",
+        requires = "parent"
+    )]
+    export_spans: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = FetchArguments::parse();
     // If the caller dies, nobody reads the rest of the events.
     parent::end_with(arguments.parent, Signal::SIGTERM);
-    let (key, variant, revision) = (&arguments.key, &arguments.variant, &arguments.revision);
+    if let Some(collector) = &arguments.export_spans {
+        return spans::run(collector, arguments.parent.unwrap_or_default());
+    }
+    let (variant, revision) = (&arguments.variant, &arguments.revision);
+    let key = arguments.key.as_deref().unwrap_or_default();
     let fetched = match FetchOrder::new(key, variant.as_deref(), revision.as_deref()) {
         Ok(order) => fetch::run(&order, &arguments.hub(), |event| print(&event)),
         Err(error) => {

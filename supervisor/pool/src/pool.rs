@@ -7,6 +7,7 @@ use ipc_protocol::units::PictureSize;
 use crate::events::{deadline, device, exit, files, operator, registry, request, worker};
 use crate::questions::deadline::next as next_deadline;
 use crate::questions::explain::{self, Plan};
+use crate::questions::readiness;
 use crate::questions::snapshot::{self, Snapshot};
 use crate::questions::wants;
 use crate::settle::settle;
@@ -80,6 +81,14 @@ impl Pool {
     /// Something waits that a measurement of the devices could help: a job, or a worker that is wanted.
     pub fn waits(&self) -> bool {
         self.state.jobs().waiting() > 0 || !wants::all(&self.state, self.state.now()).is_empty()
+    }
+
+    /// Returns the key of a model, or of the default model, if one picture at its defaults would be accepted now.
+    ///
+    /// # Errors
+    /// The refusal that a client would get, or that the model's files are not here.
+    pub fn can_serve(&self, now: Moment, model: Option<&str>) -> Result<ModelKey, Failure> {
+        readiness::can_serve(&self.state, now, model)
     }
 
     /// The model has a worker that was not told to exit.

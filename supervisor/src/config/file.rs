@@ -31,6 +31,8 @@ pub struct SettingsFile {
     pub limits: LimitsSection,
     /// Settings of the model hub.
     pub hub: HubSection,
+    /// Settings of the reports to other programs.
+    pub telemetry: TelemetrySection,
     /// Changes to built-in models, and additional models, by key.
     pub models: BTreeMap<String, ModelSection>,
 }
@@ -47,6 +49,7 @@ impl Default for SettingsFile {
             pool: PoolSection::default(),
             limits: LimitsSection::default(),
             hub: HubSection::default(),
+            telemetry: TelemetrySection::default(),
             models: BTreeMap::new(),
         }
     }
@@ -204,6 +207,14 @@ impl Default for HubSection {
             patience_seconds: 60.0,
         }
     }
+}
+
+/// The section `[telemetry]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySection {
+    /// Http or https URL of a collector of OpenTelemetry traces; nothing is traced without it.
+    pub otlp: Option<String>,
 }
 
 /// A section `[models.KEY]`.

@@ -53,6 +53,8 @@ pub struct Config {
     pub text: String,
     /// Settings of the model hub.
     pub hub: HubConfig,
+    /// Http or https URL of a collector of OpenTelemetry traces; nothing is traced without it.
+    pub otlp: Option<String>,
     /// The `[models.KEY]` sections.
     pub models: std::collections::BTreeMap<String, file::ModelSection>,
 }
@@ -181,6 +183,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
             folder: file.hub.folder,
             patience: seconds(file.hub.patience_seconds),
         },
+        otlp: file.telemetry.otlp,
         models: file.models,
     })
 }

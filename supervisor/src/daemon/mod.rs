@@ -23,6 +23,7 @@ use crate::api::rights::Operators;
 use crate::config::paths;
 use crate::driver::Driver;
 use crate::driver::setup::Setup;
+use crate::process::exporter;
 use crate::telemetry;
 use leash::Leash;
 
@@ -44,6 +45,8 @@ pub struct Daemon {
     pub http: Option<HttpSettings>,
     /// Bounds of the pictures that are kept for detached jobs.
     pub results: ResultLimits,
+    /// The collector of traces, if there is one.
+    pub otlp: Option<String>,
     /// The leash of a private daemon; `None` for other daemons.
     pub leash: Option<Leash>,
 }
@@ -60,13 +63,18 @@ impl Daemon {
             DaemonLock::take(&self.runtime_dir).map_err(|error| at(&self.runtime_dir, &error))?;
         sweep::sweep(&self.runtime_dir);
         let clock = self.setup.clock;
-        let driver = Driver::new(self.setup)?;
+        let mut driver = Driver::new(self.setup)?;
         let http = match self.http {
             Some(settings) => {
                 Some(HttpDoor::open(&self.runtime_dir, self.socket_mode, settings).await?)
             }
             None => None,
         };
+        let exporter = self.otlp.as_deref().map(exporter::start).transpose()?;
+        let exporter = exporter.map(|(sink, exporter)| {
+            driver.trace_to(sink);
+            exporter
+        });
         let door = Door::open(&socket_path, self.socket_mode, lock)
             .map_err(|error| at(&socket_path, &error))?;
         let handle = driver.handle();
@@ -97,6 +105,9 @@ impl Daemon {
             }
         })
         .await;
+        if let Some(exporter) = exporter {
+            exporter.finish();
+        }
         // The door has removed its socket; the folder of a private daemon is removed here.
         let cleared = match leashed {
             true => std::fs::remove_dir_all(&self.runtime_dir),

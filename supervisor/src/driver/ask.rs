@@ -9,10 +9,11 @@ use ipc_protocol::messages::client::{Fetching, Told, Verb};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
-use pool::{AcceptedJobs, PictureFacts, Progress, Registry, Ticket};
+use pool::{AcceptedJobs, Moment, PictureFacts, Progress, Registry, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::report::StatusAnswer;
+use crate::telemetry::traces::context::TraceParent;
 
 /// The user who asks for something that concerns jobs of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub(super) enum Ask {
     Generate {
         request: ImageRequest,
         user: String,
+        trace: Option<TraceParent>,
         accepted: oneshot::Sender<Result<(Ticket, AcceptedJobs), Failure>>,
         waiting: watch::Sender<Option<AwaitedFiles>>,
         updates: mpsc::Sender<JobUpdate>,
@@ -57,6 +59,12 @@ pub(super) enum Ask {
     },
     /// The models as the pool knows them.
     Models(oneshot::Sender<Registry>),
+    Pulse(oneshot::Sender<Moment>),
+    CanServe {
+        /// The default model if there is none.
+        model: Option<String>,
+        answer: oneshot::Sender<Result<ModelKey, Failure>>,
+    },
     HasWorkers {
         model: String,
         answer: oneshot::Sender<bool>,

@@ -7,12 +7,15 @@ use pool::{AcceptedJobs, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::ask::{AwaitedFiles, JobUpdate};
+use crate::telemetry::traces::context::TraceParent;
 
 /// One conversation with a door.
 #[derive(Debug)]
 pub(super) struct Conversation {
     /// On whose behalf it asks.
     pub user: String,
+    /// The caller's span, if it sent one.
+    pub trace: Option<TraceParent>,
     pub stage: RequestStage,
     pub updates: mpsc::Sender<JobUpdate>,
 }

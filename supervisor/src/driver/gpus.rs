@@ -11,6 +11,7 @@ use ipc_protocol::status::{DeviceState, DeviceStatus};
 use ipc_protocol::units::Mebibytes;
 use pool::{Action, DeviceObstacle, Event, Moment};
 
+use super::energy::EnergyReading;
 use crate::probe::gpu::{GpuAnswer, GpuFacts, GpuReport};
 use crate::probe::share::{GpuHistory, GpuTenant};
 
@@ -126,6 +127,21 @@ impl GpuWatch {
             }
         };
         self.gpus.iter().map(status).collect()
+    }
+
+    /// The energy of each GPU when it was last measured. A part of a divided GPU has no energy of its own.
+    pub fn energies(&self) -> impl Iterator<Item = (Device, EnergyReading, Moment)> {
+        let whole = self
+            .gpus
+            .iter()
+            .filter(|(_, gpu)| gpu.facts.part_of.is_none());
+        whole.map(|(device, gpu)| {
+            let reading = EnergyReading {
+                energy_mj: gpu.facts.energy_mj,
+                power_mw: gpu.facts.power_mw,
+            };
+            (*device, reading, gpu.measured)
+        })
     }
 
     /// The id under which CUDA knows a GPU.

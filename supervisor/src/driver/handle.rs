@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::JobId;
+use ipc_protocol::ids::{JobId, ModelKey};
 use ipc_protocol::messages::client::{Told, Verb};
 use ipc_protocol::request::ImageRequest;
-use pool::{AcceptedJobs, Registry, Ticket};
+use pool::{AcceptedJobs, Moment, Registry, Ticket};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::ask::{Ask, gone};
 use super::inbox::{LoopCommand, Outbox};
 use super::pool_event::PoolEvent;
 use super::report::StatusAnswer;
+use crate::telemetry::traces::context::TraceParent;
 
 pub use super::ask::{AwaitedFiles, Caller, FinishedPicture, JobUpdate, ModelReceipt};
 
@@ -141,12 +142,26 @@ impl Handle {
         request: ImageRequest,
         user: String,
     ) -> Result<PendingRequest, Failure> {
+        self.ask_traced(request, user, None).await
+    }
+
+    /// Asks for pictures on behalf of `user`, whose jobs are traced as parts of the caller's span.
+    ///
+    /// # Errors
+    /// The pool has shut down.
+    pub async fn ask_traced(
+        &self,
+        request: ImageRequest,
+        user: String,
+        trace: Option<TraceParent>,
+    ) -> Result<PendingRequest, Failure> {
         let (sender, updates) = mpsc::channel(request.count as usize + PROGRESS_MAX);
         let (accepted, answer) = oneshot::channel();
         let (newest, waiting) = watch::channel(None);
         self.send(Ask::Generate {
             request,
             user,
+            trace,
             accepted,
             waiting: newest,
             updates: sender,
@@ -195,6 +210,26 @@ impl Handle {
     /// The events from now on. A receiver that is slow loses the oldest ones.
     pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
         self.events.subscribe()
+    }
+
+    /// The loop's present moment: proof that it turns.
+    ///
+    /// # Errors
+    /// The pool has shut down.
+    pub async fn pulse(&self) -> Result<Moment, Failure> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Ask::Pulse(sender)).await?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Returns the key of a model, or of the default model, if one picture at its defaults would be accepted now.
+    ///
+    /// # Errors
+    /// The refusal that a client would get, or that the model's files are not here.
+    pub async fn can_serve(&self, model: Option<String>) -> Result<ModelKey, Failure> {
+        let (answer, said) = oneshot::channel();
+        self.send(Ask::CanServe { model, answer }).await?;
+        said.await.map_err(|_| gone())?
     }
 
     /// Whether a model has a live worker.

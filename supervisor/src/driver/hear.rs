@@ -3,6 +3,7 @@
 
 use ipc_protocol::exit_code::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, Generation, JobId};
@@ -26,6 +27,8 @@ use crate::probe::{self, HeldMemory};
 use crate::process::stderr::{self, LastLines, StderrEvent};
 use crate::process::{exit, watch};
 use crate::telemetry;
+use crate::telemetry::jobs::StepDone;
+use crate::telemetry::traces::job::AttemptEnd;
 
 impl Driver {
     pub(super) fn hear(&mut self, WorkerProcessEvent { worker, news }: WorkerProcessEvent) {
@@ -171,8 +174,11 @@ impl Driver {
                 slot,
                 bytes,
                 preview,
-                ..
-            } => self.stepped(worker, job, step, (slot, bytes), preview),
+                elapsed_ms,
+            } => {
+                let took = Duration::from_millis(elapsed_ms.into());
+                self.stepped(worker, job, (step, took), (slot, bytes), preview);
+            }
             FromWorker::Done {
                 job,
                 size,
@@ -183,6 +189,8 @@ impl Driver {
             FromWorker::Failed { job, fault } => {
                 if let Some(handle) = self.workers.get_mut(&worker) {
                     handle.running.take_if(|running| running.job == job);
+                    let device = handle.device;
+                    self.attempt_lost(device, job, AttemptEnd::GivenUp);
                 }
                 self.happen(Event::JobFailed {
                     worker,
@@ -205,17 +213,29 @@ impl Driver {
         &mut self,
         worker: Generation,
         job: JobId,
-        step: u32,
-        (slot, bytes): (Slot, u64),
+        (step, took): (u32, Duration),
+        latents: (Slot, u64),
         preview: Option<PictureSize>,
     ) {
+        let now = self.clock.now();
         let Some(handle) = self.workers.get_mut(&worker) else {
             return;
         };
-        let stepped = handle.step(job, step, slot, bytes);
-        let preview = preview.map(|size| Ok((size, handle.preview(size)?)));
-        match stepped.and_then(|()| preview.transpose()) {
-            Ok(preview) => {
+        let stepped = handle.step(job, step, latents, now);
+        let preview = preview.map(|size| Ok::<_, String>((size, handle.preview(size)?)));
+        match stepped.and_then(|since| Ok((since, preview.transpose()?))) {
+            Ok((since, preview)) => {
+                StepDone {
+                    job,
+                    worker: &handle.name,
+                    step,
+                    took: took.min(since),
+                }
+                .tell();
+                let entry = self.jobs.get_mut(&job);
+                if let Some(trace) = entry.and_then(|entry| entry.trace.as_mut()) {
+                    trace.stepped(step, now);
+                }
                 if let Some((size, rgb8)) = preview {
                     let rgb8 = rgb8.into();
                     let preview = JobUpdate::Preview {
@@ -249,12 +269,16 @@ impl Driver {
             Err(what) => return self.broke(worker, what),
         };
         handle.running = None;
+        self.energy.finished(handle.device, job, self.clock.now());
         let model = ModelReceipt {
             digest: self.digest_of(worker),
             sampler: self.workers[&worker].served.sampler.clone(),
             dtype,
         };
         if let Some(entry) = self.jobs.get_mut(&job) {
+            if let Some(trace) = &mut entry.trace {
+                trace.attempt_ended(AttemptEnd::Finished, self.clock.now());
+            }
             entry.drawn = Some(PendingPicture {
                 rgb8,
                 encode: phases.encode,
@@ -267,6 +291,16 @@ impl Driver {
             job,
             phases,
         });
+    }
+
+    /// An attempt at a job ended without a picture.
+    fn attempt_lost(&mut self, device: Device, job: JobId, end: AttemptEnd) {
+        let now = self.clock.now();
+        self.energy.lost(device, job, now);
+        let entry = self.jobs.get_mut(&job);
+        if let Some(trace) = entry.and_then(|entry| entry.trace.as_mut()) {
+            trace.attempt_ended(end, now);
+        }
     }
 
     /// The most that a worker held while it loaded, as the kernel counted it; nothing once it is gone.
@@ -333,6 +367,10 @@ impl Driver {
         let last_lines = handle.stderr.newest(5);
         if !last_lines.is_empty() && exit != Exit::Code(0) {
             telemetry::workers::last_lines(&handle.name, &last_lines);
+        }
+        let device = handle.device;
+        if let Some((job, _)) = salvaged {
+            self.attempt_lost(device, job, AttemptEnd::Lost);
         }
         let handle = self.workers.remove(&worker);
         if let Some(handle) = handle.filter(|_| is_fault_of_files(exit)) {

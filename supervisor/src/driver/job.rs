@@ -7,6 +7,7 @@ use pool::Ticket;
 
 use super::ask::ModelReceipt;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
+use crate::telemetry::traces::job::JobTrace;
 
 /// One accepted job.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct JobEntry {
     pub started: Option<StartedAttempt>,
     pub checkpoint: Option<SavedLatents>,
     pub drawn: Option<PendingPicture>,
+    /// Its moments, if it is traced.
+    pub trace: Option<JobTrace>,
 }
 
 /// A picture that waits for the pool's `Answer`.

@@ -12,6 +12,7 @@ use crate::probe::gpu::GpuAnswer;
 use crate::probe::visible;
 use crate::process::{programs, spawn};
 use crate::telemetry;
+use crate::telemetry::jobs::JobEnergy;
 
 /// The program that asks. A program that embeds the pool may be without it, and has no GPUs then.
 const PROGRAM: &str = "supervisor";
@@ -86,6 +87,21 @@ impl Driver {
         }
         for event in events {
             self.happen(event);
+        }
+        self.measure_energy();
+    }
+
+    /// Takes the energy of each GPU as last measured, and tells that of the jobs which had ended by then.
+    pub(super) fn measure_energy(&mut self) {
+        for (device, reading, measured) in self.gpus.energies() {
+            for (job, model, joules) in self.energy.measured(device, reading, measured) {
+                JobEnergy {
+                    job,
+                    model: &model,
+                    joules,
+                }
+                .tell();
+            }
         }
     }
 }

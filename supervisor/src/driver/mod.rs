@@ -6,7 +6,7 @@
 //! - `turn` is one turn of it: a little from each lane of the `inbox` and each worker
 //! - `hear` turns what workers do into events
 //! - `memory` is what workers hold of the host, measured; `gpus` what they hold of GPUs, which
-//!   `measuring` asks the driver for
+//!   `measuring` asks the driver for; `energy` is what pictures took there
 //! - `perform` carries out actions, one arm each; what they cause is queued behind the event
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
@@ -16,6 +16,7 @@
 
 mod ask;
 mod conversation;
+mod energy;
 mod fetching;
 pub mod gpus;
 pub mod handle;
@@ -55,8 +56,10 @@ use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
 use crate::telemetry;
+use crate::telemetry::traces::sink::SpanSink;
 use ask::{Ask, Caller};
 use conversation::{Conversation, RequestStage};
+use energy::EnergyMeter;
 use fetching::Fetches;
 use gpus::GpuWatch;
 use handle::Handle;
@@ -86,6 +89,7 @@ pub struct Driver {
     turned: Moment,
     gauge: Gauge,
     gpus: GpuWatch,
+    energy: EnergyMeter,
     /// The callers that wait for the report of this turn.
     reports: Vec<oneshot::Sender<Arc<StatusAnswer>>>,
     workers: BTreeMap<Generation, WorkerHandle>,
@@ -94,6 +98,8 @@ pub struct Driver {
     operators: BTreeMap<Ticket, operate::Answer>,
     tickets: u64,
     recorder: Option<Recorder>,
+    /// Where the spans of jobs go, if anywhere.
+    traces: Option<SpanSink>,
     /// The pool said `Exit`.
     exited: bool,
 }
@@ -117,6 +123,7 @@ impl Driver {
             turned: setup.clock.now(),
             gauge: Gauge::default(),
             gpus: GpuWatch::new(setup.gpus, setup.clock.now()),
+            energy: EnergyMeter::default(),
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
@@ -131,6 +138,7 @@ impl Driver {
             operators: BTreeMap::new(),
             tickets: 0,
             recorder: setup.recorder,
+            traces: None,
             exited: false,
         })
     }
@@ -140,11 +148,17 @@ impl Driver {
         self.handle.clone()
     }
 
+    /// Traces every job that is accepted from now on.
+    pub fn trace_to(&mut self, sink: SpanSink) {
+        self.traces = Some(sink);
+    }
+
     /// Serves until the pool says that everything is done.
     pub async fn run(mut self) {
         for measured in self.gpus.first_measurement(self.clock.now()) {
             self.happen(measured);
         }
+        self.measure_energy();
         // Pinned models and minimum numbers of workers are due before anybody asks.
         self.happen(Event::DeadlineReached);
         self.look_at_unread();
@@ -199,6 +213,7 @@ impl Driver {
             Ask::Generate {
                 request,
                 user,
+                trace,
                 accepted,
                 waiting,
                 updates,
@@ -206,6 +221,7 @@ impl Driver {
                 let ticket = self.next_ticket();
                 let conversation = Conversation {
                     user: user.clone(),
+                    trace,
                     stage: RequestStage::Asked {
                         answer: accepted,
                         waiting,
@@ -230,6 +246,13 @@ impl Driver {
             // A door that no longer waits for an answer needs none.
             Ask::Models(models) => {
                 let _ = models.send(self.registry.clone());
+            }
+            Ask::Pulse(answer) => {
+                let _ = answer.send(self.clock.now());
+            }
+            Ask::CanServe { model, answer } => {
+                let now = self.clock.now();
+                let _ = answer.send(self.pool.can_serve(now, model.as_deref()));
             }
             Ask::HasWorkers { model, answer } => {
                 let _ =

@@ -19,7 +19,11 @@ use super::worker::{RunningJob, WorkerHandle};
 use crate::catalogue::served::Served;
 use crate::process::{cpu, spawn};
 use crate::telemetry;
-use crate::telemetry::jobs::{JobFields, StartedAttempt};
+use crate::telemetry::jobs::{
+    JobEnded, JobFields, JobFinished, JobStarted, RequestRefused, StartedAttempt,
+};
+use crate::telemetry::traces::job::{JobTrace, TracedEnd};
+use crate::telemetry::workers::WorkerOrdered;
 
 impl Driver {
     pub(super) fn perform(&mut self, action: Action) {
@@ -90,6 +94,11 @@ impl Driver {
 
     pub(super) fn refuse(&mut self, ticket: Ticket, failure: Failure) {
         if let Some(conversation) = self.conversations.remove(&ticket) {
+            RequestRefused {
+                user: &conversation.user,
+                failure: &failure,
+            }
+            .tell();
             conversation.refuse(failure);
         } else if let Some(told) = self.operators.remove(&ticket) {
             let _ = told.send(Err(failure)); // An operator who left needs no lines.
@@ -125,6 +134,10 @@ impl Driver {
                 started: None,
                 checkpoint: None,
                 drawn: None,
+                trace: match self.traces {
+                    Some(_) => JobTrace::begin(conversation.trace, self.clock.now()),
+                    None => None,
+                },
             };
             self.jobs.insert(*job, entry);
         }
@@ -137,6 +150,7 @@ impl Driver {
     }
 
     fn start(&mut self, start: Start) {
+        WorkerOrdered(&start).tell();
         let worker = start.worker;
         // The worker loads the files that are known now; changes found while it starts do not apply to it.
         let served = self.catalogue[&start.model].clone();
@@ -199,6 +213,7 @@ impl Driver {
             size: parameters.size,
             steps: parameters.steps,
             step: run.resume_step,
+            heard: self.clock.now(),
             latents: None,
         });
         let order = JobOrder {
@@ -214,20 +229,33 @@ impl Driver {
             previews: parameters.previews,
         };
         let told = resume.and_then(|_| {
-            handle
-                .say(ToWorker::Run(order))
-                .map_err(|deaf| deaf.to_string())
+            let said = handle.say(ToWorker::Run(order));
+            said.map_err(|deaf| deaf.to_string())
         });
-        if let Err(what) = told {
-            self.broke(run.worker, what);
-        } else if let Some(job) = self.jobs.get_mut(&run.job) {
-            let started = StartedAttempt {
-                worker: handle.name.clone(),
-                attempt: run.attempt,
-            };
-            telemetry::jobs::started(&job.fields, &started, run.resume_step);
-            job.started = Some(started);
+        match told {
+            Err(what) => self.broke(run.worker, what),
+            Ok(()) => self.attempt_began(run.worker, run.job, run.attempt, run.resume_step),
         }
+    }
+
+    /// A worker has got a job, which it continues after `resume_step`.
+    fn attempt_began(&mut self, worker: Generation, id: JobId, attempt: u32, resume_step: u32) {
+        let (Some(handle), Some(job)) = (self.workers.get(&worker), self.jobs.get_mut(&id)) else {
+            return;
+        };
+        let (worker, device, now) = (handle.name.clone(), handle.device, self.clock.now());
+        let started = StartedAttempt { worker, attempt };
+        JobStarted {
+            fields: &job.fields,
+            started: &started,
+            resume_step,
+        }
+        .tell();
+        self.energy.began(device, id, &handle.model, now);
+        if let Some(trace) = &mut job.trace {
+            trace.started(&started, device, resume_step, now);
+        }
+        job.started = Some(started);
     }
 
     /// Reads a worker's CPU time beside the loop: /proc may take its time.
@@ -252,7 +280,18 @@ impl Driver {
         };
         let update = match (outcome, entry.drawn.take()) {
             (Outcome::Picture(facts), Some(drawn)) => {
-                telemetry::jobs::finished(&entry.fields, &facts, drawn.encode);
+                JobFinished {
+                    fields: &entry.fields,
+                    facts: &facts,
+                    encode: drawn.encode,
+                }
+                .tell();
+                let encode = drawn.encode;
+                let end = TracedEnd::Picture {
+                    facts: &facts,
+                    encode,
+                };
+                self.trace_ended(&mut entry, &end);
                 JobUpdate::Picture(Arc::new(FinishedPicture {
                     job,
                     rgb8: drawn.rgb8,
@@ -261,11 +300,14 @@ impl Driver {
                     model: drawn.model,
                 }))
             }
-            (Outcome::Picture(_), None) => entry.failed(Failure::new(
-                FailureKind::Internal,
-                format!("job {job} is finished and its picture is missing"),
-            )),
-            (Outcome::Failure(failure), _) => entry.failed(failure),
+            (Outcome::Picture(_), None) => self.failed(
+                &mut entry,
+                Failure::new(
+                    FailureKind::Internal,
+                    format!("job {job} is finished and its picture is missing"),
+                ),
+            ),
+            (Outcome::Failure(failure), _) => self.failed(&mut entry, failure),
         };
         self.publish(PoolEvent::JobEnded {
             job,
@@ -279,16 +321,31 @@ impl Driver {
             }
         }
     }
-}
 
-impl JobEntry {
     /// The answer of a job that ended without a picture.
-    fn failed(&self, failure: Failure) -> JobUpdate {
-        telemetry::jobs::ended(&self.fields, self.started.as_ref(), &failure);
+    fn failed(&self, entry: &mut JobEntry, failure: Failure) -> JobUpdate {
+        JobEnded {
+            fields: &entry.fields,
+            last: entry.started.as_ref(),
+            failure: &failure,
+        }
+        .tell();
+        self.trace_ended(entry, &TracedEnd::Failure(&failure));
         JobUpdate::Failed {
-            job: self.fields.job,
+            job: entry.fields.job,
             failure,
         }
+    }
+
+    /// Sends the spans of a job that has its answer.
+    fn trace_ended(&self, entry: &mut JobEntry, end: &TracedEnd<'_>) {
+        let (Some(sink), Some(trace)) = (&self.traces, entry.trace.take()) else {
+            return;
+        };
+        let now = self.clock.now();
+        let wall_ns = |moment| self.clock.wall_ns(moment);
+        let spans = trace.spans(&entry.fields, end, now, wall_ns);
+        spans.iter().for_each(|span| sink.offer(span));
     }
 }
 

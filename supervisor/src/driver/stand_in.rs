@@ -39,6 +39,7 @@ impl PlayedLoop {
             Ask::Generate {
                 request,
                 user,
+                trace: _,
                 accepted,
                 waiting,
                 updates,

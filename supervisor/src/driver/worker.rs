@@ -1,13 +1,15 @@
 //! The loop's entry of a worker, besides the pool's: its socket, its memory, its end.
 
+use std::mem;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, JobId, ModelKey, WorkerName};
 use ipc_protocol::segment::{Segment, Slot};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
-use pool::Exit;
+use pool::{Exit, Moment};
 
 use super::job::SavedLatents;
 use crate::catalogue::served::Served;
@@ -58,6 +60,8 @@ pub(super) struct RunningJob {
     pub steps: u32,
     /// Finished steps, those of earlier attempts included.
     pub step: u32,
+    /// When its last step was heard of, or it began.
+    pub heard: Moment,
     /// The newest latents that a frame named: where, and how many bytes.
     pub latents: Option<(Slot, u64)>,
 }
@@ -169,8 +173,14 @@ impl WorkerHandle {
         }
     }
 
-    /// Takes a `Step` frame, or says what is wrong with it.
-    pub fn step(&mut self, job: JobId, step: u32, slot: Slot, bytes: u64) -> Result<(), String> {
+    /// Takes a `Step` frame that was read `now`, or says what is wrong with it. Returns the time since the one before.
+    pub fn step(
+        &mut self,
+        job: JobId,
+        step: u32,
+        (slot, bytes): (Slot, u64),
+        now: Moment,
+    ) -> Result<Duration, String> {
         let Some(running) = self.running.as_mut().filter(|running| running.job == job) else {
             return Err(format!("a step of job {job}, which it does not have"));
         };
@@ -187,7 +197,7 @@ impl WorkerHandle {
         }
         running.step = step;
         running.latents = Some((slot, bytes));
-        Ok(())
+        Ok(now.since(mem::replace(&mut running.heard, now)))
     }
 
     /// The preview that a `Step` names, or what is wrong with it. The worker may be at its next step by

@@ -8,7 +8,7 @@
 //! - [`kernel_kills`] attributes deaths to the kernel's out-of-memory killer
 //! - [`signals`] turns a signal into an error, and ends this process with its parent
 //! - [`stderr`] keeps the last lines that a worker wrote
-//! - [`fetch`] runs the fetch program and reads its events
+//! - [`fetch`] runs the fetch program and reads its events; [`exporter`] runs it to send traces
 //! - [`identity`] tells a process from a later one with the same pid
 //! - [`stat`] reads the state of a process from the kernel
 //! - [`programs`] finds our other programs
@@ -18,6 +18,7 @@ pub mod cpu;
 pub mod descendants;
 pub mod descriptors;
 pub mod exit;
+pub mod exporter;
 pub mod fetch;
 pub mod identity;
 pub mod kernel_kills;

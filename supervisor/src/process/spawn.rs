@@ -352,6 +352,23 @@ pub fn spawn_fetch(
     command.spawn()
 }
 
+/// Starts the program that sends the spans on its stdin to the collector at `endpoint`, and reports on its stdout.
+///
+/// # Errors
+/// The process cannot be started.
+pub fn spawn_exporter(program: &Path, endpoint: &str) -> io::Result<std::process::Child> {
+    std::process::Command::new(program)
+        // It needs no token.
+        .env_clear()
+        .envs(kept_environment())
+        .current_dir("/")
+        .args(["--export-spans", endpoint])
+        .args(["--parent", &process::id().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

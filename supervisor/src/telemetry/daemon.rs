@@ -8,6 +8,7 @@ use ipc_protocol::ids::Device;
 use ipc_protocol::units::Mebibytes;
 use tracing::{debug, error, info, warn};
 
+use super::metrics::names::{LOOP_STALLS, TRACE_SPANS};
 use super::ms;
 
 /// The daemon accepts clients.
@@ -36,6 +37,7 @@ pub fn folder_stays(error: &dyn Display) {
 /// The loop did not run for this long.
 pub fn stalled(lasted: Duration) {
     warn!(lasted_ms = ms(lasted), "Loop did not run");
+    LOOP_STALLS.add([], 1);
 }
 
 /// No further events are recorded.
@@ -74,4 +76,59 @@ pub fn gpus_unused(reason: &dyn Display) {
 /// The settings name a library for the GPU driver and it gives no GPU, or the driver does not answer.
 pub fn gpus_unanswered(reason: &dyn Display) {
     warn!(%reason, "GPU driver does not answer");
+}
+
+/// The program that sends spans cannot be started, or ended.
+pub fn no_exporter(error: &dyn Display) {
+    warn!(%error, "Program that sends traces is not there: starting it again later");
+}
+
+/// The collector took spans.
+#[derive(Debug)]
+pub struct SpansSent {
+    pub count: u64,
+}
+
+impl SpansSent {
+    pub fn tell(&self) {
+        debug!(spans = self.count, "Spans sent");
+        TRACE_SPANS.add(["sent"], self.count);
+    }
+}
+
+/// Spans were dropped.
+#[derive(Debug)]
+pub struct SpansDropped {
+    pub count: u64,
+    pub reason: SpanLoss,
+}
+
+/// Why spans were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanLoss {
+    /// Too many waited.
+    QueueFull,
+    /// The collector did not take them.
+    NotTaken,
+    /// The program that sends them ended.
+    ExporterEnded,
+}
+
+impl SpanLoss {
+    fn word(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::NotTaken => "not_taken",
+            Self::ExporterEnded => "exporter_ended",
+        }
+    }
+}
+
+impl SpansDropped {
+    /// `error` is the message of the program that sends them, or of the collector.
+    pub fn tell(&self, error: Option<&str>) {
+        let reason = self.reason.word();
+        warn!(spans = self.count, reason, error, "Spans dropped");
+        TRACE_SPANS.add([reason], self.count);
+    }
 }

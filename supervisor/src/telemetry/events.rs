@@ -1,12 +1,13 @@
-//! Log lines for the pool's notices, one each.
+//! Log lines for the pool's notices, one each. Those that also move a metric are structs beside the other lines about
+//! the same things.
 
-use ipc_protocol::exit_code::ExitCode;
-use pool::{Action, Event, Exit, KilledBy, Moment, Notice};
+use pool::{Action, Event, Moment, Notice};
 use tracing::{debug, error, info, warn};
 
 use super::ms;
+use super::workers::{WorkerDied, WorkerEvicted, WorkerLeft, WorkerNotStarted, WorkerReady};
 
-/// Logs a notice.
+/// Tells a notice: one arm each.
 pub fn tell(notice: &Notice) {
     match notice {
         Notice::Spawned {
@@ -19,12 +20,12 @@ pub fn tell(notice: &Notice) {
             model = %name.model, %name, pid, device = %device.placement(), reserved_mb = reserved.0,
             generation = worker.0, "Spawned worker {}", name.slot + 1
         ),
-        Notice::SpawnFailed { name, message } => {
-            error!(worker = %name, error = %message, "Cannot start a worker");
-        }
-        Notice::Ready { worker, name, load } => {
-            info!(worker = %name, generation = worker.0, load_ms = ms(*load), "Worker ready");
-        }
+        Notice::SpawnFailed { name, message } => WorkerNotStarted { name, message }.tell(),
+        &Notice::Ready {
+            worker,
+            ref name,
+            load,
+        } => WorkerReady { worker, name, load }.tell(),
         Notice::Outgrew {
             worker,
             name,
@@ -40,21 +41,39 @@ pub fn tell(notice: &Notice) {
         Notice::Stopping { worker, name, why } => {
             info!(worker = %name, generation = worker.0, reason = %why.word(), "Stopping a worker");
         }
-        Notice::Left { worker, name, why } => {
-            info!(worker = %name, generation = worker.0, reason = %why.word(), "Worker exited");
+        &Notice::Left {
+            worker,
+            ref name,
+            why,
+            loading,
+        } => WorkerLeft {
+            worker,
+            name,
+            why,
+            loading,
         }
-        Notice::Died {
+        .tell(),
+        &Notice::Died {
+            worker,
+            ref name,
+            exit,
+            why,
+            loading,
+            ref doing,
+            in_a_row,
+            backoff,
+            job: _,
+        } => WorkerDied {
             worker,
             name,
             exit,
+            why,
+            loading,
             doing,
             in_a_row,
             backoff,
-            ..
-        } => warn!(
-            worker = %name, generation = worker.0, exit = %how(*exit), %doing, in_a_row,
-            backoff_ms = ms(*backoff), "Worker died"
-        ),
+        }
+        .tell(),
         Notice::NotReaped {
             worker,
             name,
@@ -68,11 +87,16 @@ pub fn tell(notice: &Notice) {
             resume_step,
             attempt,
         } => info!(job = job.0, attempt, resume_step, "Job will be retried"),
-        Notice::Evicted {
+        &Notice::Evicted {
+            ref name,
+            ref for_model,
+            freed,
+        } => WorkerEvicted {
             name,
             for_model,
             freed,
-        } => info!(worker = %name, %for_model, freed_mb = freed.0, "Evicted an idle worker"),
+        }
+        .tell(),
         Notice::BreakerOpened {
             model,
             failures,
@@ -132,23 +156,4 @@ pub fn event(at: Moment, event: &Event) {
 /// Logs an action of the pool.
 pub fn action(action: &Action) {
     debug!("action {action:?}");
-}
-
-/// Describes the end of a process.
-pub fn how(exit: Exit) -> String {
-    match exit {
-        Exit::Code(code) => match ExitCode::from_number(code) {
-            Some(known) => format!("code {code} ({})", known.meaning()),
-            None => format!("code {code}"),
-        },
-        Exit::Signal { signal, by } => format!(
-            "signal {signal} ({})",
-            match by {
-                KilledBy::Us => "sent by us",
-                KilledBy::KernelOom => "the kernel was out of memory",
-                KilledBy::AllocationFailed => "an allocation failed",
-                KilledBy::Other => "its own fault or sent by another program",
-            }
-        ),
-    }
 }

@@ -1,7 +1,7 @@
 //! The fields of log lines: the same thing has the same name in every line.
 
 /// All fields, with their meaning.
-pub const FIELDS: [(&str, &str); 54] = [
+pub const FIELDS: [(&str, &str); 59] = [
     ("job", "the job's id"),
     ("user", "the user that a request counts for"),
     ("model", "the model's key"),
@@ -23,6 +23,11 @@ pub const FIELDS: [(&str, &str); 54] = [
     ("seed", "the seed of one picture"),
     ("size", "pixels, WxH"),
     ("steps", "number of denoising steps"),
+    ("step", "the finished step, from 1"),
+    ("step_ms", "one step, as the worker measured it"),
+    ("spans", "number of spans of traces"),
+    ("joules", "energy of a GPU for one job"),
+    ("replaces", "the worker takes the place of one that died"),
     (
         "resume_step",
         "the finished step that an attempt continues from",

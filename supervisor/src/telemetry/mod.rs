@@ -1,6 +1,9 @@
-//! The daemon's log.
+//! The daemon's log and its metrics. What is worth both is a struct with `tell`, which writes the line and moves the
+//! metric, so that they cannot disagree; what is worth a line alone is a function.
 //!
-//! - [`events`] logs the pool's notices; [`jobs`], [`workers`], [`files`], [`doors`] and [`daemon`] the other lines
+//! - [`events`] tells the pool's notices; [`jobs`], [`workers`], [`files`], [`doors`] and [`daemon`] the rest
+//! - [`metrics`] lists the metrics and writes them for Prometheus
+//! - [`traces`] turns the moments of jobs into spans
 //! - [`fields`] lists the names of all fields
 //! - [`logging`] sets the format and the filter
 //! - [`stderr`] prints lines; [`outlet`] is the queue between lines and a file
@@ -12,8 +15,10 @@ pub mod fields;
 pub mod files;
 pub mod jobs;
 pub mod logging;
+pub mod metrics;
 pub mod outlet;
 pub mod stderr;
+pub mod traces;
 pub mod workers;
 
 /// Whole milliseconds.

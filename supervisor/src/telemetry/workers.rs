@@ -1,10 +1,203 @@
-//! Log lines about worker processes that are not notices of the pool.
+//! Log lines about workers, with the metrics that move beside them.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::ids::WorkerName;
-use tracing::{error, info, warn};
+use ipc_protocol::exit_code::ExitCode;
+use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
+use ipc_protocol::units::Mebibytes;
+use pool::{Exit, KilledBy, Start, StopReason};
+use tracing::{debug, error, info, warn};
+
+use super::metrics::names::{
+    EVICTIONS, LOADED, MODEL_LOAD_DURATION, MODEL_LOADS, NOT_LOADED, WORKER_EXITS, WORKER_RESTARTS,
+    WORKER_STARTS,
+};
+use super::ms;
+
+/// The result of a load that was ended because nothing needs it any more.
+const ABANDONED: &str = "abandoned";
+
+/// A worker is to be started.
+#[derive(Debug)]
+pub struct WorkerOrdered<'a>(pub &'a Start);
+
+impl WorkerOrdered<'_> {
+    pub fn tell(&self) {
+        let Start {
+            worker,
+            name,
+            model,
+            device,
+            reason,
+            replaces,
+            ..
+        } = self.0;
+        let reason = reason.word();
+        debug!(worker = %name, generation = worker.0, %device, reason, replaces, "Starting a worker");
+        WORKER_STARTS.add([model.as_str(), reason], 1);
+        WORKER_RESTARTS.add([model.as_str()], u64::from(*replaces));
+    }
+}
+
+/// A worker's process could not be made.
+#[derive(Debug)]
+pub struct WorkerNotStarted<'a> {
+    pub name: &'a WorkerName,
+    pub message: &'a str,
+}
+
+impl WorkerNotStarted<'_> {
+    pub fn tell(&self) {
+        let Self { name, message } = self;
+        error!(worker = %name, error = message, "Cannot start a worker");
+        MODEL_LOADS.add([name.model.as_str(), NOT_LOADED], 1);
+    }
+}
+
+/// A worker has loaded its model, `load` after its start.
+#[derive(Debug)]
+pub struct WorkerReady<'a> {
+    pub worker: Generation,
+    pub name: &'a WorkerName,
+    pub load: Duration,
+}
+
+impl WorkerReady<'_> {
+    pub fn tell(&self) {
+        let Self { worker, name, load } = self;
+        info!(worker = %name, generation = worker.0, load_ms = ms(*load), "Worker ready");
+        let model = name.model.as_str();
+        MODEL_LOADS.add([model, LOADED], 1);
+        MODEL_LOAD_DURATION.time([model], *load);
+    }
+}
+
+/// A worker that the pool wanted to exit has exited.
+#[derive(Debug)]
+pub struct WorkerLeft<'a> {
+    pub worker: Generation,
+    pub name: &'a WorkerName,
+    pub why: StopReason,
+    /// It had not finished loading.
+    pub loading: bool,
+}
+
+impl WorkerLeft<'_> {
+    pub fn tell(&self) {
+        let Self {
+            worker, name, why, ..
+        } = self;
+        let reason = why.word();
+        info!(worker = %name, generation = worker.0, reason, "Worker exited");
+        let model = name.model.as_str();
+        WORKER_EXITS.add([model, reason], 1);
+        if self.loading {
+            MODEL_LOADS.add([model, ABANDONED], 1);
+        }
+    }
+}
+
+/// A worker exited by itself, by a foreign signal, or was stopped for its own fault.
+#[derive(Debug)]
+pub struct WorkerDied<'a> {
+    pub worker: Generation,
+    pub name: &'a WorkerName,
+    pub exit: Exit,
+    /// The fault for which it was stopped, if it was.
+    pub why: Option<StopReason>,
+    /// It had not finished loading.
+    pub loading: bool,
+    /// Its activity.
+    pub doing: &'a str,
+    /// Deaths of the model in a row.
+    pub in_a_row: u32,
+    /// Time until another may start.
+    pub backoff: Duration,
+}
+
+impl WorkerDied<'_> {
+    pub fn tell(&self) {
+        let Self {
+            worker,
+            name,
+            exit,
+            doing,
+            in_a_row,
+            backoff,
+            ..
+        } = self;
+        let reason = self.why.map_or_else(|| exit_word(*exit), StopReason::word);
+        warn!(
+            worker = %name, generation = worker.0, reason, exit = %how(*exit), doing, in_a_row,
+            backoff_ms = ms(*backoff), "Worker died"
+        );
+        let model = name.model.as_str();
+        WORKER_EXITS.add([model, reason], 1);
+        if self.loading {
+            MODEL_LOADS.add([model, NOT_LOADED], 1);
+        }
+    }
+}
+
+/// An idle worker is evicted so that `for_model` gets its memory.
+#[derive(Debug)]
+pub struct WorkerEvicted<'a> {
+    pub name: &'a WorkerName,
+    pub for_model: &'a ModelKey,
+    pub freed: Mebibytes,
+}
+
+impl WorkerEvicted<'_> {
+    pub fn tell(&self) {
+        let Self {
+            name,
+            for_model,
+            freed,
+        } = self;
+        info!(worker = %name, %for_model, freed_mb = freed.0, "Evicted an idle worker");
+        let why = match name.model == **for_model {
+            true => "same_model",
+            false => "another_model",
+        };
+        EVICTIONS.add([name.model.as_str(), why], 1);
+    }
+}
+
+/// Describes the end of a process.
+pub fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => match ExitCode::from_number(code) {
+            Some(known) => format!("code {code} ({})", known.meaning()),
+            None => format!("code {code}"),
+        },
+        Exit::Signal { signal, by } => format!(
+            "signal {signal} ({})",
+            match by {
+                KilledBy::Us => "sent by us",
+                KilledBy::KernelOom => "the kernel was out of memory",
+                KilledBy::AllocationFailed => "an allocation failed",
+                KilledBy::Other => "its own fault or sent by another program",
+            }
+        ),
+    }
+}
+
+/// The end of a process in one word.
+fn exit_word(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Code(code) => ExitCode::from_number(code).map_or("unknown_code", ExitCode::word),
+        Exit::Signal { signal, by } => match (by, signal) {
+            (KilledBy::Us, _) => "killed_by_us",
+            (KilledBy::KernelOom, _) => "kernel_out_of_memory",
+            (KilledBy::AllocationFailed, _) => "allocation_failed",
+            // SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: sent by a person or a program.
+            (KilledBy::Other, 1 | 2 | 3 | 9 | 15) => "killed",
+            (KilledBy::Other, _) => "crashed",
+        },
+    }
+}
 
 /// The data type that a worker computes in; a warning with the reason if the settings name another.
 pub fn computes(worker: &WorkerName, wished: Dtype, dtype: Dtype, reason: Option<&str>) {

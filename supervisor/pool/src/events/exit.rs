@@ -89,6 +89,7 @@ pub(crate) fn exited(
             worker: id,
             name,
             why,
+            loading,
         });
     } else {
         state.model_mut(model).record_mut().note_last(how.clone());
@@ -104,6 +105,8 @@ pub(crate) fn exited(
             worker: id,
             name,
             exit,
+            why,
+            loading,
             doing,
             job: attempt.as_ref().map(|attempt| attempt.job()),
             in_a_row: state.model(model).record().deaths_in_a_row(),

@@ -40,6 +40,7 @@ pub(crate) fn start(
         device,
         reserved: amount.parts().collect::<BTreeMap<_, _>>(),
         reason,
+        replaces: state.model(id).to_replace() > 0,
     }));
     let evicted = state.model_mut(id).note_start();
     let counters = state.counters_mut();

@@ -92,6 +92,8 @@ pub struct Start {
     /// Memory promised to it, by device.
     pub reserved: BTreeMap<Device, Mebibytes>,
     pub reason: StartReason,
+    /// It takes the place of a worker of its model that died.
+    pub replaces: bool,
 }
 
 /// A job for a worker, with every default filled in.

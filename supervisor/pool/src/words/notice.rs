@@ -51,12 +51,18 @@ pub enum Notice {
         name: WorkerName,
         /// The reason.
         why: StopReason,
+        /// It had not finished loading.
+        loading: bool,
     },
     /// A worker exited that was not told to, or that was stopped for its own fault.
     Died {
         worker: Generation,
         name: WorkerName,
         exit: Exit,
+        /// The fault of its own for which it was stopped, if it was.
+        why: Option<StopReason>,
+        /// It had not finished loading.
+        loading: bool,
         /// Its work at the time, e.g. `loading 430/1000` or `job 17 step 3/4`.
         doing: String,
         /// The job it ran.

@@ -15,6 +15,19 @@ pub enum StartReason {
     Floor,
 }
 
+impl StartReason {
+    /// The word in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ColdStart => "cold_start",
+            Self::Growth => "growth",
+            Self::Replacement => "replacement",
+            Self::Constraint => "constraint",
+            Self::Floor => "floor",
+        }
+    }
+}
+
 /// A reason to stop a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {

@@ -74,6 +74,18 @@ impl ApiError {
         }
     }
 
+    /// The same with status 503, whatever its cause: the service cannot do its work now.
+    pub fn as_unavailable(self) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            retry: match self.retry {
+                Retry::No | Retry::Never => Retry::Never,
+                Retry::After(ms) => Retry::After(ms),
+            },
+            ..self
+        }
+    }
+
     /// Its HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status

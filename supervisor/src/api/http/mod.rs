@@ -8,6 +8,7 @@
 //! - `encoder` makes the files of pictures, `forms` remembers the forms that detached jobs ordered
 //! - `images`: OpenAI's images; `models`: its list of models
 //! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
+//! - `health`: whether the daemon lives and can draw, and its metrics; `trace` reads the caller's trace
 //! - `pool`: status, events, jobs and models of the pool
 
 mod base64;
@@ -20,6 +21,7 @@ mod fields;
 mod files;
 mod forms;
 mod guard;
+mod health;
 mod images;
 mod json;
 mod models;
@@ -30,3 +32,4 @@ mod routes;
 pub mod server;
 mod stall;
 pub mod tokens;
+mod trace;

@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 
 use super::context::Shared;
 use super::error::ApiError;
-use super::{files, guard, images, models, page, pool};
+use super::{files, guard, health, images, models, page, pool};
 
 /// All routes, behind the guard.
 pub(super) fn router(context: Shared) -> Router {
@@ -27,6 +27,9 @@ pub(super) fn router(context: Shared) -> Router {
         .route("/v1/pool/jobs/{id}/events", get(pool::job_events::events))
         .route("/v1/pool/models/{key}/{verb}", post(pool::models::operate))
         .route("/files/{name}", get(files::file))
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(context.clone(), guard::guard))

@@ -23,6 +23,7 @@ use super::tracking::{ClientSide, RequestTracking, SharedTable};
 use crate::clock::Clock;
 use crate::driver::handle::{Caller, FinishedPicture, Handle};
 use crate::driver::report::StatusAnswer;
+use crate::telemetry::traces::context::TraceParent;
 
 /// The store of jobs. Cheap to clone; all clones are the same store.
 ///
@@ -33,6 +34,8 @@ use crate::driver::report::StatusAnswer;
 #[derive(Debug, Clone)]
 pub struct JobStore {
     inner: Arc<StoreParts>,
+    /// The span of the caller whose requests start here, if it sent one.
+    trace: Option<TraceParent>,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,15 @@ impl JobStore {
                 table,
                 expiry,
             }),
+            trace: None,
+        }
+    }
+
+    /// The same store, whose requests are traced as parts of a caller's span.
+    pub fn within(&self, trace: Option<TraceParent>) -> Self {
+        Self {
+            trace,
+            ..self.clone()
         }
     }
 
@@ -142,7 +154,10 @@ impl JobStore {
         client: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> ClientSide,
     ) -> Result<PendingStart<T>, Failure> {
         let parts = &self.inner;
-        let pending = parts.handle.ask(request.clone(), user.clone()).await?;
+        let asked = parts
+            .handle
+            .ask_traced(request.clone(), user.clone(), self.trace);
+        let pending = asked.await?;
         let (answered, answer) = oneshot::channel();
         let (far, fetching) = watch::channel(None);
         let tracking = RequestTracking {

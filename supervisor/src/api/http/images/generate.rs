@@ -20,6 +20,7 @@ use crate::api::http::fields::Fields;
 use crate::api::http::guard::RequestId;
 use crate::api::http::json::json_response;
 use crate::api::http::pool::jobs::described;
+use crate::api::http::trace;
 use crate::api::jobs::start::AttachedRequest;
 use crate::config::http::HttpRight;
 use crate::driver::handle::{FinishedPicture, JobUpdate};
@@ -44,6 +45,7 @@ pub async fn generate(
     let user = caller.user(order.user.as_deref())?;
     order.request.check()?;
     let request = order.request.clone();
+    let tracked = context.jobs.within(trace::parent(&headers));
     let id = extensions.get::<RequestId>();
     let log = |jobs: &[JobId]| {
         if let Some(id) = id {
@@ -51,12 +53,12 @@ pub async fn generate(
         }
     };
     if request.detached {
-        let accepted = context.jobs.start_detached(request, user).await?;
+        let accepted = tracked.start_detached(request, user).await?;
         log(&accepted.jobs);
         context.forms.remember(&accepted.jobs, order.form);
         return queued(&context, &accepted.jobs, &caller).await;
     }
-    let ongoing = context.jobs.start_attached(request, user).await?;
+    let ongoing = tracked.start_attached(request, user).await?;
     log(&ongoing.accepted.jobs);
     let drawn = DrawnOrder {
         order,

@@ -17,7 +17,7 @@ use crate::api::http::context::Shared;
 use crate::api::http::error::ApiError;
 use crate::config::http::HttpRight;
 use crate::driver::pool_event::PoolEvent;
-use crate::telemetry::events::how;
+use crate::telemetry::workers::how;
 
 /// A comment is sent after this time without an event, so that proxies keep the connection.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -107,7 +107,9 @@ fn noticed(notice: &Notice) -> (&'static str, Value) {
             "stopping",
             json!({"worker": name.to_string(), "generation": worker.0, "reason": plain(&why.word())}),
         ),
-        Notice::Left { worker, name, why } => (
+        Notice::Left {
+            worker, name, why, ..
+        } => (
             "exited",
             json!({"worker": name.to_string(), "generation": worker.0, "reason": plain(&why.word())}),
         ),

@@ -1,0 +1,44 @@
+//! Whether a picture can be made now.
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::ModelKey;
+use ipc_protocol::request::ImageRequest;
+
+use crate::questions::admission::{Admission, admit};
+use crate::questions::standing::refusal;
+use crate::state::State;
+use crate::words::event::Ticket;
+use crate::words::moment::Moment;
+use crate::words::new_request::NewRequest;
+
+/// Returns the key of `model`, or of the default model, if a request for one picture at its defaults would become a
+/// job now.
+///
+/// # Errors
+/// The refusal of such a request; also if it would have to wait for the model's files.
+pub(crate) fn can_serve(
+    state: &State,
+    now: Moment,
+    model: Option<&str>,
+) -> Result<ModelKey, Failure> {
+    let request = ImageRequest {
+        model: model.map(str::to_owned),
+        ..ImageRequest::new("readiness")
+    };
+    let asked = NewRequest {
+        ticket: Ticket(0),
+        request,
+        user: String::new(),
+        entropy: 0,
+    };
+    match admit(state, now, &asked)? {
+        Admission::Enter(admitted) => Ok(state.model(admitted.model).spec().key.clone()),
+        Admission::AwaitFiles(id) => Err(refusal(state, id, now).unwrap_or_else(|| {
+            let key = &state.model(id).spec().key;
+            Failure::new(
+                FailureKind::ModelUnread,
+                format!("requests wait for the files of {key}"),
+            )
+        })),
+    }
+}
