@@ -297,7 +297,7 @@ impl JobTable {
 }
 
 fn owns(caller: &Caller, record: &TrackedJob) -> bool {
-    caller.operator || caller.user == record.facts.user
+    caller.owns(&record.facts.user)
 }
 
 /// The failure about a job that the caller may not know of.
