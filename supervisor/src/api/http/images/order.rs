@@ -112,7 +112,7 @@ impl ImageOrder {
             quality,
             as_url: as_url && stream.is_none(),
             stream,
-            user: fields.text("user")?.map(str::to_owned),
+            user: sub_user(fields)?.map(str::to_owned),
             warnings,
         })
     }
@@ -121,6 +121,15 @@ impl ImageOrder {
 /// A random seed that a JSON number can hold exactly in every language: 53 bits. `None` leaves it to the daemon.
 fn random_seed() -> Option<u64> {
     getrandom::u64().ok().map(|bits| bits >> 11)
+}
+
+/// The name of the user behind a client. OpenAI's newer name of the field precedes the older one.
+fn sub_user(fields: &Fields) -> Result<Option<&str>, ApiError> {
+    let given = |name| {
+        let text = fields.text(name);
+        text.map(|text| text.filter(|name| !name.is_empty()))
+    };
+    Ok(either(given("safety_identifier")?, given("user")?))
 }
 
 fn either<T>(first: Option<T>, second: Option<T>) -> Option<T> {
