@@ -7,6 +7,7 @@
 //! - `page`: the page for people, at `/`
 //! - `encoder` makes the files of pictures, `forms` remembers the forms that detached jobs ordered
 //! - `images`: OpenAI's images; `models`: its list of models
+//! - `openapi` describes all routes
 //! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
 //! - `health`: whether the daemon lives and can draw, and its metrics; `trace` reads the caller's trace
 //! - `pool`: status, events, jobs and models of the pool
@@ -25,6 +26,7 @@ mod health;
 mod images;
 mod json;
 mod models;
+mod openapi;
 mod page;
 mod picture_files;
 mod pool;

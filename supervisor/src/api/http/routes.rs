@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 
 use super::context::Shared;
 use super::error::ApiError;
-use super::{files, guard, health, images, models, page, pool};
+use super::{files, guard, health, images, models, openapi, page, pool};
 
 /// All routes, behind the guard.
 pub(super) fn router(context: Shared) -> Router {
@@ -27,6 +27,7 @@ pub(super) fn router(context: Shared) -> Router {
         .route("/v1/pool/jobs/{id}/events", get(pool::job_events::events))
         .route("/v1/pool/models/{key}/{verb}", post(pool::models::operate))
         .route("/files/{name}", get(files::file))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -1,8 +1,5 @@
-//! The operator's commands.
-//!
-//! - [`status`] and [`jobs`] print, [`verbs`] change; [`names`] parses the names that they take
+//! The operator's commands: [`status`] prints, [`verbs`] change; [`names`] parses the names they take.
 
-pub mod jobs;
 pub mod names;
 pub mod status;
 pub mod verbs;
