@@ -14,7 +14,7 @@
 //! ```
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -259,6 +259,14 @@ impl Canceller {
     /// Asks the daemon to cancel a job. The job's answer arrives with the updates.
     pub fn cancel(&self, job: JobId) -> Result<(), ClientError> {
         Ok(connection::write(&mut &*self.0, &ToPool::Cancel { job })?)
+    }
+
+    /// Ends the connection: the thread that reads from it gets an error.
+    pub fn disconnect(&self) -> Result<(), ClientError> {
+        use nix::sys::socket::{Shutdown, shutdown};
+        let Stream::UdSocket(socket) = &*self.0;
+        shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both).map_err(io::Error::from)?;
+        Ok(())
     }
 }
 

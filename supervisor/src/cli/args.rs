@@ -90,8 +90,10 @@ pub enum Command {
         #[arg(long)]
         undo: bool,
     },
-    /// List the waiting and running jobs.
+    /// List your waiting and running jobs, and the detached ones that ended; an operator's list has those of all users.
     Jobs,
+    /// Wait for a detached job and write its picture; Ctrl-C ends the wait, not the job.
+    Wait(Wait),
     /// Cancel a job; its client gets an error.
     Cancel {
         /// Job id, as `imagepool jobs` lists it.
@@ -226,7 +228,7 @@ fn workers(text: &str) -> Result<u32, String> {
 }
 
 /// Planned commands: they exit with "not built yet".
-const LATER: [&str; 14] = [
+const LATER: [&str; 13] = [
     "signal",
     "tail",
     "clear",
@@ -234,7 +236,6 @@ const LATER: [&str; 14] = [
     "reread",
     "update",
     "reload",
-    "wait",
     "last-crash",
     "events",
     "top",
@@ -310,12 +311,36 @@ pub struct Generate {
     /// Write neither the receipt nor the mark of generated pictures into the file.
     #[arg(long)]
     pub no_metadata: bool,
-    /// Return at once; `wait` gets the picture later.
-    #[arg(long)]
+    /// Print the job ids as soon as the daemon has accepted them; `wait` gets the pictures later. They are kept for
+    /// pool.result_seconds, and a restart of the daemon loses them.
+    #[arg(long, conflicts_with_all = ["output", "force", "format", "no_metadata", "show"])]
     pub detach: bool,
     /// User that the job counts for; only root and the daemon's own user may set it.
     #[arg(long = "as", value_name = "USER")]
     pub user: Option<String>,
+    /// Show the picture in the terminal.
+    #[arg(long)]
+    pub show: bool,
+}
+
+/// The arguments of `wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Job id, as `generate --detach` printed it and `imagepool jobs` lists it.
+    #[arg(value_parser = job)]
+    pub job: u64,
+    /// Output file; `-` is stdout; pipes and devices are written to directly [default: imagepool-JOB.png].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<String>,
+    /// Overwrite an existing file or the target of a link; allow a terminal as output.
+    #[arg(short, long)]
+    pub force: bool,
+    /// File format [default: from the extension .png, .jpg, .jpeg or .webp; else PNG].
+    #[arg(long, value_enum)]
+    pub format: Option<PictureFormat>,
+    /// Write neither the receipt nor the mark of generated pictures into the file.
+    #[arg(long)]
+    pub no_metadata: bool,
     /// Show the picture in the terminal.
     #[arg(long)]
     pub show: bool,

@@ -21,9 +21,9 @@ use ipc_protocol::messages::client::Verb;
 
 use crate::picture::receipt;
 use args::{Command, CommandLine};
-use draw::{generate, replay};
-use operate::status;
+use draw::{generate, replay, wait};
 use operate::verbs::{self, VerbOutput};
+use operate::{jobs, status};
 
 /// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
@@ -40,9 +40,14 @@ pub enum CommandError {
     /// The output file cannot be written; the message names it.
     #[error("output: {0}")]
     Output(String),
-    /// The user pressed Ctrl-C; the jobs were cancelled.
+    /// The user pressed Ctrl-C: jobs of this command were cancelled, those of other commands continue.
     #[error("interrupted")]
     Interrupted,
+    /// No daemon runs that could keep a detached job.
+    #[error(
+        "--detach needs a daemon that keeps the job, and {0}; start `supervisor`, or leave out --detach"
+    )]
+    NoKeeper(ClientError),
     /// The private pool did not start.
     #[error("cannot start a private pool: {0}")]
     Private(String),
@@ -77,7 +82,7 @@ impl CommandError {
         match self {
             Self::Failure(failure) => failure.kind.exit_code(),
             Self::Client(ClientError::NotTrusted { .. }) => FailureKind::NotPermitted.exit_code(),
-            Self::Client(_) => NO_DAEMON,
+            Self::Client(_) | Self::NoKeeper(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
             Self::Models { kind, .. } => models::exit_code(kind),
             Self::Receipt(_) => 2,
@@ -106,7 +111,7 @@ impl CommandError {
             Self::Client(ClientError::NotTrusted { .. }) => {
                 ("not_permitted", None, self.to_string())
             }
-            Self::Client(_) => ("no_daemon", None, self.to_string()),
+            Self::Client(_) | Self::NoKeeper(_) => ("no_daemon", None, self.to_string()),
             Self::Models { kind, message } => (kind.as_str(), None, message.clone()),
             Self::Receipt(refusal) => ("receipt", refusal.field.clone(), refusal.message.clone()),
             Self::Interrupted => ("interrupted", None, self.to_string()),
@@ -134,7 +139,8 @@ pub fn run(arguments: CommandLine) -> ExitCode {
         Command::Start { names } => verbs::each(reach, &names, teller("start"), Verb::Start),
         Command::Restart { names } => verbs::each(reach, &names, teller("restart"), Verb::Restart),
         Command::Pid { names } => status::pids(reach, &names, json),
-        Command::Jobs => status::jobs(reach, json),
+        Command::Jobs => jobs::run(reach, json),
+        Command::Wait(job) => wait::run(reach, &job, json),
         Command::Shutdown => verbs::shutdown(reach, teller("shutdown")),
         Command::Drain { undo } => verbs::drain(reach, teller("drain"), undo),
         Command::Cancel { job } => {

@@ -25,10 +25,15 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether a job of `user` is the caller's: its own, or one of a user that it named in a request.
+    /// Whether the caller may see and end a job of `user`.
     pub fn owns(&self, user: &str) -> bool {
+        self.operator || self.asked_for(user)
+    }
+
+    /// Whether a job of `user` is the caller's own, or one of a user that it named in a request.
+    pub fn asked_for(&self, user: &str) -> bool {
         let named = |rest: &str| rest.is_empty() || rest.starts_with('/');
-        self.operator || user.strip_prefix(&self.user).is_some_and(named)
+        user.strip_prefix(&self.user).is_some_and(named)
     }
 }
 

@@ -218,6 +218,37 @@ fn a_request_that_waits_for_files_is_listed_explained_and_cancelled_like_a_job()
 }
 
 #[test]
+fn a_detached_request_waits_for_files_and_is_drawn_without_its_client() {
+    let (mirror, home, daemon) = slow_hub(Duration::from_millis(25));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let picture = folder.path().join("a.png");
+    let socket = daemon.socket.to_str().expect("plain");
+    let drawn = ["--size", "256x256", "--steps", "1", "--detach"];
+    let model = [
+        "--socket",
+        socket,
+        "generate",
+        "a fox",
+        "-m",
+        "flux-schnell",
+    ];
+    let mut client = home.begin(&[&model[..], &drawn].concat());
+    under_way(&mirror);
+    client.kill().expect("our own child");
+    client.wait().expect("our own child");
+    let jobs = daemon.run(&home, &["jobs"]).ended_with(0).stdout;
+    assert!(jobs.contains(" queued "), "{jobs}");
+    let wait = ["wait", "1", "-o", picture.to_str().expect("plain")];
+    let said = daemon.run(&home, &wait).ended_with(0);
+    assert!(
+        said.stderr
+            .contains("fetching the files of flux-schnell first"),
+        "{said:?}"
+    );
+    assert!(picture.exists());
+}
+
+#[test]
 fn a_daemon_that_shuts_down_waits_for_no_fetch() {
     let (mirror, home, mut daemon) = slow_hub(Duration::from_millis(100));
     let picture = tempfile::tempdir().expect("a temporary folder");

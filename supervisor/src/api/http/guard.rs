@@ -25,6 +25,10 @@ use crate::config::http::HttpAddress;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Most bytes of an id that a client chose.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Most bytes of all names and values of a request's headers.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes of a request's path and query.
+const PATH_BYTES_MAX: usize = 4 * 1024;
 /// The methods of all routes.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 /// Names of this machine that need no setting.
@@ -69,6 +73,7 @@ pub(super) async fn guard(
 /// The caller of a request that passes; `None` for a question about methods, which needs no caller.
 fn admit(context: &HttpContext, request: &Request) -> Result<Option<HttpCaller>, ApiError> {
     let headers = request.headers();
+    check_head(request.uri(), headers)?;
     let peer = request
         .extensions()
         .get::<Peer>()
@@ -103,6 +108,25 @@ fn admit(context: &HttpContext, request: &Request) -> Result<Option<HttpCaller>,
     }
     check_body(headers)?;
     caller(context, peer, headers).map(Some)
+}
+
+/// Refuses a head that is far longer than any client's: the server below bounds its buffer only roughly.
+fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    let path = uri.path().len() + uri.query().map_or(0, str::len);
+    if path > PATH_BYTES_MAX {
+        let message = format!("the address has {path} bytes: send {PATH_BYTES_MAX} at most");
+        return Err(ApiError::new(StatusCode::URI_TOO_LONG, "too_long", message));
+    }
+    if bytes > HEADER_BYTES_MAX {
+        let message = format!("the headers have {bytes} bytes: send {HEADER_BYTES_MAX} at most");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(ApiError::new(status, "too_long", message));
+    }
+    Ok(())
 }
 
 /// The host that a request names, in lower case.

@@ -243,10 +243,10 @@ impl TrackedJob {
 
     /// Its state.
     pub fn state(&self) -> JobState {
-        match (&self.stage, &self.facts.end) {
-            (_, Some(end)) => end.state(),
-            (TrackedStage::Running { .. }, None) => JobState::Running,
-            (TrackedStage::Queued { .. } | TrackedStage::Ended { .. }, None) => JobState::Queued,
+        match &self.facts.end {
+            Some(end) => end.state(),
+            None if self.is_running() => JobState::Running,
+            None => JobState::Queued,
         }
     }
 

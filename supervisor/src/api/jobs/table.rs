@@ -217,34 +217,32 @@ impl JobTable {
         let records = self.of(caller).filter(listed);
         records
             .map(|record| {
-                let model = &record.facts.model;
-                record.status(
-                    &Surroundings {
-                        queued: queue.get(&record.facts.job).copied(),
-                        pace: self.paces.get(model).copied(),
-                        running: running.get(model).copied().unwrap_or_default(),
-                        kept_until: self.kept_until(record),
-                    },
-                    now,
-                )
+                let queued = queue.get(&record.facts.job).copied();
+                record.status(&self.surroundings(record, queued, &running), now)
             })
             .collect()
     }
 
     /// The status of one job.
     pub fn status(&self, record: &TrackedJob, queue: &[QueuedStatus], now: Moment) -> JobStatus {
-        let facts = &record.facts;
-        let queued = queue.iter().find(|queued| queued.job == facts.job);
-        let running = self.running().get(&facts.model).copied();
-        record.status(
-            &Surroundings {
-                queued,
-                pace: self.paces.get(&facts.model).copied(),
-                running: running.unwrap_or_default(),
-                kept_until: self.kept_until(record),
-            },
-            now,
-        )
+        let mut queue = queue.iter();
+        let queued = queue.find(|queued| queued.job == record.facts.job);
+        record.status(&self.surroundings(record, queued, &self.running()), now)
+    }
+
+    fn surroundings<'a>(
+        &self,
+        record: &TrackedJob,
+        queued: Option<&'a QueuedStatus>,
+        running: &BTreeMap<&ModelKey, usize>,
+    ) -> Surroundings<'a> {
+        let model = &record.facts.model;
+        Surroundings {
+            queued,
+            pace: self.paces.get(model).copied(),
+            running: running.get(model).copied().unwrap_or_default(),
+            kept_until: self.kept.get(record.facts.job).map(|(_, until)| until),
+        }
     }
 
     /// The number of running jobs of each model.
@@ -254,10 +252,6 @@ impl JobTable {
             *running.entry(&record.facts.model).or_default() += 1;
         }
         running
-    }
-
-    fn kept_until(&self, record: &TrackedJob) -> Option<Moment> {
-        self.kept.get(record.facts.job).map(|(_, until)| until)
     }
 
     /// The picture of a job.
@@ -297,7 +291,7 @@ impl JobTable {
 }
 
 fn owns(caller: &Caller, record: &TrackedJob) -> bool {
-    caller.operator || caller.user == record.facts.user
+    caller.owns(&record.facts.user)
 }
 
 /// The failure about a job that the caller may not know of.

@@ -1,181 +1,93 @@
 //! `imagepool generate`: draws pictures from a prompt and writes them.
 
-use std::cell::Cell;
 use std::str::FromStr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipc_protocol::client::{Picture, Update};
+use ipc_protocol::client::ClientError;
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::messages::client::Accepted;
-use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{COUNT_MAX, ImageRequest};
-use serde_json::Value;
 
+use super::delivery::{Delivery, DeliveryOptions};
 use super::output::PictureOutput;
-use super::progress::ProgressDisplay;
-use super::{interrupt, prompt, show};
+use super::progress::{FetchDisplay, ProgressDisplay};
+use super::{interrupt, prompt};
 use crate::cli::args::{ConnectOptions, Generate};
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, number, say};
-use crate::picture::file::{self, Metadata};
-use crate::picture::format::{self, PictureFormat, Quality};
-use crate::picture::receipt::Receipt;
+use crate::picture::format;
 
 /// Runs the command; returns the exit code.
 pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8, CommandError> {
-    if arguments.detach {
-        return Err(CommandError::NotBuilt("--detach"));
-    }
     let request = request(&arguments)?;
-    let format = format::choose(arguments.format, arguments.output.as_deref())?;
-    let output = PictureOutput::prepare(
-        arguments.output.as_deref(),
-        request.count,
-        arguments.force,
-        format,
-    )?;
+    if request.detached {
+        return detach(reach, &request, json);
+    }
+    let name = arguments.output.as_deref();
+    let format = format::choose(arguments.format, name)?;
+    let output = PictureOutput::prepare(name, request.count, arguments.force, format)?;
     let (mut client, private) = connect::pool(reach)?;
     let canceller = client.canceller();
-    let mut fetch = None;
-    let drawing = client.generate_told(&request, |far| {
-        fetch
-            .get_or_insert_with(|| ProgressDisplay::of_fetch(far.model.as_str(), reach.quiet))
-            .fetched(far.here_bytes, far.all_bytes);
-    })?;
-    if let Some(fetch) = fetch {
-        fetch.finish();
-    }
+    let mut fetch = FetchDisplay::new(reach.quiet);
+    let drawing = client.generate_told(&request, |far| fetch.show(far));
+    fetch.finish();
+    let drawing = drawing?;
     connect::say_who_draws(reach, private.as_ref());
-    let contradiction = format::contradiction(format, arguments.output.as_deref());
-    if let Some(warning) = contradiction.filter(|_| !reach.quiet) {
-        say::aside(format_args!("imagepool: warning: {warning}"));
-    }
+    super::warn_of_format(reach, format, name);
     let interrupted = interrupt::cancels(canceller, &drawing.accepted);
-    let easel = RequestOutput {
+    let delivery = Delivery {
         accepted: drawing.accepted.clone(),
         progress: ProgressDisplay::start(&drawing.accepted, reach.quiet),
         request: &request,
-        arguments: &arguments,
         output,
         format,
-        json,
-        quiet: reach.quiet,
-        remarked: Cell::new(false),
+        options: DeliveryOptions {
+            has_metadata: !arguments.no_metadata,
+            show: arguments.show,
+            json,
+            quiet: reach.quiet,
+            is_single: false,
+        },
     };
-    let mut failed: Option<CommandError> = None;
-    for update in drawing {
-        let taken = easel.take(update?).err();
-        let earlier = taken.and_then(|error| failed.replace(error));
-        // Every failure is printed: the last one by the caller, the earlier ones here.
-        if let Some(earlier) = earlier.filter(|_| !interrupted.load(Ordering::Acquire)) {
-            earlier.tell(json);
-        }
-    }
-    easel.progress.finish();
-    match failed {
-        Some(_) if interrupted.load(Ordering::Acquire) => Err(CommandError::Interrupted),
-        Some(error) => Err(error),
-        None => Ok(0),
-    }
+    delivery.run(drawing, &interrupted)
 }
 
-/// Encodes, writes and reports the pictures of one request.
-struct RequestOutput<'a> {
-    accepted: Accepted,
-    progress: ProgressDisplay,
-    request: &'a ImageRequest,
-    arguments: &'a Generate,
-    output: PictureOutput,
-    format: PictureFormat,
-    json: bool,
-    quiet: bool,
-    remarked: Cell<bool>,
+/// `--detach`: prints the ids of the accepted jobs, one a line.
+fn detach(reach: &ConnectOptions, request: &ImageRequest, json: bool) -> Result<u8, CommandError> {
+    if reach.private {
+        let message = "--detach needs a daemon that keeps the job: a private pool ends with this call; leave out --private or --detach";
+        return Err(Failure::new(FailureKind::BadValue, message).into());
+    }
+    let mut client = connect::daemon(reach).map_err(|error| match error {
+        ClientError::NoDaemonAnywhere { .. } => CommandError::NoKeeper(error),
+        other => other.into(),
+    })?;
+    let mut fetch = FetchDisplay::new(reach.quiet);
+    let drawing = client.generate_told(request, |far| fetch.show(far));
+    fetch.finish();
+    let accepted = drawing?.accepted;
+    for index in 0..accepted.count {
+        tell_detached(&accepted, index, json);
+    }
+    if !json && !reach.quiet {
+        let first = accepted.first;
+        say::aside(format_args!(
+            "imagepool: the daemon draws on; `imagepool wait {first}` gets the picture, `imagepool jobs` lists the jobs"
+        ));
+    }
+    Ok(0)
 }
 
-impl RequestOutput<'_> {
-    fn take(&self, update: Update) -> Result<(), CommandError> {
-        self.progress.take(&update);
-        match update {
-            Update::Picture(picture) => self.finish(&picture),
-            Update::Failed { failure, .. } => Err(failure.into()),
-            Update::Waiting { .. }
-            | Update::Loading { .. }
-            | Update::Step { .. }
-            | Update::Preview { .. } => Ok(()),
-        }
+fn tell_detached(accepted: &Accepted, index: u32, json: bool) {
+    let job = accepted.first.0 + u64::from(index);
+    match json {
+        false => say::line(job),
+        true => say::line(serde_json::json!({
+            "job": job, "index": index, "model": accepted.model.as_str(),
+            "seed": accepted.seed.wrapping_add(u64::from(index)),
+            "width": accepted.size.width, "height": accepted.size.height, "steps": accepted.steps,
+        })),
     }
-
-    fn finish(&self, picture: &Picture) -> Result<(), CommandError> {
-        self.remark(&picture.report.reading);
-        let receipt = Receipt::of(self.request, &self.accepted, &picture.report);
-        let metadata = Metadata::of(receipt, !self.arguments.no_metadata);
-        let quality = Quality::of(self.format);
-        let bytes = file::file(picture.size, &picture.rgb8, self.format, quality, &metadata)
-            .map_err(|error| CommandError::Output(error.to_string()))?;
-        let file = self.output.write(picture.index, picture.job, &bytes)?;
-        if self.arguments.show {
-            // An error only loses the view: the file is written.
-            let _ = show::show(picture);
-        }
-        self.tell(picture, &file);
-        Ok(())
-    }
-
-    /// Warns once per request if the prompt was cut or has words that the model does not know.
-    fn remark(&self, reading: &Reading) {
-        if self.quiet || self.remarked.replace(true) {
-            return;
-        }
-        for remark in reading.remarks(self.accepted.model.as_str()) {
-            self.progress.say(&format!("imagepool: warning: {remark}"));
-        }
-    }
-
-    fn tell(&self, picture: &Picture, file: &str) {
-        let report = &picture.report;
-        // If the picture is on stdout, the line goes to stderr.
-        let to_stdout = matches!(self.output, PictureOutput::Stdout);
-        let line = if self.json {
-            let line = serde_json::json!({
-                "job": picture.job.0, "index": picture.index, "file": file,
-                "model": self.accepted.model.as_str(), "seed": report.seed,
-                "width": picture.size.width, "height": picture.size.height,
-                "steps": self.accepted.steps, "worker": report.worker.to_string(),
-                "attempts": report.attempts, "resumed_from_step": report.resume_step,
-                "queue_ms": report.queue_ms, "load_ms": report.load_ms,
-                "denoise_ms": report.denoise_ms, "decode_ms": report.decode_ms,
-            });
-            with_reading(line, &report.reading).to_string()
-        } else if self.quiet {
-            return;
-        } else {
-            format!(
-                "{file}: {} by {}, seed {}, {} steps, {:.2} s",
-                picture.size,
-                self.accepted.model,
-                report.seed,
-                self.accepted.steps,
-                (report.denoise_ms + report.decode_ms) as f64 / 1000.0
-            )
-        };
-        match to_stdout {
-            true => self.progress.say(&line),
-            false => say::line(line),
-        }
-    }
-}
-
-/// Adds to the JSON line whether the prompt was cut, and its unknown words.
-fn with_reading(mut line: Value, reading: &Reading) -> Value {
-    if reading.was_cut {
-        line["prompt_cut"] = true.into();
-    }
-    if !reading.unknown.is_empty() {
-        let told = |unknown: &UnknownWord| serde_json::json!({"word": unknown.word, "nearest": unknown.nearest});
-        line["unknown_words"] = reading.unknown.iter().map(told).collect();
-    }
-    line
 }
 
 /// Parses the arguments; errors name the field.
@@ -203,6 +115,7 @@ fn request(arguments: &Generate) -> Result<ImageRequest, Failure> {
     }
     request.timeout_ms = arguments.timeout.as_deref().map(timeout_ms).transpose()?;
     request.user = arguments.user.clone();
+    request.detached = arguments.detach;
     request.check()?;
     Ok(request)
 }

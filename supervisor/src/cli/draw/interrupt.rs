@@ -1,4 +1,4 @@
-//! Cancels the jobs of a request on Ctrl-C.
+//! Ctrl-C: cancels the jobs of a request, or leaves a job alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,23 +10,38 @@ use ipc_protocol::messages::client::Accepted;
 /// Cancels the jobs on the first Ctrl-C, so that their answers end the command; exits on the second. The
 /// returned flag is true after the first.
 pub fn cancels(canceller: Canceller, accepted: &Accepted) -> Arc<AtomicBool> {
+    let (first, count) = (accepted.first.0, accepted.count);
+    on_interrupt(move || {
+        for job in (first..).take(count as usize) {
+            // It fails only if the daemon has exited, and the jobs with it.
+            let _ = canceller.cancel(JobId(job));
+        }
+    })
+}
+
+/// Ends the connection on the first Ctrl-C, so that the command ends and the job continues; exits on the second. The
+/// returned flag is true after the first.
+pub fn leaves(canceller: Canceller) -> Arc<AtomicBool> {
+    // It fails only if the daemon has ended the connection.
+    on_interrupt(move || drop(canceller.disconnect()))
+}
+
+/// Runs `first` on the first Ctrl-C; exits on the second.
+fn on_interrupt(first: impl Fn() + Send + 'static) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let (mark, first, count) = (Arc::clone(&interrupted), accepted.first.0, accepted.count);
+    let mark = Arc::clone(&interrupted);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        // Without a runtime Ctrl-C kills this process, and the pool cancels the jobs of a lost client.
+        // Without a runtime Ctrl-C kills this process, and the daemon notices that its client is gone.
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if mark.swap(true, Ordering::AcqRel) {
                     std::process::exit(130);
                 }
-                for job in (first..).take(count as usize) {
-                    // It fails only if the daemon has exited, and the jobs with it.
-                    let _ = canceller.cancel(JobId(job));
-                }
+                first();
             }
         });
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use ipc_protocol::client::Update;
-use ipc_protocol::messages::client::Accepted;
+use ipc_protocol::messages::client::{Accepted, Fetching};
 use ipc_protocol::untrusted::Untrusted;
 
 use super::forecast::{Forecast, spoken};
@@ -23,6 +23,35 @@ pub struct ProgressDisplay {
     bar: ProgressBar,
     forecast: RefCell<Forecast>,
     shown: Arc<Mutex<ShownProgress>>,
+}
+
+/// The progress bar of fetching a model's files, which appears with the first progress.
+#[derive(Debug)]
+pub struct FetchDisplay {
+    display: Option<ProgressDisplay>,
+    quiet: bool,
+}
+
+impl FetchDisplay {
+    /// A display that has nothing to show yet.
+    pub fn new(quiet: bool) -> Self {
+        let display = None;
+        Self { display, quiet }
+    }
+
+    /// Shows the progress of a fetch.
+    pub fn show(&mut self, far: &Fetching) {
+        self.display
+            .get_or_insert_with(|| ProgressDisplay::of_fetch(far.model.as_str(), self.quiet))
+            .fetched(far.here_bytes, far.all_bytes);
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        if let Some(display) = self.display {
+            display.finish();
+        }
+    }
 }
 
 /// The texts that the bar's own thread draws between two updates.

@@ -1,4 +1,4 @@
-//! `imagepool status`, `pid` and `jobs`: one line per worker or job, in supervisorctl's form.
+//! `imagepool status` and `pid`: one line per worker, in supervisorctl's form.
 
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{
@@ -166,27 +166,6 @@ pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, 
         }
     }
     Ok(code)
-}
-
-/// `jobs`: prints one line per waiting or running job.
-pub fn jobs(reach: &ConnectOptions, json: bool) -> Result<u8, CommandError> {
-    let report = connect::daemon(reach)?.status()?;
-    if json {
-        let text = serde_json::to_string(&report.queue).expect("jobs are numbers and words");
-        say::line(text);
-        return Ok(0);
-    }
-    for job in &report.queue {
-        say::line(format_args!(
-            "{:<8} {:<24} {:<8} {:>6.1} s  {}",
-            job.job.0,
-            job.model.as_str(),
-            job.state,
-            job.waiting_s,
-            job.reason
-        ));
-    }
-    Ok(0)
 }
 
 /// One line of the output: a worker, or a model without workers.

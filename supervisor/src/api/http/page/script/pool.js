@@ -161,10 +161,17 @@ function makeBook() {
     make('div', { class: 'gauge', 'aria-hidden': 'true' }, part('reserved'), part('measured'), part('settling'), part('foreign'), part('limit')), make('p', { class: 'sub' }));
 }
 
+/** Measured memory of a device: its own figure, or the sum of its workers where it has none. */
+function measuredOn(book) {
+  const place = book.device === 'host' ? 'cpu' : book.device;
+  const known = status.workers.filter((worker) => worker.device === place && worker.measured_mb != null);
+  return book.measured_mb ?? (known.length ? known.reduce((sum, worker) => sum + worker.measured_mb, 0) : null);
+}
+
 function paintBook(item, book) {
   const [line, gauge, sub] = item.children;
   const gpu = status.devices?.find((device) => device.device === book.device);
-  const [measured, foreign] = [book.measured_mb ?? 0, book.foreign_mb ?? 0];
+  const [measured, foreign] = [measuredOn(book) ?? 0, book.foreign_mb ?? 0];
   const ours = Math.max(book.reserved_mb, measured);
   const whole = Math.max(book.limit_mb, ours + book.settling_mb + foreign, gpu?.total_mb ?? 0, 1);
   const lay = (part, from, size) => {
@@ -180,7 +187,7 @@ function paintBook(item, book) {
   limit.hidden = book.limit_mb >= whole;
   say(line.children[0], gpu ? `${gpu.name} (${book.device})` : book.device === 'host' ? 'Main memory' : book.device);
   say(line.children[1], `limit ${memoryText(book.limit_mb)}`);
-  say(sub, [`${memoryText(book.reserved_mb)} reserved`, book.measured_mb != null && `${memoryText(measured)} measured`,
+  say(sub, [`${memoryText(book.reserved_mb)} reserved`, measuredOn(book) != null && `${memoryText(measured)} measured`,
     book.settling_mb > 0 && `${memoryText(book.settling_mb)} settling`, book.foreign_mb != null && `${memoryText(foreign)} of others`,
     gpu?.temperature_c != null && `${gpu.temperature_c} °C`, gpu?.reason].filter(Boolean).join(' · '));
 }

@@ -51,7 +51,7 @@ let stagedKey = null;
 
 function paintStage() {
   const entry = selected;
-  const state = !entry ? 'empty' : isActive(entry) ? (entry.preview ? 'drawing' : 'waiting') : entry.state;
+  const state = !entry ? 'empty' : isActive(entry) ? (entry.state === 'drawing' ? 'drawing' : 'waiting') : entry.state;
   const another = stagedKey !== (entry?.key ?? null);
   stagedKey = entry?.key ?? null;
   $('stage').dataset.state = state;
@@ -60,7 +60,7 @@ function paintStage() {
   $('hint').hidden = Boolean(entry);
   $('sorry').hidden = state !== 'failed';
   say($('sorry'), (state === 'failed' && entry.sentence) || '');
-  setField(state === 'empty' ? 'calm' : state === 'waiting' ? 'noise' : 'rest');
+  setField(state === 'empty' ? 'calm' : entry.preview || !isActive(entry) ? 'rest' : 'noise');
   if (state === 'done') showFinished(entry, another);
   else if (entry?.preview) showPreview(entry, another);
   else clearShots();

@@ -23,7 +23,7 @@ function paintTile(item, entry) {
   if (url && image.src !== url) image.src = url;
   ring.hidden = !active && entry.state !== 'failed';
   tile.style.setProperty('--part', (active && partOf(entry)) || 0);
-  say(ring.firstChild, entry.state === 'failed' ? '!' : entry.state === 'drawing' ? String(entry.step) : entry.position > 0 ? `${entry.position}.` : '…');
+  ring.firstChild.dataset.text = entry.state === 'failed' ? '!' : entry.state === 'drawing' ? entry.step : entry.position > 0 ? `${entry.position}.` : '…';
   tile.className = `tile${entry.state === 'failed' ? ' bad' : ''}${active ? ' new' : ''}`;
   tile.setAttribute('aria-current', String(entry === selected));
   const seed = entry.receipt ? `, seed ${entry.receipt.seed}` : '';
