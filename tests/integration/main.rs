@@ -8,6 +8,7 @@ mod cancel;
 mod changed_weights;
 mod cold_start;
 mod demo;
+mod detached;
 mod fairness;
 mod foreign_text;
 mod generate;
