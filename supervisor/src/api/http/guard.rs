@@ -29,8 +29,6 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of a request's path and query.
 const PATH_BYTES_MAX: usize = 4 * 1024;
-/// The methods of all routes.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 /// Names of this machine that need no setting.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -49,7 +47,8 @@ pub(super) async fn guard(
     let granted = origin.filter(|origin| is_allowed(&context, origin));
     let mut response = match admit(&context, &request) {
         Err(error) => error.into_response(),
-        Ok(None) => preflight(granted.is_some()),
+        // No route has a handler for it, so the router names the methods that there are.
+        Ok(None) => preflight(&next.run(request).await, granted.is_some()),
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(RequestId(id.clone()));
@@ -263,14 +262,23 @@ fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// Answers a question about methods, which browsers and some clients ask first.
-fn preflight(granted: bool) -> Response {
+/// Answers a question about methods, which browsers and some clients ask first. `refused` is the router's answer: it
+/// allows the route's methods.
+fn preflight(refused: &Response, granted: bool) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(ALLOW, METHODS);
+    let methods = refused.headers().get(ALLOW).map(HeaderValue::as_bytes);
+    let methods = [methods.unwrap_or_default(), b"OPTIONS"];
+    let methods = methods.into_iter().filter(|part| !part.is_empty());
+    let methods = methods.collect::<Vec<_>>().join(&b","[..]);
+    if let Ok(methods) = HeaderValue::from_bytes(&methods) {
+        headers.insert(ALLOW, methods.clone());
+        if granted {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+        }
+    }
     if granted {
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         let allowed = HeaderValue::from_static("authorization, content-type, x-request-id");
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
