@@ -96,7 +96,9 @@ def test_the_statuses_of_bad_transport(tcp):
             assert answer.headers["x-request-id"]
         named = client.get("/v1/models", headers={"X-Request-ID": "mine-7"})
         assert named.headers["x-request-id"] == "mine-7"
-        assert client.options(path).status_code == 204
+        asked = client.options(path)
+        assert (asked.status_code, asked.headers["allow"]) == (204, "POST,OPTIONS")
+        assert client.options("/v1/pool/jobs/7").headers["allow"] == "GET,HEAD,DELETE,OPTIONS"
 
 
 def test_a_picture_that_never_fits_is_422_and_never_retried(narrow_door):
