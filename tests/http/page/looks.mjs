@@ -35,9 +35,11 @@ for (const { name, ...view } of VIEWS) {
       await page.waitForSelector('#pool-models .model');
       await check('empty');
       await shot('-empty');
-      await draw(page, { prompt: 'a red circle left of a blue square on a white background', seed: 1 });
-      await finished(page);
-      await draw(page, { prompt: 'a fox', seed: 3, steps: 24 });
+      for (const [at, prompt] of ['a rainbow', 'a panda', 'a watermelon'].entries()) {
+        await draw(page, { prompt, seed: 1, steps: 8 });
+        await page.waitForFunction((count) => document.querySelectorAll('#strip .tile[aria-label^="Picture"]').length === count, at + 1);
+      }
+      await draw(page, { prompt: 'a yellow moon on a blue background', seed: 1, steps: 24 });
       await page.waitForFunction(() => document.querySelector('#progress').ariaValueNow > 8);
       await shot('-drawing');
       await check('drawing');

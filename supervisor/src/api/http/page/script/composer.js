@@ -5,7 +5,7 @@ const UNKNOWN = { size: '1024x1024', steps: null, stepsMost: 1000, multiple: 16,
 /** Shapes that are offered: width over height, with the area of the model's own size. */
 const SHAPES = [1, 3 / 2, 2 / 3, 16 / 9, 9 / 16];
 const IDEAS = {
-  small: ['a red circle left of a blue square on a white background', 'a green star on a black background', 'a yellow banana and a red apple'],
+  small: ['a yellow moon on a blue background', 'a slice of watermelon', 'a red circle left of a blue square on a white background'],
   large: ['a lighthouse at dusk, storm clouds, oil on canvas', 'a cup of tea on a windowsill, rain outside, 35mm', 'paper-cut mountains in morning fog'],
 };
 const CHOICES = 'imagepool.choices';

@@ -149,7 +149,7 @@ function paintWorker(item, worker) {
   const up = worker.uptime_s + (Date.now() - statusAt) / 1000;
   say(sub, [worker.device, worker.pid && `pid ${worker.pid}`, memoryText(worker.measured_mb ?? worker.reserved_mb[worker.device === 'cpu' ? 'host' : worker.device]),
     worker.job ? `job ${worker.job.id}, step ${worker.job.step} of ${worker.job.steps}` : `up ${lasting(up)}`,
-    worker.restarts && plural(worker.restarts, 'restart')].filter(Boolean).join(' · '));
+    !worker.job && worker.restarts && plural(worker.restarts, 'restart')].filter(Boolean).join(' · '));
   const part = worker.job ? worker.job.step / Math.max(1, worker.job.steps) : worker.load_progress;
   bar.classList.toggle('idle', part == null);
   bar.firstChild.style.setProperty('--part', part ?? 0);

@@ -44,7 +44,7 @@ function askForToken() {
   asking ??= new Promise((resolve, reject) => {
     const dialog = $('ask');
     const finish = (given) => {
-      dialog.onclose = null;
+      dialog.onclose = dialog.oncancel = null;
       dialog.close();
       asking = null;
       declined = !given;
@@ -59,7 +59,9 @@ function askForToken() {
     $('ask-token').value = '';
     $('ask-form').onsubmit = (event) => { event.preventDefault(); finish($('ask-token').value.trim()); };
     $('ask-not').onclick = () => finish(null);
-    dialog.onclose = () => finish(null);
+    dialog.oncancel = () => finish(null);
+    // The event comes late: it may be of an earlier dialog.
+    dialog.onclose = () => { if (!dialog.open) finish(null); };
     dialog.showModal();
     $('ask-token').focus();
   });
