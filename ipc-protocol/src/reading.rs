@@ -22,6 +22,10 @@ pub struct Reading {
     pub unknown: Vec<UnknownWord>,
     /// Examples of known words, if there is an unknown word and the model's files list the known ones.
     pub examples: Vec<String>,
+    /// Number of tokens that the model read: of the prompt, and of the negative prompt if the request has one and the
+    /// model used it. The tokens are those of its main text encoder (T5), with the end token, without padding, after
+    /// the cut. 0 if the model has no tokenizer.
+    pub tokens: u32,
 }
 
 /// A word of the prompt that is missing from the model's vocabulary.
@@ -87,6 +91,7 @@ mod tests {
                 UnknownWord::new("juggling", None),
             ],
             examples: vec!["fox".into(), "pizza".into()],
+            tokens: 9,
         };
         assert_eq!(
             reading.remarks("tiny"),

@@ -169,7 +169,7 @@ fn run(
         http: leash.is_none().then(|| HttpSettings {
             config: config.http,
             default_model: config.pool.default_model,
-            metadata: true,
+            metadata: config.metadata,
             keep: config.result_keep,
             keep_mb: config.result_mb,
         }),

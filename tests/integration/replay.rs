@@ -298,3 +298,16 @@ fn a_receipts_words_are_shown_with_what_a_terminal_would_obey_escaped() {
         }
     }
 }
+
+#[test]
+fn a_setting_leaves_receipt_and_mark_out_of_every_file() {
+    let daemon = TestDaemon::start("[pictures]\nmetadata = false");
+    for file in ["a.png", "a.jpg", "a.webp"] {
+        draw(&daemon.sandbox, &["-o", file]);
+        let bytes = fs::read(daemon.sandbox.pictures().join(file)).expect("it was drawn");
+        for word in [&b"imagepool"[..], b"xmp", b"purple"] {
+            let found = bytes.windows(word.len()).any(|part| part == word);
+            assert!(!found, "{file}: {:?}", String::from_utf8_lossy(word));
+        }
+    }
+}

@@ -292,7 +292,7 @@ fn unsupported_values_are_refused_with_the_field() {
 }
 
 #[test]
-fn a_prompt_over_the_models_length_is_cut_and_reported() {
+fn a_prompt_is_counted_in_tokens_and_a_longer_one_than_the_model_reads_is_cut() {
     let mut model = model(&ModelOrigin::Embedded(&POCKET));
     let long = JobParameters {
         prompt: format!(
@@ -300,18 +300,19 @@ fn a_prompt_over_the_models_length_is_cut_and_reported() {
         ),
         ..job()
     };
-    assert!(
-        model
-            .start(&long, None)
-            .expect("a good job")
-            .reading()
-            .was_cut
-    );
-    assert!(
-        !model
-            .start(&job(), None)
-            .expect("a good job")
-            .reading()
-            .was_cut
-    );
+    let mut read = |job: &JobParameters| {
+        let reading = model.start(job, None).expect("a good job").reading();
+        (reading.was_cut, reading.tokens)
+    };
+    let words = |count: usize| JobParameters {
+        prompt: vec!["red"; count].join(" "),
+        ..job()
+    };
+    // Each word is a token, and the end token counts.
+    assert_eq!(read(&words(1)), (false, 2));
+    assert_eq!(read(&words(7)), (false, 8));
+    let (cut, most) = read(&long);
+    assert!(cut);
+    assert_eq!(read(&words(most as usize)), (true, most));
+    assert_eq!(read(&words(most as usize - 1)), (false, most));
 }

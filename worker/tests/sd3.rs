@@ -181,13 +181,14 @@ fn a_preview_has_one_pixel_per_latent_value_after_the_first_step() {
 #[test]
 fn a_prompt_over_256_t5_tokens_is_cut_and_reported() {
     let mut model = model(Encoders::Keep);
-    for (words, cut) in [(4, false), (400, true)] {
+    for (words, tokens) in [(4, 5), (255, 256), (400, 256)] {
         let job = JobParameters {
             prompt: "red ".repeat(words),
             ..job()
         };
         let run = model.start(&job, None).expect("a good job");
-        assert_eq!(run.reading().was_cut, cut);
+        let reading = run.reading();
+        assert_eq!((reading.was_cut, reading.tokens), (words > 255, tokens));
     }
 }
 

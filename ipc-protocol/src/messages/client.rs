@@ -347,6 +347,8 @@ pub struct JobReport {
     pub reading: Reading,
     /// The facts of a receipt besides the request.
     pub receipt: ReceiptFacts,
+    /// False if the daemon's operator wants neither receipts nor marks in files.
+    pub metadata: bool,
 }
 
 /// Facts of a receipt that only the pool knows.

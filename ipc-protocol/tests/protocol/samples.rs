@@ -236,6 +236,7 @@ fn reading() -> Reading {
         was_cut: true,
         unknown: vec![UnknownWord::new("astronaut", Some("rocket"))],
         examples: vec!["fox".into()],
+        tokens: 300,
     }
 }
 
@@ -256,6 +257,7 @@ fn job_report() -> JobReport {
             dtype: "f32".into(),
             guidance: 0.0,
         },
+        metadata: true,
     }
 }
 

@@ -42,6 +42,7 @@ pub fn report(picture: &FinishedPicture, guidance: f32) -> JobReport {
             dtype: picture.model.dtype.to_string(),
             guidance,
         },
+        metadata: picture.metadata,
     }
 }
 

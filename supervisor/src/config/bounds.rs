@@ -73,7 +73,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 55] = [
+pub const SETTINGS: [Setting; 56] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
@@ -112,6 +112,7 @@ pub const SETTINGS: [Setting; 55] = [
     setting("limits", "prompt_bytes", Whole(1, TEXT_BYTES_MAX as i64)),
     setting("limits", "max_pixels", Whole(64 * 64, 1 << 28)),
     setting("limits", "result_mb", Whole(1, 1 << 20)),
+    setting("pictures", "metadata", Flag),
     setting("hub", "offline", Flag),
     setting("hub", "endpoint", Address),
     setting("hub", "folder", Text("the path of a folder")),

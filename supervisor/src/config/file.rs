@@ -29,6 +29,8 @@ pub struct SettingsFile {
     pub pool: PoolSection,
     /// Limits of requests.
     pub limits: LimitsSection,
+    /// Settings of picture files.
+    pub pictures: PicturesSection,
     /// Settings of the model hub.
     pub hub: HubSection,
     /// Settings of the reports to other programs.
@@ -48,6 +50,7 @@ impl Default for SettingsFile {
             gpu: GpuSection::default(),
             pool: PoolSection::default(),
             limits: LimitsSection::default(),
+            pictures: PicturesSection::default(),
             hub: HubSection::default(),
             telemetry: TelemetrySection::default(),
             models: BTreeMap::new(),
@@ -181,6 +184,20 @@ impl Default for LimitsSection {
             max_pixels: settings.max_pixels,
             result_mb: 512,
         }
+    }
+}
+
+/// The section `[pictures]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PicturesSection {
+    /// Whether files have the receipt and the mark of generated pictures.
+    pub metadata: bool,
+}
+
+impl Default for PicturesSection {
+    fn default() -> Self {
+        Self { metadata: true }
     }
 }
 

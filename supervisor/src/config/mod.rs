@@ -51,6 +51,8 @@ pub struct Config {
     pub gpu_library: Option<PathBuf>,
     /// The text of the settings file; empty without a file.
     pub text: String,
+    /// Whether picture files have the receipt and the mark of generated pictures.
+    pub metadata: bool,
     /// Settings of the model hub.
     pub hub: HubConfig,
     /// Http or https URL of a collector of OpenTelemetry traces; nothing is traced without it.
@@ -177,6 +179,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         device_limit: file.memory.device_limit_mb.map(Mebibytes),
         gpu_library: file.gpu.library,
         text: String::new(),
+        metadata: file.pictures.metadata,
         hub: HubConfig {
             offline: file.hub.offline,
             endpoint: file.hub.endpoint,

@@ -142,6 +142,8 @@ pub struct FinishedPicture {
     pub reading: Reading,
     /// The facts of a receipt about the model.
     pub model: ModelReceipt,
+    /// Whether its file has a receipt and the mark: the setting `pictures.metadata`.
+    pub metadata: bool,
 }
 
 /// The facts of a receipt about the model.

@@ -100,6 +100,8 @@ pub struct Driver {
     recorder: Option<Recorder>,
     /// Where the spans of jobs go, if anywhere.
     traces: Option<SpanSink>,
+    /// Whether picture files have the receipt and the mark.
+    metadata: bool,
     /// The pool said `Exit`.
     exited: bool,
 }
@@ -139,6 +141,7 @@ impl Driver {
             tickets: 0,
             recorder: setup.recorder,
             traces: None,
+            metadata: setup.metadata,
             exited: false,
         })
     }

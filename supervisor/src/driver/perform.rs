@@ -298,6 +298,7 @@ impl Driver {
                     facts,
                     reading: drawn.reading,
                     model: drawn.model,
+                    metadata: self.metadata,
                 }))
             }
             (Outcome::Picture(_), None) => self.failed(

@@ -35,6 +35,8 @@ pub struct Setup {
     pub library: Library,
     /// Back end of the segments.
     pub backing: Backing,
+    /// Whether picture files have the receipt and the mark of generated pictures.
+    pub metadata: bool,
     /// The clock that the pool's moments come from.
     pub clock: Clock,
     /// The GPUs of this machine that it may use.
@@ -76,6 +78,7 @@ impl Setup {
             catalogue,
             library: Library::new(config.clone(), worker_program, cuda),
             backing: config.backing,
+            metadata: config.metadata,
             clock,
             gpus,
             recorder: None,

@@ -269,6 +269,9 @@ impl<A: Architecture> Pipeline for LoadedModel<A> {
             let negative = job.negative.as_deref().unwrap_or("");
             let (negative, of_negative) = self.encode_prompt(negative)?;
             reading.was_cut |= of_negative.was_cut;
+            if job.negative.is_some() {
+                reading.tokens += of_negative.tokens;
+            }
             Some(negative)
         } else {
             None

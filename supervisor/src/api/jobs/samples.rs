@@ -75,6 +75,7 @@ pub fn picture(job: u64, bytes: usize) -> JobUpdate {
             sampler: "euler".into(),
             dtype: Dtype::F32,
         },
+        metadata: true,
     }))
 }
 

@@ -94,7 +94,8 @@ impl Delivery<'_> {
 
     fn finish(&self, picture: &Picture) -> Result<(), CommandError> {
         let receipt = Receipt::of(self.request, &self.accepted, &picture.report);
-        let metadata = Metadata::of(receipt, self.options.has_metadata);
+        let wanted = picture.report.metadata && self.options.has_metadata;
+        let metadata = Metadata::of(receipt, wanted);
         let quality = Quality::of(self.format);
         let bytes = file::file(picture.size, &picture.rgb8, self.format, quality, &metadata)
             .map_err(|error| CommandError::Output(error.to_string()))?;

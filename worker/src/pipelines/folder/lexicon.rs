@@ -55,6 +55,7 @@ impl Lexicon {
             was_cut: ids.cut,
             unknown,
             examples,
+            tokens: ids.count as u32,
         }
     }
 
@@ -92,6 +93,7 @@ mod tests {
         let ids = Vec::new();
         lexicon().reading(&Ids {
             ids,
+            count: 0,
             cut: false,
             unknown,
         })

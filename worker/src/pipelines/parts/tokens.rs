@@ -26,6 +26,8 @@ pub struct Tokens {
 pub struct Ids {
     /// Token ids, padded or cut to the requested length.
     pub ids: Vec<u32>,
+    /// Number of token ids with the end token and without padding.
+    pub count: usize,
     /// True if the prompt was longer and was cut; its end token is kept.
     pub cut: bool,
     /// Words without a token in the vocabulary, each once, in the prompt's order.
@@ -105,9 +107,15 @@ impl Tokens {
         let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
         let cut = !encoding.get_overflowing().is_empty();
         let mut ids = encoding.get_ids().to_vec();
+        let count = ids.len();
         let unknown = self.unknown(prompt, &encoding);
         ids.resize(length, self.pad);
-        Ok(Ids { ids, cut, unknown })
+        Ok(Ids {
+            ids,
+            count,
+            cut,
+            unknown,
+        })
     }
 
     /// The parts of a prompt that became the token for unknown words. A tokenizer that can encode all bytes has
@@ -159,10 +167,12 @@ mod tests {
         let tokens = Tokens::new("t5", WORDS.as_bytes(), 4, 0).expect("a tokenizer");
         let short = tokens.encode("red").expect("words");
         assert_eq!((short.ids, short.cut), (vec![3, 1, 0, 0], false));
+        assert_eq!(short.count, 2, "the end token counts and padding does not");
         let full = tokens.encode("red red blue").expect("words");
         assert_eq!((full.ids, full.cut), (vec![3, 3, 2, 1], false));
         let long = tokens.encode("red red red red").expect("words");
         assert_eq!((long.ids, long.cut), (vec![3, 3, 3, 1], true));
+        assert_eq!((full.count, long.count), (4, 4));
     }
 
     #[test]

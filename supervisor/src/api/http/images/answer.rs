@@ -57,7 +57,9 @@ impl DrawnOrder {
     /// Numbers of tokens: of the prompt as the model's own tokenizer counts them, once for the request, and of the
     /// pictures, one for each square of 16 pixels.
     pub fn usage(&self, pictures: &[Arc<FinishedPicture>]) -> Value {
-        let of_text = 0;
+        let of_text = pictures
+            .first()
+            .map_or(0, |picture| u64::from(picture.reading.tokens));
         let of_one = |picture: &Arc<FinishedPicture>| {
             let PictureSize { width, height } = picture.facts.size;
             u64::from(width).div_ceil(TOKEN_SIDE) * u64::from(height).div_ceil(TOKEN_SIDE)
