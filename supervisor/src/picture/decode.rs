@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
     use crate::picture::decoded_file::PIXELS_MAX;
-    use crate::picture::file::{Metadata, file};
+    use crate::picture::file::{Metadata, file, is_lossy};
     use crate::picture::format::{PictureFormat, Quality};
     use crate::picture::receipt::Receipt;
 
@@ -95,6 +95,7 @@ mod tests {
             (PictureFormat::Jpeg, low),
             (PictureFormat::Jpeg, Quality::BEST),
             (PictureFormat::Webp, Quality::BEST),
+            (PictureFormat::Webp, low),
         ]
         .map(of)
         .to_vec()
@@ -113,9 +114,9 @@ mod tests {
                 let drawn = decode(bytes.clone()).expect("ours");
                 assert_eq!(drawn.receipt, receipt(prompt), "{format:?}");
                 assert_eq!(drawn.size, SIZE);
-                let expected = match format {
-                    PictureFormat::Png | PictureFormat::Webp => FilePixels::Exact(pixels()),
-                    PictureFormat::Jpeg => FilePixels::Lossy {
+                let expected = match is_lossy(format, quality) {
+                    false => FilePixels::Exact(pixels()),
+                    true => FilePixels::Lossy {
                         format,
                         quality,
                         file: bytes,

@@ -14,6 +14,11 @@ pub enum EncodeError {
     /// The WebP encoder failed.
     #[error("cannot encode WebP: {0}")]
     Webp(#[from] image_webp::EncodingError),
+    /// The prediction modes of a lossy WebP are longer than the format can state.
+    #[error(
+        "cannot encode WebP: a {0} picture is too large with losses; ask for quality 100 or another format"
+    )]
+    WebpModes(PictureSize),
     /// The format cannot state a side of this many pixels.
     #[error("cannot encode {format}: {side} pixels are more than the {most} of its longest side")]
     Side {

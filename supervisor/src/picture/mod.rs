@@ -18,5 +18,6 @@ mod md5;
 mod png_file;
 pub mod receipt;
 pub mod scale;
+mod vp8;
 mod webp;
 pub mod xmp;
