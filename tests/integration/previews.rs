@@ -1,30 +1,25 @@
-//! Previews: after each step for who asks for them, nothing for who does not.
+//! Previews: for who asks for them, after each step, and each nearer to the picture.
 
-use ipc_protocol::client::Update;
+use ipc_protocol::client::{Picture, Update};
 use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::PictureSize;
+use supervisor::picture::scale::scale;
 use tests::daemon::TestDaemon;
 use tests::job::request;
 
-/// Size of each preview of a picture, and the bytes of the last one and of the picture.
-fn drawn(daemon: &TestDaemon, previews: bool) -> (Vec<(u32, u32)>, Vec<u8>, Vec<u8>) {
-    let wanted = ImageRequest {
-        previews,
-        ..request("pocket-flux", 4, 7)
-    };
-    let (mut sizes, mut last, mut picture) = (Vec::new(), Vec::new(), Vec::new());
+/// The previews of a picture, each with its size, and the picture.
+fn drawn(daemon: &TestDaemon, wanted: &ImageRequest) -> (Vec<(PictureSize, Vec<u8>)>, Picture) {
+    let (mut previews, mut picture) = (Vec::new(), None);
     let mut client = daemon.client();
-    for update in client.generate(&wanted).expect("a good request") {
+    for update in client.generate(wanted).expect("a good request") {
         match update.expect("the daemon stays") {
-            Update::Preview { size, rgb8, .. } => {
-                sizes.push((size.width, size.height));
-                last = rgb8;
-            }
-            Update::Picture(done) => picture = done.rgb8,
+            Update::Preview { size, rgb8, .. } => previews.push((size, rgb8)),
+            Update::Picture(done) => picture = Some(*done),
             Update::Failed { failure, .. } => panic!("{failure:?}"),
             Update::Waiting { .. } | Update::Loading { .. } | Update::Step { .. } => {}
         }
     }
-    (sizes, last, picture)
+    (previews, picture.expect("every job has an answer"))
 }
 
 /// Mean colour of the left and the right half of a picture so wide.
@@ -46,18 +41,51 @@ fn halves(rgb8: &[u8], width: usize) -> [[f64; 3]; 2] {
 #[test]
 fn who_asks_sees_each_step_in_the_pictures_colours_and_draws_the_same_picture() {
     let daemon = TestDaemon::start("");
-    let (none, _, undisturbed) = drawn(&daemon, false);
+    let wanted = |previews| ImageRequest {
+        previews,
+        ..request("pocket-flux", 4, 7)
+    };
+    let (none, undisturbed) = drawn(&daemon, &wanted(false));
     assert!(none.is_empty());
-    let (sizes, last, picture) = drawn(&daemon, true);
-    assert_eq!(sizes, [(16, 16); 4]);
-    assert!(picture == undisturbed, "looking changes nothing");
+    let (previews, picture) = drawn(&daemon, &wanted(true));
+    let sizes: Vec<String> = previews.iter().map(|(size, _)| size.to_string()).collect();
+    assert_eq!(sizes, ["16x16"; 4]);
+    assert!(picture.rgb8 == undisturbed.rgb8, "looking changes nothing");
+    let (picture, last) = (picture.rgb8, &previews[3].1);
     // A red circle on the left, a blue square on the right: both tell the sides apart alike.
-    let ([left, right], [seen_left, seen_right]) = (halves(&picture, 128), halves(&last, 16));
+    let ([left, right], [seen_left, seen_right]) = (halves(&picture, 128), halves(last, 16));
     for channel in [0, 2] {
         let (is, seen) = (
             left[channel] - right[channel],
             seen_left[channel] - seen_right[channel],
         );
         assert!(is * seen > 0.0, "channel {channel}: {is} and {seen}");
+    }
+}
+
+/// Mean difference of a preview, scaled to the picture's size, to the picture, in 1/255 of white.
+fn distance(picture: &Picture, (size, rgb8): &(PictureSize, Vec<u8>)) -> f64 {
+    let scaled = scale(*size, rgb8, picture.size);
+    let differences = scaled.iter().zip(&picture.rgb8);
+    let sum: u64 = differences.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / scaled.len() as f64
+}
+
+#[test]
+fn each_preview_is_nearer_to_the_picture_and_the_first_resembles_it() {
+    let daemon = TestDaemon::start("[models.pocket-sd3]");
+    for model in ["pocket-flux", "pocket-sd3"] {
+        for (steps, seed) in [(4, 1), (4, 7), (8, 1), (8, 2)] {
+            let wanted = ImageRequest {
+                previews: true,
+                ..request(model, steps, seed)
+            };
+            let (previews, picture) = drawn(&daemon, &wanted);
+            let distances: Vec<f64> = previews
+                .iter()
+                .map(|preview| distance(&picture, preview))
+                .collect();
+            println!("{model}, {steps} steps, seed {seed}: {distances:.2?}");
+        }
     }
 }

@@ -123,16 +123,32 @@ impl SyntheticJob {
         (values.iter().map(|value| f64::from(*value)).sum::<f64>() / plane as f64) as f32
     }
 
-    /// Draws a wave for each colour; its direction, length and phase come from the latents.
-    fn colour(&self, waves: &[[f32; 3]; 3], x: u32, y: u32) -> [u8; 3] {
-        let (x, y) = (x as f32 / self.size.0 as f32, y as f32 / self.size.1 as f32);
-        waves.map(|[across, down, phase]| {
-            let angle = across * x + down * y + phase;
-            let round = across * (x - 0.5).powi(2) + down * (y - 0.5).powi(2);
-            let value = 0.5 + 0.3 * libm::sinf(angle) + 0.2 * libm::sinf(3.0 * round + phase);
-            (value.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
-        })
+    /// Draws a wave for each colour in a picture of this size; its direction, length and phase come from the latents.
+    fn pattern(&self, (width, height): (u32, u32)) -> Rgb8 {
+        // Means of many values are small; they are scaled to several periods across the picture.
+        let scale = (self.latents.len() as f32 / CHANNELS as f32).sqrt();
+        let wave = |c: usize| [0, 1, 2].map(|i| self.mean(c * 5 + i) * scale * 6.0 + c as f32);
+        let waves = [wave(0), wave(1), wave(2)];
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let bytes = pixels
+            .flat_map(|(x, y)| colour(&waves, x as f32 / width as f32, y as f32 / height as f32))
+            .collect();
+        Rgb8 {
+            width,
+            height,
+            bytes,
+        }
     }
+}
+
+/// The colour of a place, each side from 0 to 1.
+fn colour(waves: &[[f32; 3]; 3], x: f32, y: f32) -> [u8; 3] {
+    waves.map(|[across, down, phase]| {
+        let angle = across * x + down * y + phase;
+        let round = across * (x - 0.5).powi(2) + down * (y - 0.5).powi(2);
+        let value = 0.5 + 0.3 * libm::sinf(angle) + 0.2 * libm::sinf(3.0 * round + phase);
+        (value.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+    })
 }
 
 impl Denoising for SyntheticJob {
@@ -169,24 +185,12 @@ impl Denoising for SyntheticJob {
     }
 
     fn preview(&self) -> Result<Option<Rgb8>, WorkerFault> {
-        Ok(None)
+        let side = |pixels: u32| pixels / PIXELS_PER_LATENT as u32;
+        Ok(Some(self.pattern((side(self.size.0), side(self.size.1)))))
     }
 
     fn decode(self: Box<Self>) -> Result<Rgb8, WorkerFault> {
-        let (width, height) = self.size;
-        // Means of many values are small; they are scaled to several periods across the picture.
-        let scale = (self.latents.len() as f32 / CHANNELS as f32).sqrt();
-        let wave = |c: usize| [0, 1, 2].map(|i| self.mean(c * 5 + i) * scale * 6.0 + c as f32);
-        let waves = [wave(0), wave(1), wave(2)];
-        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-        let bytes = pixels
-            .flat_map(|(x, y)| self.colour(&waves, x, y))
-            .collect();
-        Ok(Rgb8 {
-            width,
-            height,
-            bytes,
-        })
+        Ok(self.pattern(self.size))
     }
 }
 
