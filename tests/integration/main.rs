@@ -25,6 +25,7 @@ mod memory;
 mod metrics;
 mod operators;
 mod outputs;
+mod picture_files;
 mod previews;
 mod private_pool;
 mod probe;
