@@ -14,6 +14,8 @@ mod foreign_text;
 mod generate;
 mod gpu;
 mod http_guard;
+mod http_sdapi;
+mod http_sdapi_progress;
 mod inspection;
 mod isolation;
 mod job_log;

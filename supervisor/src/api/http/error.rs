@@ -56,6 +56,15 @@ impl ApiError {
         }
     }
 
+    /// The loop ended without an answer.
+    pub fn ended() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "the pool has shut down",
+        )
+    }
+
     /// The error object, as in an event of a stream.
     pub fn object(&self) -> Value {
         json!({"error": {
@@ -132,6 +141,8 @@ impl IntoResponse for ApiError {
             let scheme = HeaderValue::from_static("Bearer realm=\"imagepool\"");
             headers.insert(axum::http::header::WWW_AUTHENTICATE, scheme);
         }
+        // Routes for clients of another API write the same error in another form.
+        response.extensions_mut().insert(self);
         response
     }
 }

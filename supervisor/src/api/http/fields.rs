@@ -34,6 +34,20 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// An object.
+    pub fn object(&self, name: &str) -> Result<Option<Self>, ApiError> {
+        match self.given(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self(fields.clone()))),
+            Some(other) => Err(wrong(name, other, "an object")),
+        }
+    }
+
+    /// The whole body, for an answer that repeats it.
+    pub fn echo(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
     /// A text.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
         match self.given(name) {
@@ -107,6 +121,11 @@ impl Fields {
             )),
         }
     }
+}
+
+/// A random seed that a JSON number can hold exactly in every language: 53 bits. `None` leaves it to the daemon.
+pub(super) fn random_seed() -> Option<u64> {
+    getrandom::u64().ok().map(|bits| bits >> 11)
 }
 
 /// A number such as 4.0 as a whole number.

@@ -5,9 +5,11 @@
 //! - `routes` is the table of all routes; `context` is their shared state
 //! - [`error`] is the answer of a request that failed; `json` and `fields` read a body
 //! - `page`: the page for people, at `/`
-//! - `encoder` makes the files of pictures, `forms` remembers the forms that detached jobs ordered
+//! - `size` is the size to draw, `ordered_pictures` waits for pictures, `encoder` makes their files, `forms` remembers
+//!   the forms that detached jobs ordered
 //! - `images`: OpenAI's images; `models`: its list of models
 //! - `openapi` describes all routes
+//! - `sdapi`: the API of A1111's web UI
 //! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
 //! - `health`: whether the daemon lives and can draw, and its metrics; `trace` reads the caller's trace
 //! - `pool`: status, events, jobs and models of the pool
@@ -27,11 +29,14 @@ mod images;
 mod json;
 mod models;
 mod openapi;
+mod ordered_pictures;
 mod page;
 mod picture_files;
 mod pool;
 mod routes;
+mod sdapi;
 pub mod server;
+mod size;
 mod stall;
 pub mod tokens;
 mod trace;

@@ -68,7 +68,7 @@ fn default_model<'a>(context: &HttpContext, models: &'a [ModelStatus]) -> Option
 }
 
 /// Whether a request for the model would be drawn now.
-fn can_draw(model: &ModelStatus) -> bool {
+pub(super) fn can_draw(model: &ModelStatus) -> bool {
     matches!(model.state.as_str(), "ready" | "cold")
 }
 

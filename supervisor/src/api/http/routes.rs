@@ -2,17 +2,22 @@
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use super::context::Shared;
 use super::error::ApiError;
-use super::{files, guard, health, images, models, openapi, page, pool};
+use super::{files, guard, health, images, models, openapi, page, pool, sdapi};
 
 /// All routes, behind the guard.
 pub(super) fn router(context: Shared) -> Router {
+    let sdapi = match context.config.a1111 {
+        true => sdapi::routes::router(context.clone()),
+        false => Router::new(),
+    };
     Router::new()
         .route("/", get(page::page))
+        .merge(sdapi)
         .route("/v1/images/generations", post(images::generate::generate))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
@@ -34,6 +39,7 @@ pub(super) fn router(context: Shared) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(context.clone(), guard::guard))
+        .layer(from_fn(sdapi::detail::detail))
         .with_state(context)
 }
 

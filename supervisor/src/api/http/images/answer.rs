@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::units::PictureSize;
 use pool::AcceptedJobs;
@@ -84,13 +83,4 @@ impl DrawnOrder {
 /// The place of a job in its request.
 pub(super) fn index(jobs: &[JobId], job: JobId) -> usize {
     jobs.iter().position(|one| *one == job).unwrap_or_default()
-}
-
-/// The loop ended without an answer.
-pub(super) fn ended() -> ApiError {
-    ApiError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "draining",
-        "the pool has shut down",
-    )
 }

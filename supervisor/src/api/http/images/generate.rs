@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use ipc_protocol::ids::JobId;
 use serde_json::{Value, json};
 
-use super::answer::{DrawnOrder, ended, index};
+use super::answer::DrawnOrder;
 use super::order::ImageOrder;
 use super::stream;
 use crate::api::http::base64::base64;
@@ -19,6 +19,7 @@ use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
 use crate::api::http::guard::RequestId;
 use crate::api::http::json::json_response;
+use crate::api::http::ordered_pictures::OrderedPictures;
 use crate::api::http::pool::jobs::described;
 use crate::api::http::trace;
 use crate::api::jobs::start::AttachedRequest;
@@ -68,30 +69,23 @@ pub async fn generate(
     if let Some(partials) = drawn.order.stream {
         return Ok(stream::stream(context, drawn, ongoing, partials).into_response());
     }
-    let pictures = finished(&drawn, ongoing).await?;
+    let pictures = finished(ongoing).await?;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     respond(&context, &drawn, &pictures, host.unwrap_or("localhost")).await
 }
 
 /// Waits for all pictures, in the order of their seeds. The first failure cancels the others.
-async fn finished(
-    drawn: &DrawnOrder,
-    mut ongoing: AttachedRequest,
-) -> Result<Vec<Arc<FinishedPicture>>, ApiError> {
-    let jobs = &drawn.accepted.jobs;
-    let mut pictures: Vec<Option<Arc<FinishedPicture>>> = vec![None; jobs.len()];
-    while pictures.iter().any(Option::is_none) {
+async fn finished(mut ongoing: AttachedRequest) -> Result<Vec<Arc<FinishedPicture>>, ApiError> {
+    let mut pictures = OrderedPictures::of(&ongoing.accepted.jobs);
+    while !pictures.are_complete() {
         match ongoing.updates.recv().await {
-            Some(JobUpdate::Picture(picture)) => {
-                let index = index(jobs, picture.job);
-                pictures[index] = Some(picture);
-            }
+            Some(JobUpdate::Picture(picture)) => pictures.insert(picture),
             Some(JobUpdate::Failed { failure, .. }) => return Err(failure.into()),
             Some(JobUpdate::Progress { .. } | JobUpdate::Preview { .. }) => {}
-            None => return Err(ended()),
+            None => return Err(ApiError::ended()),
         }
     }
-    Ok(pictures.into_iter().flatten().collect())
+    Ok(pictures.finished())
 }
 
 /// The answer of a request whose jobs go on without its client.

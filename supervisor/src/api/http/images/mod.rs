@@ -1,6 +1,6 @@
 //! OpenAI's image API: `POST /v1/images/generations`.
 //!
-//! - `order` is what a body asks for, `size` and `quality` its values that depend on the model
+//! - `order` is what a body asks for, `quality` the steps of its word for it
 //! - `generate` draws and answers at once, `stream` with events
 //! - `answer` formats pictures and numbers of both; `partial` chooses which previews are sent
 
@@ -9,5 +9,4 @@ pub mod generate;
 mod order;
 mod partial;
 mod quality;
-mod size;
 mod stream;

@@ -4,11 +4,12 @@ use ipc_protocol::request::{ImageRequest, Priority};
 use ipc_protocol::units::PictureSize;
 use pool::{ModelSpec, Registry};
 
-use super::{quality, size};
+use super::quality;
 use crate::api::http::context::HttpContext;
 use crate::api::http::encoder::FileForm;
 use crate::api::http::error::ApiError;
-use crate::api::http::fields::Fields;
+use crate::api::http::fields::{Fields, random_seed};
+use crate::api::http::size;
 use crate::picture::format::{PictureFormat, Quality};
 
 /// Most pictures of a request.
@@ -116,11 +117,6 @@ impl ImageOrder {
             warnings,
         })
     }
-}
-
-/// A random seed that a JSON number can hold exactly in every language: 53 bits. `None` leaves it to the daemon.
-fn random_seed() -> Option<u64> {
-    getrandom::u64().ok().map(|bits| bits >> 11)
 }
 
 /// The name of the user behind a client. OpenAI's newer name of the field precedes the older one.

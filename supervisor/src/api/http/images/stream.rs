@@ -11,7 +11,7 @@ use ipc_protocol::units::PictureSize;
 use pool::Progress;
 use serde_json::Value;
 
-use super::answer::{DrawnOrder, ended, index};
+use super::answer::{DrawnOrder, index};
 use super::partial::PartialPlan;
 use crate::api::http::base64::base64;
 use crate::api::http::context::Shared;
@@ -64,7 +64,7 @@ impl StreamedAnswer {
     async fn next(&mut self) -> Option<Event> {
         while !self.pictures.is_empty() {
             let event = match self.ongoing.updates.recv().await {
-                None => Err(ended()),
+                None => Err(ApiError::ended()),
                 Some(JobUpdate::Failed { failure, .. }) => Err(failure.into()),
                 Some(JobUpdate::Picture(picture)) => self.completed(picture).await.map(Some),
                 Some(JobUpdate::Preview {

@@ -1,4 +1,4 @@
-//! OpenAI's `size`, as a size that the model can draw.
+//! The size that a body asks for, as a size that the model can draw.
 //!
 //! Clients ask for the sizes of OpenAI's models, whatever they talk to; many offer no others. A small model draws the
 //! nearest size of the same shape, and the picture is scaled to the size that was asked for. The answer says so.
@@ -49,20 +49,24 @@ pub(super) fn asked(fields: &Fields) -> Result<Option<PictureSize>, ApiError> {
 /// The size to draw for a picture of the size `asked`: itself if the model can draw it or refuses it for another reason
 /// than its range, else the nearest size of this shape.
 pub(super) fn drawn(asked: PictureSize, rule: SizeRule) -> PictureSize {
-    let sides = [asked.width, asked.height];
-    let in_range = sides
-        .iter()
-        .all(|side| (rule.min..=rule.max).contains(side));
-    let plausible = sides
-        .iter()
-        .all(|side| (1..=SIDE_MAX).contains(side) && side.is_multiple_of(rule.multiple));
-    if in_range || !plausible {
+    let mut sides = [asked.width, asked.height].into_iter();
+    match sides.all(|side| side.is_multiple_of(rule.multiple)) {
+        true => nearest(asked, rule),
+        false => asked,
+    }
+}
+
+/// The size that the model can draw which is nearest to `asked`, in the same shape if that is possible. A size beyond
+/// all reason is returned as it is, for the pool to refuse.
+pub(super) fn nearest(asked: PictureSize, rule: SizeRule) -> PictureSize {
+    let (longest, shortest) = (asked.width.max(asked.height), asked.width.min(asked.height));
+    if shortest == 0 || longest > SIDE_MAX {
         return asked;
     }
-    let (longest, shortest) = (asked.width.max(asked.height), asked.width.min(asked.height));
-    let scale = match longest > rule.max {
-        true => f64::from(rule.max) / f64::from(longest),
-        false => f64::from(rule.min) / f64::from(shortest),
+    let scale = match (longest > rule.max, shortest < rule.min) {
+        (true, _) => f64::from(rule.max) / f64::from(longest),
+        (false, true) => f64::from(rule.min) / f64::from(shortest),
+        (false, false) => 1.0,
     };
     let side = |side: u32| {
         let multiples = (f64::from(side) * scale / f64::from(rule.multiple)).round() as u32;
@@ -99,6 +103,21 @@ mod tests {
             (size(4096, 16), size(256, 64)),
         ] {
             assert_eq!(drawn(asked, SMALL), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_size_has_sides_that_the_model_allows() {
+        for (asked, expected) in [
+            (size(128, 128), size(128, 128)),
+            (size(120, 200), size(128, 208)),
+            (size(1920, 1080), size(256, 144)),
+            (size(1, 1), size(64, 64)),
+            (size(250, 250), size(256, 256)),
+            (size(5000, 64), size(5000, 64)),
+            (size(0, 64), size(0, 64)),
+        ] {
+            assert_eq!(nearest(asked, SMALL), expected, "{asked}");
         }
     }
 
