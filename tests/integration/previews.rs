@@ -72,20 +72,37 @@ fn distance(picture: &Picture, (size, rgb8): &(PictureSize, Vec<u8>)) -> f64 {
 }
 
 #[test]
-fn each_preview_is_nearer_to_the_picture_and_the_first_resembles_it() {
+fn previews_after_each_quarter_of_the_steps_are_nearer_and_nearer_to_the_picture() {
+    let daemon = TestDaemon::start("");
+    for (steps, seed) in [(4, 1), (4, 7), (8, 1), (8, 2)] {
+        let wanted = ImageRequest {
+            previews: true,
+            ..request("pocket-flux", steps, seed)
+        };
+        let (previews, picture) = drawn(&daemon, &wanted);
+        let quarter = steps as usize / 4;
+        let shown = previews.iter().skip(quarter - 1).step_by(quarter).take(3);
+        let distances: Vec<f64> = shown.map(|preview| distance(&picture, preview)).collect();
+        println!("{steps} steps, seed {seed}: {distances:.2?}");
+        assert_eq!(distances.len(), 3);
+        assert!(distances.is_sorted_by(|a, b| a > b), "{distances:?}");
+        // A pixel for each latent value has no sharp edges; a black picture is 240 away.
+        assert!(distances[0] < 12.0, "{distances:?}");
+    }
+}
+
+#[test]
+fn previews_of_every_family_resemble_the_picture() {
     let daemon = TestDaemon::start("[models.pocket-sd3]");
     for model in ["pocket-flux", "pocket-sd3"] {
-        for (steps, seed) in [(4, 1), (4, 7), (8, 1), (8, 2)] {
-            let wanted = ImageRequest {
-                previews: true,
-                ..request(model, steps, seed)
-            };
-            let (previews, picture) = drawn(&daemon, &wanted);
-            let distances: Vec<f64> = previews
-                .iter()
-                .map(|preview| distance(&picture, preview))
-                .collect();
-            println!("{model}, {steps} steps, seed {seed}: {distances:.2?}");
+        let wanted = ImageRequest {
+            previews: true,
+            ..request(model, 4, 7)
+        };
+        let (previews, picture) = drawn(&daemon, &wanted);
+        for preview in &previews {
+            let distance = distance(&picture, preview);
+            assert!(distance < 12.0, "{model}: {distance}");
         }
     }
 }

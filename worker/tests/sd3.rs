@@ -181,14 +181,15 @@ fn a_preview_has_one_pixel_per_latent_value_after_the_first_step() {
 #[test]
 fn a_prompt_over_256_t5_tokens_is_cut_and_reported() {
     let mut model = model(Encoders::Keep);
-    for (words, tokens) in [(4, 5), (255, 256), (400, 256)] {
+    // Each word has three tokens, and the end token counts.
+    for (words, expected) in [(4, (false, 13)), (85, (false, 256)), (86, (true, 256))] {
         let job = JobParameters {
             prompt: "red ".repeat(words),
             ..job()
         };
         let run = model.start(&job, None).expect("a good job");
         let reading = run.reading();
-        assert_eq!((reading.was_cut, reading.tokens), (words > 255, tokens));
+        assert_eq!((reading.was_cut, reading.tokens), expected);
     }
 }
 

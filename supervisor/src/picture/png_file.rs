@@ -3,12 +3,16 @@
 use std::io::Cursor;
 
 use ipc_protocol::units::PictureSize;
-use png::{BitDepth, ColorType, DecodingError, Reader};
+use png::{BitDepth, ColorType, Compression, DecodingError, Reader};
 
 use super::decoded_file::{self, DecodedFile, FilePixels};
 use super::encode_error::EncodeError;
 use super::receipt::{self, Receipt, Refusal};
 use super::xmp::{self, Packet};
+
+/// Largest picture with the better compression, in pixels. It takes a few milliseconds up to here, and 150 to 370 ms for
+/// 1024x1024, where the fast one takes 20 and files are at most a tenth larger.
+const SMALL_PIXELS_MAX: u64 = 256 * 256;
 
 /// Encodes pixels without loss.
 pub(super) fn encode(
@@ -21,8 +25,10 @@ pub(super) fn encode(
     let mut encoder = png::Encoder::new(&mut bytes, size.width, size.height);
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
-    // About 15 times as fast as the crate's default at 1024x1024, and files are at most a tenth larger.
-    encoder.set_compression(png::Compression::Fast);
+    encoder.set_compression(match size.pixels() <= SMALL_PIXELS_MAX {
+        true => Compression::Balanced,
+        false => Compression::Fast,
+    });
     if let Some(receipt) = receipt {
         encoder.add_itxt_chunk(receipt::KEYWORD.into(), receipt.into())?;
     }
