@@ -8,7 +8,7 @@ const HUES = {
   light: [[250, 240, 226], [214, 232, 224], [247, 222, 205], [222, 226, 240]],
   dark: [[20, 34, 33], [24, 52, 46], [52, 36, 36], [26, 30, 48]],
 };
-let fieldMood = 'calm';
+let fieldMood = null;
 let fieldTimer = null;
 
 /** A random number around 0, mostly between -1 and 1. */
@@ -17,23 +17,21 @@ const bell = () => (Math.random() + Math.random() + Math.random() - 1.5) * 1.4;
 function paintField(time) {
   const brush = $('field').getContext('2d');
   const image = brush.createImageData(FIELD, FIELD);
-  const hues = dark.matches ? HUES.dark : HUES.light;
+  const [first, second, third, fourth] = dark.matches ? HUES.dark : HUES.light;
   const noise = fieldMood === 'noise' ? (dark.matches ? 22 : 16) : 0;
   for (let y = 0; y < FIELD; y += 1) {
     for (let x = 0; x < FIELD; x += 1) {
       const [u, v] = [x / FIELD, y / FIELD];
-      const shares = [
-        1 + Math.sin(3.1 * u + 1.7 * v + time * 0.21),
-        1 + Math.sin(2.3 * v - 2.9 * u - time * 0.17 + 1),
-        1 + Math.sin(4.1 * (u - 0.5) * (v - 0.3) + time * 0.13 + 4),
-        1 + Math.cos(2.2 * u + 3.3 * v - time * 0.11 + 2),
-      ].map((share) => share ** 3);
-      const sum = shares.reduce((a, b) => a + b);
+      const a = (1 + Math.sin(3.1 * u + 1.7 * v + time * 0.21)) ** 3;
+      const b = (1 + Math.sin(2.3 * v - 2.9 * u - time * 0.17 + 1)) ** 3;
+      const c = (1 + Math.sin(4.1 * (u - 0.5) * (v - 0.3) + time * 0.13 + 4)) ** 3;
+      const d = (1 + Math.cos(2.2 * u + 3.3 * v - time * 0.11 + 2)) ** 3;
+      const sum = a + b + c + d;
       const at = 4 * (y * FIELD + x);
       const grain = noise && noise * bell();
-      for (let c = 0; c < 3; c += 1) {
-        const mixed = hues.reduce((all, hue, i) => all + hue[c] * shares[i], 0) / sum;
-        image.data[at + c] = mixed + grain + (noise && noise * 0.4 * bell());
+      for (let i = 0; i < 3; i += 1) {
+        const mixed = (first[i] * a + second[i] * b + third[i] * c + fourth[i] * d) / sum;
+        image.data[at + i] = mixed + grain + (noise && noise * 0.4 * bell());
       }
       image.data[at + 3] = 255;
     }
@@ -43,10 +41,9 @@ function paintField(time) {
 
 /** Sets the mood: `calm`, `noise`, or `rest` if a picture covers the field. */
 function setField(mood) {
-  if (mood === fieldMood && fieldTimer) return;
+  if (mood === fieldMood) return;
   fieldMood = mood;
   clearInterval(fieldTimer);
-  fieldTimer = null;
   const began = performance.now();
   const paint = () => paintField(12 + (performance.now() - began) / 1000);
   paint();

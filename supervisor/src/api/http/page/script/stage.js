@@ -134,7 +134,11 @@ async function enlarge() {
 
 function prepareStage() {
   new ResizeObserver(fitStage).observe($('room'));
-  dark.addEventListener('change', () => { fieldTimer = clearInterval(fieldTimer); setField(fieldMood); });
+  dark.addEventListener('change', () => {
+    const mood = fieldMood;
+    fieldMood = null;
+    setField(mood);
+  });
   $('box').onclick = (event) => { if (!event.target.closest('button')) enlarge(); };
   $('enlarge').onclick = enlarge;
   $('light').onclick = () => $('light').close();
