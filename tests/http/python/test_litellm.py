@@ -11,6 +11,7 @@ import pytest
 from doors import Door
 from pictures import opened
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly:UserWarning")
 litellm.telemetry = False
 litellm.suppress_debug_info = True
 
