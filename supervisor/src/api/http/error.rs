@@ -43,7 +43,8 @@ impl ApiError {
             status,
             code,
             param: None,
-            message: message.into(),
+            // It may repeat a value of the request.
+            message: Untrusted::new(message.into()).to_string(),
             retry: Retry::No,
         }
     }
@@ -258,6 +259,14 @@ mod tests {
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[RETRY_AFTER_MS], "1200");
         assert_eq!(response.headers()[RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn a_sentence_that_repeats_a_value_has_no_control_characters() {
+        let error = ApiError::bad_value("n", "n = \u{9b}2J\u{1b} is invalid");
+        let object = error.object();
+        let message = object["error"]["message"].as_str().expect("a sentence");
+        assert!(message.contains("is invalid") && !message.contains(char::is_control));
     }
 
     #[test]

@@ -24,7 +24,10 @@ mod tests {
     use super::*;
 
     /// The tables of routes, each with the beginning of its paths.
-    const TABLES: [(&str, &str); 1] = [("", include_str!("routes.rs"))];
+    const TABLES: [(&str, &str); 2] = [
+        ("", include_str!("routes.rs")),
+        ("/sdapi/v1", include_str!("sdapi/routes.rs")),
+    ];
     /// The methods of routes, as the tables and the description write them.
     const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -70,6 +73,13 @@ mod tests {
             .flat_map(|(prefix, table)| routes(prefix, table))
             .collect();
         assert!(served.len() > 10 && served.values().all(|methods| !methods.is_empty()));
+        let [(_, whole), ..] = TABLES;
+        let parts = whole.matches(".merge(").count() + whole.matches(".nest(").count();
+        assert_eq!(
+            parts + 1,
+            TABLES.len(),
+            "a table of routes is not read here"
+        );
         let paths = described()["paths"].as_object().expect("paths").clone();
         let operations = |item: &Value| {
             let item = item.as_object().expect("operations").clone();

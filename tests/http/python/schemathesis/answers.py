@@ -1,5 +1,7 @@
 """Checks of every answer that schemathesis gets, besides those of its own."""
 
+import unicodedata
+
 import schemathesis
 
 
@@ -23,4 +25,6 @@ def an_error_object(ctx, response, case):
     if response.status_code >= 400 and case.method != "HEAD":
         error = response.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
-        assert error["message"].isprintable() and error["code"]
+        assert error["message"] and error["code"]
+        controls = [c for c in error["message"] if unicodedata.category(c) == "Cc"]
+        assert not controls, "the message has control characters"
