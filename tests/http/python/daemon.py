@@ -21,6 +21,7 @@ RIGHTS = {
     "draw": ["generate"],
     "run": ["generate", "operate"],
     "watch": ["metrics"],
+    "all": ["generate", "operate", "metrics"],
 }
 
 

@@ -45,7 +45,7 @@ def test_answers_are_as_described(described):
             *(sys.executable, "-m", "schemathesis.cli"),
             *("--config-file", HERE / "schemathesis.toml"),
             *("run", f"{described.tcp}/openapi.json"),
-            *("--header", f"Authorization: Bearer {described.tokens['run']}"),
+            *("--header", f"Authorization: Bearer {described.tokens['all']}"),
             "--no-color",
         ],
         cwd=HERE,
