@@ -1,7 +1,7 @@
 """Requests made from the description of the routes, and answers compared with it."""
 
-import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -39,17 +39,18 @@ def test_the_description_needs_no_token(tcp):
     assert answer.json()["openapi"].startswith("3.1")
 
 
-def test_answers_are_as_described(described):
+def test_answers_are_as_described(described, tmp_path):
+    # It writes beside its settings.
+    folder = shutil.copytree(HERE, tmp_path / "schemathesis")
     tested = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli"),
-            *("--config-file", HERE / "schemathesis.toml"),
+            *("--config-file", folder / "schemathesis.toml"),
             *("run", f"{described.tcp}/openapi.json"),
             *("--header", f"Authorization: Bearer {described.tokens['all']}"),
             "--no-color",
         ],
-        cwd=HERE,
-        env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(described.folder / "hypothesis")},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=200,
