@@ -1,4 +1,4 @@
-//! Many clients of the HTTP door at once, some slow, some that leave: every job ends once, and memory comes back.
+//! Many clients of the HTTP door at once: every job ends once, and memory comes back.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use tests::program::PATIENCE;
 use tests::wait;
 
 const CLIENTS: usize = 500;
-/// Every so many-th client reads slowly, and another one leaves midway.
+/// One client in this number reads slowly, and another one leaves midway.
 const EVERY: usize = 25;
 const SETTINGS: &str = "[pool]\ncold_start_workers = 2\nmax_workers_per_model = 2\nqueue_per_model = 2000\nqueue_total = 2000\n\
     [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 2, load_ms = 1, weights_mb = 1 }\n";

@@ -166,7 +166,7 @@ fn of_forms() -> Vec<String> {
         .collect()
 }
 
-/// Heads that two readers could read differently, and heads that are none.
+/// Heads that two readers could read differently, and invalid ones.
 fn of_smugglers() -> Vec<String> {
     let good = "Host: {host}\r\nContent-Type: application/json\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n";
     let length = BODY.len();
@@ -201,7 +201,7 @@ fn of_smugglers() -> Vec<String> {
     all
 }
 
-/// Request lines that are none, or name another service.
+/// Invalid request lines, and those that name another service.
 fn lines() -> Vec<String> {
     let mut all: Vec<String> = [
         "POST http://evil.example/v1/images/generations",
@@ -233,7 +233,7 @@ fn lines() -> Vec<String> {
     all
 }
 
-/// Credentials that are none.
+/// Invalid credentials.
 fn credentials() -> Vec<String> {
     let length = BODY.len();
     let rest = format!(
@@ -267,7 +267,7 @@ fn credentials() -> Vec<String> {
     all
 }
 
-/// Bodies that are no request.
+/// Bodies without a valid request.
 fn bodies() -> Vec<String> {
     let mut all: Vec<String> = [
         "{",
