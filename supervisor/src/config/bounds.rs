@@ -475,7 +475,7 @@ mod tests {
                     None => name.into(),
                 };
             } else if let Some((name, value)) = line.split_once(" = ") {
-                let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+                let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
                 if name.chars().all(plain) {
                     named.insert((section.clone(), name.to_owned()));
                 }

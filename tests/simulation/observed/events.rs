@@ -171,6 +171,11 @@ impl ObservedPool {
                     self.model_mut(&key).pinned = *pinned;
                 }
             }
+            Event::EvictRequested { model, .. } => {
+                if let Some(key) = self.called(model).map(|model| model.spec.key.clone()) {
+                    self.model_mut(&key).kept = 0;
+                }
+            }
             Event::Scaled { model, workers, .. } => self.ordered_scale(model, *workers),
             Event::DrainRequested { drain, .. } => self.drain(now, *drain),
             _ => {}

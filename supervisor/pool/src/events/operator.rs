@@ -141,11 +141,13 @@ pub(crate) fn pin(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &str
     turn.acknowledge(ticket, vec![line], true);
 }
 
-/// `imagepool evict`: unlike after a stop, the next request starts workers again.
+/// `imagepool evict`: unlike after a stop, the next request starts workers again. It takes back `start` and `scale`; a
+/// pin and `min_workers` stay.
 pub(crate) fn evict(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &str) {
     let Some(id) = state.find_model(name) else {
         return no_such_process(turn, ticket, name);
     };
+    state.model_mut(id).wanted_mut().let_go();
     let key = state.model(id).spec().key.clone();
     let floor = state.model(id).floor(state.settings());
     let idle = state.fleet().live(id).filter(|worker| worker.is_idle());

@@ -92,6 +92,11 @@ impl Wanted {
         self.keep(slots);
     }
 
+    /// Keeps no more workers resident than a pin and the settings want.
+    pub(crate) fn let_go(&mut self) {
+        self.kept = 0;
+    }
+
     /// Keeps exactly this many workers resident, whichever slots were stopped before.
     pub(crate) fn scale(&mut self, workers: u32) {
         self.held_slots.clear();
