@@ -56,33 +56,35 @@ fn is_at_rest(daemon: &TestDaemon) -> bool {
     status.queue.is_empty() && status.workers.iter().all(|worker| worker.job.is_none())
 }
 
+/// Mean difference of two pictures of one size, from 0 to 255.
+fn difference(one: &Pixels, other: &Pixels) -> f64 {
+    assert_eq!((one.width, one.height), (other.width, other.height));
+    let pairs = one.rgb8.iter().zip(&other.rgb8);
+    let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / one.rgb8.len() as f64
+}
+
 #[test]
-fn the_progress_grows_with_the_picture_and_ends_at_rest() {
+fn the_progress_shows_the_growing_picture_and_ends_at_rest() {
     let daemon = TestDaemon::start(SLOW);
     let client = daemon.http();
-    let drawing = begin(&client, 40, 1);
-    let early = progress_when(&client, |seen| {
-        step(seen) >= 2 && !seen["current_image"].is_null()
-    });
+    // The synthetic model has no previews.
+    let settings = json!({"sd_model_checkpoint": "pocket-flux"});
+    let body = json!({"prompt": "a red circle left of a blue square", "steps": 64, "width": 512, "height": 512,
+        "seed": 1, "override_settings": settings});
+    let drawing = client.send("POST", "/sdapi/v1/txt2img", Some(&body));
+    let is_shown = |seen: &Value| !seen["current_image"].is_null();
+    let early = progress_when(&client, |seen| step(seen) >= 1 && is_shown(seen));
     let state = &early["state"];
     assert_eq!(
         (&state["sampling_steps"], &state["job_count"]),
-        (&json!(40), &json!(1)),
+        (&json!(64), &json!(1)),
         "{state}"
     );
     assert_eq!(
         (&state["job"], &state["interrupted"]),
         (&json!("txt2img"), &json!(false))
     );
-    let seen = Pixels::decode(&from_base64(&early["current_image"]));
-    assert_eq!((seen.width, seen.height), (512, 512));
-    let late = progress_when(&client, |seen| step(seen) > step(&early) + 3);
-    let far = |progress: &Value| progress["progress"].as_f64().expect("a number");
-    assert!(
-        0.0 < far(&early) && far(&early) < far(&late) && far(&late) <= 1.0,
-        "{early} {late}"
-    );
-    assert!(late["eta_relative"].as_f64().expect("a number") > 0.0);
     let bare = client
         .get("/sdapi/v1/progress?skip_current_image=true")
         .ok();
@@ -90,7 +92,20 @@ fn the_progress_grows_with_the_picture_and_ends_at_rest() {
         (&bare["current_image"], &bare["state"]["job_count"]),
         (&Value::Null, &json!(1))
     );
-    assert_eq!(seeds(&drawing.reply().ok()), [1]);
+    let late = progress_when(&client, |seen| step(seen) >= 40 && is_shown(seen));
+    let far = |progress: &Value| progress["progress"].as_f64().expect("a number");
+    assert!(
+        0.0 < far(&early) && far(&early) < far(&late) && far(&late) <= 1.0,
+        "{state}"
+    );
+    assert!(early["eta_relative"].as_f64() > Some(0.0) && late["eta_relative"].is_f64());
+    let reply = drawing.reply().ok();
+    assert_eq!(seeds(&reply), [1]);
+    let of = |image: &Value| Pixels::decode(&from_base64(image));
+    let picture = of(&reply["images"][0]);
+    assert_eq!((picture.width, picture.height), (512, 512));
+    let differences = [&early, &late].map(|seen| difference(&of(&seen["current_image"]), &picture));
+    assert!(differences[1] < differences[0], "{differences:?}");
     let idle = progress(&client);
     assert_eq!(
         (&idle["progress"], &idle["state"]["job_count"]),
