@@ -290,7 +290,7 @@ fn a_load_that_fails_is_counted_with_its_exit_code() {
             0,
         ),
         (
-            format!("jobs_total{{model=\"{model}\",outcome=\"failed\",reason=\"load_refused\"}}"),
+            format!("jobs_total{{model=\"{model}\",outcome=\"failed\",reason=\"model_unusable\"}}"),
             1,
         ),
     ];
