@@ -128,7 +128,7 @@ impl SpansDropped {
     /// `error` is the message of the program that sends them, or of the collector.
     pub fn tell(&self, error: Option<&str>) {
         let reason = self.reason.word();
-        warn!(spans = self.count, reason, error, "Spans dropped");
+        warn!(spans = self.count, %reason, error, "Spans dropped");
         TRACE_SPANS.add([reason], self.count);
     }
 }

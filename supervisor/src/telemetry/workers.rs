@@ -35,7 +35,7 @@ impl WorkerOrdered<'_> {
             ..
         } = self.0;
         let reason = reason.word();
-        debug!(worker = %name, generation = worker.0, %device, reason, replaces, "Starting a worker");
+        debug!(worker = %name, generation = worker.0, %device, %reason, replaces, "Starting a worker");
         WORKER_STARTS.add([model.as_str(), reason], 1);
         WORKER_RESTARTS.add([model.as_str()], u64::from(*replaces));
     }
@@ -51,7 +51,7 @@ pub struct WorkerNotStarted<'a> {
 impl WorkerNotStarted<'_> {
     pub fn tell(&self) {
         let Self { name, message } = self;
-        error!(worker = %name, error = message, "Cannot start a worker");
+        error!(worker = %name, error = %message, "Cannot start a worker");
         MODEL_LOADS.add([name.model.as_str(), NOT_LOADED], 1);
     }
 }
@@ -90,7 +90,7 @@ impl WorkerLeft<'_> {
             worker, name, why, ..
         } = self;
         let reason = why.word();
-        info!(worker = %name, generation = worker.0, reason, "Worker exited");
+        info!(worker = %name, generation = worker.0, %reason, "Worker exited");
         let model = name.model.as_str();
         WORKER_EXITS.add([model, reason], 1);
         if self.loading {
@@ -130,7 +130,7 @@ impl WorkerDied<'_> {
         } = self;
         let reason = self.why.map_or_else(|| exit_word(*exit), StopReason::word);
         warn!(
-            worker = %name, generation = worker.0, reason, exit = %how(*exit), doing, in_a_row,
+            worker = %name, generation = worker.0, %reason, exit = %how(*exit), %doing, in_a_row,
             backoff_ms = ms(*backoff), "Worker died"
         );
         let model = name.model.as_str();
