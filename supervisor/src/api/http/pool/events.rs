@@ -105,13 +105,13 @@ fn noticed(notice: &Notice) -> (&'static str, Value) {
         ),
         Notice::Stopping { worker, name, why } => (
             "stopping",
-            json!({"worker": name.to_string(), "generation": worker.0, "reason": plain(&why.word())}),
+            json!({"worker": name.to_string(), "generation": worker.0, "reason": plain(why.word())}),
         ),
         Notice::Left {
             worker, name, why, ..
         } => (
             "exited",
-            json!({"worker": name.to_string(), "generation": worker.0, "reason": plain(&why.word())}),
+            json!({"worker": name.to_string(), "generation": worker.0, "reason": plain(why.word())}),
         ),
         Notice::Died {
             worker,
