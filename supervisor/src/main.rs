@@ -166,7 +166,7 @@ fn run(
             .unwrap_or_else(folders::runtime),
         socket_mode: config.socket_mode,
         operators: config.operators,
-        http: leash.is_none().then(|| HttpSettings {
+        http: leash.is_none().then_some(HttpSettings {
             config: config.http,
             default_model: config.pool.default_model,
             metadata: config.metadata,

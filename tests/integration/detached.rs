@@ -32,7 +32,8 @@ fn listed(daemon: &TestDaemon, job: &str) -> Option<Value> {
     let output = daemon.imagepool(&["jobs", "--json"]).succeeded();
     let jobs = output.json().remove(0);
     let mut jobs = jobs.as_array().expect("a list").clone().into_iter();
-    jobs.find(|line| line["job"].to_string() == job)
+    let number: u64 = job.parse().expect("a job is a number");
+    jobs.find(|line| line["job"] == number)
 }
 
 /// Waits until a field of a job has this value.

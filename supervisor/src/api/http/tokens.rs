@@ -32,7 +32,7 @@ pub enum TokenError {
         /// The error of the system call.
         source: io::Error,
     },
-    /// It is shorter than [`BYTES_MIN`] or has blanks.
+    /// It is shorter than 16 bytes or has blanks.
     #[error(
         "http.tokens.{name}: the token in {file} is not one word of at least 16 characters: write one, as from `openssl rand -hex 24`"
     )]
