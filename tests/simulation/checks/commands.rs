@@ -309,10 +309,9 @@ fn check_evicted(observed: &ObservedPool, name: &str) -> CheckResult {
     let Some(model) = observed.called(name) else {
         return Ok(());
     };
-    let live = observed.live(&model.spec.key);
-    let (idle, busy): (Vec<_>, Vec<_>) =
-        live.partition(|(_, process)| process.is_resident() && process.job().is_none());
-    let (idle, all) = (idle.len(), idle.len() + busy.len());
+    let live = || observed.live(&model.spec.key);
+    let idle = live().filter(|(_, process)| process.is_idle()).count();
+    let all = live().count();
     match idle > 0 && all > observed.floor(model) {
         true => Err(format!(
             "{idle} of {all} workers of {name} are idle and were not evicted"
