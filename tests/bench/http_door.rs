@@ -54,7 +54,7 @@ fn main() {
         by_file.push(took);
     }
     let [native, http, file] = [by_native, by_http, by_file].map(median_ms);
-    let cost = http - native - file;
+    let cost = hundredths(http - native - file);
     println!(
         "{}",
         json!({"bench": "http_door", "size": size.to_string(), "rounds": ROUNDS, "native_p50_ms": native,
@@ -65,5 +65,9 @@ fn main() {
 /// The median in milliseconds, to a hundredth.
 fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
-    (times[times.len() / 2].as_secs_f64() * 100_000.0).round() / 100.0
+    hundredths(times[times.len() / 2].as_secs_f64() * 1000.0)
+}
+
+fn hundredths(ms: f64) -> f64 {
+    (ms * 100.0).round() / 100.0
 }

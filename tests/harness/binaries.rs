@@ -14,11 +14,12 @@ impl Binaries {
     /// Finds the programs that Cargo built last.
     pub fn built() -> Self {
         let test = std::env::current_exe().expect("a running program has a path");
-        // target/release/deps/integration-0123 → target/release
+        // target/release/deps/integration-0123 → target/release, where the benchmarks are
         let folder = test
             .ancestors()
-            .nth(2)
-            .expect("Cargo puts tests two folders deep")
+            .skip(1)
+            .find(|folder| !folder.ends_with("deps"))
+            .expect("Cargo puts programs into folders")
             .to_owned();
         let binaries = Self { folder };
         for program in [
