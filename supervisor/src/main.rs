@@ -170,6 +170,7 @@ fn run(
             config: config.http,
             default_model: config.pool.default_model,
             metadata: config.metadata,
+            max_pixels: config.pool.max_pixels,
             keep: config.result_keep,
             keep_mb: config.result_mb,
         }),

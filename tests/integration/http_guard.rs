@@ -288,6 +288,7 @@ fn bodies() -> Vec<String> {
         "{\"prompt\":\"x\",\"size\":\"99999999999x1\"}",
         "{\"prompt\":\"x\",\"size\":\"-16x16\"}",
         "{\"prompt\":\"x\",\"size\":\"axb\"}",
+        "{\"prompt\":\"x\",\"size\":\"4096x4096\"}",
         "{\"prompt\":\"x\",\"width\":16}",
         "{\"prompt\":\"x\",\"steps\":-1}",
         "{\"prompt\":\"x\",\"steps\":4294967296}",

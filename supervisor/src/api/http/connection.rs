@@ -19,7 +19,7 @@ use crate::driver::handle::Handle;
 use crate::telemetry::doors;
 
 /// How long the head of a request may take, and how long a connection may have none.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take no byte of an answer.
 const READ_PATIENCE: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head.

@@ -24,6 +24,8 @@ pub(super) struct HttpContext {
     pub tokens: TokenTable,
     /// Name of the model for requests that name none.
     pub default_model: String,
+    /// Most pixels of a file.
+    pub max_pixels: u64,
     /// The jobs of all clients.
     pub jobs: JobStore,
     /// Encodes files.

@@ -54,6 +54,8 @@ pub struct HttpSettings {
     pub default_model: String,
     /// Whether files say how they were made.
     pub metadata: bool,
+    /// Most pixels of a file.
+    pub max_pixels: u64,
     /// How long a picture with an address is kept.
     pub keep: Duration,
     /// Memory for pictures with an address, in MiB.
@@ -110,6 +112,7 @@ impl HttpDoor {
             config: settings.config,
             tokens: self.tokens,
             default_model: settings.default_model,
+            max_pixels: settings.max_pixels,
             jobs,
             encoder: FileEncoder::new(settings.metadata),
             forms: JobForms::default(),

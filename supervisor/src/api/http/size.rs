@@ -12,8 +12,23 @@ use crate::api::http::fields::Fields;
 /// Longest side of a picture that is scaled, in pixels.
 const SIDE_MAX: u32 = 4096;
 
-/// The size that a body asks for; `None` leaves it to the model.
-pub(super) fn asked(fields: &Fields) -> Result<Option<PictureSize>, ApiError> {
+/// The size that a body asks for; `None` leaves it to the model. `max_pixels` bounds the file, however much of it is
+/// drawn.
+pub(super) fn asked(fields: &Fields, max_pixels: u64) -> Result<Option<PictureSize>, ApiError> {
+    let asked = given(fields)?;
+    match asked {
+        Some(size) if size.pixels() > max_pixels => {
+            let message = format!(
+                "{size} has {} pixels, more than limits.max_pixels = {max_pixels}: ask for a smaller size",
+                size.pixels()
+            );
+            Err(ApiError::bad_value("size", message))
+        }
+        Some(_) | None => Ok(asked),
+    }
+}
+
+fn given(fields: &Fields) -> Result<Option<PictureSize>, ApiError> {
     let side = |name| fields.whole(name, 1, i64::from(u32::MAX));
     match (side("width")?, side("height")?) {
         // `whole` keeps both within 32 bits.

@@ -42,6 +42,14 @@ pub enum TokenError {
         /// Its file.
         file: String,
     },
+    /// Two names have the same token, so that the rights of one would be unreachable.
+    #[error("http.tokens.{name}: the token in {file} is that of another name: write another one")]
+    Twice {
+        /// Name of the token.
+        name: String,
+        /// Its file.
+        file: String,
+    },
     /// The kernel gives no random bytes for a new token.
     #[error("cannot make a token: the kernel gives no random bits: {0}")]
     Random(getrandom::Error),
@@ -72,7 +80,18 @@ impl TokenTable {
         if tokens.is_empty() {
             return Ok(Self(vec![make(&folder.join(FILE))?]));
         }
-        tokens.iter().map(read).collect::<Result<_, _>>().map(Self)
+        let mut table = Self::default();
+        for config in tokens {
+            let token = read(config)?;
+            if table.0.iter().any(|other| other.digest == token.digest) {
+                return Err(TokenError::Twice {
+                    name: token.name,
+                    file: config.file.display().to_string(),
+                });
+            }
+            table.0.push(token);
+        }
+        Ok(table)
     }
 
     /// The token with this text.
@@ -172,6 +191,8 @@ mod tests {
             assert_eq!(table.find(other), None, "{other}");
         }
         assert!(!folder.path().join(FILE).exists(), "none is made");
+        let twice = TokenTable::load(&[config.clone(), config.clone()], folder.path());
+        assert!(matches!(twice, Err(TokenError::Twice { .. })));
         for weak in ["", "short", "0123456789 abcdef", "0123456789\nabcdef"] {
             fs::write(&file, weak).expect("ours");
             let error = TokenTable::load(std::slice::from_ref(&config), folder.path());

@@ -60,7 +60,7 @@ impl ImageOrder {
         request.count = fields.whole("n", 1, COUNT_MAX)?.unwrap_or(1) as u32;
         let quality = fields.word("quality", &quality::WORDS)?.unwrap_or("auto");
         request.steps = steps(fields, quality, model)?;
-        let (drawn, scaled) = sizes(fields, model)?;
+        let (drawn, scaled) = sizes(fields, model, context.max_pixels)?;
         request.size = drawn;
         request.seed = fields.seed("seed")?.or_else(random_seed);
         request.guidance = either(
@@ -149,8 +149,9 @@ fn steps(
 fn sizes(
     fields: &Fields,
     model: Option<&ModelSpec>,
+    max_pixels: u64,
 ) -> Result<(Option<PictureSize>, Option<PictureSize>), ApiError> {
-    let asked = size::asked(fields)?;
+    let asked = size::asked(fields, max_pixels)?;
     let (Some(asked), Some(model)) = (asked, model) else {
         return Ok((asked, None));
     };

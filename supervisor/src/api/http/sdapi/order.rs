@@ -39,7 +39,12 @@ impl SdapiOrder {
     ///
     /// # Errors
     /// The first field that is invalid.
-    pub fn read(fields: &Fields, name: &str, model: Option<&ModelSpec>) -> Result<Self, ApiError> {
+    pub fn read(
+        fields: &Fields,
+        name: &str,
+        model: Option<&ModelSpec>,
+        max_pixels: u64,
+    ) -> Result<Self, ApiError> {
         let mut warnings = Vec::new();
         let mut request = ImageRequest::new(fields.text("prompt")?.unwrap_or_default());
         request.model = Some(name.to_owned());
@@ -52,7 +57,7 @@ impl SdapiOrder {
             .unwrap_or_default()
             .to_owned();
         let mut form = FileForm::PNG;
-        let asked = size::asked(fields)?;
+        let asked = size::asked(fields, max_pixels)?;
         request.size = asked;
         let steps = fields.whole("steps", i64::MIN, i64::MAX)?;
         let scale = fields.number("cfg_scale")?;
