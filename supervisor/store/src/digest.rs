@@ -41,8 +41,7 @@ pub fn of_model<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
         sum.update(digest);
         sum.update("\n");
     }
-    let bytes = sum.finalize();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&sum.finalize())
 }
 
 /// Hashes the bytes of a file while they arrive.
@@ -123,7 +122,8 @@ fn git_pointer(sha256: &str, size: u64) -> String {
         .finalize())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Formats bytes as hexadecimal digits, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -10,7 +10,7 @@
 //! - `images`: OpenAI's images; `models`: its list of models
 //! - `openapi` describes all routes
 //! - `sdapi`: the API of A1111's web UI
-//! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`
+//! - `files`: pictures under addresses that cannot be guessed, kept in `picture_files`; `secret` names them
 //! - `health`: whether the daemon lives and can draw, and its metrics; `trace` reads the caller's trace
 //! - `pool`: status, events, jobs and models of the pool
 
@@ -35,6 +35,7 @@ mod picture_files;
 mod pool;
 mod routes;
 mod sdapi;
+mod secret;
 pub mod server;
 mod size;
 mod stall;

@@ -9,11 +9,9 @@ use axum::http::StatusCode;
 use pool::Moment;
 
 use super::error::ApiError;
+use super::secret::secret;
 use crate::clock::Clock;
 use crate::picture::format::{self, PictureFormat};
-
-/// Random bytes of a name.
-const NAME_BYTES: usize = 24;
 
 /// The files, oldest first. They are bounded in time and in memory.
 #[derive(Debug)]
@@ -54,19 +52,17 @@ impl PictureFiles {
     /// # Errors
     /// The kernel gives no random bits for a name, or the file alone is too large.
     pub fn keep(&self, format: PictureFormat, bytes: Vec<u8>) -> Result<String, ApiError> {
-        let mut random = [0; NAME_BYTES];
-        let internal =
-            |message: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
-        getrandom::fill(&mut random)
-            .map_err(|error| internal(format!("the kernel gives no random bits: {error}")))?;
+        let secret = secret().map_err(|error| {
+            let message = format!("the kernel gives no random bits: {error}");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+        })?;
         let length = bytes.len() as u64;
         if length > self.bytes_max {
             let message =
                 "the picture is larger than limits.result_mb: send response_format b64_json";
             return Err(ApiError::bad_value("response_format", message));
         }
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{hex}.{}", format::extension(format));
+        let name = format!("{secret}.{}", format::extension(format));
         let mut kept = self.kept.lock().expect("no holder of this lock can panic");
         kept.expire(self.clock.now());
         while kept.bytes + length > self.bytes_max {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::secret::secret;
 use crate::config::http::{HttpRight, TokenConfig};
 
 /// File of the token that the daemon makes, beside the sockets.
@@ -16,8 +17,6 @@ pub const FILE: &str = "http.token";
 const LOCAL: &str = "local";
 /// Fewest bytes of a token: shorter ones can be guessed.
 const BYTES_MIN: usize = 16;
-/// Random bytes of a token that the daemon makes.
-const RANDOM_BYTES: usize = 24;
 
 /// Why a token cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -135,9 +134,7 @@ fn read(token: &TokenConfig) -> Result<AccessToken, TokenError> {
 }
 
 fn make(file: &Path) -> Result<AccessToken, TokenError> {
-    let mut bytes = [0; RANDOM_BYTES];
-    getrandom::fill(&mut bytes).map_err(TokenError::Random)?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = secret().map_err(TokenError::Random)?;
     write(file, &text).map_err(|source| TokenError::File {
         name: LOCAL.into(),
         file: file.display().to_string(),

@@ -19,6 +19,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
+use store::digest::hex;
 
 use crate::telemetry::doors;
 
@@ -101,8 +102,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// Any user can bind any name, so if another user has taken it, only the file protects the folder: `None`.
 fn hold_path(runtime_dir: &Path) -> io::Result<Option<OwnedFd>> {
     let path = fs::canonicalize(runtime_dir)?;
-    let digest = Sha256::digest(path.as_os_str().as_bytes());
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(path.as_os_str().as_bytes()));
     let own = Uid::effective().as_raw();
     let name = UnixAddr::new_abstract(format!("imagepool/{own}/{digest}").as_bytes())?;
     let held = unix_socket()?;
