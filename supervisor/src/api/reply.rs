@@ -1,13 +1,12 @@
 //! A finished picture in the words of `ipc_protocol`, and its receipt: the same at every door.
 
-use std::time::Duration;
-
 use ipc_protocol::messages::client::{Accepted, JobReport, ReceiptFacts};
 use ipc_protocol::request::ImageRequest;
 use pool::AcceptedJobs;
 
 use crate::driver::handle::FinishedPicture;
 use crate::picture::receipt::Receipt;
+use crate::telemetry::ms;
 
 /// The jobs of an accepted request.
 pub fn accepted(jobs: &AcceptedJobs) -> Accepted {
@@ -18,14 +17,13 @@ pub fn accepted(jobs: &AcceptedJobs) -> Accepted {
         size: jobs.size,
         steps: jobs.steps,
         seed: jobs.seed,
-        decode_ms: jobs.decode.map(|decode| decode.as_millis() as u64),
+        decode_ms: jobs.decode.map(ms),
     }
 }
 
 /// Attempts, times and receipt facts of a picture; `guidance` is the one of its accepted request.
 pub fn report(picture: &FinishedPicture, guidance: f32) -> JobReport {
     let facts = &picture.facts;
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     JobReport {
         worker: facts.worker.clone(),
         seed: facts.seed,

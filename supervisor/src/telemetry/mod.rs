@@ -21,7 +21,7 @@ pub mod stderr;
 pub mod traces;
 pub mod workers;
 
-/// Whole milliseconds.
-fn ms(duration: std::time::Duration) -> u64 {
+/// Whole milliseconds, as log lines, answers and events have them.
+pub fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,6 +12,7 @@ use super::facts::{JobEnd, JobFacts};
 use super::kept::DropReason;
 use super::pace::{self, ModelPace, StepPace};
 use super::reader::JobLog;
+use crate::telemetry::ms;
 
 /// The record of one job.
 #[derive(Debug)]
@@ -293,7 +294,6 @@ impl TrackedJob {
 }
 
 fn times(facts: &PictureFacts) -> JobTimes {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     JobTimes {
         queue_ms: ms(facts.queue),
         load_ms: ms(facts.load),

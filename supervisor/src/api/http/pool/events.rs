@@ -17,6 +17,7 @@ use crate::api::http::context::Shared;
 use crate::api::http::error::ApiError;
 use crate::config::http::HttpRight;
 use crate::driver::pool_event::PoolEvent;
+use crate::telemetry::ms;
 use crate::telemetry::workers::how;
 
 /// A comment is sent after this time without an event, so that proxies keep the connection.
@@ -196,8 +197,4 @@ fn noticed(notice: &Notice) -> (&'static str, Value) {
         Notice::DrainUndone => ("drain_undone", json!({})),
         Notice::Defect { what } => ("defect", json!({"error": plain(what)})),
     }
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
