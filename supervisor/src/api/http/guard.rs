@@ -19,7 +19,6 @@ use super::base64;
 use super::caller::{HttpCaller, Peer};
 use super::context::{HttpContext, Shared};
 use super::error::ApiError;
-use crate::config::http::HttpAddress;
 
 /// The id of a request, chosen by the client or by us.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -151,7 +150,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
 }
 
 /// A host without its port.
-fn name(host: &str) -> &str {
+pub(super) fn name(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -160,15 +159,7 @@ fn name(host: &str) -> &str {
 
 fn is_known(context: &HttpContext, host: &str) -> bool {
     let name = name(host);
-    let listen = match &context.config.address {
-        Some(HttpAddress::Tcp(address)) => Some(address.to_ascii_lowercase()),
-        Some(HttpAddress::Unix(_)) | None => None,
-    };
-    // "Any address" is no name of this machine.
-    let listen = listen.filter(|address| !matches!(self::name(address), "0.0.0.0" | "[::]"));
-    LOOPBACK.contains(&name)
-        || context.config.hosts.contains(name)
-        || listen.is_some_and(|address| self::name(&address) == name)
+    LOOPBACK.contains(&name) || context.config.hosts.contains(name)
 }
 
 fn is_allowed(context: &HttpContext, origin: &HeaderValue) -> bool {

@@ -16,6 +16,7 @@ use super::connection;
 use super::context::HttpContext;
 use super::encoder::FileEncoder;
 use super::forms::JobForms;
+use super::guard;
 use super::picture_files::PictureFiles;
 use super::routes;
 use super::tokens::{self, TokenTable};
@@ -105,7 +106,8 @@ impl HttpDoor {
     pub async fn serve(self, handle: Handle, jobs: JobStore, operators: Operators, clock: Clock) {
         let address = self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         doors::http_open(self.unix.path(), address, self.made.as_deref());
-        let settings = self.settings;
+        let mut settings = self.settings;
+        settings.config.hosts.extend(own_host(&settings.config));
         let context = Arc::new(HttpContext {
             handle: handle.clone(),
             clock,
@@ -133,6 +135,15 @@ impl HttpDoor {
             let _ = std::fs::remove_file(made); // It opens nothing any more.
         }
     }
+}
+
+/// The host that the TCP socket is bound to, in lower case. "Any address" is not a name of this machine.
+fn own_host(config: &HttpConfig) -> Option<String> {
+    let Some(HttpAddress::Tcp(address)) = &config.address else {
+        return None;
+    };
+    let name = guard::name(address).to_ascii_lowercase();
+    (!matches!(name.as_str(), "0.0.0.0" | "[::]")).then_some(name)
 }
 
 /// The service that new clients get.
