@@ -113,19 +113,19 @@ fn the_progress_shows_the_growing_picture_and_ends_at_rest() {
     );
 }
 
+/// Interrupts the caller's request, if there is one.
+fn interrupt(client: &HttpClient) {
+    let reply = client.send("POST", "/sdapi/v1/interrupt", None).reply();
+    assert_eq!(reply.status, 200);
+}
+
 #[test]
 fn an_interrupted_request_is_answered_with_its_finished_pictures() {
     let daemon = TestDaemon::start(SLOW);
     let client = daemon.http();
     let drawing = begin(&client, 8, 10);
     progress_when(&client, |seen| seen["state"]["job_no"].as_u64() >= Some(1));
-    assert_eq!(
-        client
-            .send("POST", "/sdapi/v1/interrupt", None)
-            .reply()
-            .status,
-        200
-    );
+    interrupt(&client);
     let seeds = seeds(&drawing.reply().ok());
     assert!((1..10).contains(&seeds.len()) && seeds[0] == 1, "{seeds:?}");
     assert!(
@@ -135,13 +135,7 @@ fn an_interrupted_request_is_answered_with_its_finished_pictures() {
     );
     let drawing = begin(&client, 1000, 1);
     progress_when(&client, |seen| step(seen) >= 1);
-    assert_eq!(
-        client
-            .send("POST", "/sdapi/v1/interrupt", None)
-            .reply()
-            .status,
-        200
-    );
+    interrupt(&client);
     assert_eq!(self::seeds(&drawing.reply().ok()), [0; 0]);
 }
 
@@ -186,12 +180,6 @@ fn a_job_of_another_door_is_neither_shown_nor_interrupted() {
     let other = client.send("POST", "/v1/images/generations", Some(&body));
     assert!(wait::until(PATIENCE, || !is_at_rest(&daemon)));
     assert_eq!(progress(&client)["state"]["job_count"], 0);
-    assert_eq!(
-        client
-            .send("POST", "/sdapi/v1/interrupt", None)
-            .reply()
-            .status,
-        200
-    );
+    interrupt(&client);
     assert_eq!(other.reply().status, 200);
 }

@@ -20,7 +20,12 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer of JSON.
 pub(super) fn json_response(value: &Value) -> Response {
-    let mut response = Body::from(value.to_string()).into_response();
+    json_text(value.to_string())
+}
+
+/// An answer of a text that is JSON.
+pub(super) fn json_text(text: impl Into<Body>) -> Response {
+    let mut response = text.into().into_response();
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

@@ -1,18 +1,15 @@
 //! `GET /openapi.json`: the description of all routes, for programs.
 
-use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+
+use super::json::json_text;
 
 /// An OpenAPI document. A test compares it with the tables of routes.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
 /// The description. It says nothing about anyone, so it needs no right.
 pub(super) async fn openapi() -> Response {
-    let mut response = Body::from(DESCRIPTION).into_response();
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+    json_text(DESCRIPTION)
 }
 
 #[cfg(test)]

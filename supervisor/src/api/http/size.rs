@@ -61,6 +61,11 @@ fn given(fields: &Fields) -> Result<Option<PictureSize>, ApiError> {
     }
 }
 
+/// The sentence about a picture that is scaled.
+pub(super) fn scaled(model: &str, asked: PictureSize, drawn: PictureSize) -> String {
+    format!("{model} cannot draw {asked}: it draws {drawn}, which is scaled")
+}
+
 /// The size to draw for a picture of the size `asked`: itself if the model can draw it or refuses it for another reason
 /// than its range, else the nearest size of this shape.
 pub(super) fn drawn(asked: PictureSize, rule: SizeRule) -> PictureSize {

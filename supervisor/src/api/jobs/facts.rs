@@ -43,9 +43,16 @@ impl JobEnd {
     pub fn state(&self) -> JobState {
         match self {
             Self::Finished(_) => JobState::Finished,
-            Self::Failed(failure) if failure.kind == FailureKind::Cancelled => JobState::Cancelled,
-            Self::Failed(_) => JobState::Failed,
+            Self::Failed(failure) => state_of(failure),
         }
+    }
+}
+
+/// The state of a job that ended with a failure.
+pub fn state_of(failure: &Failure) -> JobState {
+    match failure.kind == FailureKind::Cancelled {
+        true => JobState::Cancelled,
+        false => JobState::Failed,
     }
 }
 

@@ -63,11 +63,11 @@ impl ImageOrder {
         let (drawn, scaled) = sizes(fields, model, context.max_pixels)?;
         request.size = drawn;
         request.seed = fields.seed("seed")?.or_else(random_seed);
-        request.guidance = either(
+        let (scale, alias) = (
             fields.number("guidance_scale")?,
             fields.number("cfg_scale")?,
-        )
-        .map(|scale| scale as f32);
+        );
+        request.guidance = scale.or(alias).map(|scale| scale as f32);
         request.negative = fields
             .text("negative_prompt")?
             .filter(|text| !text.is_empty())
@@ -98,10 +98,8 @@ impl ImageOrder {
                 "style {style:?} has no effect: the prompt alone decides"
             ));
         }
-        if let (Some(size), Some(drawn)) = (scaled, drawn) {
-            warnings.push(format!(
-                "{name} cannot draw {size}: it draws {drawn}, which is scaled"
-            ));
+        if let (Some(asked), Some(drawn)) = (scaled, drawn) {
+            warnings.push(size::scaled(name, asked, drawn));
         }
         Ok(Self {
             request,
@@ -125,11 +123,8 @@ fn sub_user(fields: &Fields) -> Result<Option<&str>, ApiError> {
         let text = fields.text(name);
         text.map(|text| text.filter(|name| !name.is_empty()))
     };
-    Ok(either(given("safety_identifier")?, given("user")?))
-}
-
-fn either<T>(first: Option<T>, second: Option<T>) -> Option<T> {
-    first.or(second)
+    let (newer, older) = (given("safety_identifier")?, given("user")?);
+    Ok(newer.or(older))
 }
 
 fn steps(
@@ -138,8 +133,8 @@ fn steps(
     model: Option<&ModelSpec>,
 ) -> Result<Option<u32>, ApiError> {
     let given = |name| fields.whole(name, 0, i64::from(u32::MAX));
-    let given = either(given("num_inference_steps")?, given("steps")?);
-    Ok(match given {
+    let (steps, alias) = (given("num_inference_steps")?, given("steps")?);
+    Ok(match steps.or(alias) {
         Some(steps) => Some(steps as u32),
         None => model.and_then(|model| quality::steps(quality, model)),
     })

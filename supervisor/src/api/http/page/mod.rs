@@ -12,11 +12,11 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+
+use super::base64::base64;
 
 const DOCUMENT: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
@@ -132,7 +132,7 @@ fn names(tags: &str, tag: &HeaderValue) -> bool {
 }
 
 fn digest(text: &str) -> String {
-    STANDARD.encode(Sha256::digest(text))
+    base64(&Sha256::digest(text))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -16,15 +16,14 @@ use pool::Progress;
 use serde_json::{Value, json};
 
 use super::events::KEEP_ALIVE;
-use super::jobs::job_id;
+use super::jobs::NamedJob;
 use crate::api::http::base64::base64;
-use crate::api::http::caller::HttpCaller;
 use crate::api::http::context::Shared;
 use crate::api::http::encoder::FileForm;
 use crate::api::http::error::ApiError;
+use crate::api::jobs::facts::state_of;
 use crate::api::jobs::reader::JobReader;
 use crate::api::jobs::ring::{JobPreview, TrackedEnd, TrackedUpdate};
-use crate::config::http::HttpRight;
 use crate::driver::handle::Caller;
 
 /// One client that follows a job.
@@ -38,12 +37,8 @@ struct Follower {
 /// The events of a job, from the oldest that is kept to its end.
 pub async fn events(
     State(context): State<Shared>,
-    caller: HttpCaller,
-    Path(id): Path<String>,
+    NamedJob { job, caller }: NamedJob,
 ) -> Result<Response, ApiError> {
-    caller.may(HttpRight::Generate)?;
-    let job = job_id(&id)?;
-    let caller = caller.caller();
     let reader = context.jobs.follow(job, &caller)?;
     let follower = Follower {
         context,
@@ -128,10 +123,7 @@ fn ended(end: &TrackedEnd) -> Value {
     match end {
         TrackedEnd::Finished(_) => json!({"state": "finished", "status": "finished"}),
         TrackedEnd::Failed(failure) => {
-            let state = match failure.kind {
-                ipc_protocol::failure::FailureKind::Cancelled => "cancelled",
-                _ => "failed",
-            };
+            let state = state_of(failure).word();
             let mut value = ApiError::from(failure.clone()).object();
             value["state"] = state.into();
             value["status"] = state.into();

@@ -64,10 +64,8 @@ impl SdapiOrder {
         if let Some(model) = model {
             let drawn = asked.map(|asked| size::nearest(asked, model.sizes));
             form.scaled = asked.filter(|_| drawn != asked);
-            if let (Some(size), Some(drawn)) = (form.scaled, drawn) {
-                warnings.push(format!(
-                    "{name} cannot draw {size}: it draws {drawn}, which is scaled"
-                ));
+            if let (Some(asked), Some(drawn)) = (form.scaled, drawn) {
+                warnings.push(size::scaled(name, asked, drawn));
             }
             request.size = drawn;
             request.steps = steps.map(|steps| in_steps(steps, name, model, &mut warnings));
