@@ -22,16 +22,22 @@ use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Stream};
 
 use crate::connection::{self, ConnectionError};
+use crate::event::EventReport;
 use crate::folders;
 use crate::ids::JobId;
 use crate::job::JobStatus;
-use crate::messages::client::{Fetching, FromPool, PromptTexts, ToPool, Told, Verb};
+use crate::listing::ListingPart;
+use crate::log::{LogLines, LogRequest};
+use crate::messages::client::{
+    AvailableModel, Fetching, FromPool, PromptTexts, ToPool, Told, Verb,
+};
 use crate::request::ImageRequest;
 use crate::status::StatusReport;
 use crate::version::PROTOCOL;
 
 pub use crate::client_error::ClientError;
 pub use crate::drawing::{Drawing, Picture, Update};
+pub use crate::listing::Listing;
 
 /// One connection to a daemon.
 #[derive(Debug)]
@@ -171,11 +177,52 @@ impl Client {
     /// jobs of all users.
     pub fn jobs(&mut self) -> Result<Vec<JobStatus>, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Jobs)?;
-        let mut jobs = Vec::new();
+        let listing = Listing::new(&self.stream, |message| match message {
+            FromPool::Job(job) => ListingPart::Next(*job),
+            FromPool::JobsEnd => ListingPart::End,
+            other => ListingPart::Other(other),
+        });
+        listing.collect()
+    }
+
+    /// Requests the end of a log, and with `follow` its further lines.
+    ///
+    /// # Errors
+    /// The first entry is `Refused` if there is no such worker, or if this user may not read it.
+    pub fn tail(&mut self, request: LogRequest) -> Result<Listing<'_, LogLines>, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Tail(request))?;
+        Ok(Listing::new(&self.stream, |message| match message {
+            FromPool::Log(lines) => ListingPart::Next(lines),
+            FromPool::LogEnd => ListingPart::End,
+            other => ListingPart::Other(other),
+        }))
+    }
+
+    /// Requests the newest events of the pool, and with `follow` further ones.
+    pub fn events(&mut self, follow: bool) -> Result<Listing<'_, EventReport>, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Events { follow })?;
+        Ok(Listing::new(&self.stream, |message| match message {
+            FromPool::Event(event) => ListingPart::Next(event),
+            FromPool::EventsEnd => ListingPart::End,
+            other => ListingPart::Other(other),
+        }))
+    }
+
+    /// Lists the models of the daemon's settings file, and whether the daemon uses them.
+    ///
+    /// # Errors
+    /// `Refused` if the file is invalid; the message names the file and the fault.
+    pub fn available(&mut self) -> Result<Vec<AvailableModel>, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Available)?;
+        let mut models = Vec::new();
         loop {
             match connection::read(&mut &*self.stream)? {
-                FromPool::Job(job) => jobs.push(*job),
-                FromPool::JobsEnd => return Ok(jobs),
+                FromPool::Available(part) => {
+                    models.extend(part.models);
+                    if !part.more {
+                        return Ok(models);
+                    }
+                }
                 FromPool::Refused(failure) => return Err(failure.into()),
                 other => return Err(ClientError::unexpected(&other)),
             }

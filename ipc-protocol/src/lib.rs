@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - The types in messages: [`ids`], [`units`], [`arithmetic`], [`about`], [`family`], [`latents`], [`mark`],
-//!   [`request`], [`reading`], [`failure`], [`status`] and [`job`]. [`untrusted`] prints text of other programs safely.
+//!   [`request`], [`reading`], [`failure`], [`status`], [`job`], [`event`] and [`log`]. [`untrusted`] prints text of
+//!   other programs safely.
 //! - The messages themselves: [`messages`]. [`codec`] encodes them, [`frame`] bounds their size, and
 //!   [`connection`] sends and receives them.
 //! - The end of a worker: [`exit_code`].
@@ -25,6 +26,7 @@ mod client_error;
 pub mod codec;
 pub mod connection;
 mod drawing;
+pub mod event;
 pub mod exit_code;
 pub mod failure;
 pub mod family;
@@ -33,6 +35,9 @@ pub mod frame;
 pub mod ids;
 pub mod job;
 pub mod latents;
+mod lines;
+mod listing;
+pub mod log;
 pub mod mark;
 pub mod messages;
 pub mod reading;

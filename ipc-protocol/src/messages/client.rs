@@ -10,15 +10,19 @@
 //!          ◀───────────────────────── Waiting … Loading … Step …      for each job
 //!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end for each job
 //! ```
-//! A connection carries one request at a time. `Status`, `Jobs` and `Operate` are answered with `Status…`, `Job…` and
-//! `Told`, or with `Refused`. Nothing follows `Accepted` if the request is detached: `Wait` follows one of its jobs, with
+//! A connection carries one request at a time. `Status`, `Jobs`, `Available` and `Operate` are answered with `Status…`,
+//! `Job…`, `Available…` and `Told`, or with `Refused`; `Tail` and `Events` with `Log…` and `Event…` up to `LogEnd` and
+//! `EventsEnd`, which a request that follows never gets. Nothing follows `Accepted` if the request is detached: `Wait` follows one of its jobs, with
 //! `Texts`, and then with the messages of a request.
 
 use bincode::{Decode, Encode};
 
+use crate::event::EventReport;
 use crate::failure::Failure;
 use crate::ids::{JobId, ModelKey, WorkerName};
 use crate::job::JobStatus;
+use crate::lines;
+use crate::log::{LogLines, LogRequest};
 use crate::messages::message;
 use crate::reading::Reading;
 use crate::request::ImageRequest;
@@ -54,6 +58,15 @@ pub enum ToPool {
     },
     /// Lists the user's jobs; for an operator, those of all users.
     Jobs,
+    /// Requests the end of a log.
+    Tail(LogRequest),
+    /// Lists the newest events of the pool, oldest first.
+    Events {
+        /// True to send further events too, until the client disconnects.
+        follow: bool,
+    },
+    /// Lists the models of the settings file, and whether the daemon uses them.
+    Available,
 }
 
 message!(ToPool {
@@ -61,9 +74,12 @@ message!(ToPool {
     Generate = 2, 64 * 1024;
     Cancel = 3, 16;
     Status = 4, 16;
-    Operate = 5, 1024;
+    Operate = 5, 16 * 1024;
     Wait = 6, 16;
     Jobs = 7, 16;
+    Tail = 8, 256;
+    Events = 9, 16;
+    Available = 22, 16;
 });
 
 /// An operator's command.
@@ -124,6 +140,24 @@ pub enum Verb {
         /// Key or alias of the model.
         model: String,
     },
+    /// Sends a signal to workers.
+    Signal {
+        /// Name or number of the signal: `HUP`, `SIGHUP`, `1`.
+        signal: String,
+        /// The workers.
+        target: Target,
+    },
+    /// Forgets the lines that workers have written so far.
+    Clear(Target),
+    /// Reads the settings file and compares it with the settings in use; changes nothing.
+    Reread,
+    /// Reads the settings file, and adds, replaces and removes models that differ.
+    Update {
+        /// Keys of the models to update; empty for all.
+        models: Vec<String>,
+    },
+    /// Reads the settings file, updates all models, and takes over every setting that can change without a restart.
+    Reload,
 }
 
 /// The workers that a command applies to.
@@ -222,6 +256,16 @@ pub enum FromPool {
     Job(Box<JobStatus>),
     /// The end of the list of jobs.
     JobsEnd,
+    /// Lines of a log.
+    Log(LogLines),
+    /// The end of the lines; none follows a request that follows the log.
+    LogEnd,
+    /// One event.
+    Event(EventReport),
+    /// The end of the events; none follows a request that follows them.
+    EventsEnd,
+    /// Models of the settings file.
+    Available(AvailableModels),
 }
 
 message!(FromPool {
@@ -240,6 +284,11 @@ message!(FromPool {
     Texts = 13, 64 * 1024;
     Job = 14, 8 * 1024;
     JobsEnd = 15, 16;
+    Log = 16, 64 * 1024;
+    LogEnd = 17, 16;
+    Event = 18, 32 * 1024;
+    EventsEnd = 19, 16;
+    Available = 22, 64 * 1024;
 });
 
 /// Progress of fetching a model's files.
@@ -273,35 +322,58 @@ pub struct Told {
     pub more: bool,
 }
 
-/// The largest number of bytes of lines in one frame.
-const TOLD_BYTES_MAX: usize = 32 * 1024;
-/// Bytes that a line takes in addition to its text.
-const LINE_BYTES: usize = 16;
-
 impl Told {
     /// Splits the result into frames. A line longer than a frame is cut.
     pub fn into_parts(self) -> Vec<Self> {
-        let part = |lines| Self {
-            lines,
-            success: self.success,
-            more: true,
-        };
-        let (mut parts, mut lines, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for mut line in self.lines {
-            line.truncate(line.floor_char_boundary(TOLD_BYTES_MAX - LINE_BYTES));
-            let more = line.len() + LINE_BYTES;
-            if bytes + more > TOLD_BYTES_MAX {
-                parts.push(part(std::mem::take(&mut lines)));
-                bytes = 0;
+        let parts = lines::split(self.lines);
+        let last = parts.len() - 1;
+        (0..)
+            .zip(parts)
+            .map(|(nth, lines)| Self {
+                lines,
+                success: self.success,
+                more: nth < last,
+            })
+            .collect()
+    }
+}
+
+/// Models of the settings file, by key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AvailableModels {
+    /// The models of this frame.
+    pub models: Vec<AvailableModel>,
+    /// True if another frame with more models follows.
+    pub more: bool,
+}
+
+/// One model of the settings file.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AvailableModel {
+    /// The model.
+    pub key: ModelKey,
+    /// False if the daemon does not use it before an `Update`.
+    pub in_use: bool,
+    /// True if it has workers without a request for it: it is pinned, or keeps a minimum number of workers.
+    pub auto: bool,
+}
+
+impl AvailableModels {
+    /// The largest number of models in one frame.
+    const PART_MAX: usize = 256;
+
+    /// Splits the models into frames; there is at least one.
+    pub fn into_parts(self) -> Vec<Self> {
+        let mut left = self.models.into_iter().peekable();
+        let mut parts = Vec::new();
+        loop {
+            let models = left.by_ref().take(Self::PART_MAX).collect();
+            let more = left.peek().is_some();
+            parts.push(Self { models, more });
+            if !more {
+                return parts;
             }
-            bytes += more;
-            lines.push(line);
         }
-        parts.push(Self {
-            more: false,
-            ..part(lines)
-        });
-        parts
     }
 }
 

@@ -1,11 +1,14 @@
 //! Samples of every message of both connections, each with a name.
 
 use ipc_protocol::arithmetic::{Arithmetic, Decoding, Dtype, Encoders};
+use ipc_protocol::event::{EventReport, FactValue};
 use ipc_protocol::failure::{Failure, Field};
 use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::job::{JobState, JobStatus, JobTimes, PictureState};
+use ipc_protocol::log::{LogLines, LogRequest, LogSource};
 use ipc_protocol::messages::client::{
-    Accepted, Fetching, FromPool, JobReport, PromptTexts, ReceiptFacts, Target, ToPool, Told, Verb,
+    Accepted, AvailableModel, AvailableModels, Fetching, FromPool, JobReport, PromptTexts,
+    ReceiptFacts, Target, ToPool, Told, Verb,
 };
 use ipc_protocol::messages::worker::{
     FromWorker, JobFault, JobOrder, ModelSource, Timings, ToWorker, Welcome,
@@ -78,6 +81,48 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
         ),
         ("ToPool::Wait", ToPool::Wait { job: JOB }),
         ("ToPool::Jobs", ToPool::Jobs),
+    ]
+    .into_iter()
+    .chain(operators_requests())
+    .collect()
+}
+
+/// Returns the requests of operators for logs, events and settings.
+fn operators_requests() -> Vec<(&'static str, ToPool)> {
+    let signal = Verb::Signal {
+        signal: "SIGUSR1".into(),
+        target: Target::Model(model()),
+    };
+    let update = Verb::Update {
+        models: vec!["pocket-flux".into()],
+    };
+    vec![
+        ("ToPool::Operate/signal", operate(signal)),
+        (
+            "ToPool::Operate/clear",
+            operate(Verb::Clear(Target::Worker(worker()))),
+        ),
+        ("ToPool::Operate/reread", operate(Verb::Reread)),
+        ("ToPool::Operate/update", operate(update)),
+        ("ToPool::Operate/reload", operate(Verb::Reload)),
+        (
+            "ToPool::Tail/worker",
+            ToPool::Tail(LogRequest {
+                source: LogSource::Worker(worker()),
+                bytes: 1600,
+                follow: true,
+            }),
+        ),
+        (
+            "ToPool::Tail/daemon",
+            ToPool::Tail(LogRequest {
+                source: LogSource::Daemon,
+                bytes: 100,
+                follow: false,
+            }),
+        ),
+        ("ToPool::Events", ToPool::Events { follow: true }),
+        ("ToPool::Available", ToPool::Available),
     ]
 }
 
@@ -156,7 +201,45 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
         ),
     ];
     samples.extend(status_parts().map(|(name, part)| (name, FromPool::Status(part))));
+    samples.extend(operators_answers());
     samples
+}
+
+/// Returns the answers to requests for logs, events and settings.
+fn operators_answers() -> [(&'static str, FromPool); 5] {
+    let event = EventReport {
+        t_us: 1_234_567,
+        event: "died".into(),
+        facts: vec![
+            ("worker".into(), FactValue::Text(worker().to_string())),
+            ("generation".into(), FactValue::Number(300)),
+            ("job".into(), FactValue::Absent),
+        ],
+    };
+    let available = AvailableModel {
+        key: model(),
+        in_use: true,
+        auto: false,
+    };
+    [
+        (
+            "FromPool::Log",
+            FromPool::Log(LogLines {
+                lines: vec!["loaded".into(), String::new()],
+                missed: 300,
+            }),
+        ),
+        ("FromPool::LogEnd", FromPool::LogEnd),
+        ("FromPool::Event", FromPool::Event(event)),
+        ("FromPool::EventsEnd", FromPool::EventsEnd),
+        (
+            "FromPool::Available",
+            FromPool::Available(AvailableModels {
+                models: vec![available],
+                more: false,
+            }),
+        ),
+    ]
 }
 
 fn job_status(failure: Failure) -> JobStatus {

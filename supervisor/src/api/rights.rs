@@ -68,7 +68,20 @@ impl ClientRights {
             Verb::Evict { .. } => "evict",
             Verb::Drain | Verb::Undrain => "drain",
             Verb::Release { .. } => "quarantine release",
+            Verb::Signal { .. } => "signal",
+            Verb::Clear(_) => "clear",
+            Verb::Reread => "reread",
+            Verb::Update { .. } => "update",
+            Verb::Reload => "reload",
         };
+        self.check_operator(word)
+    }
+
+    /// Refuses `word`, a command or what it does, unless the client is an operator.
+    ///
+    /// # Errors
+    /// `NotPermitted`; the message names the users that may.
+    pub fn check_operator(self, word: &str) -> Result<(), Failure> {
         if self.operator {
             return Ok(());
         }
@@ -120,6 +133,14 @@ mod tests {
             },
             Verb::Evict { model: model() },
             Verb::Release { digest: None },
+            Verb::Signal {
+                signal: "HUP".into(),
+                target: Target::All,
+            },
+            Verb::Clear(Target::All),
+            Verb::Reread,
+            Verb::Update { models: Vec::new() },
+            Verb::Reload,
         ];
         for verb in changes {
             for uid in [0, DAEMON, NAMED] {

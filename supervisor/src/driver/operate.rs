@@ -54,6 +54,14 @@ impl Driver {
                 let cancelled = self.cancel_for(by, job);
                 return answer_now(answer, cancelled);
             }
+            Verb::Signal { .. }
+            | Verb::Clear(_)
+            | Verb::Reread
+            | Verb::Update { .. }
+            | Verb::Reload => {
+                let failure = Failure::new(FailureKind::Internal, "not built yet");
+                return answer_now(answer, Err(failure));
+            }
             Verb::Why { job } => return answer_now(answer, self.explain(job)),
             Verb::Plan { model, size } => return answer_now(answer, self.plan(&model, size)),
         };
