@@ -3,11 +3,12 @@
 use crate::sources::{self, ProjectFile};
 use crate::split::{split, without_tests};
 
-/// Folders and tables that name families, and tests among the product files.
-const PLACES: [&str; 5] = [
+/// Folders and tables that name families, tests among the product files, and the help's examples.
+const PLACES: [&str; 6] = [
     "worker/src/pipelines/families/",
     "ipc-protocol/src/family.rs",
     "supervisor/store/src/release.rs",
+    "supervisor/src/cli/examples.rs",
     "worker/src/golden/mutations.rs",
     "worker/src/golden/half_mutations.rs",
 ];

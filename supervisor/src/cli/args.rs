@@ -1,13 +1,16 @@
 //! The arguments of `imagepool`, and its help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
-use super::number;
+use super::colour::ColourChoice;
+use super::{examples, number};
 use crate::picture::format::PictureFormat;
 
-/// Draws pictures from prompts with the models on this machine.
+/// Draws pictures from prompts with the models on this machine. Without a command, opens a shell that takes the commands below.
 #[derive(Debug, Parser)]
 #[command(version, name = "imagepool", disable_help_subcommand = false)]
 pub struct CommandLine {
@@ -15,14 +18,44 @@ pub struct CommandLine {
     // No doc comment: clap would print it as the command's help.
     pub reach: ConnectOptions,
     /// Print results as JSON on stdout.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
+    /// Colours in the output: `auto` for terminals, unless $NO_COLOR is set.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = GLOBAL)]
+    pub color: ColourChoice,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+}
+
+/// Heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
+/// The definition of `imagepool` with all commands, options and examples.
+pub fn definition() -> clap::Command {
+    examples::attach(CommandLine::command())
+}
+
+/// Parses a command line, with the name of the program as its first word.
+///
+/// # Errors
+/// Help, the version, or a usage error: all of them are printed with [`say::usage`](super::say::usage).
+pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    let mut definition = definition();
+    let matches = definition.try_get_matches_from_mut(words)?;
+    let line = CommandLine::from_arg_matches(&matches)?;
+    match &line.command {
+        Some(Command::Later(words)) if !words.first().is_some_and(|word| is_planned(word)) => {
+            let word = words.first().map_or("", String::as_str);
+            let unknown = format!("unknown command {word:?}");
+            Err(definition.error(ErrorKind::InvalidSubcommand, unknown))
+        }
+        Some(_) | None => Ok(line),
+    }
 }
 
 /// The options about the daemon and the amount of output, which every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = GLOBAL)]
 pub struct ConnectOptions {
     /// Socket of the daemon [default: $IMAGEPOOL_SOCKET].
     #[arg(long, global = true, value_name = "PATH")]
@@ -33,7 +66,7 @@ pub struct ConnectOptions {
     /// Print only errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print the log of the private pool.
+    /// Print more: the reasons in `status`, the log of a private pool.
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
@@ -228,7 +261,7 @@ fn workers(text: &str) -> Result<u32, String> {
 }
 
 /// Planned commands: they exit with "not built yet".
-const LATER: [&str; 13] = [
+const LATER: [&str; 11] = [
     "signal",
     "tail",
     "clear",
@@ -240,8 +273,6 @@ const LATER: [&str; 13] = [
     "events",
     "top",
     "doctor",
-    "fg",
-    "shell",
 ];
 
 /// The planned command that the first word names; "this command" if none is planned under that name.
@@ -254,7 +285,7 @@ pub fn known_later(words: &[String]) -> &'static str {
 }
 
 /// Whether a word is a planned command. Any other unknown word is a usage error.
-pub fn is_planned(word: &str) -> bool {
+fn is_planned(word: &str) -> bool {
     LATER.contains(&word)
 }
 
@@ -268,7 +299,7 @@ pub struct Generate {
     pub model: Option<String>,
     /// Output file; `-` is stdout; pipes and devices are written to directly. With -n 2 or more, `a.png`
     /// becomes `a-1.png`, `a-2.png` …
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<String>,
     /// Overwrite an existing file or the target of a link; allow a terminal as output.
     #[arg(short, long)]
@@ -330,7 +361,7 @@ pub struct Wait {
     #[arg(value_parser = job)]
     pub job: u64,
     /// Output file; `-` is stdout; pipes and devices are written to directly [default: imagepool-JOB.png].
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<String>,
     /// Overwrite an existing file or the target of a link; allow a terminal as output.
     #[arg(short, long)]

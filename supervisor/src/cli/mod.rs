@@ -1,16 +1,21 @@
 //! The commands of `imagepool`, which talk to the daemon only through `ipc_protocol::client`.
 //!
-//! - [`args`]: the arguments and the help; `number` parses numbers; [`say`] prints lines
+//! - [`args`]: the arguments and the help, with [`examples`]; `number` parses numbers
+//! - [`say`] prints lines; [`colour`] decides whether they have colours
+//! - [`shell`] reads commands line by line and runs each
 //! - [`draw`]: the commands that draw; [`operate`]: the operator's commands; [`models`]: the model files
 //! - [`daemon`]: finds the daemon or starts a private one
 
 pub mod args;
+pub mod colour;
 pub mod daemon;
 pub mod draw;
+pub mod examples;
 pub mod models;
 mod number;
 pub mod operate;
 pub mod say;
+pub mod shell;
 
 use std::process::ExitCode;
 
@@ -122,13 +127,25 @@ impl CommandError {
     }
 }
 
-/// Runs the command. Prints its error on stderr, and with `--json` on stdout too.
-pub fn run(arguments: CommandLine) -> ExitCode {
+/// Runs the command, or the shell without one. Prints its error on stderr, and with `--json` on stdout too.
+pub fn run(mut arguments: CommandLine) -> ExitCode {
+    let code = match arguments.command.take() {
+        None => shell::run(&arguments),
+        Some(command) => dispatch(&arguments, command),
+    };
+    say::end(code.unwrap_or_else(|error| {
+        error.tell(arguments.json);
+        error.exit_code()
+    }))
+}
+
+/// Runs a command; returns its exit code.
+fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandError> {
     let (reach, json) = (&arguments.reach, arguments.json);
     let teller = |verb| VerbOutput { verb, json };
     let pin = |model, pinned| Verb::Pin { model, pinned };
-    let result = match arguments.command {
-        _ if reach.private && !arguments.command.draws() => Err(Failure::new(
+    match command {
+        _ if reach.private && !command.draws() => Err(Failure::new(
             FailureKind::BadValue,
             "--private works with generate, plan and replay only: no other command starts a pool",
         )
@@ -160,9 +177,5 @@ pub fn run(arguments: CommandLine) -> ExitCode {
         Command::Replay { file } => replay::run(reach, &file, json),
         Command::Version => verbs::version(reach, json),
         Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
-    };
-    say::end(result.unwrap_or_else(|error| {
-        error.tell(json);
-        error.exit_code()
-    }))
+    }
 }

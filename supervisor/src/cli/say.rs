@@ -47,15 +47,29 @@ pub fn end(code: u8) -> ExitCode {
     ExitCode::from(if code == 0 { OUTPUT_LOST } else { code })
 }
 
-/// Prints clap's own output: help and version on stdout, usage errors on stderr.
+/// Prints clap's own output and ends with its exit code.
 pub fn usage(answer: &clap::Error) -> ExitCode {
+    end(usage_code(answer))
+}
+
+/// Prints clap's own output: help and version on stdout, usage errors on stderr. Returns its exit code.
+pub fn usage_code(answer: &clap::Error) -> u8 {
     let printed = answer.print();
     if answer.use_stderr() {
-        return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        return u8::try_from(answer.exit_code()).unwrap_or(2);
     }
-    // Nothing was printed before, so no earlier error can be stored.
+    // An earlier error is enough.
     let _ = printed.map_err(|error| LOST.set(error));
-    end(0)
+    0
+}
+
+/// Prints a line with colours on stdout. Every text in it was escaped before it was painted.
+pub fn painted(line: &str) {
+    if LOST.get().is_none() {
+        let mut stdout = io::stdout();
+        let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        let _ = printed.map_err(|error| LOST.set(error));
+    }
 }
 
 fn print(stdout: &mut impl Write, text: impl Display) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Starts workers, private daemons, the fetch program and probes; the only file that starts processes.
+//! Starts workers, daemons, downloads, probes and commands; the only file that starts processes.
 //!
 //! Workers are started from one thread that never ends, because the kernel sends the parent-death signal when the
 //! *thread* that forked has exited. A worker gets its socket as descriptor 0, its segment as 1, a pipe as 2 and no
@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{self, Stdio};
+use std::process::{self, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -220,6 +220,19 @@ pub fn inspect(
     answer(command, at_most, SLOW_READ)
 }
 
+/// How long a program may take to print its version.
+const VERSION_MAX: Duration = Duration::from_secs(10);
+
+/// Runs one of our programs to print its version. Returns its output, or its own error.
+///
+/// # Errors
+/// The program could not be started.
+pub fn version_of(program: &Path) -> io::Result<Result<String, String>> {
+    let mut command = std::process::Command::new(program);
+    command.arg("--version");
+    answer(command, VERSION_MAX, "printing its version")
+}
+
 /// Runs the worker program to compare weights with their digests: those in a folder, or of the embedded model with
 /// this key. Returns a line per file, or its own error about the first damaged file.
 ///
@@ -287,6 +300,32 @@ fn answer(
         true => Ok(text(&output.stdout)),
         false => Err(text(&output.stderr).trim().to_owned()),
     })
+}
+
+/// The stdin of a command that the shell runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandInput {
+    /// That of the shell.
+    Inherited,
+    /// At its end already.
+    Empty,
+}
+
+/// Runs a program in the foreground of this process's terminal, and waits for its end.
+///
+/// # Errors
+/// The process cannot be started.
+pub fn run_in_foreground(
+    program: &Path,
+    arguments: &[OsString],
+    input: CommandInput,
+) -> io::Result<ExitStatus> {
+    let stdin = match input {
+        CommandInput::Inherited => Stdio::inherit(),
+        CommandInput::Empty => Stdio::null(),
+    };
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdin(stdin).status()
 }
 
 /// A private daemon, which serves one caller and exits when the caller's end of its leash closes.
