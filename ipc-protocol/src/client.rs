@@ -29,8 +29,9 @@ use crate::job::JobStatus;
 use crate::listing::ListingPart;
 use crate::log::{LogLines, LogRequest};
 use crate::messages::client::{
-    AvailableModel, Fetching, FromPool, PromptTexts, ToPool, Told, Verb,
+    AvailableModel, Fetching, FromPool, PromptTexts, Target, ToPool, Told, Verb,
 };
+use crate::obituary::Obituary;
 use crate::request::ImageRequest;
 use crate::status::StatusReport;
 use crate::version::PROTOCOL;
@@ -227,6 +228,17 @@ impl Client {
                 other => return Err(ClientError::unexpected(&other)),
             }
         }
+    }
+
+    /// Returns the obituaries of workers that ended unwanted, at most `most`, newest first.
+    pub fn obituaries(&mut self, of: Target, most: u32) -> Result<Vec<Obituary>, ClientError> {
+        connection::write(&mut &*self.stream, &ToPool::Obituaries { of, most })?;
+        let listing = Listing::new(&self.stream, |message| match message {
+            FromPool::Obituary(obituary) => ListingPart::Next(*obituary),
+            FromPool::ObituariesEnd => ListingPart::End,
+            other => ListingPart::Other(other),
+        });
+        listing.collect()
     }
 
     /// A handle that cancels jobs from another thread while this one waits for updates.

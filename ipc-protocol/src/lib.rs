@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - The types in messages: [`ids`], [`units`], [`arithmetic`], [`about`], [`family`], [`latents`], [`mark`],
-//!   [`request`], [`reading`], [`failure`], [`status`], [`job`], [`event`] and [`log`]. [`untrusted`] prints text of
-//!   other programs safely.
+//!   [`request`], [`reading`], [`failure`], [`status`], [`job`], [`event`], [`log`] and [`obituary`]. [`untrusted`]
+//!   prints text of other programs safely.
 //! - The messages themselves: [`messages`]. [`codec`] encodes them, [`frame`] bounds their size, and
 //!   [`connection`] sends and receives them.
 //! - The end of a worker: [`exit_code`].
@@ -40,6 +40,7 @@ mod listing;
 pub mod log;
 pub mod mark;
 pub mod messages;
+pub mod obituary;
 pub mod reading;
 pub mod request;
 pub mod segment;

@@ -101,6 +101,12 @@ pub struct SupervisorStatus {
     pub uptime_s: f64,
     /// Seconds since draining began; `None` while it serves.
     pub draining_s: Option<f64>,
+    /// Whether each worker has a control group of its own: `v1`, `v2`, `off` or `none`.
+    pub control_groups: String,
+    /// The folder of these groups, or the reason why they cannot be made.
+    pub control_groups_detail: String,
+    /// The folder of the obituaries; `None` if they are kept in memory only.
+    pub state_dir: Option<String>,
 }
 
 /// Memory of one device.

@@ -5,7 +5,7 @@
 //!  4  api/ · cli/                     doors and commands: translate, make no decisions
 //!  3  driver/                         the one loop: event → pool → actions
 //!  2  catalogue/                      the models of this machine and their files
-//!  1  process/ record/ link probe config/ telemetry/ picture/ clock      IO; independent of each other
+//!  1  process/ record/ obituaries/ link probe config/ telemetry/ picture/ clock      IO; independent of each other
 //!  0  allowance · frames · cgroup · pool (a package of its own)     the mind
 //! ```
 
@@ -28,6 +28,7 @@ pub mod daemon;
 pub mod driver;
 pub mod frames;
 pub mod link;
+pub mod obituaries;
 pub mod picture;
 pub mod probe;
 pub mod process;

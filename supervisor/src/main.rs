@@ -20,6 +20,7 @@ use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
 use supervisor::driver::setup::Setup;
+use supervisor::obituaries::store::ObituaryStore;
 use supervisor::probe::nvml;
 use supervisor::process::{descriptors, programs, signals};
 use supervisor::telemetry::logging::{self, LogFormat};
@@ -38,7 +39,7 @@ struct DaemonArguments {
     /// Folder of the sockets.
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
-    /// Folder of the journal and the obituaries.
+    /// Folder of the obituaries [default: $STATE_DIRECTORY, $XDG_STATE_HOME/imagepool].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Address of the HTTP door, unix:PATH or HOST:PORT.
@@ -83,12 +84,6 @@ fn main() -> ExitCode {
     if arguments.probe_gpus {
         return probe_gpus(&arguments);
     }
-    for (option, given) in [("--state-dir", arguments.state_dir.is_some())] {
-        if given {
-            say::aside(format_args!("supervisor: {option}: not built yet"));
-            return ExitCode::from(3);
-        }
-    }
     let leash = match arguments.leashed.then(Leash::hold).transpose() {
         Ok(leash) => leash,
         Err(error) => {
@@ -117,6 +112,24 @@ fn probe_gpus(arguments: &DaemonArguments) -> ExitCode {
     }
     say::line(nvml::ask(arguments.library.as_deref()).line());
     say::end(0)
+}
+
+/// Opens the state folder. One that was not given may be unusable: then obituaries are kept in memory.
+fn obituaries(
+    given: Option<PathBuf>,
+    most: usize,
+) -> Result<ObituaryStore, Box<dyn std::error::Error>> {
+    if let Some(folder) = given.or_else(paths::given_state_dir) {
+        return ObituaryStore::open(&folder, most);
+    }
+    let Some(folder) = paths::own_state_dir() else {
+        telemetry::daemon::no_state_dir(&"there is no home folder; choose one with --state-dir");
+        return Ok(ObituaryStore::default());
+    };
+    Ok(ObituaryStore::open(&folder, most).unwrap_or_else(|error| {
+        telemetry::daemon::no_state_dir(&error);
+        ObituaryStore::default()
+    }))
 }
 
 fn run(
@@ -152,6 +165,9 @@ fn run(
         let unusable = setup.library.unusable(&setup.beginning.registry);
         unusable.iter().for_each(say::line);
         return Ok(());
+    }
+    if leash.is_none() {
+        setup.obituaries = obituaries(arguments.state_dir.clone(), config.obituaries)?;
     }
     if let Some(path) = &arguments.record {
         setup = setup

@@ -104,6 +104,7 @@ const JSON: &[&str] = &[
     "supervisor/src/catalogue/",
     "supervisor/src/picture/",
     "supervisor/src/record/",
+    "supervisor/src/obituaries/",
     "supervisor/src/probe/",
     "supervisor/store/",
     "supervisor/fetch/",

@@ -12,6 +12,7 @@ const SUPERVISOR: &[(&str, u8)] = &[
     ("catalogue", 2),
     ("process", 1),
     ("record", 1),
+    ("obituaries", 1),
     ("picture", 1),
     ("link", 1),
     ("probe", 1),

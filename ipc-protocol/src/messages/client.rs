@@ -10,9 +10,10 @@
 //!          ◀───────────────────────── Waiting … Loading … Step …      for each job
 //!    (Cancel)              ◀───────── Image… Finished | Failed        exactly one end for each job
 //! ```
-//! A connection carries one request at a time. `Status`, `Jobs`, `Available` and `Operate` are answered with `Status…`,
-//! `Job…`, `Available…` and `Told`, or with `Refused`; `Tail` and `Events` with `Log…` and `Event…` up to `LogEnd` and
-//! `EventsEnd`, which a request that follows never gets. Nothing follows `Accepted` if the request is detached: `Wait` follows one of its jobs, with
+//! A connection carries one request at a time. `Status`, `Jobs`, `Obituaries`, `Available` and `Operate` are answered with
+//! `Status…`, `Job…`, `Obituary…`, `Available…` and `Told`, or with `Refused`; `Tail` and `Events` with `Log…` and `Event…` up to
+//! `LogEnd` and `EventsEnd`, which a request that follows never gets. Nothing follows `Accepted` if the request is detached:
+//! `Wait` follows one of its jobs, with
 //! `Texts`, and then with the messages of a request.
 
 use bincode::{Decode, Encode};
@@ -24,6 +25,7 @@ use crate::job::JobStatus;
 use crate::lines;
 use crate::log::{LogLines, LogRequest};
 use crate::messages::message;
+use crate::obituary::Obituary;
 use crate::reading::Reading;
 use crate::request::ImageRequest;
 use crate::status::StatusPart;
@@ -67,6 +69,13 @@ pub enum ToPool {
     },
     /// Lists the models of the settings file, and whether the daemon uses them.
     Available,
+    /// Requests the obituaries of workers that ended unwanted, newest first.
+    Obituaries {
+        /// The workers.
+        of: Target,
+        /// Most obituaries.
+        most: u32,
+    },
 }
 
 message!(ToPool {
@@ -80,6 +89,7 @@ message!(ToPool {
     Tail = 8, 256;
     Events = 9, 16;
     Available = 22, 16;
+    Obituaries = 10, 1024;
 });
 
 /// An operator's command.
@@ -266,6 +276,10 @@ pub enum FromPool {
     EventsEnd,
     /// Models of the settings file.
     Available(AvailableModels),
+    /// One obituary.
+    Obituary(Box<Obituary>),
+    /// The end of the obituaries.
+    ObituariesEnd,
 }
 
 message!(FromPool {
@@ -289,6 +303,8 @@ message!(FromPool {
     Event = 18, 32 * 1024;
     EventsEnd = 19, 16;
     Available = 22, 64 * 1024;
+    Obituary = 20, 64 * 1024;
+    ObituariesEnd = 21, 16;
 });
 
 /// Progress of fetching a model's files.

@@ -1,5 +1,7 @@
 //! Samples of every message of both connections, each with a name.
 
+use std::collections::BTreeMap;
+
 use ipc_protocol::arithmetic::{Arithmetic, Decoding, Dtype, Encoders};
 use ipc_protocol::event::{EventReport, FactValue};
 use ipc_protocol::failure::{Failure, Field};
@@ -13,6 +15,7 @@ use ipc_protocol::messages::client::{
 use ipc_protocol::messages::worker::{
     FromWorker, JobFault, JobOrder, ModelSource, Timings, ToWorker, Welcome,
 };
+use ipc_protocol::obituary::Obituary;
 use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{ImageRequest, Priority};
 use ipc_protocol::segment::{Geometry, Slot};
@@ -81,6 +84,13 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
         ),
         ("ToPool::Wait", ToPool::Wait { job: JOB }),
         ("ToPool::Jobs", ToPool::Jobs),
+        (
+            "ToPool::Obituaries",
+            ToPool::Obituaries {
+                of: Target::Worker(worker()),
+                most: 3,
+            },
+        ),
     ]
     .into_iter()
     .chain(operators_requests())
@@ -167,6 +177,11 @@ pub fn from_pool() -> Vec<(&'static str, FromPool)> {
             FromPool::Job(Box::new(job_status(failure.clone()))),
         ),
         ("FromPool::JobsEnd", FromPool::JobsEnd),
+        (
+            "FromPool::Obituary",
+            FromPool::Obituary(Box::new(obituary())),
+        ),
+        ("FromPool::ObituariesEnd", FromPool::ObituariesEnd),
         (
             "FromPool::Texts",
             FromPool::Texts(PromptTexts {
@@ -367,6 +382,42 @@ fn status_parts() -> impl Iterator<Item = (&'static str, StatusPart)> {
     .into_iter()
 }
 
+fn obituary() -> Obituary {
+    Obituary {
+        worker: "pocket-flux:1".into(),
+        model: "pocket-flux".into(),
+        generation: 12,
+        pid: Some(4711),
+        device: "cpu".into(),
+        time: "2026-01-02T03:04:05.678Z".into(),
+        uptime_s: 1.5,
+        supervisor_pid: 4700,
+        unwanted: true,
+        class: "panicked".into(),
+        sentence: "pocket-flux:1 exited with code 85 (panic)".into(),
+        exit_code: Some(85),
+        signal: None,
+        sender: None,
+        state: "busy".into(),
+        load_progress: None,
+        job: Some(300),
+        attempt: Some(1),
+        step: Some(3),
+        steps: Some(4),
+        jobs_done: 7,
+        reserved_mb: BTreeMap::from([("host".to_owned(), 100)]),
+        measured_mb: Some(90),
+        peak_mb: Some(95),
+        files: "ab12".into(),
+        message: None,
+        in_a_row: 1,
+        backoff_s: 0.0,
+        next: vec!["job 300 resumes after step 3".into()],
+        lines: vec!["a line".into()],
+        lines_left_out: 0,
+    }
+}
+
 fn supervisor_part() -> StatusPart {
     StatusPart::Supervisor(SupervisorStatus {
         pid: 4711,
@@ -374,6 +425,9 @@ fn supervisor_part() -> StatusPart {
         state: "serving".into(),
         uptime_s: 1.5,
         draining_s: Some(0.5),
+        control_groups: "v2".into(),
+        control_groups_detail: "/sys/fs/cgroup/pool".into(),
+        state_dir: Some("/var/lib/imagepool".into()),
     })
 }
 

@@ -42,6 +42,7 @@ pub use state::budget::{DeviceLimit, DeviceObstacle};
 pub use words::action::{
     AcceptedJobs, Action, Outcome, Parameters, PictureFacts, Progress, Run, Start,
 };
+pub use words::end::{EndClass, how_ended};
 pub use words::event::{
     CpuTime, Drain, Event, Exit, Footprint, KilledBy, Phases, StartFault, Ticket,
 };

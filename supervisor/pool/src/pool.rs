@@ -1,7 +1,8 @@
 //! The pool: takes one event after the other, and answers questions about its state.
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::{JobId, ModelKey};
+use ipc_protocol::ids::{Generation, JobId, ModelKey};
+use ipc_protocol::status::WorkerStatus;
 use ipc_protocol::units::PictureSize;
 
 use crate::events::{deadline, device, exit, files, operator, registry, request, worker};
@@ -63,6 +64,11 @@ impl Pool {
     /// Everything at one moment, so that its sums agree.
     pub fn snapshot(&self, now: Moment) -> Snapshot {
         snapshot::snapshot(&self.state, now)
+    }
+
+    /// The status of one worker; `None` if it is unknown or reaped.
+    pub fn worker(&self, now: Moment, worker: Generation) -> Option<WorkerStatus> {
+        snapshot::worker(&self.state, now, worker)
     }
 
     /// Why a job waits, in a sentence with numbers; `None` for an unknown or answered job.

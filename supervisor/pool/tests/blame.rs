@@ -75,7 +75,9 @@ fn a_job_that_lost_sixteen_workers_to_something_outside_fails_with_the_cause_and
         assert_eq!(failure.kind.exit_code(), 75);
         assert!(failure.retry_after_ms.is_some());
         assert!(
-            failure.message.contains("signal 9 from outside"),
+            failure
+                .message
+                .contains("signal 9 (sent by another process"),
             "{failure}"
         );
     }

@@ -1,6 +1,7 @@
 //! The arguments of `imagepool`, and its help texts.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -176,6 +177,17 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<QuarantineCommand>,
     },
+    /// Print how a worker crashed: its end, its job, its memory and its last lines; exits with 1 if none has.
+    LastCrash {
+        /// `MODEL:SLOT`, `MODEL` or `MODEL:*` [default: all].
+        name: Option<String>,
+        /// Print all that are kept, newest first.
+        #[arg(long, conflicts_with = "number")]
+        all: bool,
+        /// Print the newest N.
+        #[arg(short = 'n', long = "count", id = "number", value_name = "N", default_value = "1", value_parser = crashes)]
+        most: u32,
+    },
     /// List, fetch, verify and delete model files.
     Models {
         /// The subcommand. Defaults to `list`.
@@ -256,12 +268,16 @@ fn job(text: &str) -> Result<u64, String> {
     number::argument("JOB", text, takes)
 }
 
+fn crashes(text: &str) -> Result<u32, String> {
+    number::argument("N", text, "a whole number, 1 or more").map(NonZeroU32::get)
+}
+
 fn workers(text: &str) -> Result<u32, String> {
     number::argument("WORKERS", text, "a whole number, 0 or more")
 }
 
 /// Planned commands: they exit with "not built yet".
-const LATER: [&str; 11] = [
+const LATER: [&str; 10] = [
     "signal",
     "tail",
     "clear",
@@ -269,7 +285,6 @@ const LATER: [&str; 11] = [
     "reread",
     "update",
     "reload",
-    "last-crash",
     "events",
     "top",
     "doctor",

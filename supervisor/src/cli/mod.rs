@@ -28,7 +28,7 @@ use crate::picture::receipt;
 use args::{Command, CommandLine};
 use draw::{generate, replay, wait};
 use operate::verbs::{self, VerbOutput};
-use operate::{jobs, status};
+use operate::{jobs, last_crash, status};
 
 /// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
@@ -173,6 +173,10 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
             verbs::tell(reach, teller("scale"), Verb::Scale { model, workers })
         }
         Command::Quarantine { what } => verbs::quarantine(reach, teller("quarantine"), what),
+        Command::LastCrash { name, all, most } => {
+            let most = if all { u32::MAX } else { most };
+            last_crash::run(reach, name.as_deref(), most, json)
+        }
         Command::Models { what } => models::run(what, reach.quiet, json),
         Command::Replay { file } => replay::run(reach, &file, json),
         Command::Version => verbs::version(reach, json),

@@ -73,7 +73,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 56] = [
+pub const SETTINGS: [Setting; 57] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
@@ -118,6 +118,7 @@ pub const SETTINGS: [Setting; 56] = [
     setting("hub", "folder", Text("the path of a folder")),
     setting("hub", "patience_seconds", Seconds(0.001, 86_400.0)),
     setting("telemetry", "otlp", Address),
+    setting("telemetry", "obituaries", Whole(1, 10_000)),
     setting("models.*", "family", Words(&family::WORDS)),
     setting("models.*", "path", Text("the path of a folder")),
     setting("models.*", "variant", Text("the name of a variant")),

@@ -227,11 +227,22 @@ impl Default for HubSection {
 }
 
 /// The section `[telemetry]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetrySection {
     /// Http or https URL of a collector of OpenTelemetry traces; nothing is traced without it.
     pub otlp: Option<String>,
+    /// Obituaries of workers that are kept in the state folder.
+    pub obituaries: usize,
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self {
+            otlp: None,
+            obituaries: 100,
+        }
+    }
 }
 
 /// A section `[models.KEY]`.

@@ -57,6 +57,8 @@ pub struct Config {
     pub hub: HubConfig,
     /// Http or https URL of a collector of OpenTelemetry traces; nothing is traced without it.
     pub otlp: Option<String>,
+    /// Most obituaries of workers in the state folder.
+    pub obituaries: usize,
     /// The `[models.KEY]` sections.
     pub models: std::collections::BTreeMap<String, file::ModelSection>,
 }
@@ -187,6 +189,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
             patience: seconds(file.hub.patience_seconds),
         },
         otlp: file.telemetry.otlp,
+        obituaries: file.telemetry.obituaries,
         models: file.models,
     })
 }

@@ -14,38 +14,50 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Name of the folder in the runtime folder that has a folder for each private pool.
 pub const PRIVATE: &str = "private";
 
-/// Why a runtime folder is refused.
+/// The options that choose these folders.
+const RUNTIME_DIR: &str = "--runtime-dir";
+const STATE_DIR: &str = "--state-dir";
+
+/// Why a runtime or state folder is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
     /// Another user owns the folder and could replace its files.
     #[error(
-        "{} belongs to user {uid}, so it is not safe to use: have it removed, or choose another --runtime-dir",
+        "{} belongs to user {uid}, so it is not safe to use: have it removed, or choose another {option}",
         path.display()
     )]
     Foreign {
-        /// The runtime folder.
+        /// The folder.
         path: PathBuf,
         /// Its owner.
-        /// Owner of the folder.
         uid: u32,
+        /// The option that chooses another.
+        option: &'static str,
     },
     /// Other users may write to the folder and could replace its files.
     #[error(
-        "other users may write to {} (mode {mode:04o}), so it is not safe to use: run `chmod go-w` on it, or choose another --runtime-dir",
+        "other users may write to {} (mode {mode:04o}), so it is not safe to use: run `chmod go-w` on it, or choose another {option}",
         path.display()
     )]
     Writable {
-        /// The runtime folder.
+        /// The folder.
         path: PathBuf,
         /// Permissions of the folder.
         mode: u32,
+        /// The option that chooses another.
+        option: &'static str,
     },
     /// The path is a file or a link; a link could be changed later.
     #[error(
-        "{} is a link or a file, not a folder: remove it, or choose another --runtime-dir",
-        .0.display()
+        "{} is a link or a file, not a folder: remove it, or choose another {option}",
+        path.display()
     )]
-    NoFolder(PathBuf),
+    NoFolder {
+        /// The path.
+        path: PathBuf,
+        /// The option that chooses another.
+        option: &'static str,
+    },
     /// The folder cannot be created or examined.
     #[error("cannot use {}: {source}", path.display())]
     Io {
@@ -86,9 +98,32 @@ pub fn default_cache_dir() -> Option<PathBuf> {
     })
 }
 
+/// The user's state folder: `$XDG_STATE_HOME/imagepool` or `$HOME/.local/state/imagepool`. `None` if it would be in
+/// another user's folder.
+pub fn own_state_dir() -> Option<PathBuf> {
+    Some(folders::of_user("XDG_STATE_HOME", ".local/state")?.join("imagepool"))
+}
+
+/// The state folder that a service manager gives: the first of `$STATE_DIRECTORY`.
+pub fn given_state_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("STATE_DIRECTORY")?;
+    let first = std::env::split_paths(&given).next()?;
+    first.is_absolute().then_some(first)
+}
+
 /// Creates the folder of a door, or checks that an existing one belongs to this user and that no other user
 /// may write to it. The folder admits the same users as the socket's mode: the group, or this user alone.
 pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
+    prepare_folder(folder, socket_mode, RUNTIME_DIR)
+}
+
+/// Creates a folder for state, or checks that an existing one belongs to this user and that no other user may write
+/// to it.
+pub fn prepare_state(folder: &Path) -> Result<(), PathError> {
+    prepare_folder(folder, 0o600, STATE_DIR)
+}
+
+fn prepare_folder(folder: &Path, socket_mode: u32, option: &'static str) -> Result<(), PathError> {
     let io = |source| PathError::Io {
         path: folder.to_owned(),
         source,
@@ -99,7 +134,7 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
         .create(folder)
         .map_err(io)?;
     let seen = FolderEntry::at(folder).map_err(io)?;
-    judge(folder, seen, Uid::effective().as_raw())?;
+    judge(folder, seen, Uid::effective().as_raw(), option)?;
     let wanted = match socket_mode & 0o070 {
         0 => 0o700,
         _ => 0o750,
@@ -113,24 +148,35 @@ pub fn prepare(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
 /// Whether a folder exists, belongs to this user, and is not writable by any other user.
 pub fn is_ours(folder: &Path) -> bool {
     let own = Uid::effective().as_raw();
-    FolderEntry::at(folder).is_ok_and(|seen| judge(folder, seen, own).is_ok())
+    FolderEntry::at(folder).is_ok_and(|seen| judge(folder, seen, own, RUNTIME_DIR).is_ok())
 }
 
 /// Checks that a folder is safe for a daemon of the user `own`.
-fn judge(folder: &Path, seen: FolderEntry, own: u32) -> Result<(), PathError> {
+fn judge(
+    folder: &Path,
+    seen: FolderEntry,
+    own: u32,
+    option: &'static str,
+) -> Result<(), PathError> {
+    let path = || folder.to_owned();
     if seen.kind != FolderEntryKind::Folder {
-        return Err(PathError::NoFolder(folder.to_owned()));
+        return Err(PathError::NoFolder {
+            path: path(),
+            option,
+        });
     }
     if seen.uid != own {
         return Err(PathError::Foreign {
-            path: folder.to_owned(),
+            path: path(),
             uid: seen.uid,
+            option,
         });
     }
     if seen.mode & WRITABLE_BY_OTHERS != 0 {
         return Err(PathError::Writable {
-            path: folder.to_owned(),
+            path: path(),
             mode: seen.mode,
+            option,
         });
     }
     Ok(())
@@ -163,7 +209,7 @@ mod tests {
         let link = base.path().join("link");
         std::os::unix::fs::symlink(base.path(), &link).expect("ours to make");
         let refused = prepare(&link, 0o600).expect_err("a link");
-        assert!(matches!(refused, PathError::NoFolder(_)), "{refused}");
+        assert!(matches!(refused, PathError::NoFolder { .. }), "{refused}");
         for mode in [0o777, 0o1777, 0o720, 0o702] {
             let open = base.path().join("a");
             fs::set_permissions(&open, Permissions::from_mode(mode)).expect("ours");
@@ -175,8 +221,8 @@ mod tests {
             uid: 1000,
             mode: 0o700,
         };
-        assert!(judge(base.path(), seen, 1000).is_ok());
-        let refused = judge(base.path(), seen, 1001).expect_err("another's");
+        assert!(judge(base.path(), seen, 1000, STATE_DIR).is_ok());
+        let refused = judge(base.path(), seen, 1001, STATE_DIR).expect_err("another's");
         assert!(
             refused.to_string().contains("belongs to user 1000"),
             "{refused}"

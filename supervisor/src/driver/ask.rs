@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{JobId, ModelKey};
-use ipc_protocol::messages::client::{Fetching, Told, Verb};
+use ipc_protocol::messages::client::{Fetching, Target, Told, Verb};
+use ipc_protocol::obituary::Obituary;
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
@@ -61,6 +62,12 @@ pub(super) enum Ask {
         verb: Verb,
         by: Caller,
         answer: oneshot::Sender<Result<Told, Failure>>,
+    },
+    /// The newest obituaries of unwanted ends.
+    Obituaries {
+        of: Target,
+        most: usize,
+        answer: oneshot::Sender<Vec<Arc<Obituary>>>,
     },
     /// The models as the pool knows them.
     Models(oneshot::Sender<Registry>),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{JobId, ModelKey};
-use ipc_protocol::messages::client::{Told, Verb};
+use ipc_protocol::messages::client::{Target, Told, Verb};
+use ipc_protocol::obituary::Obituary;
 use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Moment, Registry, Ticket};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -198,6 +199,13 @@ impl Handle {
         let (answer, told) = oneshot::channel();
         self.send(Ask::Operate { verb, by, answer }).await?;
         told.await.map_err(|_| gone())?
+    }
+
+    /// The obituaries of unwanted ends of these workers, at most `most`, newest first.
+    pub async fn obituaries(&self, of: Target, most: usize) -> Result<Vec<Arc<Obituary>>, Failure> {
+        let (answer, obituaries) = oneshot::channel();
+        self.send(Ask::Obituaries { of, most, answer }).await?;
+        obituaries.await.map_err(|_| gone())
     }
 
     /// The models as the pool knows them.

@@ -38,6 +38,7 @@ impl Driver {
         match news {
             ProcessEvent::Started(process) => self.born(worker, *process),
             ProcessEvent::NotStarted(message, fault) => {
+                self.note_ended(worker);
                 self.workers.remove(&worker);
                 self.happen(Event::WorkerStartFailed {
                     worker,
@@ -372,6 +373,7 @@ impl Driver {
         if let Some((job, _)) = salvaged {
             self.attempt_lost(device, job, AttemptEnd::Lost);
         }
+        self.note_ended(worker);
         let handle = self.workers.remove(&worker);
         if let Some(handle) = handle.filter(|_| is_fault_of_files(exit)) {
             self.suspect_files(handle);
@@ -404,7 +406,7 @@ fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
             lines.find(|line| exit::lacked(line))
         }
         Exit::Signal {
-            by: KilledBy::Us | KilledBy::KernelOom | KilledBy::Other,
+            by: KilledBy::Us | KilledBy::KernelOom | KilledBy::OwnLimit | KilledBy::Other,
             ..
         }
         | Exit::Code(_) => None,

@@ -10,6 +10,7 @@
 //! - `perform` carries out actions, one arm each; what they cause is queued behind the event
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
+//! - `obituary` writes down how each worker ended, and what followed
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - [`pool_event`] is what clients that watch the pool are told
 //! - `worker`, `job` and `conversation` are what is held of each; `process_event` is what workers' processes do
@@ -26,6 +27,7 @@ mod job;
 mod looking;
 mod measuring;
 mod memory;
+mod obituary;
 mod operate;
 mod perform;
 pub mod pool_event;
@@ -38,12 +40,14 @@ mod turn;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
+use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::BUILD;
 use pool::{Event, Moment, Pool, Registry, Ticket};
 use tokio::sync::{broadcast, oneshot};
@@ -52,6 +56,7 @@ use self::worker::WorkerHandle;
 use crate::catalogue::library::Library;
 use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
+use crate::obituaries::store::ObituaryStore;
 use crate::process::identity::Identity;
 use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
@@ -66,6 +71,7 @@ use handle::Handle;
 use inbox::Inbox;
 use job::JobEntry;
 use memory::Gauge;
+use obituary::EndedWorker;
 use pool_event::{EVENTS_KEPT, PoolEvent};
 use report::StatusAnswer;
 use setup::Setup;
@@ -93,6 +99,9 @@ pub struct Driver {
     /// The callers that wait for the report of this turn.
     reports: Vec<oneshot::Sender<Arc<StatusAnswer>>>,
     workers: BTreeMap<Generation, WorkerHandle>,
+    /// Workers that ended, until the pool has decided about their ends.
+    ended: BTreeMap<Generation, EndedWorker>,
+    obituaries: ObituaryStore,
     jobs: BTreeMap<JobId, JobEntry>,
     conversations: BTreeMap<Ticket, Conversation>,
     operators: BTreeMap<Ticket, operate::Answer>,
@@ -135,6 +144,8 @@ impl Driver {
             },
             reports: Vec::new(),
             workers: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            obituaries: setup.obituaries,
             jobs: BTreeMap::new(),
             conversations: BTreeMap::new(),
             operators: BTreeMap::new(),
@@ -179,6 +190,7 @@ impl Driver {
         if let Some(recorder) = &self.recorder {
             recorder.finish();
         }
+        self.obituaries.finish();
     }
 
     /// Queues an event for the pool.
@@ -205,6 +217,7 @@ impl Driver {
         self.gpus.note_event(&event);
         let mut actions = Vec::new();
         self.pool.handle(now, event, &mut actions);
+        self.keep_obituaries(&actions);
         for action in actions {
             self.gpus.note_action(&action);
             self.perform(action);
@@ -247,6 +260,9 @@ impl Driver {
             }
             Ask::Status(report) => self.reports.push(report),
             // A door that no longer waits for an answer needs none.
+            Ask::Obituaries { of, most, answer } => {
+                let _ = answer.send(self.obituaries.newest(&of, most));
+            }
             Ask::Models(models) => {
                 let _ = models.send(self.registry.clone());
             }
@@ -351,6 +367,9 @@ impl Driver {
                 .to_owned(),
                 uptime_s: now.since(pool::Moment::START).as_secs_f64(),
                 draining_s: snapshot.draining.map(|so_far| so_far.as_secs_f64()),
+                control_groups: "off".into(),
+                control_groups_detail: String::new(),
+                state_dir: self.obituaries.state_dir().map(shown),
             },
             memory: snapshot.memory,
             workers: snapshot.workers,
@@ -360,6 +379,10 @@ impl Driver {
             devices: self.gpus.status(&snapshot.obstacles, now),
         }
     }
+}
+
+fn shown(path: &Path) -> String {
+    Untrusted::new(path.to_string_lossy()).to_string()
 }
 
 /// Random bits for a seed.

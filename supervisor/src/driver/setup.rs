@@ -16,6 +16,7 @@ use crate::catalogue::placement::CudaDevices;
 use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::obituaries::store::ObituaryStore;
 use crate::probe;
 use crate::process::programs;
 use crate::record::beginning::Beginning;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub gpus: FoundGpus,
     /// Where every event is written down, if anywhere.
     pub recorder: Option<Recorder>,
+    /// The obituaries of workers.
+    pub obituaries: ObituaryStore,
 }
 
 impl Setup {
@@ -82,6 +85,7 @@ impl Setup {
             clock,
             gpus,
             recorder: None,
+            obituaries: ObituaryStore::default(),
         })
     }
 

@@ -388,6 +388,7 @@ fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
         by: match facts.text("by")?.as_str() {
             "us" => KilledBy::Us,
             "kernel_oom" => KilledBy::KernelOom,
+            "own_limit" => KilledBy::OwnLimit,
             "allocation_failed" => KilledBy::AllocationFailed,
             "other" => KilledBy::Other,
             other => return Err(format!("unknown sender of a signal {other:?}")),

@@ -248,6 +248,7 @@ fn ended(exit: Exit) -> Value {
         Exit::Signal { signal, by } => json!({"signal": signal, "by": match by {
             KilledBy::Us => "us",
             KilledBy::KernelOom => "kernel_oom",
+            KilledBy::OwnLimit => "own_limit",
             KilledBy::AllocationFailed => "allocation_failed",
             KilledBy::Other => "other",
         }}),

@@ -132,3 +132,19 @@ impl SpansDropped {
         TRACE_SPANS.add([reason], self.count);
     }
 }
+
+/// The state folder cannot be used: obituaries are lost with the daemon.
+pub fn no_state_dir(error: &dyn Display) {
+    warn!(%error, "State folder cannot be used: obituaries are kept in memory only");
+}
+
+/// A file in the folder of the obituaries is damaged or not one of them.
+pub fn obituary_skipped(file: &Path, error: &dyn Display) {
+    let file = file.display();
+    warn!(%file, %error, "Skipping a file that is not an obituary");
+}
+
+/// An obituary is not on the disk.
+pub fn obituary_not_written(error: &dyn Display) {
+    warn!(%error, "Cannot write an obituary");
+}

@@ -4,10 +4,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
-use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
 use ipc_protocol::units::Mebibytes;
-use pool::{Exit, KilledBy, Start, StopReason};
+use pool::{EndClass, Exit, Start, StopReason};
 use tracing::{debug, error, info, warn};
 
 use super::metrics::names::{
@@ -89,7 +88,7 @@ impl WorkerLeft<'_> {
         let Self {
             worker, name, why, ..
         } = self;
-        let reason = why.word();
+        let reason = EndClass::Stopped(*why).word();
         info!(worker = %name, generation = worker.0, %reason, "Worker exited");
         let model = name.model.as_str();
         WORKER_EXITS.add([model, reason], 1);
@@ -128,7 +127,7 @@ impl WorkerDied<'_> {
             backoff,
             ..
         } = self;
-        let reason = self.why.map_or_else(|| exit_word(*exit), StopReason::word);
+        let reason = EndClass::of(*exit, self.why).word();
         warn!(
             worker = %name, generation = worker.0, %reason, exit = %how(*exit), %doing, in_a_row,
             backoff_ms = ms(*backoff), "Worker died"
@@ -167,35 +166,10 @@ impl WorkerEvicted<'_> {
 
 /// Describes the end of a process.
 pub fn how(exit: Exit) -> String {
+    let meaning = EndClass::of(exit, None).meaning();
     match exit {
-        Exit::Code(code) => match ExitCode::from_number(code) {
-            Some(known) => format!("code {code} ({})", known.meaning()),
-            None => format!("code {code}"),
-        },
-        Exit::Signal { signal, by } => format!(
-            "signal {signal} ({})",
-            match by {
-                KilledBy::Us => "sent by us",
-                KilledBy::KernelOom => "the kernel was out of memory",
-                KilledBy::AllocationFailed => "an allocation failed",
-                KilledBy::Other => "its own fault or sent by another program",
-            }
-        ),
-    }
-}
-
-/// The end of a process in one word.
-fn exit_word(exit: Exit) -> &'static str {
-    match exit {
-        Exit::Code(code) => ExitCode::from_number(code).map_or("unknown_code", ExitCode::word),
-        Exit::Signal { signal, by } => match (by, signal) {
-            (KilledBy::Us, _) => "killed_by_us",
-            (KilledBy::KernelOom, _) => "kernel_out_of_memory",
-            (KilledBy::AllocationFailed, _) => "allocation_failed",
-            // SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: sent by a person or a program.
-            (KilledBy::Other, 1 | 2 | 3 | 9 | 15) => "killed",
-            (KilledBy::Other, _) => "crashed",
-        },
+        Exit::Code(code) => format!("code {code} ({meaning})"),
+        Exit::Signal { signal, .. } => format!("signal {signal} ({meaning})"),
     }
 }
 

@@ -8,7 +8,8 @@ use crate::state::lifecycle::Lifecycle;
 use crate::state::worker::Worker;
 use crate::steps::blame::{DeathEvidence, note_death, note_load_failure, note_no_start};
 use crate::steps::end_job::place_again;
-use crate::words::cause::{Cause, words};
+use crate::words::cause::Cause;
+use crate::words::end::{EndClass, how_ended};
 use crate::words::event::{Exit, StartFault};
 use crate::words::notice::Notice;
 use crate::words::reasons::StopReason;
@@ -26,8 +27,9 @@ pub(crate) fn start_failed(
     let Some(worker) = state.fleet().get(id).filter(never_was) else {
         return;
     };
+    let name = worker.name().clone();
     turn.tell(Notice::SpawnFailed {
-        name: worker.name().clone(),
+        name: name.clone(),
         message: message.clone(),
     });
     // There was no process: no memory has to settle.
@@ -36,6 +38,7 @@ pub(crate) fn start_failed(
     };
     let record = state.model_mut(model).record_mut();
     record.note_last(message.clone());
+    record.note_last_death(name, EndClass::NotStarted);
     match fault {
         StartFault::Own => note_no_start(state, turn, model, message),
         StartFault::Program => {
@@ -64,8 +67,9 @@ pub(crate) fn exited(
     let (reservation, attempt) = remains.into_parts();
     let until = turn.now() + state.settings().patience.settle;
     state.budget_mut().give_back_reaped(reservation, id, until);
-    let cause = Cause::of(exit, why, loading);
-    let how = format!("{name} {} while {doing}", words(exit, why));
+    let class = EndClass::of(exit, why);
+    let cause = Cause::of(class, loading);
+    let how = format!("{name} {} while {doing}", how_ended(exit, why));
     match cause {
         Cause::DeviceGone => {
             device::lost(state, turn, device, how.clone());
@@ -92,7 +96,9 @@ pub(crate) fn exited(
             loading,
         });
     } else {
-        state.model_mut(model).record_mut().note_last(how.clone());
+        let record = state.model_mut(model).record_mut();
+        record.note_last(how.clone());
+        record.note_last_death(name.clone(), class);
         let death = DeathEvidence {
             cause,
             exit,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipc_protocol::ids::{Device, JobId};
+use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::status::{
     Counters, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus, WorkerState, WorkerStatus,
 };
@@ -58,6 +58,12 @@ pub(crate) fn snapshot(state: &State, now: Moment) -> Snapshot {
         queue: queue_status(state, now),
         counters: state.counters().clone(),
     }
+}
+
+/// The status of one worker.
+pub(crate) fn worker(state: &State, now: Moment, id: Generation) -> Option<WorkerStatus> {
+    let worker = state.fleet().get(id)?;
+    Some(worker_status(state, worker, now))
 }
 
 fn obstacles(state: &State, now: Moment) -> BTreeMap<Device, DeviceObstacle> {
@@ -217,8 +223,9 @@ fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
             (
                 WorkerState::Fatal,
                 format!(
-                    "Failed {failures} times in a row, next try in {left} s{}",
-                    model.last_failure(": ")
+                    "Failed {failures} times in a row, next try in {left} s{}{}",
+                    model.last_failure(": "),
+                    model.last_death()
                 ),
             )
         }
@@ -227,22 +234,26 @@ fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
             (
                 WorkerState::Fatal,
                 format!(
-                    "Cannot be loaded: {}, next try in {left} s",
-                    cooling.message()
+                    "Cannot be loaded: {}, next try in {left} s{}",
+                    cooling.message(),
+                    model.last_death()
                 ),
             )
         }
         Standing::Tried(RestartVerdict::BackOff(at)) => (
             WorkerState::Backoff,
             format!(
-                "Failed, next try in {} s{}",
+                "Failed, next try in {} s{}{}",
                 seconds(at),
-                model.last_failure(": ")
+                model.last_failure(": "),
+                model.last_death()
             ),
         ),
-        Standing::Tried(RestartVerdict::Go | RestartVerdict::Probe) => {
-            let (state, why) = model.at_rest();
-            (state, why.into())
-        }
+        Standing::Tried(RestartVerdict::Go | RestartVerdict::Probe) => match model.at_rest() {
+            (WorkerState::Backoff, why) => {
+                (WorkerState::Backoff, why.to_owned() + &model.last_death())
+            }
+            (state, why) => (state, why.into()),
+        },
     }
 }

@@ -164,6 +164,16 @@ impl Model {
         last.map(|why| format!("{lead}{why}")).unwrap_or_default()
     }
 
+    /// Names the class of the last death, and the command that prints more; empty without a death.
+    pub(crate) fn last_death(&self) -> String {
+        let last = self.record.last_death();
+        let hint = last.map(|(name, class)| {
+            let word = class.word();
+            format!(" ({word}, try \"last-crash {name}\")")
+        });
+        hint.unwrap_or_default()
+    }
+
     /// Most workers it may have.
     pub(crate) fn most(&self, settings: &Settings) -> usize {
         let most = self

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use ipc_protocol::ids::WorkerName;
+
+use crate::words::end::EndClass;
 use crate::words::moment::Moment;
 use crate::words::settings::Settings;
 
@@ -24,6 +27,8 @@ pub(crate) struct FailureRecord {
     breaker: Breaker,
     /// The last failure; cleared by a success.
     last: Option<String>,
+    /// The worker that died last, with the class of its end; cleared by a success.
+    last_death: Option<(WorkerName, EndClass)>,
 }
 
 /// Deaths in a short time that neither worker, model nor job caused.
@@ -227,6 +232,16 @@ impl FailureRecord {
         self.last = Some(why);
     }
 
+    /// Keeps the name of the worker that died last, and the class of its end.
+    pub(crate) fn note_last_death(&mut self, worker: WorkerName, class: EndClass) {
+        self.last_death = Some((worker, class));
+    }
+
+    /// The worker that died last, with the class of its end.
+    pub(crate) fn last_death(&self) -> Option<&(WorkerName, EndClass)> {
+        self.last_death.as_ref()
+    }
+
     /// The message of the last failure.
     pub(crate) fn last(&self) -> Option<&str> {
         self.last.as_deref()
@@ -267,7 +282,7 @@ impl FailureRecord {
     pub(crate) fn note_success(&mut self, now: Moment, settings: &Settings) -> bool {
         self.deaths_in_a_row = 0;
         self.restart_at = None;
-        self.last = None;
+        (self.last, self.last_death) = (None, None);
         let (successes, failures) = match self.breaker {
             Breaker::Closed { .. } => {
                 self.breaker = Breaker::Closed { failures: 0 };

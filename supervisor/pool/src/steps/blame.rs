@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::state::State;
-use crate::words::cause::{Cause, words};
+use crate::words::cause::Cause;
+use crate::words::end::how_ended;
 use crate::words::event::Exit;
 use crate::words::notice::Notice;
 use crate::words::reasons::StopReason;
@@ -36,7 +37,7 @@ pub(crate) fn note_death(
         true => record.note_bad_luck(now),
         false => record.note_death(now, death.loading),
     };
-    let words = words(death.exit, death.why);
+    let words = how_ended(death.exit, death.why);
     let reason = |said: Option<String>| said.unwrap_or(format!("its worker {words}"));
     match death.cause {
         Cause::Wanted => {}

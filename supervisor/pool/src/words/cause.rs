@@ -2,7 +2,7 @@
 
 use ipc_protocol::exit_code::ExitCode;
 
-use crate::words::event::{Exit, KilledBy};
+use crate::words::end::EndClass;
 use crate::words::reasons::StopReason;
 
 /// Why a process ended, for the records of its model and of its job.
@@ -35,42 +35,36 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    pub(crate) fn of(exit: Exit, why: Option<StopReason>, was_loading: bool) -> Self {
-        match why {
-            Some(StopReason::Starved) => Self::Starved,
-            Some(StopReason::Silent) => Self::Silent,
-            Some(why) if why.is_fault() => Self::Fault,
-            Some(_) => Self::Wanted,
-            None => Self::of_exit(exit, was_loading),
-        }
-    }
-
-    fn of_exit(exit: Exit, was_loading: bool) -> Self {
+    pub(crate) fn of(class: EndClass, was_loading: bool) -> Self {
         let memory = match was_loading {
             true => Self::OutOfMemoryLoading,
             false => Self::OutOfMemory,
         };
-        match exit {
-            Exit::Code(number) => match ExitCode::from_number(number) {
-                Some(
-                    ExitCode::UnusableWeights
-                    | ExitCode::BadConfiguration
-                    | ExitCode::ProtocolMismatch,
-                ) => Self::CannotLoad,
-                Some(ExitCode::OutOfMemoryLoading) => memory,
-                Some(ExitCode::OutOfMemoryRunning) => Self::OutOfMemory,
-                Some(ExitCode::DeviceLost) => Self::ContextLost,
-                Some(ExitCode::DeviceGone) => Self::DeviceGone,
-                Some(ExitCode::Left | ExitCode::SupervisorGone | ExitCode::Panicked) | None => {
-                    Self::Fault
-                }
+        match class {
+            EndClass::Stopped(StopReason::Starved) => Self::Starved,
+            EndClass::Stopped(StopReason::Silent) => Self::Silent,
+            EndClass::Stopped(why) if why.is_fault() => Self::Fault,
+            EndClass::Stopped(_) => Self::Wanted,
+            EndClass::Exited(code) => match code {
+                ExitCode::UnusableWeights
+                | ExitCode::BadConfiguration
+                | ExitCode::ProtocolMismatch => Self::CannotLoad,
+                ExitCode::OutOfMemoryLoading => memory,
+                ExitCode::OutOfMemoryRunning => Self::OutOfMemory,
+                ExitCode::DeviceLost => Self::ContextLost,
+                ExitCode::DeviceGone => Self::DeviceGone,
+                ExitCode::Left | ExitCode::SupervisorGone | ExitCode::Panicked => Self::Fault,
             },
-            Exit::Signal { signal, by } => match by {
-                KilledBy::Us => Self::Fault,
-                KilledBy::KernelOom => Self::KernelOutOfMemory,
-                KilledBy::AllocationFailed => memory,
-                KilledBy::Other => of_signal(signal),
-            },
+            EndClass::UnknownCode
+            | EndClass::NotWaited
+            | EndClass::KilledByUs
+            | EndClass::Crashed => Self::Fault,
+            EndClass::KernelOutOfMemory => Self::KernelOutOfMemory,
+            EndClass::MemoryLimit | EndClass::AllocationFailed => memory,
+            EndClass::Killed => Self::Outside,
+            EndClass::ReadFailed => Self::CannotLoad,
+            // Neither is an exit: the first had no process, the second has one.
+            EndClass::NotStarted | EndClass::NotReaped => Self::Outside,
         }
     }
 
@@ -109,43 +103,10 @@ impl Cause {
     }
 }
 
-/// The cause of a signal of unknown origin: people and programs send some, the kernel raises one for a mapped
-/// file that was cut, and the worker causes the others itself.
-fn of_signal(signal: i32) -> Cause {
-    match signal {
-        1 | 2 | 3 | 9 | 15 => Cause::Outside,
-        7 => Cause::CannotLoad,
-        _ => Cause::Fault,
-    }
-}
-
-/// How a worker ended, in words for the answer of its job.
-pub(crate) fn words(exit: Exit, why: Option<StopReason>) -> String {
-    let ended = match exit {
-        Exit::Code(code) => format!("exited with code {code}"),
-        Exit::Signal { signal, by } => {
-            let by = match by {
-                KilledBy::Us => "from us",
-                KilledBy::KernelOom => "from the kernel, out of memory",
-                KilledBy::AllocationFailed => "of its own, an allocation failed",
-                KilledBy::Other => match of_signal(signal) {
-                    Cause::Outside => "from outside",
-                    Cause::CannotLoad => "because a model file was cut or cannot be read",
-                    _ => "of its own",
-                },
-            };
-            format!("ended by signal {signal} {by}")
-        }
-    };
-    match why {
-        Some(why) => format!("{ended} ({})", why.word()),
-        None => ended,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::event::{Exit, KilledBy};
 
     fn signal(signal: i32, by: KilledBy) -> Exit {
         Exit::Signal { signal, by }
@@ -153,7 +114,7 @@ mod tests {
 
     #[test]
     fn only_what_a_worker_did_itself_accuses_its_job() {
-        let accused = |exit| Cause::of(exit, None, false).accuses_job();
+        let accused = |exit| Cause::of(EndClass::of(exit, None), false).accuses_job();
         for own in [4, 5, 6, 8, 11, 31] {
             assert!(accused(signal(own, KilledBy::Other)), "signal {own}");
         }
@@ -161,6 +122,7 @@ mod tests {
             assert!(!accused(signal(sent, KilledBy::Other)), "signal {sent}");
         }
         assert!(!accused(signal(9, KilledBy::KernelOom)));
+        assert!(!accused(signal(9, KilledBy::OwnLimit)));
         assert!(!accused(signal(6, KilledBy::AllocationFailed)));
         assert!(accused(Exit::Code(85)));
         for code in [66, 75, 78, 80, 81, 82, 83] {
@@ -171,7 +133,10 @@ mod tests {
     #[test]
     fn each_exit_code_has_its_cause() {
         let cause = |code: ExitCode, loading| {
-            Cause::of(Exit::Code(i32::from(code.number())), None, loading)
+            Cause::of(
+                EndClass::of(Exit::Code(i32::from(code.number())), None),
+                loading,
+            )
         };
         for code in ExitCode::all() {
             let (loading, running, accuses) = match code {
@@ -197,16 +162,17 @@ mod tests {
     #[test]
     fn a_hang_accuses_the_job_only_where_the_worker_had_the_processor() {
         let killed = signal(9, KilledBy::Us);
-        let accused = |why| Cause::of(killed, Some(why), false).accuses_job();
+        let accused = |why| Cause::of(EndClass::of(killed, Some(why)), false).accuses_job();
         assert!(accused(StopReason::Stuck) && accused(StopReason::Protocol));
         assert!(!accused(StopReason::Starved) && !accused(StopReason::Silent));
     }
 
     #[test]
     fn a_model_is_not_blamed_for_what_the_machine_did() {
-        let nobodys = |exit| Cause::of(exit, None, true).is_nobodys();
+        let nobodys = |exit| Cause::of(EndClass::of(exit, None), true).is_nobodys();
         assert!(nobodys(signal(9, KilledBy::Other)) && nobodys(signal(9, KilledBy::KernelOom)));
         assert!(nobodys(Exit::Code(81)) && nobodys(Exit::Code(82)));
         assert!(!nobodys(signal(11, KilledBy::Other)) && !nobodys(signal(7, KilledBy::Other)));
+        assert!(!nobodys(signal(9, KilledBy::OwnLimit)));
     }
 }

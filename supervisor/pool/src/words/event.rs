@@ -298,8 +298,10 @@ pub enum Exit {
 pub enum KilledBy {
     /// The stop plan.
     Us,
-    /// The kernel, out of host memory, as the control group of this daemon counts it.
+    /// The kernel, out of host memory, as the control group of the worker or of this daemon counts it.
     KernelOom,
+    /// The kernel, because the worker used more memory than its own control group may.
+    OwnLimit,
     /// The worker itself, by an abort after an allocation that failed.
     AllocationFailed,
     /// The worker itself (SIGSEGV, SIGABRT), or another program.

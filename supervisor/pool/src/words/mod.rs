@@ -2,6 +2,7 @@
 
 pub(crate) mod action;
 pub(crate) mod cause;
+pub(crate) mod end;
 pub(crate) mod event;
 pub(crate) mod moment;
 pub(crate) mod new_request;

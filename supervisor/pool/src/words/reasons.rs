@@ -97,4 +97,23 @@ impl StopReason {
             Self::Outdated => "outdated",
         }
     }
+
+    /// The meaning in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Idle => "idle for too long",
+            Self::Evicted => "another model needs its memory",
+            Self::Operator => "an operator stopped or restarted it",
+            Self::Scaled => "an operator wants fewer workers",
+            Self::Drain => "the pool shuts down",
+            Self::Abandoned => "no job waits for its load any more",
+            Self::NoHello => "no greeting in time",
+            Self::Silent => "no sign of life in time",
+            Self::Stuck => "signs of life, but no progress",
+            Self::Starved => "too little of the processor or the disk to make progress",
+            Self::IgnoredCancel => "it continued a cancelled job",
+            Self::Protocol => "it broke the protocol",
+            Self::Outdated => "its model changed or is no longer offered",
+        }
+    }
 }

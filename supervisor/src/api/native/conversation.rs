@@ -124,6 +124,7 @@ impl ConnectedClient {
                     let failure = Failure::new(FailureKind::Internal, "not built yet");
                     self.refuse(failure).await?;
                 }
+                ToPool::Obituaries { of, most } => self.obituaries(of, most).await?,
                 ToPool::Hello { .. } => return Ok(()),
             }
         }

@@ -1,11 +1,13 @@
 //! The native door: frames of `ipc_protocol` on a Unix socket.
 //!
-//! - [`socket`] accepts clients; `conversation` serves one client, `requests` its requests for pictures
+//! - [`socket`] accepts clients; `conversation` serves one client, `requests` its requests for pictures, `obituaries` those
+//!   for obituaries
 //! - [`lock`] admits one daemon per folder
 //! - [`idle`] closes idle connections when file descriptors run out
 
 mod conversation;
 pub mod idle;
 pub mod lock;
+mod obituaries;
 mod requests;
 pub mod socket;

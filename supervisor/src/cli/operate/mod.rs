@@ -1,8 +1,9 @@
 //! The operator's commands.
 //!
-//! - [`status`] and [`jobs`] print, [`verbs`] change; [`names`] parses the names that they take
+//! - [`status`], [`jobs`] and [`last_crash`] print, [`verbs`] change; [`names`] parses the names that they take
 
 pub mod jobs;
+pub mod last_crash;
 pub mod names;
 pub mod status;
 pub mod verbs;

@@ -249,7 +249,7 @@ fn memory(worker: &WorkerStatus) -> String {
 }
 
 /// Formats seconds as `H:MM:SS`, after the days if it is a day or longer.
-fn uptime(seconds: f64) -> String {
+pub fn uptime(seconds: f64) -> String {
     let seconds = seconds as u64;
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let clock = format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60);

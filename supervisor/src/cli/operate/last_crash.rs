@@ -1,0 +1,151 @@
+//! `imagepool last-crash`: how workers ended that were not asked to, from the daemon's obituaries.
+
+use ipc_protocol::messages::client::Target;
+use ipc_protocol::obituary::Obituary;
+use ipc_protocol::units::Mebibytes;
+
+use super::names::TargetName;
+use super::status;
+use crate::cli::args::ConnectOptions;
+use crate::cli::daemon::connect;
+use crate::cli::{CommandError, say};
+
+/// Exit code: no obituary is kept.
+const NONE_KEPT: u8 = 1;
+
+/// Prints the newest obituaries, at most `most`; returns the exit code.
+pub fn run(
+    reach: &ConnectOptions,
+    name: Option<&str>,
+    most: u32,
+    json: bool,
+) -> Result<u8, CommandError> {
+    let name = name.map(TargetName::read);
+    let target = name.as_ref().map_or(Some(Target::All), TargetName::target);
+    let mut client = connect::daemon(reach)?;
+    let obituaries = match target {
+        Some(target) => client.obituaries(target, most)?,
+        None => Vec::new(),
+    };
+    if obituaries.is_empty() {
+        let none = none_kept(name.as_ref());
+        match json {
+            true => say::aside(none),
+            false => say::line(none),
+        }
+        return Ok(NONE_KEPT);
+    }
+    for (nth, obituary) in obituaries.iter().enumerate() {
+        if json {
+            let text = serde_json::to_string(obituary);
+            say::line(text.expect("an obituary is numbers and words"));
+            continue;
+        }
+        if nth > 0 {
+            say::line("");
+        }
+        lines(obituary).iter().for_each(say::line);
+    }
+    Ok(0)
+}
+
+fn none_kept(name: Option<&TargetName>) -> String {
+    match name {
+        None | Some(TargetName::All) => "No worker has crashed".into(),
+        Some(name) => format!("No worker of {name} has crashed"),
+    }
+}
+
+/// The text of an obituary.
+fn lines(obituary: &Obituary) -> Vec<String> {
+    let Obituary {
+        worker,
+        class,
+        time,
+        sentence,
+        ..
+    } = obituary;
+    let mut lines = vec![format!("{worker:<32} {class:<22} {time}")];
+    let mut row = |what: &str, text: String| {
+        if !text.is_empty() {
+            lines.push(format!("  {what:<10} {text}"));
+        }
+    };
+    row("how", sentence.clone());
+    row("end", end(obituary));
+    row("process", process(obituary));
+    row("state", state(obituary));
+    row("memory", memory(obituary));
+    row("files", obituary.files.clone());
+    row("message", obituary.message.clone().unwrap_or_default());
+    for (nth, next) in obituary.next.iter().enumerate() {
+        row(if nth == 0 { "next" } else { "" }, next.clone());
+    }
+    let count = obituary.lines.len();
+    if count == 0 {
+        row("stderr", "it wrote nothing".into());
+    } else {
+        row("stderr", format!("its last {count} lines:"));
+    }
+    lines.extend(obituary.lines.iter().map(|line| format!("    {line}")));
+    lines
+}
+
+fn end(obituary: &Obituary) -> String {
+    let signal = |signal: i32| {
+        let sender = match obituary.sender.as_deref() {
+            Some("us") => "this daemon",
+            Some("kernel") => "the kernel",
+            Some("itself") => "the worker itself",
+            _ => "another process; the kernel does not report which",
+        };
+        format!("signal {signal}, sent by {sender}")
+    };
+    let exit_code = obituary.exit_code.map(|code| format!("exit code {code}"));
+    let in_a_row = (obituary.in_a_row > 1).then(|| format!("{} in a row", obituary.in_a_row));
+    let parts = [exit_code, obituary.signal.map(signal), in_a_row];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn process(obituary: &Obituary) -> String {
+    let pid = obituary.pid.map(|pid| format!("pid {pid}, "));
+    format!(
+        "{}generation {}, on {}, uptime {}, jobs done {}, daemon {}",
+        pid.unwrap_or_default(),
+        obituary.generation,
+        obituary.device,
+        status::uptime(obituary.uptime_s),
+        obituary.jobs_done,
+        obituary.supervisor_pid,
+    )
+}
+
+fn state(obituary: &Obituary) -> String {
+    let progress = obituary.load_progress;
+    let load = progress.map(|progress| format!(", loading {:.0} %", progress * 100.0));
+    let job = obituary.job.map(|job| {
+        let attempt = obituary
+            .attempt
+            .map(|attempt| format!(" attempt {attempt}"));
+        let step = obituary.step.zip(obituary.steps);
+        let step = step.map(|(step, steps)| format!(" step {step}/{steps}"));
+        format!(
+            ", job {job}{}{}",
+            attempt.unwrap_or_default(),
+            step.unwrap_or_default()
+        )
+    });
+    let (load, job) = (load.unwrap_or_default(), job.unwrap_or_default());
+    format!("{}{load}{job}", obituary.state)
+}
+
+fn memory(obituary: &Obituary) -> String {
+    let reserved = obituary.reserved_mb.iter();
+    let reserved = reserved.map(|(device, mb)| format!("{} of {device} reserved", Mebibytes(*mb)));
+    let measured = obituary.measured_mb;
+    let measured = measured.map(|mb| format!("{} measured", Mebibytes(mb)));
+    let peak = obituary.peak_mb;
+    let peak = peak.map(|mb| format!("at most {} of the host", Mebibytes(mb)));
+    let parts: Vec<String> = reserved.chain(measured).chain(peak).collect();
+    parts.join(", ")
+}
