@@ -278,16 +278,7 @@ fn workers(text: &str) -> Result<u32, String> {
 
 /// Planned commands: they exit with "not built yet".
 const LATER: [&str; 10] = [
-    "signal",
-    "tail",
-    "clear",
-    "avail",
-    "reread",
-    "update",
-    "reload",
-    "events",
-    "top",
-    "doctor",
+    "signal", "tail", "clear", "avail", "reread", "update", "reload", "events", "top", "doctor",
 ];
 
 /// The planned command that the first word names; "this command" if none is planned under that name.

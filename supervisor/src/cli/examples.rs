@@ -177,6 +177,23 @@ const OF_COMMANDS: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "last-crash",
+        &[
+            example(
+                "imagepool last-crash",
+                "prints the newest crash of a worker",
+            ),
+            example(
+                "imagepool last-crash pocket-flux:0 -n 3",
+                "prints the last three crashes of a worker",
+            ),
+            example(
+                "imagepool last-crash --all --json",
+                "prints all crashes that are kept, as JSON",
+            ),
+        ],
+    ),
+    (
         "quarantine",
         &[example(
             "imagepool quarantine",
