@@ -102,6 +102,17 @@ impl Binaries {
         }
     }
 
+    /// The program behind `scripts/manual`, which `cargo test` builds too.
+    pub fn manual() -> PathBuf {
+        let program = Self::built().folder.join("examples/manual");
+        assert!(
+            program.is_file(),
+            "{} is missing: run `cargo build --release --workspace --example manual` first",
+            program.display()
+        );
+        program
+    }
+
     /// The daemon.
     pub fn supervisor(&self) -> PathBuf {
         self.folder.join("supervisor")

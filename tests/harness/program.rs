@@ -5,7 +5,7 @@
     reason = "this file is where tests start processes"
 )]
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -41,6 +41,29 @@ pub fn as_user(mut command: Command, uid: u32, gid: u32) -> Command {
     command
 }
 
+/// The same program in a mount namespace of its own, after `line`, which may mount there.
+pub fn in_mounts(command: &Command, line: &str) -> Command {
+    let user = match nix::unistd::geteuid().is_root() {
+        true => "-m",
+        false => "-rm",
+    };
+    let inner = format!("{line} && exec \"$0\" \"$@\"");
+    by_shell(
+        command,
+        &format!("exec unshare {user} /bin/sh -c '{inner}' \"$0\" \"$@\""),
+    )
+}
+
+/// The same program with its stdin read from a file.
+pub fn with_stdin(mut command: Command, text: &str) -> Command {
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.rewind())
+        .expect("a temporary file");
+    command.stdin(file);
+    command
+}
+
 /// The same program with this limit of open files.
 pub fn with_open_files(command: &Command, most: u32) -> Command {
     by_shell(command, &format!("ulimit -n {most} && exec \"$0\" \"$@\""))
@@ -52,7 +75,7 @@ pub fn without_stderr(command: &Command) -> Command {
 }
 
 /// A program started by a line of the shell, in which `$0` is the program and `$@` are its arguments.
-fn by_shell(command: &Command, line: &str) -> Command {
+pub fn by_shell(command: &Command, line: &str) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", line])

@@ -199,6 +199,19 @@ pub enum Command {
         /// A PNG that `generate` wrote.
         file: PathBuf,
     },
+    /// Show workers, jobs and memory, anew each second; `q` ends it, `s` changes the order.
+    Top {
+        /// Number of reports; without a terminal 1, with `--json` any number [default: until it is stopped].
+        #[arg(short = 'n', long = "count", value_parser = reports, allow_hyphen_values = true)]
+        count: Option<u64>,
+    },
+    /// Check this machine, and say what to change; exits with 1 if something must be mended.
+    Doctor {
+        /// Kill and stop workers of a private pool while they draw, and print the recovery times; exits with 1 if a job was
+        /// lost.
+        #[arg(long)]
+        chaos: bool,
+    },
     /// Print the versions of this program and of the daemon.
     Version,
     /// Any other word: a planned command, or an unknown one.
@@ -272,13 +285,21 @@ fn crashes(text: &str) -> Result<u32, String> {
     number::argument("N", text, "a whole number, 1 or more").map(NonZeroU32::get)
 }
 
+fn reports(text: &str) -> Result<u64, String> {
+    let takes = "a whole number, 1 or more";
+    match number::argument("-n", text, takes)? {
+        0 => Err(format!("\"0\" is invalid: -n takes {takes}")),
+        count => Ok(count),
+    }
+}
+
 fn workers(text: &str) -> Result<u32, String> {
     number::argument("WORKERS", text, "a whole number, 0 or more")
 }
 
 /// Planned commands: they exit with "not built yet".
-const LATER: [&str; 10] = [
-    "signal", "tail", "clear", "avail", "reread", "update", "reload", "events", "top", "doctor",
+const LATER: [&str; 8] = [
+    "signal", "tail", "clear", "avail", "reread", "update", "reload", "events",
 ];
 
 /// The planned command that the first word names; "this command" if none is planned under that name.

@@ -7,12 +7,10 @@ use anstyle::{AnsiColor, Color, Style};
 /// The value of `--color`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColourChoice {
-    /// Only on a terminal, unless $NO_COLOR is set or $TERM is `dumb`.
+    // Without doc comments, so that the help of every command stays short.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

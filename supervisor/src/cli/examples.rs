@@ -283,6 +283,33 @@ const OF_COMMANDS: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "top",
+        &[
+            example("imagepool top", "shows the pool until `q` is pressed"),
+            example(
+                "imagepool top --json -n 10 > pool.jsonl",
+                "writes ten reports, one a second",
+            ),
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            example(
+                "imagepool doctor",
+                "checks memory, limits, folders, GPUs and more",
+            ),
+            example(
+                "imagepool doctor -q",
+                "prints only what is not as it should be",
+            ),
+            example(
+                "imagepool doctor --chaos",
+                "kills and stops workers of a private pool, and measures the recovery",
+            ),
+        ],
+    ),
+    (
         "version",
         &[example("imagepool version", "prints both versions")],
     ),
@@ -346,7 +373,9 @@ mod tests {
     /// The words of an example for `imagepool`; redirections are for the shell.
     fn words(line: &str) -> Vec<String> {
         let words = shlex::split(line).expect("its quotes are closed");
-        let ours = words.into_iter().take_while(|word| word != "<");
+        let ours = words
+            .into_iter()
+            .take_while(|word| word != "<" && word != ">");
         ours.collect()
     }
 

@@ -1,14 +1,16 @@
 //! The commands of `imagepool`, which talk to the daemon only through `ipc_protocol::client`.
 //!
 //! - [`args`]: the arguments and the help, with [`examples`]; `number` parses numbers
-//! - [`say`] prints lines; [`colour`] decides whether they have colours
-//! - [`shell`] reads commands line by line and runs each
+//! - [`say`] prints lines; [`colour`] decides whether they have colours, [`text`] fits them to a terminal
+//! - [`shell`] reads commands line by line and runs each; [`top`] is a live view
+//! - [`doctor`] checks the machine
 //! - [`draw`]: the commands that draw; [`operate`]: the operator's commands; [`models`]: the model files
 //! - [`daemon`]: finds the daemon or starts a private one
 
 pub mod args;
 pub mod colour;
 pub mod daemon;
+pub mod doctor;
 pub mod draw;
 pub mod examples;
 pub mod models;
@@ -16,6 +18,8 @@ mod number;
 pub mod operate;
 pub mod say;
 pub mod shell;
+pub mod text;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -27,8 +31,9 @@ use ipc_protocol::messages::client::Verb;
 use crate::picture::receipt;
 use args::{Command, CommandLine};
 use draw::{generate, replay, wait};
+use operate::status::{self, StatusOptions};
 use operate::verbs::{self, VerbOutput};
-use operate::{jobs, last_crash, status};
+use operate::{jobs, last_crash};
 
 /// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
@@ -151,7 +156,10 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         )
         .into()),
         Command::Generate(request) => generate::run(reach, *request, json),
-        Command::Status { names } => status::run(reach, &names, json),
+        Command::Status { names } => {
+            let colour = arguments.color;
+            status::run(reach, &names, StatusOptions { json, colour })
+        }
         Command::Stop { names } => verbs::each(reach, &names, teller("stop"), Verb::Stop),
         Command::Start { names } => verbs::each(reach, &names, teller("start"), Verb::Start),
         Command::Restart { names } => verbs::each(reach, &names, teller("restart"), Verb::Restart),
@@ -179,6 +187,9 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         }
         Command::Models { what } => models::run(what, reach.quiet, json),
         Command::Replay { file } => replay::run(reach, &file, json),
+        Command::Top { count } => top::run(reach, count, json, arguments.color),
+        Command::Doctor { chaos: true } => doctor::chaos::run(reach, json, arguments.color),
+        Command::Doctor { chaos: false } => doctor::run(reach, json, arguments.color),
         Command::Version => verbs::version(reach, json),
         Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
     }

@@ -145,6 +145,27 @@ fn prepare_folder(folder: &Path, socket_mode: u32, option: &'static str) -> Resu
     Ok(())
 }
 
+/// Checks the folder of a door without changing anything. A missing folder is no error: the daemon creates it.
+pub fn examine(folder: &Path) -> Result<(), PathError> {
+    examine_folder(folder, RUNTIME_DIR)
+}
+
+/// Checks a folder for state in the same way.
+pub fn examine_state(folder: &Path) -> Result<(), PathError> {
+    examine_folder(folder, STATE_DIR)
+}
+
+fn examine_folder(folder: &Path, option: &'static str) -> Result<(), PathError> {
+    match FolderEntry::at(folder) {
+        Ok(seen) => judge(folder, seen, Uid::effective().as_raw(), option),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(PathError::Io {
+            path: folder.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// Whether a folder exists, belongs to this user, and is not writable by any other user.
 pub fn is_ours(folder: &Path) -> bool {
     let own = Uid::effective().as_raw();

@@ -4,8 +4,8 @@ use ipc_protocol::messages::client::Target;
 use ipc_protocol::obituary::Obituary;
 use ipc_protocol::units::Mebibytes;
 
+use super::duration::uptime;
 use super::names::TargetName;
-use super::status;
 use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
@@ -114,7 +114,7 @@ fn process(obituary: &Obituary) -> String {
         pid.unwrap_or_default(),
         obituary.generation,
         obituary.device,
-        status::uptime(obituary.uptime_s),
+        uptime(obituary.uptime_s),
         obituary.jobs_done,
         obituary.supervisor_pid,
     )

@@ -2,13 +2,16 @@
 
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{
-    DeviceStatus, MemoryStatus, ModelStatus, StatusReport, WorkerState, WorkerStatus,
+    DeviceState, DeviceStatus, MemoryStatus, ModelStatus, StatusReport, WorkerState, WorkerStatus,
 };
 use ipc_protocol::units::Mebibytes;
 
+use super::duration::uptime;
 use super::names::TargetName;
 use crate::cli::args::ConnectOptions;
+use crate::cli::colour::{ColourChoice, Tone};
 use crate::cli::daemon::connect;
+use crate::cli::text::{OutputFormat, TonedLine, wrapped};
 use crate::cli::{CommandError, say};
 
 /// Exit code: a named or pinned worker or model is not RUNNING.
@@ -16,57 +19,156 @@ const NOT_RUNNING: u8 = 3;
 /// Exit code: no worker or model has that name.
 const UNKNOWN: u8 = 4;
 
+/// Width of the column of names, as in supervisorctl.
+const NAME_WIDTH: usize = 33;
+/// Width of the column of states, as in supervisorctl.
+const STATE_WIDTH: usize = 10;
+/// Narrowest column of details: a terminal that leaves less has narrower names.
+const DETAIL_LEAST: usize = 52;
+
+/// The options of `status`.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusOptions {
+    /// Whether to print one JSON object.
+    pub json: bool,
+    /// Colours of the lines.
+    pub colour: ColourChoice,
+}
+
 /// Prints the status; returns the exit code.
-pub fn run(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, CommandError> {
+pub fn run(
+    reach: &ConnectOptions,
+    names: &[String],
+    options: StatusOptions,
+) -> Result<u8, CommandError> {
     let mut report = connect::daemon(reach)?.status()?;
     let names: Vec<TargetName> = names.iter().map(|name| TargetName::read(name)).collect();
-    let lines = lines(&report);
+    let lines = lines(&report, reach.verbose || !names.is_empty());
     for name in names
         .iter()
         .filter(|name| !lines.iter().any(|line| line.is_called(name)))
     {
-        match json {
+        match options.json {
             true => say::aside(name.unknown()),
             false => say::line(name.unknown()),
         }
     }
     let code = code(&lines, &names);
-    if json {
+    if options.json {
         keep_named(&mut report, &names);
         let text = serde_json::to_string(&report).expect("a status is numbers and words");
         say::line(text);
         return Ok(code);
     }
-    if let (Some(so_far), [] | [TargetName::All]) = (report.supervisor.draining_s, names.as_slice())
-    {
-        let jobs = report.queue.len();
-        let so_far = uptime(so_far);
-        let detail = format!("for {so_far}, {jobs} jobs to finish, nothing new is accepted");
-        say::line(row("supervisor", "DRAINING", &detail));
-    }
-    let wanted =
-        |line: &&StatusLine| names.is_empty() || names.iter().any(|name| line.is_called(name));
-    for line in lines.iter().filter(wanted) {
-        say::line(row(&line.name, line.state.word(), &line.detail));
-    }
-    if names.is_empty() {
-        for gpu in &report.devices {
-            say::line(row(
-                &gpu.device,
-                gpu.state.word(),
-                &gpu_detail(gpu, &report.memory),
-            ));
-        }
+    let rows = rows(&report, &lines, &names);
+    let format = OutputFormat::of_stdout(options.colour);
+    for line in laid_out(&rows, format.columns) {
+        say::painted(&line.print(format.is_coloured));
     }
     Ok(code)
 }
 
-fn row(name: &str, state: &str, detail: &str) -> String {
-    format!("{name:<32} {state:<9} {detail}")
+/// A row of the output.
+#[derive(Debug)]
+struct StatusRow {
+    name: String,
+    tone: Tone,
+    state: String,
+    detail: Vec<String>,
 }
 
-/// The line of a GPU: why nothing is placed there, or who has its memory.
-fn gpu_detail(gpu: &DeviceStatus, memory: &[MemoryStatus]) -> String {
+/// The rows of the named lines; without names, of everything.
+fn rows(report: &StatusReport, lines: &[StatusLine], names: &[TargetName]) -> Vec<StatusRow> {
+    let mut rows = Vec::new();
+    if let (Some(so_far), [] | [TargetName::All]) = (report.supervisor.draining_s, names) {
+        let jobs = report.queue.len();
+        let so_far = uptime(so_far);
+        rows.push(StatusRow {
+            name: "supervisor".into(),
+            tone: Tone::Warning,
+            state: "DRAINING".into(),
+            detail: vec![
+                format!("for {so_far}"),
+                format!("{jobs} jobs to finish"),
+                "nothing new is accepted".into(),
+            ],
+        });
+    }
+    let wanted =
+        |line: &&StatusLine| names.is_empty() || names.iter().any(|name| line.is_called(name));
+    rows.extend(lines.iter().filter(wanted).map(|line| StatusRow {
+        name: line.name.clone(),
+        tone: tone(line.state),
+        state: line.state.word().into(),
+        detail: line.detail.clone(),
+    }));
+    if names.is_empty() {
+        rows.extend(report.devices.iter().map(|gpu| StatusRow {
+            name: gpu.device.clone(),
+            tone: match gpu.state {
+                DeviceState::Ready => Tone::Good,
+                DeviceState::Unmeasured | DeviceState::Resting => Tone::Warning,
+                DeviceState::Lost => Tone::Bad,
+            },
+            state: gpu.state.word().into(),
+            detail: gpu_detail(gpu, &report.memory),
+        }));
+    }
+    rows
+}
+
+/// The colour of a state.
+pub fn tone(state: WorkerState) -> Tone {
+    match state {
+        WorkerState::Running => Tone::Good,
+        WorkerState::Starting | WorkerState::Stopping | WorkerState::Backoff => Tone::Warning,
+        WorkerState::Fatal => Tone::Bad,
+        WorkerState::Stopped | WorkerState::Exited => Tone::Faint,
+    }
+}
+
+/// The lines of the rows. In a terminal, names are narrower if they can be, and long details continue on further lines
+/// below their column; elsewhere a row is one line of supervisorctl's columns.
+fn laid_out(rows: &[StatusRow], columns: Option<usize>) -> Vec<TonedLine> {
+    let longest = rows
+        .iter()
+        .map(|row| TonedLine::of(Tone::Plain, &row.name).width());
+    let longest = longest.max().unwrap_or(0);
+    let usual = NAME_WIDTH.max(longest + 3);
+    let name_width = match columns {
+        None => usual,
+        Some(columns) => {
+            let fits = columns.saturating_sub(STATE_WIDTH + DETAIL_LEAST);
+            fits.clamp(longest + 2, usual)
+        }
+    };
+    let before = name_width + STATE_WIDTH;
+    let mut lines = Vec::new();
+    for row in rows {
+        let details = match columns.and_then(|columns| columns.checked_sub(before + 1)) {
+            Some(room) => wrapped(&row.detail, room),
+            None => vec![row.detail.join(", ")],
+        };
+        let begin = TonedLine::of(Tone::Plain, &row.name)
+            .pad(name_width)
+            .and(row.tone, &row.state)
+            .pad(before);
+        let begins = std::iter::once(begin);
+        let below = std::iter::repeat_with(|| TonedLine::default().pad(before));
+        let details = details.into_iter().map(Some).chain([None]);
+        for (nth, (begin, detail)) in begins.chain(below).zip(details).enumerate() {
+            match detail {
+                Some(detail) => lines.push(begin.and(Tone::Plain, detail)),
+                None if nth == 0 => lines.push(begin),
+                None => {}
+            }
+        }
+    }
+    lines
+}
+
+/// The parts of a GPU's line: why nothing is placed there, or who has its memory.
+fn gpu_detail(gpu: &DeviceStatus, memory: &[MemoryStatus]) -> Vec<String> {
     let mut parts = vec![gpu.name.clone()];
     if let Some(book) = memory.iter().find(|book| book.device == gpu.device) {
         parts.push(format!(
@@ -86,7 +188,7 @@ fn gpu_detail(gpu: &DeviceStatus, memory: &[MemoryStatus]) -> String {
     }
     parts.extend(gpu.temperature_c.map(|celsius| format!("{celsius} °C")));
     parts.extend(gpu.reason.clone());
-    parts.join(", ")
+    parts
 }
 
 /// The exit code: 4 if a name is unknown, 3 if a named or pinned worker or model is not RUNNING, else 0.
@@ -173,7 +275,7 @@ struct StatusLine {
     name: String,
     model: String,
     state: WorkerState,
-    detail: String,
+    detail: Vec<String>,
     pinned: bool,
 }
 
@@ -183,7 +285,8 @@ impl StatusLine {
     }
 }
 
-fn lines(report: &StatusReport) -> Vec<StatusLine> {
+/// The lines of all workers, and of models without any. `verbose` adds the reason why a model's files are not here.
+fn lines(report: &StatusReport, verbose: bool) -> Vec<StatusLine> {
     let mut lines = Vec::new();
     for model in &report.models {
         let workers: Vec<_> = report
@@ -193,7 +296,7 @@ fn lines(report: &StatusReport) -> Vec<StatusLine> {
             .collect();
         lines.extend(workers.iter().map(|worker| of_worker(worker, model.pinned)));
         if workers.is_empty() {
-            lines.push(of_model(model));
+            lines.push(of_model(model, verbose));
         }
     }
     lines
@@ -217,21 +320,27 @@ fn of_worker(worker: &WorkerStatus, pinned: bool) -> StatusLine {
         name: worker.name.clone(),
         model: worker.model.to_string(),
         state: worker.state,
-        detail: parts.join(", "),
+        detail: parts,
         pinned,
     }
 }
 
-fn of_model(model: &ModelStatus) -> StatusLine {
-    let (state, detail) = model
-        .at_rest
-        .clone()
-        .unwrap_or((WorkerState::Stopped, "Not started".into()));
+/// Before the reason why a model without files was not started, as a report has it.
+const NOT_STARTED: &str = "Not started: ";
+
+fn of_model(model: &ModelStatus, verbose: bool) -> StatusLine {
+    let (state, detail) = match &model.at_rest {
+        Some((state, reason)) if !verbose && reason.starts_with(NOT_STARTED) => {
+            (*state, "Not started, files missing".to_owned())
+        }
+        Some((state, reason)) => (*state, reason.clone()),
+        None => (WorkerState::Stopped, "Not started".into()),
+    };
     StatusLine {
         name: first_slot(model.key.as_str()),
         model: model.key.to_string(),
         state,
-        detail,
+        detail: vec![detail],
         pinned: model.pinned,
     }
 }
@@ -248,25 +357,100 @@ fn memory(worker: &WorkerStatus) -> String {
     }
 }
 
-/// Formats seconds as `H:MM:SS`, after the days if it is a day or longer.
-pub fn uptime(seconds: f64) -> String {
-    let seconds = seconds as u64;
-    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
-    let clock = format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60);
-    match days {
-        0 => clock,
-        1 => format!("1 day, {clock}"),
-        _ => format!("{days} days, {clock}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn row(name: &str, state: WorkerState, detail: &[&str]) -> StatusRow {
+        StatusRow {
+            name: name.into(),
+            tone: tone(state),
+            state: state.word().into(),
+            detail: detail.iter().map(|part| (*part).to_owned()).collect(),
+        }
+    }
+
+    fn text(rows: &[StatusRow], columns: Option<usize>) -> Vec<String> {
+        let lines = laid_out(rows, columns);
+        lines.iter().map(|line| line.print(false)).collect()
+    }
+
     #[test]
-    fn uptime_has_supervisorctls_format() {
-        assert_eq!(uptime(192.4), "0:03:12");
-        assert_eq!(uptime(86_400.0 * 2.0 + 3661.0), "2 days, 1:01:01");
+    fn a_row_outside_a_terminal_has_supervisorctls_columns() {
+        let rows = [
+            row(
+                "syn:0",
+                WorkerState::Running,
+                &["pid 4711", "uptime 0:03:12"],
+            ),
+            row("other:0", WorkerState::Stopped, &["Not started"]),
+        ];
+        assert_eq!(
+            text(&rows, None),
+            [
+                "syn:0                            RUNNING   pid 4711, uptime 0:03:12",
+                "other:0                          STOPPED   Not started",
+            ]
+        );
+        let long = [row(&"k".repeat(40), WorkerState::Fatal, &["x"])];
+        assert_eq!(
+            text(&long, None),
+            [format!("{}   FATAL     x", "k".repeat(40))]
+        );
+    }
+
+    #[test]
+    fn a_row_in_a_terminal_continues_below_its_detail() {
+        let parts = [
+            "pid 4711",
+            "uptime 0:03:12",
+            "cuda:0",
+            "33.1/34.0 GiB",
+            "job 17 step 3/4",
+        ];
+        let rows = [row("flux-schnell:0", WorkerState::Running, &parts)];
+        assert_eq!(
+            text(&rows, Some(80)),
+            [
+                "flux-schnell:0    RUNNING   pid 4711, uptime 0:03:12, cuda:0, 33.1/34.0 GiB,",
+                "                            job 17 step 3/4",
+            ]
+        );
+        assert_eq!(text(&rows, Some(200)), text(&rows, None));
+        for columns in 40..120 {
+            let lines = text(&rows, Some(columns));
+            assert!(
+                lines.iter().all(|line| line.chars().count() < columns),
+                "{lines:#?}"
+            );
+        }
+        let empty = [row("syn:0", WorkerState::Stopped, &[])];
+        assert_eq!(text(&empty, Some(80)), ["syn:0             STOPPED"]);
+    }
+
+    #[test]
+    fn a_model_without_files_has_a_short_word_and_its_reason_on_request() {
+        let model = ModelStatus {
+            key: ModelKey::new("flux-schnell").expect("a plain key"),
+            family: "flux".into(),
+            state: "missing".into(),
+            need_mb: 1,
+            pinned: false,
+            at_rest: Some((WorkerState::Stopped, "Not started: a long reason".into())),
+        };
+        assert_eq!(
+            of_model(&model, false).detail,
+            ["Not started, files missing"]
+        );
+        assert_eq!(
+            of_model(&model, true).detail,
+            ["Not started: a long reason"]
+        );
+        let fetching = (WorkerState::Stopped, "Fetching its files, 40 %".to_owned());
+        let model = ModelStatus {
+            at_rest: Some(fetching),
+            ..model
+        };
+        assert_eq!(of_model(&model, false).detail, ["Fetching its files, 40 %"]);
     }
 }

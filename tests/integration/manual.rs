@@ -1,0 +1,58 @@
+//! Manual pages and completions: each command has a page, which has its examples.
+
+use std::fs;
+
+use tests::binaries::Binaries;
+use tests::program::{self, Call};
+use tests::sandbox::Sandbox;
+
+#[test]
+fn every_command_has_a_manual_page_with_examples_and_every_shell_its_completions() {
+    let sandbox = Sandbox::new("");
+    let folder = sandbox.home().join("manual");
+    let mut command = program::command(&Binaries::manual(), &sandbox);
+    command.arg(&folder);
+    Call::start(command).output().succeeded();
+    let help = sandbox.imagepool(&["-h"]).succeeded();
+    let help = String::from_utf8(help.stdout).expect("text");
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(names.len() > 20, "{help}");
+    let bash = folder.join("completions/bash/imagepool");
+    let bash = fs::read_to_string(bash).expect("it was written");
+    for name in names {
+        let page = folder.join(format!("man/man1/imagepool-{name}.1"));
+        let page = fs::read_to_string(page).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for section in ["NAME", "SYNOPSIS", "\"EXAMPLES\"", "\"SEE ALSO\""] {
+            assert!(
+                page.contains(&format!(".SH {section}\n")),
+                "{section} in {name}: {page}"
+            );
+        }
+        assert!(
+            page.contains(&format!("\\fBimagepool {}", name.replace('-', "\\-"))),
+            "{page}"
+        );
+        assert!(
+            bash.contains(&format!("imagepool,{name})")),
+            "{name} has no completion"
+        );
+    }
+    let page = fs::read_to_string(folder.join("man/man1/imagepool.1")).expect("it was written");
+    for section in ["EXIT STATUS", "ENVIRONMENT", "FILES"] {
+        assert!(page.contains(&format!(".SH \"{section}\"\n")), "{page}");
+    }
+    for file in ["zsh/_imagepool", "fish/imagepool.fish"] {
+        let text =
+            fs::read_to_string(folder.join("completions").join(file)).expect("it was written");
+        assert!(
+            text.contains("generate") && text.contains("doctor"),
+            "{file}"
+        );
+    }
+}
