@@ -59,7 +59,8 @@ impl Client {
     /// Connects to the first daemon that answers at the usual paths, [`folders::sockets`].
     ///
     /// # Errors
-    /// `NotTrusted` if another user could have made one of the sockets and no other daemon answers;
+    /// `NotTrusted` if another user could have made one of the sockets, and `NotAdmitted` if one is for other users, and no
+    /// other daemon answers;
     /// `NoDaemonAnywhere` if there is no daemon.
     pub fn connect_to_any() -> Result<Self, ClientError> {
         let places = folders::sockets();
@@ -67,7 +68,7 @@ impl Client {
         for path in &places {
             match Self::connect_trusted(path) {
                 Err(ClientError::NoDaemon { .. }) => {}
-                Err(error @ ClientError::NotTrusted { .. }) => {
+                Err(error @ (ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. })) => {
                     refused.get_or_insert(error);
                 }
                 other => return other,
@@ -82,10 +83,7 @@ impl Client {
             path: path.to_owned(),
             why,
         };
-        let servers = folders::servers(path).map_err(|source| ClientError::NoDaemon {
-            path: path.to_owned(),
-            source,
-        })?;
+        let servers = folders::servers(path).map_err(|error| no_daemon(path, error))?;
         let servers = servers.map_err(not_trusted)?;
         let stream = stream(path)?;
         // The path may have been replaced since the check; the peer's credentials are certain.
@@ -289,12 +287,15 @@ impl Client {
 
 impl Client {
     /// Waits until the daemon's process has ended. Uses a pidfd of the peer if the kernel supports it
-    /// (Linux 6.5), otherwise the end of the connection.
+    /// (Linux 6.5), otherwise the end of the connection; also if the peer is the service manager that opened the socket.
     pub fn wait_for_end(self) -> Result<(), ClientError> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
         let Stream::UdSocket(socket) = &*self.stream;
+        let peer = self.stream.peer_creds()?.pid();
+        let is_the_daemon = peer.and_then(|pid| u32::try_from(pid).ok()) == Some(self.pid);
         let process = getsockopt(socket, PeerPidfd).ok();
+        let process = process.filter(|_| is_the_daemon);
         loop {
             match connection::read::<FromPool>(&mut &*self.stream) {
                 Ok(_) => {}
@@ -330,10 +331,19 @@ impl Canceller {
 }
 
 fn stream(path: &Path) -> Result<Stream, ClientError> {
-    let no_daemon = |source| ClientError::NoDaemon {
-        path: path.to_owned(),
-        source,
-    };
-    let name = path.to_fs_name::<GenericFilePath>().map_err(no_daemon)?;
-    Stream::connect(name).map_err(no_daemon)
+    let name = path.to_fs_name::<GenericFilePath>();
+    name.and_then(Stream::connect)
+        .map_err(|error| no_daemon(path, error))
+}
+
+/// The error if a socket cannot be opened: there is no daemon, or it is for others.
+fn no_daemon(path: &Path, source: io::Error) -> ClientError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::NotAdmitted {
+            group: folders::group_of(&path),
+            path,
+        },
+        _ => ClientError::NoDaemon { path, source },
+    }
 }

@@ -25,6 +25,17 @@ pub enum ClientError {
         /// The sockets that were tried.
         places: Vec<PathBuf>,
     },
+    /// The socket, or its folder, does not admit this user. Nothing was sent to it.
+    #[error(
+        "the socket {} does not admit you: have its operator add you to the group {group}",
+        path.display()
+    )]
+    NotAdmitted {
+        /// The socket.
+        path: PathBuf,
+        /// The group that it admits, if it admits one.
+        group: String,
+    },
     /// Another user could have created this socket. Nothing was sent to it.
     #[error(
         "the socket {} is not trusted: {why}; nothing was sent to it; have it removed, or name the daemon's socket with --socket or $IMAGEPOOL_SOCKET",

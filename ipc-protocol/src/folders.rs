@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Uid;
+use nix::unistd::{Gid, Group, Uid};
 
 /// File name of the native door's socket in a runtime folder.
 pub const SOCKET: &str = "pool.sock";
@@ -119,6 +119,15 @@ impl FolderEntry {
             mode: found.mode() & 0o7777,
         })
     }
+}
+
+/// The name of the group of a socket's folder, or of the folder above if that cannot be seen; its number without a name.
+pub fn group_of(socket: &Path) -> String {
+    let folders = socket.ancestors().skip(1);
+    let folder = folders.into_iter().find_map(|it| fs::metadata(it).ok());
+    let gid = Gid::from_raw(folder.map_or(0, |folder| folder.gid()));
+    let known = Group::from_gid(gid).ok().flatten();
+    known.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
 /// The users whose daemons a client trusts: its own user, root, and the owner of the system-wide runtime

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
 use pool::Moment;
 
 /// Measures monotonic time since the daemon started.
@@ -51,6 +52,15 @@ impl Clock {
     pub fn unix_seconds(self) -> u64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         since.map_or(0, |since| since.as_secs())
+    }
+
+    /// Microseconds of the kernel's monotonic clock, which a service manager compares with its own.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn kernel_us(self) -> nix::Result<u64> {
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        Ok(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// Waits until a moment; without one, waits forever.

@@ -19,12 +19,14 @@ use supervisor::config::http::HttpAddress;
 use supervisor::config::{self, Config, paths};
 use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
+use supervisor::daemon::notifier::NotifySocket;
+use supervisor::daemon::passed_sockets::PassedSockets;
 use supervisor::driver::setup::Setup;
 use supervisor::obituaries::store::ObituaryStore;
 use supervisor::probe::nvml;
 use supervisor::process::{descriptors, programs, signals};
+use supervisor::telemetry;
 use supervisor::telemetry::logging::{self, LogFormat};
-use supervisor::telemetry::{self, stderr};
 
 /// How long writing the last log lines may take at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -76,7 +78,7 @@ struct DaemonArguments {
 
 fn main() -> ExitCode {
     signals::fail_beyond_file_size_limit();
-    descriptors::close_inherited();
+    descriptors::close_inherited(PassedSockets::count());
     let arguments = match DaemonArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => return say::usage(&answer),
@@ -98,7 +100,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    stderr::flush(LOG_PATIENCE);
+    logging::flush(LOG_PATIENCE);
     code
 }
 
@@ -137,6 +139,7 @@ fn run(
     leash: Option<Leash>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
+    let sockets = PassedSockets::take()?;
     // The log lines of a private daemon appear among those of the command that started it.
     let timed = !arguments.leashed;
     logging::start(arguments.log_format, &arguments.log_level, timed)?;
@@ -174,7 +177,15 @@ fn run(
             .recorded(path)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
+    // A private daemon belongs to its caller, even if a service manager started that one.
+    let notify = match leash.is_some() {
+        true => NotifySocket::default(),
+        false => NotifySocket::from_environment()
+            .map_err(|error| format!("cannot reach the service manager: {error}"))?,
+    };
     let daemon = Daemon {
+        sockets,
+        notify,
         setup,
         runtime_dir: arguments
             .runtime_dir

@@ -1,5 +1,6 @@
 //! A daemon that runs in a sandbox.
 
+use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,26 @@ impl TestDaemon {
         let daemon = Self::started(command, sandbox);
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
+    }
+
+    /// Starts a daemon in `sandbox` under a service manager, whose socket `notify` is beside the runtime folder and
+    /// whose watchdog has this time in microseconds.
+    pub fn start_with_watchdog(sandbox: impl Into<Arc<Sandbox>>, watchdog_us: &str) -> Self {
+        let sandbox = sandbox.into();
+        let mut command = Self::command(&sandbox);
+        let socket = sandbox.runtime_dir().with_file_name("notify");
+        command
+            .env("NOTIFY_SOCKET", socket)
+            .env("WATCHDOG_USEC", watchdog_us);
+        Self::started(command, sandbox)
+    }
+
+    /// Starts a daemon in `sandbox` that a service manager passes this listening socket under this name.
+    pub fn start_passed(sandbox: impl Into<Arc<Sandbox>>, socket: OwnedFd, name: &str) -> Self {
+        let sandbox = sandbox.into();
+        let mut command = program::with_passed(&Self::command(&sandbox), name);
+        command.stdin(Stdio::from(socket));
+        Self::started(command, sandbox)
     }
 
     /// Starts a daemon in `sandbox` that cannot serve there, and waits for its end.

@@ -74,6 +74,14 @@ pub fn without_stderr(command: &Command) -> Command {
     by_shell(command, "exec \"$0\" \"$@\" 2>&-")
 }
 
+/// The same program with its stdin as the one socket, of this name, that a service manager passes.
+pub fn with_passed(command: &Command, name: &str) -> Command {
+    let line = format!(
+        "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}; exec \"$0\" \"$@\""
+    );
+    by_shell(command, &line)
+}
+
 /// A program started by a line of the shell, in which `$0` is the program and `$@` are its arguments.
 pub fn by_shell(command: &Command, line: &str) -> Command {
     let mut shell = Command::new("/bin/sh");

@@ -45,4 +45,5 @@ mod stderr;
 mod threads;
 mod top;
 mod traces;
+mod under_systemd;
 mod verify;

@@ -1,13 +1,16 @@
-//! A Unix socket and its file, which is created again if it is removed.
+//! A Unix socket and its file, which is created again if it is removed, unless systemd made it.
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::tokio::Listener as UnixSocketListener;
 
 use super::folder_watch::FolderWatch;
 use crate::telemetry::doors;
@@ -21,8 +24,8 @@ pub struct SocketFile {
     path: PathBuf,
     mode: u32,
     listener: Listener,
-    /// Identity of the socket file of `listener`.
-    identity: FileIdentity,
+    /// Identity of the socket file of `listener`; `None` if the service manager made it, who also removes it.
+    identity: Option<FileIdentity>,
     /// `None` if the kernel gives no watch; then removed files are not noticed.
     watch: Option<FolderWatch>,
 }
@@ -35,17 +38,33 @@ impl SocketFile {
     /// The socket cannot be created.
     pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
         let (listener, identity) = listen(path, mode)?;
+        Ok(Self::watched(path, mode, listener, Some(identity)))
+    }
+
+    /// Takes over a socket that listens already, and whose file belongs to the service manager: it is neither created
+    /// again nor removed here. `path` and `mode` are used if it tells none.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn adopt(passed: UnixListener, path: &Path, mode: u32) -> io::Result<Self> {
+        let address = passed.local_addr()?;
+        let path = address.as_pathname().unwrap_or(path);
+        let listener = UnixSocketListener::try_from(OwnedFd::from(passed))?;
+        Ok(Self::watched(path, mode, listener.into(), None))
+    }
+
+    fn watched(path: &Path, mode: u32, listener: Listener, identity: Option<FileIdentity>) -> Self {
         let watch = FolderWatch::start(folder_of(path));
         if let Err(error) = &watch {
             doors::unwatched(error);
         }
-        Ok(Self {
+        Self {
             path: path.to_owned(),
             mode,
             listener,
             identity,
             watch: watch.ok(),
-        })
+        }
     }
 
     /// The file of the socket.
@@ -87,9 +106,10 @@ impl SocketFile {
         self.watch.as_ref().map_or(Ok(()), FolderWatch::renew)
     }
 
-    /// Whether the file is still that of this socket.
-    pub fn is_there(&self) -> bool {
-        identity(&self.path).ok() == Some(self.identity)
+    /// Whether this socket's own file is missing or was replaced.
+    fn is_missing(&self) -> bool {
+        let own = self.identity;
+        own.is_some_and(|own| identity(&self.path).ok() != Some(own))
     }
 
     /// Creates the socket again if its file is not there any more. Returns whether it was not.
@@ -97,10 +117,11 @@ impl SocketFile {
     /// # Errors
     /// It cannot be created.
     pub fn restore(&mut self) -> io::Result<bool> {
-        if self.is_there() {
+        if !self.is_missing() {
             return Ok(false);
         }
-        (self.listener, self.identity) = listen(&self.path, self.mode)?;
+        let (listener, identity) = listen(&self.path, self.mode)?;
+        (self.listener, self.identity) = (listener, Some(identity));
         Ok(true)
     }
 
@@ -116,9 +137,9 @@ impl SocketFile {
         }
     }
 
-    /// Removes the file, unless another daemon has replaced it.
+    /// Removes the file, unless another daemon has replaced it or the service manager made it.
     pub fn close(&self) {
-        if !self.is_there() {
+        if self.identity.is_none() || self.is_missing() {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {

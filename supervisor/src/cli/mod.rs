@@ -91,7 +91,9 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failure(failure) => failure.kind.exit_code(),
-            Self::Client(ClientError::NotTrusted { .. }) => FailureKind::NotPermitted.exit_code(),
+            Self::Client(ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. }) => {
+                FailureKind::NotPermitted.exit_code()
+            }
             Self::Client(_) | Self::NoKeeper(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
             Self::Models { kind, .. } => models::exit_code(kind),
@@ -118,7 +120,7 @@ impl CommandError {
                 failure.message.clone(),
             ),
             Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
-            Self::Client(ClientError::NotTrusted { .. }) => {
+            Self::Client(ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. }) => {
                 ("not_permitted", None, self.to_string())
             }
             Self::Client(_) | Self::NoKeeper(_) => ("no_daemon", None, self.to_string()),

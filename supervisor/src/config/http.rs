@@ -116,10 +116,20 @@ pub struct HttpConfig {
 pub struct TokenConfig {
     /// Its name, which is the user of its jobs.
     pub name: String,
-    /// File with the token.
-    pub file: PathBuf,
+    /// The token's place.
+    pub source: TokenSource,
     /// Rights of requests with the token.
     pub rights: BTreeSet<HttpRight>,
+}
+
+/// The place of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file.
+    File(PathBuf),
+    /// A systemd credential with this name. No other process than the service has any, so this is no error before the door
+    /// opens.
+    MissingCredential(String),
 }
 
 /// Where the HTTP door listens besides `http.sock`.
@@ -195,19 +205,24 @@ impl TokenSection {
                 "{place}: {name:?} is not a plain name: use letters, digits, - and _"
             ));
         }
-        let file = match (self.file, self.credential) {
-            (Some(file), None) => file,
-            (None, Some(credential)) => credentials
-                .ok_or_else(|| {
-                    format!(
-                        "{place}.credential = {credential:?} is not there: systemd sets no CREDENTIALS_DIRECTORY; use LoadCredential= in the unit, or file"
-                    )
-                })?
-                .join(credential),
-            _ => return Err(format!("{place} has not one source: use file or credential")),
+        let source = match (self.file, self.credential) {
+            (Some(file), None) => TokenSource::File(file),
+            (None, Some(credential)) => match credentials {
+                Some(folder) => TokenSource::File(folder.join(credential)),
+                None => TokenSource::MissingCredential(credential),
+            },
+            _ => {
+                return Err(format!(
+                    "{place} has not one source: use file or credential"
+                ));
+            }
         };
         let rights = self.rights.unwrap_or_else(|| [HttpRight::Generate].into());
-        Ok(TokenConfig { name, file, rights })
+        Ok(TokenConfig {
+            name,
+            source,
+            rights,
+        })
     }
 }
 
@@ -250,10 +265,12 @@ mod tests {
         let config = parse("[http.tokens.chat]\nfile = \"/etc/token\"").expect("a token");
         assert_eq!(config.http.tokens[0].name, "chat");
         assert_eq!(config.http.tokens[0].rights, [HttpRight::Generate].into());
+        let config = parse("[http.tokens.chat]\ncredential = \"b\"").expect("a token");
+        let missing = TokenSource::MissingCredential("b".into());
+        assert_eq!(config.http.tokens[0].source, missing);
         for bad in [
             "[http.tokens.chat]",
             "[http.tokens.chat]\nfile = \"a\"\ncredential = \"b\"",
-            "[http.tokens.chat]\ncredential = \"b\"",
             "[http.tokens.\"a b\"]\nfile = \"a\"",
         ] {
             let error = parse(bad).expect_err(bad);

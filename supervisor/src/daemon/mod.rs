@@ -1,16 +1,21 @@
 //! The daemon: takes the lock, opens the door, runs the loop until it is drained.
 //!
 //! - [`leash`] ends a private daemon when its caller exits
+//! - [`passed_sockets`] are those of a service manager; [`notifier`] sends it messages, `life_signs` most of them
 //! - `signals` drain the daemon or make it inspect model files again
 //! - `sweep` removes files left by killed daemons
 
 pub mod leash;
+mod life_signs;
+pub mod notifier;
+pub mod passed_sockets;
 mod signals;
 mod sweep;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -26,9 +31,14 @@ use crate::driver::setup::Setup;
 use crate::process::exporter;
 use crate::telemetry;
 use leash::Leash;
+use life_signs::LifeSigns;
+use notifier::NotifySocket;
+use passed_sockets::PassedSockets;
 
 /// How long clients may take to read their last answers after the loop has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// Time that the service manager is asked for then: for the clients, the last spans and the last log lines.
+const GOODBYE_MAX: Duration = Duration::from_secs(15);
 
 /// The configuration of a daemon.
 #[derive(Debug)]
@@ -49,6 +59,10 @@ pub struct Daemon {
     pub otlp: Option<String>,
     /// The leash of a private daemon; `None` for other daemons.
     pub leash: Option<Leash>,
+    /// Sockets that the service manager has passed.
+    pub sockets: PassedSockets,
+    /// The socket for messages to the service manager.
+    pub notify: NotifySocket,
 }
 
 impl Daemon {
@@ -63,10 +77,13 @@ impl Daemon {
             DaemonLock::take(&self.runtime_dir).map_err(|error| at(&self.runtime_dir, &error))?;
         sweep::sweep(&self.runtime_dir);
         let clock = self.setup.clock;
+        let notifier = Arc::new(self.notify.open()?);
         let mut driver = Driver::new(self.setup)?;
         let http = match self.http {
             Some(settings) => {
-                Some(HttpDoor::open(&self.runtime_dir, self.socket_mode, settings).await?)
+                let (folder, mode, passed) =
+                    (&self.runtime_dir, self.socket_mode, self.sockets.http);
+                Some(HttpDoor::open(folder, mode, passed, settings).await?)
             }
             None => None,
         };
@@ -75,7 +92,7 @@ impl Daemon {
             driver.trace_to(sink);
             exporter
         });
-        let door = Door::open(&socket_path, self.socket_mode, lock)
+        let door = Door::open(&socket_path, self.socket_mode, self.sockets.pool, lock)
             .map_err(|error| at(&socket_path, &error))?;
         let handle = driver.handle();
         let jobs = JobStore::open(handle.clone(), clock, self.results);
@@ -85,7 +102,9 @@ impl Daemon {
             tokio::spawn(http.serve(handle, jobs, operators.clone(), clock))
         });
         let door = tokio::spawn(door.serve(handle.clone(), jobs, operators));
-        tokio::spawn(signals::heed_signals(handle.clone()));
+        let signals = signals::heed_signals(handle.clone(), Arc::clone(&notifier), clock);
+        tokio::spawn(signals);
+        tokio::spawn(LifeSigns::new(Arc::clone(&notifier), handle.clone(), clock).send());
         let leashed = self.leash.is_some();
         if let Some(leash) = self.leash {
             let caller_gone = leash.serves()?;
@@ -97,6 +116,8 @@ impl Daemon {
             telemetry::daemon::serving(&socket_path);
         }
         driver.run().await;
+        notifier.stopping().await;
+        notifier.extend(GOODBYE_MAX).await;
         // A client that has not read its last answer by then is disconnected.
         let _ = timeout(GOODBYE, async {
             let _ = door.await;

@@ -2,12 +2,14 @@
 
 use ipc_protocol::failure::Failure;
 use ipc_protocol::request::ImageRequest;
-use pool::{AcceptedJobs, Ticket};
+use ipc_protocol::status::StatusReport;
+use pool::{AcceptedJobs, Moment, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::ask::{Ask, AwaitedFiles, JobUpdate};
 use super::handle::Handle;
 use super::inbox::{self, Inbox};
+use super::report::StatusAnswer;
 
 /// The loop's side of a handle.
 #[derive(Debug)]
@@ -51,6 +53,16 @@ impl PlayedLoop {
                 updates,
             },
             other => panic!("{other:?} instead of a request"),
+        }
+    }
+
+    /// Answers one question about the loop itself, as a loop that turns does.
+    pub async fn turn(&mut self, report: &StatusReport) {
+        // Who does not wait any more needs no answer.
+        match self.inbox.asks.recv().await.expect("there is a handle") {
+            Ask::Pulse(answer) => drop(answer.send(Moment::START)),
+            Ask::Status(answer) => drop(answer.send(StatusAnswer::new(report.clone()).into())),
+            other => panic!("{other:?} instead of a question about the loop"),
         }
     }
 

@@ -43,6 +43,17 @@ const ENVIRONMENT_KEPT: [&str; 8] = [
     "TMPDIR",
 ];
 
+/// Variables by which a service manager knows the daemon: programs that inherit the rest of the environment do not get
+/// these, so that none of them can answer in its place.
+const OF_THE_SERVICE: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// The variable from which CUDA reads which GPUs a process may use.
 pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 
@@ -151,6 +162,15 @@ impl Spawner {
     }
 }
 
+/// A command for a program that inherits the environment, except what is for the daemon alone.
+fn command(program: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    for variable in OF_THE_SERVICE {
+        command.env_remove(variable);
+    }
+    command
+}
+
 fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
     let value = |name: &'static str| Some((name, std::env::var_os(name)?));
     ENVIRONMENT_KEPT.into_iter().filter_map(value)
@@ -201,7 +221,7 @@ pub fn inspect(
     arithmetic: Arithmetic,
     whole: bool,
 ) -> io::Result<Result<String, String>> {
-    let mut command = std::process::Command::new(program);
+    let mut command = command(program);
     command.arg("--inspect").arg(folder);
     command.args(["--parent", &process::id().to_string()]);
     if whole {
@@ -239,7 +259,7 @@ pub fn version_of(program: &Path) -> io::Result<Result<String, String>> {
 /// # Errors
 /// The program could not be started.
 pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>> {
-    let mut command = std::process::Command::new(program);
+    let mut command = command(program);
     command.arg("--verify").arg(what);
     command.args(["--parent", &process::id().to_string()]);
     answer(command, VERIFICATION_MAX, SLOW_READ)
@@ -346,7 +366,7 @@ pub fn spawn_private_daemon(
     verbose: bool,
 ) -> io::Result<PrivateDaemon> {
     let (leash, theirs) = UnixStream::pair()?;
-    let mut command = std::process::Command::new(program);
+    let mut command = command(program);
     command
         .arg("--leashed")
         .arg("--runtime-dir")
@@ -368,7 +388,7 @@ pub fn spawn_fetch(
     order: &FetchOrder,
     hub: &HubSettings,
 ) -> io::Result<std::process::Child> {
-    let mut command = std::process::Command::new(program);
+    let mut command = command(program);
     command
         .arg(order.release.key)
         .args(["--variant", order.variant.name])

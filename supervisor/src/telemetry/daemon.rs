@@ -29,6 +29,11 @@ pub fn no_signals() {
     error!("Cannot listen for signals");
 }
 
+/// The service manager did not get a message.
+pub fn not_notified(error: &dyn Display) {
+    warn!(%error, "Cannot send a message to the service manager");
+}
+
 /// The folder of a private pool could not be removed.
 pub fn folder_stays(error: &dyn Display) {
     warn!(%error, "Cannot remove the runtime folder");

@@ -67,8 +67,9 @@ pub fn not_a_frame(error: &dyn Display) {
 }
 
 /// The HTTP door accepts clients.
-pub fn http_open(socket: &Path, address: Option<SocketAddr>, token: Option<&Path>) {
-    let address = address.map(tracing::field::display);
+pub fn http_open(socket: &Path, addresses: &[SocketAddr], token: Option<&Path>) {
+    let all: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    let address = (!all.is_empty()).then(|| tracing::field::display(all.join(",")));
     let token_file = token.map(|file| tracing::field::display(file.display()));
     info!(socket = %socket.display(), address, token_file, "HTTP door open");
 }

@@ -1,10 +1,9 @@
 //! Log lines: a sentence with fields `key=value`, or JSON.
 
 use std::fmt::{self, Write};
-use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use ipc_protocol::untrusted::Escaping;
 use tracing::{Event, Level, Subscriber};
@@ -14,20 +13,28 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::journal::{self, JournalEntry, JournalSocket};
 use super::outlet::{LossLine, Outlet};
 use super::stderr;
+
+/// Most bytes of entries that wait for journald.
+const JOURNAL_BYTES_MAX: usize = 1 << 20;
+
+/// The queue of entries for journald, if stderr is the journal.
+static JOURNAL: OnceLock<Outlet> = OnceLock::new();
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Text, for people and journald.
+    /// Text, for people; with fields, if stderr is the journal.
     Text,
     /// JSON, one object per line.
     Json,
 }
 
-/// Starts the log: events go to stderr through a queue that neither blocks nor fails. `$IMAGEPOOL_LOG` is the filter,
-/// else `level`. Text lines begin with the time if `timed` is set and stderr is not the journal.
+/// Starts the log: events go to stderr, or with their fields to the journal if stderr is that, through a queue that neither
+/// blocks nor fails. `$IMAGEPOOL_LOG` is the filter, else `level`. Text lines begin with the time if `timed` is set and
+/// stderr is not the journal.
 ///
 /// # Errors
 /// The filter is invalid, no thread can be started, or the log was already started.
@@ -37,13 +44,19 @@ pub fn start(format: LogFormat, level: &str, timed: bool) -> Result<(), String> 
         .map_err(|error| format!("{text:?} is not a log filter: {error}"))?;
     let outlet = stderr::queued(format.loss_line())
         .map_err(|error| format!("cannot start the log thread: {error}"))?;
+    let is_journal = format == LogFormat::Text && journal::is_stderr();
+    let journal = is_journal.then(open_journal).flatten();
+    let has_entries = journal.is_some();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(LineWriter(outlet));
+        .with_writer(LineWriter(journal.unwrap_or(outlet)));
     match format {
+        LogFormat::Text if has_entries => builder
+            .event_format(JournalEntry(Sentence { timed: false }))
+            .try_init(),
         LogFormat::Text => builder
             .event_format(Escaped(Sentence {
-                timed: timed && !stderr_is_the_journal(),
+                timed: timed && !is_journal,
             }))
             .try_init(),
         LogFormat::Json => builder
@@ -54,6 +67,21 @@ pub fn start(format: LogFormat, level: &str, timed: bool) -> Result<(), String> 
             .try_init(),
     }
     .map_err(|error| error.to_string())
+}
+
+/// The queue of entries; `None` if journald has no socket for them: then its stream takes plain lines.
+fn open_journal() -> Option<Outlet> {
+    let socket = JournalSocket::open().ok()?;
+    let outlet = Outlet::open("journal", socket, JOURNAL_BYTES_MAX, journal::loss).ok()?;
+    Some(JOURNAL.get_or_init(|| outlet).clone())
+}
+
+/// Waits until the queued lines are written, for at most `patience` for each of the two queues.
+pub fn flush(patience: Duration) {
+    if let Some(journal) = JOURNAL.get() {
+        journal.flush(patience);
+    }
+    stderr::flush(patience);
 }
 
 /// Wraps another format and escapes control characters in every field, so there are no colours.
@@ -130,21 +158,6 @@ impl Drop for QueuedLine<'_> {
     }
 }
 
-/// Whether stderr is connected to journald, which adds the time itself. It names its socket in `$JOURNAL_STREAM`.
-fn stderr_is_the_journal() -> bool {
-    let stream = std::env::var("JOURNAL_STREAM").ok();
-    let stderr = io::stderr().as_fd().try_clone_to_owned();
-    let stderr = stderr.and_then(|stderr| File::from(stderr).metadata());
-    stream
-        .zip(stderr.ok())
-        .is_some_and(|(stream, stderr)| names(&stream, &stderr))
-}
-
-/// Whether `stream`, in the form DEVICE:INODE, names this file.
-fn names(stream: &str, file: &Metadata) -> bool {
-    stream == format!("{}:{}", file.dev(), file.ino())
-}
-
 /// Formats a line as the message and then the fields. The time (UTC, RFC 3339) comes first if `timed` is set.
 struct Sentence {
     timed: bool,
@@ -178,20 +191,51 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{self, Sender};
+    use std::time::Duration;
+
     use super::*;
 
-    #[test]
-    fn a_stream_is_the_journal_only_if_its_device_and_inode_are_named() {
-        let file = tempfile::tempfile().expect("a temporary file");
-        let found = file.metadata().expect("it is open");
-        let (device, inode) = (found.dev(), found.ino());
-        assert!(names(&format!("{device}:{inode}"), &found));
-        for other in [
-            String::new(),
-            format!("{device}:{}", inode + 1),
-            format!("{inode}"),
-        ] {
-            assert!(!names(&other, &found), "{other}");
+    /// A file that passes each write on.
+    struct Passing(Sender<String>);
+
+    impl io::Write for Passing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The test may have seen enough.
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
         }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_entry_of_the_journal_has_fields_and_the_whole_line() {
+        let (sender, entries) = mpsc::channel();
+        let outlet = Outlet::open("test", Passing(sender), 1 << 20, journal::loss);
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(LineWriter(outlet.expect("a thread")))
+            .event_format(JournalEntry(Sentence { timed: false }))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let (model, error) = ("syn", "two\nlines \u{1b}[2J");
+            tracing::warn!(job = 17, %model, error, "Job {}", "failed");
+        });
+        let entry = entries.recv_timeout(Duration::from_secs(60));
+        let entry = entry.expect("an entry");
+        let lines: Vec<&str> = entry.lines().collect();
+        let expected = [
+            "PRIORITY=4",
+            "SYSLOG_IDENTIFIER=imagepool",
+            "JOB=17",
+            "MODEL=syn",
+        ];
+        assert_eq!(lines[..4], expected);
+        assert!(lines[4].starts_with("ERROR=two\\n"), "{entry:?}");
+        assert!(lines[5].starts_with("MESSAGE=warning: Job failed job=17 model=syn error="));
+        assert_eq!(lines.len(), 6, "{entry:?}");
+        assert!(!entry.contains('\u{1b}'), "{entry:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! - [`metrics`] lists the metrics and writes them for Prometheus
 //! - [`traces`] turns the moments of jobs into spans
 //! - [`fields`] lists the names of all fields
-//! - [`logging`] sets the format and the filter
+//! - [`logging`] sets the format and the filter; `journal` is the format for journald
 //! - [`stderr`] prints lines; [`outlet`] is the queue between lines and a file
 
 pub mod daemon;
@@ -14,6 +14,7 @@ pub mod events;
 pub mod fields;
 pub mod files;
 pub mod jobs;
+mod journal;
 pub mod logging;
 pub mod metrics;
 pub mod outlet;

@@ -39,7 +39,7 @@ pub(super) fn queued(loss_line: LossLine) -> io::Result<Outlet> {
 }
 
 /// Waits until the queued lines are written, for at most `patience`.
-pub fn flush(patience: Duration) {
+pub(super) fn flush(patience: Duration) {
     if let Some(outlet) = OUTLET.get() {
         outlet.flush(patience);
     }

@@ -1,6 +1,8 @@
 //! The sockets of the HTTP door: a Unix socket always, TCP on request.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct HttpDoor {
     unix: SocketFile,
-    tcp: Option<TcpListener>,
+    tcp: Vec<TcpListener>,
     tokens: TokenTable,
     /// The file of the token that this daemon made.
     made: Option<PathBuf>,
@@ -63,17 +65,28 @@ pub struct HttpSettings {
     pub keep_mb: u64,
 }
 
+/// Listening sockets of a service manager, which the door takes over instead of binding its own.
+#[derive(Debug, Default)]
+pub struct PassedHttpSockets {
+    /// In place of `http.sock`.
+    pub unix: Option<UnixListener>,
+    /// In place of `http.listen`.
+    pub tcp: Vec<std::net::TcpListener>,
+}
+
 /// A picture with an address is kept for this time at least, as OpenAI does.
 const KEEP_MIN: Duration = Duration::from_secs(3600);
 
 impl HttpDoor {
-    /// Opens `http.sock` in `folder`, or the other address of the settings, with the permissions `mode`.
+    /// Opens `http.sock` in `folder`, or the other address of the settings, with the permissions `mode`. Sockets that the
+    /// service manager has passed replace both.
     ///
     /// # Errors
-    /// A socket cannot be created, or a token cannot be used.
+    /// A socket cannot be created or taken over, or a token cannot be used.
     pub async fn open(
         folder: &Path,
         mode: u32,
+        passed: PassedHttpSockets,
         settings: HttpSettings,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let config = &settings.config;
@@ -81,15 +94,21 @@ impl HttpDoor {
             Some(HttpAddress::Unix(path)) => path.clone(),
             Some(HttpAddress::Tcp(_)) | None => folder.join(SOCKET),
         };
-        let at = |place: &str, error: &io::Error| {
-            format!("HTTP door: cannot listen on {place}: {error}")
+        let unix = match passed.unix {
+            Some(passed) => SocketFile::adopt(passed, &path, mode),
+            None => SocketFile::create(&path, mode),
         };
-        let unix = SocketFile::create(&path, mode)
-            .map_err(|error| at(&path.display().to_string(), &error))?;
-        let (mut tcp, mut tokens, mut made) = (None, TokenTable::default(), None);
-        if let Some(HttpAddress::Tcp(address)) = &config.address {
-            let listener = TcpListener::bind(address).await;
-            tcp = Some(listener.map_err(|error| at(address, &error))?);
+        let unix = unix.map_err(|error| not_open(&path.display().to_string(), &error))?;
+        let tcp = match &config.address {
+            _ if !passed.tcp.is_empty() => passed.tcp.into_iter().map(adopted).collect(),
+            Some(HttpAddress::Tcp(address)) => TcpListener::bind(address).await.map_or_else(
+                |error| Err(not_open(address, &error)),
+                |listener| Ok(vec![listener]),
+            ),
+            Some(HttpAddress::Unix(_)) | None => Ok(Vec::new()),
+        }?;
+        let (mut tokens, mut made) = (TokenTable::default(), None);
+        if !tcp.is_empty() {
             tokens = TokenTable::load(&config.tokens, folder)?;
             made = config.tokens.is_empty().then(|| folder.join(tokens::FILE));
         }
@@ -104,9 +123,12 @@ impl HttpDoor {
 
     /// Accepts clients until the loop ends; returns when every connection has ended.
     pub async fn serve(self, handle: Handle, jobs: JobStore, operators: Operators, clock: Clock) {
-        let address = self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
-        doors::http_open(self.unix.path(), address, self.made.as_deref());
+        let addresses = self.tcp.iter().filter_map(|tcp| tcp.local_addr().ok());
+        let addresses: Vec<_> = addresses.collect();
+        doors::http_open(self.unix.path(), &addresses, self.made.as_deref());
         let mut settings = self.settings;
+        let bound = addresses.into_iter().filter_map(bound_host);
+        settings.config.hosts.extend(bound);
         settings.config.hosts.extend(own_host(&settings.config));
         let context = Arc::new(HttpContext {
             handle: handle.clone(),
@@ -127,14 +149,32 @@ impl HttpDoor {
             places: Arc::new(Semaphore::new(CLIENTS_MAX)),
         };
         listeners.spawn(clients.clone().on_unix(self.unix, operators));
-        if let Some(tcp) = self.tcp {
-            listeners.spawn(clients.on_tcp(tcp));
+        for tcp in self.tcp {
+            listeners.spawn(clients.clone().on_tcp(tcp));
         }
         while listeners.join_next().await.is_some() {}
         if let Some(made) = self.made {
             let _ = std::fs::remove_file(made); // It opens nothing any more.
         }
     }
+}
+
+fn not_open(place: &str, error: &io::Error) -> String {
+    format!("HTTP door: cannot listen on {place}: {error}")
+}
+
+/// Takes over a TCP socket that listens already.
+fn adopted(passed: std::net::TcpListener) -> Result<TcpListener, String> {
+    let adopt = passed.set_nonblocking(true);
+    adopt
+        .and_then(|()| TcpListener::from_std(passed))
+        .map_err(|error| not_open("the TCP socket of the service manager", &error))
+}
+
+/// The host of a socket's address, as requests name it. "Any address" is not a name of this machine.
+fn bound_host(address: SocketAddr) -> Option<String> {
+    let name = guard::name(&address.to_string()).to_owned();
+    (!address.ip().is_unspecified()).then_some(name)
 }
 
 /// The host that the TCP socket is bound to, in lower case. "Any address" is not a name of this machine.

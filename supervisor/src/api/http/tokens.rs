@@ -9,7 +9,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::secret::secret;
-use crate::config::http::{HttpRight, TokenConfig};
+use crate::config::http::{HttpRight, TokenConfig, TokenSource};
 
 /// File of the token that the daemon makes, beside the sockets.
 pub const FILE: &str = "http.token";
@@ -30,6 +30,16 @@ pub enum TokenError {
         file: String,
         /// The error of the system call.
         source: io::Error,
+    },
+    /// It is a systemd credential, and there is none.
+    #[error(
+        "http.tokens.{name}.credential = {credential:?} is not there: systemd sets no CREDENTIALS_DIRECTORY; use LoadCredential= in the unit, or file"
+    )]
+    NoCredential {
+        /// Name of the token.
+        name: String,
+        /// Name of the credential.
+        credential: String,
     },
     /// It is shorter than 16 bytes or has blanks.
     #[error(
@@ -81,11 +91,12 @@ impl TokenTable {
         }
         let mut table = Self::default();
         for config in tokens {
-            let token = read(config)?;
+            let file = file_of(config)?;
+            let token = read(config, file)?;
             if table.0.iter().any(|other| other.digest == token.digest) {
                 return Err(TokenError::Twice {
                     name: token.name,
-                    file: config.file.display().to_string(),
+                    file: file.display().to_string(),
                 });
             }
             table.0.push(token);
@@ -114,9 +125,19 @@ fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
     std::hint::black_box(differences) == 0
 }
 
-fn read(token: &TokenConfig) -> Result<AccessToken, TokenError> {
-    let file = token.file.display().to_string();
-    let text = fs::read_to_string(&token.file).map_err(|source| TokenError::File {
+fn file_of(token: &TokenConfig) -> Result<&Path, TokenError> {
+    match &token.source {
+        TokenSource::File(file) => Ok(file),
+        TokenSource::MissingCredential(credential) => Err(TokenError::NoCredential {
+            name: token.name.clone(),
+            credential: credential.clone(),
+        }),
+    }
+}
+
+fn read(token: &TokenConfig, path: &Path) -> Result<AccessToken, TokenError> {
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|source| TokenError::File {
         name: token.name.clone(),
         file: file.clone(),
         source,
@@ -172,7 +193,7 @@ mod tests {
         fs::write(&file, "0123456789abcdef\n").expect("ours");
         let config = TokenConfig {
             name: "chat".into(),
-            file: file.clone(),
+            source: TokenSource::File(file.clone()),
             rights: [HttpRight::Generate].into(),
         };
         let table = TokenTable::load(std::slice::from_ref(&config), folder.path());
@@ -197,6 +218,22 @@ mod tests {
             assert!(error.contains("http.tokens.chat"), "{error}");
             assert!(weak.is_empty() || !error.contains(weak), "{error}");
         }
+    }
+
+    #[test]
+    fn a_credential_is_missing_only_when_the_door_opens() {
+        let config = TokenConfig {
+            name: "chat".into(),
+            source: TokenSource::MissingCredential("secret".into()),
+            rights: [HttpRight::Generate].into(),
+        };
+        let error = TokenTable::load(&[config], Path::new("/")).expect_err("there is none");
+        let error = error.to_string();
+        assert!(
+            error.contains("http.tokens.chat.credential = \"secret\""),
+            "{error}"
+        );
+        assert!(error.contains("use LoadCredential="), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +39,22 @@ pub struct Door {
 }
 
 impl Door {
-    /// Opens the door at `path`. The folder is prepared and locked, so an existing socket was left by a dead
-    /// daemon and is replaced.
+    /// Opens the door at `path`, or takes over the socket that the service manager has `passed`. The folder is prepared and
+    /// locked, so an existing socket was left by a dead daemon and is replaced.
     ///
     /// # Errors
-    /// The socket cannot be created.
-    pub fn open(path: &Path, mode: u32, lock: DaemonLock) -> io::Result<Self> {
+    /// The socket cannot be created or taken over.
+    pub fn open(
+        path: &Path,
+        mode: u32,
+        passed: Option<UnixListener>,
+        lock: DaemonLock,
+    ) -> io::Result<Self> {
         Ok(Self {
-            socket: SocketFile::create(path, mode)?,
+            socket: match passed {
+                Some(passed) => SocketFile::adopt(passed, path, mode)?,
+                None => SocketFile::create(path, mode)?,
+            },
             lock,
             reserve: reserve(),
             trouble: None,
@@ -156,13 +165,31 @@ async fn refuse(stream: &Stream) {
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
-    use std::os::unix::net::UnixListener;
 
     use super::*;
 
     fn door(folder: &Path) -> Door {
         let lock = DaemonLock::take(folder).expect("it is free");
-        Door::open(&folder.join("pool.sock"), 0o660, lock).expect("our own folder")
+        Door::open(&folder.join("pool.sock"), 0o660, None, lock).expect("our own folder")
+    }
+
+    #[tokio::test]
+    async fn a_passed_socket_is_neither_created_again_nor_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("pool.sock");
+        let passed = UnixListener::bind(&path).expect("our own folder");
+        let lock = DaemonLock::take(folder.path()).expect("it is free");
+        let other = folder.path().join("other.sock");
+        let mut door = Door::open(&other, 0o660, Some(passed), lock).expect("it listens");
+        assert_eq!(door.socket.path(), path);
+        let client = std::os::unix::net::UnixStream::connect(&path).expect("it listens");
+        door.socket.accept().await.expect("the client");
+        drop(client);
+        door.socket.close();
+        assert!(path.exists(), "the service manager's");
+        fs::remove_file(&path).expect("ours");
+        assert!(!door.restored().expect("ours"), "the service manager's");
+        assert!(!path.exists() && !other.exists());
     }
 
     #[tokio::test]
