@@ -228,7 +228,7 @@ impl Client {
         }
     }
 
-    /// Returns the obituaries of workers that ended unwanted, at most `most`, newest first.
+    /// Returns the obituaries of workers, at most `most`, newest first.
     pub fn obituaries(&mut self, of: Target, most: u32) -> Result<Vec<Obituary>, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Obituaries { of, most })?;
         let listing = Listing::new(&self.stream, |message| match message {

@@ -20,7 +20,7 @@ const DEVICES_MAX: usize = 32;
 /// Bytes of the name of a device.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The record of one worker process that ended.
+/// The record of one worker process whose end the pool did not want, or that it stopped for its own fault.
 #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize, Deserialize)]
 pub struct Obituary {
     /// The worker's name, `MODEL:SLOT`.
@@ -39,8 +39,6 @@ pub struct Obituary {
     pub uptime_s: f64,
     /// The process id of its daemon.
     pub supervisor_pid: u32,
-    /// True if the pool did not want it to end, or stopped it for its own fault.
-    pub unwanted: bool,
     /// The class of the end: the word of log lines (`reason`) and of `imagepool_worker_exits_total`.
     pub class: String,
     /// How it ended, in a sentence.
@@ -150,7 +148,6 @@ mod tests {
             time: text(),
             uptime_s: f64::MAX,
             supervisor_pid: u32::MAX,
-            unwanted: true,
             class: text(),
             sentence: text(),
             exit_code: Some(i32::MIN),

@@ -1,14 +1,17 @@
-//! Memory limits and kill counts of this process's control groups, versions 1 and 2 (cgroups(7)).
+//! Memory limits and kill counts of control groups, and their children, versions 1 and 2 (cgroups(7)).
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where control groups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
+/// The file with the processes of a group.
+const PROCESSES: &str = "cgroup.procs";
 /// Limits from here on mean "no limit": version 1 writes that as the largest multiple of a page.
 const UNLIMITED_FROM: u64 = 1 << 60;
 
-/// The control group that accounts for this process's memory.
+/// A control group that accounts for the memory of processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryGroup {
     version: Version,
@@ -30,9 +33,9 @@ impl MemoryGroup {
         Self::find(&groups, Path::new(MOUNT))
     }
 
-    /// Finds the memory group in `groups`, the text of /proc/PID/cgroup. Looks for version 1 first: if both versions are
+    /// Finds the memory group in `groups`, the text of /proc/PID/cgroup, with the hierarchies at `mount`. Looks for version 1 first: if both versions are
     /// mounted, only one of them has the memory controller.
-    fn find(groups: &str, mount: &Path) -> Option<Self> {
+    pub fn find(groups: &str, mount: &Path) -> Option<Self> {
         let lines = || groups.lines().filter_map(|line| line.split_once(':'));
         let at = |version, top: PathBuf, path: &str, file: &str| {
             // In a container the path may be the one on the host, while the mount has the group itself as its root.
@@ -84,10 +87,128 @@ impl MemoryGroup {
             // The root group has no such file.
             Version::Two => "memory.events",
         };
+        self.count(file, "oom_kill ")
+    }
+}
+
+impl MemoryGroup {
+    /// `v1` or `v2`.
+    pub fn version(&self) -> &'static str {
+        match self.version {
+            Version::One => "v1",
+            Version::Two => "v2",
+        }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The group around it; `None` for the topmost.
+    pub fn parent(&self) -> Option<Self> {
+        let folder = self.folder.parent()?;
+        folder.starts_with(&self.top).then(|| Self {
+            folder: folder.to_owned(),
+            ..self.clone()
+        })
+    }
+
+    /// The processes in it, without those in its children.
+    ///
+    /// # Errors
+    /// The kernel does not list them.
+    pub fn processes(&self) -> io::Result<Vec<u32>> {
+        let text = fs::read_to_string(self.folder.join(PROCESSES))?;
+        Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
+    }
+
+    /// Moves a process into it, with all its threads. Memory that it has touched before stays with its former group.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn add(&self, pid: u32) -> io::Result<()> {
+        fs::write(self.folder.join(PROCESSES), pid.to_string())
+    }
+
+    /// Lets children have limits of their own, which count towards its limit.
+    ///
+    /// # Errors
+    /// It has no right to that, or processes are in the way.
+    pub fn govern_children(&self) -> io::Result<()> {
+        match self.version {
+            Version::Two => fs::write(self.folder.join("cgroup.subtree_control"), "+memory"),
+            Version::One => match number(&self.folder.join("memory.use_hierarchy")) {
+                Some(1) => Ok(()),
+                Some(_) | None => Err(io::Error::other(
+                    "memory of child groups does not count towards it",
+                )),
+            },
+        }
+    }
+
+    /// Returns a child group, which is made unless it exists.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn child(&self, name: &str) -> io::Result<Self> {
+        let folder = self.folder.join(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => Ok(Self {
+                folder,
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// The names of its children.
+    pub fn children(&self) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.filter_map(|entry| entry.file_name().into_string().ok())
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// There are processes or children in it.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.folder)
+    }
+
+    /// Limits its memory: from `soft` bytes on the kernel takes back what it can, and at `hard` bytes, where that is not
+    /// enough, it kills the whole group.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn limit(&self, soft: u64, hard: u64) -> io::Result<()> {
+        let write = |file: &str, bytes: u64| fs::write(self.folder.join(file), bytes.to_string());
+        match self.version {
+            Version::One => {
+                write("memory.limit_in_bytes", hard)?;
+                write("memory.soft_limit_in_bytes", soft)
+            }
+            Version::Two => {
+                write("memory.max", hard)?;
+                write("memory.high", soft)?;
+                write("memory.oom.group", 1)
+            }
+        }
+    }
+
+    /// How often its own limit, and not that of a parent, was in the way of an allocation.
+    pub fn limit_hits(&self) -> Option<u64> {
+        match self.version {
+            Version::One => number(&self.folder.join("memory.failcnt")),
+            Version::Two => self.count("memory.events", "oom "),
+        }
+    }
+
+    /// A number in a file of named numbers.
+    fn count(&self, file: &str, name: &str) -> Option<u64> {
         let text = fs::read_to_string(self.folder.join(file)).ok()?;
-        let count = text
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))?;
+        let count = text.lines().find_map(|line| line.strip_prefix(name))?;
         count.trim().parse().ok()
     }
 }
@@ -136,6 +257,21 @@ mod tests {
         let group = MemoryGroup::find("0::/a/b\n", mount.path()).expect("it is there");
         assert_eq!(group.limit_bytes(), Some(4096));
         assert_eq!(group.out_of_memory_kills(), Some(2));
+    }
+
+    #[test]
+    fn a_group_reports_how_often_its_own_limit_was_hit() {
+        let mount = mounted(&[
+            ("a/memory.events", "oom 9\noom_kill 2\noom_group_kill 7\n"),
+            ("memory/b/memory.limit_in_bytes", "4096\n"),
+            ("memory/b/memory.failcnt", "5\n"),
+        ]);
+        let hits = |groups: &str| {
+            let group = MemoryGroup::find(groups, mount.path()).expect("it is there");
+            (group.version(), group.limit_hits())
+        };
+        assert_eq!(hits("0::/a\n"), ("v2", Some(9)));
+        assert_eq!(hits("4:memory:/b\n"), ("v1", Some(5)));
     }
 
     #[test]

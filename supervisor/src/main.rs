@@ -24,7 +24,7 @@ use supervisor::daemon::passed_sockets::PassedSockets;
 use supervisor::driver::setup::Setup;
 use supervisor::obituaries::store::ObituaryStore;
 use supervisor::probe::nvml;
-use supervisor::process::{descriptors, programs, signals};
+use supervisor::process::{descriptors, groups, programs, signals};
 use supervisor::telemetry;
 use supervisor::telemetry::logging::{self, LogFormat};
 
@@ -171,6 +171,7 @@ fn run(
     }
     if leash.is_none() {
         setup.obituaries = obituaries(arguments.state_dir.clone(), config.obituaries)?;
+        setup.groups = groups::prepare(config.control_groups);
     }
     if let Some(path) = &arguments.record {
         setup = setup

@@ -62,6 +62,45 @@ pub const MISBEHAVIOURS: [&str; 45] = [
     "sleeps-while-drawing",
 ];
 
+/// Milliseconds a step takes of a model whose worker ends in a known way; `load_ms` is an index into [`ENDS`].
+pub const END_STEP_MS: u32 = 19;
+/// Ends of workers: `exit-CODE` and `signal-NUMBER` while loading or with a job, and those that take longer.
+pub const ENDS: [&str; 21] = [
+    "exit-66-loading",
+    "exit-75-loading",
+    "exit-78-loading",
+    "exit-83-loading",
+    "exit-0-busy",
+    "exit-7-busy",
+    "exit-80-busy",
+    "exit-81-busy",
+    "exit-82-busy",
+    "exit-84-busy",
+    "exit-85-busy",
+    "signal-6-busy",
+    "signal-7-busy",
+    "signal-11-busy",
+    "allocation-busy",
+    "garbage-busy",
+    "silent-busy",
+    "beating-busy",
+    "no-greeting",
+    "leak-busy",
+    "work-busy",
+];
+
+/// Settings of a model `ends-NAME` for each of [`ENDS`], each with one worker; `weights_mb` says how often.
+pub fn ends(weights_mb: u32) -> String {
+    ENDS.iter()
+        .enumerate()
+        .map(|(index, name)| {
+            format!(
+                "[models.ends-{name}]\nfamily = \"synthetic\"\nparams = {{ step_ms = {END_STEP_MS}, load_ms = {index}, weights_mb = {weights_mb} }}\n"
+            )
+        })
+        .collect()
+}
+
 /// Milliseconds a step takes of a model whose worker says [`OBEYED`]; `load_ms` is an index into [`SPEECHES`].
 pub const SPEECH_STEP_MS: u32 = 17;
 /// Where a worker's words can go.

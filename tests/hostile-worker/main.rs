@@ -1,11 +1,12 @@
 //! A worker that does what no worker should, for tests that the supervisor survives it.
 //!
 //! The supervisor starts it like any worker. The greeting says what it is to do: a synthetic model with
-//! steps of [`STEP_MS`] misbehaves as its `load_ms` says, in every life or, with
+//! steps of [`STEP_MS`] misbehaves as its `load_ms` says, one with steps of [`END_STEP_MS`] ends so, in every life or, with
 //! `weights_mb` of [`ONCE_MB`], only in its first. One with steps of [`SPEECH_STEP_MS`] says words that a
 //! terminal would obey. For everything else it becomes the
 //! honest worker beside it; where its GPU is a pretended one, it takes the model's memory there first.
 
+mod end;
 mod gpu;
 mod linger;
 mod misbehaviour;
@@ -17,7 +18,9 @@ use std::process::ExitCode;
 
 use ipc_protocol::messages::worker::{ModelSource, Welcome};
 use nix::sys::{prctl, signal::Signal};
-use tests::misbehaviours::{GATE, MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS};
+use tests::misbehaviours::{
+    END_STEP_MS, ENDS, GATE, MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS,
+};
 
 use crate::socket::WorkerSocket;
 
@@ -42,7 +45,10 @@ fn main() -> ExitCode {
     if let Some(place) = speech(&welcome) {
         speech::say(place, &socket, &welcome);
     }
-    match chosen(&welcome) {
+    if let Some(name) = chosen(&welcome, END_STEP_MS, &ENDS) {
+        end::come_to(name, &socket, &welcome);
+    }
+    match chosen(&welcome, STEP_MS, &MISBEHAVIOURS) {
         Some(name) => misbehaviour::act(name, socket, &welcome),
         None => {
             gpu::take_memory(&welcome);
@@ -52,10 +58,10 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns the misbehaviour that the greeting selects.
-fn chosen(welcome: &Welcome) -> Option<&'static str> {
+/// Returns the one of `names` that the greeting selects by steps of `of_step_ms`.
+fn chosen(welcome: &Welcome, of_step_ms: u32, names: &[&'static str]) -> Option<&'static str> {
     let ModelSource::Synthetic {
-        step_ms: STEP_MS,
+        step_ms,
         load_ms,
         weights_mb,
         ..
@@ -63,7 +69,9 @@ fn chosen(welcome: &Welcome) -> Option<&'static str> {
     else {
         return None;
     };
-    let name = MISBEHAVIOURS.get(load_ms as usize)?;
+    let name = *names
+        .get(load_ms as usize)
+        .filter(|_| step_ms == of_step_ms)?;
     (weights_mb != ONCE_MB || first_life(name)).then_some(name)
 }
 

@@ -48,7 +48,7 @@ pub fn act(name: &str, socket: WorkerSocket, welcome: &Welcome) {
 }
 
 /// Lives until the supervisor ends it.
-fn wait_for_the_end() -> ! {
+pub fn wait_for_the_end() -> ! {
     loop {
         nix::unistd::pause();
     }
@@ -215,14 +215,14 @@ fn lies_with_job(name: &str, socket: &WorkerSocket, order: &JobOrder) {
 }
 
 /// Dies of a signal as after a fault. The runtime's own handler takes the first and steps aside.
-fn die_of(signal: Signal) {
+pub fn die_of(signal: Signal) {
     for _ in 0..2 {
         raise(signal).expect("a process may signal itself");
     }
 }
 
 /// Shows signs of life and does nothing.
-fn beat_for_ever(socket: &WorkerSocket) -> ! {
+pub fn beat_for_ever(socket: &WorkerSocket) -> ! {
     let (_sender, never) = mpsc::channel::<()>();
     loop {
         socket.say(&FromWorker::Heartbeat {

@@ -10,6 +10,7 @@ mod cold_start;
 mod demo;
 mod detached;
 mod doctor;
+mod ends;
 mod fairness;
 mod foreign_text;
 mod generate;

@@ -69,7 +69,7 @@ pub enum ToPool {
     },
     /// Lists the models of the settings file, and whether the daemon uses them.
     Available,
-    /// Requests the obituaries of workers that ended unwanted, newest first.
+    /// Requests the obituaries of workers, newest first.
     Obituaries {
         /// The workers.
         of: Target,

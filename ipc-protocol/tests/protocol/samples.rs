@@ -392,7 +392,6 @@ fn obituary() -> Obituary {
         time: "2026-01-02T03:04:05.678Z".into(),
         uptime_s: 1.5,
         supervisor_pid: 4700,
-        unwanted: true,
         class: "panicked".into(),
         sentence: "pocket-flux:1 exited with code 85 (panic)".into(),
         exit_code: Some(85),

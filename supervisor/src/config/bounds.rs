@@ -73,7 +73,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 57] = [
+pub const SETTINGS: [Setting; 58] = [
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
@@ -94,6 +94,7 @@ pub const SETTINGS: [Setting; 57] = [
     setting("memory", "limit_percent", Whole(1, 100)),
     setting("memory", "host_limit_mb", Whole(1, MEMORY_MB_MAX)),
     setting("memory", "device_limit_mb", Whole(1, MEMORY_MB_MAX)),
+    setting("memory", "control_groups", Words(&["auto", "on", "off"])),
     setting("gpu", "library", Text("the path of a library")),
     setting("pool", "cold_start_workers", Whole(1, WORKERS_MAX)),
     setting("pool", "max_workers_per_model", Whole(1, WORKERS_MAX)),

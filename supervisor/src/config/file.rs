@@ -98,6 +98,21 @@ pub struct MemorySection {
     pub host_limit_mb: Option<u64>,
     /// Memory of each accelerator that workers may reserve, in MiB; replaces the share.
     pub device_limit_mb: Option<u64>,
+    /// Whether each worker gets a control group of its own.
+    pub control_groups: ControlGroups,
+}
+
+/// The setting `memory.control_groups`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlGroups {
+    /// Where the daemon is alone in its own group and may divide it.
+    #[default]
+    Auto,
+    /// Even if other processes are in the daemon's group, which only version 1 allows.
+    On,
+    /// Never.
+    Off,
 }
 
 impl Default for MemorySection {
@@ -106,6 +121,7 @@ impl Default for MemorySection {
             limit_percent: 80,
             host_limit_mb: None,
             device_limit_mb: None,
+            control_groups: ControlGroups::default(),
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Config {
     pub host_limit: Option<Mebibytes>,
     /// Memory of each GPU that workers may reserve; replaces `limit_percent` if set.
     pub device_limit: Option<Mebibytes>,
+    /// Whether each worker gets a control group of its own.
+    pub control_groups: file::ControlGroups,
     /// The GPU driver's management library, if it is not where the dynamic linker looks.
     pub gpu_library: Option<PathBuf>,
     /// The text of the settings file; empty without a file.
@@ -179,6 +181,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         limit_percent: file.memory.limit_percent,
         host_limit: file.memory.host_limit_mb.map(Mebibytes),
         device_limit: file.memory.device_limit_mb.map(Mebibytes),
+        control_groups: file.memory.control_groups,
         gpu_library: file.gpu.library,
         text: String::new(),
         metadata: file.pictures.metadata,

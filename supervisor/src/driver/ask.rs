@@ -63,7 +63,7 @@ pub(super) enum Ask {
         by: Caller,
         answer: oneshot::Sender<Result<Told, Failure>>,
     },
-    /// The newest obituaries of unwanted ends.
+    /// The newest obituaries.
     Obituaries {
         of: Target,
         most: usize,

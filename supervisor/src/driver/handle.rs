@@ -201,7 +201,7 @@ impl Handle {
         told.await.map_err(|_| gone())?
     }
 
-    /// The obituaries of unwanted ends of these workers, at most `most`, newest first.
+    /// The obituaries of these workers, at most `most`, newest first.
     pub async fn obituaries(&self, of: Target, most: usize) -> Result<Vec<Arc<Obituary>>, Failure> {
         let (answer, obituaries) = oneshot::channel();
         self.send(Ask::Obituaries { of, most, answer }).await?;

@@ -79,6 +79,7 @@ impl Driver {
             mut child,
             socket,
             segment,
+            group,
         } = process;
         let Some(handle) = self.workers.get_mut(&worker) else {
             return;
@@ -99,7 +100,8 @@ impl Driver {
             lines: handle.stderr.clone(),
         };
         let outbox = self.handle.outbox.clone();
-        let signaller = watch::watch(child, label, stderr, {
+        handle.group = group.clone();
+        let signaller = watch::watch(child, label, stderr, group, {
             let outbox = outbox.clone();
             move |exit| outbox.tell(worker, ProcessEvent::Exited(exit))
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc_protocol::ids::Generation;
+use ipc_protocol::ids::{Device, Generation};
 use ipc_protocol::units::Mebibytes;
 use pool::{Event, Footprint, Moment};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -22,6 +22,20 @@ pub(super) struct Gauge {
 }
 
 impl Driver {
+    /// Raises the limits of a worker's control group to its reservation, which may have grown. A write that raises a
+    /// limit does not wait for memory.
+    pub(super) fn raise_limits(&self, worker: Generation) {
+        let handle = self.workers.get(&worker);
+        let Some(group) = handle.and_then(|handle| handle.group.as_ref()) else {
+            return;
+        };
+        let status = self.pool.worker(self.clock.now(), worker);
+        let host = Device::Host.to_string();
+        if let Some(mb) = status.and_then(|status| status.reserved_mb.get(&host).copied()) {
+            group.raise(Mebibytes(mb));
+        }
+    }
+
     /// Measures all workers beside the loop, because /proc may take its time.
     pub(super) fn measure_memory(&mut self) {
         let now = self.clock.now();
@@ -50,6 +64,7 @@ impl Driver {
     }
 
     pub(super) fn holds(&mut self, worker: Generation, bytes: u64) {
+        self.raise_limits(worker);
         let footprint = Footprint {
             device: self.gpus.held(worker),
             ..host_footprint(bytes)

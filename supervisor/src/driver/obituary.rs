@@ -22,7 +22,6 @@ pub(super) struct EndedWorker {
 struct Verdict {
     class: EndClass,
     sentence: String,
-    unwanted: bool,
     in_a_row: u32,
     /// Seconds until another worker may start.
     backoff_s: f64,
@@ -77,7 +76,7 @@ impl Driver {
         })
     }
 
-    /// Writes the obituaries of the workers that these actions report as ended.
+    /// Writes the obituaries of the workers that these actions report as ended, unless the pool wanted that.
     pub(super) fn keep_obituaries(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Tell(notice) = action
@@ -107,28 +106,21 @@ impl Driver {
             let verdict = Verdict {
                 class: EndClass::of(*exit, *why),
                 sentence: format!("{name} {how} while {doing}"),
-                unwanted: true,
                 in_a_row: *in_a_row,
                 backoff_s: backoff.as_secs_f64(),
             };
             return Some((self.ended.remove(worker)?, verdict));
         }
-        if let Notice::Left {
-            worker, name, why, ..
-        } = notice
-        {
-            let ended = self.ended.remove(worker)?;
-            let class = EndClass::Stopped(*why);
-            let how = ended.exit.map(|exit| how_ended(exit, Some(*why)));
-            let how = how.unwrap_or_else(|| format!("was stopped ({})", class.meaning()));
-            let verdict = Verdict::plain(class, format!("{name} {how}"), false);
-            return Some((ended, verdict));
+        if let Notice::Left { worker, .. } = notice {
+            // The log of its name still has its lines.
+            self.ended.remove(worker);
+            return None;
         }
         if let Notice::SpawnFailed { name, message } = notice {
             let class = EndClass::NotStarted;
             let sentence = format!("{name} did not start: {message}");
             let ended = self.take_ended(name)?;
-            return Some((ended, Verdict::plain(class, sentence, true)));
+            return Some((ended, Verdict::plain(class, sentence)));
         }
         if let Notice::NotReaped {
             worker,
@@ -140,7 +132,7 @@ impl Driver {
             let since = since.as_secs();
             let sentence =
                 format!("{name} was killed {since} s ago and the kernel has not ended it");
-            return Some((self.ended(*worker)?, Verdict::plain(class, sentence, true)));
+            return Some((self.ended(*worker)?, Verdict::plain(class, sentence)));
         }
         None
     }
@@ -155,11 +147,10 @@ impl Driver {
 }
 
 impl Verdict {
-    fn plain(class: EndClass, sentence: String, unwanted: bool) -> Self {
+    fn plain(class: EndClass, sentence: String) -> Self {
         Self {
             class,
             sentence,
-            unwanted,
             in_a_row: 0,
             backoff_s: 0.0,
         }
@@ -192,7 +183,6 @@ fn of_handle(handle: &WorkerHandle) -> Obituary {
         time: String::new(),
         uptime_s: 0.0,
         supervisor_pid: 0,
-        unwanted: false,
         class: String::new(),
         sentence: String::new(),
         exit_code: None,
@@ -231,7 +221,6 @@ fn written(ended: EndedWorker, verdict: Verdict, next: Vec<String>) -> Obituary 
     let sent = signal.zip(class);
     let sender = sent.map(|((_, by), class)| sender(by, class).to_owned());
     Obituary {
-        unwanted: verdict.unwanted,
         class: verdict.class.word().to_owned(),
         sentence: verdict.sentence,
         exit_code,
@@ -270,7 +259,7 @@ fn consequences(
         .filter_map(|action| of_action(action, &of_job, &of_model))
         .collect();
     let starts = |action: &Action| matches!(action, Action::Start(start) if of_model(&start.model));
-    if verdict.unwanted && !actions.iter().any(starts) {
+    if !actions.iter().any(starts) {
         next.push(match verdict.backoff_s {
             0.0 => "another worker may start as soon as one is needed".into(),
             seconds => format!("another worker may start in {seconds} s"),

@@ -7,6 +7,7 @@ use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::messages::client::Told;
 use ipc_protocol::messages::worker::{JobOrder, ModelSource, ToWorker};
 use ipc_protocol::segment::Slot;
+use ipc_protocol::units::Mebibytes;
 use nix::sys::signal::Signal;
 use pool::{AcceptedJobs, Action, Event, JobFault, Outcome, Run, Start, Ticket};
 
@@ -161,6 +162,7 @@ impl Driver {
             label: format!("{}-{worker}", self.identity),
             geometry,
             gpu: self.gpus.uuid(start.device).map(str::to_owned),
+            reserved: host_part(&start),
         };
         self.workers.insert(
             worker,
@@ -176,6 +178,7 @@ impl Driver {
                     child: spawned.child,
                     socket: spawned.socket,
                     segment: spawned.segment,
+                    group: spawned.group,
                 })),
                 Err(error) => ProcessEvent::NotStarted(error.to_string(), error.fault()),
             };
@@ -184,6 +187,7 @@ impl Driver {
     }
 
     fn run_job(&mut self, run: Run) {
+        self.raise_limits(run.worker);
         let Some(handle) = self.workers.get_mut(&run.worker) else {
             return;
         };
@@ -361,6 +365,12 @@ fn resume(handle: &WorkerHandle, job: Option<&JobEntry>, step: u32) -> Result<u6
         .write(Slot::Resume, &checkpoint.latents)
         .map_err(|error| error.to_string())?;
     Ok(checkpoint.latents.len() as u64)
+}
+
+/// Memory of the host that is reserved for a worker.
+fn host_part(start: &Start) -> Mebibytes {
+    let host = start.reserved.get(&Device::Host);
+    host.copied().unwrap_or(Mebibytes::ZERO)
 }
 
 /// The device whose worker program serves a model: a synthetic one computes on the CPU wherever it runs.

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::obituaries::store::ObituaryStore;
 use crate::probe;
+use crate::process::groups::GroupsReached;
 use crate::process::programs;
 use crate::record::beginning::Beginning;
 use crate::record::recorder::Recorder;
@@ -46,6 +47,8 @@ pub struct Setup {
     pub recorder: Option<Recorder>,
     /// The obituaries of workers.
     pub obituaries: ObituaryStore,
+    /// The control groups of workers.
+    pub groups: GroupsReached,
 }
 
 impl Setup {
@@ -86,6 +89,7 @@ impl Setup {
             gpus,
             recorder: None,
             obituaries: ObituaryStore::default(),
+            groups: GroupsReached::Off,
         })
     }
 

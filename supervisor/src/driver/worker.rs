@@ -15,6 +15,7 @@ use super::job::SavedLatents;
 use crate::catalogue::served::Served;
 use crate::link::{Deaf, Heard, Link};
 use crate::probe::HeldMemory;
+use crate::process::groups::WorkerGroup;
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
 
@@ -34,6 +35,8 @@ pub(super) struct WorkerHandle {
     pub held: Arc<Mutex<Option<HeldMemory>>>,
     /// Why it could not load, in its own words.
     pub load_error: Option<String>,
+    /// Its control group, if it has one of its own.
+    pub group: Option<Arc<WorkerGroup>>,
     /// How it ended, while frames it had sent before are still on their way.
     pub exit: Option<Exit>,
     /// Nothing more will be heard of it.
@@ -78,6 +81,7 @@ impl WorkerHandle {
             dtype: None,
             held: Arc::default(),
             load_error: None,
+            group: None,
             exit: None,
             silent: false,
             body: None,

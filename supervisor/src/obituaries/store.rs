@@ -1,4 +1,4 @@
-//! The obituaries in memory: of unwanted ends, which are also on the disk, and of wanted ones.
+//! The obituaries in memory, which are also on the disk if there is a state folder.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,15 @@ use pool::EndClass;
 use super::folder::ObituaryFolder;
 use super::writer::ObituaryWriter;
 
-/// Unwanted ends that are kept without a state folder.
-const UNWANTED_MAX: usize = 100;
-/// Wanted ends that are kept in memory, for the last lines of these workers.
-const WANTED_MAX: usize = 100;
+/// Obituaries that are kept without a state folder.
+const KEPT_MAX: usize = 100;
 
 /// The obituaries of this daemon, and those that earlier ones left in the state folder.
 #[derive(Debug)]
 pub struct ObituaryStore {
     /// Oldest first.
     ends: VecDeque<Arc<Obituary>>,
-    /// Most obituaries of unwanted ends.
+    /// Most obituaries.
     most: usize,
     disk: Option<Disk>,
 }
@@ -38,7 +36,7 @@ impl Default for ObituaryStore {
     fn default() -> Self {
         Self {
             ends: VecDeque::new(),
-            most: UNWANTED_MAX,
+            most: KEPT_MAX,
             disk: None,
         }
     }
@@ -65,7 +63,7 @@ impl ObituaryStore {
         self.disk.as_ref().map(|disk| disk.state_dir.as_path())
     }
 
-    /// Keeps an obituary, on the disk too if the end was unwanted. Replaces an earlier one of the same process.
+    /// Keeps an obituary. Replaces an earlier one of the same process.
     pub fn add(&mut self, obituary: Obituary) {
         let obituary = Arc::new(obituary.bounded());
         let of_same = |other: &Arc<Obituary>| {
@@ -80,33 +78,20 @@ impl ObituaryStore {
         {
             disk.writer.remove(old);
         }
-        if let (true, Some(disk)) = (obituary.unwanted, &self.disk) {
+        if let Some(disk) = &self.disk {
             disk.writer.write(Arc::clone(&obituary));
         }
-        let (unwanted, most) = match obituary.unwanted {
-            true => (true, self.most),
-            false => (false, WANTED_MAX),
-        };
-        self.ends.push_back(obituary);
-        let alike = |end: &Arc<Obituary>| end.unwanted == unwanted;
-        if self.ends.iter().filter(|end| alike(end)).count() > most
-            && let Some(oldest) = self.ends.iter().position(alike)
-        {
-            self.ends.remove(oldest);
+        if self.ends.len() == self.most {
+            self.ends.pop_front();
         }
+        self.ends.push_back(obituary);
     }
 
-    /// The obituaries of unwanted ends of these workers, at most `most`, newest first.
+    /// The obituaries of these workers, at most `most`, newest first.
     pub fn newest(&self, of: &Target, most: usize) -> Vec<Arc<Obituary>> {
-        let meant = |end: &&Arc<Obituary>| end.unwanted && is_meant(of, end);
+        let meant = |end: &&Arc<Obituary>| is_meant(of, end);
         let newest = self.ends.iter().rev().filter(meant);
         newest.take(most).cloned().collect()
-    }
-
-    /// The obituary of the last worker with this name, wanted or not.
-    pub fn last_of(&self, worker: &str) -> Option<Arc<Obituary>> {
-        let mut newest = self.ends.iter().rev();
-        newest.find(|end| end.worker == worker).cloned()
     }
 
     /// Waits until everything is written, but not for a disk that hangs.
@@ -133,7 +118,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// An unwanted end of this worker.
+    /// An end of this worker.
     pub fn obituary(generation: u64, worker: &str) -> Obituary {
         let model = worker.split(':').next().unwrap_or_default();
         Obituary {
@@ -145,7 +130,6 @@ pub(super) mod tests {
             time: format!("2026-01-02T03:04:{generation:02}.000Z"),
             uptime_s: 1.5,
             supervisor_pid: 4700,
-            unwanted: true,
             class: "crashed".into(),
             sentence: format!("{worker} ended by signal 11 (of its own)"),
             exit_code: None,
@@ -176,39 +160,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_newest_unwanted_ends_come_first() {
+    fn the_newest_ends_come_first_and_the_oldest_are_dropped() {
         let mut store = ObituaryStore::default();
         store.add(obituary(1, "a:0"));
         store.add(obituary(2, "b:0"));
         store.add(obituary(3, "a:1"));
-        store.add(Obituary {
-            unwanted: false,
-            ..obituary(4, "a:0")
-        });
         assert_eq!(generations(&store.newest(&Target::All, 9)), [3, 2, 1]);
         assert_eq!(generations(&store.newest(&Target::All, 1)), [3]);
         let model = Target::Model(ModelKey::new("a").expect("a key"));
         assert_eq!(generations(&store.newest(&model, 9)), [3, 1]);
-        let last = store.last_of("a:0").expect("two of them ended");
-        assert_eq!(last.generation, 4, "wanted ends count for the last lines");
-    }
-
-    #[test]
-    fn wanted_ends_push_out_wanted_ends_only() {
-        let mut store = ObituaryStore::default();
-        store.add(obituary(1, "a:0"));
-        for generation in 2..500 {
-            store.add(Obituary {
-                unwanted: false,
-                ..obituary(generation, "b:0")
-            });
-        }
-        assert_eq!(store.ends.len(), 1 + WANTED_MAX);
-        assert!(store.last_of("a:0").is_some());
-        for generation in 500..900 {
+        for generation in 4..500 {
             store.add(obituary(generation, "c:0"));
         }
-        assert_eq!(store.ends.len(), UNWANTED_MAX + WANTED_MAX);
+        assert_eq!(store.newest(&Target::All, usize::MAX).len(), KEPT_MAX);
+        assert!(store.newest(&model, 9).is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use pool::{Exit, KilledBy};
 
+use super::groups::WorkerGroup;
 use super::kernel_kills::KernelKills;
 
 /// The message that Rust's runtime prints before it aborts after a failed allocation, around the number of bytes.
@@ -16,10 +17,28 @@ const ALLOCATION_FAILED: (&str, &str) = ("memory allocation of ", " bytes failed
 pub struct ExitEvidence<'a> {
     /// Signals that we sent before it began to exit.
     pub sent: &'a [Signal],
-    /// The kernel's out-of-memory kills that explain no death yet.
-    pub kernel: &'a KernelKills,
+    /// The kernel's part.
+    pub kernel: KernelEvidence<'a>,
     /// Its last lines on stderr.
     pub lines: &'a [String],
+}
+
+/// Where the kernel counts its out-of-memory kills.
+#[derive(Debug, Clone, Copy)]
+pub enum KernelEvidence<'a> {
+    /// In the group that all workers share.
+    Shared(&'a KernelKills),
+    /// In the worker's own group.
+    Own(&'a WorkerGroup),
+}
+
+impl KernelEvidence<'_> {
+    fn explain(self, signal: i32) -> Option<KilledBy> {
+        match self {
+            Self::Shared(kills) => kills.explain(signal).then_some(KilledBy::KernelOom),
+            Self::Own(group) => group.explain(signal),
+        }
+    }
 }
 
 /// Reads an exit status. It does not name the sender of a signal: that is us if we sent this signal, the kernel if
@@ -33,10 +52,8 @@ pub fn read(status: ExitStatus, evidence: &ExitEvidence<'_>) -> Exit {
         KilledBy::Us
     } else if signal == Signal::SIGABRT as i32 && evidence.lines.iter().any(|line| lacked(line)) {
         KilledBy::AllocationFailed
-    } else if evidence.kernel.explain(signal) {
-        KilledBy::KernelOom
     } else {
-        KilledBy::Other
+        evidence.kernel.explain(signal).unwrap_or(KilledBy::Other)
     };
     Exit::Signal { signal, by }
 }
@@ -58,7 +75,7 @@ mod tests {
     fn by(signal: Signal, sent: &[Signal], line: &str) -> KilledBy {
         let evidence = ExitEvidence {
             sent,
-            kernel: &kernel_kills::OWN,
+            kernel: KernelEvidence::Shared(&kernel_kills::OWN),
             lines: &["it starts".into(), line.into(), "stack backtrace:".into()],
         };
         match read(ExitStatus::from_raw(signal as i32), &evidence) {

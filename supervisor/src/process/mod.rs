@@ -5,6 +5,7 @@
 //! - [`cpu`] measures a worker's CPU time
 //! - [`descendants`] kills the child processes that dead workers have left
 //! - [`exit`] turns an exit status into a code, or a signal and its sender
+//! - [`groups`] gives each worker a control group
 //! - [`kernel_kills`] attributes deaths to the kernel's out-of-memory killer
 //! - [`signals`] turns a signal into an error, and ends this process with its parent
 //! - [`stderr`] keeps the last lines that a worker wrote
@@ -20,6 +21,7 @@ pub mod descriptors;
 pub mod exit;
 pub mod exporter;
 pub mod fetch;
+pub mod groups;
 pub mod identity;
 pub mod kernel_kills;
 pub mod programs;

@@ -10,18 +10,20 @@
 )]
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::ids::{Device, Generation};
 use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
+use ipc_protocol::units::Mebibytes;
 use nix::errno::Errno;
 use pool::StartFault;
 use store::order::{ENDPOINT_VARIABLE, FetchOrder, HubSettings};
@@ -29,7 +31,9 @@ use tokio::process::{Child, Command};
 use tokio::runtime::{self, Handle};
 use tokio::time::timeout;
 
+use super::groups::{GroupsReached, WorkerGroup};
 use super::{descendants, programs};
+use crate::telemetry;
 
 /// Environment variables that a worker inherits; all others are removed, in particular tokens.
 const ENVIRONMENT_KEPT: [&str; 8] = [
@@ -57,6 +61,9 @@ const OF_THE_SERVICE: [&str; 6] = [
 /// The variable from which CUDA reads which GPUs a process may use.
 pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 
+/// Added to a worker's score for the out-of-memory killer, which is at most 1000 (proc(5)).
+const END_FIRST: &str = "500";
+
 /// How long the worker program may inspect a folder: it reads headers, and at most 1 GiB for digests.
 const INSPECTION_MAX: Duration = Duration::from_secs(120);
 /// How long it may take to read all weights of a folder.
@@ -77,6 +84,8 @@ pub struct SpawnOrder {
     pub gpu: Option<String>,
     /// The device whose worker program is started.
     pub program_of: Device,
+    /// Memory of the host that is reserved for it.
+    pub reserved: Mebibytes,
 }
 
 #[derive(Debug)]
@@ -89,6 +98,8 @@ pub struct Spawned {
     pub socket: OwnedFd,
     /// Its shared-memory segment.
     pub segment: Segment,
+    /// Its control group, if it has one of its own.
+    pub group: Option<Arc<WorkerGroup>>,
 }
 
 /// Why a worker could not be started.
@@ -134,14 +145,19 @@ pub struct Spawner(mpsc::Sender<(SpawnOrder, Reply)>);
 
 impl Spawner {
     /// Starts the thread. `runtime` waits for the child processes.
-    pub fn start(program: PathBuf, backing: Backing, runtime: Handle) -> io::Result<Self> {
+    pub fn start(
+        program: PathBuf,
+        backing: Backing,
+        groups: GroupsReached,
+        runtime: Handle,
+    ) -> io::Result<Self> {
         let (sender, orders) = mpsc::channel::<(SpawnOrder, Reply)>();
         thread::Builder::new()
             .name("spawner".into())
             .spawn(move || {
                 let _in_runtime = runtime.enter();
                 for (order, reply) in orders {
-                    reply(spawn_worker(&program, backing, &order));
+                    reply(spawn_worker(&program, backing, &groups, &order));
                 }
                 // If this thread ended, the kernel would kill every worker; the process ends first.
                 loop {
@@ -179,6 +195,7 @@ fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
 fn spawn_worker(
     program: &Path,
     backing: Backing,
+    groups: &GroupsReached,
     order: &SpawnOrder,
 ) -> Result<Spawned, SpawnError> {
     let program = &programs::worker_for(program, order.program_of);
@@ -201,12 +218,42 @@ fn spawn_worker(
         program: program.to_owned(),
         source,
     })?;
+    let group = child.id().and_then(|pid| {
+        end_first(pid);
+        put_into_group(groups, order, pid)
+    });
     Ok(Spawned {
         label: order.label.clone(),
         child,
         socket: ours.into(),
         segment,
+        group,
     })
+}
+
+/// Makes a worker's process a better victim than others where the machine is out of memory: another worker can take
+/// over its job.
+fn end_first(pid: u32) {
+    // It may have exited already.
+    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), END_FIRST);
+}
+
+/// Puts a process into a control group of its own, before it gets the message that tells it what to load.
+fn put_into_group(
+    groups: &GroupsReached,
+    order: &SpawnOrder,
+    pid: u32,
+) -> Option<Arc<WorkerGroup>> {
+    let GroupsReached::Made(groups) = groups else {
+        return None;
+    };
+    match groups.put(&order.label, pid, order.reserved) {
+        Ok(group) => Some(Arc::new(group)),
+        Err(error) => {
+            telemetry::workers::without_group(pid, &error);
+            None
+        }
+    }
 }
 
 /// Runs the worker program to inspect a folder of weights for an arithmetic. Returns its output, or its own error.

@@ -3,6 +3,9 @@
 //! The same task signals and reaps, so a signal cannot reach another process that has got the same pid meanwhile.
 //! Signals go to the worker's process group, so its children get them too.
 
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
@@ -14,7 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::descendants;
-use super::exit::{self, ExitEvidence};
+use super::exit::{self, ExitEvidence, KernelEvidence};
+use super::groups::WorkerGroup;
 use super::kernel_kills;
 use super::stat::Stat;
 use super::stderr::LastLines;
@@ -64,12 +68,13 @@ pub fn watch(
     child: Child,
     label: String,
     stderr: Stderr,
+    group: Option<Arc<WorkerGroup>>,
     ended: impl FnOnce(Exit) + Send + 'static,
 ) -> Signaller {
     let (sender, wishes) = mpsc::unbounded_channel();
     kernel_kills::OWN.forget_older();
     tokio::spawn(async move {
-        let exit = WatchedChild::new(child, label)
+        let exit = WatchedChild::new(child, label, group)
             .until_gone(wishes, stderr)
             .await;
         ended(exit);
@@ -82,16 +87,19 @@ struct WatchedChild {
     child: Child,
     group: Option<u32>,
     label: String,
+    /// Its control group, if it has one of its own.
+    own_group: Option<Arc<WorkerGroup>>,
     /// Signals that we sent before it began to exit.
     sent: Vec<Signal>,
 }
 
 impl WatchedChild {
-    fn new(child: Child, label: String) -> Self {
+    fn new(child: Child, label: String, own_group: Option<Arc<WorkerGroup>>) -> Self {
         Self {
             group: child.id(),
             child,
             label,
+            own_group,
             sent: Vec::new(),
         }
     }
@@ -110,12 +118,26 @@ impl WatchedChild {
         if timeout(REMAINS_MAX, stderr.follower).await.is_err() {
             reading.abort();
         }
+        let exit = self.read(ended, &stderr.lines);
+        if let Some(group) = self.own_group {
+            // The kernel may take its time.
+            tokio::task::spawn_blocking(move || group.remove());
+        }
+        exit
+    }
+
+    /// Reads how it ended, before its control group is removed.
+    fn read(&self, ended: io::Result<ExitStatus>, lines: &LastLines) -> Exit {
         match ended {
             Ok(status) => {
+                let kernel = match &self.own_group {
+                    Some(group) => KernelEvidence::Own(group),
+                    None => KernelEvidence::Shared(&kernel_kills::OWN),
+                };
                 let evidence = ExitEvidence {
                     sent: &self.sent,
-                    kernel: &kernel_kills::OWN,
-                    lines: &stderr.lines.newest(usize::MAX),
+                    kernel,
+                    lines: &lines.newest(usize::MAX),
                 };
                 exit::read(status, &evidence)
             }
@@ -132,7 +154,7 @@ impl WatchedChild {
     async fn attend(
         &mut self,
         mut wishes: mpsc::UnboundedReceiver<SignalRequest>,
-    ) -> std::io::Result<std::process::ExitStatus> {
+    ) -> io::Result<ExitStatus> {
         let mut lingers = false;
         loop {
             tokio::select! {

@@ -153,3 +153,16 @@ pub fn obituary_skipped(file: &Path, error: &dyn Display) {
 pub fn obituary_not_written(error: &dyn Display) {
     warn!(%error, "Cannot write an obituary");
 }
+
+/// Each worker gets a control group of its own in this folder.
+pub fn worker_groups(version: &str, folder: &dyn Display) {
+    info!(%folder, "Each worker has a control group of its own ({version})");
+}
+
+/// Workers have no control groups of their own; that is a warning if the settings want them.
+pub fn no_worker_groups(reason: &str, wanted: bool) {
+    match wanted {
+        true => warn!(%reason, "Workers have no control groups of their own"),
+        false => info!(%reason, "Workers have no control groups of their own"),
+    }
+}

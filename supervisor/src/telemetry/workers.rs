@@ -207,3 +207,13 @@ pub fn left_behind(pid: i32) {
 pub fn not_waited(error: &dyn Display) {
     error!(%error, "Cannot wait for a worker");
 }
+
+/// A worker has no control group of its own: the kernel refuses.
+pub fn without_group(pid: u32, error: &dyn Display) {
+    warn!(pid, %error, "Worker has no control group of its own");
+}
+
+/// The limits of a worker's control group cannot be raised, or the group cannot be removed.
+pub fn group_failed(folder: &dyn Display, error: &dyn Display) {
+    warn!(%folder, %error, "Cannot change the control group of a worker");
+}

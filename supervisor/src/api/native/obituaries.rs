@@ -8,7 +8,7 @@ use ipc_protocol::messages::client::{FromPool, Target};
 use super::conversation::ConnectedClient;
 
 impl ConnectedClient {
-    /// Sends the newest obituaries of unwanted ends, at most `most`.
+    /// Sends the newest obituaries, at most `most`.
     pub async fn obituaries(&mut self, of: Target, most: u32) -> Result<(), ConnectionError> {
         if let Err(failure) = self.rights.check_operator("read obituaries") {
             return self.refuse(failure).await;

@@ -85,7 +85,11 @@ fn lines(obituary: &Obituary) -> Vec<String> {
     if count == 0 {
         row("stderr", "it wrote nothing".into());
     } else {
-        row("stderr", format!("its last {count} lines:"));
+        let left_out = match obituary.lines_left_out {
+            0 => String::new(),
+            earlier => format!(" ({earlier} earlier ones are left out)"),
+        };
+        row("stderr", format!("its last {count} lines{left_out}:"));
     }
     lines.extend(obituary.lines.iter().map(|line| format!("    {line}")));
     lines
