@@ -133,7 +133,7 @@ pub fn wrapped(parts: &[String], columns: usize) -> Vec<String> {
             Some(line) if fits(line, &format!(" {part}")) => *line += &format!(" {part}"),
             Some(_) | None if fits("", &part) => lines.push(part),
             Some(_) | None => {
-                for word in part.split(' ') {
+                for word in part.split(' ').flat_map(|word| broken(word, columns)) {
                     match lines.last_mut() {
                         Some(line) if fits(line, &format!(" {word}")) => {
                             *line += &format!(" {word}")
@@ -145,6 +145,24 @@ pub fn wrapped(parts: &[String], columns: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A word, in pieces if it is wider than `columns`.
+fn broken(word: &str, columns: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let mut left = columns;
+    for c in word.chars() {
+        let width = measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if width > left && left < columns {
+            pieces.push(String::new());
+            left = columns;
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(c);
+        }
+        left = left.saturating_sub(width);
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -192,8 +210,8 @@ mod tests {
             ["a very long", "sentence of", "words, end"]
         );
         assert_eq!(
-            wrapped(&parts(&["averyveryverylongword"]), 5),
-            ["averyveryverylongword"]
+            wrapped(&parts(&["a verylongword b"]), 5),
+            ["a", "veryl", "ongwo", "rd b"]
         );
         assert!(wrapped(&[], 5).is_empty());
     }

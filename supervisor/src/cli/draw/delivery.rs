@@ -64,7 +64,8 @@ impl Delivery<'_> {
             let earlier = taken.and_then(|error| failed.replace(error));
             // Every failure is printed: the last one by the caller, the earlier ones here.
             if let Some(earlier) = earlier.filter(|_| !interrupted.load(Ordering::Acquire)) {
-                earlier.tell(self.options.json);
+                let json = self.options.json;
+                self.progress.above(|| earlier.tell(json));
             }
         }
         self.progress.finish();
@@ -106,7 +107,7 @@ impl Delivery<'_> {
         let file = self.output.write(index, picture.job, &bytes)?;
         if self.options.show {
             // An error only loses the view: the file is written.
-            let _ = show::show(picture);
+            let _ = self.progress.above(|| show::show(picture));
         }
         self.tell(picture, &file);
         Ok(())
@@ -151,7 +152,7 @@ impl Delivery<'_> {
         };
         match to_stdout {
             true => self.progress.say(&line),
-            false => say::line(line),
+            false => self.progress.above(|| say::line(line)),
         }
     }
 }

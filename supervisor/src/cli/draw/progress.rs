@@ -168,9 +168,14 @@ impl ProgressDisplay {
         }
     }
 
-    /// Prints a line above the bar.
+    /// Prints a line on stderr, above the bar.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| say::aside(line));
+        self.above(|| say::aside(line));
+    }
+
+    /// Removes the bar while `print` prints, on stdout or stderr: both may be the same terminal.
+    pub fn above<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 
     /// Removes the bar.
@@ -188,9 +193,10 @@ fn bar(steps: u64, shown: &Arc<Mutex<ShownProgress>>) -> ProgressBar {
 
 fn style(shown: &Arc<Mutex<ShownProgress>>) -> ProgressStyle {
     let (rate, left) = (Arc::clone(shown), Arc::clone(shown));
-    // Errors are ignored: the next tick draws again.
+    // Errors are ignored: the next tick draws again. The line ends two columns before the terminal's end, where `^C` is
+    // echoed: in the next line it would be cleared instead of the bar.
     ProgressStyle::with_template(
-        "{spinner} {wide_bar:.cyan/blue} step {pos}/{len}  {rate}  {left}  {msg}",
+        "{spinner} {wide_bar:.cyan/blue} step {pos}/{len}  {rate}  {left}  {msg}  \u{1b}[2D",
     )
     .expect("the template is a constant that a test renders")
     .with_key("rate", move |_: &ProgressState, out: &mut dyn Write| {

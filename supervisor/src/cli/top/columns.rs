@@ -5,9 +5,6 @@ use crate::cli::text::TonedLine;
 
 /// Blanks between two columns.
 const GAP: usize = 2;
-/// Narrowest last column, for which others are left out.
-const LAST_LEAST: usize = 18;
-
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
@@ -40,8 +37,14 @@ pub const fn number(title: &'static str, spare: u8) -> Column {
     }
 }
 
-/// The lines of a table with its headings. If it is wider than `width`, columns are left out, and then lines are cut.
-pub fn lay_out(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> Vec<TonedLine> {
+/// The lines of a table with its headings. If it is wider than `width`, columns are left out until `last_least` of the
+/// last one is seen, and then lines are cut.
+pub fn lay_out(
+    columns: &[Column],
+    rows: &[Vec<Cell>],
+    width: Option<usize>,
+    last_least: usize,
+) -> Vec<TonedLine> {
     let natural: Vec<usize> = columns
         .iter()
         .enumerate()
@@ -51,7 +54,7 @@ pub fn lay_out(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> 
             widths.chain([column.title.len()]).max().unwrap_or(0)
         })
         .collect();
-    let shown = shown(columns, &natural, width);
+    let shown = shown(columns, &natural, width, last_least);
     let heading = columns
         .iter()
         .map(|column| (Tone::Heading, column.title.to_owned()))
@@ -67,8 +70,13 @@ pub fn lay_out(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> 
         .collect()
 }
 
-/// The columns that fit; the last one only needs [`LAST_LEAST`].
-fn shown(columns: &[Column], natural: &[usize], width: Option<usize>) -> Vec<usize> {
+/// The columns that fit; the last one only needs `last_least`.
+fn shown(
+    columns: &[Column],
+    natural: &[usize],
+    width: Option<usize>,
+    last_least: usize,
+) -> Vec<usize> {
     let mut shown: Vec<usize> = (0..columns.len()).collect();
     let Some(width) = width else {
         return shown;
@@ -79,7 +87,7 @@ fn shown(columns: &[Column], natural: &[usize], width: Option<usize>) -> Vec<usi
             .iter()
             .enumerate()
             .map(|(nth, column)| match nth == last {
-                true => natural[*column].min(LAST_LEAST),
+                true => natural[*column].min(last_least),
                 false => natural[*column] + GAP,
             });
         widths.sum()
@@ -138,7 +146,7 @@ mod tests {
             row(["syn:0", "4711", "3", ""]),
             row(["other:12", "9", "12", "a long reason that has many words"]),
         ];
-        lay_out(&columns, &rows, width)
+        lay_out(&columns, &rows, width, 18)
             .iter()
             .map(|line| line.print(false))
             .collect()

@@ -87,10 +87,11 @@ impl Screen {
         }
         text += "\x1b[H";
         for line in &lines {
-            text += &format!("{}\x1b[K\r\n", line.print(is_coloured));
+            // Cleared first: after a line as wide as the terminal, the cursor is on its last character.
+            text += &format!("\x1b[K{}\r\n", line.print(is_coloured));
         }
         text += &format!(
-            "\x1b[J\x1b[{rows};1H{}\x1b[K",
+            "\x1b[J\x1b[{rows};1H\x1b[K{}",
             footer.cut(columns).print(is_coloured)
         );
         self.write(&text)

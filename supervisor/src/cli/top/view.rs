@@ -11,6 +11,8 @@ use crate::cli::text::TonedLine;
 /// Widths of the bars.
 const MEMORY_BAR: usize = 20;
 const STEP_BAR: usize = 10;
+/// Columns of a reason for which other columns are left out.
+const REASON_LEAST: usize = 30;
 /// Width of the names of devices.
 const DEVICE_WIDTH: usize = 7;
 
@@ -97,7 +99,7 @@ pub fn lines(report: &StatusReport, order: WorkerOrder, width: Option<usize>) ->
         ))),
         workers => {
             let rows: Vec<_> = workers.iter().map(|worker| worker_row(worker)).collect();
-            lines.extend(columns::lay_out(&WORKERS, &rows, width));
+            lines.extend(columns::lay_out(&WORKERS, &rows, width, usize::MAX));
         }
     }
     lines.push(TonedLine::default());
@@ -105,7 +107,7 @@ pub fn lines(report: &StatusReport, order: WorkerOrder, width: Option<usize>) ->
         [] => lines.push(fit(TonedLine::of(Tone::Faint, "No jobs."))),
         jobs => {
             let rows: Vec<_> = jobs.iter().map(job_row).collect();
-            lines.extend(columns::lay_out(&JOBS, &rows, width));
+            lines.extend(columns::lay_out(&JOBS, &rows, width, REASON_LEAST));
         }
     }
     lines
@@ -123,11 +125,10 @@ fn daemon(report: &StatusReport) -> TonedLine {
         .filter(|worker| worker.job.is_some())
         .count();
     let counts = format!(
-        "  workers {} ({busy} busy), jobs {}, spawns {}, exits {}, evictions {}",
+        ", workers {} ({busy} busy), jobs {}, spawns {}, evictions {}",
         report.workers.len(),
         report.queue.len(),
         report.counters.spawns,
-        report.counters.exits,
         report.counters.evictions
     );
     TonedLine::of(Tone::Heading, "imagepool ")
@@ -148,9 +149,9 @@ fn memory(book: &MemoryStatus, gpu: Option<&DeviceStatus>) -> TonedLine {
         _ => Tone::Good,
     };
     let mut parts = vec![format!(
-        " {}/{} GiB reserved",
-        gib(book.reserved_mb),
-        gib(book.limit_mb)
+        " {} of {} reserved",
+        sized(book.reserved_mb),
+        sized(book.limit_mb)
     )];
     let known = [
         ("measured", book.measured_mb),
@@ -158,7 +159,7 @@ fn memory(book: &MemoryStatus, gpu: Option<&DeviceStatus>) -> TonedLine {
     ];
     let settling = ("settling", Some(book.settling_mb).filter(|mb| *mb > 0));
     for (what, mb) in known.into_iter().chain([settling]) {
-        parts.extend(mb.map(|mb| format!("{} {what}", gib(mb))));
+        parts.extend(mb.map(|mb| format!("{} {what}", sized(mb))));
     }
     if let Some(gpu) = gpu {
         parts.extend(gpu.temperature_c.map(|celsius| format!("{celsius} °C")));
@@ -347,7 +348,7 @@ mod tests {
             "0:03:12",
             "33.0 GiB",
             "45.0 GiB free",
-            "68.0/80.0 GiB reserved",
+            "68.0 GiB of 80.0 GiB reserved",
         ] {
             assert!(wide.contains(part), "{part}: {wide}");
         }

@@ -31,6 +31,10 @@ pub fn check(machine: &Machine) -> Vec<CheckResult> {
 
 /// Judges the groups of a daemon that runs, in its words.
 fn judge_daemon(groups: &str, detail: &str) -> CheckResult {
+    let none = match detail {
+        "" => "workers have none of their own".to_owned(),
+        detail => format!("workers have none of their own: {detail}"),
+    };
     match groups {
         "v1" | "v2" => CheckResult::ok(
             CHECK,
@@ -38,16 +42,11 @@ fn judge_daemon(groups: &str, detail: &str) -> CheckResult {
         ),
         "off" => CheckResult::warning(
             CHECK,
-            format!("workers have none: {detail}"),
+            none,
             "the settings: a worker that leaks memory cannot be ended alone",
             "allow them in the settings, and restart the daemon",
         ),
-        _ => CheckResult::warning(
-            CHECK,
-            format!("workers have none: {detail}"),
-            LEAK,
-            DELEGATE,
-        ),
+        _ => CheckResult::warning(CHECK, none, LEAK, DELEGATE),
     }
 }
 
