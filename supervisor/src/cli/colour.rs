@@ -24,6 +24,15 @@ impl ColourChoice {
         }
     }
 
+    /// Makes the progress bars follow this choice. For `auto` they look at the environment themselves.
+    pub fn apply_to_bars(self) {
+        match self {
+            Self::Auto => {}
+            Self::Always => console::set_colors_enabled_stderr(true),
+            Self::Never => console::set_colors_enabled_stderr(false),
+        }
+    }
+
     /// Whether output on stdout has colours.
     pub fn on_stdout(self) -> bool {
         match self {

@@ -136,6 +136,7 @@ impl CommandError {
 
 /// Runs the command, or the shell without one. Prints its error on stderr, and with `--json` on stdout too.
 pub fn run(mut arguments: CommandLine) -> ExitCode {
+    arguments.color.apply_to_bars();
     let code = match arguments.command.take() {
         None => shell::run(&arguments),
         Some(command) => dispatch(&arguments, command),

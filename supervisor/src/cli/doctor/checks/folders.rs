@@ -84,7 +84,7 @@ pub fn daemon(machine: &Machine) -> Vec<CheckResult> {
         (Ok(daemon), _) => vec![CheckResult::ok(
             DAEMON,
             format!(
-                "version {} serves with pid {}: {} workers, {} jobs",
+                "version {} serves with pid {}; workers: {}, jobs: {}",
                 daemon.version,
                 daemon.pid,
                 daemon.report.workers.len(),
