@@ -65,7 +65,7 @@ pub const MISBEHAVIOURS: [&str; 45] = [
 /// Milliseconds a step takes of a model whose worker ends in a known way; `load_ms` is an index into [`ENDS`].
 pub const END_STEP_MS: u32 = 19;
 /// Ends of workers: `exit-CODE` and `signal-NUMBER` while loading or with a job, and those that take longer.
-pub const ENDS: [&str; 21] = [
+pub const ENDS: [&str; 22] = [
     "exit-66-loading",
     "exit-75-loading",
     "exit-78-loading",
@@ -87,6 +87,7 @@ pub const ENDS: [&str; 21] = [
     "no-greeting",
     "leak-busy",
     "work-busy",
+    "deaf-busy",
 ];
 
 /// Settings of a model `ends-NAME` for each of [`ENDS`], each with one worker; `weights_mb` says how often.

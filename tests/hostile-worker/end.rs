@@ -58,7 +58,7 @@ fn end_by(end: &str, socket: &WorkerSocket) -> ! {
         }
         "garbage" => socket.say_bytes(&[0xa5; 64]),
         "silent" => socket.ignore(),
-        "beating" => beat_for_ever(socket),
+        "beating" | "deaf" => beat_for_ever(socket),
         "work" => work_for_ever(socket),
         "leak" => leak(),
         other => panic!("{other} is no end"),
