@@ -100,11 +100,13 @@ pub enum FailureKind {
     ModelUnread,
     /// The picture of a finished job is not kept any longer, or never was.
     PictureGone,
+    /// The user's quota of jobs is used up for now.
+    QuotaExceeded,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadValue,
         Self::UnknownModel,
         Self::NeverFits,
@@ -126,6 +128,7 @@ impl FailureKind {
         Self::ModelUnusable,
         Self::ModelUnread,
         Self::PictureGone,
+        Self::QuotaExceeded,
     ];
 
     /// The kind with this name.
@@ -147,6 +150,7 @@ impl FailureKind {
             Self::ModelUnusable => "model_unusable",
             Self::ModelUnread => "model_unread",
             Self::PictureGone => "picture_gone",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::LoadRefused => "load_refused",
             Self::ModelBroken => "model_broken",
             Self::Quarantined => "quarantined",
@@ -165,6 +169,7 @@ impl FailureKind {
         match self {
             Self::BadValue | Self::UnknownModel => 2,
             Self::QueueFull
+            | Self::QuotaExceeded
             | Self::Draining
             | Self::Stopped
             | Self::ModelMissing

@@ -107,6 +107,8 @@ pub struct SupervisorStatus {
     pub control_groups_detail: String,
     /// The folder of the obituaries; `None` if they are kept in memory only.
     pub state_dir: Option<String>,
+    /// Seconds for which the pool leaves its memory to other programs; `None` if it does not.
+    pub yielding_s: Option<f64>,
 }
 
 /// Memory of one device.

@@ -6,8 +6,8 @@ use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 use pool::{
-    Activation, CudaNeed, DeviceLimit, Files, GuidanceRule, ModelSpec, Need, Patience, Registry,
-    Settings, SizeRule,
+    Activation, CudaNeed, DeviceLimit, Files, GuidanceRule, ModelSpec, Need, Patience, Quotas,
+    Registry, Settings, SizeRule, UserQuota,
 };
 
 use crate::faults::FaultSet;
@@ -102,6 +102,13 @@ impl WorldPlan {
                 ..Patience::default()
             },
             fifo: self.fifo,
+            quotas: Quotas {
+                others: random.permille(150).then(|| UserQuota {
+                    jobs_per_hour: Some(random.from(1, 60) as u32),
+                    ..UserQuota::default()
+                }),
+                ..Quotas::default()
+            },
             ..Settings::default()
         }
     }

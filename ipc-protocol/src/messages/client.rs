@@ -168,6 +168,11 @@ pub enum Verb {
     },
     /// Reads the settings file, updates all models, and takes over every setting that can change without a restart.
     Reload,
+    /// Leaves the memory of all workers without a job to other programs for a while.
+    Yield {
+        /// How long, in seconds; 0 ends an earlier one.
+        seconds: u32,
+    },
 }
 
 /// The workers that a command applies to.

@@ -82,6 +82,10 @@ pub fn to_pool() -> Vec<(&'static str, ToPool)> {
             "ToPool::Operate/evict",
             operate(Verb::Evict { model: "m".into() }),
         ),
+        (
+            "ToPool::Operate/yield",
+            operate(Verb::Yield { seconds: 600 }),
+        ),
         ("ToPool::Wait", ToPool::Wait { job: JOB }),
         ("ToPool::Jobs", ToPool::Jobs),
         (
@@ -427,6 +431,7 @@ fn supervisor_part() -> StatusPart {
         control_groups: "v2".into(),
         control_groups_detail: "/sys/fs/cgroup/pool".into(),
         state_dir: Some("/var/lib/imagepool".into()),
+        yielding_s: Some(2.5),
     })
 }
 

@@ -48,6 +48,7 @@ pub use words::event::{
 };
 pub use words::moment::Moment;
 pub use words::notice::Notice;
+pub use words::quota::{Quotas, UserQuota};
 pub use words::reasons::{StartReason, StopReason};
 pub use words::registry::{
     Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,

@@ -153,6 +153,7 @@ fn settles(event: &Event) -> bool {
         | Event::PinChanged { .. }
         | Event::EvictRequested { .. }
         | Event::Scaled { .. }
+        | Event::YieldRequested { .. }
         | Event::DrainRequested { .. }
         | Event::QuarantineReleased { .. }
         | Event::DeadlineReached => true,
@@ -241,6 +242,9 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             model,
             workers,
         } => operator::scale(state, turn, ticket, &model, workers),
+        Event::YieldRequested { ticket, lasts } => {
+            operator::yield_memory(state, turn, ticket, lasts);
+        }
         Event::DrainRequested { ticket, drain } => operator::drain(state, turn, ticket, drain),
         Event::QuarantineListed { ticket } => operator::list_quarantine(state, turn, ticket),
         Event::QuarantineReleased { ticket, digest } => {

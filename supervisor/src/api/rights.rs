@@ -66,6 +66,7 @@ impl ClientRights {
             Verb::Pin { pinned: false, .. } => "unpin",
             Verb::Scale { .. } => "scale",
             Verb::Evict { .. } => "evict",
+            Verb::Yield { .. } => "yield",
             Verb::Drain | Verb::Undrain => "drain",
             Verb::Release { .. } => "quarantine release",
             Verb::Signal { .. } => "signal",
@@ -132,6 +133,7 @@ mod tests {
                 workers: 4,
             },
             Verb::Evict { model: model() },
+            Verb::Yield { seconds: 1 },
             Verb::Release { digest: None },
             Verb::Signal {
                 signal: "HUP".into(),

@@ -163,6 +163,12 @@ pub enum Command {
         /// Key or alias of the model.
         model: String,
     },
+    /// Leave the memory of idle workers to other programs for a while; jobs wait. Running jobs are finished first.
+    Yield {
+        /// Seconds, at most a day; 0 ends an earlier one.
+        #[arg(value_parser = yield_seconds, allow_hyphen_values = true)]
+        seconds: u32,
+    },
     /// Set the number of workers that a model keeps.
     Scale {
         /// Key or alias of the model.
@@ -295,6 +301,18 @@ fn reports(text: &str) -> Result<u64, String> {
 
 fn workers(text: &str) -> Result<u32, String> {
     number::argument("WORKERS", text, "a whole number, 0 or more")
+}
+
+/// The longest time for which memory is left to other programs: a day.
+const YIELD_SECONDS_MAX: u32 = 86_400;
+
+fn yield_seconds(text: &str) -> Result<u32, String> {
+    let takes = "a whole number, 0 to 86400";
+    let seconds: u32 = number::argument("SECONDS", text, takes)?;
+    match seconds <= YIELD_SECONDS_MAX {
+        true => Ok(seconds),
+        false => Err(format!("{seconds} is more than a day: use {takes}")),
+    }
 }
 
 /// Planned commands: they exit with "not built yet".

@@ -179,6 +179,9 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         Command::Plan { model, size } => verbs::plan(reach, model, size.as_deref(), json),
         Command::Pin { model } => verbs::tell(reach, teller("pin"), pin(model, true)),
         Command::Evict { model } => verbs::tell(reach, teller("evict"), Verb::Evict { model }),
+        Command::Yield { seconds } => {
+            verbs::sentence(reach, teller("yield"), Verb::Yield { seconds })
+        }
         Command::Unpin { model } => verbs::tell(reach, teller("unpin"), pin(model, false)),
         Command::Scale { model, workers } => {
             verbs::tell(reach, teller("scale"), Verb::Scale { model, workers })

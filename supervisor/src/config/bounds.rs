@@ -73,7 +73,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 58] = [
+pub const SETTINGS: &[Setting] = &[
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
     setting("socket", "mode", Words(&["0600", "0660"])),
@@ -120,6 +120,9 @@ pub const SETTINGS: [Setting; 58] = [
     setting("hub", "patience_seconds", Seconds(0.001, 86_400.0)),
     setting("telemetry", "otlp", Address),
     setting("telemetry", "obituaries", Whole(1, 10_000)),
+    setting("users.*", "jobs_per_hour", Whole(1, 1_000_000)),
+    setting("users.*", "models", Names("the name of a model")),
+    setting("users.*", "priority_max", Words(&["high", "normal", "low"])),
     setting("models.*", "family", Words(&family::WORDS)),
     setting("models.*", "path", Text("the path of a folder")),
     setting("models.*", "variant", Text("the name of a variant")),
@@ -149,6 +152,7 @@ pub fn check(file: &Table) -> Result<(), String> {
             ("models", Value::Table(models)) => models
                 .iter()
                 .try_for_each(|(key, value)| model(key, value))?,
+            ("users", Value::Table(users)) => sections("users", users)?,
             ("http", Value::Table(table)) => http_section(table)?,
             (_, Value::Table(table)) => section(name, table, name)?,
             (_, value) if is_section(name) => return Err(no_section(name, value)),
@@ -179,10 +183,15 @@ fn http_section(table: &Table) -> Result<(), String> {
         Some(Value::Table(tokens)) => tokens,
         Some(value) => return Err(no_section("http.tokens", value)),
     };
-    tokens.iter().try_for_each(|(name, value)| {
-        let place = format!("http.tokens.{name}");
+    sections("http.tokens", tokens)
+}
+
+/// Checks the sections `[OF.NAME]`.
+fn sections(of: &str, tables: &Table) -> Result<(), String> {
+    tables.iter().try_for_each(|(name, value)| {
+        let place = format!("{of}.{name}");
         match value {
-            Value::Table(token) => section("http.tokens.*", token, &place),
+            Value::Table(table) => section(&format!("{of}.*"), table, &place),
             value => Err(no_section(&place, value)),
         }
     })
@@ -208,7 +217,7 @@ fn section(pattern: &str, table: &Table, place: &str) -> Result<(), String> {
 }
 
 fn is_section(name: &str) -> bool {
-    name == "models" || SETTINGS.iter().any(|setting| setting.section == name)
+    matches!(name, "models" | "users") || SETTINGS.iter().any(|setting| setting.section == name)
 }
 
 fn no_section(place: &str, value: &Value) -> String {
@@ -440,7 +449,7 @@ mod tests {
             section,
             name,
             kind,
-        } in &SETTINGS
+        } in SETTINGS
         {
             let section = section.replace('*', "mine");
             let header = match section.as_str() {

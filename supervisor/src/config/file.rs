@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::bounds;
 use super::http::HttpSection;
 use super::operators::Operator;
+use super::users::UserSection;
 
 /// The whole file; a missing setting has its default.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +36,8 @@ pub struct SettingsFile {
     pub hub: HubSection,
     /// Settings of the reports to other programs.
     pub telemetry: TelemetrySection,
+    /// The quotas of users, by name.
+    pub users: BTreeMap<String, UserSection>,
     /// Changes to built-in models, and additional models, by key.
     pub models: BTreeMap<String, ModelSection>,
 }
@@ -53,6 +56,7 @@ impl Default for SettingsFile {
             pictures: PicturesSection::default(),
             hub: HubSection::default(),
             telemetry: TelemetrySection::default(),
+            users: BTreeMap::new(),
             models: BTreeMap::new(),
         }
     }

@@ -6,6 +6,7 @@
 //! - [`names`]: the keys and aliases of the models
 //! - [`operators`]: the users that may operate the pool
 //! - [`paths`]: the daemon's folders
+//! - [`users`]: the quotas of users
 
 pub mod bounds;
 pub mod file;
@@ -13,6 +14,7 @@ pub mod http;
 pub mod names;
 pub mod operators;
 pub mod paths;
+pub mod users;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -149,7 +151,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
     fits_together(&file)?;
     let seconds = Duration::from_secs_f64;
     let pool = pool::Settings {
-        default_model: file.default_model,
+        default_model: file.default_model.clone(),
         cold_start_workers: file.pool.cold_start_workers,
         max_workers_per_model: file.pool.max_workers_per_model,
         min_workers: file.pool.min_workers,
@@ -165,6 +167,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         fifo: file.pool.fifo,
         prompt_bytes: file.limits.prompt_bytes,
         max_pixels: file.limits.max_pixels,
+        quotas: users::quotas(&file)?,
         ..pool::Settings::default()
     };
     Ok(Config {

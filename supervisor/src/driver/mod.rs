@@ -378,6 +378,7 @@ impl Driver {
                 control_groups: self.groups.0.to_owned(),
                 control_groups_detail: Untrusted::new(&self.groups.1).to_string(),
                 state_dir: self.obituaries.state_dir().map(shown),
+                yielding_s: snapshot.yields.map(|left| left.as_secs_f64()),
             },
             memory: snapshot.memory,
             workers: snapshot.workers,

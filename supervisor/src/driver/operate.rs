@@ -1,5 +1,7 @@
 //! Operators' verbs: turned into events, or answered at once where nothing has to happen.
 
+use std::time::Duration;
+
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Told, Verb};
@@ -41,6 +43,10 @@ impl Driver {
                 ticket,
                 model,
                 pinned,
+            },
+            Verb::Yield { seconds } => Event::YieldRequested {
+                ticket,
+                lasts: Duration::from_secs(u64::from(seconds)),
             },
             Verb::Evict { model } => Event::EvictRequested { ticket, model },
             Verb::Scale { model, workers } => Event::Scaled {

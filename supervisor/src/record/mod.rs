@@ -214,6 +214,10 @@ mod tests {
                 ticket,
                 model: "m".into(),
             },
+            Event::YieldRequested {
+                ticket,
+                lasts: Duration::from_secs(600),
+            },
             Event::Scaled {
                 ticket,
                 model: "m".into(),

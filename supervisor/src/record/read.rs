@@ -139,6 +139,10 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
             ticket: facts.ticket()?,
             model: facts.text("model")?,
         },
+        "yield_requested" => Event::YieldRequested {
+            ticket: facts.ticket()?,
+            lasts: facts.micros("lasts_us")?,
+        },
         "scaled" => Event::Scaled {
             ticket: facts.ticket()?,
             model: facts.text("model")?,

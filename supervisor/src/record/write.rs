@@ -62,6 +62,10 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
             "evict_requested",
             json!({"ticket": ticket.0, "model": model}),
         ),
+        Event::YieldRequested { ticket, lasts } => (
+            "yield_requested",
+            json!({"ticket": ticket.0, "lasts_us": lasts.as_micros() as u64}),
+        ),
         Event::Scaled {
             ticket,
             model,

@@ -142,6 +142,13 @@ pub fn tell(notice: &Notice) {
         Notice::DeviceBack { device } => info!(%device, "Device is used again"),
         Notice::Draining { jobs } => info!(jobs, "Draining: new requests are refused"),
         Notice::DrainUndone => info!("Drain ended: requests are accepted again"),
+        Notice::Yielding { for_long } => {
+            info!(
+                for_ms = ms(*for_long),
+                "Yielding: memory is left to other programs"
+            );
+        }
+        Notice::YieldEnded => info!("Yield ended: workers start again"),
         Notice::Defect { what } => {
             error!(error = %what, "Defect in the pool: please report it");
         }

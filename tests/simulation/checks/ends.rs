@@ -171,6 +171,8 @@ fn is_so(
             }
         }
         StopReason::Outdated => process.outdated && alone,
+        // Worlds have no yields.
+        StopReason::Yielded => false,
         StopReason::Abandoned => {
             // One of several, so that the next who asks finds one.
             let another = observed

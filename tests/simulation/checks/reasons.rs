@@ -211,6 +211,7 @@ fn word(why: StopReason) -> &'static str {
         StopReason::IgnoredCancel => "ignored_cancel",
         StopReason::Protocol => "protocol",
         StopReason::Outdated => "outdated",
+        StopReason::Yielded => "yielded",
     }
 }
 

@@ -16,7 +16,7 @@ use super::refusal_words::{
 };
 use super::standing::ModelStanding;
 use crate::observed::{AskedRequest, JobRecord, ModelRecord, ObservedPool, WorkerLoss};
-use crate::oracle::{Oracle, has_trouble, parameters};
+use crate::oracle::{Oracle, has_trouble, jobs_per_hour, parameters};
 
 pub(super) fn check(
     observed: &ObservedPool,
@@ -113,6 +113,9 @@ fn entered(
             asked.request.count
         ));
     }
+    if opens_in(observed, now, asked).is_some() {
+        return Err(format!("let in {asked:?}, whose quota is full"));
+    }
     let picture = (accepted.size, accepted.steps);
     may_enter(observed, failures, now, key, &asked.request, picture)
 }
@@ -138,6 +141,35 @@ pub(super) fn check_entry(
     }
     let picture = (parameters.size, parameters.steps);
     may_enter(observed, failures, now, key, request, picture)
+}
+
+/// When the quota of a user has room for a request: `None` if it has, or never will.
+fn opens_in(observed: &ObservedPool, now: Moment, asked: &AskedRequest) -> Option<Duration> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let limit = jobs_per_hour(observed)?;
+    let room = limit.checked_sub(asked.request.count)?;
+    let jobs = observed.usage.get(&asked.user)?;
+    let used = |at: Moment| -> u32 {
+        let recent = jobs.iter().filter(|(since, _)| *since + HOUR > at);
+        recent.map(|(_, count)| count).sum()
+    };
+    let moments = jobs.iter().map(|&(at, _)| at + HOUR);
+    let opens = moments.filter(|&at| at > now).find(|&at| used(at) <= room);
+    opens.filter(|_| used(now) > room).map(|at| at.since(now))
+}
+
+/// Whether the quota of the user is full, and the refusal says when it is open again.
+fn says_quota(
+    observed: &ObservedPool,
+    now: Moment,
+    asked: &AskedRequest,
+    failure: &Failure,
+) -> bool {
+    let Some(left) = opens_in(observed, now, asked) else {
+        return false;
+    };
+    let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+    failure.retry_after_ms == Some(ms) && failure.message.contains(&asked.user)
 }
 
 /// Checks that a model takes jobs, that a picture of this size may have room, and that the time limit can be kept.
@@ -293,6 +325,7 @@ fn refused_without_files(
     let waited = observed.awaiting_of(asked.ticket).is_some();
     match failure.kind {
         FailureKind::Draining => observed.draining,
+        FailureKind::QuotaExceeded => says_quota(observed, now, asked, failure),
         FailureKind::QueueFull => {
             !waited && is_full(observed, key, asked, 0) && says_retry(observed, now, model, failure)
         }
@@ -322,6 +355,7 @@ fn refused_by_pool(
     let waited = observed.awaiting_of(asked.ticket).is_some();
     match kind {
         FailureKind::Draining => observed.draining,
+        FailureKind::QuotaExceeded => says_quota(observed, now, asked, failure),
         FailureKind::Stopped | FailureKind::ModelBroken => trouble(),
         FailureKind::LoadRefused => trouble() && alone(),
         // Before that it waits for a look at what may have been mended.

@@ -69,6 +69,8 @@ impl ObservedPool {
             }
         };
         let AskedRequest { request, user, .. } = asked;
+        let usage = self.usage.entry(user.clone()).or_default();
+        usage.push((now, request.count));
         let key = &accepted.model;
         let places = self.places(&self.models[key], request.device);
         let everywhere = places

@@ -83,7 +83,8 @@ fn is_its_fault(why: StopReason) -> bool {
         | StopReason::Scaled
         | StopReason::Drain
         | StopReason::Abandoned
-        | StopReason::Outdated => false,
+        | StopReason::Outdated
+        | StopReason::Yielded => false,
         StopReason::NoHello
         | StopReason::Silent
         | StopReason::Stuck

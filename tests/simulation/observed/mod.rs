@@ -56,6 +56,8 @@ pub(crate) struct ObservedPool {
     pub(crate) counts: ObservedCounts,
     pub(crate) last_job: JobId,
     pub(crate) last_worker: Generation,
+    /// The accepted jobs of each user, with the moment of each request.
+    pub(crate) usage: BTreeMap<String, Vec<(Moment, u32)>>,
     pub(crate) answers: u64,
     pub(crate) pictures: u64,
     /// Requests that waited for files, and those of them that became jobs.
@@ -105,6 +107,7 @@ impl ObservedPool {
                 .collect(),
             workers: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            usage: BTreeMap::new(),
             requests: BTreeMap::new(),
             fetching: BTreeSet::new(),
             devices: limits.iter().map(|l| (l.device, device(l))).collect(),

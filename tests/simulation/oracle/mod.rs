@@ -18,7 +18,7 @@ use crate::checks::{CheckResult, ModelFailures};
 use crate::observed::{Consequence, JobRecord, ObservedPool};
 pub(crate) use outcome::has_trouble;
 use quarantine::{ExpectedQuarantine, fingerprint};
-pub(crate) use request::{invalid_fields, most_images, parameters};
+pub(crate) use request::{invalid_fields, jobs_per_hour, most_images, parameters};
 
 /// Attempts in a row without a salvaged step after which a job is not tried again.
 const FRUITLESS_MAX: u32 = 16;

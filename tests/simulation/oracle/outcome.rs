@@ -51,6 +51,7 @@ impl Oracle {
             // A job waits while files are looked at.
             FailureKind::ModelUnread
             | FailureKind::QueueFull
+            | FailureKind::QuotaExceeded
             | FailureKind::NotPermitted
             | FailureKind::NoSuchName
             | FailureKind::PictureGone

@@ -60,7 +60,14 @@ pub(crate) fn invalid_fields(
 /// More images than may wait can never be accepted at once.
 pub(crate) fn most_images(observed: &ObservedPool) -> usize {
     let settings = &observed.settings;
-    settings.queue_per_model.min(settings.queue_total)
+    let queues = settings.queue_per_model.min(settings.queue_total);
+    jobs_per_hour(observed).map_or(queues, |limit| queues.min(limit as usize))
+}
+
+/// The most jobs of a user within an hour.
+pub(crate) fn jobs_per_hour(observed: &ObservedPool) -> Option<u32> {
+    let quota = observed.settings.quotas.others.as_ref();
+    quota.and_then(|quota| quota.jobs_per_hour)
 }
 
 /// The guidance that a request gets, and the largest that it may ask for.

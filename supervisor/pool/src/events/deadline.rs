@@ -10,6 +10,7 @@ use crate::events::worker::cpu_measured;
 use crate::questions::idle::late;
 use crate::settle::drain;
 use crate::settle::idle::{abandon_loads, shrink};
+use crate::settle::yielding;
 use crate::state::State;
 use crate::state::worker::{Overdue, Worker};
 use crate::steps::end_job::end_job;
@@ -32,6 +33,7 @@ pub(crate) fn reached(state: &mut State, turn: &mut Turn) {
     end_overdue_jobs(state, turn);
     shrink(state, turn);
     drain::fail_overdue(state, turn);
+    yielding::end_overdue(state, turn);
 }
 
 /// The driver could not run: no worker was silent or without progress in a time in which none could be heard.

@@ -19,7 +19,7 @@ pub(crate) fn arrived(state: &mut State, turn: &mut Turn, key: &ModelKey) {
     let mut entered: Vec<JobId> = Vec::new();
     while let Some(waiting) = state.requests_mut().take_oldest(id) {
         let (asked, jobs, cancelled) = waiting.into_parts();
-        match admit_to(state, turn.now(), id, &asked.request, asked.entropy) {
+        match admit_to(state, turn.now(), id, &asked) {
             Ok(admitted) => {
                 entered.extend(&jobs);
                 enter(state, turn, &admitted, &asked, jobs, &cancelled);

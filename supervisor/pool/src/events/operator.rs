@@ -1,4 +1,6 @@
-//! Commands of operators: start, stop, restart, pin, scale, drain, quarantine.
+//! Commands of operators: start, stop, restart, pin, scale, yield, drain, quarantine.
+
+use std::time::Duration;
 
 use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::client::Target;
@@ -188,6 +190,37 @@ pub(crate) fn scale(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &s
     turn.acknowledge(ticket, vec![format!("{key}: scaled to {workers}")], true);
 }
 
+/// `imagepool yield`.
+pub(crate) fn yield_memory(state: &mut State, turn: &mut Turn, ticket: Ticket, lasts: Duration) {
+    if matches!(state.phase(), Phase::Leaving { .. } | Phase::Gone { .. }) {
+        let line = "Shutting down: every worker leaves anyway".to_owned();
+        return turn.acknowledge(ticket, vec![line], false);
+    }
+    if lasts.is_zero() {
+        let line = match state.yields_until() {
+            Some(_) => "Serving again",
+            None => "Serving: it did not yield",
+        };
+        if state.yields_until().is_some() {
+            turn.tell(Notice::YieldEnded);
+        }
+        state.set_yield(None);
+        return turn.acknowledge(ticket, vec![line.to_owned()], true);
+    }
+    state.set_yield(Some(turn.now() + lasts));
+    turn.tell(Notice::Yielding { for_long: lasts });
+    let live = state.fleet().iter().filter(|worker| worker.is_live());
+    let (busy, parked): (Vec<&Worker>, Vec<&Worker>) =
+        live.partition(|worker| !worker.is_idle() && !worker.is_coming());
+    let line = format!(
+        "Yielding for {} s: {} workers leave, {} finish a job first",
+        lasts.as_secs(),
+        parked.len(),
+        busy.len()
+    );
+    turn.acknowledge(ticket, vec![line], true);
+}
+
 /// `imagepool drain`, a signal, or the end of a drain.
 pub(crate) fn drain(state: &mut State, turn: &mut Turn, ticket: Option<Ticket>, drain: Drain) {
     let until = match drain {
@@ -198,6 +231,10 @@ pub(crate) fn drain(state: &mut State, turn: &mut Turn, ticket: Option<Ticket>, 
     };
     for id in state.requests().models().collect::<Vec<ModelId>>() {
         end_fetch(state, turn, id, &draining());
+    }
+    if until.is_some() {
+        // The jobs that wait are to be finished in time.
+        state.set_yield(None);
     }
     let jobs = state.jobs().len() as u64;
     turn.tell(Notice::Draining { jobs });

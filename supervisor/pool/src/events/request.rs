@@ -20,7 +20,11 @@ use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
 /// A client sent a request: it becomes jobs, waits for the files of its model, or is refused.
-pub(crate) fn arrived(state: &mut State, turn: &mut Turn, asked: NewRequest) {
+pub(crate) fn arrived(state: &mut State, turn: &mut Turn, mut asked: NewRequest) {
+    let quotas = &state.settings().quotas;
+    if let Some(quota) = quotas.of(quotas.account(&asked.user)) {
+        asked.request.priority = quota.lowered(asked.request.priority);
+    }
     match admit(state, turn.now(), &asked) {
         Err(failure) => turn.refuse(asked.ticket, failure),
         Ok(Admission::AwaitFiles(model)) => await_files(state, turn, model, asked),
@@ -73,6 +77,7 @@ pub(crate) fn enter(
             .jobs_mut()
             .enter(id, model, &origin, parameters, device, now);
     }
+    state.charge(&asked.user, asked.request.count);
     turn.act(Action::Accept(accepted(
         state,
         admitted,

@@ -11,6 +11,7 @@ use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::questions::parameters::resolve;
+use crate::questions::quota::{check_quota, jobs_per_hour};
 use crate::questions::room::{self, Room, Shortage};
 use crate::questions::standing::{draining, quarantined, refusal};
 use crate::questions::waiting::takers;
@@ -53,8 +54,7 @@ pub(crate) fn admit(state: &State, now: Moment, asked: &NewRequest) -> Result<Ad
     let model = state
         .find_model(name)
         .ok_or_else(|| unknown_model(state, name))?;
-    let admitted = admit_to(state, now, model, &asked.request, asked.entropy);
-    match admitted {
+    match admit_to(state, now, model, asked) {
         Err(failure) if !files_may_come(failure.kind) => Err(failure),
         // Nobody overtakes those that wait already.
         Ok(admitted) if !state.requests().waits_for(model) => Ok(Admission::Enter(admitted)),
@@ -73,17 +73,14 @@ pub(crate) fn admit_to(
     state: &State,
     now: Moment,
     model: ModelId,
-    request: &ImageRequest,
-    entropy: u64,
+    asked: &NewRequest,
 ) -> Result<Admitted, Failure> {
+    let request = &asked.request;
     check_files(state, now, model)?;
-    let parameters = resolve(
-        state.model(model).spec(),
-        state.settings(),
-        request,
-        entropy,
-    )?;
-    check_count(state, request.count)?;
+    let spec = state.model(model).spec();
+    let parameters = resolve(spec, state.settings(), request, asked.entropy)?;
+    check_count(state, asked)?;
+    check_quota(state, now, model, asked)?;
     check_device(state, model, request.device)?;
     check_state(state, now, model, &parameters)?;
     let admitted = Admitted {
@@ -122,21 +119,23 @@ pub(crate) fn unknown_model(state: &State, name: &str) -> Failure {
     }
 }
 
-/// Refuses more images than the queues can ever hold.
-fn check_count(state: &State, count: u32) -> Result<(), Failure> {
+/// Refuses more images than the queues, or the quota of the user, can ever hold.
+fn check_count(state: &State, asked: &NewRequest) -> Result<(), Failure> {
     let settings = state.settings();
-    let limits = [
-        ("pool.queue_per_model", settings.queue_per_model),
-        ("pool.queue_total", settings.queue_total),
+    let queues = [
+        ("may wait (pool.queue_per_model)", settings.queue_per_model),
+        ("may wait (pool.queue_total)", settings.queue_total),
     ];
-    let [one, two] = limits;
-    let (name, most) = if one.1 <= two.1 { one } else { two };
-    match count as usize > most {
-        true => Err(Failure::bad_value(
+    let quota = jobs_per_hour(state, &asked.user);
+    let quota = quota.map(|limit| ("the user may request in an hour (jobs_per_hour)", limit));
+    let limits = queues.into_iter().chain(quota);
+    let count = asked.request.count;
+    match limits.min_by_key(|&(_, most)| most) {
+        Some((what, most)) if count as usize > most => Err(Failure::bad_value(
             Field::Count,
-            format!("{count} pictures at once are more than the {most} that may wait ({name})"),
+            format!("{count} pictures at once are more than the {most} that {what}"),
         )),
-        false => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -271,7 +270,7 @@ fn check_waiting(
     id: ModelId,
     asked: &NewRequest,
 ) -> Result<(), Failure> {
-    check_count(state, asked.request.count)?;
+    check_count(state, asked)?;
     let wanted = asked.request.count as usize;
     check_places(state, now, id, wanted, wanted)?;
     check_text(state, now, id, asked.text_bytes())
@@ -340,7 +339,8 @@ fn can_run_at_once(state: &State, now: Moment, admitted: &Admitted) -> usize {
     let usual = admitted.parameters.size.pixels() <= default_size.pixels();
     let anywhere = admitted.device == DeviceConstraint::Auto;
     let none_lacks = state.models().all(|model| model.lacks().is_empty());
-    match usual && anywhere && none_lacks && state.jobs().queue(id).is_empty() {
+    let starts = state.yields_until().is_none();
+    match starts && usual && anywhere && none_lacks && state.jobs().queue(id).is_empty() {
         true => takers(state, id, now).len(),
         false => 0,
     }
@@ -355,7 +355,8 @@ fn check_deadline(
     let Some(timeout) = request.timeout_ms else {
         return Ok(());
     };
-    let least = least_time(state, admitted);
+    let yields = state.yields_until().map(|until| until.since(state.now()));
+    let least = least_time(state, admitted) + yields.unwrap_or_default();
     let least_ms = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
     if least_ms <= timeout {
         return Ok(());

@@ -11,7 +11,12 @@ use crate::words::registry::ModelId;
 pub(crate) fn next(state: &State) -> Option<Moment> {
     let workers = state.fleet().iter().map(|worker| overdue(state, worker).0);
     let job = state.jobs().next_timer().map(|(at, _)| at);
-    let others = [job, state.budget().deadline(), drains_at(state)];
+    let others = [
+        job,
+        state.budget().deadline(),
+        drains_at(state),
+        state.yields_until(),
+    ];
     let models = state.model_ids().filter_map(|id| wakes_at(state, id));
     workers
         .chain(others.into_iter().flatten())

@@ -115,6 +115,12 @@ pub(crate) fn waiting_reason_behind(
     before: usize,
 ) -> String {
     let mut parts: Vec<String> = Vec::new();
+    if let Some(until) = state.yields_until() {
+        let left = seconds(until.since(now));
+        parts.push(format!(
+            "the pool leaves its memory to other programs for {left} more"
+        ));
+    }
     if before > 0 {
         parts.push(format!("{before} wait before it"));
     }

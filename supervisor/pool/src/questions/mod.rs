@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod idle;
 pub(crate) mod overtaking;
 pub(crate) mod parameters;
+pub(crate) mod quota;
 pub(crate) mod readiness;
 pub(crate) mod room;
 pub(crate) mod snapshot;

@@ -21,6 +21,14 @@ pub(crate) fn can_serve(
     now: Moment,
     model: Option<&str>,
 ) -> Result<ModelKey, Failure> {
+    if let Some(until) = state.yields_until().filter(|&until| until > now) {
+        let left_ms = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
+        let message = format!(
+            "the pool leaves its memory to other programs for {} s more",
+            left_ms.div_ceil(1000)
+        );
+        return Err(Failure::new(FailureKind::LoadRefused, message).retry_after_ms(left_ms));
+    }
     let request = ImageRequest {
         model: model.map(str::to_owned),
         ..ImageRequest::new("readiness")

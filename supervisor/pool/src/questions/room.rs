@@ -212,16 +212,34 @@ pub(crate) fn need_mb(state: &State, id: ModelId) -> Mebibytes {
     amount.map_or(Mebibytes::ZERO, |amount| amount.at(first))
 }
 
+/// When a refusal for lack of memory is worth another try: workers that are kept or other programs hold memory then.
+const MEMORY_RETRY_MS: u64 = 10_000;
+
 /// Returns the failure of jobs whose model fits no worker into memory. Clients depend on the text: do not change it.
+/// Without a time to retry the limits themselves are too small, and no other try can succeed.
 pub(crate) fn memory_exhausted(state: &State, id: ModelId, short: Shortage) -> Failure {
     let key = &state.model(id).spec().key;
-    Failure::new(
+    let failure = Failure::new(
         FailureKind::MemoryExhausted,
         format!(
             "Cannot spawn workers for {key}. Need {} MB, only {} MB available",
             short.need.0, short.available.0
         ),
-    )
+    );
+    match is_within_limits(state, id) {
+        true => failure.retry_after_ms(MEMORY_RETRY_MS),
+        false => failure,
+    }
+}
+
+/// Whether a worker of a model would fit on one of its devices if nothing else were there.
+fn is_within_limits(state: &State, id: ModelId) -> bool {
+    let mut devices = devices(state, id, DeviceConstraint::Auto).into_iter();
+    devices.any(|device| {
+        let need = state.model(id).need_on(device, state.settings());
+        let fits = |(at, part)| part <= state.budget().limit(at);
+        need.is_some_and(|need| need.parts().all(fits))
+    })
 }
 
 /// The failure of jobs whose model has no usable device.
@@ -234,7 +252,7 @@ pub(crate) fn nowhere(state: &State, id: ModelId) -> Failure {
     let sentence = format!("no device that is usable now can run {}", spec.key);
     let parts = [sentence].into_iter().chain(why);
     let parts: Vec<String> = parts.chain(missing_device(state, spec.device)).collect();
-    Failure::new(FailureKind::MemoryExhausted, parts.join("; "))
+    Failure::new(FailureKind::MemoryExhausted, parts.join("; ")).retry_after_ms(MEMORY_RETRY_MS)
 }
 
 /// A sentence if a model is set to run on a device that there is not.

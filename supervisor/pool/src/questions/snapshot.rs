@@ -25,6 +25,8 @@ use crate::words::registry::ModelId;
 pub struct Snapshot {
     /// For how long no requests have been taken; `None` while they are.
     pub draining: Option<Duration>,
+    /// For how long memory is left to other programs; `None` if it is not.
+    pub yields: Option<Duration>,
     /// One per device.
     pub memory: Vec<MemoryStatus>,
     /// Why nothing new is placed on a device, for each on which that is so.
@@ -48,6 +50,7 @@ pub(crate) fn snapshot(state: &State, now: Moment) -> Snapshot {
         .filter(|&id| !state.model(id).wanted().is_retired());
     Snapshot {
         draining: state.phase().since().map(|since| now.since(since)),
+        yields: state.yields_until().map(|until| until.since(now)),
         memory: state.budget().status(),
         obstacles: obstacles(state, now),
         workers: workers

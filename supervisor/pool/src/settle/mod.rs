@@ -5,6 +5,7 @@ pub(crate) mod idle;
 pub(crate) mod jobs;
 pub(crate) mod orders;
 pub(crate) mod workers;
+pub(crate) mod yielding;
 
 use crate::state::State;
 use crate::words::turn::Turn;
@@ -16,6 +17,7 @@ const ROUNDS_MAX: u32 = 16;
 /// Does everything that is due. Every event that may have changed what can run ends here, and no other place
 /// decides what runs.
 pub(crate) fn settle(state: &mut State, turn: &mut Turn) {
+    yielding::park(state, turn);
     run_and_start(state, turn);
     if orders::end_restarts(state) {
         run_and_start(state, turn);
@@ -31,6 +33,9 @@ fn run_and_start(state: &mut State, turn: &mut Turn) {
         let before = turn.len();
         jobs::fail_hopeless(state, turn);
         jobs::note_lacks(state, turn);
+        if state.yields_until().is_some() {
+            return;
+        }
         jobs::run_waiting(state, turn);
         workers::start_wanted(state, turn);
         if turn.len() == before {

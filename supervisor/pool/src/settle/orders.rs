@@ -121,12 +121,14 @@ fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder
     }
 }
 
-/// Returns whether the pool drains, so that it starts no worker for an operator. If so, adds that error to the
-/// order's answer.
+/// Returns whether the pool drains or yields, so that it starts no worker for an operator. If so, adds that error to
+/// the order's answer.
 fn is_refused(state: &State, order: &mut OperatorOrder, name: String) -> bool {
-    let refuses = state.phase().refuses();
-    if refuses {
-        order.note_error(name, "draining");
-    }
-    refuses
+    let why = match (state.phase().refuses(), state.yields_until()) {
+        (true, _) => "draining",
+        (false, Some(_)) => "it starts after the yield: `imagepool yield 0` ends that",
+        (false, None) => return false,
+    };
+    order.note_error(name, why);
+    true
 }

@@ -19,6 +19,7 @@ pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod requests;
 pub(crate) mod stop;
+pub(crate) mod usage;
 pub(crate) mod wanted;
 pub(crate) mod watch;
 pub(crate) mod worker;
@@ -36,8 +37,10 @@ use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
 use crate::state::quarantine::Quarantine;
 use crate::state::requests::WaitingRequests;
+use crate::state::usage::Usage;
 use crate::state::worker::{Withdrawal, Worker};
 use crate::words::moment::Moment;
+use crate::words::quota::UserQuota;
 use crate::words::registry::{ModelId, ModelSpec, Registry};
 use crate::words::settings::Settings;
 
@@ -51,8 +54,11 @@ pub(crate) struct State {
     requests: WaitingRequests,
     jobs: Jobs,
     quarantine: Quarantine,
+    usage: Usage,
     orders: Vec<OperatorOrder>,
     phase: Phase,
+    /// Until when the pool leaves its memory to other programs.
+    yields_until: Option<Moment>,
     counters: Counters,
     now: Moment,
 }
@@ -77,8 +83,10 @@ impl State {
             requests: WaitingRequests::default(),
             jobs: Jobs::default(),
             quarantine: Quarantine::default(),
+            usage: Usage::default(),
             orders: Vec::new(),
             phase: Phase::Serving,
+            yields_until: None,
             counters: Counters::default(),
             now: Moment::START,
         };
@@ -137,6 +145,21 @@ impl State {
         &mut self.quarantine
     }
 
+    /// The jobs that accounts got within the last hour.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Counts accepted jobs against the quota of their user, if that has one.
+    pub(crate) fn charge(&mut self, user: &str, count: u32) {
+        let quotas = &self.settings.quotas;
+        let account = quotas.account(user);
+        let limited = |quota: &UserQuota| quota.jobs_per_hour.is_some();
+        if quotas.of(account).is_some_and(limited) {
+            self.usage.note(account, count, self.now);
+        }
+    }
+
     pub(crate) fn orders(&self) -> &[OperatorOrder] {
         &self.orders
     }
@@ -161,6 +184,15 @@ impl State {
 
     pub(crate) fn set_phase(&mut self, phase: Phase) {
         self.phase = phase;
+    }
+
+    /// Until when the pool starts neither workers nor jobs, if it yields its memory to other programs.
+    pub(crate) fn yields_until(&self) -> Option<Moment> {
+        self.yields_until
+    }
+
+    pub(crate) fn set_yield(&mut self, until: Option<Moment>) {
+        self.yields_until = until;
     }
 
     pub(crate) fn counters(&self) -> &Counters {

@@ -345,6 +345,7 @@ fn at_rest(why: StopReason) -> (WorkerState, &'static str) {
         StopReason::Scaled => (WorkerState::Exited, "Scaled down"),
         StopReason::Abandoned => (WorkerState::Exited, "Load abandoned"),
         StopReason::Outdated => (WorkerState::Exited, "Model changed"),
+        StopReason::Yielded => (WorkerState::Exited, "Yielded"),
         StopReason::Operator | StopReason::Drain => (WorkerState::Stopped, "Stopped by operator"),
         StopReason::NoHello
         | StopReason::Silent

@@ -161,7 +161,7 @@ fn out_of_memory(job: &Job) -> Failure {
         job.out_of_memory(),
         last_deaths(job)
     );
-    Failure::new(FailureKind::MemoryExhausted, message)
+    Failure::new(FailureKind::MemoryExhausted, message).retry_after_ms(RETRY_MS)
 }
 
 /// The answer of a job that lost too many workers and is not accused of it.

@@ -171,6 +171,12 @@ pub enum Event {
         /// Workers to keep, whatever the load is.
         workers: u32,
     },
+    /// `imagepool yield SECONDS`: no worker and no job starts for a while, and workers without a job leave.
+    YieldRequested {
+        ticket: Ticket,
+        /// How long; zero ends an earlier one.
+        lasts: Duration,
+    },
     /// An operator or a signal drains the pool, or takes that back.
     DrainRequested {
         /// The conversation, if there is one; acknowledged at once.
@@ -230,6 +236,7 @@ impl Event {
             | Self::PinChanged { .. }
             | Self::EvictRequested { .. }
             | Self::Scaled { .. }
+            | Self::YieldRequested { .. }
             | Self::DrainRequested { .. }
             | Self::QuarantineListed { .. }
             | Self::QuarantineReleased { .. }

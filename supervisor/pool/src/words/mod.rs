@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod moment;
 pub(crate) mod new_request;
 pub(crate) mod notice;
+pub(crate) mod quota;
 pub(crate) mod reasons;
 pub(crate) mod registry;
 pub(crate) mod settings;

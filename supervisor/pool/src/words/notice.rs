@@ -146,6 +146,13 @@ pub enum Notice {
     },
     /// Requests are taken again.
     DrainUndone,
+    /// The pool leaves its memory to other programs for a while.
+    Yielding {
+        /// How long.
+        for_long: Duration,
+    },
+    /// The pool starts workers again after it yielded.
+    YieldEnded,
     /// A rule that the pool relies on is broken: a mistake in the pool itself. It went on without the step that it
     /// could not take.
     Defect {

@@ -57,6 +57,8 @@ pub enum StopReason {
     Protocol,
     /// Its model is no longer in the registry, or changed.
     Outdated,
+    /// The pool leaves its memory to other programs for a while.
+    Yielded,
 }
 
 impl StopReason {
@@ -69,7 +71,8 @@ impl StopReason {
             | Self::Scaled
             | Self::Drain
             | Self::Abandoned
-            | Self::Outdated => false,
+            | Self::Outdated
+            | Self::Yielded => false,
             Self::NoHello
             | Self::Silent
             | Self::Stuck
@@ -95,6 +98,7 @@ impl StopReason {
             Self::IgnoredCancel => "ignored_cancel",
             Self::Protocol => "protocol",
             Self::Outdated => "outdated",
+            Self::Yielded => "yielded",
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::words::quota::Quotas;
+
 /// Settings of the pool. The supervisor fills them from TOML, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -47,6 +49,8 @@ pub struct Settings {
     pub breaker_open: Duration,
     /// Successes in a row that close it again.
     pub breaker_probes: u32,
+    /// The quotas of users.
+    pub quotas: Quotas,
     /// How long to wait for events that may never come.
     pub patience: Patience,
 }
@@ -133,6 +137,7 @@ impl Default for Settings {
             breaker_failures: 5,
             breaker_open: Duration::from_secs(60),
             breaker_probes: 3,
+            quotas: Quotas::default(),
             patience: Patience::default(),
         }
     }

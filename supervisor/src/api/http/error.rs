@@ -104,10 +104,10 @@ impl ApiError {
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
-        let status = status(failure.kind);
+        let status = status(&failure);
         let retried = status.is_server_error()
             || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT);
-        let retry = match passes(failure.kind) {
+        let retry = match passes(&failure) {
             true => Retry::After(failure.retry_after_ms.unwrap_or(RETRY_MS)),
             false if retried => Retry::Never,
             false => Retry::No,
@@ -159,13 +159,14 @@ fn kind(status: StatusCode) -> &'static str {
     }
 }
 
-fn status(kind: FailureKind) -> StatusCode {
-    match kind {
+fn status(failure: &Failure) -> StatusCode {
+    match failure.kind {
+        FailureKind::MemoryExhausted if !passes(failure) => StatusCode::UNPROCESSABLE_ENTITY,
         FailureKind::BadValue => StatusCode::BAD_REQUEST,
         FailureKind::UnknownModel | FailureKind::NoSuchName => StatusCode::NOT_FOUND,
         FailureKind::NotPermitted => StatusCode::FORBIDDEN,
         FailureKind::NeverFits | FailureKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
-        FailureKind::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+        FailureKind::QueueFull | FailureKind::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         FailureKind::Cancelled => StatusCode::CONFLICT,
         FailureKind::PictureGone => StatusCode::GONE,
         FailureKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -183,10 +184,12 @@ fn status(kind: FailureKind) -> StatusCode {
 }
 
 /// Whether the cause of a failure passes, so that the same request may succeed later.
-fn passes(kind: FailureKind) -> bool {
-    match kind {
-        FailureKind::MemoryExhausted
-        | FailureKind::QueueFull
+fn passes(failure: &Failure) -> bool {
+    match failure.kind {
+        // Without a time to retry the limits themselves are too small.
+        FailureKind::MemoryExhausted => failure.retry_after_ms.is_some(),
+        FailureKind::QueueFull
+        | FailureKind::QuotaExceeded
         | FailureKind::Draining
         | FailureKind::Stopped
         | FailureKind::LoadRefused
@@ -234,7 +237,9 @@ mod tests {
     #[test]
     fn every_failure_has_a_status_and_only_those_that_pass_are_retried() {
         for kind in FailureKind::ALL {
-            let response = ApiError::from(Failure::new(kind, "a sentence")).into_response();
+            let failure = Failure::new(kind, "a sentence");
+            let passes = passes(&failure);
+            let response = ApiError::from(failure).into_response();
             let status = response.status();
             assert!(
                 status.is_client_error() || status.is_server_error(),
@@ -243,13 +248,22 @@ mod tests {
             let clients_retry =
                 status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 429);
             let told = response.headers().get(SHOULD_RETRY).is_some();
-            assert_eq!(clients_retry && !passes(kind), told, "{kind:?}");
+            assert_eq!(clients_retry && !passes, told, "{kind:?}");
             assert_eq!(
                 response.headers().contains_key(RETRY_AFTER),
-                passes(kind),
+                passes,
                 "{kind:?}"
             );
         }
+    }
+
+    #[test]
+    fn memory_that_no_time_brings_is_the_clients_error() {
+        let lacking = Failure::new(FailureKind::MemoryExhausted, "Need 9 MB");
+        let never = ApiError::from(lacking.clone()).into_response();
+        assert_eq!(never.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let later = ApiError::from(lacking.retry_after_ms(1)).into_response();
+        assert_eq!(later.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

@@ -94,6 +94,18 @@ fn rows(report: &StatusReport, lines: &[StatusLine], names: &[TargetName]) -> Ve
             ],
         });
     }
+    if let (Some(left), [] | [TargetName::All]) = (report.supervisor.yielding_s, names) {
+        rows.push(StatusRow {
+            name: "supervisor".into(),
+            tone: Tone::Warning,
+            state: "YIELDING".into(),
+            detail: vec![
+                format!("for {} more", uptime(left)),
+                "memory is left to other programs".into(),
+                "jobs wait".into(),
+            ],
+        });
+    }
     let wanted =
         |line: &&StatusLine| names.is_empty() || names.iter().any(|name| line.is_called(name));
     rows.extend(lines.iter().filter(wanted).map(|line| StatusRow {

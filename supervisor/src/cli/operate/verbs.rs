@@ -57,6 +57,15 @@ pub fn drain(reach: &ConnectOptions, teller: VerbOutput, undo: bool) -> Result<u
         true => Verb::Undrain,
         false => Verb::Drain,
     };
+    sentence(reach, teller, verb)
+}
+
+/// Sends a verb whose answer is sentences.
+pub fn sentence(
+    reach: &ConnectOptions,
+    teller: VerbOutput,
+    verb: Verb,
+) -> Result<u8, CommandError> {
     let told = connect::daemon(reach)?.operate(verb)?;
     told.lines.iter().for_each(|line| teller.about(None, line));
     Ok(code(&told))

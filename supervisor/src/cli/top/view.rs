@@ -298,6 +298,7 @@ mod tests {
                 state: "serving".into(),
                 uptime_s: 3600.0,
                 draining_s: None,
+                yielding_s: None,
                 control_groups: "none".into(),
                 control_groups_detail: String::new(),
                 state_dir: None,
