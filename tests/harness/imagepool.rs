@@ -26,6 +26,11 @@ impl ProgramOutput {
             .collect()
     }
 
+    /// Its stdout as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
     /// Fails the test unless the program ended with 0.
     pub fn succeeded(self) -> Self {
         self.ended_with(0)

@@ -39,6 +39,7 @@ mod record;
 mod refusals;
 mod replay;
 mod rights;
+mod sharing;
 mod shell;
 mod shrinking;
 mod sockets;

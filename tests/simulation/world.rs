@@ -569,6 +569,8 @@ impl World {
             | Action::Acknowledge { .. }
             | Action::Report { .. }
             | Action::Tell(_)
+            | Action::AskTruce { .. }
+            | Action::EndTruce { .. }
             | Action::Exit => Vec::new(),
         };
         for later in next {

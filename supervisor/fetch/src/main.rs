@@ -11,8 +11,9 @@
 //! It is the only program with an HTTP client, TLS and a token. The daemon and `imagepool` start it and read its
 //! events. [`http`] sends the token to the endpoint alone and bounds every answer; [`listing`] reads a
 //! repository's files; [`parent`] ends this process with the one that started it. With `--export-spans` it fetches nothing:
-//! [`spans`] sends the daemon's traces to a collector.
+//! [`spans`] sends the daemon's traces to a collector; with `--call`, [`call`] sends one request.
 
+mod call;
 mod fetch;
 mod http;
 mod listing;
@@ -40,7 +41,7 @@ use store::trouble::FetchError;
 #[command(version, name = "fetch")]
 struct FetchArguments {
     /// Model key.
-    #[arg(required_unless_present = "export_spans")]
+    #[arg(required_unless_present_any = ["export_spans", "call"])]
     key: Option<String>,
     /// Choice of files; the model's first if omitted.
     #[arg(long)]
@@ -73,6 +74,9 @@ struct FetchArguments {
         requires = "parent"
     )]
     export_spans: Option<String>,
+    /// Send one POST request, and fetch nothing.
+    #[arg(long, hide = true, value_name = "URL", conflicts_with = "key")]
+    call: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +85,9 @@ fn main() -> ExitCode {
     parent::end_with(arguments.parent, Signal::SIGTERM);
     if let Some(collector) = &arguments.export_spans {
         return spans::run(collector, arguments.parent.unwrap_or_default());
+    }
+    if let Some(address) = &arguments.call {
+        return call::run(address);
     }
     let (variant, revision) = (&arguments.variant, &arguments.revision);
     let key = arguments.key.as_deref().unwrap_or_default();

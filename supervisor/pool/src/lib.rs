@@ -53,4 +53,4 @@ pub use words::reasons::{StartReason, StopReason};
 pub use words::registry::{
     Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
-pub use words::settings::{Patience, Settings};
+pub use words::settings::{Patience, Settings, TruceTerms};

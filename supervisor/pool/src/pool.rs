@@ -143,6 +143,7 @@ fn settles(event: &Event) -> bool {
         | Event::MemoryReturned { .. }
         | Event::MemoryMeasured { .. }
         | Event::MeasurementAged { .. }
+        | Event::TruceAnswered { .. }
         | Event::DeviceLost { .. }
         | Event::CpuMeasured { .. }
         | Event::SettingsChanged { .. }
@@ -219,6 +220,7 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             foreign,
         } => device::measured(state, turn, device, total, (measured, foreign)),
         Event::MeasurementAged { device } => state.budget_mut().age(device),
+        Event::TruceAnswered { device } => device::truce_answered(state, turn, device),
         Event::DeviceLost { device, reason } => device::lost(state, turn, device, reason),
         Event::FootprintMeasured { worker, footprint } => {
             worker::footprint_measured(state, turn, worker, footprint);

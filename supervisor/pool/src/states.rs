@@ -233,7 +233,9 @@ fn cell(state: &str, event: &Event) -> String {
         Action::Answer { .. } => Some("Answer"),
         Action::Start(_) => Some("Start"),
         Action::Measure { .. } => Some("Measure"),
-        Action::Accept(_)
+        Action::AskTruce { .. }
+        | Action::EndTruce { .. }
+        | Action::Accept(_)
         | Action::Refuse { .. }
         | Action::AwaitFiles { .. }
         | Action::Fetch { .. }

@@ -58,11 +58,13 @@ pub enum SettingKind {
     Rights,
     /// A list of texts without blanks. The value describes one of them for errors.
     Names(&'static str),
+    /// A program and its arguments.
+    Arguments,
     /// `HOST:PORT`.
     Listen,
 }
 
-use SettingKind::{Address, Flag, Names, Rights, Seconds, Text, Whole, Words};
+use SettingKind::{Address, Arguments, Flag, Names, Rights, Seconds, Text, Whole, Words};
 
 const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -> Setting {
     Setting {
@@ -120,6 +122,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("hub", "patience_seconds", Seconds(0.001, 86_400.0)),
     setting("telemetry", "otlp", Address),
     setting("telemetry", "obituaries", Whole(1, 10_000)),
+    setting("truce", "before_load", Arguments),
+    setting("truce", "before_load_url", Address),
+    setting("truce", "before_load_body", Text("a body")),
+    setting("truce", "after_last", Arguments),
+    setting("truce", "after_last_url", Address),
+    setting("truce", "after_last_body", Text("a body")),
+    setting("truce", "patience_seconds", Seconds(0.1, 20.0)),
     setting("users.*", "jobs_per_hour", Whole(1, 1_000_000)),
     setting("users.*", "models", Names("the name of a model")),
     setting("users.*", "priority_max", Words(&["high", "normal", "low"])),
@@ -278,6 +287,11 @@ impl SettingKind {
                 }
             }
             (Self::Names(_), _) => wrong("a list of names"),
+            (Self::Arguments, Value::Array(words)) => match words.iter().all(Value::is_str) {
+                true => Ok(()),
+                false => wrong("a list of texts"),
+            },
+            (Self::Arguments, _) => wrong("a program and its arguments"),
             (Self::Listen, Value::String(text)) if http::is_host_and_port(text) => Ok(()),
             (Self::Listen, _) => wrong("a host and a port"),
             (Self::Parameters, Value::Table(_)) => Ok(()),
@@ -300,6 +314,7 @@ impl SettingKind {
             }
             Self::Rights => format!("a list of {}", HttpRight::WORDS.join(", ")),
             Self::Names(_) => "[\"NAME\", …], none with blanks".into(),
+            Self::Arguments => "[\"PROGRAM\", \"ARGUMENT\", …]".into(),
             Self::Listen => "HOST:PORT, as in 127.0.0.1:7860".into(),
             Self::Device => format!("auto, cpu or cuda:N, N from 0 to {ORDINAL_MAX}"),
         }
@@ -420,6 +435,7 @@ mod tests {
             SettingKind::Parameters => &["3", "\"x\""],
             SettingKind::Rights => &["[\"all\"]", "[3]", "\"generate\"", "true"],
             SettingKind::Names(_) => &["[\"\"]", "[\"a b\"]", "[3]", "\"a\"", "true"],
+            SettingKind::Arguments => &["[3]", "\"a\"", "true"],
             SettingKind::Listen => &[
                 "\"\"",
                 "\"7860\"",

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::bounds;
 use super::http::HttpSection;
 use super::operators::Operator;
+use super::truce::TruceSection;
 use super::users::UserSection;
 
 /// The whole file; a missing setting has its default.
@@ -36,6 +37,8 @@ pub struct SettingsFile {
     pub hub: HubSection,
     /// Settings of the reports to other programs.
     pub telemetry: TelemetrySection,
+    /// How other programs are asked for the memory of GPUs.
+    pub truce: TruceSection,
     /// The quotas of users, by name.
     pub users: BTreeMap<String, UserSection>,
     /// Changes to built-in models, and additional models, by key.
@@ -56,6 +59,7 @@ impl Default for SettingsFile {
             pictures: PicturesSection::default(),
             hub: HubSection::default(),
             telemetry: TelemetrySection::default(),
+            truce: TruceSection::default(),
             users: BTreeMap::new(),
             models: BTreeMap::new(),
         }

@@ -6,6 +6,7 @@
 //! - [`names`]: the keys and aliases of the models
 //! - [`operators`]: the users that may operate the pool
 //! - [`paths`]: the daemon's folders
+//! - [`truce`]: how other programs are asked for the memory of GPUs
 //! - [`users`]: the quotas of users
 
 pub mod bounds;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod names;
 pub mod operators;
 pub mod paths;
+pub mod truce;
 pub mod users;
 
 use std::collections::BTreeSet;
@@ -59,6 +61,8 @@ pub struct Config {
     pub metadata: bool,
     /// Settings of the model hub.
     pub hub: HubConfig,
+    /// How other programs are asked for the memory of GPUs.
+    pub truce: truce::TruceConfig,
     /// Http or https URL of a collector of OpenTelemetry traces; nothing is traced without it.
     pub otlp: Option<String>,
     /// Most obituaries of workers in the state folder.
@@ -150,6 +154,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
 fn check(file: SettingsFile) -> Result<Config, String> {
     fits_together(&file)?;
     let seconds = Duration::from_secs_f64;
+    let truce = file.truce.clone().check()?;
     let pool = pool::Settings {
         default_model: file.default_model.clone(),
         cold_start_workers: file.pool.cold_start_workers,
@@ -167,6 +172,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         fifo: file.pool.fifo,
         prompt_bytes: file.limits.prompt_bytes,
         max_pixels: file.limits.max_pixels,
+        truce: truce.terms(),
         quotas: users::quotas(&file)?,
         ..pool::Settings::default()
     };
@@ -194,6 +200,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
             folder: file.hub.folder,
             patience: seconds(file.hub.patience_seconds),
         },
+        truce,
         otlp: file.telemetry.otlp,
         obituaries: file.telemetry.obituaries,
         models: file.models,

@@ -50,6 +50,11 @@ pub(super) struct GpuWatch {
     failures: u32,
     failing_since: Option<Moment>,
     is_wanted: bool,
+    /// The answer under way is about a time before other programs were asked to leave.
+    is_outdated: bool,
+    /// GPUs are measured often until then: other programs leave.
+    watched_until: Moment,
+    is_watched: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +94,9 @@ impl GpuWatch {
             failures: 0,
             failing_since: None,
             is_wanted: false,
+            is_outdated: false,
+            watched_until: Moment::START,
+            is_watched: false,
         }
     }
 
@@ -215,6 +223,17 @@ impl GpuWatch {
         events
     }
 
+    /// What was measured of a GPU counts no more: other programs have just been asked to leave it. For a while it is
+    /// measured as often as one on which memory settles.
+    pub fn outdate(&mut self, device: Device, now: Moment) -> Option<Event> {
+        let gpu = self.gpus.get_mut(&device)?;
+        gpu.is_aged = true;
+        self.asked = None;
+        self.is_outdated = self.is_asking;
+        self.watched_until = now + AGED;
+        Some(Event::MeasurementAged { device })
+    }
+
     /// Some decision would need a measurement that there is not.
     pub fn lacks_measurement(&self) -> bool {
         self.gpus.values().any(|gpu| gpu.is_aged || gpu.is_lost)
@@ -223,6 +242,7 @@ impl GpuWatch {
     /// Whether to ask the driver now; `is_wanted` says that something waits for a measurement.
     pub fn begins(&mut self, now: Moment, is_wanted: bool) -> bool {
         self.is_wanted = is_wanted;
+        self.is_watched = now < self.watched_until;
         let begins = self.due().is_some_and(|due| due <= now);
         if begins {
             self.is_asking = true;
@@ -239,6 +259,7 @@ impl GpuWatch {
             _ if self.is_asking => return None,
             (1.., ..) => Duration::from_secs(1 << (self.failures - 1).min(5)).min(RETRY_MAX),
             (0, true, _) => SETTLING_EVERY,
+            (0, false, _) if self.is_watched => SETTLING_EVERY,
             (0, false, false) => MEASURE_EVERY,
             (0, false, true) if self.is_wanted => Duration::ZERO,
             // Requests for a lost GPU are refused, so nothing waits for it.
@@ -255,6 +276,9 @@ impl GpuWatch {
         now: Moment,
     ) -> (Vec<Event>, Option<String>) {
         self.is_asking = false;
+        if std::mem::take(&mut self.is_outdated) {
+            return (Vec::new(), None);
+        }
         let why = match answer {
             Ok(GpuAnswer::Report(report)) => {
                 self.failures = 0;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::Generation;
+use ipc_protocol::ids::{Device, Generation};
 use tokio::sync::{Notify, mpsc};
 
 use super::ask::{Ask, gone};
@@ -28,6 +28,8 @@ pub(super) enum LoopCommand {
     Drain { cancel: bool },
     /// Look at every model's files again: SIGHUP.
     Reread,
+    /// Other programs were asked for the memory of a device.
+    TruceAnswered(Device),
     /// End at once: the caller is gone.
     Abandon,
 }

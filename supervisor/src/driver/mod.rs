@@ -11,6 +11,7 @@
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
 //! - `obituary` writes down how each worker ended, and what followed
+//! - `truce` runs the hooks that ask other programs for the memory of GPUs
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - [`pool_event`] is what clients that watch the pool are told
 //! - `worker`, `job` and `conversation` are what is held of each; `process_event` is what workers' processes do
@@ -36,6 +37,7 @@ pub mod report;
 pub mod setup;
 #[cfg(test)]
 pub mod stand_in;
+mod truce;
 mod turn;
 mod worker;
 
@@ -75,6 +77,7 @@ use obituary::EndedWorker;
 use pool_event::{EVENTS_KEPT, PoolEvent};
 use report::StatusAnswer;
 use setup::Setup;
+use truce::EndedTruces;
 
 /// The loop's state.
 #[derive(Debug)]
@@ -96,6 +99,7 @@ pub struct Driver {
     gauge: Gauge,
     gpus: GpuWatch,
     energy: EnergyMeter,
+    ended_truces: EndedTruces,
     /// The callers that wait for the report of this turn.
     reports: Vec<oneshot::Sender<Arc<StatusAnswer>>>,
     workers: BTreeMap<Generation, WorkerHandle>,
@@ -143,6 +147,7 @@ impl Driver {
             gauge: Gauge::default(),
             gpus: GpuWatch::new(setup.gpus, setup.clock.now()),
             energy: EnergyMeter::default(),
+            ended_truces: EndedTruces::default(),
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
@@ -195,6 +200,7 @@ impl Driver {
                 false => self.rest().await,
             }
         }
+        self.ended_truces.finish().await;
         if let Some(recorder) = &self.recorder {
             recorder.finish();
         }

@@ -72,6 +72,8 @@ impl Driver {
             Action::Terminate { worker } => self.signal(worker, Signal::SIGTERM),
             Action::Kill { worker } => self.signal(worker, Signal::SIGKILL),
             Action::Measure { worker } => self.measure(worker),
+            Action::AskTruce { device } => self.ask_truce(device),
+            Action::EndTruce { device } => self.end_truce(device),
             Action::Report { job, progress } => {
                 self.tell_door(job, JobUpdate::Progress { job, progress });
             }

@@ -99,6 +99,7 @@ impl Driver {
                 drain: if cancel { Drain::ExitNow } else { Drain::Exit },
             }),
             LoopCommand::Reread => self.look_again(),
+            LoopCommand::TruceAnswered(device) => self.truce_answered(device),
             LoopCommand::Abandon => {
                 // The pool ends every job and worker; no client is left for whom a worker should finish anything.
                 self.happen(Event::DrainRequested {

@@ -10,6 +10,7 @@
 //! - [`signals`] turns a signal into an error, and ends this process with its parent
 //! - [`stderr`] keeps the last lines that a worker wrote
 //! - [`fetch`] runs the fetch program and reads its events; [`exporter`] runs it to send traces
+//! - [`hook`] runs what the settings name before and after the use of a GPU
 //! - [`identity`] tells a process from a later one with the same pid
 //! - [`stat`] reads the state of a process from the kernel
 //! - [`programs`] finds our other programs
@@ -22,6 +23,7 @@ pub mod exit;
 pub mod exporter;
 pub mod fetch;
 pub mod groups;
+pub mod hook;
 pub mod identity;
 pub mod kernel_kills;
 pub mod programs;

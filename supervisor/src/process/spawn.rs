@@ -395,6 +395,49 @@ pub fn run_in_foreground(
     command.args(arguments).stdin(stdin).status()
 }
 
+/// Runs an operator's program about a device, whose name is in `$IMAGEPOOL_DEVICE`. Returns its output, or its text on
+/// stderr if it fails.
+///
+/// # Errors
+/// The program could not be started.
+pub fn run_hook(
+    program: &str,
+    arguments: &[String],
+    device: Device,
+    at_most: Duration,
+) -> io::Result<Result<String, String>> {
+    let mut command = std::process::Command::new(program);
+    command
+        .args(arguments)
+        .env("IMAGEPOOL_DEVICE", device.placement())
+        .current_dir("/");
+    answer(command, at_most, "running it: does it end by itself?")
+}
+
+/// Runs the fetch program to send a POST request with this JSON. Returns its text on stderr if that fails.
+///
+/// # Errors
+/// The program could not be started.
+pub fn call(
+    program: &Path,
+    url: &str,
+    body: Option<&str>,
+    at_most: Duration,
+) -> io::Result<Result<String, String>> {
+    let mut command = std::process::Command::new(program);
+    command
+        .env_clear()
+        .envs(kept_environment())
+        .current_dir("/")
+        .args(["--call", url])
+        .args(["--parent", &process::id().to_string()]);
+    if let Some(body) = body {
+        // In the environment: other users can read arguments.
+        command.env("IMAGEPOOL_CALL_BODY", body);
+    }
+    answer(command, at_most, "calling it")
+}
+
 /// A private daemon, which serves one caller and exits when the caller's end of its leash closes.
 #[derive(Debug)]
 pub struct PrivateDaemon {

@@ -156,6 +156,9 @@ mod tests {
             Event::MeasurementAged {
                 device: Device::Cuda(2),
             },
+            Event::TruceAnswered {
+                device: Device::Cuda(2),
+            },
             Event::DeviceLost {
                 device: Device::Cuda(2),
                 reason: text(),

@@ -200,6 +200,7 @@ fn of_device(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
             foreign: facts.mebibytes("foreign_mb")?,
         },
         "measurement_aged" => Event::MeasurementAged { device: at()? },
+        "truce_answered" => Event::TruceAnswered { device: at()? },
         "device_lost" => Event::DeviceLost {
             device: at()?,
             reason: facts.text("reason")?,

@@ -177,6 +177,9 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
         Event::MeasurementAged { device } => {
             ("measurement_aged", json!({"device": device_name(*device)}))
         }
+        Event::TruceAnswered { device } => {
+            ("truce_answered", json!({"device": device_name(*device)}))
+        }
         Event::DeviceLost { device, reason } => (
             "device_lost",
             json!({"device": device_name(*device), "reason": reason}),

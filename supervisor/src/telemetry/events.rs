@@ -142,6 +142,10 @@ pub fn tell(notice: &Notice) {
         Notice::DeviceBack { device } => info!(%device, "Device is used again"),
         Notice::Draining { jobs } => info!(jobs, "Draining: new requests are refused"),
         Notice::DrainUndone => info!("Drain ended: requests are accepted again"),
+        Notice::TruceAsked { device } => {
+            info!(%device, "Other programs are asked for the memory of a device");
+        }
+        Notice::TruceEnded { device } => info!(%device, "Device is left to other programs"),
         Notice::Yielding { for_long } => {
             info!(
                 for_ms = ms(*for_long),

@@ -1,7 +1,7 @@
 //! The fields of log lines: the same thing has the same name in every line.
 
 /// All fields, with their meaning.
-pub const FIELDS: [(&str, &str); 59] = [
+pub const FIELDS: [(&str, &str); 60] = [
     ("job", "the job's id"),
     ("user", "the user that a request counts for"),
     ("model", "the model's key"),
@@ -45,6 +45,7 @@ pub const FIELDS: [(&str, &str); 59] = [
         "the reason of a decision, or the kind of a failure",
     ),
     ("error", "the error message"),
+    ("hook", "the program or address of a hook of the settings"),
     (
         "reserved_mb",
         "memory reserved for a worker, over all devices",

@@ -1,7 +1,7 @@
 //! The daemon's log and its metrics. What is worth both is a struct with `tell`, which writes the line and moves the
 //! metric, so that they cannot disagree; what is worth a line alone is a function.
 //!
-//! - [`events`] tells the pool's notices; [`jobs`], [`workers`], [`files`], [`doors`] and [`daemon`] the rest
+//! - [`events`] tells the pool's notices; [`jobs`], [`workers`], [`files`], [`doors`], [`hooks`] and [`daemon`] the rest
 //! - [`metrics`] lists the metrics and writes them for Prometheus
 //! - [`traces`] turns the moments of jobs into spans
 //! - [`fields`] lists the names of all fields
@@ -13,6 +13,7 @@ pub mod doors;
 pub mod events;
 pub mod fields;
 pub mod files;
+pub mod hooks;
 pub mod jobs;
 mod journal;
 pub mod logging;

@@ -52,7 +52,10 @@ impl ObservedPool {
             Action::StopFetch { model } => {
                 self.fetching.remove(model);
             }
-            Action::Acknowledge { .. } | Action::Report { .. } => {}
+            Action::Acknowledge { .. }
+            | Action::Report { .. }
+            | Action::AskTruce { .. }
+            | Action::EndTruce { .. } => {}
         }
     }
 

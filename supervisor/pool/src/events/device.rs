@@ -4,6 +4,7 @@ use ipc_protocol::ids::Device;
 use ipc_protocol::units::Mebibytes;
 
 use crate::state::State;
+use crate::state::truce::Truce;
 use crate::words::notice::Notice;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
@@ -22,6 +23,14 @@ pub(crate) fn measured(
 ) {
     if state.budget_mut().measure(device, total, measured, foreign) {
         turn.tell(Notice::DeviceBack { device });
+    }
+}
+
+/// Other programs answered: their memory is on its way back.
+pub(crate) fn truce_answered(state: &mut State, turn: &Turn, device: Device) {
+    if let Truce::Asked { .. } = state.truces().of(device) {
+        let until = turn.now() + state.settings().patience.settle;
+        state.truces_mut().set(device, Truce::Settling { until });
     }
 }
 

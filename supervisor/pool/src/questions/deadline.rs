@@ -16,6 +16,7 @@ pub(crate) fn next(state: &State) -> Option<Moment> {
         state.budget().deadline(),
         drains_at(state),
         state.yields_until(),
+        state.truces().deadline(),
     ];
     let models = state.model_ids().filter_map(|id| wakes_at(state, id));
     workers

@@ -192,6 +192,9 @@ fn room_words(state: &State, device: Device, room: &Room) -> String {
     let free = state.budget().free(device).0;
     match room {
         Room::Free => format!("{free} MB free"),
+        Room::Leaving if state.budget().squeezed(device) > Mebibytes::ZERO => {
+            format!("{free} MB free, other programs are asked for the rest")
+        }
         Room::Leaving => format!("{free} MB free, the rest is about to be"),
         Room::Evict(victims) => {
             let names = victims.iter().filter_map(|&id| state.fleet().get(id));

@@ -339,10 +339,16 @@ fn supply(state: &State, at: Device, staying: &Staying) -> Supply {
     if !state.budget().usable(at) {
         return Supply::default();
     }
+    let asked = state.settings().truce.is_some() && at != Device::Host;
+    let squeezed = match asked && state.truces().of(at).frees() {
+        true => state.budget().squeezed(at),
+        false => Mebibytes::ZERO,
+    };
     let mut supply = Supply {
         free: state.budget().free(at),
-        // What is withheld is free after the next measurement, or once the device has rested.
-        leaving: state.budget().settling(at) + state.budget().withheld(at),
+        // What is withheld is free after the next measurement, or once the device has rested; what other programs
+        // hold, once they were asked for it.
+        leaving: state.budget().settling(at) + state.budget().withheld(at) + squeezed,
         ..Supply::default()
     };
     for worker in state.fleet().iter() {

@@ -4,6 +4,7 @@ pub(crate) mod drain;
 pub(crate) mod idle;
 pub(crate) mod jobs;
 pub(crate) mod orders;
+pub(crate) mod truce;
 pub(crate) mod workers;
 pub(crate) mod yielding;
 
@@ -18,11 +19,13 @@ const ROUNDS_MAX: u32 = 16;
 /// decides what runs.
 pub(crate) fn settle(state: &mut State, turn: &mut Turn) {
     yielding::park(state, turn);
+    truce::move_on(state, turn);
     run_and_start(state, turn);
     if orders::end_restarts(state) {
         run_and_start(state, turn);
     }
     idle::note_idle(state, turn);
+    truce::end_unused(state, turn);
     orders::finish(state, turn);
     drain::finish(state, turn);
 }

@@ -5,6 +5,7 @@ use crate::questions::standing::is_full;
 use crate::questions::waiting::{oldest_for, unserved, unserved_device};
 use crate::questions::wants::{self, WorkerWant};
 use crate::settle::jobs::note_lacks;
+use crate::settle::truce;
 use crate::state::State;
 use crate::state::worker::Worker;
 use crate::steps::end_job::fail_wanting;
@@ -60,6 +61,12 @@ fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant) {
         // Second workers and growth take no memory that another model waits for.
         let others_wait = wants::others_lack(state, want.model);
         match room {
+            // Its memory may come back if other programs are asked for it.
+            Room::Free | Room::Leaving
+                if (first || !others_wait) && !truce::permits(state, turn, device) =>
+            {
+                return;
+            }
             Room::Free if first || !others_wait => {
                 start(state, turn, want.model, device, want.reason);
                 // A model that would have had memory before this start may lack it now.

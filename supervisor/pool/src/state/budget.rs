@@ -214,6 +214,20 @@ impl Budget {
         Some(DeviceObstacle { state, reason })
     }
 
+    /// Returns the part of the limit of `device` that other programs hold.
+    pub(crate) fn squeezed(&self, device: Device) -> Mebibytes {
+        let book = self.book(device).filter(|_| self.usable(device));
+        book.map_or(Mebibytes::ZERO, |book| {
+            book.limit.saturating_sub(book.ceiling())
+        })
+    }
+
+    /// Whether no memory of a dead worker is still to be confirmed as free there.
+    pub(crate) fn is_settled(&self, device: Device) -> bool {
+        self.book(device)
+            .is_none_or(|book| book.settling.is_empty())
+    }
+
     /// Returns the memory on `device` for workers that are to start, at best: without what is promised, what others
     /// hold, and what was not returned in time.
     pub(crate) fn available(&self, device: Device) -> Mebibytes {

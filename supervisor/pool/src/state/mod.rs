@@ -19,6 +19,7 @@ pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod requests;
 pub(crate) mod stop;
+pub(crate) mod truce;
 pub(crate) mod usage;
 pub(crate) mod wanted;
 pub(crate) mod watch;
@@ -37,6 +38,7 @@ use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
 use crate::state::quarantine::Quarantine;
 use crate::state::requests::WaitingRequests;
+use crate::state::truce::Truces;
 use crate::state::usage::Usage;
 use crate::state::worker::{Withdrawal, Worker};
 use crate::words::moment::Moment;
@@ -59,6 +61,7 @@ pub(crate) struct State {
     phase: Phase,
     /// Until when the pool leaves its memory to other programs.
     yields_until: Option<Moment>,
+    truces: Truces,
     counters: Counters,
     now: Moment,
 }
@@ -87,6 +90,7 @@ impl State {
             orders: Vec::new(),
             phase: Phase::Serving,
             yields_until: None,
+            truces: Truces::default(),
             counters: Counters::default(),
             now: Moment::START,
         };
@@ -193,6 +197,15 @@ impl State {
 
     pub(crate) fn set_yield(&mut self, until: Option<Moment>) {
         self.yields_until = until;
+    }
+
+    /// The agreements with other programs about accelerators.
+    pub(crate) fn truces(&self) -> &Truces {
+        &self.truces
+    }
+
+    pub(crate) fn truces_mut(&mut self) -> &mut Truces {
+        &mut self.truces
     }
 
     pub(crate) fn counters(&self) -> &Counters {

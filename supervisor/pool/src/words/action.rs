@@ -53,6 +53,10 @@ pub enum Action {
     Kill { worker: Generation },
     /// Measure a worker's CPU time. Answered by `CpuMeasured`.
     Measure { worker: Generation },
+    /// Ask other programs for the memory of a device. Answered by `TruceAnswered`.
+    AskTruce { device: Device },
+    /// Tell other programs that the memory of a device is theirs again.
+    EndTruce { device: Device },
     /// Report a job's progress to its client; may be dropped if the client is slow.
     Report { job: JobId, progress: Progress },
     /// The one answer of a job.

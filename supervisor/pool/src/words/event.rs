@@ -123,6 +123,8 @@ pub enum Event {
     },
     /// The last measurement of a device is too old: until the next one no further memory is promised there.
     MeasurementAged { device: Device },
+    /// Other programs answered an `AskTruce`, or could not be asked.
+    TruceAnswered { device: Device },
     /// A device is gone, or its driver does not answer: no worker starts there until it is measured again.
     DeviceLost {
         device: Device,
@@ -225,6 +227,7 @@ impl Event {
             | Self::MemoryReturned { .. }
             | Self::MemoryMeasured { .. }
             | Self::MeasurementAged { .. }
+            | Self::TruceAnswered { .. }
             | Self::DeviceLost { .. }
             | Self::FootprintMeasured { .. }
             | Self::CpuMeasured { .. }

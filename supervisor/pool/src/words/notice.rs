@@ -146,6 +146,10 @@ pub enum Notice {
     },
     /// Requests are taken again.
     DrainUndone,
+    /// Other programs are asked for the memory of a device.
+    TruceAsked { device: Device },
+    /// Other programs are told that the last worker has left a device.
+    TruceEnded { device: Device },
     /// The pool leaves its memory to other programs for a while.
     Yielding {
         /// How long.

@@ -49,10 +49,21 @@ pub struct Settings {
     pub breaker_open: Duration,
     /// Successes in a row that close it again.
     pub breaker_probes: u32,
+    /// The terms on which other programs are asked for the memory of accelerators, if they are.
+    pub truce: Option<TruceTerms>,
     /// The quotas of users.
     pub quotas: Quotas,
     /// How long to wait for events that may never come.
     pub patience: Patience,
+}
+
+/// The times of an agreement with other programs about an accelerator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TruceTerms {
+    /// How long they may take to answer.
+    pub answer: Duration,
+    /// How long an agreement lasts if no worker starts.
+    pub hold: Duration,
 }
 
 /// How long to wait for events that may never come.
@@ -137,6 +148,7 @@ impl Default for Settings {
             breaker_failures: 5,
             breaker_open: Duration::from_secs(60),
             breaker_probes: 3,
+            truce: None,
             quotas: Quotas::default(),
             patience: Patience::default(),
         }

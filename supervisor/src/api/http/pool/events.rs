@@ -195,6 +195,8 @@ fn noticed(notice: &Notice) -> (&'static str, Value) {
         Notice::DeviceBack { device } => ("device_back", json!({"device": device.to_string()})),
         Notice::Draining { jobs } => ("draining", json!({"jobs": jobs})),
         Notice::DrainUndone => ("drain_undone", json!({})),
+        Notice::TruceAsked { device } => ("truce_asked", json!({"device": device.to_string()})),
+        Notice::TruceEnded { device } => ("truce_ended", json!({"device": device.to_string()})),
         Notice::Yielding { for_long } => ("yielding", json!({"for_ms": ms(*for_long)})),
         Notice::YieldEnded => ("yield_ended", json!({})),
         Notice::Defect { what } => ("defect", json!({"error": plain(what)})),
