@@ -170,6 +170,16 @@ const OF_COMMANDS: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "yield",
+        &[
+            example(
+                "imagepool yield 600",
+                "leaves the memory of idle workers to other programs for ten minutes",
+            ),
+            example("imagepool yield 0", "takes it back"),
+        ],
+    ),
+    (
         "scale",
         &[
             example("imagepool scale pocket-flux 2", "keeps two workers"),

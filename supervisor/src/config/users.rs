@@ -1,5 +1,7 @@
 //! The sections `[users.NAME]`: the quotas of users.
 
+use std::str::FromStr;
+
 use ipc_protocol::request::Priority;
 use nix::unistd::User;
 use pool::{Quotas, UserQuota};

@@ -58,7 +58,7 @@ impl Driver {
 
     /// The hooks have ended: what was measured before them counts no more.
     pub(super) fn truce_answered(&mut self, device: Device) {
-        for aged in self.gpus.outdate(device, self.clock.now()) {
+        if let Some(aged) = self.gpus.outdate(device, self.clock.now()) {
             self.happen(aged);
         }
         self.happen(Event::TruceAnswered { device });
