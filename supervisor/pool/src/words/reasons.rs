@@ -118,6 +118,7 @@ impl StopReason {
             Self::IgnoredCancel => "it continued a cancelled job",
             Self::Protocol => "it broke the protocol",
             Self::Outdated => "its model changed or is no longer offered",
+            Self::Yielded => "the pool leaves its memory to other programs for a while",
         }
     }
 }

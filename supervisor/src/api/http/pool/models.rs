@@ -21,6 +21,10 @@ pub async fn operate(
 ) -> Result<Response, ApiError> {
     caller.may(HttpRight::Operate)?;
     let verb = verb(&key, &word)?;
+    let models = context.handle.models().await?;
+    if models.find(&key).is_none() {
+        return Err(no_model(&key));
+    }
     let told = context.handle.operate(verb, caller.caller()).await?;
     Ok(json_response(
         &json!({"lines": told.lines, "success": told.success}),
@@ -29,8 +33,7 @@ pub async fn operate(
 
 fn verb(key: &str, word: &str) -> Result<Verb, ApiError> {
     let unknown = |message: String| ApiError::new(StatusCode::NOT_FOUND, "no_such_name", message);
-    let model =
-        ModelKey::new(key).map_err(|_| unknown(format!("there is no model called {key:?}")))?;
+    let model = ModelKey::new(key).map_err(|_| no_model(key))?;
     let pin = |pinned| Verb::Pin {
         model: key.to_owned(),
         pinned,
@@ -50,4 +53,9 @@ fn verb(key: &str, word: &str) -> Result<Verb, ApiError> {
             return Err(unknown(message));
         }
     })
+}
+
+fn no_model(key: &str) -> ApiError {
+    let message = format!("there is no model called {key:?}: GET /v1/models lists them");
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_model", message)
 }
