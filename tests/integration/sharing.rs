@@ -1,4 +1,4 @@
-//! A machine that is shared: with other users, who have quotas, and with other programs, which want the memory of a GPU.
+//! A shared machine: users with quotas, and other programs on the same GPU.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -95,7 +95,8 @@ fn memory_of_idle_workers_is_left_to_other_programs_for_a_while() {
 fn shared_gpu(truce: &str) -> (TestDaemon, PretendedGpus) {
     let settings = format!(
         "{}[pool]\nidle_seconds = 0.1\ncold_start_workers = 1\n[truce]\n{truce}\n[models.syn]\nfamily = \"synthetic\"\n\
-         params = {{ step_ms = 1, load_ms = 1, weights_mb = 1, device_mb = 300 }}\n",
+         params = {{ step_ms = 1, load_ms = 1, weights_mb = 1, device_mb = 300 }}\n\
+         device = \"cuda:0\"\n",
         gpus::settings()
     );
     let sandbox = Sandbox::with_hostile_worker(&settings);
@@ -129,7 +130,7 @@ fn other_program(
 }
 
 #[test]
-fn other_programs_are_asked_for_a_gpu_and_told_when_it_is_theirs_again() {
+fn other_programs_are_asked_for_a_gpu_and_get_it_back() {
     let sandbox_gpus: std::sync::Arc<std::sync::OnceLock<PretendedGpus>> =
         std::sync::Arc::default();
     let shared = std::sync::Arc::clone(&sandbox_gpus);
@@ -165,9 +166,8 @@ fn memory_that_another_program_keeps_is_not_promised() {
     let (daemon, _gpus) = shared_gpu(
         "before_load = [\"sh\", \"-c\", \"echo busy with $IMAGEPOOL_DEVICE >&2; exit 1\"]",
     );
-    let refused = daemon
-        .draw(&request("syn", 1, 1))
-        .expect_err("there is no room");
+    let drawn = daemon.draw(&request("syn", 1, 1));
+    let refused = drawn.map(drop).expect_err("there is no room");
     assert_eq!(refused.kind, FailureKind::MemoryExhausted);
     assert!(
         refused.message.starts_with("Cannot spawn workers for syn"),

@@ -1,5 +1,4 @@
-//! An agreement with other programs about a GPU: they are asked before the first worker starts there, and told after the
-//! last has left.
+//! Other programs are asked for a GPU before the first worker starts there.
 
 mod fixture;
 
@@ -8,7 +7,7 @@ use std::time::Duration;
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{Device, Generation};
 use ipc_protocol::units::Mebibytes;
-use pool::{Action, DeviceLimit, Event, Settings, TruceTerms};
+use pool::{Action, DeviceLimit, Event, ModelSpec, Settings, TruceTerms};
 
 use fixture::{PoolFixture, failures, model, refusals, runs, settings, starts};
 
@@ -17,6 +16,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A pool with one GPU of 100 MB, of which other programs hold 90, and a model that needs all of it.
 fn pool_with(pinned: bool) -> PoolFixture {
+    let mut spec = model("a", 100);
+    spec.need.on_cpu = None;
+    spec.pinned = pinned;
+    pool_of(spec)
+}
+
+fn pool_of(spec: ModelSpec) -> PoolFixture {
     let settings = Settings {
         cold_start_workers: 1,
         truce: Some(TruceTerms {
@@ -25,9 +31,6 @@ fn pool_with(pinned: bool) -> PoolFixture {
         }),
         ..settings()
     };
-    let mut spec = model("a", 100);
-    spec.need.on_cpu = None;
-    spec.pinned = pinned;
     let limit = |device, limit, confirms| DeviceLimit {
         device,
         limit: Mebibytes(limit),
@@ -93,6 +96,17 @@ fn a_job_waits_until_other_programs_have_left() {
 }
 
 #[test]
+fn a_model_that_could_run_on_the_processor_asks_for_the_gpu_first() {
+    let mut fixture = pool_of(model("a", 100));
+    let asked = fixture.ask_model("a");
+    assert_eq!((asks(&asked), starts(&asked).len()), (1, 0));
+    answered(&mut fixture, 90);
+    let late = starts(&fixture.pass(6 * SECOND));
+    assert_eq!(late.len(), 1);
+    assert_eq!(late[0].device, Device::Host);
+}
+
+#[test]
 fn memory_that_others_keep_is_not_promised() {
     let mut fixture = pool_with(false);
     fixture.ask_model("a");
@@ -116,7 +130,7 @@ fn memory_that_comes_back_late_is_used() {
 }
 
 #[test]
-fn others_are_told_when_the_last_worker_has_left_and_its_memory_is_free() {
+fn a_truce_ends_when_the_last_worker_has_left_and_its_memory_is_free() {
     let mut fixture = pool_with(false);
     let worker = drawn(&mut fixture);
     fixture.pass_alive(61 * SECOND);

@@ -9,7 +9,6 @@ use super::bounds;
 use super::http::HttpSection;
 use super::operators::Operator;
 use super::truce::TruceSection;
-use super::users::UserSection;
 
 /// The whole file; a missing setting has its default.
 #[derive(Debug, Clone, Deserialize)]
@@ -267,6 +266,18 @@ impl Default for TelemetrySection {
             obituaries: 100,
         }
     }
+}
+
+/// A section `[users.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UserSection {
+    /// Most jobs within any hour.
+    pub jobs_per_hour: Option<u32>,
+    /// The models that the user may request.
+    pub models: Option<Vec<String>>,
+    /// The highest priority that the user may request: `high`, `normal` or `low`.
+    pub priority_max: Option<String>,
 }
 
 /// A section `[models.KEY]`.

@@ -61,9 +61,9 @@ pub enum Hook {
 /// The checked section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TruceConfig {
-    /// What asks other programs for the memory of a GPU.
+    /// The hooks that ask other programs for the memory of a GPU.
     pub before_load: Vec<Hook>,
-    /// What tells them that it is theirs again.
+    /// The hooks that report to them that it is theirs again.
     pub after_last: Vec<Hook>,
     /// How long each may take.
     pub patience: Duration,

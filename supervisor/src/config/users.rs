@@ -5,27 +5,14 @@ use std::str::FromStr;
 use ipc_protocol::request::Priority;
 use nix::unistd::User;
 use pool::{Quotas, UserQuota};
-use serde::Deserialize;
 
-use super::file::SettingsFile;
+use super::file::{SettingsFile, UserSection};
 use super::names;
 
 /// The name of the section that is the quota of all users without one.
 const OTHERS: &str = "*";
-/// What the names of tokens begin with.
+/// The prefix of the names of tokens.
 const TOKEN: &str = "token:";
-
-/// A section `[users.NAME]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct UserSection {
-    /// Most jobs within any hour.
-    pub jobs_per_hour: Option<u32>,
-    /// The models that the user may request.
-    pub models: Option<Vec<String>>,
-    /// The highest priority that the user may request: `high`, `normal` or `low`.
-    pub priority_max: Option<String>,
-}
 
 /// Converts the sections of all users.
 ///

@@ -223,7 +223,7 @@ impl GpuWatch {
         events
     }
 
-    /// What was measured of a GPU counts no more: other programs have just been asked to leave it. For a while it is
+    /// Discards the measurement of a GPU: other programs have just been asked to leave it. For a while it is
     /// measured as often as one on which memory settles.
     pub fn outdate(&mut self, device: Device, now: Moment) -> Option<Event> {
         let gpu = self.gpus.get_mut(&device)?;

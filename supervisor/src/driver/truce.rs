@@ -1,5 +1,6 @@
-//! Asks other programs for the memory of a GPU, and tells them when it is theirs again: the hooks of `[truce]`, run
-//! beside the loop.
+//! Runs the hooks of `[truce]` beside the loop.
+//!
+//! They ask other programs for the memory of a GPU, and report to them that it is theirs again.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::telemetry;
 /// How long the hooks of the last workers may take when the daemon ends.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// The hooks that other programs are told by when a device is theirs again.
+/// The running hooks that report to other programs that a device is theirs again.
 #[derive(Debug, Default)]
 pub(super) struct EndedTruces(Vec<JoinHandle<()>>);
 
@@ -34,7 +35,7 @@ impl EndedTruces {
 }
 
 impl Driver {
-    /// Runs the hooks that ask for a device; the pool is told when they have ended.
+    /// Runs the hooks that ask for a device, and reports their end to the pool.
     pub(super) fn ask_truce(&mut self, device: Device) {
         let truce = &self.library.config.truce;
         let (hooks, patience) = (truce.before_load.clone(), truce.patience);
@@ -47,7 +48,7 @@ impl Driver {
         });
     }
 
-    /// Runs the hooks that tell of a device without workers.
+    /// Runs the hooks that report a device without workers.
     pub(super) fn end_truce(&mut self, device: Device) {
         let truce = &self.library.config.truce;
         let (hooks, patience) = (truce.after_last.clone(), truce.patience);

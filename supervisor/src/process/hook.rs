@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_gets_the_device_and_its_failure_is_told() {
+    fn a_program_gets_the_device_and_its_failure_is_reported() {
         assert_eq!(
             ran(&["sh", "-c", "test $IMAGEPOOL_DEVICE = cuda:3"]),
             Ok(())

@@ -133,7 +133,18 @@ pub(crate) fn for_worker(
         let amount = state.model(id).need_on(device, state.settings())?;
         Some((device, available(state, amount, id, None)))
     });
-    rooms.min_by_key(|(_, room)| room.rank())
+    rooms.min_by_key(|(device, room)| match room {
+        // It is worth asking for: a slower device that is free now comes second.
+        Room::Leaving if awaits_truce(state, *device) => Room::Free.rank(),
+        room => room.rank(),
+    })
+}
+
+/// Whether other programs hold memory of a device, and may leave it if they are asked.
+fn awaits_truce(state: &State, device: Device) -> bool {
+    let asked = state.settings().truce.is_some() && device != Device::Host;
+    let holds = state.budget().squeezed(device) > Mebibytes::ZERO;
+    asked && holds && state.truces().of(device).frees()
 }
 
 /// The memory that a job takes beyond what a worker holds. After the job ran out of memory it asks for more than
@@ -339,8 +350,7 @@ fn supply(state: &State, at: Device, staying: &Staying) -> Supply {
     if !state.budget().usable(at) {
         return Supply::default();
     }
-    let asked = state.settings().truce.is_some() && at != Device::Host;
-    let squeezed = match asked && state.truces().of(at).frees() {
+    let squeezed = match awaits_truce(state, at) {
         true => state.budget().squeezed(at),
         false => Mebibytes::ZERO,
     };

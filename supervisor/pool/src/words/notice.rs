@@ -148,7 +148,7 @@ pub enum Notice {
     DrainUndone,
     /// Other programs are asked for the memory of a device.
     TruceAsked { device: Device },
-    /// Other programs are told that the last worker has left a device.
+    /// The last worker has left a device, which other programs may use again.
     TruceEnded { device: Device },
     /// The pool leaves its memory to other programs for a while.
     Yielding {

@@ -7,7 +7,7 @@ use ipc_protocol::request::Priority;
 /// The limits of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserQuota {
-    /// Jobs accepted within any hour; `None` is no limit.
+    /// Jobs accepted within any hour; `None` for any number.
     pub jobs_per_hour: Option<u32>,
     /// Keys or aliases of the models that the user may request; `None` is every model.
     pub models: Option<Vec<String>>,
