@@ -11,6 +11,7 @@ use crate::questions::waiting::{oldest_for, unserved};
 use crate::state::State;
 use crate::state::budget::Amount;
 use crate::state::job::Job;
+use crate::state::truce::Truce;
 use crate::state::worker::Worker;
 use crate::words::moment::Moment;
 use crate::words::registry::ModelId;
@@ -140,11 +141,16 @@ pub(crate) fn for_worker(
     })
 }
 
-/// Whether other programs hold memory of a device, and may leave it if they are asked.
+/// Whether memory of a device that other programs hold may come back: they can be asked, or were.
 fn awaits_truce(state: &State, device: Device) -> bool {
-    let asked = state.settings().truce.is_some() && device != Device::Host;
-    let holds = state.budget().squeezed(device) > Mebibytes::ZERO;
-    asked && holds && state.truces().of(device).frees()
+    if state.settings().truce.is_none() || device == Device::Host {
+        return false;
+    }
+    match state.truces().of(device) {
+        Truce::None => state.budget().squeezed(device) > Mebibytes::ZERO,
+        Truce::Asked { .. } | Truce::Settling { .. } => true,
+        Truce::Held { .. } => false,
+    }
 }
 
 /// The memory that a job takes beyond what a worker holds. After the job ran out of memory it asks for more than

@@ -27,14 +27,6 @@ pub(crate) struct Truces {
 }
 
 impl Truce {
-    /// Whether memory of other programs may come back if they are asked, or is on its way.
-    pub(crate) fn frees(self) -> bool {
-        match self {
-            Self::None | Self::Asked { .. } | Self::Settling { .. } => true,
-            Self::Held { .. } => false,
-        }
-    }
-
     /// When it changes without an event.
     fn deadline(self) -> Option<Moment> {
         match self {
