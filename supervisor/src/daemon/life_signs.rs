@@ -155,6 +155,7 @@ mod tests {
                 state: "serving".into(),
                 uptime_s: 1.0,
                 draining_s: None,
+                yielding_s: None,
                 control_groups: "off".into(),
                 control_groups_detail: String::new(),
                 state_dir: None,
