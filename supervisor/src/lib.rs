@@ -6,7 +6,7 @@
 //!  3  driver/                         the one loop: event → pool → actions
 //!  2  catalogue/                      the models of this machine and their files
 //!  1  process/ record/ obituaries/ link probe config/ telemetry/ picture/ clock      IO; independent of each other
-//!  0  allowance · frames · cgroup · pool (a package of its own)     the mind
+//!  0  allowance · frames · cgroup · line_ring · pool (a package of its own)     the mind
 //! ```
 
 #![deny(
@@ -27,6 +27,7 @@ pub mod config;
 pub mod daemon;
 pub mod driver;
 pub mod frames;
+pub mod line_ring;
 pub mod link;
 pub mod obituaries;
 pub mod picture;

@@ -16,7 +16,8 @@ use supervisor::api::jobs::store::ResultLimits;
 use supervisor::cli::say;
 use supervisor::clock::Clock;
 use supervisor::config::http::HttpAddress;
-use supervisor::config::{self, Config, paths};
+use supervisor::config::paths;
+use supervisor::config::source::SettingsSource;
 use supervisor::daemon::Daemon;
 use supervisor::daemon::leash::Leash;
 use supervisor::daemon::notifier::NotifySocket;
@@ -143,19 +144,15 @@ fn run(
     // The log lines of a private daemon appear among those of the command that started it.
     let timed = !arguments.leashed;
     logging::start(arguments.log_format, &arguments.log_level, timed)?;
-    let file = arguments.config.clone().or_else(paths::default_config);
-    let mut config: Config = config::load(file.as_deref())?;
-    if arguments.leashed {
-        // One caller waits for one picture: a second worker would only compete for the cores.
-        config.pool.cold_start_workers = 1;
-        // Only the caller's user may connect.
-        config.socket_mode = 0o600;
-        config.operators.clear();
-    }
-    if let Some(address) = &arguments.http {
-        let address = HttpAddress::parse(address).map_err(|why| format!("--http: {why}"))?;
-        config.http.address = Some(address);
-    }
+    let address = arguments.http.as_deref().map(HttpAddress::parse);
+    let source = SettingsSource {
+        file: arguments.config.clone(),
+        http: address
+            .transpose()
+            .map_err(|why| format!("--http: {why}"))?,
+        leashed: arguments.leashed,
+    };
+    let config = source.load()?;
     if !config.hub.offline
         && let Err(error) = programs::find("fetch")
     {
@@ -188,6 +185,7 @@ fn run(
         sockets,
         notify,
         setup,
+        source,
         runtime_dir: arguments
             .runtime_dir
             .clone()

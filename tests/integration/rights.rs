@@ -13,7 +13,7 @@ const NOBODY: u32 = 65534;
 const SETTINGS: &str = "default_model = \"syn\"\n[pool]\ncold_start_workers = 1\n\
     [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 100, load_ms = 1, weights_mb = 1 }\n";
 /// Verbs that change the pool for all users.
-const OPERATE: [&[&str]; 9] = [
+const OPERATE: [&[&str]; 14] = [
     &["stop", "all"],
     &["start", "syn"],
     &["restart", "syn"],
@@ -23,6 +23,11 @@ const OPERATE: [&[&str]; 9] = [
     &["quarantine", "drop"],
     &["drain"],
     &["drain", "--undo"],
+    &["clear", "all"],
+    &["reread"],
+    &["update"],
+    &["reload"],
+    &["tail", "syn"],
 ];
 
 /// A daemon whose group may come in, with more of the `[socket]` section.

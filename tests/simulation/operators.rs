@@ -1,8 +1,10 @@
 //! Draws operators' commands and measurements of devices.
 
+use std::time::Duration;
+
 use ipc_protocol::ids::{Device, ModelKey, WorkerName};
 use ipc_protocol::units::Mebibytes;
-use pool::{Event, Target, Ticket};
+use pool::{Event, Settings, Target, Ticket};
 
 use crate::faults::FaultKind;
 use crate::plan::{WorldPlan, name};
@@ -15,9 +17,10 @@ pub(crate) fn device(nth: usize) -> Device {
     }
 }
 
-/// A random command. `known` is a digest in quarantine.
+/// A random command. `known` is a digest in quarantine, `settings` are those of the beginning.
 pub(crate) fn command(
     plan: &WorldPlan,
+    settings: &Settings,
     ticket: Ticket,
     known: Option<String>,
     random: &mut SeededRandom,
@@ -36,7 +39,7 @@ pub(crate) fn command(
         }),
         _ => Target::Model(key),
     };
-    match random.from(0, 9) {
+    match random.from(0, 10) {
         0 | 1 => Event::StopRequested { ticket, target },
         2 | 3 => Event::StartRequested { ticket, target },
         4 => Event::RestartRequested { ticket, target },
@@ -52,6 +55,7 @@ pub(crate) fn command(
         },
         7 => Event::QuarantineListed { ticket },
         8 => Event::EvictRequested { ticket, model },
+        9 => reload(settings, random),
         _ => Event::QuarantineReleased {
             ticket,
             digest: match random.from(0, 2) {
@@ -60,6 +64,20 @@ pub(crate) fn command(
                 _ => Some("0123456789abcdef".into()),
             },
         },
+    }
+}
+
+/// Some of the settings change.
+fn reload(settings: &Settings, random: &mut SeededRandom) -> Event {
+    Event::SettingsChanged {
+        settings: Box::new(Settings {
+            grow_after: Duration::from_millis(random.from(0, 3000)),
+            idle: Duration::from_millis(random.from(1, 20_000)),
+            queue_per_model: random.from(1, 30) as usize,
+            min_workers: random.from(0, 1) as u32,
+            max_overtakes: random.from(0, 9) as u32,
+            ..settings.clone()
+        }),
     }
 }
 

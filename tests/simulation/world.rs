@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc_protocol::ids::{Device, JobId};
 use ipc_protocol::units::Mebibytes;
-use pool::{Action, Drain, Event, Moment, Notice, Pool, Ticket};
+use pool::{Action, Drain, Event, Moment, Notice, Pool, Settings, Ticket};
 
 use crate::checks::{self, CheckResult, Checks, WorldClock};
 use crate::faults::FaultKind;
@@ -66,6 +66,8 @@ pub(crate) struct World {
     /// The quarantined requests, as the pool reported them.
     quarantined: BTreeSet<String>,
     confirms: BTreeSet<Device>,
+    /// The settings at the beginning.
+    settings: Settings,
     files: ScriptedFiles,
     quiet: bool,
     actions: Vec<Action>,
@@ -112,7 +114,8 @@ impl World {
             now: Moment::START,
             checks: Checks::new(&settings, files.known(), &limits, WorldClock::Virtual),
             confirms: confirms.collect(),
-            pool: Pool::new(settings, files.known().clone(), limits),
+            pool: Pool::new(settings.clone(), files.known().clone(), limits),
+            settings,
             files,
             scripted,
             heap: BinaryHeap::new(),
@@ -455,7 +458,8 @@ impl World {
             .quarantined
             .iter()
             .nth(self.random.below(self.quarantined.len()));
-        let event = operators::command(&self.plan, ticket, known.cloned(), &mut self.random);
+        let (plan, settings) = (&self.plan, &self.settings);
+        let event = operators::command(plan, settings, ticket, known.cloned(), &mut self.random);
         self.feed(event)
     }
 

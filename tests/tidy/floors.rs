@@ -22,6 +22,7 @@ const SUPERVISOR: &[(&str, u8)] = &[
     ("allowance", 0),
     ("frames", 0),
     ("cgroup", 0),
+    ("line_ring", 0),
 ];
 
 const WORKER: &[(&str, u8)] = &[

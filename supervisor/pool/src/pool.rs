@@ -104,6 +104,12 @@ impl Pool {
         found.is_some_and(|id| self.state.fleet().has_live(id))
     }
 
+    /// The worker exits as soon as it has no job: it was told to, or its model changed.
+    pub fn is_leaving(&self, worker: Generation) -> bool {
+        let worker = self.state.fleet().get(worker);
+        worker.is_some_and(|worker| !worker.is_live() || worker.is_outdated())
+    }
+
     /// Memory promised to all workers on all devices, in mebibytes.
     pub fn total_memory_mb(&self) -> u64 {
         self.state.budget().total_reserved().0
@@ -226,7 +232,7 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             worker::footprint_measured(state, turn, worker, footprint);
         }
         Event::CpuMeasured { worker, cpu } => worker::cpu_measured(state, turn, worker, cpu),
-        Event::SettingsChanged { settings } => state.set_settings(*settings),
+        Event::SettingsChanged { settings } => operator::reload(state, *settings),
         Event::ModelsChanged { registry } => registry::changed(state, turn, &registry),
         Event::StartRequested { ticket, target } => operator::start(state, turn, ticket, &target),
         Event::StopRequested { ticket, target } => operator::stop(state, turn, ticket, &target),

@@ -2,12 +2,12 @@
 
 mod fixture;
 
-use fixture::{PoolFixture, asked_to_leave, model, runs, starts};
+use fixture::{PoolFixture, asked_to_leave, model, pictures, refusals, runs, starts};
 use std::time::Duration;
 
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
 use ipc_protocol::status::WorkerState;
-use pool::{Action, Drain, Event, Target, Ticket};
+use pool::{Action, Drain, Event, Settings, Target, Ticket};
 
 const RESTART: Ticket = Ticket(7);
 
@@ -173,4 +173,43 @@ fn a_snapshot_says_for_how_long_the_pool_drains() {
     fixture.tell(drain());
     let so_far = fixture.pool.snapshot(fixture.now).draining;
     assert_eq!(so_far, Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn a_reload_lifts_stops_and_its_settings_apply_at_once() {
+    let (mut fixture, _) = pair();
+    let stop = Event::StopRequested {
+        ticket: Ticket(2),
+        target: Target::All,
+    };
+    for worker in asked_to_leave(&fixture.tell(stop)) {
+        fixture.leave(worker);
+    }
+    assert_eq!(refusals(&fixture.ask_model("a")).len(), 1, "it is stopped");
+    let reload = Event::SettingsChanged {
+        settings: Box::new(Settings {
+            min_workers: 1,
+            ..fixture::settings()
+        }),
+    };
+    assert_eq!(starts(&fixture.tell(reload)).len(), 1, "it keeps one now");
+    assert!(refusals(&fixture.ask_model("a")).is_empty());
+}
+
+#[test]
+fn a_worker_of_a_removed_model_leaves_after_its_job() {
+    let (mut fixture, [first, second]) = pair();
+    let run = runs(&fixture.ask_model("a")).remove(0);
+    let other = [first, second]
+        .into_iter()
+        .find(|worker| *worker != run.worker);
+    let gone = Event::ModelsChanged {
+        registry: Box::default(),
+    };
+    let other = other.expect("there are two");
+    assert_eq!(asked_to_leave(&fixture.tell(gone)), [other]);
+    assert!(fixture.pool.is_leaving(run.worker) && fixture.pool.is_leaving(other));
+    let after = fixture.finish(&run);
+    assert_eq!(pictures(&after).len(), 1, "its job is finished");
+    assert_eq!(asked_to_leave(&after), [run.worker]);
 }

@@ -6,6 +6,7 @@
 //! - [`socket_file`]: a Unix socket and its file; `folder_watch` notices when it is removed
 //! - [`reply`]: a finished picture in the words of `ipc_protocol`, and its receipt
 //! - [`rights`]: the rights of a client
+//! - [`settings`]: reads the settings again
 
 mod folder_watch;
 pub mod http;
@@ -13,4 +14,5 @@ pub mod jobs;
 pub mod native;
 pub mod reply;
 pub mod rights;
+pub mod settings;
 pub mod socket_file;

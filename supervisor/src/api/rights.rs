@@ -1,16 +1,18 @@
 //! The rights of a client, from its user id, which the kernel reports.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::messages::client::Verb;
 use nix::unistd::Uid;
 
-/// The users that may operate the pool: the daemon's own, root, and `socket.operators` from the settings.
+/// The users that may operate the pool: the daemon's own, root, and `socket.operators` from the settings. Cheap to
+/// clone; all clones are the same.
 #[derive(Debug, Clone)]
 pub struct Operators {
     daemon: u32,
-    named: BTreeSet<u32>,
+    named: Arc<RwLock<BTreeSet<u32>>>,
 }
 
 impl Operators {
@@ -18,16 +20,22 @@ impl Operators {
     pub fn new(named: BTreeSet<u32>) -> Self {
         Self {
             daemon: Uid::effective().as_raw(),
-            named,
+            named: Arc::new(RwLock::new(named)),
         }
+    }
+
+    /// Replaces the users that `socket.operators` names, for clients that connect from now on.
+    pub fn replace(&self, named: BTreeSet<u32>) {
+        *self.named.write().unwrap_or_else(PoisonError::into_inner) = named;
     }
 
     pub fn rights(&self, uid: u32) -> ClientRights {
         let trusted = uid == 0 || uid == self.daemon;
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
         ClientRights {
             uid,
             trusted,
-            operator: trusted || self.named.contains(&uid),
+            operator: trusted || named.contains(&uid),
         }
     }
 }
@@ -110,7 +118,7 @@ mod tests {
     fn operators() -> Operators {
         Operators {
             daemon: DAEMON,
-            named: BTreeSet::from([NAMED]),
+            named: Arc::new(RwLock::new(BTreeSet::from([NAMED]))),
         }
     }
 

@@ -116,8 +116,8 @@ pub(super) fn from_facts(
         min_workers: None,
         max_workers: None,
         device: DeviceConstraint::Auto,
-        // If the arithmetic changes, the workers must be replaced.
-        params: parameters(arithmetic, cuda),
+        // If these change, the workers must be replaced.
+        params: parameters(arithmetic, threads, cuda),
         files: Files::Here {
             stamp: stamp.clone(),
         },
@@ -139,11 +139,14 @@ pub(super) fn from_facts(
     (spec, served)
 }
 
-/// The arithmetic and the placement on CUDA devices, as text.
-fn parameters(arithmetic: Arithmetic, cuda: Option<CudaPlacement>) -> String {
+/// The arithmetic, its threads and the placement on CUDA devices, as text.
+fn parameters(arithmetic: Arithmetic, threads: u32, cuda: Option<CudaPlacement>) -> String {
     let Arithmetic { dtype, encoders } = arithmetic;
     let placed = cuda.map(|way| format!(", on CUDA {} {}", way.encoders, way.decoding));
-    format!("{dtype} {encoders}{}", placed.unwrap_or_default())
+    format!(
+        "{dtype} {encoders}, {threads} threads{}",
+        placed.unwrap_or_default()
+    )
 }
 
 /// Builds a model whose files are missing, unusable or not yet inspected. It stays in the registry with the

@@ -111,6 +111,58 @@ pub enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Send a signal to workers.
+    Signal {
+        /// Name or number of the signal: `HUP`, `SIGHUP`, `1`.
+        signal: String,
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Print the end of what a worker has written: 1600 bytes, or N.
+    #[command(override_usage = "imagepool tail [-f] [-N] NAME")]
+    Tail {
+        /// Print further lines too, until Ctrl-C.
+        #[arg(short, long)]
+        follow: bool,
+        /// `MODEL:SLOT`, or `MODEL` for its slot 0; `-N` before it is the number of bytes.
+        #[arg(required = true, value_name = "NAME", allow_negative_numbers = true)]
+        words: Vec<String>,
+    },
+    /// Print the end of the daemon's log: 1600 bytes, or N.
+    #[command(override_usage = "imagepool maintail [-f] [-N]")]
+    Maintail {
+        /// Print further lines too, until Ctrl-C.
+        #[arg(short, long)]
+        follow: bool,
+        /// The number of bytes, as in `-100`.
+        #[arg(value_name = "-N", allow_negative_numbers = true)]
+        words: Vec<String>,
+    },
+    /// Forget what workers have written so far.
+    Clear {
+        /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all`.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// List the models of the settings file: whether they are in use, and whether they start by themselves.
+    Avail,
+    /// Compare the settings file with the settings in use; changes nothing.
+    Reread,
+    /// Add, replace and remove the models that differ in the settings file, and wait until outdated workers have left.
+    Update {
+        /// Keys of the models [default: all].
+        #[arg(value_name = "KEY")]
+        models: Vec<String>,
+    },
+    /// Apply the settings file without a restart, and lift every stop; settings that need a restart are named.
+    Reload,
+    /// Print the newest events of the pool.
+    Events {
+        /// Print further events too, until Ctrl-C.
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Print the process id of the daemon, or of workers.
     Pid {
         /// `MODEL:SLOT`, `MODEL`, `MODEL:*` or `all` [default: the daemon].
@@ -316,9 +368,7 @@ fn yield_seconds(text: &str) -> Result<u32, String> {
 }
 
 /// Planned commands: they exit with "not built yet".
-const LATER: [&str; 8] = [
-    "signal", "tail", "clear", "avail", "reread", "update", "reload", "events",
-];
+const LATER: [&str; 0] = [];
 
 /// The planned command that the first word names; "this command" if none is planned under that name.
 pub fn known_later(words: &[String]) -> &'static str {

@@ -87,6 +87,94 @@ const OF_COMMANDS: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "signal",
+        &[example(
+            "imagepool signal USR1 pocket-flux:0",
+            "sends SIGUSR1 to one worker",
+        )],
+    ),
+    (
+        "tail",
+        &[
+            example(
+                "imagepool tail pocket-flux:0",
+                "prints the last 1600 bytes that a worker has written",
+            ),
+            example(
+                "imagepool tail -100 pocket-flux:0",
+                "prints the last 100 bytes",
+            ),
+            example(
+                "imagepool tail -f pocket-flux",
+                "follows slot 0 of the model until Ctrl-C, beyond the end of its worker",
+            ),
+        ],
+    ),
+    (
+        "maintail",
+        &[
+            example(
+                "imagepool maintail",
+                "prints the last 1600 bytes of the daemon's log",
+            ),
+            example("imagepool maintail -f", "follows the log until Ctrl-C"),
+        ],
+    ),
+    (
+        "clear",
+        &[
+            example(
+                "imagepool clear pocket-flux:0",
+                "forgets what the workers of one slot have written",
+            ),
+            example("imagepool clear all", "forgets what all have written"),
+        ],
+    ),
+    (
+        "avail",
+        &[example(
+            "imagepool avail",
+            "lists the models of the settings file",
+        )],
+    ),
+    (
+        "reread",
+        &[example(
+            "imagepool reread",
+            "checks the settings file and names the models that differ",
+        )],
+    ),
+    (
+        "update",
+        &[
+            example(
+                "imagepool update",
+                "applies the changes of all models; jobs are finished first",
+            ),
+            example(
+                "imagepool update pocket-flux",
+                "applies the changes of one model",
+            ),
+        ],
+    ),
+    (
+        "reload",
+        &[example(
+            "imagepool reload",
+            "applies the whole settings file, as SIGHUP does",
+        )],
+    ),
+    (
+        "events",
+        &[
+            example("imagepool events", "prints the newest events"),
+            example(
+                "imagepool events -f --json",
+                "follows the events, one JSON object per line, until Ctrl-C",
+            ),
+        ],
+    ),
+    (
         "pid",
         &[
             example("imagepool pid", "prints the daemon's process id"),

@@ -33,7 +33,7 @@ use args::{Command, CommandLine};
 use draw::{generate, replay, wait};
 use operate::status::{self, StatusOptions};
 use operate::verbs::{self, VerbOutput};
-use operate::{jobs, last_crash};
+use operate::{available, events, jobs, last_crash, logs};
 
 /// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
@@ -166,6 +166,23 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         Command::Stop { names } => verbs::each(reach, &names, teller("stop"), Verb::Stop),
         Command::Start { names } => verbs::each(reach, &names, teller("start"), Verb::Start),
         Command::Restart { names } => verbs::each(reach, &names, teller("restart"), Verb::Restart),
+        Command::Signal { signal, names } => {
+            let verb = |target| Verb::Signal {
+                signal: signal.clone(),
+                target,
+            };
+            verbs::each(reach, &names, teller("signal"), verb)
+        }
+        Command::Tail { follow, words } => logs::tail(reach, teller("tail"), &words, follow),
+        Command::Maintail { follow, words } => {
+            logs::main_tail(reach, teller("maintail"), &words, follow)
+        }
+        Command::Clear { names } => verbs::each(reach, &names, teller("clear"), Verb::Clear),
+        Command::Avail => available::run(reach, json),
+        Command::Reread => verbs::tell(reach, teller("reread"), Verb::Reread),
+        Command::Update { models } => verbs::tell(reach, teller("update"), Verb::Update { models }),
+        Command::Reload => verbs::tell(reach, teller("reload"), Verb::Reload),
+        Command::Events { follow } => events::run(reach, follow, json),
         Command::Pid { names } => status::pids(reach, &names, json),
         Command::Jobs => jobs::run(reach, json),
         Command::Wait(job) => wait::run(reach, &job, json),

@@ -26,6 +26,11 @@ pub fn line(text: impl Display) {
     }
 }
 
+/// Whether stdout lost a line: nothing more can be printed there.
+pub fn is_lost() -> bool {
+    LOST.get().is_some()
+}
+
 /// Prints a line on stderr; write errors are ignored.
 pub fn aside(text: impl Display) {
     stderr::line(escaped(text));

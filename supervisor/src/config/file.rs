@@ -281,7 +281,7 @@ pub struct UserSection {
 }
 
 /// A section `[models.KEY]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
     /// `flux`, `sd3` or `synthetic`; required if KEY is not a built-in model.
@@ -311,7 +311,7 @@ pub struct ModelSection {
 }
 
 /// The parameters of a synthetic model.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticParams {
     /// Duration of a step, in milliseconds.

@@ -5,7 +5,8 @@
 //! - [`http`]: the HTTP door's address, tokens and rights
 //! - [`names`]: the keys and aliases of the models
 //! - [`operators`]: the users that may operate the pool
-//! - [`paths`]: the daemon's folders
+//! - [`paths`]: the daemon's folders; [`source`]: the file that a daemon reads, at its start and at each reload
+//! - [`restart`]: the settings that a running daemon cannot change
 //! - [`truce`]: how other programs are asked for the memory of GPUs
 //! - [`users`]: the quotas of users
 
@@ -15,6 +16,8 @@ pub mod http;
 pub mod names;
 pub mod operators;
 pub mod paths;
+pub mod restart;
+pub mod source;
 pub mod truce;
 pub mod users;
 

@@ -25,7 +25,9 @@ use crate::api::jobs::store::{JobStore, ResultLimits};
 use crate::api::native::lock::DaemonLock;
 use crate::api::native::socket::Door;
 use crate::api::rights::Operators;
+use crate::api::settings::DoorsReader;
 use crate::config::paths;
+use crate::config::source::SettingsSource;
 use crate::driver::Driver;
 use crate::driver::setup::Setup;
 use crate::process::exporter;
@@ -45,6 +47,8 @@ const GOODBYE_MAX: Duration = Duration::from_secs(15);
 pub struct Daemon {
     /// Setup of the loop.
     pub setup: Setup,
+    /// Where the settings come from.
+    pub source: SettingsSource,
     /// Folder of the sockets.
     pub runtime_dir: PathBuf,
     /// Permissions of the native door's socket.
@@ -97,6 +101,13 @@ impl Daemon {
         let handle = driver.handle();
         let jobs = JobStore::open(handle.clone(), clock, self.results);
         let operators = Operators::new(self.operators);
+        driver.read_settings_with(Arc::new(DoorsReader {
+            source: self.source,
+            folder: self.runtime_dir.clone(),
+            operators: operators.clone(),
+            jobs: jobs.clone(),
+            http: http.as_ref().map(HttpDoor::policy),
+        }));
         let http = http.map(|http| {
             let (handle, jobs) = (handle.clone(), jobs.clone());
             tokio::spawn(http.serve(handle, jobs, operators.clone(), clock))

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ipc_protocol::failure::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::notifier::Notifier;
@@ -10,8 +9,8 @@ use crate::clock::Clock;
 use crate::driver::handle::Handle;
 use crate::telemetry;
 
-/// Handles signals: the first SIGTERM or SIGINT drains, the second cancels all jobs. SIGHUP inspects the files of
-/// all models again. The service manager hears of each.
+/// Handles signals: the first SIGTERM or SIGINT drains, the second cancels all jobs. SIGHUP reads the settings
+/// and the files of all models again. The service manager hears of each.
 pub(super) async fn heed_signals(handle: Handle, notifier: Arc<Notifier>, clock: Clock) {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
         signal(SignalKind::terminate()),
@@ -26,9 +25,8 @@ pub(super) async fn heed_signals(handle: Handle, notifier: Arc<Notifier>, clock:
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {
-                if reload(&handle, &notifier, clock).await.is_err() {
-                    return; // The loop has ended.
-                }
+                // Reading the settings must not delay a SIGTERM.
+                tokio::spawn(reload(handle.clone(), Arc::clone(&notifier), clock));
                 continue;
             }
         }
@@ -41,10 +39,10 @@ pub(super) async fn heed_signals(handle: Handle, notifier: Arc<Notifier>, clock:
 }
 
 /// Reloads. The service manager learns when it begins, and that the daemon serves once the loop has done it.
-async fn reload(handle: &Handle, notifier: &Notifier, clock: Clock) -> Result<(), Failure> {
+async fn reload(handle: Handle, notifier: Arc<Notifier>, clock: Clock) {
     notifier.reloading(clock).await;
-    handle.reread().await?;
-    handle.pulse().await?;
-    notifier.ready().await;
-    Ok(())
+    // Without a loop the daemon is ending. The log tells how it went.
+    if handle.reload().await.is_ok() {
+        notifier.ready().await;
+    }
 }

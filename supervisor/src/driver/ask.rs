@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::failure::{Failure, FailureKind};
-use ipc_protocol::ids::{JobId, ModelKey};
-use ipc_protocol::messages::client::{Fetching, Target, Told, Verb};
+use ipc_protocol::ids::{JobId, ModelKey, WorkerName};
+use ipc_protocol::messages::client::{AvailableModel, Fetching, Target, Told, Verb};
 use ipc_protocol::obituary::Obituary;
 use ipc_protocol::reading::Reading;
 use ipc_protocol::request::ImageRequest;
@@ -13,7 +13,9 @@ use ipc_protocol::units::PictureSize;
 use pool::{AcceptedJobs, Moment, PictureFacts, Progress, Registry, Ticket};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::event_log::EventFeed;
 use super::report::StatusAnswer;
+use crate::line_ring::LineRing;
 use crate::telemetry::traces::context::TraceParent;
 
 /// The user who asks for something that concerns jobs of others.
@@ -77,6 +79,14 @@ pub(super) enum Ask {
         model: Option<String>,
         answer: oneshot::Sender<Result<ModelKey, Failure>>,
     },
+    /// The log of a worker's name.
+    Log {
+        of: WorkerName,
+        answer: oneshot::Sender<Result<LineRing, Failure>>,
+    },
+    Events(oneshot::Sender<EventFeed>),
+    /// The models of the settings file.
+    Available(oneshot::Sender<Result<Vec<AvailableModel>, Failure>>),
     HasWorkers {
         model: String,
         answer: oneshot::Sender<bool>,

@@ -71,6 +71,15 @@ impl Fetches {
         self.under_way.get(model)?.far.as_ref()
     }
 
+    /// Forgets a look or a fetch; its news change nothing. Returns whether requests wait for it.
+    pub(super) fn forget(&mut self, model: &ModelKey) -> bool {
+        let Some(fetch) = self.under_way.remove(model) else {
+            return false;
+        };
+        fetch.given_up.store(true, Ordering::Release);
+        fetch.wanted
+    }
+
     /// Whether a model's files are being looked at or fetched.
     pub(super) fn is_under_way(&self, model: &ModelKey) -> bool {
         self.under_way.contains_key(model)

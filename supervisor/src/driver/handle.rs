@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::{JobId, ModelKey};
-use ipc_protocol::messages::client::{Target, Told, Verb};
+use ipc_protocol::ids::{JobId, ModelKey, WorkerName};
+use ipc_protocol::messages::client::{AvailableModel, Target, Told, Verb};
 use ipc_protocol::obituary::Obituary;
 use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Moment, Registry, Ticket};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::ask::{Ask, gone};
+use super::event_log::EventFeed;
 use super::inbox::{LoopCommand, Outbox};
-use super::pool_event::PoolEvent;
 use super::report::StatusAnswer;
+use crate::line_ring::LineRing;
 use crate::telemetry::traces::context::TraceParent;
 
 pub use super::ask::{AwaitedFiles, Caller, FinishedPicture, JobUpdate, ModelReceipt};
@@ -25,7 +26,6 @@ const PROGRESS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) outbox: Outbox,
-    pub(super) events: broadcast::Sender<PoolEvent>,
 }
 
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
@@ -215,9 +215,24 @@ impl Handle {
         models.await.map_err(|_| gone())
     }
 
-    /// The events from now on. A receiver that is slow loses the oldest ones.
-    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
-        self.events.subscribe()
+    /// The newest events, and those from now on.
+    ///
+    /// # Errors
+    /// The pool has shut down.
+    pub async fn events(&self) -> Result<EventFeed, Failure> {
+        let (sender, feed) = oneshot::channel();
+        self.send(Ask::Events(sender)).await?;
+        feed.await.map_err(|_| gone())
+    }
+
+    /// What the workers of this name have written.
+    ///
+    /// # Errors
+    /// No model of this name is offered, or the pool has shut down.
+    pub async fn log(&self, of: WorkerName) -> Result<LineRing, Failure> {
+        let (answer, log) = oneshot::channel();
+        self.send(Ask::Log { of, answer }).await?;
+        log.await.map_err(|_| gone())?
     }
 
     /// The loop's present moment: proof that it turns.
@@ -256,9 +271,25 @@ impl Handle {
         self.outbox.command(LoopCommand::Drain { cancel }).await
     }
 
-    /// Reads again what may have changed on the disk: the files of every model.
-    pub async fn reread(&self) -> Result<(), Failure> {
-        self.outbox.command(LoopCommand::Reread).await
+    /// The models of the settings file, and whether they are in use.
+    ///
+    /// # Errors
+    /// The file is invalid, or the pool has shut down.
+    pub async fn available(&self) -> Result<Vec<AvailableModel>, Failure> {
+        let (sender, models) = oneshot::channel();
+        self.send(Ask::Available(sender)).await?;
+        models.await.map_err(|_| gone())?
+    }
+
+    /// Reads again what may have changed on the disk: the settings, and the files of every model. Returns what
+    /// `imagepool reload` prints, once the new settings apply.
+    ///
+    /// # Errors
+    /// The pool has shut down.
+    pub async fn reload(&self) -> Result<Told, Failure> {
+        let (answer, told) = oneshot::channel();
+        self.outbox.command(LoopCommand::Reload(answer)).await?;
+        told.await.map_err(|_| gone())?
     }
 
     /// Ends every worker at once, and the loop with the last of them.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{Device, Generation};
-use tokio::sync::{Notify, mpsc};
+use ipc_protocol::messages::client::Told;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::ask::{Ask, gone};
 use super::fetching::FetchUpdate;
 use super::process_event::{ProcessEvent, WorkerProcessEvent};
+use super::settings::SettingsNews;
 use crate::probe::gpu::GpuAnswer;
 
 /// Questions that may wait for the loop; further clients wait for room, first come, first served.
@@ -26,8 +28,8 @@ const COMMANDS_MAX: usize = 16;
 pub(super) enum LoopCommand {
     /// End, with what is accepted or without.
     Drain { cancel: bool },
-    /// Look at every model's files again: SIGHUP.
-    Reread,
+    /// Read the settings and every model's files again: SIGHUP.
+    Reload(oneshot::Sender<Result<Told, Failure>>),
     /// Other programs were asked for the memory of a device.
     TruceAnswered(Device),
     /// End at once: the caller is gone.
@@ -44,6 +46,8 @@ pub(super) struct Inbox {
     pub fetches: mpsc::Receiver<FetchUpdate>,
     /// Answers of the GPU driver, or why there is none: at most one at a time.
     pub gpus: mpsc::UnboundedReceiver<Result<GpuAnswer, String>>,
+    /// Settings that were read: at most one at a time.
+    pub settings: mpsc::UnboundedReceiver<SettingsNews>,
     bell: Arc<Notify>,
 }
 
@@ -55,6 +59,7 @@ pub(super) struct Outbox {
     asks: mpsc::Sender<Ask>,
     fetches: mpsc::Sender<FetchUpdate>,
     gpus: mpsc::UnboundedSender<Result<GpuAnswer, String>>,
+    settings: mpsc::UnboundedSender<SettingsNews>,
     bell: Arc<Notify>,
 }
 
@@ -65,6 +70,7 @@ pub(super) fn open() -> (Outbox, Inbox) {
     let (to_asks, asks) = mpsc::channel(ASKS_MAX);
     let (to_fetches, fetches) = mpsc::channel(FETCHES_MAX);
     let (to_gpus, gpus) = mpsc::unbounded_channel();
+    let (to_settings, settings) = mpsc::unbounded_channel();
     let bell = Arc::new(Notify::new());
     let outbox = Outbox {
         commands: to_commands,
@@ -72,6 +78,7 @@ pub(super) fn open() -> (Outbox, Inbox) {
         asks: to_asks,
         fetches: to_fetches,
         gpus: to_gpus,
+        settings: to_settings,
         bell: Arc::clone(&bell),
     };
     let inbox = Inbox {
@@ -80,6 +87,7 @@ pub(super) fn open() -> (Outbox, Inbox) {
         asks,
         fetches,
         gpus,
+        settings,
         bell,
     };
     (outbox, inbox)
@@ -97,7 +105,8 @@ impl Inbox {
             && self.lives.is_empty()
             && self.asks.is_empty()
             && self.fetches.is_empty()
-            && self.gpus.is_empty())
+            && self.gpus.is_empty()
+            && self.settings.is_empty())
     }
 }
 
@@ -128,6 +137,13 @@ impl Outbox {
     pub fn tell_of_gpus(&self, answer: Result<GpuAnswer, String>) {
         // Without a loop the daemon is ending.
         let _ = self.gpus.send(answer);
+        self.wake();
+    }
+
+    /// Tells of settings that were read.
+    pub fn tell_of_settings(&self, news: SettingsNews) {
+        // Without a loop the daemon is ending.
+        let _ = self.settings.send(news);
         self.wake();
     }
 

@@ -12,7 +12,7 @@ use ipc_protocol::ids::{Generation, ModelKey};
 use ipc_protocol::messages::client::Target;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::untrusted::Untrusted;
-use pool::{Files, ModelSpec};
+use pool::{Event, Files, ModelSpec};
 
 use super::Driver;
 use super::worker::WorkerHandle;
@@ -38,7 +38,10 @@ pub(super) struct LoadFaults {
     of: BTreeMap<ModelKey, LoadFault>,
     /// Stamps of files whose digest was begun; one that failed is not tried again.
     digested: BTreeSet<String>,
-    digest_runs: bool,
+    /// The model whose digest is being taken.
+    digest_of: Option<ModelKey>,
+    /// Its settings have changed since that began.
+    digest_is_void: bool,
 }
 
 /// A load that failed.
@@ -58,7 +61,16 @@ impl LoadFaults {
 
     /// The digest that was being taken is taken, or cannot be.
     pub(super) fn digest_ended(&mut self) {
-        self.digest_runs = false;
+        self.digest_of = None;
+    }
+
+    /// The settings of a model have changed: its faults, and a digest that is being taken, are of the earlier ones.
+    fn forget(&mut self, model: &ModelKey) {
+        self.forgive(model);
+        if self.digest_of.as_ref() == Some(model) {
+            self.digest_is_void = true;
+            self.digested.clear();
+        }
     }
 }
 
@@ -204,6 +216,22 @@ impl Driver {
             .and(Err(failure))
     }
 
+    /// Forgets looks and fetches of a model whose settings have changed. Returns whether requests wait for its files.
+    pub(super) fn forget_looks(&mut self, model: &ModelKey) -> bool {
+        self.fetches.faults.forget(model);
+        self.fetches.forget(model)
+    }
+
+    /// Looks at the files of a model whose settings have changed for the requests that waited before.
+    pub(super) fn await_again(&mut self, model: ModelKey) {
+        let known = self.registry.find(model.as_str());
+        match known.map(|spec| spec.files.are_here()) {
+            Some(true) => self.happen(Event::FilesArrived { model }),
+            Some(false) => self.fetch(model),
+            None => {}
+        }
+    }
+
     /// Looks again at what an operator wants started and what cannot be used.
     pub(super) fn try_again(&mut self, target: &Target) {
         let meant = |key: &ModelKey| match target {
@@ -230,7 +258,7 @@ impl Driver {
     /// Begins to take the digest of one model that has none; the next one follows when it is taken.
     pub(super) fn take_next_digest(&mut self) {
         let faults = &mut self.fetches.faults;
-        if faults.digest_runs {
+        if faults.digest_of.is_some() {
             return;
         }
         let lacks = |spec: &&ModelSpec| {
@@ -247,7 +275,7 @@ impl Driver {
         else {
             return;
         };
-        faults.digest_runs = true;
+        faults.digest_of = Some(model.clone());
         faults.digested.insert(self.catalogue[&model].stamp.clone());
         self.digest(model);
     }
@@ -255,6 +283,9 @@ impl Driver {
     /// All bytes of a model were read: its digest is known, if the files are still those that are served.
     pub(super) fn digested(&mut self, model: ModelKey, found: Result<FoundModel, Failure>) {
         self.fetches.faults.digest_ended();
+        if std::mem::take(&mut self.fetches.faults.digest_is_void) {
+            return self.take_next_digest();
+        }
         match found {
             Ok(found) => {
                 let known = self.registry.find(model.as_str());

@@ -11,14 +11,19 @@
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
 //! - `obituary` writes down how each worker ended, and what followed
+//! - [`settings`] reads the settings again, `reload` takes them over
 //! - `truce` runs the hooks that ask other programs for the memory of GPUs
 //! - `operate` turns operators' verbs into events, and answers what needs none
-//! - [`pool_event`] is what clients that watch the pool are told
+//! - `worker_logs` keeps what workers wrote, and sends operators' signals
+//! - `pool_event` is what clients that watch the pool are told: `event_report` describes each, [`event_log`] keeps the
+//!   newest
 //! - `worker`, `job` and `conversation` are what is held of each; `process_event` is what workers' processes do
 
 mod ask;
 mod conversation;
 mod energy;
+pub mod event_log;
+mod event_report;
 mod fetching;
 pub mod gpus;
 pub mod handle;
@@ -31,15 +36,18 @@ mod memory;
 mod obituary;
 mod operate;
 mod perform;
-pub mod pool_event;
+mod pool_event;
 mod process_event;
+mod reload;
 pub mod report;
+pub mod settings;
 pub mod setup;
 #[cfg(test)]
 pub mod stand_in;
 mod truce;
 mod turn;
 mod worker;
+mod worker_logs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -52,7 +60,7 @@ use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::BUILD;
 use pool::{Event, Moment, Pool, Registry, Ticket};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use self::worker::WorkerHandle;
 use crate::catalogue::library::Library;
@@ -67,6 +75,7 @@ use crate::telemetry::traces::sink::SpanSink;
 use ask::{Ask, Caller};
 use conversation::{Conversation, RequestStage};
 use energy::EnergyMeter;
+use event_log::EventLog;
 use fetching::Fetches;
 use gpus::GpuWatch;
 use handle::Handle;
@@ -74,10 +83,12 @@ use inbox::Inbox;
 use job::JobEntry;
 use memory::Gauge;
 use obituary::EndedWorker;
-use pool_event::{EVENTS_KEPT, PoolEvent};
+use pool_event::PoolEvent;
 use report::StatusAnswer;
+use settings::{SettingsChanges, SettingsTask};
 use setup::Setup;
 use truce::EndedTruces;
+use worker_logs::WorkerLogs;
 
 /// The loop's state.
 #[derive(Debug)]
@@ -94,6 +105,9 @@ pub struct Driver {
     identity: Identity,
     inbox: Inbox,
     handle: Handle,
+    event_log: EventLog,
+    logs: WorkerLogs,
+    settings: SettingsChanges,
     /// When the present turn began.
     turned: Moment,
     gauge: Gauge,
@@ -151,10 +165,10 @@ impl Driver {
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
-            handle: Handle {
-                outbox,
-                events: broadcast::channel(EVENTS_KEPT).0,
-            },
+            handle: Handle { outbox },
+            event_log: EventLog::default(),
+            logs: WorkerLogs::default(),
+            settings: SettingsChanges::of(setup.offered),
             reports: Vec::new(),
             workers: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -223,7 +237,7 @@ impl Driver {
         let now = self.clock.now();
         telemetry::events::event(now, &event);
         if let Some(recorder) = &self.recorder
-            && let Err(error) = recorder.record(now, &event)
+            && let Err(error) = recorder.record(now, &event, &self.library.config.text)
         {
             telemetry::daemon::record_ended(&error);
             self.recorder = None;
@@ -291,13 +305,21 @@ impl Driver {
                 let _ =
                     answer.send(ModelKey::new(&model).is_ok_and(|key| self.pool.has_workers(&key)));
             }
+            Ask::Log { of, answer } => {
+                let _ = answer.send(self.log_of(&of));
+            }
+            Ask::Available(answer) => self.with_settings(SettingsTask::List(answer)),
+            Ask::Events(answer) => {
+                let _ = answer.send(self.event_log.feed());
+            }
             Ask::Operate { verb, by, answer } => self.operate(verb, &by, answer),
         }
     }
 
     /// Tells the clients that watch the pool.
-    fn publish(&self, event: PoolEvent) {
-        let _ = self.handle.events.send(event); // Fails only if no client watches.
+    fn publish(&mut self, event: PoolEvent) {
+        let report = event_report::report(self.clock.now(), &event);
+        self.event_log.publish(report);
     }
 
     fn cancel(&mut self, job: JobId, by: Caller) {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::conversation::Conversation;
 use super::handle::Caller;
+use super::settings::SettingsTask;
 use crate::catalogue::placement;
 
 /// Where an operator waits for lines.
@@ -60,14 +61,15 @@ impl Driver {
                 let cancelled = self.cancel_for(by, job);
                 return answer_now(answer, cancelled);
             }
-            Verb::Signal { .. }
-            | Verb::Clear(_)
-            | Verb::Reread
-            | Verb::Update { .. }
-            | Verb::Reload => {
-                let failure = Failure::new(FailureKind::Internal, "not built yet");
-                return answer_now(answer, Err(failure));
+            Verb::Signal { signal, target } => {
+                return answer_now(answer, Ok(self.signal_workers(&signal, &target)));
             }
+            Verb::Clear(target) => return answer_now(answer, Ok(self.clear_logs(&target))),
+            Verb::Reread => return self.with_settings(SettingsTask::Compare(answer)),
+            Verb::Update { models } => {
+                return self.with_settings(SettingsTask::Update { models, answer });
+            }
+            Verb::Reload => return self.with_settings(SettingsTask::Reload(answer)),
             Verb::Why { job } => return answer_now(answer, self.explain(job)),
             Verb::Plan { model, size } => return answer_now(answer, self.plan(&model, size)),
         };

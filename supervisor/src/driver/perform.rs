@@ -18,6 +18,7 @@ use super::pool_event::PoolEvent;
 use super::process_event::{ProcessEvent, StartedProcess};
 use super::worker::{RunningJob, WorkerHandle};
 use crate::catalogue::served::Served;
+use crate::process::stderr::LastLines;
 use crate::process::{cpu, spawn};
 use crate::telemetry;
 use crate::telemetry::jobs::{
@@ -166,9 +167,10 @@ impl Driver {
             gpu: self.gpus.uuid(start.device).map(str::to_owned),
             reserved: host_part(&start),
         };
+        let stderr = LastLines::copied_to(self.logs.open(&start.name));
         self.workers.insert(
             worker,
-            WorkerHandle::new(start.name, start.model, start.device, served),
+            WorkerHandle::new(start.name, start.model, start.device, served, stderr),
         );
         let outbox = self.handle.outbox.clone();
         self.spawner.spawn(order, move |spawned| {

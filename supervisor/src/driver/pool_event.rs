@@ -4,11 +4,8 @@ use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::{JobId, ModelKey};
 use pool::Notice;
 
-/// Events that a slow client may be behind; older ones are lost.
-pub(super) const EVENTS_KEPT: usize = 256;
-
 /// An event of the pool, for clients that watch it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum PoolEvent {
     /// The pool decided something, or noticed it.
     Noticed(Notice),

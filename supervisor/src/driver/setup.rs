@@ -10,8 +10,8 @@ use pool::{DeviceLimit, Pool};
 
 use super::gpus::FoundGpus;
 use super::measuring;
+use crate::catalogue::difference::{self, OfferedModels};
 use crate::catalogue::library::Library;
-use crate::catalogue::offer;
 use crate::catalogue::placement::CudaDevices;
 use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
@@ -31,6 +31,8 @@ pub struct Setup {
     pub pool: Pool,
     /// The pool's settings, models and limits, for the record.
     pub beginning: Beginning,
+    /// The models as the settings offer them, before their files are inspected.
+    pub offered: OfferedModels,
     /// How workers of each model are started.
     pub catalogue: Catalogue,
     /// The library that inspects a model's files again.
@@ -72,7 +74,12 @@ impl Setup {
             .chain(gpu_limits(config, &gpus))
             .collect();
         let cuda = cuda_devices(&devices, &worker_program);
-        let (registry, catalogue) = offer::models(config, cuda)?;
+        let offered = difference::offered(config, cuda)?;
+        let registry = difference::registry(offered.values().map(|model| &model.spec))?;
+        let served = offered
+            .iter()
+            .map(|(key, model)| (key.clone(), model.served.clone()));
+        let catalogue = served.collect();
         let beginning = Beginning {
             settings: config.text.clone(),
             devices: devices.clone(),
@@ -81,6 +88,7 @@ impl Setup {
         Ok(Self {
             pool: Pool::new(config.pool.clone(), registry, devices),
             beginning,
+            offered,
             catalogue,
             library: Library::new(config.clone(), worker_program, cuda),
             backing: config.backing,

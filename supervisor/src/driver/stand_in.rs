@@ -30,8 +30,7 @@ pub struct PlayedRequest {
 /// A handle, and the loop behind it.
 pub fn open() -> (Handle, PlayedLoop) {
     let (outbox, inbox) = inbox::open();
-    let events = tokio::sync::broadcast::channel(1).0;
-    (Handle { outbox, events }, PlayedLoop { inbox })
+    (Handle { outbox }, PlayedLoop { inbox })
 }
 
 impl PlayedLoop {

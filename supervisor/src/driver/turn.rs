@@ -11,6 +11,7 @@ use pool::{Drain, Event};
 use super::Driver;
 use super::inbox::LoopCommand;
 use super::report::StatusAnswer;
+use super::settings::SettingsTask;
 use crate::telemetry;
 
 /// Messages of one worker in one turn.
@@ -66,6 +67,11 @@ impl Driver {
             self.hear_of_gpus(answer);
             self.decide();
         }
+        while let Ok(news) = self.inbox.settings.try_recv() {
+            self.hear_of_settings(news);
+            self.decide();
+        }
+        self.finish_updates();
         self.measure_gpus();
         self.inbox.has_next() || self.workers.values().any(|handle| handle.has_next())
     }
@@ -98,7 +104,7 @@ impl Driver {
                 ticket: None,
                 drain: if cancel { Drain::ExitNow } else { Drain::Exit },
             }),
-            LoopCommand::Reread => self.look_again(),
+            LoopCommand::Reload(answer) => self.with_settings(SettingsTask::Reload(answer)),
             LoopCommand::TruceAnswered(device) => self.truce_answered(device),
             LoopCommand::Abandon => {
                 // The pool ends every job and worker; no client is left for whom a worker should finish anything.

@@ -70,13 +70,19 @@ pub(super) struct RunningJob {
 }
 
 impl WorkerHandle {
-    pub fn new(name: WorkerName, model: ModelKey, device: Device, served: Served) -> Self {
+    pub fn new(
+        name: WorkerName,
+        model: ModelKey,
+        device: Device,
+        served: Served,
+        stderr: LastLines,
+    ) -> Self {
         Self {
             name,
             model,
             device,
             served,
-            stderr: LastLines::default(),
+            stderr,
             running: None,
             dtype: None,
             held: Arc::default(),
@@ -149,6 +155,15 @@ impl WorkerHandle {
             None if self.owed != Some(Signal::SIGKILL) => self.owed = Some(signal),
             None => {}
         }
+    }
+
+    /// Sends an operator's signal. Returns whether there is a process.
+    pub fn signal_for_operator(&self, signal: Signal) -> bool {
+        let Some(body) = self.body.as_ref().filter(|_| self.exit.is_none()) else {
+            return false;
+        };
+        body.signaller.send_for_operator(signal);
+        true
     }
 
     /// Sees that a worker without a socket does not linger.

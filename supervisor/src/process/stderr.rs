@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::time::timeout;
 
 use crate::allowance::Allowance;
+use crate::line_ring::LineRing;
 
 /// Lines kept per worker.
 const LINES_MAX: usize = 200;
@@ -25,18 +26,35 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The newest lines of one worker. Cheap to clone; all clones see the same lines.
 #[derive(Debug, Clone, Default)]
-pub struct LastLines(Arc<Mutex<VecDeque<String>>>);
+pub struct LastLines {
+    newest: Arc<Mutex<VecDeque<String>>>,
+    /// The log of all workers that have had the same name.
+    log: Option<LineRing>,
+}
 
 impl LastLines {
+    /// No lines yet; each further line is added to `log` too.
+    pub fn copied_to(log: LineRing) -> Self {
+        Self {
+            newest: Arc::default(),
+            log: Some(log),
+        }
+    }
+
     /// The newest lines, oldest first.
     pub fn newest(&self, count: usize) -> Vec<String> {
-        let lines = self.0.lock().expect("no holder of this lock can panic");
+        let lines = self.newest.lock();
+        let lines = lines.expect("no holder of this lock can panic");
         let skip = lines.len().saturating_sub(count);
         lines.iter().skip(skip).cloned().collect()
     }
 
     fn push(&self, line: String) {
-        let mut lines = self.0.lock().expect("no holder of this lock can panic");
+        if let Some(log) = &self.log {
+            log.push(line.clone());
+        }
+        let lines = self.newest.lock();
+        let mut lines = lines.expect("no holder of this lock can panic");
         if lines.len() == LINES_MAX {
             lines.pop_front();
         }

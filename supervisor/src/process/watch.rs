@@ -38,6 +38,8 @@ pub struct Signaller(mpsc::UnboundedSender<SignalRequest>);
 enum SignalRequest {
     /// Send a signal and remember that it was ours.
     Signal(Signal),
+    /// Send a signal for an operator: a death by it counts as one from outside.
+    OperatorSignal(Signal),
     /// Make sure that it exits: it has closed its socket, so it is exiting or useless.
     Finish,
 }
@@ -54,6 +56,11 @@ impl Signaller {
     /// Sends a signal, if the process still exists.
     pub fn send(&self, signal: Signal) {
         let _ = self.0.send(SignalRequest::Signal(signal));
+    }
+
+    /// Sends an operator's signal, if the process still exists.
+    pub fn send_for_operator(&self, signal: Signal) {
+        let _ = self.0.send(SignalRequest::OperatorSignal(signal));
     }
 
     /// Ends a process that has closed its socket. Usually it is already exiting and keeps its own exit status; if it
@@ -162,6 +169,7 @@ impl WatchedChild {
                 status = self.child.wait() => return status,
                 Some(wish) = wishes.recv() => match wish {
                     SignalRequest::Signal(signal) => self.signal(signal),
+                    SignalRequest::OperatorSignal(signal) => self.kill_group(signal),
                     SignalRequest::Finish if self.is_ending() => lingers = true,
                     SignalRequest::Finish => self.signal(Signal::SIGKILL),
                 },

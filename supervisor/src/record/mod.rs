@@ -261,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn changed_settings_are_read_back_from_the_text_of_their_file() {
+        let line = write::settings_line(Moment(5), "[pool]\nidle_seconds = 7");
+        let (at, event) = read::event(&line).expect("valid settings");
+        let Event::SettingsChanged { settings } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!((at, settings.idle), (Moment(5), Duration::from_secs(7)));
+    }
+
+    #[test]
     fn an_invalid_line_is_an_error() {
         for line in [
             "",

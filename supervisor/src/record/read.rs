@@ -13,6 +13,7 @@ use pool::{
 use serde_json::Value;
 
 use super::model::RecordedModel;
+use crate::config;
 
 /// Parses a line; returns the event and its time.
 ///
@@ -164,6 +165,9 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
         "quarantine_released" => Event::QuarantineReleased {
             ticket: facts.ticket()?,
             digest: facts.optional("digest", EventFields::text)?,
+        },
+        "settings_changed" => Event::SettingsChanged {
+            settings: Box::new(config::parse(&facts.text("settings")?)?.pool),
         },
         "models_changed" => Event::ModelsChanged {
             registry: Box::new(registry(facts.get("models")?)?),

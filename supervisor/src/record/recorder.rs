@@ -53,15 +53,19 @@ impl Recorder {
         Ok(Self(outlet))
     }
 
-    /// Records an event.
+    /// Records an event; `settings` is the text of the settings in use.
     ///
     /// # Errors
     /// The record has ended; the caller must record no further event.
-    pub fn record(&self, now: Moment, event: &Event) -> Result<(), RecordError> {
+    pub fn record(&self, now: Moment, event: &Event, settings: &str) -> Result<(), RecordError> {
         if self.0.lost() > 0 {
             return Err(RecordError::Failed);
         }
-        match write::line(now, event) {
+        let line = match event {
+            Event::SettingsChanged { .. } => Some(write::settings_line(now, settings)),
+            _ => write::line(now, event),
+        };
+        match line {
             Some(line) if !self.0.offer(format!("{line}\n").into_bytes()) => {
                 Err(RecordError::Behind)
             }
@@ -129,7 +133,7 @@ mod tests {
         let record = Recorder::to(Stuck(hold)).expect("a thread");
         let line = write::line(Moment(0), &heard()).expect("it is recorded");
         let fits = QUEUE_BYTES_MAX / line.len() + 2;
-        let end = (0..fits).find_map(|_| record.record(Moment(0), &heard()).err());
+        let end = (0..fits).find_map(|_| record.record(Moment(0), &heard(), "").err());
         assert_eq!(end, Some(RecordError::Behind));
     }
 
@@ -140,9 +144,11 @@ mod tests {
             .open("/dev/full")
             .expect("Linux has it");
         let record = Recorder::to(full).expect("a thread");
-        record.record(Moment(0), &heard()).expect("it is queued");
+        record
+            .record(Moment(0), &heard(), "")
+            .expect("it is queued");
         record.finish();
-        let end = record.record(Moment(1), &heard());
+        let end = record.record(Moment(1), &heard(), "");
         assert_eq!(end, Err(RecordError::Failed));
     }
 }

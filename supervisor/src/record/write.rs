@@ -9,13 +9,19 @@ use serde_json::{Value, json};
 
 use super::model::RecordedModel;
 
-/// Formats the line of an event; `None` for changed settings, which no daemon supports yet.
+/// Formats the line of an event; `None` for changed settings, whose line is [`settings_line`].
 pub fn line(now: Moment, event: &Event) -> Option<String> {
     let (name, mut facts) = facts(event)?;
     let object = facts.as_object_mut()?;
     object.insert("t_ms".into(), json!(now.0 as f64 / 1000.0));
     object.insert("event".into(), json!(name));
     Some(facts.to_string())
+}
+
+/// Formats the line of changed settings, from the text of their file.
+pub fn settings_line(now: Moment, text: &str) -> String {
+    let t_ms = now.0 as f64 / 1000.0;
+    json!({"t_ms": t_ms, "event": "settings_changed", "settings": text}).to_string()
 }
 
 fn facts(event: &Event) -> Option<(&'static str, Value)> {

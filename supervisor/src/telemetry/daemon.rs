@@ -45,6 +45,17 @@ pub fn stalled(lasted: Duration) {
     LOOP_STALLS.add([], 1);
 }
 
+/// New settings apply.
+pub fn reloaded(place: &str, models: usize, restart: &[&str]) {
+    let restart = restart.join(", ");
+    info!(place, models, restart, "Settings reloaded");
+}
+
+/// The settings file is invalid, so the settings stay as they are.
+pub fn not_reloaded(error: &dyn Display) {
+    error!(%error, "Settings not reloaded");
+}
+
 /// No further events are recorded.
 pub fn record_ended(error: &dyn Display) {
     error!(%error, "Record ended");

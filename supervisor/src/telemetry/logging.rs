@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::journal::{self, JournalEntry, JournalSocket};
 use super::outlet::{LossLine, Outlet};
-use super::stderr;
+use super::{recent, stderr};
 
 /// Most bytes of entries that wait for journald.
 const JOURNAL_BYTES_MAX: usize = 1 << 20;
@@ -154,6 +154,7 @@ impl io::Write for QueuedLine<'_> {
 
 impl Drop for QueuedLine<'_> {
     fn drop(&mut self) {
+        recent::keep(&self.bytes);
         self.outlet.push(std::mem::take(&mut self.bytes));
     }
 }

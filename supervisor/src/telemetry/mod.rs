@@ -6,6 +6,7 @@
 //! - [`traces`] turns the moments of jobs into spans
 //! - [`fields`] lists the names of all fields
 //! - [`logging`] sets the format and the filter; `journal` is the format for journald
+//! - `recent` keeps the newest log lines
 //! - [`stderr`] prints lines; [`outlet`] is the queue between lines and a file
 
 pub mod daemon;
@@ -19,9 +20,12 @@ mod journal;
 pub mod logging;
 pub mod metrics;
 pub mod outlet;
+mod recent;
 pub mod stderr;
 pub mod traces;
 pub mod workers;
+
+pub use recent::own_log;
 
 /// Whole milliseconds, as log lines, answers and events have them.
 pub fn ms(duration: std::time::Duration) -> u64 {

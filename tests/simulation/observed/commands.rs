@@ -175,6 +175,14 @@ impl ObservedPool {
         }
     }
 
+    /// A reload takes back every stop.
+    pub(super) fn lift_stops(&mut self) {
+        for model in self.models.values_mut() {
+            model.stopped = false;
+            model.held.clear();
+        }
+    }
+
     pub(super) fn ordered_scale(&mut self, name: &str, workers: u32) {
         let Some(model) = self.called(name) else {
             return;

@@ -161,7 +161,10 @@ impl ObservedPool {
                     record.rests.take_if(|until| *until <= now);
                 }
             }
-            Event::SettingsChanged { settings } => self.settings = (**settings).clone(),
+            Event::SettingsChanged { settings } => {
+                self.settings = (**settings).clone();
+                self.lift_stops();
+            }
             Event::ModelsChanged { registry } => self.learn(registry),
             Event::StartRequested { target, .. } => self.ordered_start(target),
             Event::StopRequested { target, .. } => self.ordered_stop(target),

@@ -1,4 +1,4 @@
-//! Commands of operators: start, stop, restart, pin, scale, yield, drain, quarantine.
+//! Commands of operators: reload, start, stop, restart, pin, scale, yield, drain, quarantine.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::words::event::{Drain, Ticket};
 use crate::words::notice::Notice;
 use crate::words::reasons::StopReason;
 use crate::words::registry::ModelId;
+use crate::words::settings::Settings;
 use crate::words::turn::Turn;
 
 /// The models that a command is about, and the slot if it is about one worker.
@@ -48,6 +49,14 @@ pub(crate) fn stop(state: &mut State, turn: &mut Turn, ticket: Ticket, target: &
         }
     }
     state.add_order(order);
+}
+
+/// `imagepool reload`: new settings, and no model or slot is stopped any longer.
+pub(crate) fn reload(state: &mut State, settings: Settings) {
+    state.set_settings(settings);
+    for id in state.model_ids() {
+        state.model_mut(id).lift_stops();
+    }
 }
 
 /// `imagepool start`.

@@ -294,6 +294,11 @@ impl Model {
         self.record.forgive();
     }
 
+    /// Takes back what operators stopped of it: the model, or slots.
+    pub(crate) fn lift_stops(&mut self) {
+        self.wanted.let_start(None);
+    }
+
     /// Notes the death of a worker, which may be replaced without waiting for the growth rule.
     pub(crate) fn note_death(&mut self) {
         self.to_replace += 1;

@@ -142,7 +142,7 @@ pub enum Event {
         /// Since it began; `None` if the process is gone or the kernel does not say.
         cpu: Option<CpuTime>,
     },
-    /// New settings apply from now on.
+    /// `imagepool reload` or SIGHUP: new settings apply from now on, and what operators stopped may start again.
     SettingsChanged { settings: Box<Settings> },
     /// The registry was read again.
     ModelsChanged { registry: Box<Registry> },

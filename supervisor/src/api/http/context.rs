@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::encoder::FileEncoder;
 use super::forms::JobForms;
 use super::picture_files::PictureFiles;
-use super::tokens::TokenTable;
+use super::policy::SharedPolicy;
 use crate::api::jobs::store::JobStore;
 use crate::clock::Clock;
-use crate::config::http::HttpConfig;
 use crate::driver::handle::Handle;
 
 /// The state that all routes share.
@@ -18,12 +17,8 @@ pub(super) struct HttpContext {
     pub handle: Handle,
     /// The daemon's clock.
     pub clock: Clock,
-    /// The section `[http]`.
-    pub config: HttpConfig,
-    /// The tokens for TCP.
-    pub tokens: TokenTable,
-    /// Name of the model for requests that name none.
-    pub default_model: String,
+    /// Who may do what, and under which names.
+    pub policy: SharedPolicy,
     /// Most pixels of a file.
     pub max_pixels: u64,
     /// The jobs of all clients.
@@ -41,10 +36,11 @@ pub(super) type Shared = Arc<HttpContext>;
 
 impl HttpContext {
     /// The model's name for a request that names `asked`: an alias, or nothing, means the default model.
-    pub fn model_name<'a>(&'a self, asked: Option<&'a str>) -> &'a str {
+    pub fn model_name(&self, asked: Option<&str>) -> String {
+        let policy = self.policy.now();
         match asked {
-            Some(name) if !self.config.aliases.iter().any(|alias| alias == name) => name,
-            Some(_) | None => &self.default_model,
+            Some(name) if !policy.config.aliases.iter().any(|alias| alias == name) => name.into(),
+            Some(_) | None => policy.default_model.clone(),
         }
     }
 }

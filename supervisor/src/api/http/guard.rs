@@ -159,13 +159,13 @@ pub(super) fn name(host: &str) -> &str {
 
 fn is_known(context: &HttpContext, host: &str) -> bool {
     let name = name(host);
-    LOOPBACK.contains(&name) || context.config.hosts.contains(name)
+    LOOPBACK.contains(&name) || context.policy.now().config.hosts.contains(name)
 }
 
 fn is_allowed(context: &HttpContext, origin: &HeaderValue) -> bool {
     origin
         .to_str()
-        .is_ok_and(|origin| context.config.origins.contains(origin))
+        .is_ok_and(|origin| context.policy.now().config.origins.contains(origin))
 }
 
 /// Whether an origin is this service itself, under the name that the request used.
@@ -201,16 +201,17 @@ fn check_body(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// The sender of a request: over TCP the holder of its token.
 fn caller(context: &HttpContext, peer: Peer, headers: &HeaderMap) -> Result<HttpCaller, ApiError> {
+    let policy = context.policy.now();
     let rights = match peer {
         // The kernel says who it is; clients that insist on sending a key may.
         Peer::Unix(rights) => return Ok(HttpCaller::on_unix(rights)),
-        Peer::Tcp => context.config.anonymous.clone(),
+        Peer::Tcp => policy.config.anonymous.clone(),
     };
     let Some(credentials) = headers.get(AUTHORIZATION) else {
         return Ok(HttpCaller::anonymous(rights));
     };
     let token = token(credentials);
-    match token.and_then(|token| context.tokens.find(&token)) {
+    match token.and_then(|token| policy.tokens.find(&token)) {
         Some(token) => Ok(HttpCaller::with_token(token)),
         // Many clients cannot leave a key out; without rights to lose it does no harm.
         None if !rights.is_empty() => Ok(HttpCaller::anonymous(rights)),

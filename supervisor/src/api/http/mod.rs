@@ -1,7 +1,7 @@
 //! The HTTP door: OpenAI's image API, the pool's own routes, and the page, on a Unix socket and on TCP.
 //!
 //! - [`server`] accepts connections, `connection` serves one with its time limits
-//! - `guard` checks host, origin, kind of body and [`tokens`]; `caller` is the sender of a request
+//! - `guard` checks host, origin, kind of body and [`tokens`] by the [`policy`]; `caller` is the sender of a request
 //! - `routes` is the table of all routes; `context` is their shared state
 //! - [`error`] is the answer of a request that failed; `json` and `fields` read a body
 //! - `page`: the page for people, at `/`
@@ -32,6 +32,7 @@ mod openapi;
 mod ordered_pictures;
 mod page;
 mod picture_files;
+pub mod policy;
 mod pool;
 mod routes;
 mod sdapi;

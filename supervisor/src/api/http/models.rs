@@ -28,7 +28,8 @@ pub(super) async fn list(
         .filter(|model| can_draw(model))
         .map(|model| entry(model.key.as_str(), model));
     let default = default_model(&context, models);
-    let aliases = context.config.aliases.iter();
+    let policy = context.policy.now();
+    let aliases = policy.config.aliases.iter();
     let aliases =
         aliases.filter_map(|alias| Some(entry(alias, default.filter(|model| can_draw(model))?)));
     let data: Vec<Value> = own.chain(aliases).collect();
@@ -44,7 +45,7 @@ pub(super) async fn one(
     caller.may(HttpRight::Generate)?;
     let registry = context.handle.models().await?;
     let report = context.handle.status().await?;
-    let spec = registry.find(context.model_name(Some(&id)));
+    let spec = registry.find(&context.model_name(Some(&id)));
     let model = spec.and_then(|spec| {
         report
             .status
@@ -62,9 +63,8 @@ pub(super) async fn one(
 }
 
 fn default_model<'a>(context: &HttpContext, models: &'a [ModelStatus]) -> Option<&'a ModelStatus> {
-    models
-        .iter()
-        .find(|model| model.key.as_str() == context.default_model)
+    let default = &context.policy.now().default_model;
+    models.iter().find(|model| model.key.as_str() == default)
 }
 
 /// Whether a request for the model would be drawn now.

@@ -11,7 +11,7 @@ use super::{files, guard, health, images, models, openapi, page, pool, sdapi};
 
 /// All routes, behind the guard.
 pub(super) fn router(context: Shared) -> Router {
-    let sdapi = match context.config.a1111 {
+    let sdapi = match context.policy.now().config.a1111 {
         true => sdapi::routes::router(context.clone()),
         false => Router::new(),
     };

@@ -18,8 +18,8 @@ use super::connection;
 use super::context::HttpContext;
 use super::encoder::FileEncoder;
 use super::forms::JobForms;
-use super::guard;
 use super::picture_files::PictureFiles;
+use super::policy::{HttpPolicy, SharedPolicy};
 use super::routes;
 use super::tokens::{self, TokenTable};
 use crate::api::jobs::store::JobStore;
@@ -42,7 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct HttpDoor {
     unix: SocketFile,
     tcp: Vec<TcpListener>,
-    tokens: TokenTable,
+    policy: SharedPolicy,
     /// The file of the token that this daemon made.
     made: Option<PathBuf>,
     settings: HttpSettings,
@@ -112,30 +112,34 @@ impl HttpDoor {
             tokens = TokenTable::load(&config.tokens, folder)?;
             made = config.tokens.is_empty().then(|| folder.join(tokens::FILE));
         }
+        let policy = SharedPolicy::new(HttpPolicy {
+            config: config.clone(),
+            tokens,
+            default_model: settings.default_model.clone(),
+        });
         Ok(Self {
             unix,
             tcp,
-            tokens,
+            policy,
             made,
             settings,
         })
     }
 
+    /// The policy of the door, to be replaced at a reload.
+    pub fn policy(&self) -> SharedPolicy {
+        self.policy.clone()
+    }
+
     /// Accepts clients until the loop ends; returns when every connection has ended.
     pub async fn serve(self, handle: Handle, jobs: JobStore, operators: Operators, clock: Clock) {
-        let addresses = self.tcp.iter().filter_map(|tcp| tcp.local_addr().ok());
-        let addresses: Vec<_> = addresses.collect();
+        let addresses: Vec<_> = addresses(&self.tcp).collect();
         doors::http_open(self.unix.path(), &addresses, self.made.as_deref());
-        let mut settings = self.settings;
-        let bound = addresses.into_iter().filter_map(bound_host);
-        settings.config.hosts.extend(bound);
-        settings.config.hosts.extend(own_host(&settings.config));
+        let settings = self.settings;
         let context = Arc::new(HttpContext {
             handle: handle.clone(),
             clock,
-            config: settings.config,
-            tokens: self.tokens,
-            default_model: settings.default_model,
+            policy: self.policy,
             max_pixels: settings.max_pixels,
             jobs,
             encoder: FileEncoder::new(settings.metadata),
@@ -171,19 +175,9 @@ fn adopted(passed: std::net::TcpListener) -> Result<TcpListener, String> {
         .map_err(|error| not_open("the TCP socket of the service manager", &error))
 }
 
-/// The host of a socket's address, as requests name it. "Any address" is not a name of this machine.
-fn bound_host(address: SocketAddr) -> Option<String> {
-    let name = guard::name(&address.to_string()).to_owned();
-    (!address.ip().is_unspecified()).then_some(name)
-}
-
-/// The host that the TCP socket is bound to, in lower case. "Any address" is not a name of this machine.
-fn own_host(config: &HttpConfig) -> Option<String> {
-    let Some(HttpAddress::Tcp(address)) = &config.address else {
-        return None;
-    };
-    let name = guard::name(address).to_ascii_lowercase();
-    (!matches!(name.as_str(), "0.0.0.0" | "[::]")).then_some(name)
+/// The addresses that sockets are bound to.
+fn addresses(sockets: &[TcpListener]) -> impl Iterator<Item = SocketAddr> {
+    sockets.iter().filter_map(|tcp| tcp.local_addr().ok())
 }
 
 /// The service that new clients get.

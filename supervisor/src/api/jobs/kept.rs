@@ -58,6 +58,11 @@ impl KeptPictures {
         self.limits
     }
 
+    /// Changes the bounds, for pictures that are kept from now on.
+    pub fn set_limits(&mut self, limits: ResultLimits) {
+        self.limits = limits;
+    }
+
     /// Keeps a picture, for which `bytes` count. Returns the jobs whose pictures are dropped for it, the oldest
     /// first; the new one is among them if it needs more than all the memory.
     pub fn keep(&mut self, now: Moment, picture: Arc<FinishedPicture>, bytes: u64) -> Vec<JobId> {

@@ -79,6 +79,11 @@ impl JobStore {
         }
     }
 
+    /// Changes the bounds of pictures that are kept from now on.
+    pub fn set_limits(&self, limits: ResultLimits) {
+        self.inner.table.lock().set_limits(limits);
+    }
+
     /// The same store, whose requests are traced as parts of a caller's span.
     pub fn within(&self, trace: Option<TraceParent>) -> Self {
         Self {

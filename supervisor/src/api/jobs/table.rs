@@ -43,6 +43,11 @@ pub(super) struct RequestFacts {
 }
 
 impl JobTable {
+    /// Changes the bounds of pictures that are kept from now on.
+    pub fn set_limits(&mut self, limits: ResultLimits) {
+        self.kept.set_limits(limits);
+    }
+
     pub fn new(limits: ResultLimits) -> Self {
         Self {
             records: BTreeMap::new(),

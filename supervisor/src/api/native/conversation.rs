@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use interprocess::local_socket::tokio::{Stream, prelude::*};
 use ipc_protocol::connection::ConnectionError;
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{FromPool, ToPool, Told, Verb};
 use ipc_protocol::version::{BUILD, PROTOCOL};
@@ -120,10 +120,9 @@ impl ConnectedClient {
                 ToPool::Cancel { job } => self.cancel(job).await,
                 ToPool::Wait { job } => self.wait(job).await?,
                 ToPool::Jobs => self.list_jobs().await?,
-                ToPool::Tail(_) | ToPool::Events { .. } | ToPool::Available => {
-                    let failure = Failure::new(FailureKind::Internal, "not built yet");
-                    self.refuse(failure).await?;
-                }
+                ToPool::Tail(request) => self.tail(request).await?,
+                ToPool::Events { follow } => self.events(follow).await?,
+                ToPool::Available => self.list_available().await?,
                 ToPool::Obituaries { of, most } => self.obituaries(of, most).await?,
                 ToPool::Hello { .. } => return Ok(()),
             }

@@ -182,12 +182,12 @@ impl VerbOutput {
     }
 
     /// Prints a line `NAME: WORD` or `NAME: ERROR (WHY)`, or a line without a name.
-    fn line(self, line: &str) {
+    pub fn line(self, line: &str) {
         match self.json {
             false => say::line(line),
             true => match line.split_once(": ") {
+                Some(("ERROR", _)) | None => self.object(None, line),
                 Some((name, message)) => self.object(Some(name), message),
-                None => self.object(None, line),
             },
         }
     }
@@ -215,9 +215,10 @@ impl VerbOutput {
 }
 
 fn object(verb: &str, name: Option<&str>, message: &str) -> Value {
-    let error = message
+    let in_brackets = message
         .strip_prefix("ERROR (")
         .and_then(|why| why.strip_suffix(')'));
+    let error = in_brackets.or_else(|| message.strip_prefix("ERROR: "));
     json!({"verb": verb, "name": name, "message": message, "error": error})
 }
 
@@ -232,5 +233,7 @@ mod tests {
         let went_well = object("stop", Some("syn:0"), "stopped");
         assert!(went_well["error"].is_null());
         assert_eq!(went_well["message"], "stopped");
+        let unread = object("reread", None, "ERROR: CANT_REREAD: a.toml: line 2: no");
+        assert_eq!(unread["error"], "CANT_REREAD: a.toml: line 2: no");
     }
 }

@@ -54,9 +54,9 @@ impl ImageOrder {
         let asked_model = fields.text("model")?.filter(|name| !name.is_empty());
         let name = context.model_name(asked_model);
         // The pool refuses a name that no model has, with the nearest one.
-        let model = models.find(name);
+        let model = models.find(&name);
         let mut request = ImageRequest::new(prompt);
-        request.model = Some(name.to_owned());
+        request.model = Some(name.clone());
         request.count = fields.whole("n", 1, COUNT_MAX)?.unwrap_or(1) as u32;
         let quality = fields.word("quality", &quality::WORDS)?.unwrap_or("auto");
         request.steps = steps(fields, quality, model)?;
@@ -99,7 +99,7 @@ impl ImageOrder {
             ));
         }
         if let (Some(asked), Some(drawn)) = (scaled, drawn) {
-            warnings.push(size::scaled(name, asked, drawn));
+            warnings.push(size::scaled(&name, asked, drawn));
         }
         Ok(Self {
             request,

@@ -18,6 +18,6 @@ pub async fn status(
     let report = context.handle.status().await?;
     let mut value = serde_json::to_value(&report.status).expect("a status is numbers and words");
     value["rights"] = caller.rights().iter().map(|right| right.word()).collect();
-    value["default_model"] = context.default_model.as_str().into();
+    value["default_model"] = context.policy.now().default_model.as_str().into();
     Ok(json_response(&value))
 }

@@ -31,11 +31,11 @@ impl SdapiContext {
     pub fn model_name(&self, user: &str, asked: Option<&str>) -> String {
         let asked = asked.map(without_hash).filter(|name| !name.is_empty());
         match asked {
-            Some(name) => self.http.model_name(Some(name)).to_owned(),
+            Some(name) => self.http.model_name(Some(name)),
             None => self
                 .chosen
                 .of(user)
-                .unwrap_or_else(|| self.http.default_model.clone()),
+                .unwrap_or_else(|| self.http.policy.now().default_model.clone()),
         }
     }
 }

@@ -1,0 +1,82 @@
+//! Who may do what at the HTTP door, and under which names: the settings that a reload replaces.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::guard;
+use super::tokens::{TokenError, TokenTable};
+use crate::config::Config;
+use crate::config::http::{HttpAddress, HttpConfig};
+
+/// The settings that apply to a request.
+#[derive(Debug, Clone)]
+pub struct HttpPolicy {
+    /// The section `[http]`; its hosts include the one that the TCP socket is bound to.
+    pub config: HttpConfig,
+    /// The tokens for TCP.
+    pub tokens: TokenTable,
+    /// Name of the model for requests that name none.
+    pub default_model: String,
+}
+
+/// The policy in use. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct SharedPolicy(Arc<RwLock<Arc<HttpPolicy>>>);
+
+impl SharedPolicy {
+    /// Makes a policy the one in use.
+    pub(super) fn new(mut policy: HttpPolicy) -> Self {
+        add_own_host(&mut policy.config);
+        Self(Arc::new(RwLock::new(Arc::new(policy))))
+    }
+
+    /// The policy in use.
+    pub fn now(&self) -> Arc<HttpPolicy> {
+        // A holder of this lock only copies.
+        let policy = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&policy)
+    }
+
+    /// Reads the policy of new settings. The sockets stay as they are. Without tokens in the settings, the daemon's own
+    /// token stays valid; `folder` is where one is made.
+    ///
+    /// # Errors
+    /// A token cannot be used.
+    pub fn next(&self, new: &Config, folder: &Path) -> Result<HttpPolicy, TokenError> {
+        let current = self.now();
+        let mut config = HttpConfig {
+            address: current.config.address.clone(),
+            a1111: current.config.a1111,
+            ..new.http.clone()
+        };
+        let is_on_tcp = matches!(config.address, Some(HttpAddress::Tcp(_)));
+        let keeps_own = current.config.tokens.is_empty() && config.tokens.is_empty();
+        let tokens = match is_on_tcp && !keeps_own {
+            true => TokenTable::load(&config.tokens, folder)?,
+            false => current.tokens.clone(),
+        };
+        add_own_host(&mut config);
+        Ok(HttpPolicy {
+            config,
+            tokens,
+            default_model: new.pool.default_model.clone(),
+        })
+    }
+
+    /// Replaces the policy for all requests from now on.
+    pub fn replace(&self, policy: HttpPolicy) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(policy);
+    }
+}
+
+/// Adds the host that the TCP socket is bound to, in lower case. "Any address" is not a name of this machine.
+fn add_own_host(config: &mut HttpConfig) {
+    let Some(HttpAddress::Tcp(address)) = &config.address else {
+        return;
+    };
+    let name = guard::name(address).to_ascii_lowercase();
+    if !matches!(name.as_str(), "0.0.0.0" | "[::]") {
+        config.hosts.insert(name);
+    }
+}

@@ -1,0 +1,193 @@
+//! The logs of workers by name, and the signals that operators send them.
+
+use std::collections::BTreeMap;
+
+use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::ids::{ModelKey, WorkerName};
+use ipc_protocol::messages::client::{Target, Told};
+use nix::sys::signal::Signal;
+
+use super::Driver;
+use crate::line_ring::LineRing;
+
+/// Most bytes of lines that are kept for one name.
+const LOG_BYTES_MAX: usize = 256 << 10;
+
+/// The newest lines of every name that a worker has had: they outlive the worker.
+#[derive(Debug, Default)]
+pub(super) struct WorkerLogs(BTreeMap<WorkerName, LineRing>);
+
+impl WorkerLogs {
+    /// The log of a name, for its next worker.
+    pub fn open(&mut self, name: &WorkerName) -> LineRing {
+        let log = self.0.entry(name.clone());
+        log.or_insert_with(|| LineRing::new(LOG_BYTES_MAX)).clone()
+    }
+
+    /// Forgets the logs of a model that is not offered any longer.
+    pub fn forget(&mut self, model: &ModelKey) {
+        self.0.retain(|name, _| name.model != *model);
+    }
+}
+
+impl Driver {
+    /// The log of a worker; empty if none of this name has written anything.
+    ///
+    /// # Errors
+    /// No model of this name is offered.
+    pub(super) fn log_of(&self, name: &WorkerName) -> Result<LineRing, Failure> {
+        let Some(model) = self.own_key(&name.model) else {
+            let message = format!("{name}: no such process name");
+            return Err(Failure::new(FailureKind::NoSuchName, message));
+        };
+        let name = WorkerName {
+            model,
+            slot: name.slot,
+        };
+        Ok(match self.logs.0.get(&name) {
+            Some(log) => log.clone(),
+            // A worker of an earlier daemon; a name that no worker has had needs no place.
+            None => {
+                let log = LineRing::new(LOG_BYTES_MAX);
+                let last = self.obituaries.last_of(&name.to_string());
+                let lines = last.iter().flat_map(|end| &end.lines);
+                lines.for_each(|line| log.push(line.clone()));
+                log
+            }
+        })
+    }
+
+    /// Forgets what workers have written.
+    pub(super) fn clear_logs(&mut self, target: &Target) -> Told {
+        let logs: Vec<&WorkerName> = self.logs.0.keys().collect();
+        let mut told = Lines::default();
+        for name in self.named(target, &logs, &mut told) {
+            // An empty log hides what workers of an earlier daemon wrote.
+            let is_known = self.logs.0.contains_key(&name);
+            if is_known || self.obituaries.last_of(&name.to_string()).is_some() {
+                self.logs.open(&name).clear();
+            }
+            told.well(&name, "cleared");
+        }
+        told.0
+    }
+
+    /// Sends a signal to live workers. A death by it counts as one from outside.
+    pub(super) fn signal_workers(&self, signal: &str, target: &Target) -> Told {
+        let mut told = Lines::default();
+        let Some(signal) = parse(signal) else {
+            match target {
+                Target::All => told.badly("all", "bad signal name"),
+                Target::Model(name) => told.badly(name, "bad signal name"),
+                Target::Worker(name) => told.badly(name, "bad signal name"),
+            }
+            return told.0;
+        };
+        let live = self.workers.values().map(|worker| &worker.name);
+        for name in self.named(target, &live.collect::<Vec<_>>(), &mut told) {
+            let worker = self.workers.values().find(|worker| worker.name == name);
+            match worker.is_some_and(|worker| worker.signal_for_operator(signal)) {
+                true => told.well(&name, "signalled"),
+                false => told.badly(&name, "not running"),
+            }
+        }
+        told.0
+    }
+
+    /// Those of `names` that a command means; the first slot of a model that has none of them. Notes an error if there
+    /// is no such model.
+    fn named(&self, target: &Target, names: &[&WorkerName], told: &mut Lines) -> Vec<WorkerName> {
+        let of_model = |model: &ModelKey| {
+            let mut own: Vec<WorkerName> = names
+                .iter()
+                .filter(|name| name.model == *model)
+                .map(|name| (*name).clone())
+                .collect();
+            own.sort();
+            own
+        };
+        let first = |model: ModelKey| WorkerName { model, slot: 0 };
+        match target {
+            Target::All => self
+                .registry
+                .iter()
+                .flat_map(|spec| of_model(&spec.key))
+                .collect(),
+            Target::Model(name) => match self.own_key(name) {
+                Some(model) => match of_model(&model) {
+                    own if own.is_empty() => vec![first(model)],
+                    own => own,
+                },
+                None => {
+                    told.badly(name, "no such process");
+                    Vec::new()
+                }
+            },
+            Target::Worker(name) => match self.own_key(&name.model) {
+                Some(model) => vec![WorkerName {
+                    model,
+                    slot: name.slot,
+                }],
+                None => {
+                    told.badly(name, "no such process");
+                    Vec::new()
+                }
+            },
+        }
+    }
+
+    /// The key of the model that is called `name`, by key or alias.
+    fn own_key(&self, name: &ModelKey) -> Option<ModelKey> {
+        let spec = self.registry.find(name.as_str())?;
+        Some(spec.key.clone())
+    }
+}
+
+/// Parses the name of a signal with or without `SIG`, in any case, or its number.
+fn parse(text: &str) -> Option<Signal> {
+    if let Ok(number) = text.parse::<i32>() {
+        return Signal::try_from(number).ok();
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    format!("SIG{name}").parse().ok()
+}
+
+/// The lines of an answer, in supervisorctl's words.
+struct Lines(Told);
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self(Told {
+            lines: Vec::new(),
+            success: true,
+            more: false,
+        })
+    }
+}
+
+impl Lines {
+    fn well(&mut self, name: impl std::fmt::Display, word: &str) {
+        self.0.lines.push(format!("{name}: {word}"));
+    }
+
+    fn badly(&mut self, name: impl std::fmt::Display, why: &str) {
+        self.0.lines.push(format!("{name}: ERROR ({why})"));
+        self.0.success = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_named_as_in_supervisorctl_or_numbered() {
+        for text in ["HUP", "SIGHUP", "hup", "sighup", "1"] {
+            assert_eq!(parse(text), Some(Signal::SIGHUP), "{text}");
+        }
+        for text in ["", "SIG", "FOO", "0", "-1", "99", "SIGSIGHUP"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

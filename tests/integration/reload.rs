@@ -1,0 +1,322 @@
+//! `reread`, `update`, `reload`, `avail` and SIGHUP: new settings under running jobs.
+
+use std::fs;
+use std::thread;
+
+use nix::sys::signal::Signal;
+use tests::daemon::TestDaemon;
+use tests::job::{draw, request};
+use tests::program::{PATIENCE, ProgramOutput};
+use tests::sandbox::Sandbox;
+use tests::wait;
+
+/// The section of a synthetic model.
+fn model(key: &str, rest: &str) -> String {
+    format!(
+        "[models.{key}]\nfamily = \"synthetic\"\nparams = {{ step_ms = 20, load_ms = 1, weights_mb = 1 }}\n{rest}\n"
+    )
+}
+
+/// Settings with these models, and with lines of the section `[pool]`.
+fn settings(pool: &str, models: &[String]) -> String {
+    format!(
+        "[pool]\ncold_start_workers = 1\n{pool}\n{}",
+        models.concat()
+    )
+}
+
+fn write(daemon: &TestDaemon, text: &str) {
+    fs::write(daemon.sandbox.settings(), text).expect("our own folder");
+}
+
+fn text(output: &ProgramOutput) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn said(daemon: &TestDaemon, arguments: &[&str]) -> String {
+    text(&daemon.imagepool(arguments).succeeded())
+}
+
+#[test]
+fn reread_names_the_differences_and_changes_nothing() {
+    let daemon = TestDaemon::start(&settings("", &[model("a", ""), model("b", "")]));
+    assert_eq!(
+        said(&daemon, &["reread"]),
+        "No config updates to processes\n"
+    );
+    write(
+        &daemon,
+        &settings(
+            "",
+            &[model("b", "max_workers = 2"), model("c", "pinned = true")],
+        ),
+    );
+    let differences = "a: disappeared\nb: changed\nc: available\n";
+    for _ in 0..2 {
+        assert_eq!(said(&daemon, &["reread"]), differences);
+    }
+    let json = daemon.imagepool(&["reread", "--json"]).succeeded().json();
+    assert_eq!(json[1]["name"], "b");
+    assert_eq!(json[1]["message"], "changed");
+    let available = said(&daemon, &["avail"]);
+    for line in [
+        "a                                in use    manual    999:999",
+        "b                                in use    manual    999:999",
+        "c                                avail     auto      999:999",
+    ] {
+        assert!(
+            available.lines().any(|other| other == line),
+            "{line}: {available}"
+        );
+    }
+    let json = daemon.imagepool(&["avail", "--json"]).succeeded().json();
+    let c = json
+        .iter()
+        .find(|model| model["name"] == "c")
+        .expect("it is listed");
+    assert_eq!(
+        (c["in_use"].as_bool(), c["auto"].as_bool()),
+        (Some(false), Some(true))
+    );
+    daemon
+        .draw(&request("a", 1, 1))
+        .expect("it is still offered");
+    daemon
+        .draw(&request("c", 1, 1))
+        .expect_err("not before an update");
+}
+
+#[test]
+fn update_adds_replaces_and_removes_by_difference_and_jobs_go_on() {
+    let daemon = TestDaemon::start(&settings(
+        "",
+        &[model("a", ""), model("b", ""), model("z", "")],
+    ));
+    for key in ["a", "b", "z"] {
+        daemon.imagepool(&["start", key]).succeeded();
+    }
+    let pids = daemon.worker_pids();
+    let jobs = ["a", "b", "z"].map(|key| {
+        let mut client = daemon.client();
+        thread::spawn(move || draw(&mut client, &request(key, 60, 1), |_, _| {}))
+    });
+    assert!(wait::until(PATIENCE, || {
+        let workers = daemon.status().workers;
+        workers.iter().filter(|worker| worker.job.is_some()).count() == 3
+    }));
+    write(
+        &daemon,
+        &settings(
+            "",
+            &[
+                model("b", "threads = 3"),
+                model("c", ""),
+                model("z", "max_workers = 2"),
+            ],
+        ),
+    );
+    assert_eq!(said(&daemon, &["update", "c"]), "c: added process group\n");
+    let unknown = daemon.imagepool(&["update", "nobody"]).ended_with(1);
+    assert_eq!(text(&unknown), "ERROR: no such group: nobody\n");
+    let lines = "a: stopped\na: removed process group\nb: stopped\nb: updated process group\n\
+        z: updated process group\n";
+    assert_eq!(said(&daemon, &["update"]), lines);
+    // It answers once the workers have left that finished their jobs.
+    let left = daemon.worker_pids();
+    assert!(
+        left.contains(&pids[2]) || left.iter().any(|pid| pids.contains(pid)),
+        "z's stays"
+    );
+    for job in jobs {
+        job.join()
+            .expect("no panic")
+            .expect("its worker finished it");
+    }
+    assert_eq!(said(&daemon, &["update"]), "");
+    daemon.draw(&request("a", 1, 1)).expect_err("it is gone");
+    for key in ["b", "c", "z"] {
+        daemon.draw(&request(key, 1, 1)).expect("it is offered");
+    }
+    assert_eq!(
+        said(&daemon, &["reread"]),
+        "No config updates to processes\n"
+    );
+}
+
+#[test]
+fn a_reload_under_load_loses_no_job_and_lifts_stops() {
+    let daemon = TestDaemon::start(&settings(
+        "queue_per_model = 40",
+        &[model("a", ""), model("b", "")],
+    ));
+    daemon.imagepool(&["stop", "b"]).succeeded();
+    daemon
+        .imagepool(&["generate", "x", "-m", "b", "-o", "b.png"])
+        .ended_with(75);
+    let jobs: Vec<_> = (0..12)
+        .map(|seed| {
+            let mut client = daemon.client();
+            thread::spawn(move || draw(&mut client, &request("a", 20, seed), |_, _| {}))
+        })
+        .collect();
+    for round in 0..6 {
+        let idle = format!("queue_per_model = 40\nidle_seconds = {}", 30 + round);
+        let threads = format!("threads = {}", 1 + round % 3);
+        write(
+            &daemon,
+            &settings(&idle, &[model("a", &threads), model("b", "")]),
+        );
+        let lines = said(&daemon, &["reload"]);
+        let last = format!("Reloaded {}", daemon.sandbox.settings().display());
+        assert_eq!(lines.lines().last(), Some(last.as_str()), "{lines}");
+        assert!(
+            round == 0 || lines.starts_with("a: updated process group\n"),
+            "{lines}"
+        );
+    }
+    for job in jobs {
+        job.join().expect("no panic").expect("no job is lost");
+    }
+    daemon
+        .draw(&request("b", 1, 1))
+        .expect("the stop is lifted");
+    daemon.stderr.wait_for("Settings reloaded", 6, PATIENCE);
+}
+
+#[test]
+fn a_bad_settings_file_is_refused_whole_and_named_with_its_fault() {
+    let good = settings("", &[model("a", "")]);
+    let mut daemon = TestDaemon::start(&good);
+    let file = daemon.sandbox.settings().display().to_string();
+    for (bad, fault) in [
+        (
+            "[pool]\nidle_secnds = 1\n",
+            "line 2: unknown setting `idle_secnds`",
+        ),
+        ("[pool]\nidle_seconds = -1\n", "pool.idle_seconds = -1"),
+        (
+            "[models.c]\nfamily = \"synthetic\"\n[models.a]\nfamily = \"nothing\"\n",
+            "family = \"nothing\"",
+        ),
+    ] {
+        write(&daemon, bad);
+        for verb in ["reread", "update", "reload"] {
+            let output = daemon.imagepool(&[verb]).ended_with(1);
+            let line = text(&output);
+            assert!(
+                line.starts_with(&format!("ERROR: CANT_REREAD: {file}: ")),
+                "{verb}: {line}"
+            );
+            assert!(line.contains(fault), "{line}");
+            assert_eq!(line.lines().count(), 1, "{line}");
+        }
+        let json = daemon.imagepool(&["reload", "--json"]).ended_with(1).json();
+        let error = json[0]["error"].as_str().expect("it has an error");
+        assert!(error.starts_with("CANT_REREAD: "), "{error}");
+        assert_eq!(daemon.imagepool(&["avail"]).code, 2);
+    }
+    daemon.signal(Signal::SIGHUP);
+    daemon.stderr.wait_for("Settings not reloaded", 7, PATIENCE);
+    fs::remove_file(daemon.sandbox.settings()).expect("ours");
+    let missing = text(&daemon.imagepool(&["reload"]).ended_with(1));
+    assert!(
+        missing.contains(&file) && missing.contains("cannot read"),
+        "{missing}"
+    );
+    daemon
+        .draw(&request("a", 1, 1))
+        .expect("nothing has changed");
+    write(&daemon, &good);
+    assert_eq!(
+        said(&daemon, &["reread"]),
+        "No config updates to processes\n"
+    );
+}
+
+#[test]
+fn settings_that_need_a_restart_are_named_and_the_others_apply() {
+    let daemon = TestDaemon::start(&settings("", &[model("a", "")]));
+    write(
+        &daemon,
+        &format!(
+            "segment = \"named\"\n{}[memory]\nlimit_percent = 50\n[limits]\nprompt_bytes = 20\n",
+            settings("", &[model("a", "")])
+        ),
+    );
+    let lines = said(&daemon, &["reload"]);
+    let expected = format!(
+        "segment: needs a restart\nmemory.limit_percent: needs a restart\nReloaded {}\n",
+        daemon.sandbox.settings().display()
+    );
+    assert_eq!(lines, expected);
+    let json = daemon.imagepool(&["reload", "--json"]).succeeded().json();
+    assert_eq!(json[0]["name"], "segment");
+    assert_eq!(json[0]["message"], "needs a restart");
+    let refused = daemon.imagepool(&[
+        "generate",
+        "a prompt of more than 20 bytes",
+        "-m",
+        "a",
+        "-o",
+        "a.png",
+    ]);
+    assert!(refused.ended_with(2).stderr.contains("prompt"));
+}
+
+#[test]
+fn sighup_reloads_and_the_record_can_be_replayed() {
+    let sandbox = Sandbox::new(&settings("", &[model("a", "")]));
+    let mut daemon = TestDaemon::start_recorded_in(sandbox);
+    daemon.draw(&request("a", 1, 1)).expect("a good request");
+    write(
+        &daemon,
+        &settings("min_workers = 1", &[model("a", ""), model("n", "")]),
+    );
+    daemon.signal(Signal::SIGHUP);
+    daemon.stderr.wait_for("Settings reloaded", 1, PATIENCE);
+    // Every model keeps a worker now.
+    assert!(wait::until(PATIENCE, || {
+        let workers = daemon.status().workers;
+        workers.iter().any(|worker| worker.model.as_str() == "n")
+    }));
+    daemon.draw(&request("n", 1, 1)).expect("it was added");
+    let record = daemon.recorded();
+    let changed = |event: &pool::Event| matches!(event, pool::Event::SettingsChanged { .. });
+    assert_eq!(
+        record
+            .events
+            .iter()
+            .filter(|line| changed(&line.event))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_token_of_the_http_door_is_replaced_by_a_reload() {
+    let sandbox = Sandbox::new("");
+    let token = |name: &str, secret: &str| {
+        let file = sandbox.home().join(name);
+        fs::write(&file, secret).expect("our own folder");
+        format!("[http.tokens.{name}]\nfile = {file:?}\nrights = [\"generate\"]\n")
+    };
+    let (old, new) = ("0123456789abcdef-old", "0123456789abcdef-new");
+    let (old_section, new_section) = (token("old", old), token("new", new));
+    let listen = "[http]\nlisten = \"127.0.0.1:0\"\n";
+    let with = |section: &str| format!("{listen}{section}{}", model("a", ""));
+    fs::write(sandbox.settings(), with(&old_section)).expect("our own folder");
+    let daemon = TestDaemon::start_in(sandbox);
+    let status = |secret: &str| {
+        let client = daemon.http_tcp().with_token(secret);
+        client.get("/v1/models").status
+    };
+    assert_eq!((status(old), status(new)), (200, 401));
+    write(&daemon, &with(&new_section));
+    daemon.imagepool(&["reload"]).succeeded();
+    assert_eq!((status(old), status(new)), (401, 200));
+    // A token that can be guessed refuses the whole file.
+    fs::write(daemon.sandbox.home().join("new"), "short").expect("ours");
+    let refused = text(&daemon.imagepool(&["reload"]).ended_with(1));
+    assert!(refused.starts_with("ERROR: CANT_REREAD: "), "{refused}");
+    assert_eq!(status(new), 200, "it stays valid");
+}
