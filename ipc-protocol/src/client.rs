@@ -179,7 +179,7 @@ impl Client {
         let listing = Listing::new(&self.stream, |message| match message {
             FromPool::Job(job) => ListingPart::Next(*job),
             FromPool::JobsEnd => ListingPart::End,
-            other => ListingPart::Other(other),
+            other => ListingPart::Other(Box::new(other)),
         });
         listing.collect()
     }
@@ -193,7 +193,7 @@ impl Client {
         Ok(Listing::new(&self.stream, |message| match message {
             FromPool::Log(lines) => ListingPart::Next(lines),
             FromPool::LogEnd => ListingPart::End,
-            other => ListingPart::Other(other),
+            other => ListingPart::Other(Box::new(other)),
         }))
     }
 
@@ -203,7 +203,7 @@ impl Client {
         Ok(Listing::new(&self.stream, |message| match message {
             FromPool::Event(event) => ListingPart::Next(event),
             FromPool::EventsEnd => ListingPart::End,
-            other => ListingPart::Other(other),
+            other => ListingPart::Other(Box::new(other)),
         }))
     }
 
@@ -234,7 +234,7 @@ impl Client {
         let listing = Listing::new(&self.stream, |message| match message {
             FromPool::Obituary(obituary) => ListingPart::Next(*obituary),
             FromPool::ObituariesEnd => ListingPart::End,
-            other => ListingPart::Other(other),
+            other => ListingPart::Other(Box::new(other)),
         });
         listing.collect()
     }

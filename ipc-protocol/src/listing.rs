@@ -14,7 +14,7 @@ pub(crate) enum ListingPart<T> {
     /// No entry follows.
     End,
     /// A message that does not belong to the listing.
-    Other(FromPool),
+    Other(Box<FromPool>),
 }
 
 /// The entries of a listing, as they arrive. A listing that is followed ends only with the connection: drop the
@@ -40,8 +40,10 @@ impl<'a, T> Listing<'a, T> {
         match (self.part)(message) {
             ListingPart::Next(entry) => Ok(Some(entry)),
             ListingPart::End => Ok(None),
-            ListingPart::Other(FromPool::Refused(failure)) => Err(failure.into()),
-            ListingPart::Other(other) => Err(ClientError::unexpected(&other)),
+            ListingPart::Other(other) => match *other {
+                FromPool::Refused(failure) => Err(failure.into()),
+                other => Err(ClientError::unexpected(&other)),
+            },
         }
     }
 }

@@ -75,7 +75,6 @@ fn reload(settings: &Settings, random: &mut SeededRandom) -> Event {
             idle: Duration::from_millis(random.from(1, 20_000)),
             queue_per_model: random.from(1, 30) as usize,
             min_workers: random.from(0, 1) as u32,
-            max_overtakes: random.from(0, 9) as u32,
             ..settings.clone()
         }),
     }

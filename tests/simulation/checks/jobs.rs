@@ -1,5 +1,7 @@
 //! Every request gets one reply, every job runs as it was accepted and gets one answer.
 
+use std::collections::BTreeMap;
+
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::ids::ModelKey;
 use pool::{AcceptedJobs, Action, Event, Moment, Outcome, Run};
@@ -112,23 +114,35 @@ pub(super) fn check_event(observed: &ObservedPool, actions: &[Action]) -> CheckR
     }
 }
 
-/// The number of waiting jobs that never ran, those of requests that wait for files among them, is bounded after those
-/// that can run at once do.
-pub(super) fn check_queues(observed: &ObservedPool) -> CheckResult {
-    let mut all = 0;
-    let most = observed.settings.queue_per_model;
-    for key in observed.models.keys() {
-        let reserved = observed.awaiting(key).map(|waiting| waiting.jobs.len());
-        let count = new_jobs(observed, key) + reserved.sum::<usize>();
-        all += count;
-        if count > most {
-            return Err(format!("{count} jobs wait for {key}, at most {most} may"));
+/// The waiting jobs after the last event: all, and of each model.
+#[derive(Debug, Default)]
+pub(super) struct QueueLengths {
+    of: BTreeMap<ModelKey, usize>,
+    all: usize,
+}
+
+impl QueueLengths {
+    /// The number of waiting jobs that never ran, those of requests that wait for files among them, is bounded after
+    /// those that can run at once do. A reload may lower the bound below the jobs that wait: then no further ones do.
+    pub(super) fn check(&mut self, observed: &ObservedPool) -> CheckResult {
+        let mut now = Self::default();
+        let most = observed.settings.queue_per_model;
+        for key in observed.models.keys() {
+            let reserved = observed.awaiting(key).map(|waiting| waiting.jobs.len());
+            let count = new_jobs(observed, key) + reserved.sum::<usize>();
+            let before = self.of.get(key).copied().unwrap_or(0);
+            if count > most.max(before) {
+                return Err(format!("{count} jobs wait for {key}, at most {most} may"));
+            }
+            now.all += count;
+            now.of.insert(key.clone(), count);
         }
-    }
-    let most = observed.settings.queue_total;
-    match all > most {
-        true => Err(format!("{all} jobs wait, at most {most} may")),
-        false => Ok(()),
+        let most = observed.settings.queue_total;
+        if now.all > most.max(self.all) {
+            return Err(format!("{} jobs wait, at most {most} may", now.all));
+        }
+        *self = now;
+        Ok(())
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) struct Checks {
     idle: idle::IdleModels,
     commands: commands::OperatorCommands,
     failed: jobs::FailedJobs,
+    queues: jobs::QueueLengths,
     overtakes: overtakes::OvertakeCounts,
     turns: turns::JobTurns,
     /// Models of jobs that were cancelled, or timed out, with this event.
@@ -88,6 +89,7 @@ impl Checks {
             idle: idle::IdleModels::default(),
             commands: commands::OperatorCommands::default(),
             failed: jobs::FailedJobs::default(),
+            queues: jobs::QueueLengths::default(),
             overtakes: overtakes::OvertakeCounts::default(),
             turns: turns::JobTurns::default(),
             unwanted: Vec::new(),
@@ -196,7 +198,7 @@ impl Checks {
             event,
             Event::RequestArrived { .. } | Event::FilesArrived { .. }
         ) {
-            jobs::check_queues(observed)?;
+            self.queues.check(observed)?;
         }
         self.commands.check_event(observed, event)?;
         self.idle.check_event(observed, now, event)?;
