@@ -1,7 +1,6 @@
 //! `events [-f]`: one line per event of the pool.
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 
 use ipc_protocol::event::{EventReport, FactValue};
 
@@ -15,18 +14,19 @@ use crate::cli::{CommandError, say};
 pub fn run(reach: &ConnectOptions, follow: bool, json: bool) -> Result<u8, CommandError> {
     let mut client = connect::daemon(reach)?;
     let interrupted = follow.then(|| interrupt::leaves(client.canceller()));
-    for event in client.events(follow)? {
+    let end = |error| logs::end(error, interrupted.as_deref());
+    let listing = match client.events(follow) {
+        Ok(listing) => listing,
+        Err(error) => return end(error),
+    };
+    for event in listing {
         match event {
             Ok(event) if json => {
                 let text = serde_json::to_string(&event).expect("facts are numbers and words");
                 say::line(text);
             }
             Ok(event) => say::line(line(&event)),
-            // Ctrl-C is the usual end.
-            Err(_) if interrupted.is_some_and(|flag| flag.load(Ordering::Acquire)) => {
-                return Ok(0);
-            }
-            Err(error) => return Err(logs::ended(error, follow)),
+            Err(error) => return end(error),
         }
         if say::is_lost() {
             break;

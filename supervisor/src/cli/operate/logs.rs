@@ -1,7 +1,7 @@
 //! `tail` and `maintail`: the end of a log, and its further lines.
 
 use std::io::{IsTerminal, stdout};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc_protocol::client::ClientError;
 use ipc_protocol::failure::{Failure, FailureKind};
@@ -127,17 +127,18 @@ fn print(
     let follow = request.follow;
     let mut client = connect::daemon(reach)?;
     let interrupted = follow.then(|| interrupt::leaves(client.canceller()));
+    let end = |error| end(error, interrupted.as_deref());
     if follow && !output.json && !reach.quiet && stdout().is_terminal() {
         say::aside("==> Press Ctrl-C to exit <==");
     }
-    for lines in client.tail(request)? {
+    let listing = match client.tail(request) {
+        Ok(listing) => listing,
+        Err(error) => return end(error),
+    };
+    for lines in listing {
         match lines {
             Ok(lines) => print_lines(output, name, &lines),
-            // Ctrl-C is the usual end.
-            Err(_) if interrupted.is_some_and(|flag| flag.load(Ordering::Acquire)) => {
-                return Ok(0);
-            }
-            Err(error) => return Err(ended(error, follow)),
+            Err(error) => return end(error),
         }
         if say::is_lost() {
             break;
@@ -146,12 +147,14 @@ fn print(
     Ok(0)
 }
 
-/// Says that the daemon has ended, if a log that is followed ends.
-pub(super) fn ended(error: ClientError, follow: bool) -> CommandError {
-    match error {
-        ClientError::Refused(failure) => failure.into(),
-        error if follow => CommandError::Client(error),
-        error => error.into(),
+/// The end of a listing by an error. Ctrl-C, which `interrupted` notes, is the usual end of one that is followed.
+pub(super) fn end(
+    error: ClientError,
+    interrupted: Option<&AtomicBool>,
+) -> Result<u8, CommandError> {
+    match interrupted.is_some_and(|flag| flag.load(Ordering::Acquire)) {
+        true => Ok(0),
+        false => Err(error.into()),
     }
 }
 
