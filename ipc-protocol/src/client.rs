@@ -38,7 +38,7 @@ use crate::version::PROTOCOL;
 
 pub use crate::client_error::ClientError;
 pub use crate::drawing::{Drawing, Picture, Update};
-pub use crate::listing::Listing;
+pub use crate::listing::DaemonListing;
 
 /// One connection to a daemon.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Client {
     /// jobs of all users.
     pub fn jobs(&mut self) -> Result<Vec<JobStatus>, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Jobs)?;
-        let listing = Listing::new(&self.stream, |message| match message {
+        let listing = DaemonListing::new(&self.stream, |message| match message {
             FromPool::Job(job) => ListingPart::Next(*job),
             FromPool::JobsEnd => ListingPart::End,
             other => ListingPart::Other(Box::new(other)),
@@ -188,9 +188,12 @@ impl Client {
     ///
     /// # Errors
     /// The first entry is `Refused` if there is no such worker, or if this user may not read it.
-    pub fn tail(&mut self, request: LogRequest) -> Result<Listing<'_, LogLines>, ClientError> {
+    pub fn tail(
+        &mut self,
+        request: LogRequest,
+    ) -> Result<DaemonListing<'_, LogLines>, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Tail(request))?;
-        Ok(Listing::new(&self.stream, |message| match message {
+        Ok(DaemonListing::new(&self.stream, |message| match message {
             FromPool::Log(lines) => ListingPart::Next(lines),
             FromPool::LogEnd => ListingPart::End,
             other => ListingPart::Other(Box::new(other)),
@@ -198,9 +201,9 @@ impl Client {
     }
 
     /// Requests the newest events of the pool, and with `follow` further ones.
-    pub fn events(&mut self, follow: bool) -> Result<Listing<'_, EventReport>, ClientError> {
+    pub fn events(&mut self, follow: bool) -> Result<DaemonListing<'_, EventReport>, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Events { follow })?;
-        Ok(Listing::new(&self.stream, |message| match message {
+        Ok(DaemonListing::new(&self.stream, |message| match message {
             FromPool::Event(event) => ListingPart::Next(event),
             FromPool::EventsEnd => ListingPart::End,
             other => ListingPart::Other(Box::new(other)),
@@ -231,7 +234,7 @@ impl Client {
     /// Returns the obituaries of workers, at most `most`, newest first.
     pub fn obituaries(&mut self, of: Target, most: u32) -> Result<Vec<Obituary>, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Obituaries { of, most })?;
-        let listing = Listing::new(&self.stream, |message| match message {
+        let listing = DaemonListing::new(&self.stream, |message| match message {
             FromPool::Obituary(obituary) => ListingPart::Next(*obituary),
             FromPool::ObituariesEnd => ListingPart::End,
             other => ListingPart::Other(Box::new(other)),

@@ -20,13 +20,13 @@ pub(crate) enum ListingPart<T> {
 /// The entries of a listing, as they arrive. A listing that is followed ends only with the connection: drop the
 /// client to end it.
 #[derive(Debug)]
-pub struct Listing<'a, T> {
+pub struct DaemonListing<'a, T> {
     stream: &'a Stream,
     part: fn(FromPool) -> ListingPart<T>,
     ended: bool,
 }
 
-impl<'a, T> Listing<'a, T> {
+impl<'a, T> DaemonListing<'a, T> {
     pub(crate) fn new(stream: &'a Stream, part: fn(FromPool) -> ListingPart<T>) -> Self {
         Self {
             stream,
@@ -48,7 +48,7 @@ impl<'a, T> Listing<'a, T> {
     }
 }
 
-impl<T> Iterator for Listing<'_, T> {
+impl<T> Iterator for DaemonListing<'_, T> {
     type Item = Result<T, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {

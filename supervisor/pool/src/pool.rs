@@ -104,7 +104,7 @@ impl Pool {
         found.is_some_and(|id| self.state.fleet().has_live(id))
     }
 
-    /// The worker exits as soon as it has no job: it was told to, or its model changed.
+    /// The worker exits as soon as it has no job: it is being stopped, or its model changed.
     pub fn is_leaving(&self, worker: Generation) -> bool {
         let worker = self.state.fleet().get(worker);
         worker.is_some_and(|worker| !worker.is_live() || worker.is_outdated())

@@ -25,7 +25,7 @@ pub struct OfferedModel {
 /// All models that the settings offer.
 pub type OfferedModels = BTreeMap<ModelKey, OfferedModel>;
 
-/// What an update does with a model.
+/// The effect of an update on a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelChange {
     /// It was not offered before.

@@ -225,7 +225,7 @@ impl Handle {
         feed.await.map_err(|_| gone())
     }
 
-    /// What the workers of this name have written.
+    /// The log of the workers that have had this name.
     ///
     /// # Errors
     /// No model of this name is offered, or the pool has shut down.

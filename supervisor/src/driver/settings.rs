@@ -53,14 +53,14 @@ impl Debug for ReadSettings {
     }
 }
 
-/// What is done with the settings once they are read.
+/// The task for which settings are read.
 #[derive(Debug)]
 pub(super) enum SettingsTask {
     /// List their models.
     List(oneshot::Sender<Result<Vec<AvailableModel>, Failure>>),
     /// Say which models differ.
     Compare(ToldSender),
-    /// Take over the models that differ: of these keys, or all if there are none.
+    /// Take over the models that differ: of these keys, or all without any.
     Update {
         models: Vec<String>,
         answer: ToldSender,

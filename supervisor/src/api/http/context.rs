@@ -17,7 +17,7 @@ pub(super) struct HttpContext {
     pub handle: Handle,
     /// The daemon's clock.
     pub clock: Clock,
-    /// Who may do what, and under which names.
+    /// The rights of requests, and the names that they may use.
     pub policy: SharedPolicy,
     /// Most pixels of a file.
     pub max_pixels: u64,

@@ -19,6 +19,7 @@ use super::base64;
 use super::caller::{HttpCaller, Peer};
 use super::context::{HttpContext, Shared};
 use super::error::ApiError;
+use super::policy::name;
 
 /// The id of a request, chosen by the client or by us.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -146,14 +147,6 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
             Err(bad("the Host header and the address of the request differ"))
         }
         _ => Ok(host.to_ascii_lowercase()),
-    }
-}
-
-/// A host without its port.
-pub(super) fn name(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
     }
 }
 

@@ -1,9 +1,8 @@
-//! Who may do what at the HTTP door, and under which names: the settings that a reload replaces.
+//! The rights of requests at the HTTP door, and their names for things, which a reload replaces.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::guard;
 use super::tokens::{TokenError, TokenTable};
 use crate::config::Config;
 use crate::config::http::{HttpAddress, HttpConfig};
@@ -75,8 +74,16 @@ fn add_own_host(config: &mut HttpConfig) {
     let Some(HttpAddress::Tcp(address)) = &config.address else {
         return;
     };
-    let name = guard::name(address).to_ascii_lowercase();
+    let name = name(address).to_ascii_lowercase();
     if !matches!(name.as_str(), "0.0.0.0" | "[::]") {
         config.hosts.insert(name);
+    }
+}
+
+/// A host without its port.
+pub(super) fn name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
     }
 }
