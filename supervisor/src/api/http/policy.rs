@@ -1,5 +1,7 @@
 //! The rights of requests at the HTTP door, and their names for things, which a reload replaces.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,19 +22,28 @@ pub struct HttpPolicy {
 
 /// The policy in use. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
-pub struct SharedPolicy(Arc<RwLock<Arc<HttpPolicy>>>);
+pub struct SharedPolicy {
+    current: Arc<RwLock<Arc<HttpPolicy>>>,
+    /// The hosts of the addresses that TCP sockets are bound to; `None` without such sockets.
+    bound: Option<BTreeSet<String>>,
+}
 
 impl SharedPolicy {
-    /// Makes a policy the one in use.
-    pub(super) fn new(mut policy: HttpPolicy) -> Self {
-        add_own_host(&mut policy.config);
-        Self(Arc::new(RwLock::new(Arc::new(policy))))
+    /// Makes a policy the one in use, for a door with TCP sockets at these addresses.
+    pub(super) fn new(mut policy: HttpPolicy, addresses: &[SocketAddr]) -> Self {
+        let hosts = addresses.iter().copied().filter_map(bound_host).collect();
+        let bound = (!addresses.is_empty()).then_some(hosts);
+        add_own_hosts(&mut policy.config, bound.as_ref());
+        Self {
+            current: Arc::new(RwLock::new(Arc::new(policy))),
+            bound,
+        }
     }
 
     /// The policy in use.
     pub fn now(&self) -> Arc<HttpPolicy> {
         // A holder of this lock only copies.
-        let policy = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let policy = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&policy)
     }
 
@@ -48,13 +59,12 @@ impl SharedPolicy {
             a1111: current.config.a1111,
             ..new.http.clone()
         };
-        let is_on_tcp = matches!(config.address, Some(HttpAddress::Tcp(_)));
         let keeps_own = current.config.tokens.is_empty() && config.tokens.is_empty();
-        let tokens = match is_on_tcp && !keeps_own {
+        let tokens = match self.bound.is_some() && !keeps_own {
             true => TokenTable::load(&config.tokens, folder)?,
             false => current.tokens.clone(),
         };
-        add_own_host(&mut config);
+        add_own_hosts(&mut config, self.bound.as_ref());
         Ok(HttpPolicy {
             config,
             tokens,
@@ -64,13 +74,14 @@ impl SharedPolicy {
 
     /// Replaces the policy for all requests from now on.
     pub fn replace(&self, policy: HttpPolicy) {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(policy);
     }
 }
 
-/// Adds the host that the TCP socket is bound to, in lower case. "Any address" is not a name of this machine.
-fn add_own_host(config: &mut HttpConfig) {
+/// Adds the hosts that TCP sockets are bound to, in lower case. "Any address" is not a name of this machine.
+fn add_own_hosts(config: &mut HttpConfig, bound: Option<&BTreeSet<String>>) {
+    config.hosts.extend(bound.into_iter().flatten().cloned());
     let Some(HttpAddress::Tcp(address)) = &config.address else {
         return;
     };
@@ -78,6 +89,12 @@ fn add_own_host(config: &mut HttpConfig) {
     if !matches!(name.as_str(), "0.0.0.0" | "[::]") {
         config.hosts.insert(name);
     }
+}
+
+/// The host of a socket's address, as requests name it.
+fn bound_host(address: SocketAddr) -> Option<String> {
+    let name = name(&address.to_string()).to_owned();
+    (!address.ip().is_unspecified()).then_some(name)
 }
 
 /// A host without its port.

@@ -112,11 +112,13 @@ impl HttpDoor {
             tokens = TokenTable::load(&config.tokens, folder)?;
             made = config.tokens.is_empty().then(|| folder.join(tokens::FILE));
         }
-        let policy = SharedPolicy::new(HttpPolicy {
+        let policy = HttpPolicy {
             config: config.clone(),
             tokens,
             default_model: settings.default_model.clone(),
-        });
+        };
+        let addresses: Vec<SocketAddr> = addresses(&tcp).collect();
+        let policy = SharedPolicy::new(policy, &addresses);
         Ok(Self {
             unix,
             tcp,
