@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_protocol::event::EventReport;
 use ipc_protocol::status::{MemoryStatus, StatusReport, WorkerState};
 use pool::Moment;
 use tokio::sync::broadcast::Receiver;
@@ -10,7 +11,6 @@ use tokio::sync::broadcast::Receiver;
 use super::notifier::Notifier;
 use crate::clock::Clock;
 use crate::driver::handle::Handle;
-use crate::driver::pool_event::PoolEvent;
 
 /// Time between an event of the pool and the status that shows it, so that a busy pool sends few.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub(super) struct LifeSigns {
     notifier: Arc<Notifier>,
     handle: Handle,
     clock: Clock,
-    events: Receiver<PoolEvent>,
+    events: Receiver<Arc<EventReport>>,
     /// When the watchdog is due.
     ping_due: Option<Moment>,
     /// When the status is due, if anything has happened since the last one.
@@ -40,7 +40,7 @@ impl LifeSigns {
     pub(super) fn new(notifier: Arc<Notifier>, handle: Handle, clock: Clock) -> Self {
         Self {
             notifier,
-            events: handle.events(),
+            events: handle.events_from_now(),
             handle,
             clock,
             ping_due: None,

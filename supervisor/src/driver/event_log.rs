@@ -46,6 +46,11 @@ impl EventLog {
         let _ = self.live.send(report); // Fails only if no client follows.
     }
 
+    /// The channel to the clients that follow.
+    pub fn live(&self) -> broadcast::Sender<Arc<EventReport>> {
+        self.live.clone()
+    }
+
     /// The kept events, and every event after them.
     pub fn feed(&self) -> EventFeed {
         EventFeed {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use ipc_protocol::event::EventReport;
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::{JobId, ModelKey, WorkerName};
 use ipc_protocol::messages::client::{AvailableModel, Target, Told, Verb};
 use ipc_protocol::obituary::Obituary;
 use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Moment, Registry, Ticket};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::ask::{Ask, gone};
 use super::event_log::EventFeed;
@@ -26,6 +27,7 @@ const PROGRESS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) outbox: Outbox,
+    pub(super) events: broadcast::Sender<Arc<EventReport>>,
 }
 
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
@@ -213,6 +215,11 @@ impl Handle {
         let (sender, models) = oneshot::channel();
         self.send(Ask::Models(sender)).await?;
         models.await.map_err(|_| gone())
+    }
+
+    /// The events from now on, at once. A receiver that is slow loses the oldest ones.
+    pub fn events_from_now(&self) -> broadcast::Receiver<Arc<EventReport>> {
+        self.events.subscribe()
     }
 
     /// The newest events, and those from now on.

@@ -142,6 +142,7 @@ impl Driver {
     /// The kernel gives no thread.
     pub fn new(setup: Setup) -> std::io::Result<Self> {
         let (outbox, inbox) = inbox::open();
+        let event_log = EventLog::default();
         let runtime = tokio::runtime::Handle::current();
         Ok(Self {
             pool: setup.pool,
@@ -165,8 +166,11 @@ impl Driver {
             clock: setup.clock,
             identity: Identity::own(),
             inbox,
-            handle: Handle { outbox },
-            event_log: EventLog::default(),
+            handle: Handle {
+                outbox,
+                events: event_log.live(),
+            },
+            event_log,
             logs: WorkerLogs::default(),
             settings: SettingsChanges::of(setup.offered),
             reports: Vec::new(),

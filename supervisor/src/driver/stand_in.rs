@@ -30,7 +30,8 @@ pub struct PlayedRequest {
 /// A handle, and the loop behind it.
 pub fn open() -> (Handle, PlayedLoop) {
     let (outbox, inbox) = inbox::open();
-    (Handle { outbox }, PlayedLoop { inbox })
+    let events = tokio::sync::broadcast::channel(1).0;
+    (Handle { outbox, events }, PlayedLoop { inbox })
 }
 
 impl PlayedLoop {

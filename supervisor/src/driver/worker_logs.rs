@@ -49,8 +49,8 @@ impl Driver {
             // A worker of an earlier daemon; a name that no worker has had needs no place.
             None => {
                 let log = LineRing::new(LOG_BYTES_MAX);
-                let last = self.obituaries.last_of(&name.to_string());
-                let lines = last.iter().flat_map(|end| &end.lines);
+                let ends = self.obituaries.newest(&Target::Worker(name), 1);
+                let lines = ends.iter().flat_map(|end| &end.lines);
                 lines.for_each(|line| log.push(line.clone()));
                 log
             }
@@ -64,7 +64,8 @@ impl Driver {
         for name in self.named(target, &logs, &mut told) {
             // An empty log hides what workers of an earlier daemon wrote.
             let is_known = self.logs.0.contains_key(&name);
-            if is_known || self.obituaries.last_of(&name.to_string()).is_some() {
+            let of_earlier = || self.obituaries.newest(&Target::Worker(name.clone()), 1);
+            if is_known || !of_earlier().is_empty() {
                 self.logs.open(&name).clear();
             }
             told.well(&name, "cleared");
