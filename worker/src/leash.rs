@@ -4,7 +4,6 @@
 //! even during a step. The kernel's parent-death signal does the same slightly earlier. A supervisor that
 //! died before the signal was set is detected by comparing the parent's pid.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
@@ -17,10 +16,6 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd;
 
 use crate::fault::complain;
-
-/// Thousandths that the kernel adds to this process's share of the memory when it chooses a process to end, as
-/// proc_pid_oom_score_adj(5) describes.
-const OUT_OF_MEMORY_SCORE: i32 = 500;
 
 /// A reader and writer of descriptor 0, without a duplicate of it.
 struct SupervisorSocket;
@@ -45,18 +40,6 @@ impl Write for SupervisorSocket {
 pub fn arm() {
     // If the kernel refuses, end-of-file on the socket still ends this process.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-}
-
-/// Has the kernel end this process before others if memory runs out: a job continues in another worker, and without the
-/// supervisor nothing does.
-pub fn volunteer() {
-    const FILE: &str = "/proc/self/oom_score_adj";
-    let current = fs::read_to_string(FILE).ok();
-    let current = current.and_then(|text| text.trim().parse::<i32>().ok());
-    if current.is_some_and(|current| current < OUT_OF_MEMORY_SCORE) {
-        // Raising it needs no right; where there is no such file, the kernel decides by size alone.
-        let _ = fs::write(FILE, OUT_OF_MEMORY_SCORE.to_string());
-    }
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) an error, which otherwise kills the process.

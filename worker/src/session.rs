@@ -36,7 +36,6 @@ static IS_LOADED: AtomicBool = AtomicBool::new(false);
 /// Serves the supervisor on descriptor 0 until `Leave` or end-of-file.
 pub fn serve() -> ExitCode {
     leash::arm();
-    leash::volunteer();
     exit_on_panic();
     let handle = match leash::take_segment_handle() {
         Ok(handle) => handle,
