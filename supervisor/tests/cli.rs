@@ -124,15 +124,7 @@ fn an_unknown_command_is_a_usage_error() {
     let (code, stderr) = imagepool(&["frobnicate"]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("frobnicate"), "{stderr}");
-    assert_eq!(imagepool(&[]).0, Some(2));
     assert_eq!(imagepool(&["generate"]).0, Some(2));
-}
-
-#[test]
-fn a_planned_command_reports_that_it_is_not_built_yet() {
-    let (code, stderr) = imagepool(&["doctor"]);
-    assert_eq!(code, Some(3));
-    assert_eq!(stderr, "imagepool: doctor: not built yet\n");
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
 use super::colour::ColourChoice;
@@ -43,15 +42,7 @@ pub fn definition() -> clap::Command {
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
     let mut definition = definition();
     let matches = definition.try_get_matches_from_mut(words)?;
-    let line = CommandLine::from_arg_matches(&matches)?;
-    match &line.command {
-        Some(Command::Later(words)) if !words.first().is_some_and(|word| is_planned(word)) => {
-            let word = words.first().map_or("", String::as_str);
-            let unknown = format!("unknown command {word:?}");
-            Err(definition.error(ErrorKind::InvalidSubcommand, unknown))
-        }
-        Some(_) | None => Ok(line),
-    }
+    CommandLine::from_arg_matches(&matches)
 }
 
 /// The options about the daemon and the amount of output, which every command takes.
@@ -272,9 +263,6 @@ pub enum Command {
     },
     /// Print the versions of this program and of the daemon.
     Version,
-    /// Any other word: a planned command, or an unknown one.
-    #[command(external_subcommand)]
-    Later(Vec<String>),
 }
 
 impl Command {
@@ -365,23 +353,6 @@ fn yield_seconds(text: &str) -> Result<u32, String> {
         true => Ok(seconds),
         false => Err(format!("{seconds} is more than a day: use {takes}")),
     }
-}
-
-/// Planned commands: they exit with "not built yet".
-const LATER: [&str; 0] = [];
-
-/// The planned command that the first word names; "this command" if none is planned under that name.
-pub fn known_later(words: &[String]) -> &'static str {
-    let word = words.first().map_or("", String::as_str);
-    LATER
-        .into_iter()
-        .find(|later| *later == word)
-        .unwrap_or("this command")
-}
-
-/// Whether a word is a planned command. Any other unknown word is a usage error.
-fn is_planned(word: &str) -> bool {
-    LATER.contains(&word)
 }
 
 /// The arguments of `generate`.

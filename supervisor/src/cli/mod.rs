@@ -72,9 +72,6 @@ pub enum CommandError {
     /// The receipt in a file cannot be drawn again.
     #[error(transparent)]
     Receipt(#[from] receipt::Refusal),
-    /// The command or option is planned only.
-    #[error("{0}: not built yet")]
-    NotBuilt(&'static str),
 }
 
 impl From<ClientError> for CommandError {
@@ -99,7 +96,6 @@ impl CommandError {
             Self::Models { kind, .. } => models::exit_code(kind),
             Self::Receipt(_) => 2,
             Self::Interrupted => 130,
-            Self::NotBuilt(_) => 3,
         }
     }
 
@@ -128,7 +124,6 @@ impl CommandError {
             Self::Receipt(refusal) => ("receipt", refusal.field.clone(), refusal.message.clone()),
             Self::Interrupted => ("interrupted", None, self.to_string()),
             Self::Private(_) => ("no_private_pool", None, self.to_string()),
-            Self::NotBuilt(_) => ("not_built", None, self.to_string()),
         };
         serde_json::json!({"error": {"kind": kind, "field": field, "message": message}})
     }
@@ -214,6 +209,5 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         Command::Doctor { chaos: true } => doctor::chaos::run(reach, json, arguments.color),
         Command::Doctor { chaos: false } => doctor::run(reach, json, arguments.color),
         Command::Version => verbs::version(reach, json),
-        Command::Later(words) => Err(CommandError::NotBuilt(args::known_later(&words))),
     }
 }

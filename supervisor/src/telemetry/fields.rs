@@ -1,7 +1,7 @@
 //! The fields of log lines: the same thing has the same name in every line.
 
 /// All fields, with their meaning.
-pub const FIELDS: [(&str, &str); 60] = [
+pub const FIELDS: &[(&str, &str)] = &[
     ("job", "the job's id"),
     ("user", "the user that a request counts for"),
     ("model", "the model's key"),
@@ -45,6 +45,8 @@ pub const FIELDS: [(&str, &str); 60] = [
         "the reason of a decision, or the kind of a failure",
     ),
     ("error", "the error message"),
+    ("place", "the settings file"),
+    ("restart", "the settings that take effect at the next start"),
     ("hook", "the program or address of a hook of the settings"),
     (
         "reserved_mb",
@@ -98,11 +100,12 @@ mod tests {
     use super::*;
 
     /// Every file with log lines.
-    const SOURCES: [&str; 6] = [
+    const SOURCES: [&str; 7] = [
         include_str!("daemon.rs"),
         include_str!("doors.rs"),
         include_str!("events.rs"),
         include_str!("files.rs"),
+        include_str!("hooks.rs"),
         include_str!("jobs.rs"),
         include_str!("workers.rs"),
     ];
