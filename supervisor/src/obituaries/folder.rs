@@ -175,7 +175,7 @@ mod tests {
         let (state, folder) = folder(100);
         let written = obituary(1, "syn:0");
         folder.write(&written).expect("room");
-        assert_eq!(folder.read(), [written.clone()]);
+        assert_eq!(folder.read(), std::slice::from_ref(&written));
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(&folder.file(&written)), 0o600);
         assert_eq!(mode(&state.path().join(FOLDER)), 0o700);

@@ -90,8 +90,8 @@ fn judge(path: &str, unit: &str, drain: Duration) -> CheckResult {
 /// The last value of a key.
 fn value<'a>(unit: &'a str, key: &str) -> Option<&'a str> {
     let lines = unit.lines().filter_map(|line| line.trim().split_once('='));
-    let ours = lines.filter(|(name, _)| name.trim() == key);
-    ours.last().map(|(_, value)| value.trim())
+    let mut ours = lines.filter(|(name, _)| name.trim() == key);
+    ours.next_back().map(|(_, value)| value.trim())
 }
 
 /// Parses a time of systemd: `90`, `90s`, `1min 30s`, `2h`.
