@@ -80,8 +80,8 @@ pub(crate) fn admit_to(
     let spec = state.model(model).spec();
     let parameters = resolve(spec, state.settings(), request, asked.entropy)?;
     check_count(state, asked)?;
-    check_quota(state, now, model, asked)?;
     check_device(state, model, request.device)?;
+    check_quota(state, now, model, asked)?;
     check_state(state, now, model, &parameters)?;
     let admitted = Admitted {
         device: check_room(state, model, &parameters, request.device)?,
