@@ -1,6 +1,7 @@
 //! The daemon under a service manager: messages about its state, and sockets that it is passed.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Arc;
@@ -31,9 +32,21 @@ impl Messages {
     }
 
     fn next(&self) -> String {
+        self.receive().expect("a message")
+    }
+
+    /// The next message. A signal to the tests is no reason to stop.
+    fn receive(&self) -> io::Result<String> {
         let mut bytes = [0; 1024];
-        let length = self.0.recv(&mut bytes).expect("a message");
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
+        loop {
+            match self.0.recv(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => {
+                    let length = received?;
+                    return Ok(String::from_utf8_lossy(&bytes[..length]).into_owned());
+                }
+            }
+        }
     }
 
     /// Waits for a message with this text; returns it.
@@ -49,7 +62,7 @@ impl Messages {
     /// Whether no message comes for this time.
     fn are_silent(&self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(time)).expect("our own socket");
-        let silent = self.0.recv(&mut [0; 1024]).is_err();
+        let silent = self.receive().is_err();
         let patience = self.0.set_read_timeout(Some(PATIENCE));
         patience.expect("our own socket");
         silent

@@ -1,6 +1,6 @@
 //! `imagepool doctor`: checks the machine, and says in plain words what to change.
 //!
-//! - [`result`] is the result of a check; [`checks`] are the checks
+//! - [`result`] is the result of a check; `checks` are the checks
 //! - [`chaos`] kills and stops the workers of a private pool
 
 pub mod chaos;

@@ -1,8 +1,8 @@
 //! `imagepool top`: a live view of workers, jobs and memory.
 //!
-//! - [`live`] waits for keys, signals, reports and the next second, and draws
-//! - [`reports`] asks the daemon on a thread of its own, so that a daemon that hangs does not block the keys
-//! - [`screen`] is the terminal while the view is open; [`view`] lays a report out, in [`columns`]
+//! - `live` waits for keys, signals, reports and the next second, and draws
+//! - `reports` asks the daemon on a thread of its own, so that a daemon that hangs does not block the keys
+//! - `screen` is the terminal while the view is open; `view` lays a report out, in `columns`
 
 mod columns;
 mod live;
