@@ -1,6 +1,6 @@
 //! `tail` and `maintail`: the end of a log, and its further lines.
 
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc_protocol::client::ClientError;
@@ -152,10 +152,14 @@ pub(super) fn end(
     error: ClientError,
     interrupted: Option<&AtomicBool>,
 ) -> Result<u8, CommandError> {
-    match interrupted.is_some_and(|flag| flag.load(Ordering::Acquire)) {
-        true => Ok(0),
-        false => Err(error.into()),
+    if !interrupted.is_some_and(|flag| flag.load(Ordering::Acquire)) {
+        return Err(error.into());
     }
+    if stderr().is_terminal() {
+        // The terminal has printed `^C` without an end of the line.
+        say::aside("");
+    }
+    Ok(0)
 }
 
 fn print_lines(output: VerbOutput, name: &str, LogLines { lines, missed }: &LogLines) {
