@@ -21,7 +21,7 @@ const DEVICES_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 64;
 
 /// The record of one worker process whose end the pool did not want, or that it stopped for its own fault.
-#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode, Serialize, Deserialize)]
 pub struct Obituary {
     /// The worker's name, `MODEL:SLOT`.
     pub worker: String,

@@ -5,12 +5,10 @@ use std::process::ExitCode;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use store::order::BODY_VARIABLE;
 use tokio::runtime;
 
 use crate::http::reasons;
-
-/// Environment variable of the body. Other users can read arguments, and a body may hold a key.
-pub const BODY_VARIABLE: &str = "IMAGEPOOL_CALL_BODY";
 
 /// Sends a POST request to `address`, with the JSON in [`BODY_VARIABLE`] if it is set. Prints on stderr why it failed.
 pub fn run(address: &str) -> ExitCode {

@@ -53,8 +53,7 @@ pub(super) struct GpuWatch {
     /// The answer under way is about a time before other programs were asked to leave.
     is_outdated: bool,
     /// GPUs are measured often until then: other programs leave.
-    watched_until: Moment,
-    is_watched: bool,
+    watched_until: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -95,8 +94,7 @@ impl GpuWatch {
             failing_since: None,
             is_wanted: false,
             is_outdated: false,
-            watched_until: Moment::START,
-            is_watched: false,
+            watched_until: None,
         }
     }
 
@@ -230,7 +228,7 @@ impl GpuWatch {
         gpu.is_aged = true;
         self.asked = None;
         self.is_outdated = self.is_asking;
-        self.watched_until = now + AGED;
+        self.watched_until = Some(now + AGED);
         Some(Event::MeasurementAged { device })
     }
 
@@ -242,7 +240,6 @@ impl GpuWatch {
     /// Whether to ask the driver now; `is_wanted` says that something waits for a measurement.
     pub fn begins(&mut self, now: Moment, is_wanted: bool) -> bool {
         self.is_wanted = is_wanted;
-        self.is_watched = now < self.watched_until;
         let begins = self.due().is_some_and(|due| due <= now);
         if begins {
             self.is_asking = true;
@@ -255,11 +252,14 @@ impl GpuWatch {
     /// When to ask the driver next, if nothing else happens.
     pub fn due(&self) -> Option<Moment> {
         let settles = self.tenants.values().any(|(_, tenant)| tenant.is_dead);
+        let is_watched = self
+            .watched_until
+            .is_some_and(|until| self.asked.is_none_or(|asked| asked < until));
         let every = match (self.failures, settles, self.tenants.is_empty()) {
             _ if self.is_asking => return None,
             (1.., ..) => Duration::from_secs(1 << (self.failures - 1).min(5)).min(RETRY_MAX),
             (0, true, _) => SETTLING_EVERY,
-            (0, false, _) if self.is_watched => SETTLING_EVERY,
+            (0, false, _) if is_watched => SETTLING_EVERY,
             (0, false, false) => MEASURE_EVERY,
             (0, false, true) if self.is_wanted => Duration::ZERO,
             // Requests for a lost GPU are refused, so nothing waits for it.

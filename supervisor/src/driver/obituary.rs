@@ -173,38 +173,14 @@ fn state(status: Option<&WorkerStatus>, has_job: bool) -> &'static str {
 
 /// The facts that the loop's entry of a worker has; all others are empty.
 fn of_handle(handle: &WorkerHandle) -> Obituary {
-    let newest = handle.stderr.newest(usize::MAX);
     Obituary {
         worker: handle.name.to_string(),
         model: handle.model.to_string(),
-        generation: 0,
         pid: handle.pid(),
         device: handle.device.placement(),
-        time: String::new(),
-        uptime_s: 0.0,
-        supervisor_pid: 0,
-        class: String::new(),
-        sentence: String::new(),
-        exit_code: None,
-        signal: None,
-        sender: None,
-        state: String::new(),
-        load_progress: None,
-        job: None,
-        attempt: None,
-        step: None,
-        steps: None,
-        jobs_done: 0,
-        reserved_mb: std::collections::BTreeMap::new(),
-        measured_mb: None,
-        peak_mb: None,
-        files: String::new(),
         message: handle.load_error.clone(),
-        in_a_row: 0,
-        backoff_s: 0.0,
-        next: Vec::new(),
-        lines: newest,
-        lines_left_out: 0,
+        lines: handle.stderr.newest(usize::MAX),
+        ..Obituary::default()
     }
 }
 

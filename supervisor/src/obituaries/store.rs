@@ -132,26 +132,15 @@ pub(super) mod tests {
             supervisor_pid: 4700,
             class: "crashed".into(),
             sentence: format!("{worker} ended by signal 11 (of its own)"),
-            exit_code: None,
             signal: Some(11),
             sender: Some("itself".into()),
             state: "idle".into(),
-            load_progress: None,
-            job: None,
-            attempt: None,
-            step: None,
-            steps: None,
-            jobs_done: 0,
             reserved_mb: BTreeMap::from([("host".to_owned(), 100)]),
             measured_mb: Some(90),
             peak_mb: Some(95),
-            files: String::new(),
-            message: None,
             in_a_row: 1,
-            backoff_s: 0.0,
-            next: Vec::new(),
             lines: vec![format!("line of {worker}")],
-            lines_left_out: 0,
+            ..Obituary::default()
         }
     }
 

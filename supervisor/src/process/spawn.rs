@@ -26,7 +26,7 @@ use ipc_protocol::segment::{Backing, Geometry, Segment, SegmentError};
 use ipc_protocol::units::Mebibytes;
 use nix::errno::Errno;
 use pool::StartFault;
-use store::order::{ENDPOINT_VARIABLE, FetchOrder, HubSettings};
+use store::order::{BODY_VARIABLE, ENDPOINT_VARIABLE, FetchOrder, HubSettings};
 use tokio::process::{Child, Command};
 use tokio::runtime::{self, Handle};
 use tokio::time::timeout;
@@ -187,6 +187,18 @@ fn command(program: &Path) -> std::process::Command {
     command
 }
 
+/// A command for one of our programs that needs no more of the environment than a worker does, and ends with this
+/// process.
+fn confined(program: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .env_clear()
+        .envs(kept_environment())
+        .current_dir("/")
+        .args(["--parent", &process::id().to_string()]);
+    command
+}
+
 fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
     let value = |name: &'static str| Some((name, std::env::var_os(name)?));
     ENVIRONMENT_KEPT.into_iter().filter_map(value)
@@ -322,13 +334,8 @@ pub fn probe_gpus(
     library: Option<&Path>,
     at_most: Duration,
 ) -> io::Result<Result<String, String>> {
-    let mut command = std::process::Command::new(program);
-    command
-        .env_clear()
-        .envs(kept_environment())
-        .current_dir("/")
-        .arg("--probe-gpus")
-        .args(["--parent", &process::id().to_string()]);
+    let mut command = confined(program);
+    command.arg("--probe-gpus");
     if let Some(library) = library {
         command.arg("--library").arg(library);
     }
@@ -406,7 +413,7 @@ pub fn run_hook(
     device: Device,
     at_most: Duration,
 ) -> io::Result<Result<String, String>> {
-    let mut command = std::process::Command::new(program);
+    let mut command = command(Path::new(program));
     command
         .args(arguments)
         .env("IMAGEPOOL_DEVICE", device.placement())
@@ -424,16 +431,11 @@ pub fn call(
     body: Option<&str>,
     at_most: Duration,
 ) -> io::Result<Result<String, String>> {
-    let mut command = std::process::Command::new(program);
-    command
-        .env_clear()
-        .envs(kept_environment())
-        .current_dir("/")
-        .args(["--call", url])
-        .args(["--parent", &process::id().to_string()]);
+    let mut command = confined(program);
+    command.args(["--call", url]);
     if let Some(body) = body {
         // In the environment: other users can read arguments.
-        command.env("IMAGEPOOL_CALL_BODY", body);
+        command.env(BODY_VARIABLE, body);
     }
     answer(command, at_most, "calling it")
 }
@@ -506,13 +508,9 @@ pub fn spawn_fetch(
 /// # Errors
 /// The process cannot be started.
 pub fn spawn_exporter(program: &Path, endpoint: &str) -> io::Result<std::process::Child> {
-    std::process::Command::new(program)
-        // It needs no token.
-        .env_clear()
-        .envs(kept_environment())
-        .current_dir("/")
+    // It needs no token.
+    confined(program)
         .args(["--export-spans", endpoint])
-        .args(["--parent", &process::id().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -2,14 +2,14 @@
 //!
 //! The crate tracing-journald is not used: it sends from the thread that logs, which then waits for journald.
 
-use std::fmt::{self, Debug, Write as _};
+use std::fmt::{self, Debug};
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 
-use ipc_protocol::untrusted::{Escaping, escaped};
+use ipc_protocol::untrusted::escaped;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -83,7 +83,7 @@ pub(super) fn loss(lost: u64) -> String {
     )
 }
 
-/// Formats an entry: the fields of the event, in capitals, and the line of `F` as its message.
+/// Formats an entry: the fields of the event, in capitals, and the line of `F`, which is escaped, as its message.
 pub(super) struct JournalEntry<F>(pub F);
 
 impl<S, N, F> FormatEvent<S, N> for JournalEntry<F>
@@ -106,12 +106,10 @@ where
         };
         let mut entry = format!("PRIORITY={priority}\nSYSLOG_IDENTIFIER={IDENTIFIER}\n");
         event.record(&mut EntryFields(&mut entry));
-        let mut line = String::new();
-        self.0
-            .format_event(context, Writer::new(&mut line), event)?;
         entry.push_str("MESSAGE=");
-        Escaping(&mut entry).write_str(line.trim_end_matches('\n'))?;
-        writeln!(writer, "{entry}")
+        self.0
+            .format_event(context, Writer::new(&mut entry), event)?;
+        writer.write_str(&entry)
     }
 }
 

@@ -52,7 +52,7 @@ pub fn start(format: LogFormat, level: &str, timed: bool) -> Result<(), String> 
         .with_writer(LineWriter(journal.unwrap_or(outlet)));
     match format {
         LogFormat::Text if has_entries => builder
-            .event_format(JournalEntry(Sentence { timed: false }))
+            .event_format(JournalEntry(Escaped(Sentence { timed: false })))
             .try_init(),
         LogFormat::Text => builder
             .event_format(Escaped(Sentence {

@@ -12,6 +12,10 @@ pub const NEWEST: &str = "main";
 /// Environment variable in which the fetch program gets the address of the hub.
 pub const ENDPOINT_VARIABLE: &str = "IMAGEPOOL_HUB_ENDPOINT";
 
+/// Environment variable in which the fetch program gets the body of a call. Other users can read arguments, and a body may
+/// hold a key.
+pub const BODY_VARIABLE: &str = "IMAGEPOOL_CALL_BODY";
+
 /// How the hub may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubSettings {

@@ -6,7 +6,7 @@ use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::client::Target;
 
 use crate::questions::standing::draining;
-use crate::settle::drain;
+use crate::settle::{drain, yielding};
 use crate::state::State;
 use crate::state::orders::OperatorOrder;
 use crate::state::phase::Phase;
@@ -206,14 +206,10 @@ pub(crate) fn yield_memory(state: &mut State, turn: &mut Turn, ticket: Ticket, l
         return turn.acknowledge(ticket, vec![line], false);
     }
     if lasts.is_zero() {
-        let line = match state.yields_until() {
-            Some(_) => "Serving again",
-            None => "Serving: it did not yield",
+        let line = match yielding::end(state, turn) {
+            true => "Serving again",
+            false => "Serving: it did not yield",
         };
-        if state.yields_until().is_some() {
-            turn.tell(Notice::YieldEnded);
-        }
-        state.set_yield(None);
         return turn.acknowledge(ticket, vec![line.to_owned()], true);
     }
     state.set_yield(Some(turn.now() + lasts));

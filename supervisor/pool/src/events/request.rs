@@ -21,8 +21,7 @@ use crate::words::turn::Turn;
 
 /// A client sent a request: it becomes jobs, waits for the files of its model, or is refused.
 pub(crate) fn arrived(state: &mut State, turn: &mut Turn, mut asked: NewRequest) {
-    let quotas = &state.settings().quotas;
-    if let Some(quota) = quotas.of(quotas.account(&asked.user)) {
+    if let Some((_, quota)) = state.settings().quotas.of(&asked.user) {
         asked.request.priority = quota.lowered(asked.request.priority);
     }
     match admit(state, turn.now(), &asked) {

@@ -20,7 +20,7 @@ use crate::state::job::text_bytes;
 use crate::state::quarantine::Fingerprint;
 use crate::state::worker::Worker;
 use crate::words::action::Parameters;
-use crate::words::moment::Moment;
+use crate::words::moment::{Moment, ms};
 use crate::words::new_request::NewRequest;
 use crate::words::registry::{Files, ModelId};
 
@@ -327,9 +327,8 @@ fn check_text(state: &State, now: Moment, id: ModelId, more: usize) -> Result<()
 
 fn queue_full(state: &State, now: Moment, id: ModelId, why: &str) -> Failure {
     let after = slot_free_in(state, id, now);
-    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     let message = format!("queue full: {why}");
-    Failure::new(FailureKind::QueueFull, message).retry_after_ms(after_ms.max(1000))
+    Failure::new(FailureKind::QueueFull, message).retry_after_ms(ms(after).max(1000))
 }
 
 /// Images of a request that take no place in the queue, because idle workers take them at once.
@@ -357,7 +356,7 @@ fn check_deadline(
     };
     let yields = state.yields_until().map(|until| until.since(state.now()));
     let least = least_time(state, admitted) + yields.unwrap_or_default();
-    let least_ms = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+    let least_ms = ms(least);
     if least_ms <= timeout {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use ipc_protocol::failure::{Failure, FailureKind, Field};
 
 use crate::state::State;
-use crate::words::moment::Moment;
+use crate::words::moment::{Moment, ms};
 use crate::words::new_request::NewRequest;
 use crate::words::quota::UserQuota;
 use crate::words::registry::ModelId;
@@ -11,8 +11,8 @@ use crate::words::registry::ModelId;
 /// The most jobs of a user within an hour, if they are limited.
 pub(crate) fn jobs_per_hour(state: &State, user: &str) -> Option<usize> {
     let quotas = &state.settings().quotas;
-    let limit = quotas.of(quotas.account(user))?.jobs_per_hour?;
-    usize::try_from(limit).ok()
+    let (_, quota) = quotas.of(user)?;
+    usize::try_from(quota.jobs_per_hour?).ok()
 }
 
 /// Refuses a request that its user's quota does not permit.
@@ -25,9 +25,7 @@ pub(crate) fn check_quota(
     id: ModelId,
     asked: &NewRequest,
 ) -> Result<(), Failure> {
-    let quotas = &state.settings().quotas;
-    let account = quotas.account(&asked.user);
-    let Some(quota) = quotas.of(account) else {
+    let Some((account, quota)) = state.settings().quotas.of(&asked.user) else {
         return Ok(());
     };
     check_model(state, id, account, quota)?;
@@ -83,7 +81,7 @@ fn check_jobs(
         // More than the limit at once is refused as a value.
         Some(_) | None => return Ok(()),
     };
-    let left_ms = u64::try_from(opens.since(now).as_millis()).unwrap_or(u64::MAX);
+    let left_ms = ms(opens.since(now));
     let used = usage.used(account, now);
     let message = format!(
         "quota full: {account} had {used} of {limit} jobs within the last hour, {wanted} wanted; open again in {} s",

@@ -8,7 +8,7 @@ use crate::questions::admission::{Admission, admit};
 use crate::questions::standing::refusal;
 use crate::state::State;
 use crate::words::event::Ticket;
-use crate::words::moment::Moment;
+use crate::words::moment::{Moment, ms};
 use crate::words::new_request::NewRequest;
 
 /// Returns the key of `model`, or of the default model, if a request for one picture at its defaults would become a
@@ -22,7 +22,7 @@ pub(crate) fn can_serve(
     model: Option<&str>,
 ) -> Result<ModelKey, Failure> {
     if let Some(until) = state.yields_until().filter(|&until| until > now) {
-        let left_ms = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
+        let left_ms = ms(until.since(now));
         let message = format!(
             "the pool leaves its memory to other programs for {} s more",
             left_ms.div_ceil(1000)

@@ -7,7 +7,7 @@ use ipc_protocol::failure::{Failure, FailureKind, Field};
 use crate::state::State;
 use crate::state::model::Standing;
 use crate::state::record::RestartVerdict;
-use crate::words::moment::Moment;
+use crate::words::moment::{Moment, ms};
 use crate::words::registry::ModelId;
 
 /// Returns true if no further worker may be started for the model now.
@@ -21,11 +21,7 @@ pub(crate) fn is_full(state: &State, id: ModelId, now: Moment) -> bool {
 pub(crate) fn refusal(state: &State, id: ModelId, now: Moment) -> Option<Failure> {
     let model = state.model(id);
     let key = &model.spec().key;
-    let left_ms = |until: Moment| {
-        u64::try_from(until.since(now).as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1)
-    };
+    let left_ms = |until: Moment| ms(until.since(now)).max(1);
     match model.standing(now) {
         Standing::Retired => Some(Failure {
             field: Some(Field::Model),

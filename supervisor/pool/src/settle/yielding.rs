@@ -23,11 +23,18 @@ pub(crate) fn park(state: &mut State, turn: &mut Turn) {
 
 /// Starts workers again once the time is over.
 pub(crate) fn end_overdue(state: &mut State, turn: &mut Turn) {
-    if state
-        .yields_until()
-        .is_some_and(|until| until <= turn.now())
-    {
+    let until = state.yields_until();
+    if until.is_some_and(|until| until <= turn.now()) {
+        end(state, turn);
+    }
+}
+
+/// Starts workers again. Returns whether the pool yielded its memory.
+pub(crate) fn end(state: &mut State, turn: &mut Turn) -> bool {
+    let yielded = state.yields_until().is_some();
+    if yielded {
         state.set_yield(None);
         turn.tell(Notice::YieldEnded);
     }
+    yielded
 }

@@ -42,7 +42,6 @@ use crate::state::truce::Truces;
 use crate::state::usage::Usage;
 use crate::state::worker::{Withdrawal, Worker};
 use crate::words::moment::Moment;
-use crate::words::quota::UserQuota;
 use crate::words::registry::{ModelId, ModelSpec, Registry};
 use crate::words::settings::Settings;
 
@@ -156,10 +155,9 @@ impl State {
 
     /// Counts accepted jobs against the quota of their user, if that has one.
     pub(crate) fn charge(&mut self, user: &str, count: u32) {
-        let quotas = &self.settings.quotas;
-        let account = quotas.account(user);
-        let limited = |quota: &UserQuota| quota.jobs_per_hour.is_some();
-        if quotas.of(account).is_some_and(limited) {
+        if let Some((account, quota)) = self.settings.quotas.of(user)
+            && quota.jobs_per_hour.is_some()
+        {
             self.usage.note(account, count, self.now);
         }
     }

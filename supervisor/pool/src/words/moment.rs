@@ -18,6 +18,11 @@ impl Moment {
     }
 }
 
+/// Whole milliseconds, as failures have them.
+pub(crate) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
 

@@ -37,15 +37,13 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The account that the jobs of `user` count for. `ACCOUNT/NAME` is a client of an account.
-    pub(crate) fn account<'a>(&'a self, user: &'a str) -> &'a str {
+    /// The account that the jobs of `user` count for, and its quota, if it has one. `ACCOUNT/NAME` is a client of an
+    /// account.
+    pub(crate) fn of<'a>(&'a self, user: &'a str) -> Option<(&'a str, &'a UserQuota)> {
         let account = user.split('/').next().unwrap_or(user);
-        self.names.get(account).map_or(account, String::as_str)
-    }
-
-    /// The quota of an account, if it has one.
-    pub(crate) fn of(&self, account: &str) -> Option<&UserQuota> {
-        self.accounts.get(account).or(self.others.as_ref())
+        let account = self.names.get(account).map_or(account, String::as_str);
+        let quota = self.accounts.get(account).or(self.others.as_ref())?;
+        Some((account, quota))
     }
 }
 
