@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
 use super::colour::ColourChoice;
@@ -40,8 +41,14 @@ pub fn definition() -> clap::Command {
 /// # Errors
 /// Help, the version, or a usage error: all of them are printed with [`say::usage`](super::say::usage).
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
-    let mut definition = definition();
+    let mut definition = definition().allow_external_subcommands(true);
     let matches = definition.try_get_matches_from_mut(words)?;
+    if let Some(word) = matches.subcommand_name()
+        && definition.find_subcommand(word).is_none()
+    {
+        let unknown = format!("unknown command {word:?}");
+        return Err(definition.error(ErrorKind::InvalidSubcommand, unknown));
+    }
     CommandLine::from_arg_matches(&matches)
 }
 
