@@ -65,10 +65,13 @@ pub fn serve() -> ExitCode {
     work(&welcome, segment)
 }
 
-/// Makes any panic, on any thread, end the process after its message. One for lack of memory or threads has the exit
-/// code of that.
+/// Makes any panic that is not caught, on any thread, end the process after its message. One for lack of memory or
+/// threads has the exit code of that.
 fn exit_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
+        if panics::is_caught() {
+            return;
+        }
         complain(format_args!("{}", panics::message(panic)));
         let message = panic.payload_as_str().unwrap_or_default();
         code_of_panic(message, IS_LOADED.load(Ordering::Relaxed)).exit();

@@ -24,7 +24,7 @@ mod recipe;
 mod section;
 mod stand_in;
 
-pub use file::{WeightFile, open_regular};
+pub use file::{WeightFile, count_tensors, open_regular};
 pub use foreign::is_lora;
 pub use inventory::Inventory;
 pub use ipc_protocol::mark::Mark;

@@ -17,6 +17,7 @@ mod call;
 mod fetch;
 mod http;
 mod listing;
+mod listing_page;
 mod lookup;
 mod parent;
 mod spans;

@@ -154,7 +154,15 @@ fn read(path: &Path) -> Result<Obituary, String> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("it is longer than {FILE_BYTES_MAX} bytes"));
     }
-    serde_json::from_slice(&text).map_err(|error| error.to_string())
+    parse(&text)
+}
+
+/// Parses the text of a file.
+///
+/// # Errors
+/// It is not an obituary.
+pub fn parse(text: &[u8]) -> Result<Obituary, String> {
+    serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{jpeg, png_file, webp};
 
 /// Longest file that is read, in bytes; four times the largest picture that a model draws.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
 /// Reads a picture and its receipt.
 ///
 /// # Errors
@@ -38,7 +39,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-fn decode(bytes: Vec<u8>) -> Result<DecodedFile, Refusal> {
+/// Reads the bytes of a picture file.
+///
+/// # Errors
+/// As [`read`], without the name of a file.
+pub fn decode(bytes: Vec<u8>) -> Result<DecodedFile, Refusal> {
     match bytes.as_slice() {
         [0xff, 0xd8, ..] => jpeg::decode(bytes),
         [b'R', b'I', b'F', b'F', ..] => webp::decode(bytes),

@@ -60,19 +60,7 @@ impl WeightFile {
             Bytes::Mapped(mapped) => &mapped.map,
             Bytes::Embedded(bytes) => bytes,
         };
-        if is_pickle(content) {
-            let what = "is a pickle, which can run any program when it is opened; use safetensors or GGUF \
-                        files";
-            return Err(corrupt(&name, what));
-        }
-        if let Some(what) = stand_in::stand_in(content) {
-            return Err(corrupt(&name, what));
-        }
-        let entries = if content.starts_with(gguf::MAGIC) {
-            gguf::entries(&name, content)?
-        } else {
-            header::entries(&name, content)?
-        };
+        let entries = entries(&name, content)?;
         Ok(WeightFile {
             name,
             bytes,
@@ -140,6 +128,30 @@ impl WeightFile {
         if let Bytes::Mapped(mapped) = &self.bytes {
             release(&mapped.map, entry.range.start, entry.range.len());
         }
+    }
+}
+
+/// Reads the header of a weight file from its bytes; returns the number of tensors. `name` is for messages.
+///
+/// # Errors
+/// As [`WeightFile::open`].
+pub fn count_tensors(name: &str, content: &[u8]) -> Result<usize, WorkerFault> {
+    entries(name, content).map(|entries| entries.len())
+}
+
+fn entries(name: &str, content: &[u8]) -> Result<Entries, WorkerFault> {
+    if is_pickle(content) {
+        let what = "is a pickle, which can run any program when it is opened; use safetensors or GGUF \
+                    files";
+        return Err(corrupt(name, what));
+    }
+    if let Some(what) = stand_in::stand_in(content) {
+        return Err(corrupt(name, what));
+    }
+    if content.starts_with(gguf::MAGIC) {
+        gguf::entries(name, content)
+    } else {
+        header::entries(name, content)
     }
 }
 

@@ -1,8 +1,13 @@
 //! Converts prompts to token ids, cut and padded like in the references.
 
 use crate::fault::WorkerFault;
+use crate::panics;
+use ipc_protocol::untrusted::Untrusted;
 use std::borrow::Cow;
 use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
+
+/// A text that every tokenizer must be able to encode.
+const PROBE: &str = "a";
 
 /// The content of a tokenizer's file.
 #[derive(Debug)]
@@ -17,6 +22,7 @@ pub struct TokenizerFile {
 
 /// A tokenizer with the length and padding of its encoder.
 pub struct Tokens {
+    file: String,
     tokenizer: Tokenizer,
     length: usize,
     pad: u32,
@@ -41,8 +47,19 @@ impl Tokens {
     /// CLIP-G it is `!`.
     ///
     /// # Errors
-    /// [`WorkerFault::WeightsCorrupt`] if `bytes` are not a tokenizer file.
+    /// [`WorkerFault::WeightsCorrupt`] if `bytes` are not a tokenizer file, or one that cannot encode a word.
     pub fn new(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, WorkerFault> {
+        // The library panics on some files: a template with tokens that the file lacks, for one.
+        let read = panics::caught(|| Tokens::read(file, bytes, length, pad));
+        let tokens = read.unwrap_or_else(|message| Err(unfit(file, &message)))?;
+        match tokens.encode(PROBE) {
+            Ok(_) => Ok(tokens),
+            Err(WorkerFault::BadRequest { sentence, .. }) => Err(unfit(file, &sentence)),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn read(file: &str, bytes: &[u8], length: usize, pad: u32) -> Result<Tokens, WorkerFault> {
         let corrupt = |error: tokenizers::Error| WorkerFault::WeightsCorrupt {
             file: file.to_owned(),
             what: error.to_string(),
@@ -56,6 +73,7 @@ impl Tokens {
         }
         cut_to(&mut tokenizer, length).map_err(corrupt)?;
         Ok(Tokens {
+            file: file.to_owned(),
             tokenizer,
             length,
             pad,
@@ -93,7 +111,8 @@ impl Tokens {
     /// and keeps its end token.
     ///
     /// # Errors
-    /// [`WorkerFault::BadRequest`] for `prompt` if the tokenizer refuses the text.
+    /// [`WorkerFault::BadRequest`] for `prompt` if the tokenizer refuses the text; [`WorkerFault::WeightsCorrupt`] if
+    /// its file makes that impossible.
     pub fn encode_to(&self, prompt: &str, length: usize) -> Result<Ids, WorkerFault> {
         if length == self.length {
             return self.encode(prompt);
@@ -104,7 +123,9 @@ impl Tokens {
     }
 
     fn ids(&self, tokenizer: &Tokenizer, prompt: &str, length: usize) -> Result<Ids, WorkerFault> {
-        let encoding = tokenizer.encode(prompt, true).map_err(refused)?;
+        let encoded = panics::caught(|| tokenizer.encode(prompt, true));
+        let encoded = encoded.map_err(|message| unfit(&self.file, &message))?;
+        let encoding = encoded.map_err(refused)?;
         let cut = !encoding.get_overflowing().is_empty();
         let mut ids = encoding.get_ids().to_vec();
         let count = ids.len();
@@ -140,6 +161,14 @@ fn cut_to(tokenizer: &mut Tokenizer, length: usize) -> tokenizers::Result<()> {
         ..TruncationParams::default()
     };
     tokenizer.with_truncation(Some(truncation)).map(|_| ())
+}
+
+/// The error for a file whose use made the library panic.
+fn unfit(file: &str, message: &str) -> WorkerFault {
+    WorkerFault::WeightsCorrupt {
+        file: file.to_owned(),
+        what: format!("cannot be used as a tokenizer: {}", Untrusted::new(message)),
+    }
 }
 
 fn refused(error: tokenizers::Error) -> WorkerFault {
@@ -185,10 +214,13 @@ mod tests {
 
     #[test]
     fn a_damaged_tokenizer_is_corrupt() {
-        let fault = Tokens::new("t5_tokenizer.json", b"{\"model\":", 4, 0).err();
-        assert_eq!(
-            fault.and_then(|f| f.exit_code()),
-            Some(ExitCode::UnusableWeights)
-        );
+        let without_end =
+            WORDS.replace(r#""special_tokens":{"</s>""#, r#""special_tokens":{"<s>""#);
+        let without_unknown = WORDS.replace(r#","unk_token":"<unk>""#, "");
+        for text in ["{\"model\":", &without_end, &without_unknown] {
+            let fault = Tokens::new("t5_tokenizer.json", text.as_bytes(), 4, 0).err();
+            let code = fault.as_ref().and_then(WorkerFault::exit_code);
+            assert_eq!(code, Some(ExitCode::UnusableWeights), "{fault:?} {text}");
+        }
     }
 }
