@@ -10,6 +10,7 @@ use crate::questions::deadline::next as next_deadline;
 use crate::questions::explain::{self, Plan};
 use crate::questions::readiness;
 use crate::questions::snapshot::{self, Snapshot};
+use crate::questions::standing;
 use crate::questions::wants;
 use crate::settle::settle;
 use crate::state::State;
@@ -108,6 +109,13 @@ impl Pool {
     pub fn is_leaving(&self, worker: Generation) -> bool {
         let worker = self.state.fleet().get(worker);
         worker.is_some_and(|worker| !worker.is_live() || worker.is_outdated())
+    }
+
+    /// The model is no longer offered, and still has jobs or workers.
+    pub fn is_model_leaving(&self, key: &ModelKey) -> bool {
+        let mut ids = self.state.model_ids();
+        let found = ids.find(|&id| self.state.model(id).spec().key == *key);
+        found.is_some_and(|id| standing::is_leaving(&self.state, id))
     }
 
     /// Memory promised to all workers on all devices, in mebibytes.

@@ -208,7 +208,9 @@ fn a_worker_of_a_removed_model_leaves_after_its_job() {
     };
     let other = other.expect("there are two");
     assert_eq!(asked_to_leave(&fixture.tell(gone)), [other]);
-    assert!(fixture.pool.is_leaving(run.worker) && fixture.pool.is_leaving(other));
+    assert!(fixture.pool.is_leaving(other) && !fixture.pool.is_leaving(run.worker));
+    let key = ModelKey::new("a").expect("a plain key");
+    assert!(fixture.pool.is_model_leaving(&key));
     let after = fixture.finish(&run);
     assert_eq!(pictures(&after).len(), 1, "its job is finished");
     assert_eq!(asked_to_leave(&after), [run.worker]);

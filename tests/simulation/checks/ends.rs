@@ -170,7 +170,7 @@ fn is_so(
                 _ => accused.and_then(|worker| observed.workers.get(&worker)) == Some(process),
             }
         }
-        StopReason::Outdated => process.outdated && alone,
+        StopReason::Outdated => alone && (process.outdated || is_removed(observed, process)),
         // Worlds have no yields.
         StopReason::Yielded => false,
         StopReason::Abandoned => {
@@ -299,10 +299,18 @@ fn names_what(gone: &EndedProcess, doing: &str) -> bool {
     }
 }
 
-/// Checks that workers of a changed model finish their job and leave.
+/// The model of a worker is no longer offered, and no job waits for it.
+fn is_removed(observed: &ObservedPool, process: &ProcessRecord) -> bool {
+    let key = &process.name.model;
+    !observed.models[key].offered && observed.waiting(key).next().is_none()
+}
+
+/// Checks that workers of a changed model finish their job and leave, and those of a removed one all its jobs.
 fn check_outdated(observed: &ObservedPool) -> CheckResult {
-    let done =
-        |process: &&ProcessRecord| process.outdated && (process.is_idle() || process.is_coming());
+    let done = |process: &&ProcessRecord| {
+        (process.outdated || is_removed(observed, process))
+            && (process.is_idle() || process.is_coming())
+    };
     match observed.workers.values().find(done) {
         Some(process) => Err(format!(
             "{} is out of date, has nothing to do and stays",

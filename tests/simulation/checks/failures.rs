@@ -148,9 +148,9 @@ impl ModelFailures {
             Event::ModelsChanged { registry } => {
                 self.models.retain(|key, _| {
                     let new = registry.iter().find(|spec| spec.key == *key);
-                    new.is_some_and(|new| {
-                        crate::observed::serves_on(&observed.models[key].spec, new)
-                    })
+                    let old = &observed.models[key];
+                    // One that is back begins anew, like one that changed.
+                    new.is_none_or(|new| old.offered && crate::observed::serves_on(&old.spec, new))
                 });
             }
             _ => {}

@@ -60,7 +60,9 @@ pub(super) fn check(
     let alone =
         start.reason == StartReason::ColdStart && careful || standing == ModelStanding::Probing;
     match standing {
-        ModelStanding::Well | ModelStanding::Probing if model.offered && !(alone && live > 0) => {}
+        ModelStanding::Well | ModelStanding::Probing
+            if (model.offered || observed.waiting(key).next().is_some())
+                && !(alone && live > 0) => {}
         _ => {
             return Err(format!(
                 "{} starts beside {live}, it is {standing:?}",
@@ -118,7 +120,7 @@ pub(super) fn check_waits(
             | ModelStanding::BackOff(_) => false,
         };
         let place = observed.workers_of(key).count() < observed.most(model);
-        if !may || !place || !model.offered {
+        if !may || !place {
             continue;
         }
         if let Some(why) = lacks(observed, now, key, model, oldest) {

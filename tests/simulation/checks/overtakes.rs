@@ -59,7 +59,7 @@ impl OvertakeCounts {
             let lacks = !need.is_empty()
                 && !observed.has_room(&need)
                 && need.values().all(|&part| part <= best);
-            if !may || !model.offered || observed.live(key).next().is_some() || !lacks {
+            if !may || observed.live(key).next().is_some() || !lacks {
                 continue;
             }
             for (id, record) in observed.waiting(key).take_while(|(id, _)| *id < run.job) {

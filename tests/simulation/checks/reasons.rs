@@ -264,10 +264,6 @@ fn reasons(
     if model.pace.step.is_some() && resident {
         parts.push("its turn in about ".into());
     }
-    if !model.offered {
-        parts.push("no longer offered".into());
-        return parts;
-    }
     let left = |until: Moment| format!("{:.1} s", span(until, now).as_secs_f64());
     match failures.standing(observed, key, now) {
         ModelStanding::Missing => parts.push(key.to_string()),

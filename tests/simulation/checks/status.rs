@@ -1,7 +1,7 @@
 //! The pool's report about itself is true: memory, workers, models, jobs.
 
 use crate::observed::span;
-use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId, ModelKey};
 use ipc_protocol::status::{ModelStatus, QueuedStatus, WorkerState, WorkerStatus};
 use pool::{Files, Moment, Pool};
 
@@ -59,14 +59,12 @@ pub(super) fn check(
     for worker in &snapshot.workers {
         check_worker(observed, now, worker)?;
     }
-    let offered = observed
-        .models
-        .values()
-        .filter(|model| model.offered)
-        .count();
-    if snapshot.models.len() != offered {
+    let shown = observed.models.iter();
+    let shown = shown.filter(|(key, model)| model.offered || has_some(observed, key));
+    let shown = shown.count();
+    if snapshot.models.len() != shown {
         return Err(format!(
-            "{} models are offered, {offered} are",
+            "{} models are in the status, {shown} should be",
             snapshot.models.len()
         ));
     }
@@ -194,6 +192,11 @@ fn seconds(said: f64, now: Moment, from: Moment) -> bool {
     (said - span(now, from).as_secs_f64()).abs() < 0.001
 }
 
+/// A model has workers, or jobs that wait.
+fn has_some(observed: &ObservedPool, key: &ModelKey) -> bool {
+    observed.workers_of(key).next().is_some() || observed.waiting(key).next().is_some()
+}
+
 fn check_model(
     observed: &ObservedPool,
     failures: &ModelFailures,
@@ -213,6 +216,7 @@ fn check_model(
     }
     let resident = observed.live(key).any(|(_, process)| process.is_resident());
     let word = match failures.standing(observed, key, now) {
+        _ if !model.offered => "leaving",
         ModelStanding::Missing => match model.spec.files {
             Files::Broken(_) => "broken",
             Files::Unread => "cold",

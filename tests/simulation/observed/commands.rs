@@ -12,7 +12,7 @@ impl ObservedPool {
         for model in self.models.values_mut() {
             let new = registry.iter().find(|spec| spec.key == model.spec.key);
             model.offered = new.is_some();
-            if new.is_some_and(|new| serves_on(&model.spec, new)) {
+            if new.is_none_or(|new| serves_on(&model.spec, new)) {
                 continue;
             }
             let own = |process: &&mut ProcessRecord| process.name.model == model.spec.key;

@@ -40,7 +40,6 @@ impl Oracle {
                 self.is_quarantined(observed, now, &record.model, &record.parameters)
             }
             FailureKind::Draining => observed.ends.is_some_and(|at| at <= now),
-            FailureKind::UnknownModel => !observed.models[&record.model].offered,
             FailureKind::Stopped
             | FailureKind::ModelMissing
             | FailureKind::ModelUnusable
@@ -48,8 +47,9 @@ impl Oracle {
             | FailureKind::ModelBroken => has_trouble(observed, failures, now, &record.model, kind),
             // `refusals` knows what fits.
             FailureKind::MemoryExhausted | FailureKind::NeverFits => true,
-            // A job waits while files are looked at.
+            // A job waits while files are looked at, and is drawn if its model is removed.
             FailureKind::ModelUnread
+            | FailureKind::UnknownModel
             | FailureKind::QueueFull
             | FailureKind::QuotaExceeded
             | FailureKind::NotPermitted
@@ -76,7 +76,12 @@ pub(crate) fn has_trouble(
     match kind {
         FailureKind::Stopped => model.stopped,
         FailureKind::ModelMissing => matches!(files, Files::Missing(_)),
-        FailureKind::ModelUnusable => matches!(files, Files::Broken(_)) || to_mend,
+        FailureKind::ModelUnusable => match files {
+            Files::Broken(_) => true,
+            // Nobody looks at them any more.
+            Files::Unread => !model.offered,
+            Files::Here { .. } | Files::Missing(_) => to_mend,
+        },
         FailureKind::ModelUnread => *files == Files::Unread,
         FailureKind::LoadRefused => cooling && !to_mend,
         FailureKind::ModelBroken => matches!(standing, ModelStanding::Broken(..)),

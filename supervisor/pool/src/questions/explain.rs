@@ -169,7 +169,6 @@ fn why_no_other(state: &State, now: Moment, job: &Job) -> Option<String> {
             return Some(format!("{key}: {why}"));
         }
         Standing::Unread => return Some(format!("the files of {key} are being looked at")),
-        Standing::Retired => return Some(format!("{key} is no longer offered")),
     }
     let most = model.most(state.settings());
     if state.fleet().count(job.model()) >= most {

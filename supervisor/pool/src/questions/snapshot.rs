@@ -10,6 +10,7 @@ use ipc_protocol::status::{
 
 use crate::questions::explain::{files_reason, waiting_reason_behind};
 use crate::questions::room::need_mb;
+use crate::questions::standing::is_leaving;
 use crate::state::State;
 use crate::state::budget::DeviceObstacle;
 use crate::state::job::Job;
@@ -33,7 +34,7 @@ pub struct Snapshot {
     pub obstacles: BTreeMap<Device, DeviceObstacle>,
     /// Every worker that is not reaped, by name.
     pub workers: Vec<WorkerStatus>,
-    /// Every model.
+    /// Every model that is offered, or has jobs from before.
     pub models: Vec<ModelStatus>,
     /// Every job without an answer.
     pub queue: Vec<QueuedStatus>,
@@ -45,9 +46,9 @@ pub struct Snapshot {
 pub(crate) fn snapshot(state: &State, now: Moment) -> Snapshot {
     let mut workers: Vec<&Worker> = state.fleet().iter().collect();
     workers.sort_by(|one, two| one.name().cmp(two.name()));
-    let offered = state
+    let shown = state
         .model_ids()
-        .filter(|&id| !state.model(id).wanted().is_retired());
+        .filter(|&id| !state.model(id).wanted().is_retired() || is_leaving(state, id));
     Snapshot {
         draining: state.phase().since().map(|since| now.since(since)),
         yields: state.yields_until().map(|until| until.since(now)),
@@ -57,7 +58,7 @@ pub(crate) fn snapshot(state: &State, now: Moment) -> Snapshot {
             .iter()
             .map(|worker| worker_status(state, worker, now))
             .collect(),
-        models: offered.map(|id| model_status(state, id, now)).collect(),
+        models: shown.map(|id| model_status(state, id, now)).collect(),
         queue: queue_status(state, now),
         counters: state.counters().clone(),
     }
@@ -119,13 +120,16 @@ fn model_status(state: &State, id: ModelId, now: Moment) -> ModelStatus {
         state: model_word(state, id, now).into(),
         need_mb: need_mb(state, id).0,
         pinned: model.wanted().is_pinned(),
-        at_rest: at_rest.then(|| rest_line(model, now)),
+        at_rest: at_rest.then(|| rest_line(state, id, now)),
     }
 }
 
 fn model_word(state: &State, id: ModelId, now: Moment) -> &'static str {
+    if is_leaving(state, id) {
+        return "leaving";
+    }
     match state.model(id).standing(now) {
-        Standing::Retired | Standing::Missing(_) => "missing",
+        Standing::Missing(_) => "missing",
         Standing::Broken(_) => "broken",
         // Nothing of it is in memory; its line says that its files are being looked at.
         Standing::Unread => "cold",
@@ -210,13 +214,25 @@ fn state_of(worker: &Worker) -> WorkerState {
 }
 
 /// The line of a model without workers.
-fn rest_line(model: &Model, now: Moment) -> (WorkerState, String) {
+fn rest_line(state: &State, id: ModelId, now: Moment) -> (WorkerState, String) {
+    let (word, why) = rest_reason(state.model(id), now);
+    let jobs = state.jobs().queue(id).len();
+    match is_leaving(state, id) {
+        true => (
+            word,
+            format!("No longer offered, {jobs} jobs to finish; {why}"),
+        ),
+        false => (word, why),
+    }
+}
+
+/// Why a model has no workers.
+fn rest_reason(model: &Model, now: Moment) -> (WorkerState, String) {
     let seconds = |until: Moment| {
         let left: Duration = until.since(now);
         left.as_millis().div_ceil(1000)
     };
     match model.standing(now) {
-        Standing::Retired => (WorkerState::Exited, "No longer offered".into()),
         Standing::Missing(why) => (WorkerState::Stopped, format!("Not started: {why}")),
         Standing::Broken(why) => (WorkerState::Fatal, format!("Cannot be loaded: {why}")),
         Standing::Unread => (WorkerState::Stopped, "Looking at its files".into()),

@@ -17,19 +17,30 @@ pub(crate) fn is_full(state: &State, id: ModelId, now: Moment) -> bool {
     probing || state.fleet().count(id) >= model.most(state.settings())
 }
 
+/// Whether a model that is no longer offered still has jobs or workers.
+pub(crate) fn is_leaving(state: &State, id: ModelId) -> bool {
+    let has_some = state.fleet().count(id) > 0 || !state.jobs().queue(id).is_empty();
+    state.model(id).wanted().is_retired() && has_some
+}
+
+/// The refusal of requests for a model that is no longer offered.
+pub(crate) fn not_offered(state: &State, id: ModelId) -> Failure {
+    let key = &state.model(id).spec().key;
+    Failure {
+        field: Some(Field::Model),
+        ..Failure::new(
+            FailureKind::UnknownModel,
+            format!("{key} is no longer offered"),
+        )
+    }
+}
+
 /// Why a model without a live worker takes no jobs now.
 pub(crate) fn refusal(state: &State, id: ModelId, now: Moment) -> Option<Failure> {
     let model = state.model(id);
     let key = &model.spec().key;
     let left_ms = |until: Moment| ms(until.since(now)).max(1);
     match model.standing(now) {
-        Standing::Retired => Some(Failure {
-            field: Some(Field::Model),
-            ..Failure::new(
-                FailureKind::UnknownModel,
-                format!("{key} is no longer offered"),
-            )
-        }),
         Standing::Missing(why) => Some(Failure::new(
             FailureKind::ModelMissing,
             format!("{key} cannot be loaded: {why}"),
@@ -37,6 +48,11 @@ pub(crate) fn refusal(state: &State, id: ModelId, now: Moment) -> Option<Failure
         Standing::Broken(why) => Some(Failure::new(
             FailureKind::ModelUnusable,
             format!("{key} cannot be loaded: {why}"),
+        )),
+        // Nobody looks at the files of a model that is not offered.
+        Standing::Unread if model.wanted().is_retired() => Some(Failure::new(
+            FailureKind::ModelUnusable,
+            format!("{key} is no longer offered, and its files were not looked at before"),
         )),
         Standing::Unread => Some(Failure::new(
             FailureKind::ModelUnread,

@@ -71,7 +71,6 @@ pub(crate) fn takers(state: &State, id: ModelId, now: Moment) -> Vec<Generation>
             usize::from(live.all(|worker| worker.attempt().is_none()))
         }
         Standing::Tried(RestartVerdict::Open(..))
-        | Standing::Retired
         | Standing::Missing(_)
         | Standing::Broken(_)
         | Standing::Unread

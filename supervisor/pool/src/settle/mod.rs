@@ -4,6 +4,7 @@ pub(crate) mod drain;
 pub(crate) mod idle;
 pub(crate) mod jobs;
 pub(crate) mod orders;
+pub(crate) mod retired;
 pub(crate) mod truce;
 pub(crate) mod workers;
 pub(crate) mod yielding;
@@ -24,6 +25,7 @@ pub(crate) fn settle(state: &mut State, turn: &mut Turn) {
     if orders::end_restarts(state) {
         run_and_start(state, turn);
     }
+    retired::end_unneeded(state, turn);
     idle::note_idle(state, turn);
     truce::end_unused(state, turn);
     orders::finish(state, turn);

@@ -3,7 +3,7 @@
 use ipc_protocol::ids::DeviceConstraint;
 
 use crate::questions::room::{self, Room};
-use crate::questions::standing::{is_settled, refusal};
+use crate::questions::standing::{is_settled, not_offered, refusal};
 use crate::state::State;
 use crate::state::orders::OperatorOrder;
 use crate::state::worker::Worker;
@@ -80,6 +80,10 @@ fn is_decided(state: &State, now: Moment, id: ModelId, order: &mut OperatorOrder
     let name = format!("{}:{}", model.spec().key, order.slot().unwrap_or(0));
     if model.wanted().is_held(order.slot()) {
         order.note_error(name, "stopped");
+        return true;
+    }
+    if model.wanted().is_retired() {
+        order.note_error(name, &not_offered(state, id).message);
         return true;
     }
     if let Some(failure) = refusal(state, id, now) {

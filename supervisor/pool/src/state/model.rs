@@ -47,7 +47,6 @@ pub(crate) struct Lacking {
 /// Whether a model may serve, and if not why.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Standing<'a> {
-    Retired,
     Missing(&'a str),
     Broken(&'a str),
     Unread,
@@ -63,7 +62,6 @@ impl Standing<'_> {
             Self::Tried(
                 RestartVerdict::BackOff(_) | RestartVerdict::Cool(_) | RestartVerdict::Open(..),
             )
-            | Self::Retired
             | Self::Missing(_)
             | Self::Broken(_)
             | Self::Unread
@@ -142,10 +140,8 @@ impl Model {
         named && !self.wanted.is_retired()
     }
 
+    /// Whether it may serve the jobs that it has, offered or not.
     pub(crate) fn standing(&self, now: Moment) -> Standing<'_> {
-        if self.wanted.is_retired() {
-            return Standing::Retired;
-        }
         match &self.spec.files {
             Files::Missing(why) => return Standing::Missing(why),
             Files::Broken(why) => return Standing::Broken(why),

@@ -58,7 +58,7 @@ pub struct ModelSpec {
     pub max_workers: Option<u32>,
     /// Where it should run when the request leaves it open.
     pub device: DeviceConstraint,
-    /// Handed to the worker; means nothing to the pool.
+    /// Everything else that a worker is told, as text: a worker that was told otherwise is outdated.
     pub params: String,
     /// Whether its files can be used.
     pub files: Files,
@@ -244,6 +244,51 @@ impl ModelSpec {
                 .need
                 .on_cuda
                 .map_or(self.need.activation, |part| part.activation),
+        }
+    }
+
+    /// Whether a worker made for this model cannot serve `new`, the same model after a change. Every field is named here,
+    /// so that a new one needs a decision.
+    pub fn needs_new_workers(&self, new: &Self) -> bool {
+        let Self {
+            family,
+            need,
+            sizes,
+            device,
+            params,
+            // `same_files` compares both.
+            files: _,
+            digest: _,
+            // Requests are checked and completed with these; a worker gets values.
+            key: _,
+            aliases: _,
+            default_size: _,
+            default_steps: _,
+            max_steps: _,
+            guidance: _,
+            empty_prompt: _,
+            // They are about the number of workers.
+            pinned: _,
+            min_workers: _,
+            max_workers: _,
+        } = self;
+        *family != new.family
+            || *need != new.need
+            || sizes.max < new.sizes.max
+            || *device != new.device
+            || *params != new.params
+            || !self.same_files(new)
+    }
+
+    /// Whether two looks found the same files. A digest may be known later than the files are.
+    fn same_files(&self, new: &Self) -> bool {
+        match (&self.files, &new.files) {
+            (Files::Here { stamp: old }, Files::Here { stamp: new })
+                if !old.is_empty() && !new.is_empty() =>
+            {
+                old == new
+            }
+            (one, other) => one == other && self.digest == new.digest,
         }
     }
 
