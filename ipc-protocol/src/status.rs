@@ -269,7 +269,7 @@ pub struct ModelStatus {
     pub key: ModelKey,
     /// Name of the family, such as `flux`.
     pub family: String,
-    /// `ready`, `cold`, `cooling`, `broken` or `missing`.
+    /// `ready`, `cold`, `cooling`, `broken` or `missing`; `leaving` if it is no longer offered and finishes its jobs.
     pub state: String,
     /// Memory that one worker needs: residency, and activation at the default size.
     pub need_mb: u64,

@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use tests::daemon::TestDaemon;
+use tests::http::from_base64;
 use tests::job::{draw, request};
-use tests::program::{PATIENCE, ProgramOutput};
+use tests::program::{Call, PATIENCE, ProgramOutput, command};
 use tests::sandbox::Sandbox;
 use tests::wait;
+
+/// A refusal at once takes less than this: reading a settings file may take 30 s.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// The section of a synthetic model.
 fn model(key: &str, rest: &str) -> String {
@@ -200,7 +206,7 @@ fn a_bad_settings_file_is_refused_whole_and_named_with_its_fault() {
         ),
     ] {
         write(&daemon, bad);
-        for verb in ["reread", "update", "reload"] {
+        for verb in ["reread", "update", "reload", "avail"] {
             let output = daemon.imagepool(&[verb]).ended_with(1);
             let line = text(&output);
             assert!(
@@ -210,19 +216,23 @@ fn a_bad_settings_file_is_refused_whole_and_named_with_its_fault() {
             assert!(line.contains(fault), "{line}");
             assert_eq!(line.lines().count(), 1, "{line}");
         }
-        let json = daemon.imagepool(&["reload", "--json"]).ended_with(1).json();
-        let error = json[0]["error"].as_str().expect("it has an error");
-        assert!(error.starts_with("CANT_REREAD: "), "{error}");
-        assert_eq!(daemon.imagepool(&["avail"]).code, 2);
+        for verb in ["reload", "avail"] {
+            let json = daemon.imagepool(&[verb, "--json"]).ended_with(1).json();
+            let error = json[0]["error"].as_str().expect("it has an error");
+            assert!(error.starts_with("CANT_REREAD: "), "{error}");
+            assert_eq!(json[0]["verb"], verb);
+        }
     }
     daemon.signal(Signal::SIGHUP);
     daemon.stderr.wait_for("Settings not reloaded", 7, PATIENCE);
     fs::remove_file(daemon.sandbox.settings()).expect("ours");
-    let missing = text(&daemon.imagepool(&["reload"]).ended_with(1));
-    assert!(
-        missing.contains(&file) && missing.contains("cannot read"),
-        "{missing}"
-    );
+    for verb in ["reread", "update", "reload", "avail"] {
+        let missing = text(&daemon.imagepool(&[verb]).ended_with(1));
+        assert!(
+            missing.contains(&file) && missing.contains("cannot read"),
+            "{missing}"
+        );
+    }
     daemon
         .draw(&request("a", 1, 1))
         .expect("nothing has changed");
@@ -231,6 +241,217 @@ fn a_bad_settings_file_is_refused_whole_and_named_with_its_fault() {
         said(&daemon, &["reread"]),
         "No config updates to processes\n"
     );
+}
+
+#[test]
+fn a_pipe_or_a_device_in_place_of_the_settings_file_is_refused_at_once() {
+    let good = settings("", &[model("a", "")]);
+    let daemon = TestDaemon::start(&good);
+    let file = daemon.sandbox.settings();
+    let replaced_by: [(&str, &dyn Fn()); 2] = [
+        ("a pipe", &|| {
+            nix::unistd::mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR).expect("our own folder");
+        }),
+        ("a device", &|| {
+            std::os::unix::fs::symlink("/dev/zero", &file).expect("our own folder");
+        }),
+    ];
+    for (what, replace) in replaced_by {
+        fs::remove_file(&file).expect("ours");
+        replace();
+        for verb in ["reread", "update", "reload", "avail"] {
+            let begun = Instant::now();
+            let line = text(&daemon.imagepool(&[verb]).ended_with(1));
+            assert!(line.starts_with("ERROR: CANT_REREAD: "), "{what}: {line}");
+            assert!(line.contains("not a regular file"), "{what}: {line}");
+            assert!(begun.elapsed() < AT_ONCE, "{what}: {verb}");
+        }
+        // A daemon does not start with it either.
+        let begun = Instant::now();
+        let program = &daemon.sandbox.binaries().supervisor();
+        let mut start = command(program, &daemon.sandbox);
+        start.arg("--config").arg(&file).arg("--check-config");
+        let refused = Call::start(start).output().ended_with(1);
+        assert!(
+            refused.stderr.contains("not a regular file"),
+            "{}",
+            refused.stderr
+        );
+        assert!(begun.elapsed() < AT_ONCE, "{what}");
+    }
+    fs::remove_file(&file).expect("ours");
+    write(&daemon, &good);
+    assert_eq!(
+        said(&daemon, &["reload"]),
+        format!("Reloaded {}\n", file.display())
+    );
+}
+
+/// The job of every worker, by pid.
+fn busy(daemon: &TestDaemon) -> Vec<(u32, u64)> {
+    let workers = daemon.status().workers.into_iter();
+    let with_job = workers.filter_map(|worker| Some((worker.pid?, worker.job?.id.0)));
+    with_job.collect()
+}
+
+#[test]
+fn a_new_step_time_of_a_synthetic_model_replaces_its_workers() {
+    let paced = |step_ms: u32| {
+        format!(
+            "[models.a]\nfamily = \"synthetic\"\nparams = {{ step_ms = {step_ms}, load_ms = 1, weights_mb = 1 }}\n"
+        )
+    };
+    let daemon = TestDaemon::start(&settings("", &[paced(20)]));
+    daemon.imagepool(&["start", "a"]).succeeded();
+    let before = daemon.worker_pids();
+    for (verb, step_ms) in [("update", 21), ("reload", 22)] {
+        let before = daemon.worker_pids();
+        write(&daemon, &settings("", &[paced(step_ms)]));
+        let line = "a: updated process group";
+        assert!(
+            said(&daemon, &[verb]).lines().any(|said| said == line),
+            "{verb}"
+        );
+        let replaced = || {
+            let now = daemon.worker_pids();
+            !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
+        };
+        assert!(wait::until(PATIENCE, replaced), "{verb}: {before:?}");
+    }
+    // The new value counts: 40 steps of 200 ms.
+    write(&daemon, &settings("", &[paced(200)]));
+    said(&daemon, &["update"]);
+    let begun = Instant::now();
+    daemon.draw(&request("a", 10, 1)).expect("it is offered");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{before:?}");
+}
+
+#[test]
+fn update_waits_for_every_accepted_job_of_a_removed_model_and_so_does_a_second_one() {
+    let daemon = TestDaemon::start(&settings(
+        "max_workers_per_model = 1",
+        &[model("a", ""), model("b", "")],
+    ));
+    let jobs: Vec<_> = (0..4)
+        .map(|seed| {
+            let mut client = daemon.client();
+            thread::spawn(move || draw(&mut client, &request("a", 40, seed), |_, _| {}))
+        })
+        .collect();
+    assert!(wait::until(PATIENCE, || daemon.status().queue.len() == 4));
+    assert!(wait::until(PATIENCE, || !busy(&daemon).is_empty()));
+    let worker = busy(&daemon)[0].0;
+    write(
+        &daemon,
+        &settings("max_workers_per_model = 1", &[model("b", "")]),
+    );
+    thread::scope(|scope| {
+        let update = || scope.spawn(|| (said(&daemon, &["update"]), Instant::now()));
+        let first = update();
+        let leaving = || {
+            let status = said(&daemon, &["status"]);
+            status.contains("no longer offered") && status.contains("a:0 ")
+        };
+        assert!(wait::until(PATIENCE, leaving));
+        let second = update();
+        let refused = daemon.draw(&request("a", 1, 9)).expect_err("nothing new");
+        assert!(refused.to_string().contains("no model called"), "{refused}");
+        assert!(
+            busy(&daemon).iter().any(|(pid, _)| *pid == worker),
+            "it stays"
+        );
+        for job in jobs {
+            job.join().expect("no panic").expect("it was accepted");
+        }
+        let drawn = Instant::now();
+        let lines = "a: stopped\na: removed process group\n";
+        for update in [first, second] {
+            let (said, ended) = update.join().expect("no panic");
+            assert_eq!(said, lines);
+            assert!(
+                ended + Duration::from_millis(300) > drawn,
+                "it waits for the jobs"
+            );
+        }
+    });
+    let status = said(&daemon, &["status"]);
+    assert!(!status.contains("a:0 "), "{status}");
+    assert_eq!(said(&daemon, &["update"]), "");
+}
+
+#[test]
+fn a_removed_model_that_comes_back_keeps_its_worker_and_the_first_update_says_so() {
+    let both = settings("", &[model("a", ""), model("b", "")]);
+    let daemon = TestDaemon::start(&both);
+    let mut client = daemon.client();
+    let job = thread::spawn(move || draw(&mut client, &request("a", 60, 1), |_, _| {}));
+    assert!(wait::until(PATIENCE, || !busy(&daemon).is_empty()));
+    let worker = busy(&daemon)[0].0;
+    write(&daemon, &settings("", &[model("b", "")]));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| daemon.imagepool(&["update"]));
+        let leaving = || said(&daemon, &["status"]).contains("no longer offered");
+        assert!(wait::until(PATIENCE, leaving));
+        write(&daemon, &both);
+        assert_eq!(said(&daemon, &["update"]), "a: added process group\n");
+        let first = first.join().expect("no panic").ended_with(1);
+        assert_eq!(text(&first), "a: ERROR (another update undid the change)\n");
+    });
+    job.join().expect("no panic").expect("it was accepted");
+    daemon.draw(&request("a", 1, 2)).expect("it is offered");
+    assert!(daemon.worker_pids().contains(&worker), "its worker stays");
+}
+
+#[test]
+fn a_reload_that_removes_a_model_lets_its_jobs_end_and_says_so() {
+    let daemon = TestDaemon::start(&settings("", &[model("a", ""), model("b", "")]));
+    let mut client = daemon.client();
+    let job = thread::spawn(move || draw(&mut client, &request("a", 60, 1), |_, _| {}));
+    assert!(wait::until(PATIENCE, || !busy(&daemon).is_empty()));
+    write(&daemon, &settings("", &[model("b", "")]));
+    let lines = said(&daemon, &["reload"]);
+    let expected = "a: removed process group\na: finishes its jobs first\nReloaded ";
+    assert!(lines.starts_with(expected), "{lines}");
+    // An update has nothing to change, and waits for what the reload began.
+    let waited = said(&daemon, &["update"]);
+    assert_eq!(waited, "a: stopped\na: removed process group\n");
+    job.join().expect("no panic").expect("it was accepted");
+}
+
+#[test]
+fn the_http_door_follows_the_size_limit_and_the_metadata_of_a_reload() {
+    let with = |most: u64, metadata: bool| {
+        let general = format!("[limits]\nmax_pixels = {most}\n[pictures]\nmetadata = {metadata}\n");
+        format!("{general}{}", settings("", &[model("a", "")]))
+    };
+    let daemon = TestDaemon::start(&with(1 << 20, true));
+    let drawn = |side: u32| {
+        let size = format!("{side}x{side}");
+        let body = serde_json::json!({
+            "model": "a", "prompt": "a fox", "size": size, "response_format": "b64_json",
+        });
+        daemon.http().post("/v1/images/generations", &body)
+    };
+    let has_mark = |side: u32| {
+        let answer = drawn(side);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let file = from_base64(&answer.json()["data"][0]["b64_json"]);
+        file.windows(9).any(|part| part == b"imagepool")
+    };
+    assert!(has_mark(128));
+    write(&daemon, &with(64 * 64, false));
+    daemon.imagepool(&["reload"]).succeeded();
+    let refused = drawn(128);
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(
+        refused.text().contains("limits.max_pixels = 4096"),
+        "{}",
+        refused.text()
+    );
+    assert!(!has_mark(64));
+    write(&daemon, &with(256 * 256, true));
+    daemon.imagepool(&["reload"]).succeeded();
+    assert!(has_mark(256));
 }
 
 #[test]

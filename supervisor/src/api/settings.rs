@@ -1,7 +1,6 @@
 //! Reads the settings again for the loop, and gives the doors their part.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::http::policy::SharedPolicy;
 use super::jobs::store::{JobStore, ResultLimits};
@@ -24,22 +23,8 @@ pub struct DoorsReader {
     pub http: Option<SharedPolicy>,
 }
 
-/// Refuses a pipe or a device, whose reader could wait without end. A missing file is left to the read.
-fn check_readable(file: &Path) -> Result<(), String> {
-    match fs::metadata(file) {
-        Ok(facts) if !facts.is_file() && !facts.is_dir() => Err(format!(
-            "{} is not a regular file: put the settings into one",
-            file.display()
-        )),
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
 impl SettingsReader for DoorsReader {
     fn read(&self) -> Result<ReadSettings, String> {
-        if let Some(file) = self.source.file() {
-            check_readable(&file)?;
-        }
         let config = self.source.load().map_err(|error| error.to_string())?;
         let file = self.source.file();
         let place = file.map_or_else(|| "the defaults".into(), |file| file.display().to_string());

@@ -9,7 +9,6 @@ use super::offer;
 use super::placement::CudaDevices;
 use super::served::Served;
 use crate::config::Config;
-use crate::config::file::ModelSection;
 
 /// A model as the settings offer it, before its files are inspected.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +17,6 @@ pub struct OfferedModel {
     pub spec: ModelSpec,
     /// As the driver needs it.
     pub served: Served,
-    /// Its section of the settings; a built-in model needs none.
-    pub section: ModelSection,
 }
 
 /// All models that the settings offer.
@@ -30,7 +27,7 @@ pub type OfferedModels = BTreeMap<ModelKey, OfferedModel>;
 pub enum ModelChange {
     /// It was not offered before.
     Added,
-    /// Its files or its workers' settings changed: its workers are replaced.
+    /// Something that its workers were told changed, or its files: its workers are replaced.
     Replaced,
     /// The number of its workers changed: they stay.
     Adjusted,
@@ -57,11 +54,9 @@ pub fn offered(config: &Config, cuda: CudaDevices) -> Result<OfferedModels, Stri
     let (registry, mut catalogue) = offer::models(config, cuda)?;
     let models = registry.iter().filter_map(|spec| {
         let served = catalogue.remove(&spec.key)?;
-        let section = config.models.get(spec.key.as_str());
         let model = OfferedModel {
             spec: spec.clone(),
             served,
-            section: section.cloned().unwrap_or_default(),
         };
         Some((spec.key.clone(), model))
     });
@@ -82,31 +77,20 @@ pub fn changes(old: &OfferedModels, new: &OfferedModels) -> BTreeMap<ModelKey, M
     removed.chain(others).collect()
 }
 
+/// The pool decides whether workers have to be replaced, here as there. The files of the models do not count: they are
+/// looked at later, and those that the section chooses are among what the pool compares.
 fn change(old: &OfferedModel, new: &OfferedModel) -> Option<ModelChange> {
-    if is_same(&old.spec, &new.spec) && old.section == new.section {
-        return None;
+    let (old, new) = (&old.spec, &new.spec);
+    let new = ModelSpec {
+        files: old.files.clone(),
+        digest: old.digest.clone(),
+        ..new.clone()
+    };
+    match () {
+        () if *old == new => None,
+        () if old.needs_new_workers(&new) => Some(ModelChange::Replaced),
+        () => Some(ModelChange::Adjusted),
     }
-    let section = ModelSection {
-        pinned: new.section.pinned,
-        min_workers: new.section.min_workers,
-        max_workers: new.section.max_workers,
-        ..old.section.clone()
-    };
-    let stays = section == new.section && is_same(&adjusted(&old.spec, &new.spec), &new.spec);
-    Some(match stays {
-        true => ModelChange::Adjusted,
-        false => ModelChange::Replaced,
-    })
-}
-
-/// Whether two settings offer the same model, whatever its files are.
-fn is_same(old: &ModelSpec, new: &ModelSpec) -> bool {
-    let old = ModelSpec {
-        files: new.files.clone(),
-        digest: new.digest.clone(),
-        ..old.clone()
-    };
-    old == *new
 }
 
 /// Returns a model with the numbers of workers that `new` keeps and allows.
@@ -143,35 +127,137 @@ mod tests {
         named.map(|(key, what)| (key.to_string(), what)).collect()
     }
 
+    const ADJUSTED: Option<ModelChange> = Some(ModelChange::Adjusted);
+    const REPLACED: Option<ModelChange> = Some(ModelChange::Replaced);
+
+    /// What a change of each key does to a synthetic model and to one with files. The first value is the one before.
+    const KEYS: [(&str, [&str; 3], Option<ModelChange>); 14] = [
+        ("pinned", ["", "pinned = false", "pinned = true"], ADJUSTED),
+        ("min_workers", ["", "", "min_workers = 1"], ADJUSTED),
+        ("max_workers", ["", "", "max_workers = 3"], ADJUSTED),
+        ("family", ["", "", "family = \"sd3\""], REPLACED),
+        ("path", ["", "", "path = \"/two\""], REPLACED),
+        ("variant", ["", "", "variant = \"ungated\""], REPLACED),
+        ("revision", ["", "", "revision = \"other\""], REPLACED),
+        (
+            "device",
+            ["", "device = \"auto\"", "device = \"cpu\""],
+            REPLACED,
+        ),
+        (
+            "threads",
+            ["threads = 3", "threads = 3", "threads = 7"],
+            REPLACED,
+        ),
+        ("dtype", ["", "", "dtype = \"bf16\""], REPLACED),
+        (
+            "encoders",
+            ["", "encoders = \"keep\"", "encoders = \"drop\""],
+            REPLACED,
+        ),
+        (
+            "params",
+            ["", "params = {}", "params = { step_ms = 11 }"],
+            REPLACED,
+        ),
+        (
+            "params",
+            ["", "params = { step_ms = 10 }", "params = { load_ms = 11 }"],
+            REPLACED,
+        ),
+        (
+            "params",
+            [
+                "",
+                "params = { device_mb = 0 }",
+                "params = { device_mb = 9 }",
+            ],
+            REPLACED,
+        ),
+    ];
+
+    /// The keys of a section, as the error about an unknown one lists them.
+    fn known_keys(text: &str) -> Vec<String> {
+        #[derive(Debug, serde::Deserialize)]
+        struct Sections {
+            #[expect(dead_code, reason = "only the error is of interest")]
+            models: BTreeMap<String, crate::config::file::ModelSection>,
+        }
+        let error = toml::from_str::<Sections>(text).expect_err("an unknown key");
+        let names = error.message().split('`').skip(1).step_by(2).skip(1);
+        names.map(str::to_owned).collect()
+    }
+
     #[test]
-    fn models_are_added_replaced_adjusted_and_removed_by_their_sections() {
+    fn every_key_of_a_model_replaces_its_workers_or_leaves_them_alone_and_says_so() {
+        let mut known = known_keys("[models.a]\nunknown = 1");
+        known.sort();
+        let mut tested: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).collect();
+        tested.sort_unstable();
+        tested.dedup();
+        assert_eq!(known, tested, "a key is not in the table");
+        for (key, [before, same, after], expected) in KEYS {
+            let of_files = ["family", "path", "variant", "revision", "dtype", "encoders"];
+            let section = |rest: &str| match (of_files.contains(&key), key) {
+                (false, _) => format!("[models.m]\nfamily = \"synthetic\"\n{rest}"),
+                (true, "path") if rest.is_empty() => "[models.m]\npath = \"/one\"".into(),
+                (true, "path") => format!("[models.m]\n{rest}"),
+                (true, "family") => format!("[models.m]\npath = \"/one\"\n{rest}"),
+                (true, _) => format!("[models.flux-schnell]\n{rest}"),
+            };
+            assert_eq!(between(&section(before), &section(same)), [], "{same}");
+            let changed = between(&section(before), &section(after));
+            let changed: Vec<ModelChange> = changed.into_iter().map(|(_, what)| what).collect();
+            assert_eq!(changed, Vec::from_iter(expected), "{after}");
+            // The pool, which ends the workers, says the same.
+            let (old, new) = (models(&section(before)), models(&section(after)));
+            let (old, new) = (old.into_values(), new.into_values());
+            let replaced = old
+                .zip(new)
+                .any(|(old, new)| old.spec.needs_new_workers(&new.spec));
+            assert_eq!(replaced, expected == REPLACED, "{after}");
+        }
+    }
+
+    #[test]
+    fn every_parameter_of_a_synthetic_model_replaces_its_workers() {
+        let known = known_keys("[models.a]\nparams = { unknown = 1 }");
+        assert!(known.len() >= 4, "{known:?}");
+        let syn = |rest: &str| format!("[models.syn]\nfamily = \"synthetic\"\n{rest}");
+        for key in known {
+            let changed = between(&syn(""), &syn(&format!("params = {{ {key} = 77 }}")));
+            assert_eq!(
+                changed,
+                [("syn".to_owned(), ModelChange::Replaced)],
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn models_are_added_and_removed_with_their_sections_and_general_settings_leave_them_alone() {
         let syn = |rest: &str| format!("[models.syn]\nfamily = \"synthetic\"\n{rest}");
         let one = |what| vec![("syn".to_owned(), what)];
         assert_eq!(between("", &syn("")), one(ModelChange::Added));
         assert_eq!(between(&syn(""), ""), one(ModelChange::Removed));
         assert_eq!(between(&syn(""), &syn("# a comment")), []);
-        for adjusted in ["pinned = true", "max_workers = 3", "min_workers = 1"] {
-            assert_eq!(
-                between(&syn(""), &syn(adjusted)),
-                one(ModelChange::Adjusted),
-                "{adjusted}"
-            );
-        }
-        for replaced in [
-            "params = { step_ms = 7 }",
-            "threads = 7",
-            "device = \"cpu\"",
-        ] {
-            assert_eq!(
-                between(&syn(""), &syn(replaced)),
-                one(ModelChange::Replaced),
-                "{replaced}"
-            );
-        }
         assert_eq!(
             between(&syn(""), &format!("[pool]\nidle_seconds = 7\n{}", syn(""))),
             []
         );
+        // The general number of threads follows from it, if the machine has several cores.
+        let changed = between(
+            &format!("[pool]\ncold_start_workers = 1\n{}", syn("threads = 1")),
+            &format!("[pool]\ncold_start_workers = 2\n{}", syn("threads = 1")),
+        );
+        assert!(changed.iter().all(|(key, _)| key != "syn"), "{changed:?}");
+    }
+
+    #[test]
+    fn keys_without_effect_on_the_embedded_model_replace_its_workers_all_the_same() {
+        let with = |rest: &str| format!("[models.pocket-flux]\n{rest}");
+        let changed = between(&with(""), &with("variant = \"x\""));
+        assert_eq!(changed, [("pocket-flux".into(), ModelChange::Replaced)]);
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub fn one(
 ) -> Result<(ModelSpec, Served), String> {
     let (mut spec, served) =
         model(key, section, facts).map_err(|why| format!("[models.{key}]: {why}"))?;
+    spec.params += &file_choice(section);
     spec.pinned = section.pinned;
     spec.min_workers = section.min_workers;
     spec.max_workers = section.max_workers;
@@ -87,6 +88,37 @@ pub fn one(
             .map_err(|why| format!("[models.{key}] device: {why}"))?;
     }
     Ok((spec, served))
+}
+
+/// The keys of a section that choose the model's files, as text: if they change, the workers are replaced. Every key is
+/// named here, so that a new one needs a decision.
+fn file_choice(section: &ModelSection) -> String {
+    let ModelSection {
+        family,
+        path,
+        variant,
+        revision,
+        // Properties of the model itself.
+        pinned: _,
+        min_workers: _,
+        max_workers: _,
+        device: _,
+        // Workers are told them: `served` writes them down.
+        threads: _,
+        dtype: _,
+        encoders: _,
+        params: _,
+    } = section;
+    let path = path.as_ref().map(|path| path.display().to_string());
+    let keys = [
+        ("family", family.clone()),
+        ("path", path),
+        ("variant", variant.clone()),
+        ("revision", revision.clone()),
+    ];
+    let given = keys.into_iter();
+    let given = given.filter_map(|(key, value)| Some(format!(", {key} {:?}", value?)));
+    given.collect()
 }
 
 fn threads(section: &ModelSection, facts: &FactSources<'_>) -> u32 {

@@ -116,8 +116,7 @@ pub(super) fn from_facts(
         min_workers: None,
         max_workers: None,
         device: DeviceConstraint::Auto,
-        // If these change, the workers must be replaced.
-        params: parameters(arithmetic, threads, cuda),
+        params: String::new(),
         files: Files::Here {
             stamp: stamp.clone(),
         },
@@ -136,15 +135,49 @@ pub(super) fn from_facts(
         on_cuda: facts.on_cuda,
         cuda,
     };
+    let spec = ModelSpec {
+        params: told_to_workers(&served),
+        ..spec
+    };
     (spec, served)
 }
 
-/// The arithmetic, its threads and the placement on CUDA devices, as text.
-fn parameters(arithmetic: Arithmetic, threads: u32, cuda: Option<CudaPlacement>) -> String {
-    let Arithmetic { dtype, encoders } = arithmetic;
+/// What a worker is told beside the model's files, as text: if it changes, the workers are replaced. Every field is named
+/// here, so that a new one needs a decision.
+fn told_to_workers(served: &Served) -> String {
+    let Served {
+        source,
+        threads,
+        arithmetic: Arithmetic { dtype, encoders },
+        cuda,
+        // They follow from the files, whose stamp the pool compares; the geometry from the sizes.
+        geometry: _,
+        latents: _,
+        digest: _,
+        stamp: _,
+        // Workers are not told these.
+        draws: _,
+        rights: _,
+        sampler: _,
+        on_cuda: _,
+    } = served;
     let placed = cuda.map(|way| format!(", on CUDA {} {}", way.encoders, way.decoding));
+    let source = match source {
+        ModelSource::Synthetic {
+            step_ms,
+            load_ms,
+            weights_mb,
+            device_mb,
+        } => format!(
+            ", step_ms {step_ms}, load_ms {load_ms}, weights_mb {weights_mb}, device_mb {device_mb}"
+        ),
+        // Its section chooses it.
+        ModelSource::Folder { path: _, family: _ } | ModelSource::Embedded { key: _ } => {
+            String::new()
+        }
+    };
     format!(
-        "{dtype} {encoders}, {threads} threads{}",
+        "{dtype} {encoders}, {threads} threads{}{source}",
         placed.unwrap_or_default()
     )
 }

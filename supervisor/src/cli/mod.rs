@@ -173,7 +173,7 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
             logs::main_tail(reach, teller("maintail"), &words, follow)
         }
         Command::Clear { names } => verbs::each(reach, &names, teller("clear"), Verb::Clear),
-        Command::Avail => available::run(reach, json),
+        Command::Avail => available::run(reach, teller("avail")),
         Command::Reread => verbs::tell(reach, teller("reread"), Verb::Reread),
         Command::Update { models } => verbs::tell(reach, teller("update"), Verb::Update { models }),
         Command::Reload => verbs::tell(reach, teller("reload"), Verb::Reload),

@@ -22,7 +22,9 @@ pub mod truce;
 pub mod users;
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -129,13 +131,21 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     })
 }
 
-/// Reads a settings file or a pipe, at most [`FILE_BYTES_MAX`] bytes.
+/// Reads a settings file, at most [`FILE_BYTES_MAX`] bytes. Refuses a pipe or a device, whose reader could wait without end
+/// and would find something else at the next reload.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let most = FILE_BYTES_MAX as u64 + 1;
-    std::fs::File::open(path)?
-        .take(most)
-        .read_to_string(&mut text)?;
+    // A pipe without a writer is opened at once.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let what = "it is not a regular file: put the settings into one";
+        return Err(std::io::Error::other(what));
+    }
+    file.take(most).read_to_string(&mut text)?;
     if text.len() > FILE_BYTES_MAX {
         let what =
             format!("it is longer than {FILE_BYTES_MAX} bytes, the limit of a settings file");
@@ -329,8 +339,26 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_file_is_refused_before_it_fills_memory() {
-        let error = load(Some(Path::new("/dev/zero"))).expect_err("no settings");
+    fn a_file_that_is_too_long_is_refused_before_it_fills_memory() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("long.toml");
+        let file = std::fs::File::create(&path).expect("our own folder");
+        file.set_len(1 << 40).expect("a sparse file");
+        let error = load(Some(&path)).expect_err("no settings");
         assert!(error.to_string().contains("longer than"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_a_device_or_a_folder_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pipe = folder.path().join("pipe");
+        let mode = nix::sys::stat::Mode::S_IRUSR;
+        nix::unistd::mkfifo(&pipe, mode).expect("our own folder");
+        for path in [&pipe, folder.path(), Path::new("/dev/zero")] {
+            let error = load(Some(path)).expect_err("no settings").to_string();
+            let place = path.display().to_string();
+            assert!(error.contains(&place), "{error}");
+            assert!(error.contains("not a regular file"), "{error}");
+        }
     }
 }

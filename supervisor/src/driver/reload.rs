@@ -9,6 +9,7 @@ use ipc_protocol::messages::client::Told;
 use pool::Event;
 
 use super::Driver;
+use super::leaving::lines;
 use super::settings::{ReadSettings, ToldSender, UnfinishedUpdate, cannot_reread, told};
 use crate::catalogue::difference::{self, ModelChange, OfferedModels};
 use crate::config::{Config, names, restart};
@@ -18,32 +19,23 @@ impl Driver {
     /// Takes over the models that differ, and answers once the workers that they outdate have left.
     pub(super) fn update(
         &mut self,
-        config: Config,
+        config: &Config,
         offered: &OfferedModels,
         wanted: &[String],
         answer: ToldSender,
     ) {
-        let mut changes = difference::changes(&self.settings.offered, offered);
-        let mut result = told(Vec::new());
         let is_all = wanted.is_empty() || wanted.iter().any(|name| name == "all");
+        let is_meant = |key: &ModelKey| is_all || wanted.iter().any(|name| key.as_str() == name);
+        let mut changes = difference::changes(&self.settings.offered, offered);
+        changes.retain(|key, _| is_meant(key));
+        let mut result = told(Vec::new());
         if !is_all {
-            let known = |name: &&String| {
-                let mut keys = self.settings.offered.keys().chain(offered.keys());
-                keys.any(|key| key.as_str() == **name)
-            };
-            for name in wanted.iter().filter(|name| !known(name)) {
-                result.lines.push(format!("ERROR: no such group: {name}"));
-                result.success = false;
-            }
-            changes.retain(|key, _| wanted.iter().any(|name| key.as_str() == name));
+            let unknown = wanted.iter().filter(|name| !self.is_known(offered, name));
+            let unknown = unknown.map(|name| format!("ERROR: no such group: {name}"));
+            result.lines.extend(unknown);
+            result.success = result.lines.is_empty();
         }
-        let mut settings = Config::clone(&self.library.config);
-        for key in changes.keys() {
-            match config.models.get(key.as_str()) {
-                Some(section) => settings.models.insert(key.to_string(), section.clone()),
-                None => settings.models.remove(key.as_str()),
-            };
-        }
+        let settings = self.with_models(config, changes.keys());
         if !names::is_name(&settings.models, &settings.pool.default_model) {
             let message = format!(
                 "ERROR: default_model = {:?} would not be the name of a model any longer: use reload",
@@ -58,35 +50,41 @@ impl Driver {
             let _ = answer.send(Ok(cannot_reread(&why)));
             return;
         }
-        self.decide();
-        result.lines.extend(lines(&changes).into_iter().flatten());
-        let is_replaced = |model: &ModelKey| {
-            let change = changes.get(model);
-            matches!(change, Some(ModelChange::Replaced | ModelChange::Removed))
-        };
-        let outdated = self.workers.iter().filter(|(worker, handle)| {
-            is_replaced(&handle.model) && self.pool.is_leaving(**worker)
-        });
+        // What an earlier update began is not done yet: this one waits for it too, and says so.
+        for (key, earlier) in &self.settings.leaving {
+            if is_meant(key) {
+                changes.entry(key.clone()).or_insert(earlier.change);
+            }
+        }
         self.settings.unfinished.push(UnfinishedUpdate {
-            leaving: outdated.map(|(worker, _)| *worker).collect(),
+            changes,
             told: result,
             answer,
         });
         self.finish_updates();
     }
 
-    /// Answers the updates whose outdated workers have left.
-    pub(super) fn finish_updates(&mut self) {
-        for update in std::mem::take(&mut self.settings.unfinished) {
-            let mut leaving = update.leaving.iter();
-            if update.answer.is_closed() {
-                continue;
-            }
-            match leaving.any(|worker| self.workers.contains_key(worker)) {
-                true => self.settings.unfinished.push(update),
-                false => drop(update.answer.send(Ok(update.told))),
-            }
+    /// Whether a model is called so in the settings in use, in the file, or among those that are leaving.
+    fn is_known(&self, offered: &OfferedModels, name: &str) -> bool {
+        let settings = &self.settings;
+        let mut keys = settings
+            .offered
+            .keys()
+            .chain(offered.keys())
+            .chain(settings.leaving.keys());
+        keys.any(|key| key.as_str() == name)
+    }
+
+    /// The settings in use, with the sections of these models from `config`.
+    fn with_models<'a>(&self, config: &Config, keys: impl Iterator<Item = &'a ModelKey>) -> Config {
+        let mut settings = Config::clone(&self.library.config);
+        for key in keys {
+            match config.models.get(key.as_str()) {
+                Some(section) => settings.models.insert(key.to_string(), section.clone()),
+                None => settings.models.remove(key.as_str()),
+            };
         }
+        settings
     }
 
     /// Takes over all settings that can change, and lifts the stops of operators. Looks at the files of all models
@@ -115,14 +113,19 @@ impl Driver {
         let models = lines(&changes)
             .into_iter()
             .filter_map(|mut lines| lines.pop());
+        let leaving = changes.keys();
+        let leaving = leaving.filter(|key| self.pool.is_model_leaving(key));
+        let leaving = leaving.map(|key| format!("{key}: finishes its jobs first"));
         let restart = pending
             .iter()
             .map(|name| format!("{name}: needs a restart"));
         let done = format!("Reloaded {}", read.place);
-        Ok(told(models.chain(restart).chain([done]).collect()))
+        Ok(told(
+            models.chain(leaving).chain(restart).chain([done]).collect(),
+        ))
     }
 
-    /// Replaces the settings, and the models that `changes` names.
+    /// Replaces the settings, and the models that `changes` names; the pool has decided about them afterwards.
     ///
     /// # Errors
     /// Two models have the same name; nothing has changed.
@@ -164,10 +167,9 @@ impl Driver {
                         awaited.extend(self.forget_looks(key).then(|| key.clone()));
                     }
                 }
-                // The catalogue keeps it, because its workers may be on their way.
+                // The catalogue keeps it, for the jobs that it has.
                 None => {
                     self.settings.offered.remove(key);
-                    self.logs.forget(key);
                     self.forget_looks(key);
                 }
             }
@@ -179,26 +181,8 @@ impl Driver {
         }
         self.look_at_unread();
         awaited.into_iter().for_each(|key| self.await_again(key));
+        self.decide();
+        self.note_leaving(changes);
         Ok(())
     }
-}
-
-/// The lines about each model that was updated, in supervisorctl's words and order.
-fn lines(changes: &BTreeMap<ModelKey, ModelChange>) -> Vec<Vec<String>> {
-    let mut changes: Vec<_> = changes.iter().collect();
-    changes.sort_by_key(|(_, change)| match change {
-        ModelChange::Removed => 0,
-        ModelChange::Replaced | ModelChange::Adjusted => 1,
-        ModelChange::Added => 2,
-    });
-    let of_model = |(key, change): (&ModelKey, &ModelChange)| {
-        let stopped = format!("{key}: stopped");
-        match change {
-            ModelChange::Removed => vec![stopped, format!("{key}: removed process group")],
-            ModelChange::Replaced => vec![stopped, format!("{key}: updated process group")],
-            ModelChange::Adjusted => vec![format!("{key}: updated process group")],
-            ModelChange::Added => vec![format!("{key}: added process group")],
-        }
-    };
-    changes.into_iter().map(of_model).collect()
 }

@@ -14,7 +14,7 @@ use ipc_protocol::messages::client::{AvailableModel, Told};
 use tokio::sync::oneshot;
 
 use super::Driver;
-use crate::catalogue::difference::{self, OfferedModels};
+use crate::catalogue::difference::{self, ModelChange, OfferedModels};
 use crate::catalogue::placement::CudaDevices;
 use crate::config::Config;
 use crate::telemetry;
@@ -88,14 +88,26 @@ pub(super) struct SettingsChanges {
     /// The task whose settings are being read, with the number of the reading.
     reading: Option<(u64, SettingsTask)>,
     begun: u64,
-    /// Updates whose outdated workers have not all left.
+    /// Changed models whose workers from before have not all left.
+    pub leaving: BTreeMap<ModelKey, LeavingModel>,
+    /// Updates that wait for such models.
     pub unfinished: Vec<UnfinishedUpdate>,
 }
 
-/// An update that is answered once its outdated workers have left.
+/// A changed model whose workers from before have not all left.
+#[derive(Debug)]
+pub(super) struct LeavingModel {
+    pub change: ModelChange,
+    /// Those workers. A model that was removed may start further ones for its jobs.
+    pub workers: BTreeSet<Generation>,
+}
+
+/// An update that is answered once the workers that its changes outdate have left.
 #[derive(Debug)]
 pub(super) struct UnfinishedUpdate {
-    pub leaving: BTreeSet<Generation>,
+    /// Its changes, with those of earlier updates that it waits for.
+    pub changes: BTreeMap<ModelKey, ModelChange>,
+    /// What it has to say beside them.
     pub told: Told,
     pub answer: ToldSender,
 }
@@ -190,7 +202,7 @@ impl Driver {
                 let _ = answer.send(Ok(told(lines)));
             }
             SettingsTask::Update { models, answer } => {
-                self.update(read.config, &offered, &models, answer);
+                self.update(&read.config, &offered, &models, answer);
             }
             SettingsTask::Reload(answer) => {
                 let told = self.reload(read, &offered);

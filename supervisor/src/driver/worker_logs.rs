@@ -109,11 +109,12 @@ impl Driver {
         };
         let first = |model: ModelKey| WorkerName { model, slot: 0 };
         match target {
-            Target::All => self
-                .registry
-                .iter()
-                .flat_map(|spec| of_model(&spec.key))
-                .collect(),
+            Target::All => {
+                let offered = self.registry.iter().map(|spec| &spec.key);
+                let mut models: Vec<&ModelKey> = offered.collect();
+                models.extend(self.leaving_models());
+                models.into_iter().flat_map(of_model).collect()
+            }
             Target::Model(name) => match self.own_key(name) {
                 Some(model) => match of_model(&model) {
                     own if own.is_empty() => vec![first(model)],
@@ -137,10 +138,18 @@ impl Driver {
         }
     }
 
-    /// The key of the model that is called `name`, by key or alias.
+    /// The key of the model that is called `name`, by key or alias. One that is no longer offered has workers as long as
+    /// it has jobs.
     fn own_key(&self, name: &ModelKey) -> Option<ModelKey> {
-        let spec = self.registry.find(name.as_str())?;
-        Some(spec.key.clone())
+        let offered = self.registry.find(name.as_str()).map(|spec| &spec.key);
+        let found = offered.or_else(|| self.leaving_models().find(|key| *key == name));
+        found.cloned()
+    }
+
+    /// The models that are no longer offered and still have jobs or workers.
+    fn leaving_models(&self) -> impl Iterator<Item = &ModelKey> {
+        let leaving = self.settings.leaving.keys();
+        leaving.filter(|key| self.registry.find(key.as_str()).is_none())
     }
 }
 

@@ -17,10 +17,8 @@ pub(super) struct HttpContext {
     pub handle: Handle,
     /// The daemon's clock.
     pub clock: Clock,
-    /// The rights of requests, and the names that they may use.
+    /// The rights of requests, the names that they may use, and other settings that a reload replaces.
     pub policy: SharedPolicy,
-    /// Most pixels of a file.
-    pub max_pixels: u64,
     /// The jobs of all clients.
     pub jobs: JobStore,
     /// Encodes files.

@@ -8,6 +8,7 @@ use ipc_protocol::units::PictureSize;
 use pool::AcceptedJobs;
 
 use super::error::ApiError;
+use super::policy::SharedPolicy;
 use crate::api::reply;
 use crate::driver::handle::FinishedPicture;
 use crate::picture::encode_pool::EncodePool;
@@ -39,16 +40,15 @@ impl FileForm {
 #[derive(Debug)]
 pub(super) struct FileEncoder {
     pool: EncodePool,
-    /// Whether files say how they were made.
-    metadata: bool,
+    policy: SharedPolicy,
 }
 
 impl FileEncoder {
-    /// An encoder whose files have a mark and a receipt, or no metadata at all.
-    pub fn new(metadata: bool) -> Self {
+    /// An encoder of files that say how they were made if the settings want that.
+    pub fn new(policy: SharedPolicy) -> Self {
         Self {
             pool: EncodePool::start(),
-            metadata,
+            policy,
         }
     }
 
@@ -64,7 +64,7 @@ impl FileEncoder {
         picture: Arc<FinishedPicture>,
     ) -> Result<Vec<u8>, ApiError> {
         let receipt = reply::receipt(request, accepted, &picture);
-        let metadata = Metadata::of(receipt, self.metadata);
+        let metadata = Metadata::of(receipt, picture.metadata);
         let size = picture.facts.size;
         self.encode(move || encode(form, (size, &picture.rgb8), form.scaled, &metadata))
             .await
@@ -80,7 +80,7 @@ impl FileEncoder {
         (size, rgb8): (PictureSize, impl AsRef<[u8]> + Send + 'static),
         drawn: PictureSize,
     ) -> Result<Vec<u8>, ApiError> {
-        let metadata = match self.metadata {
+        let metadata = match self.policy.now().metadata {
             true => Metadata::Mark,
             false => Metadata::None,
         };

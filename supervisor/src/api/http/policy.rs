@@ -18,6 +18,10 @@ pub struct HttpPolicy {
     pub tokens: TokenTable,
     /// Name of the model for requests that name none.
     pub default_model: String,
+    /// Most pixels of a file.
+    pub max_pixels: u64,
+    /// Whether previews have the mark.
+    pub metadata: bool,
 }
 
 /// The policy in use. Cheap to clone; all clones are the same.
@@ -69,6 +73,8 @@ impl SharedPolicy {
             config,
             tokens,
             default_model: new.pool.default_model.clone(),
+            max_pixels: new.pool.max_pixels,
+            metadata: new.metadata,
         })
     }
 

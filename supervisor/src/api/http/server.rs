@@ -116,6 +116,8 @@ impl HttpDoor {
             config: config.clone(),
             tokens,
             default_model: settings.default_model.clone(),
+            max_pixels: settings.max_pixels,
+            metadata: settings.metadata,
         };
         let addresses: Vec<SocketAddr> = addresses(&tcp).collect();
         let policy = SharedPolicy::new(policy, &addresses);
@@ -141,10 +143,9 @@ impl HttpDoor {
         let context = Arc::new(HttpContext {
             handle: handle.clone(),
             clock,
+            encoder: FileEncoder::new(self.policy.clone()),
             policy: self.policy,
-            max_pixels: settings.max_pixels,
             jobs,
-            encoder: FileEncoder::new(settings.metadata),
             forms: JobForms::default(),
             files: PictureFiles::new(clock, settings.keep.max(KEEP_MIN), settings.keep_mb),
         });

@@ -1,16 +1,27 @@
 //! `avail`: the models of the settings file.
 
+use ipc_protocol::client::ClientError;
+use ipc_protocol::failure::FailureKind;
 use ipc_protocol::messages::client::AvailableModel;
 use serde_json::json;
 
+use super::verbs::{FAILED, VerbOutput};
 use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 
 /// Prints a line for each model; returns the exit code.
-pub fn run(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError> {
-    for model in connect::daemon(reach)?.available()? {
-        match is_json {
+pub fn run(reach: &ConnectOptions, teller: VerbOutput) -> Result<u8, CommandError> {
+    let models = match connect::daemon(reach)?.available() {
+        // The request has no values: the settings file has a bad one. `reread`, `update` and `reload` say it like that.
+        Err(ClientError::Refused(failure)) if failure.kind == FailureKind::BadValue => {
+            teller.line(&format!("ERROR: {}", failure.message));
+            return Ok(FAILED);
+        }
+        models => models?,
+    };
+    for model in models {
+        match teller.json {
             true => say::line(json!({
                 "name": model.key.as_str(),
                 "in_use": model.in_use,

@@ -306,7 +306,7 @@ fn lines(report: &StatusReport, verbose: bool) -> Vec<StatusLine> {
             .iter()
             .filter(|worker| worker.model == model.key)
             .collect();
-        lines.extend(workers.iter().map(|worker| of_worker(worker, model.pinned)));
+        lines.extend(workers.iter().map(|worker| of_worker(worker, model)));
         if workers.is_empty() {
             lines.push(of_model(model, verbose));
         }
@@ -314,7 +314,10 @@ fn lines(report: &StatusReport, verbose: bool) -> Vec<StatusLine> {
     lines
 }
 
-fn of_worker(worker: &WorkerStatus, pinned: bool) -> StatusLine {
+/// The word for a model that is no longer offered and finishes its jobs.
+const LEAVING: &str = "leaving";
+
+fn of_worker(worker: &WorkerStatus, model: &ModelStatus) -> StatusLine {
     let mut parts = Vec::new();
     if let Some(pid) = worker.pid {
         parts.push(format!("pid {pid}"));
@@ -328,12 +331,15 @@ fn of_worker(worker: &WorkerStatus, pinned: bool) -> StatusLine {
     if let Some(job) = &worker.job {
         parts.push(format!("job {} step {}/{}", job.id, job.step, job.steps));
     }
+    if model.state == LEAVING {
+        parts.push("its model is no longer offered".into());
+    }
     StatusLine {
         name: worker.name.clone(),
         model: worker.model.to_string(),
         state: worker.state,
         detail: parts,
-        pinned,
+        pinned: model.pinned && model.state != LEAVING,
     }
 }
 
@@ -353,7 +359,7 @@ fn of_model(model: &ModelStatus, verbose: bool) -> StatusLine {
         model: model.key.to_string(),
         state,
         detail: vec![detail],
-        pinned: model.pinned,
+        pinned: model.pinned && model.state != LEAVING,
     }
 }
 

@@ -156,7 +156,7 @@ pub fn version(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError
 }
 
 /// Exit code: the command failed.
-const FAILED: u8 = 1;
+pub const FAILED: u8 = 1;
 
 /// The exit code, as in supervisorctl. A target already in the wanted state counts as success.
 fn code(told: &Told) -> u8 {

@@ -60,7 +60,7 @@ impl ImageOrder {
         request.count = fields.whole("n", 1, COUNT_MAX)?.unwrap_or(1) as u32;
         let quality = fields.word("quality", &quality::WORDS)?.unwrap_or("auto");
         request.steps = steps(fields, quality, model)?;
-        let (drawn, scaled) = sizes(fields, model, context.max_pixels)?;
+        let (drawn, scaled) = sizes(fields, model, context.policy.now().max_pixels)?;
         request.size = drawn;
         request.seed = fields.seed("seed")?.or_else(random_seed);
         let (scale, alias) = (

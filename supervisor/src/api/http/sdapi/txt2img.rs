@@ -46,7 +46,7 @@ pub(super) async fn txt2img(
     let settings = fields.object("override_settings")?.unwrap_or_default();
     let name = context.model_name(&user, settings.text(MODEL)?);
     let models = context.http.handle.models().await?;
-    let max_pixels = context.http.max_pixels;
+    let max_pixels = context.http.policy.now().max_pixels;
     let order = SdapiOrder::read(&fields, &name, models.find(&name), max_pixels)?;
     order.request.check()?;
     let mut entry = context
