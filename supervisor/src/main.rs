@@ -181,6 +181,10 @@ fn run(
         false => NotifySocket::from_environment()
             .map_err(|error| format!("cannot reach the service manager: {error}"))?,
     };
+    let results = ResultLimits {
+        keep: config.result_keep,
+        memory_mb: config.result_mb,
+    };
     let daemon = Daemon {
         sockets,
         notify,
@@ -197,13 +201,9 @@ fn run(
             default_model: config.pool.default_model,
             metadata: config.metadata,
             max_pixels: config.pool.max_pixels,
-            keep: config.result_keep,
-            keep_mb: config.result_mb,
+            results,
         }),
-        results: ResultLimits {
-            keep: config.result_keep,
-            memory_mb: config.result_mb,
-        },
+        results,
         otlp: config.otlp,
         leash,
     };

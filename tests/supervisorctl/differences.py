@@ -11,7 +11,10 @@ MODELS = (
 COLUMNS = "the line goes on with the device and the memory"
 SEVEN = "exit code 7 says that no daemon answers, and nothing else"
 USAGE_TWO = "wrong arguments exit with 2 and the usage, whatever the verb"
-LINES = "a model has one line, whatever the number of its workers, and built-in models are listed"
+LINES = (
+    "a model has one line, whatever the number of its workers, and built-in models are listed; 999:999, the default "
+    "priority, is all that there is: models start when they are needed, in no fixed order"
+)
 CANNOT = "the fault with its line and what is valid; theirs quotes Python"
 
 # By "VERB: SITUATION": a pattern of our whole text, our exit code, the reason.

@@ -143,11 +143,13 @@ pub enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// List the models of the settings file: whether they are in use, and whether they start by themselves.
+    /// List the models of the settings file: whether they are in use, and whether they start by themselves. The last column
+    /// is supervisorctl's default priority: models start when they are needed, in no fixed order.
     Avail,
     /// Compare the settings file with the settings in use; changes nothing.
     Reread,
-    /// Add, replace and remove the models that differ in the settings file, and wait until outdated workers have left.
+    /// Add, replace and remove the models that differ in the settings file. Accepted jobs are finished first: it returns when
+    /// the workers from before have left, those of an earlier update among them.
     Update {
         /// Keys of the models [default: all].
         #[arg(value_name = "KEY")]

@@ -1,26 +1,62 @@
 //! The settings that a running daemon cannot change.
 
 use super::Config;
+use super::http::HttpConfig;
 
-/// Returns the settings of `new` that apply only after a restart, by their names in the file.
+/// Returns the settings of `new` that apply only after a restart, by their names in the file. Every setting is named here,
+/// so that a new one needs a decision.
 pub fn pending(current: &Config, new: &Config) -> Vec<&'static str> {
+    let Config {
+        backing,
+        socket_mode,
+        http:
+            HttpConfig {
+                address,
+                a1111,
+                hosts: _,
+                origins: _,
+                anonymous: _,
+                aliases: _,
+                tokens: _,
+            },
+        limit_percent,
+        host_limit,
+        device_limit,
+        control_groups,
+        gpu_library,
+        otlp,
+        obituaries,
+        pool: _,
+        operators: _,
+        result_keep: _,
+        result_mb: _,
+        text: _,
+        metadata: _,
+        hub: _,
+        truce: _,
+        models: _,
+    } = new;
     let differs = [
-        ("segment", current.backing != new.backing),
-        ("socket.mode", current.socket_mode != new.socket_mode),
-        ("http.listen", current.http.address != new.http.address),
-        ("http.a1111", current.http.a1111 != new.http.a1111),
+        ("segment", current.backing != *backing),
+        ("socket.mode", current.socket_mode != *socket_mode),
+        ("http.listen", current.http.address != *address),
+        ("http.a1111", current.http.a1111 != *a1111),
         (
             "memory.limit_percent",
-            current.limit_percent != new.limit_percent,
+            current.limit_percent != *limit_percent,
         ),
-        ("memory.host_limit_mb", current.host_limit != new.host_limit),
+        ("memory.host_limit_mb", current.host_limit != *host_limit),
         (
             "memory.device_limit_mb",
-            current.device_limit != new.device_limit,
+            current.device_limit != *device_limit,
         ),
-        ("gpu.library", current.gpu_library != new.gpu_library),
-        ("telemetry.otlp", current.otlp != new.otlp),
-        ("telemetry.obituaries", current.obituaries != new.obituaries),
+        (
+            "memory.control_groups",
+            current.control_groups != *control_groups,
+        ),
+        ("gpu.library", current.gpu_library != *gpu_library),
+        ("telemetry.otlp", current.otlp != *otlp),
+        ("telemetry.obituaries", current.obituaries != *obituaries),
     ];
     let pending = differs.into_iter().filter(|(_, differs)| *differs);
     pending.map(|(name, _)| name).collect()
@@ -34,6 +70,7 @@ pub fn without_pending(current: &Config, new: Config) -> Config {
         limit_percent: current.limit_percent,
         host_limit: current.host_limit,
         device_limit: current.device_limit,
+        control_groups: current.control_groups,
         gpu_library: current.gpu_library.clone(),
         otlp: current.otlp.clone(),
         obituaries: current.obituaries,
@@ -53,7 +90,7 @@ mod tests {
     fn settings_that_need_a_restart_are_named_until_one_happens() {
         let current = parse("").expect("the defaults");
         let new = parse(
-            "segment = \"named\"\n[pool]\nidle_seconds = 5\n[memory]\nlimit_percent = 50\n\
+            "segment = \"named\"\n[pool]\nidle_seconds = 5\n[memory]\nlimit_percent = 50\ncontrol_groups = \"off\"\n\
              [http]\na1111 = false\naliases = [\"x\"]\n[telemetry]\notlp = \"http://127.0.0.1:1\"",
         )
         .expect("valid");
@@ -61,6 +98,7 @@ mod tests {
             "segment",
             "http.a1111",
             "memory.limit_percent",
+            "memory.control_groups",
             "telemetry.otlp",
         ];
         assert_eq!(pending(&current, &new), named);

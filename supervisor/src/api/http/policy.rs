@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::tokens::{TokenError, TokenTable};
+use crate::api::jobs::store::ResultLimits;
 use crate::config::Config;
 use crate::config::http::{HttpAddress, HttpConfig};
 
@@ -22,6 +23,8 @@ pub struct HttpPolicy {
     pub max_pixels: u64,
     /// Whether previews have the mark.
     pub metadata: bool,
+    /// How long a picture with an address is kept, and how many.
+    pub results: ResultLimits,
 }
 
 /// The policy in use. Cheap to clone; all clones are the same.
@@ -75,6 +78,10 @@ impl SharedPolicy {
             default_model: new.pool.default_model.clone(),
             max_pixels: new.pool.max_pixels,
             metadata: new.metadata,
+            results: ResultLimits {
+                keep: new.result_keep,
+                memory_mb: new.result_mb,
+            },
         })
     }
 

@@ -22,7 +22,7 @@ use super::picture_files::PictureFiles;
 use super::policy::{HttpPolicy, SharedPolicy};
 use super::routes;
 use super::tokens::{self, TokenTable};
-use crate::api::jobs::store::JobStore;
+use crate::api::jobs::store::{JobStore, ResultLimits};
 use crate::api::rights::Operators;
 use crate::api::socket_file::SocketFile;
 use crate::clock::Clock;
@@ -59,10 +59,8 @@ pub struct HttpSettings {
     pub metadata: bool,
     /// Most pixels of a file.
     pub max_pixels: u64,
-    /// How long a picture with an address is kept.
-    pub keep: Duration,
-    /// Memory for pictures with an address, in MiB.
-    pub keep_mb: u64,
+    /// How long a picture with an address is kept, and how many.
+    pub results: ResultLimits,
 }
 
 /// Listening sockets of a service manager, which the door takes over instead of binding its own.
@@ -73,9 +71,6 @@ pub struct PassedHttpSockets {
     /// In place of `http.listen`.
     pub tcp: Vec<std::net::TcpListener>,
 }
-
-/// A picture with an address is kept for this time at least, as OpenAI does.
-const KEEP_MIN: Duration = Duration::from_secs(3600);
 
 impl HttpDoor {
     /// Opens `http.sock` in `folder`, or the other address of the settings, with the permissions `mode`. Sockets that the
@@ -118,6 +113,7 @@ impl HttpDoor {
             default_model: settings.default_model.clone(),
             max_pixels: settings.max_pixels,
             metadata: settings.metadata,
+            results: settings.results,
         };
         let addresses: Vec<SocketAddr> = addresses(&tcp).collect();
         let policy = SharedPolicy::new(policy, &addresses);
@@ -147,7 +143,7 @@ impl HttpDoor {
             policy: self.policy,
             jobs,
             forms: JobForms::default(),
-            files: PictureFiles::new(clock, settings.keep.max(KEEP_MIN), settings.keep_mb),
+            files: PictureFiles::new(clock),
         });
         let mut listeners = JoinSet::new();
         let clients = Clients {

@@ -121,7 +121,8 @@ async fn respond(
         });
         match drawn.order.as_url {
             true => {
-                let name = context.files.keep(drawn.order.form.format, bytes)?;
+                let limits = context.policy.now().results;
+                let name = context.files.keep(limits, drawn.order.form.format, bytes)?;
                 entry["url"] = format!("http://{host}/files/{name}").into();
             }
             false => entry["b64_json"] = base64(&bytes).into(),
