@@ -130,7 +130,7 @@ mod tests {
     const ADJUSTED: Option<ModelChange> = Some(ModelChange::Adjusted);
     const REPLACED: Option<ModelChange> = Some(ModelChange::Replaced);
 
-    /// What a change of each key does to a synthetic model and to one with files. The first value is the one before.
+    /// The effect of each key's change on a model: the section before, the same in other words, and after.
     const KEYS: [(&str, [&str; 3], Option<ModelChange>); 14] = [
         ("pinned", ["", "pinned = false", "pinned = true"], ADJUSTED),
         ("min_workers", ["", "", "min_workers = 1"], ADJUSTED),

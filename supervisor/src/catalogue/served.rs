@@ -142,8 +142,8 @@ pub(super) fn from_facts(
     (spec, served)
 }
 
-/// What a worker is told beside the model's files, as text: if it changes, the workers are replaced. Every field is named
-/// here, so that a new one needs a decision.
+/// Writes down the values of a worker's welcome beside the model's files: if they change, the workers are replaced. Every
+/// field is named here, so that a new one needs a decision.
 fn told_to_workers(served: &Served) -> String {
     let Served {
         source,

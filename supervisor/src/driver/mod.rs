@@ -11,7 +11,7 @@
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
 //! - `obituary` writes down how each worker ended, and what followed
-//! - [`settings`] reads the settings again, `reload` takes them over, `leaving` waits for what they outdate
+//! - [`settings`] reads the settings again, `reload` takes them over, `leaving` waits for the workers that they outdate
 //! - `truce` runs the hooks that ask other programs for the memory of GPUs
 //! - `operate` turns operators' verbs into events, and answers what needs none
 //! - `worker_logs` keeps what workers wrote, and sends operators' signals

@@ -107,7 +107,7 @@ pub(super) struct LeavingModel {
 pub(super) struct UnfinishedUpdate {
     /// Its changes, with those of earlier updates that it waits for.
     pub changes: BTreeMap<ModelKey, ModelChange>,
-    /// What it has to say beside them.
+    /// Its errors; the lines about the changes are added at its end.
     pub told: Told,
     pub answer: ToldSender,
 }

@@ -37,7 +37,7 @@ pub(crate) fn changed(state: &mut State, turn: &mut Turn, registry: &Registry) {
     }
 }
 
-/// Refuses requests that wait for the files of a model that is no longer offered: they are no jobs yet.
+/// Refuses requests that wait for the files of a model that is no longer offered: nothing of them is accepted yet.
 fn refuse_for_retired(state: &mut State, turn: &mut Turn) {
     for id in state.requests().models().collect::<Vec<ModelId>>() {
         if state.model(id).wanted().is_retired() {

@@ -58,7 +58,7 @@ pub struct ModelSpec {
     pub max_workers: Option<u32>,
     /// Where it should run when the request leaves it open.
     pub device: DeviceConstraint,
-    /// Everything else that a worker is told, as text: a worker that was told otherwise is outdated.
+    /// Everything else that a worker is started with, as text: a worker that was started with other values is outdated.
     pub params: String,
     /// Whether its files can be used.
     pub files: Files,

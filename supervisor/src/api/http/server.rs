@@ -45,7 +45,6 @@ pub struct HttpDoor {
     policy: SharedPolicy,
     /// The file of the token that this daemon made.
     made: Option<PathBuf>,
-    settings: HttpSettings,
 }
 
 /// The settings that the door needs.
@@ -122,7 +121,6 @@ impl HttpDoor {
             tcp,
             policy,
             made,
-            settings,
         })
     }
 
@@ -135,7 +133,6 @@ impl HttpDoor {
     pub async fn serve(self, handle: Handle, jobs: JobStore, operators: Operators, clock: Clock) {
         let addresses: Vec<_> = addresses(&self.tcp).collect();
         doors::http_open(self.unix.path(), &addresses, self.made.as_deref());
-        let settings = self.settings;
         let context = Arc::new(HttpContext {
             handle: handle.clone(),
             clock,
