@@ -9,7 +9,7 @@ use ipc_protocol::client::{Client, ClientError};
 use ipc_protocol::failure::FailureKind;
 use nix::unistd::geteuid;
 use tests::daemon::TestDaemon;
-use tests::program::PATIENCE;
+use tests::program::{self, PATIENCE};
 use tests::sandbox::Sandbox;
 use tests::wait;
 
@@ -99,7 +99,7 @@ fn folders_of_the_environment_count_only_where_they_are_absolute_and_ours() {
     let looked_at = |runtime: &str| {
         let mut command = tests::imagepool::command(&sandbox, &["status"]);
         command.env("XDG_RUNTIME_DIR", runtime);
-        let output = tests::program::Call::start(command).output().ended_with(7);
+        let output = program::Call::start(command).output().ended_with(7);
         output.stderr
     };
     let session = sandbox.runtime_dir();
@@ -159,6 +159,146 @@ fn a_socket_a_lock_and_a_folder_that_were_removed_come_back() {
         !sandbox.socket().exists(),
         "the socket goes with its daemon"
     );
+}
+
+/// Whether both doors and the lock are at their paths, and a client is served.
+fn serves_at_its_path(sandbox: &Sandbox) -> bool {
+    let there = |name| sandbox.runtime_dir().join(name).exists();
+    let http = std::os::unix::net::UnixStream::connect(sandbox.runtime_dir().join("http.sock"));
+    http.is_ok() && there("lock") && Client::connect(&sandbox.socket()).is_ok()
+}
+
+#[test]
+fn a_daemon_comes_back_to_its_path_if_the_folder_above_is_renamed_or_replaced() {
+    let mut daemon = TestDaemon::start(QUICK);
+    let sandbox = std::sync::Arc::clone(&daemon.sandbox);
+    let above = sandbox.runtime_dir();
+    let above = above.parent().expect("a folder").to_owned();
+    let old = |number: usize| sandbox.home().join(format!("run-{number}"));
+    let change: [&dyn Fn(); 4] = [
+        &|| fs::rename(&above, old(0)).expect("ours"),
+        &|| {
+            // A folder is replaced by another in one step.
+            fs::create_dir(old(1)).expect("ours");
+            let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+            let (here, there) = (nix::fcntl::AT_FDCWD, nix::fcntl::AT_FDCWD);
+            nix::fcntl::renameat2(here, &above, there, &old(1), flags).expect("ours");
+        },
+        &|| fs::remove_dir_all(&above).unwrap_or_default(),
+        &|| {
+            fs::rename(&above, old(3)).expect("ours");
+            // The daemon may have been quicker.
+            let _ = fs::create_dir(&above);
+        },
+    ];
+    for (number, change) in change.into_iter().enumerate() {
+        change();
+        assert!(
+            wait::until(PATIENCE, || serves_at_its_path(&sandbox)),
+            "number {number} is not noticed: {:?}",
+            daemon.stderr.all()
+        );
+        let second = TestDaemon::refused_in(&sandbox).ended_with(1).stderr;
+        assert!(second.contains("already"), "{second}");
+        sandbox.imagepool(&["status"]).succeeded();
+    }
+    daemon.imagepool(&ASK).succeeded();
+    daemon.imagepool(&["shutdown"]).succeeded();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// Runs a program of the system.
+fn run(sandbox: &Sandbox, program: &str, arguments: &[&str]) {
+    let mut command = program::command(std::path::Path::new(program), sandbox);
+    command.args(arguments);
+    program::Call::start(command).output().succeeded();
+}
+
+#[test]
+fn a_daemon_comes_back_to_its_path_if_something_is_mounted_over_it() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let mut daemon = TestDaemon::start(QUICK);
+    let sandbox = std::sync::Arc::clone(&daemon.sandbox);
+    let above = sandbox.runtime_dir();
+    let above = above.parent().expect("a folder").display().to_string();
+    let tmpfs = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "none", &above];
+    let assert_comes_back = |what: &str| {
+        let is_back = wait::until(PATIENCE, || serves_at_its_path(&sandbox));
+        assert!(is_back, "{what} is not noticed: {:?}", daemon.stderr.all());
+        sandbox.imagepool(&["status"]).succeeded();
+    };
+    run(&sandbox, "/bin/mount", &tmpfs);
+    assert_comes_back("the mount");
+    // Lazily: the daemon's files there are open.
+    run(&sandbox, "/bin/umount", &["-l", &above]);
+    assert_comes_back("its end");
+    daemon.imagepool(&ASK).succeeded();
+    daemon.imagepool(&["shutdown"]).succeeded();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn no_door_opens_in_a_folder_that_another_user_put_in_place_of_ours() {
+    let daemon = TestDaemon::start(QUICK);
+    let sandbox = std::sync::Arc::clone(&daemon.sandbox);
+    let (folder, foreign) = (sandbox.runtime_dir(), sandbox.home().join("foreign"));
+    let assert_stays_out = |number: usize| {
+        let place = [sandbox.socket(), folder.join("http.sock")];
+        for socket in place {
+            daemon
+                .stderr
+                .wait_for("cannot be restored", 2 * number + 2, PATIENCE);
+            assert!(!socket.exists(), "{}", socket.display());
+        }
+        assert_eq!(fs::read_dir(&foreign).expect("ours").count(), 0);
+    };
+    let assert_comes_back = || {
+        let is_back = wait::until(PATIENCE, || serves_at_its_path(&sandbox));
+        assert!(is_back, "{:?}", daemon.stderr.all());
+    };
+    fs::create_dir(&foreign).expect("ours");
+    let beside = sandbox.home().join("link");
+    std::os::unix::fs::symlink(&foreign, &beside).expect("ours");
+    let exchange = |with: &std::path::Path| {
+        let (here, flags) = (
+            nix::fcntl::AT_FDCWD,
+            nix::fcntl::RenameFlags::RENAME_EXCHANGE,
+        );
+        nix::fcntl::renameat2(here, &folder, here, with, flags).expect("ours");
+    };
+    exchange(&beside);
+    assert_stays_out(0);
+    fs::remove_file(&folder).expect("the link");
+    assert_comes_back();
+    if geteuid().is_root() {
+        chown(&foreign, Some(NOBODY), None).expect("root may");
+        exchange(&foreign);
+        daemon.stderr.wait_for("cannot be restored", 4, PATIENCE);
+        assert_eq!(fs::read_dir(&folder).expect("it is there").count(), 0);
+        fs::remove_dir(&folder).expect("it is empty");
+        assert_comes_back();
+    }
+}
+
+#[test]
+fn a_runtime_folder_that_becomes_writable_by_others_is_closed_again() {
+    let daemon = TestDaemon::start(QUICK);
+    let folder = daemon.sandbox.runtime_dir();
+    for mode in [0o777, 0o1770, 0o702] {
+        fs::set_permissions(&folder, Permissions::from_mode(mode)).expect("ours");
+        let closed = || fs::metadata(&folder).is_ok_and(|it| it.mode() & 0o022 == 0);
+        assert!(
+            wait::until(PATIENCE, closed),
+            "{mode:o}: {:?}",
+            daemon.stderr.all()
+        );
+        daemon.imagepool(&["status"]).succeeded();
+    }
+    daemon
+        .stderr
+        .wait_for("that permission is removed", 3, PATIENCE);
 }
 
 #[test]

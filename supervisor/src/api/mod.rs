@@ -3,7 +3,8 @@
 //! - [`native`]: the door for frames, on a Unix socket
 //! - [`http`]: the door for HTTP, on a Unix socket and on TCP
 //! - [`jobs`]: the jobs that doors start, kept for all of them
-//! - [`socket_file`]: a Unix socket and its file; `folder_watch` notices when it is removed
+//! - [`socket_file`]: a Unix socket and its file; `folder_watch` notices when it is removed,
+//!   [`runtime_folder`] keeps its folder
 //! - [`reply`]: a finished picture in the words of `ipc_protocol`, and its receipt
 //! - [`rights`]: the rights of a client
 //! - [`settings`]: reads the settings again
@@ -14,5 +15,6 @@ pub mod jobs;
 pub mod native;
 pub mod reply;
 pub mod rights;
+pub mod runtime_folder;
 pub mod settings;
 pub mod socket_file;

@@ -13,21 +13,34 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use interprocess::os::unix::uds_local_socket::tokio::Listener as UnixSocketListener;
 
 use super::folder_watch::FolderWatch;
+use super::runtime_folder;
 use crate::telemetry::doors;
 
 /// Device and inode of a file.
 type FileIdentity = (u64, u64);
+
+/// Who creates the folder of a socket, and keeps other users from changing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderKeeper {
+    /// The daemon: it is the runtime folder.
+    Daemon,
+    /// The operator, who chose it in the settings, or the service manager.
+    Operator,
+}
 
 /// A listening Unix socket, and its file.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     mode: u32,
+    keeper: FolderKeeper,
     listener: Listener,
     /// Identity of the socket file of `listener`; `None` if the service manager made it, who also removes it.
     identity: Option<FileIdentity>,
     /// `None` if the kernel gives no watch; then removed files are not noticed.
     watch: Option<FolderWatch>,
+    /// The last logged error about a removed file.
+    trouble: Option<String>,
 }
 
 impl SocketFile {
@@ -36,9 +49,10 @@ impl SocketFile {
     ///
     /// # Errors
     /// The socket cannot be created.
-    pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+    pub fn create(path: &Path, mode: u32, keeper: FolderKeeper) -> io::Result<Self> {
         let (listener, identity) = listen(path, mode)?;
-        Ok(Self::watched(path, mode, listener, Some(identity)))
+        let socket = Self::watched(path, mode, listener, Some(identity));
+        Ok(Self { keeper, ..socket })
     }
 
     /// Takes over a socket that listens already, and whose file belongs to the service manager: it is neither created
@@ -61,9 +75,11 @@ impl SocketFile {
         Self {
             path: path.to_owned(),
             mode,
+            keeper: FolderKeeper::Operator,
             listener,
             identity,
             watch: watch.ok(),
+            trouble: None,
         }
     }
 
@@ -102,8 +118,8 @@ impl SocketFile {
     ///
     /// # Errors
     /// The kernel gives no watch.
-    pub fn watch_again(&self) -> io::Result<()> {
-        self.watch.as_ref().map_or(Ok(()), FolderWatch::renew)
+    pub fn watch_again(&mut self) -> io::Result<()> {
+        self.watch.as_mut().map_or(Ok(()), FolderWatch::renew)
     }
 
     /// Whether this socket's own file is missing or was replaced.
@@ -125,15 +141,46 @@ impl SocketFile {
         Ok(true)
     }
 
-    /// Creates the socket again if its file is gone, and logs it.
+    /// Creates the socket again if its file is gone, and logs it; logs an error once.
     pub fn mend(&mut self) {
-        let restored = self.watch_again().and_then(|()| self.restore());
-        match restored {
-            Ok(true) => doors::restored(&self.path),
-            Ok(false) => {}
-            // Its folder may be missing too; a change there comes here again.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => doors::http_unreachable(&self.path, &error),
+        let trouble = match self.restored() {
+            Ok(restored) => {
+                if restored {
+                    doors::restored(&self.path);
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &trouble
+            && trouble != self.trouble
+        {
+            doors::http_unreachable(&self.path, error);
+        }
+        self.trouble = trouble;
+    }
+
+    /// Creates what is missing. Returns whether anything was.
+    fn restored(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
+        let mut restored = false;
+        loop {
+            // Watch first, so that a removal during the check is noticed.
+            self.watch_again()?;
+            if self.identity.is_none() {
+                return Ok(false);
+            }
+            let was_there = self.folder().exists();
+            match self.keeper {
+                FolderKeeper::Daemon => runtime_folder::keep(self.folder(), self.mode)?,
+                // Its return is a change that comes here again.
+                FolderKeeper::Operator if !was_there => return Ok(restored),
+                FolderKeeper::Operator => {}
+            }
+            let bound = self.restore()?;
+            if was_there && !bound {
+                return Ok(restored);
+            }
+            restored = true;
         }
     }
 

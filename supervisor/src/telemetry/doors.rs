@@ -42,6 +42,14 @@ pub fn restored(socket: &Path) {
     warn!(socket = %socket.display(), "Socket, lock or folder was removed and is restored");
 }
 
+/// Other users could write to the runtime folder, until now.
+pub fn closed_folder(folder: &Path, mode: u32) {
+    warn!(
+        folder = %folder.display(), mode = %format_args!("{mode:04o}"),
+        "Other users could write to the runtime folder: that permission is removed"
+    );
+}
+
 /// Socket, lock or folder were removed and cannot be created again.
 pub fn unreachable(socket: &Path, error: &str) {
     error!(

@@ -79,6 +79,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("licence", "the licence of a model's files"),
     ("file", "a file"),
     ("folder", "a folder"),
+    ("mode", "the permissions of a folder, in octal"),
     ("socket", "the socket of a door"),
     ("segments", "number of removed shared-memory segments"),
     ("folders", "number of removed folders"),

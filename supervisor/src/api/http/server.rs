@@ -24,7 +24,7 @@ use super::routes;
 use super::tokens::{self, TokenTable};
 use crate::api::jobs::store::{JobStore, ResultLimits};
 use crate::api::rights::Operators;
-use crate::api::socket_file::SocketFile;
+use crate::api::socket_file::{FolderKeeper, SocketFile};
 use crate::clock::Clock;
 use crate::config::http::{HttpAddress, HttpConfig};
 use crate::driver::handle::Handle;
@@ -88,9 +88,13 @@ impl HttpDoor {
             Some(HttpAddress::Unix(path)) => path.clone(),
             Some(HttpAddress::Tcp(_)) | None => folder.join(SOCKET),
         };
+        let keeper = match path.parent() == Some(folder) {
+            true => FolderKeeper::Daemon,
+            false => FolderKeeper::Operator,
+        };
         let unix = match passed.unix {
             Some(passed) => SocketFile::adopt(passed, &path, mode),
-            None => SocketFile::create(&path, mode),
+            None => SocketFile::create(&path, mode, keeper),
         };
         let unix = unix.map_err(|error| not_open(&path.display().to_string(), &error))?;
         let tcp = match &config.address {

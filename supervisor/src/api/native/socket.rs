@@ -19,8 +19,8 @@ use super::idle::IdleClients;
 use super::lock::DaemonLock;
 use crate::api::jobs::store::JobStore;
 use crate::api::rights::Operators;
-use crate::api::socket_file::SocketFile;
-use crate::config::paths;
+use crate::api::runtime_folder;
+use crate::api::socket_file::{FolderKeeper, SocketFile};
 use crate::driver::handle::Handle;
 use crate::frames;
 use crate::telemetry::doors;
@@ -53,7 +53,7 @@ impl Door {
         Ok(Self {
             socket: match passed {
                 Some(passed) => SocketFile::adopt(passed, path, mode)?,
-                None => SocketFile::create(path, mode)?,
+                None => SocketFile::create(path, mode, FolderKeeper::Daemon)?,
             },
             lock,
             reserve: reserve(),
@@ -120,7 +120,7 @@ impl Door {
             self.socket.watch_again()?;
             let folder = self.socket.folder();
             let was_there = folder.exists();
-            paths::prepare(folder, self.socket.mode())?;
+            runtime_folder::keep(folder, self.socket.mode())?;
             let locked = self.lock.restore()?;
             let bound = self.socket.restore()?;
             if was_there && !locked && !bound {
@@ -167,6 +167,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::config::paths;
 
     fn door(folder: &Path) -> Door {
         let lock = DaemonLock::take(folder).expect("it is free");
