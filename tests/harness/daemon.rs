@@ -64,7 +64,11 @@ impl TestDaemon {
 
     /// Starts a daemon with these settings that can open few files, and waits until it serves.
     pub fn start_with_open_files(settings: &str, most: u32) -> Self {
-        let sandbox = Sandbox::new(settings);
+        Self::start_with_open_files_in(Sandbox::new(settings), most)
+    }
+
+    /// Starts a daemon in `sandbox` that can open few files, and waits until it serves.
+    pub fn start_with_open_files_in(sandbox: Sandbox, most: u32) -> Self {
         let command = program::with_open_files(&Self::command(&sandbox), most);
         let daemon = Self::started(command, sandbox.into());
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);

@@ -7,6 +7,7 @@ mod broken;
 mod cancel;
 mod changed_weights;
 mod cold_start;
+mod crowds;
 mod demo;
 mod detached;
 mod doctor;

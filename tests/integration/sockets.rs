@@ -5,8 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 
-use ipc_protocol::client::{Client, ClientError};
-use ipc_protocol::failure::FailureKind;
+use ipc_protocol::client::Client;
 use nix::unistd::geteuid;
 use tests::daemon::TestDaemon;
 use tests::program::{self, PATIENCE};
@@ -325,39 +324,6 @@ fn a_runtime_folder_that_others_may_write_to_is_refused_with_what_to_do() {
         let refused = TestDaemon::refused_in(&sandbox).ended_with(1).stderr;
         assert!(refused.contains("belongs to user 65534"), "{refused}");
     }
-}
-
-/// Descriptors that a daemon may have in this test; it takes about 20 itself.
-const OPEN_FILES: u32 = 64;
-
-#[test]
-fn idle_clients_that_hold_all_descriptors_shut_no_other_out() {
-    let daemon = TestDaemon::start_with_open_files(QUICK, OPEN_FILES);
-    let mut idle = Vec::new();
-    let refused = loop {
-        assert!(idle.len() < OPEN_FILES as usize, "the limit is not reached");
-        match Client::connect(&daemon.sandbox.socket()) {
-            Ok(client) => idle.push(client),
-            Err(error) => break error,
-        }
-    };
-    let ClientError::Refused(failure) = refused else {
-        panic!("a sentence is owed, not {refused}");
-    };
-    assert_eq!(failure.kind, FailureKind::QueueFull);
-    assert!(failure.message.contains("descriptors"), "{failure}");
-    // The first of the idle ones had to leave, so the next client comes in, and the one after it.
-    for _ in 0..4 {
-        let came_in = wait::until_found(PATIENCE, || {
-            Client::connect(&daemon.sandbox.socket())
-                .ok()?
-                .status()
-                .ok()
-        });
-        assert!(came_in.is_some(), "shut out");
-    }
-    let left = idle.iter_mut().map(|client| client.status().is_err());
-    assert!(left.into_iter().any(|left| left), "nobody had to leave");
 }
 
 #[test]

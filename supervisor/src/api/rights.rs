@@ -51,6 +51,11 @@ pub struct ClientRights {
 }
 
 impl ClientRights {
+    /// The client's user id.
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+
     /// The user name of the client's jobs: `uid:N`.
     pub fn user(self) -> String {
         format!("uid:{}", self.uid)

@@ -19,7 +19,7 @@ use crate::telemetry::doors;
 /// Device and inode of a file.
 type FileIdentity = (u64, u64);
 
-/// Who creates the folder of a socket, and keeps other users from changing it.
+/// The one that creates the folder of a socket and keeps other users from changing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FolderKeeper {
     /// The daemon: it is the runtime folder.

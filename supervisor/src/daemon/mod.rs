@@ -24,6 +24,7 @@ use crate::api::http::server::{HttpDoor, HttpSettings};
 use crate::api::jobs::store::{JobStore, ResultLimits};
 use crate::api::native::lock::DaemonLock;
 use crate::api::native::socket::Door;
+use crate::api::places::{ClientPlaces, PlaceLimits};
 use crate::api::rights::Operators;
 use crate::api::settings::DoorsReader;
 use crate::config::paths;
@@ -101,6 +102,7 @@ impl Daemon {
         let handle = driver.handle();
         let jobs = JobStore::open(handle.clone(), clock, self.results);
         let operators = Operators::new(self.operators);
+        let places = ClientPlaces::new(PlaceLimits::own(), handle.reserve().clone());
         driver.read_settings_with(Arc::new(DoorsReader {
             source: self.source,
             folder: self.runtime_dir.clone(),
@@ -109,10 +111,10 @@ impl Daemon {
             http: http.as_ref().map(HttpDoor::policy),
         }));
         let http = http.map(|http| {
-            let (handle, jobs) = (handle.clone(), jobs.clone());
-            tokio::spawn(http.serve(handle, jobs, operators.clone(), clock))
+            let (handle, jobs, places) = (handle.clone(), jobs.clone(), places.clone());
+            tokio::spawn(http.serve(handle, jobs, operators.clone(), places, clock))
         });
-        let door = tokio::spawn(door.serve(handle.clone(), jobs, operators));
+        let door = tokio::spawn(door.serve(handle.clone(), jobs, operators, places));
         let signals = signals::heed_signals(handle.clone(), Arc::clone(&notifier), clock);
         tokio::spawn(signals);
         tokio::spawn(LifeSigns::new(Arc::clone(&notifier), handle.clone(), clock).send());

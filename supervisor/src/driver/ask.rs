@@ -137,6 +137,14 @@ pub enum JobUpdate {
 }
 
 impl JobUpdate {
+    /// Bytes of the picture, if it is one.
+    pub fn picture_bytes(&self) -> u64 {
+        match self {
+            Self::Picture(picture) => picture.rgb8.len() as u64,
+            Self::Progress { .. } | Self::Preview { .. } | Self::Failed { .. } => 0,
+        }
+    }
+
     /// The failure, if the job has ended with one.
     pub fn failure(&self) -> Option<&Failure> {
         match self {

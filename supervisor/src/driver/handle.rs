@@ -16,6 +16,7 @@ use super::event_log::EventFeed;
 use super::inbox::{LoopCommand, Outbox};
 use super::report::StatusAnswer;
 use crate::line_ring::LineRing;
+use crate::process::reserve::DescriptorReserve;
 use crate::telemetry::traces::context::TraceParent;
 
 pub use super::ask::{AwaitedFiles, Caller, FinishedPicture, JobUpdate, ModelReceipt};
@@ -28,6 +29,7 @@ const PROGRESS_MAX: usize = 64;
 pub struct Handle {
     pub(super) outbox: Outbox,
     pub(super) events: broadcast::Sender<Arc<EventReport>>,
+    pub(super) reserve: DescriptorReserve,
 }
 
 /// A request on its way to become jobs. Dropping it tells the loop that nobody waits any more.
@@ -302,6 +304,11 @@ impl Handle {
     /// Ends every worker at once, and the loop with the last of them.
     pub async fn abandon(&self) -> Result<(), Failure> {
         self.outbox.command(LoopCommand::Abandon).await
+    }
+
+    /// The descriptors that are kept for the start of workers.
+    pub fn reserve(&self) -> &DescriptorReserve {
+        &self.reserve
     }
 
     /// Waits until the loop has ended and all its answers are sent.

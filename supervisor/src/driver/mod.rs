@@ -69,6 +69,7 @@ use crate::catalogue::served::Catalogue;
 use crate::clock::Clock;
 use crate::obituaries::store::ObituaryStore;
 use crate::process::identity::Identity;
+use crate::process::reserve::DescriptorReserve;
 use crate::process::spawn::Spawner;
 use crate::record::recorder::Recorder;
 use crate::telemetry;
@@ -145,6 +146,7 @@ impl Driver {
         let (outbox, inbox) = inbox::open();
         let event_log = EventLog::default();
         let runtime = tokio::runtime::Handle::current();
+        let reserve = DescriptorReserve::default();
         Ok(Self {
             pool: setup.pool,
             events: VecDeque::new(),
@@ -155,6 +157,7 @@ impl Driver {
                 setup.library.worker_program.clone(),
                 setup.backing,
                 setup.groups,
+                reserve.clone(),
                 runtime,
             )?,
             library: setup.library,
@@ -170,6 +173,7 @@ impl Driver {
             handle: Handle {
                 outbox,
                 events: event_log.live(),
+                reserve,
             },
             event_log,
             logs: WorkerLogs::default(),

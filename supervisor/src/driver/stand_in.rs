@@ -10,6 +10,7 @@ use super::ask::{Ask, AwaitedFiles, JobUpdate};
 use super::handle::Handle;
 use super::inbox::{self, Inbox};
 use super::report::StatusAnswer;
+use crate::process::reserve::DescriptorReserve;
 
 /// The loop's side of a handle.
 #[derive(Debug)]
@@ -31,7 +32,13 @@ pub struct PlayedRequest {
 pub fn open() -> (Handle, PlayedLoop) {
     let (outbox, inbox) = inbox::open();
     let events = tokio::sync::broadcast::channel(1).0;
-    (Handle { outbox, events }, PlayedLoop { inbox })
+    let reserve = DescriptorReserve::default();
+    let handle = Handle {
+        outbox,
+        events,
+        reserve,
+    };
+    (handle, PlayedLoop { inbox })
 }
 
 impl PlayedLoop {

@@ -14,7 +14,7 @@
 //! - [`identity`] tells a process from a later one with the same pid
 //! - [`stat`] reads the state of a process from the kernel
 //! - [`programs`] finds our other programs
-//! - [`descriptors`] closes inherited file descriptors
+//! - [`descriptors`] closes inherited file descriptors; [`reserve`] keeps some for the start of a worker
 
 pub mod cpu;
 pub mod descendants;
@@ -27,6 +27,7 @@ pub mod hook;
 pub mod identity;
 pub mod kernel_kills;
 pub mod programs;
+pub mod reserve;
 pub mod signals;
 pub mod spawn;
 pub mod stat;

@@ -32,6 +32,7 @@ use tokio::runtime::{self, Handle};
 use tokio::time::timeout;
 
 use super::groups::{GroupsReached, WorkerGroup};
+use super::reserve::{self, DescriptorReserve};
 use super::{descendants, programs};
 use crate::telemetry;
 
@@ -64,6 +65,8 @@ pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 /// Added to a worker's score for the out-of-memory killer, which is at most 1000 (proc(5)).
 const END_FIRST: &str = "500";
 
+/// Tries of a start that finds no descriptor, although the reserve was whole before it.
+const START_TRIES: u32 = 4;
 /// How long the worker program may inspect a folder: it reads headers, and at most 1 GiB for digests.
 const INSPECTION_MAX: Duration = Duration::from_secs(120);
 /// How long it may take to read all weights of a folder.
@@ -122,6 +125,20 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
+    /// Whether no descriptor was left.
+    fn is_out_of_descriptors(&self) -> bool {
+        match self {
+            Self::Segment(
+                SegmentError::NoRoom { source, .. } | SegmentError::Os { source, .. },
+            )
+            | Self::Process { source, .. }
+            | Self::Socket(source) => reserve::is_out_of_descriptors(source),
+            Self::Segment(SegmentError::WrongSize { .. } | SegmentError::DoesNotFit { .. }) => {
+                false
+            }
+        }
+    }
+
     /// Returns who is to blame: not the worker and its model, if the daemon lacks resources.
     pub fn fault(&self) -> StartFault {
         match self {
@@ -149,6 +166,7 @@ impl Spawner {
         program: PathBuf,
         backing: Backing,
         groups: GroupsReached,
+        reserve: DescriptorReserve,
         runtime: Handle,
     ) -> io::Result<Self> {
         let (sender, orders) = mpsc::channel::<(SpawnOrder, Reply)>();
@@ -157,7 +175,8 @@ impl Spawner {
             .spawn(move || {
                 let _in_runtime = runtime.enter();
                 for (order, reply) in orders {
-                    reply(spawn_worker(&program, backing, &groups, &order));
+                    let spawn = || spawn_worker(&program, backing, &groups, &order);
+                    reply(spawn_in(&reserve, spawn));
                 }
                 // If this thread ended, the kernel would kill every worker; the process ends first.
                 loop {
@@ -176,6 +195,25 @@ impl Spawner {
         // Cannot fail: the receiving thread never ends.
         let _ = self.0.send((order, Box::new(reply)));
     }
+}
+
+/// Starts a worker with the descriptors of the reserve. If others have taken too many of them, waits until clients have
+/// closed some.
+fn spawn_in(
+    reserve: &DescriptorReserve,
+    spawn: impl Fn() -> Result<Spawned, SpawnError>,
+) -> Result<Spawned, SpawnError> {
+    let spawn = || {
+        let _lent = reserve.lend();
+        spawn()
+    };
+    for _ in 1..START_TRIES {
+        match spawn() {
+            Err(error) if error.is_out_of_descriptors() && reserve.wait_until_whole() => {}
+            spawned => return spawned,
+        }
+    }
+    spawn()
 }
 
 /// A command for a program that inherits the environment, except what is for the daemon alone.

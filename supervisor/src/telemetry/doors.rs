@@ -32,6 +32,11 @@ pub fn out_of_descriptors(idle_client_ended: bool) {
     );
 }
 
+/// A client was refused because it, or its user, has no place.
+pub fn no_place(user: &str, error: &dyn Display) {
+    debug!(user, %error, "Client refused");
+}
+
 /// The socket file could not be removed.
 pub fn socket_stays(socket: &Path, error: &dyn Display) {
     warn!(socket = %socket.display(), %error, "Cannot remove the socket");

@@ -39,6 +39,5 @@ mod sdapi;
 mod secret;
 pub mod server;
 mod size;
-mod stall;
 pub mod tokens;
 mod trace;

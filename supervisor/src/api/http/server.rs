@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use axum::Router;
 use interprocess::local_socket::tokio::prelude::*;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::caller::Peer;
 use super::connection;
@@ -23,11 +25,13 @@ use super::policy::{HttpPolicy, SharedPolicy};
 use super::routes;
 use super::tokens::{self, TokenTable};
 use crate::api::jobs::store::{JobStore, ResultLimits};
+use crate::api::places::{ClientPlaces, ClientUser};
 use crate::api::rights::Operators;
 use crate::api::socket_file::{FolderKeeper, SocketFile};
 use crate::clock::Clock;
 use crate::config::http::{HttpAddress, HttpConfig};
 use crate::driver::handle::Handle;
+use crate::process::reserve::is_out_of_descriptors;
 use crate::telemetry::doors;
 
 /// File of the Unix socket, beside `pool.sock`.
@@ -134,7 +138,14 @@ impl HttpDoor {
     }
 
     /// Accepts clients until the loop ends; returns when every connection has ended.
-    pub async fn serve(self, handle: Handle, jobs: JobStore, operators: Operators, clock: Clock) {
+    pub async fn serve(
+        self,
+        handle: Handle,
+        jobs: JobStore,
+        operators: Operators,
+        places: ClientPlaces,
+        clock: Clock,
+    ) {
         let addresses: Vec<_> = addresses(&self.tcp).collect();
         doors::http_open(self.unix.path(), &addresses, self.made.as_deref());
         let context = Arc::new(HttpContext {
@@ -150,7 +161,8 @@ impl HttpDoor {
         let clients = Clients {
             router: routes::router(context),
             handle: handle.clone(),
-            places: Arc::new(Semaphore::new(CLIENTS_MAX)),
+            accepted: Arc::new(Semaphore::new(CLIENTS_MAX)),
+            places,
         };
         listeners.spawn(clients.clone().on_unix(self.unix, operators));
         for tcp in self.tcp {
@@ -185,7 +197,10 @@ fn addresses(sockets: &[TcpListener]) -> impl Iterator<Item = SocketAddr> {
 struct Clients {
     router: Router,
     handle: Handle,
-    places: Arc<Semaphore>,
+    /// Bounds the clients of this door.
+    accepted: Arc<Semaphore>,
+    /// Bounds those of all doors.
+    places: ClientPlaces,
 }
 
 impl Clients {
@@ -204,11 +219,7 @@ impl Clients {
                             continue;
                         };
                         let peer = Peer::Unix(operators.rights(uid));
-                        let client = self.clone();
-                        connections.spawn(async move {
-                            let _place = place;
-                            connection::serve(stream, peer, client.router, &client.handle).await;
-                        });
+                        connections.spawn(self.clone().converse(stream, ClientUser::Uid(uid), peer, place));
                     }
                     Err(error) => self.pause(&error).await,
                 }
@@ -228,11 +239,7 @@ impl Clients {
                     Ok((stream, _)) => {
                         // Events of a stream are short and must not wait for each other.
                         let _ = stream.set_nodelay(true);
-                        let client = self.clone();
-                        connections.spawn(async move {
-                            let _place = place;
-                            connection::serve(stream, Peer::Tcp, client.router, &client.handle).await;
-                        });
+                        connections.spawn(self.clone().converse(stream, ClientUser::Tcp, Peer::Tcp, place));
                     }
                     Err(error) => self.pause(&error).await,
                 }
@@ -242,18 +249,45 @@ impl Clients {
         while connections.join_next().await.is_some() {}
     }
 
+    /// Serves a client if it gets a place among those of all doors.
+    async fn converse(
+        self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        user: ClientUser,
+        peer: Peer,
+        _accepted: Option<OwnedSemaphorePermit>,
+    ) {
+        let operator = matches!(peer, Peer::Unix(rights) if rights.operator);
+        let place = self.places.enter_as(user, operator);
+        // Places for short questions are for the native door.
+        match place.and_then(|place| place.check_long().map(|()| place)) {
+            Ok(_place) => {
+                let unsent = self.places.unsent();
+                connection::serve(stream, peer, self.router, unsent, &self.handle).await;
+            }
+            Err(none) => {
+                let refusal = connection::refusal(&none.to_string());
+                let _ = timeout(ACCEPT_PAUSE, stream.write_all(refusal.as_bytes())).await;
+            }
+        }
+    }
+
     /// Accepts a client when there is a place for it.
     async fn placed<T>(
         &self,
         accepted: impl Future<Output = T>,
-    ) -> (Option<tokio::sync::OwnedSemaphorePermit>, T) {
+    ) -> (Option<OwnedSemaphorePermit>, T) {
         // Fails only if the semaphore is closed, which nobody does.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let place = Arc::clone(&self.accepted).acquire_owned().await.ok();
+        self.handle.reserve().settled().await;
         (place, accepted.await)
     }
 
     async fn pause(&self, error: &io::Error) {
         doors::not_accepted(error);
+        if is_out_of_descriptors(error) {
+            self.places.make_room(1);
+        }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -5,6 +5,7 @@ use ipc_protocol::messages::client::Fetching;
 use pool::AcceptedJobs;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::api::unsent::ClientBytes;
 use crate::driver::handle::JobUpdate;
 
 /// A request on its way to become jobs; `T` is what its client gets then. Dropping it cancels an attached request.
@@ -31,6 +32,8 @@ pub struct AttachedRequest {
     pub accepted: AcceptedJobs,
     /// Their updates; each job's last one is its answer. A slow client misses progress and previews.
     pub updates: mpsc::Receiver<JobUpdate>,
+    /// Bytes of the pictures in `updates`, and of those that its reader has not subtracted.
+    pub unsent: ClientBytes,
 }
 
 impl<T> PendingStart<T> {

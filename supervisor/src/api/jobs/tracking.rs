@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::start::{AttachedRequest, ended};
 use super::table::{JobTable, RequestFacts};
+use crate::api::unsent::ClientBytes;
 use crate::clock::Clock;
 use crate::driver::handle::{AcceptedRequest, JobUpdate, PendingRequest, PendingUpdate};
 
@@ -64,7 +65,7 @@ impl ClientSide {
     }
 
     /// Tells the client its jobs; returns the way to send it their updates, if it stays for them.
-    fn accept(self, accepted: &AcceptedJobs) -> Option<mpsc::Sender<JobUpdate>> {
+    fn accept(self, accepted: &AcceptedJobs) -> Option<AttachedClient> {
         match self {
             Self::Detached(answer) => {
                 drop(answer.send(Ok(accepted.clone())));
@@ -73,12 +74,35 @@ impl ClientSide {
             Self::Attached(answer) => {
                 let (sender, updates) = mpsc::channel(accepted.jobs.len() + PROGRESS_MAX);
                 // If the client has left, the receiver is dropped here, and `follow` notices that.
+                let unsent = ClientBytes::default();
                 drop(answer.send(Ok(AttachedRequest {
                     accepted: accepted.clone(),
                     updates,
+                    unsent: unsent.clone(),
                 })));
-                Some(sender)
+                Some(AttachedClient {
+                    updates: sender,
+                    unsent,
+                })
             }
+        }
+    }
+}
+
+/// The way to the client of an attached request.
+#[derive(Debug)]
+struct AttachedClient {
+    updates: mpsc::Sender<JobUpdate>,
+    /// Bytes of pictures that it has not taken.
+    unsent: ClientBytes,
+}
+
+impl AttachedClient {
+    /// Passes an update on. There is always room for answers, which are `unanswered`. A client that left needs none.
+    fn pass(&self, update: JobUpdate, is_answer: bool, unanswered: usize) {
+        if is_answer || self.updates.capacity() > unanswered {
+            self.unsent.add(update.picture_bytes());
+            let _ = self.updates.try_send(update);
         }
     }
 }
@@ -126,11 +150,7 @@ impl RequestTracking {
     }
 
     /// Follows the jobs of the accepted request.
-    async fn follow(
-        &self,
-        mut ongoing: AcceptedRequest,
-        mut client: Option<mpsc::Sender<JobUpdate>>,
-    ) {
+    async fn follow(&self, mut ongoing: AcceptedRequest, mut client: Option<AttachedClient>) {
         let mut unanswered = ongoing.accepted.jobs.len();
         while unanswered > 0 {
             tokio::select! {
@@ -144,9 +164,8 @@ impl RequestTracking {
                     if is_answer {
                         self.table.ended.notify_one();
                     }
-                    if let Some(client) = &client && (is_answer || client.capacity() > unanswered) {
-                        // There is always room for answers. A client that left needs none.
-                        let _ = client.try_send(update);
+                    if let Some(client) = &client {
+                        client.pass(update, is_answer, unanswered);
                     }
                     unanswered -= usize::from(is_answer);
                 }
@@ -173,9 +192,9 @@ impl RequestTracking {
 }
 
 /// Waits until the client of an attached request has left.
-async fn closed(client: Option<&mpsc::Sender<JobUpdate>>) {
+async fn closed(client: Option<&AttachedClient>) {
     match client {
-        Some(client) => client.closed().await,
+        Some(client) => client.updates.closed().await,
         None => std::future::pending().await,
     }
 }

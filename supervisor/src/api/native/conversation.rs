@@ -1,29 +1,31 @@
 //! One client at the native door: frames of `ipc_protocol`, one request at a time.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::{Stream, prelude::*};
+use interprocess::local_socket::tokio::Stream;
 use ipc_protocol::connection::ConnectionError;
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
+use ipc_protocol::log::LogRequest;
 use ipc_protocol::messages::client::{FromPool, ToPool, Told, Verb};
 use ipc_protocol::version::{BUILD, PROTOCOL};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::idle::IdleClients;
 use crate::api::jobs::store::JobStore;
+use crate::api::places::{ClientPlace, ClientPlaces};
 use crate::api::rights::{ClientRights, Operators};
+use crate::api::stall::StallLimited;
+use crate::api::unsent::ClientBytes;
 use crate::driver::handle::{Caller, Handle};
 use crate::frames;
 use crate::telemetry::doors;
 
-/// How long a client may take to read a message; then it is disconnected.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a new client may take to send its hello; then it is disconnected.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to send the rest of a message; then it is disconnected.
+const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The shared state of all connections of a door.
 #[derive(Debug)]
@@ -34,8 +36,10 @@ pub(super) struct Context {
     pub jobs: JobStore,
     /// The users that may operate the pool.
     pub operators: Operators,
-    /// The clients without a request.
-    pub idle: IdleClients,
+    /// The places of all clients.
+    pub places: ClientPlaces,
+    /// Lists of jobs that are made at a time.
+    pub listings: Semaphore,
 }
 
 pub(super) struct ConnectedClient {
@@ -44,25 +48,29 @@ pub(super) struct ConnectedClient {
     /// Its rights, from the user id that the kernel reports.
     pub rights: ClientRights,
     pub words: mpsc::Receiver<ToPool>,
+    /// Its place among the clients.
+    place: ClientPlace,
+    /// The bytes that wait for it.
+    pub bytes: ClientBytes,
 }
 
 /// Serves one client until it disconnects; then its jobs that are not detached are cancelled.
-pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
-    let uid = match stream.peer_creds() {
-        Ok(creds) => creds.euid(),
-        Err(error) => return doors::unknown_client(Some(&error)),
-    };
-    let Some(uid) = uid else {
-        return doors::unknown_client(None);
-    };
+pub(super) async fn converse(
+    stream: Stream,
+    rights: ClientRights,
+    place: ClientPlace,
+    context: Arc<Context>,
+) {
     let stream = Arc::new(stream);
     let (sender, words) = mpsc::channel(4);
     let reader = tokio::spawn(listen(Arc::clone(&stream), sender));
     let mut client = ConnectedClient {
         stream,
-        rights: context.operators.rights(uid),
+        rights,
         context,
         words,
+        place,
+        bytes: ClientBytes::default(),
     };
     // Any error only ends this connection; dropping its requests cancels their jobs.
     if let Err(error) = client.serve().await {
@@ -74,7 +82,7 @@ pub(super) async fn converse(stream: Stream, context: Arc<Context>) {
 /// Reads frames in a separate task, because cancelling a read would lose the bytes read so far.
 async fn listen(stream: Arc<Stream>, words: mpsc::Sender<ToPool>) {
     loop {
-        match frames::read(&mut &*stream).await {
+        match frames::read_within(&mut &*stream, FRAME_PATIENCE).await {
             Ok(word) => {
                 if words.send(word).await.is_err() {
                     return;
@@ -103,6 +111,12 @@ impl ConnectedClient {
         })
         .await?;
         while let Some(word) = self.next_word().await {
+            if takes_long(&word)
+                && let Err(none) = self.place.check_long()
+            {
+                self.refuse(none.into()).await?;
+                continue;
+            }
             match word {
                 ToPool::Generate(request) => self.generate(request).await?,
                 ToPool::Status => match self.context.handle.status().await {
@@ -135,7 +149,7 @@ impl ConnectedClient {
         tokio::select! {
             word = self.words.recv() => word,
             () = self.context.handle.ended() => None,
-            () = self.context.idle.has_to_leave() => None,
+            () = self.place.has_to_leave() => None,
         }
     }
 
@@ -165,20 +179,31 @@ impl ConnectedClient {
     }
 
     pub async fn say_with(&self, message: &FromPool, raw: &[u8]) -> Result<(), ConnectionError> {
-        in_time(frames::write_with(&mut &*self.stream, message, raw)).await
+        frames::write_with(&mut self.writer(), message, raw).await
     }
 
-    async fn say_encoded(&self, frames: &[u8]) -> Result<(), ConnectionError> {
-        in_time(frames::write_encoded(&mut &*self.stream, frames)).await
+    /// Sends messages that are already encoded.
+    pub async fn say_encoded(&self, frames: &[u8]) -> Result<(), ConnectionError> {
+        frames::write_encoded(&mut self.writer(), frames).await
+    }
+
+    /// The way to the client, which fails if it does not read.
+    fn writer(&self) -> StallLimited<&Stream> {
+        StallLimited::new(&*self.stream, self.place.unsent(), self.bytes.clone())
     }
 }
 
-/// Sends within [`WRITE_PATIENCE`], else fails with `TimedOut`.
-async fn in_time(
-    send: impl Future<Output = Result<(), ConnectionError>>,
-) -> Result<(), ConnectionError> {
-    match timeout(WRITE_PATIENCE, send).await {
-        Ok(sent) => sent,
-        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+/// Whether a client that asks this keeps its place for long.
+fn takes_long(word: &ToPool) -> bool {
+    match word {
+        ToPool::Generate(_) | ToPool::Wait { .. } => true,
+        ToPool::Tail(LogRequest { follow, .. }) | ToPool::Events { follow } => *follow,
+        ToPool::Hello { .. }
+        | ToPool::Cancel { .. }
+        | ToPool::Status
+        | ToPool::Operate(_)
+        | ToPool::Jobs
+        | ToPool::Available
+        | ToPool::Obituaries { .. } => false,
     }
 }

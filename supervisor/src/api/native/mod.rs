@@ -3,11 +3,9 @@
 //! - [`socket`] accepts clients; `conversation` serves one client, `requests` its requests for pictures, `obituaries` those
 //!   for obituaries, `feeds` those for logs and events
 //! - [`lock`] admits one daemon per folder
-//! - [`idle`] closes idle connections when file descriptors run out
 
 mod conversation;
 mod feeds;
-pub mod idle;
 pub mod lock;
 mod obituaries;
 mod requests;

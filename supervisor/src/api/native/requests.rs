@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use ipc_protocol::connection::ConnectionError;
 use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::frame;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{CHUNK_BYTES_MAX, FromPool, PromptTexts, ToPool};
 use ipc_protocol::request::ImageRequest;
 use pool::{AcceptedJobs, Progress};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use super::conversation::ConnectedClient;
 use crate::api::jobs::ring::{TrackedEnd, TrackedUpdate};
@@ -78,11 +81,14 @@ impl ConnectedClient {
     /// Forwards the updates of a request until all its jobs have their answers.
     async fn attend(&mut self, mut attached: AttachedRequest) -> Result<(), ConnectionError> {
         let mut unanswered = attached.accepted.jobs.len();
+        self.bytes = attached.unsent.clone();
         while unanswered > 0 {
             tokio::select! {
                 update = attached.updates.recv() => match update {
                     Some(update) => {
+                        let bytes = update.picture_bytes();
                         let is_answer = self.pass_on(&attached.accepted, update).await?;
+                        self.bytes.subtract(bytes);
                         unanswered -= usize::from(is_answer);
                     }
                     None => return Ok(()),
@@ -211,8 +217,11 @@ impl ConnectedClient {
                 self.pass_on(accepted, update).await
             }
             (TrackedUpdate::End(TrackedEnd::Finished(Some(picture))), Some(accepted)) => {
-                let update = JobUpdate::Picture(Arc::clone(&picture));
-                self.pass_on(accepted, update).await
+                let update = JobUpdate::Picture(picture);
+                self.bytes.set(update.picture_bytes());
+                let sent = self.pass_on(accepted, update).await;
+                self.bytes.set(0);
+                sent
             }
             // Out of order: the ring gives progress only after the acceptance.
             (
@@ -246,10 +255,29 @@ impl ConnectedClient {
 
     /// Lists the client's jobs.
     pub async fn list_jobs(&mut self) -> Result<(), ConnectionError> {
-        for job in self.context.jobs.list(&self.caller()).await {
-            self.say(&FromPool::Job(Box::new(job))).await?;
-        }
-        self.say(&FromPool::JobsEnd).await
+        let frames = self.listed().await?;
+        self.bytes.set(frames.len() as u64);
+        let sent = self.say_encoded(&frames).await;
+        self.bytes.set(0);
+        sent
+    }
+
+    /// The messages that list the client's jobs. They are made beside the tasks that serve clients, and one client's at a
+    /// time, because a long list takes long.
+    async fn listed(&self) -> Result<Vec<u8>, ConnectionError> {
+        // Fails only if the semaphore is closed, which nobody does.
+        let _turn = self.context.listings.acquire().await.ok();
+        let (jobs, caller) = (self.context.jobs.clone(), self.caller());
+        let runtime = Handle::current();
+        let listing = spawn_blocking(move || {
+            let mut frames = Vec::new();
+            for job in runtime.block_on(jobs.list(&caller)) {
+                frames.extend(frame::encode(&FromPool::Job(Box::new(job)))?);
+            }
+            frames.extend(frame::encode(&FromPool::JobsEnd)?);
+            Ok(frames)
+        });
+        listing.await.unwrap_or(Err(ConnectionError::Closed))
     }
 
     async fn send_picture(

@@ -7,26 +7,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::Stream;
+use interprocess::local_socket::tokio::{Stream, prelude::*};
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::messages::client::FromPool;
-use nix::errno::Errno;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::conversation::{self, Context};
-use super::idle::IdleClients;
 use super::lock::DaemonLock;
 use crate::api::jobs::store::JobStore;
-use crate::api::rights::Operators;
+use crate::api::places::{ClientPlace, ClientPlaces};
+use crate::api::rights::{ClientRights, Operators};
 use crate::api::runtime_folder;
 use crate::api::socket_file::{FolderKeeper, SocketFile};
 use crate::driver::handle::Handle;
 use crate::frames;
+use crate::process::reserve::{DescriptorReserve, ReserveState, is_out_of_descriptors};
 use crate::telemetry::doors;
 
 /// How long a refused client may take to connect and to read the refusal.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+/// Lists of jobs that are made at a time, so that they leave time for other questions.
+const LISTINGS_MAX: usize = 1;
 
 #[derive(Debug)]
 pub struct Door {
@@ -62,25 +65,43 @@ impl Door {
     }
 
     /// Accepts clients until the loop ends; returns when every connection has ended.
-    pub async fn serve(mut self, handle: Handle, jobs: JobStore, operators: Operators) {
+    pub async fn serve(
+        mut self,
+        handle: Handle,
+        jobs: JobStore,
+        operators: Operators,
+        places: ClientPlaces,
+    ) {
         let context = Arc::new(Context {
             handle: handle.clone(),
             jobs,
             operators,
-            idle: IdleClients::default(),
+            places,
+            listings: Semaphore::new(LISTINGS_MAX),
         });
         let mut conversations = JoinSet::new();
+        let reserve = handle.reserve();
+        let mut state = reserve.follow();
         loop {
             tokio::select! {
                 () = handle.ended() => break,
                 Some(_) = conversations.join_next() => {}
                 () = self.socket.changed() => self.mend(),
-                arrived = self.socket.accept() => match arrived {
+                Ok(()) = state.changed() => {
+                    if let ReserveState::Short(missing) = *state.borrow_and_update() {
+                        context.places.make_room(missing);
+                    }
+                }
+                arrived = self.next_client(reserve) => match arrived {
                     Ok(stream) => {
-                        conversations.spawn(conversation::converse(stream, Arc::clone(&context)));
+                        let context = Arc::clone(&context);
+                        if let Some((stream, rights, place)) = admitted(stream, &context).await {
+                            let conversation = conversation::converse(stream, rights, place, context);
+                            conversations.spawn(conversation);
+                        }
                     }
                     Err(error) if is_out_of_descriptors(&error) && self.reserve.is_some() => {
-                        self.turn_away(&context.idle).await;
+                        self.turn_away(&context.places).await;
                     }
                     Err(error) => {
                         doors::not_accepted(&error);
@@ -91,6 +112,12 @@ impl Door {
         }
         self.socket.close();
         while conversations.join_next().await.is_some() {}
+    }
+
+    /// Waits for the next client, and not while a worker is started with the last descriptors.
+    async fn next_client(&self, reserve: &DescriptorReserve) -> io::Result<Stream> {
+        reserve.settled().await;
+        self.socket.accept().await
     }
 
     /// Restores files that were removed or replaced; logs an error once.
@@ -132,15 +159,15 @@ impl Door {
 
     /// Refuses the next client because no descriptors are left, and disconnects an idle client, so that idle
     /// clients cannot keep others out.
-    async fn turn_away(&mut self, idle: &IdleClients) {
+    async fn turn_away(&mut self, places: &ClientPlaces) {
         drop(self.reserve.take());
         if let Ok(Ok(stream)) = timeout(REFUSAL_PATIENCE, self.socket.accept()).await {
             // A client that does not read the refusal only sees the disconnect.
-            let _ = timeout(REFUSAL_PATIENCE, refuse(&stream)).await;
+            let _ = timeout(REFUSAL_PATIENCE, refuse(&stream, no_descriptors())).await;
         }
         self.reserve = reserve();
-        let ended = idle.end_one();
-        doors::out_of_descriptors(ended);
+        let ended = places.make_room(1);
+        doors::out_of_descriptors(ended > 0);
     }
 }
 
@@ -149,14 +176,40 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
+/// Gives a client a place. If there is none, refuses it.
+async fn admitted(
+    stream: Stream,
+    context: &Context,
+) -> Option<(Stream, ClientRights, ClientPlace)> {
+    let uid = match stream.peer_creds() {
+        Ok(creds) => creds.euid(),
+        Err(error) => {
+            doors::unknown_client(Some(&error));
+            return None;
+        }
+    };
+    let Some(uid) = uid else {
+        doors::unknown_client(None);
+        return None;
+    };
+    let rights = context.operators.rights(uid);
+    match context.places.enter(rights) {
+        Ok(place) => Some((stream, rights, place)),
+        Err(none) => {
+            doors::no_place(&rights.user(), &none);
+            // A client that does not read the refusal only sees the disconnect.
+            let _ = timeout(REFUSAL_PATIENCE, refuse(&stream, none.into())).await;
+            None
+        }
+    }
 }
 
-async fn refuse(stream: &Stream) {
+fn no_descriptors() -> Failure {
     let message = "the daemon has no file descriptors left for another client: try again, or raise its limit of open files";
-    let failure = Failure::new(FailureKind::QueueFull, message).retry_after_ms(1000);
+    Failure::new(FailureKind::QueueFull, message).retry_after_ms(1000)
+}
+
+async fn refuse(stream: &Stream, failure: Failure) {
     // Fails only if the client has disconnected.
     let _ = frames::write_with(&mut &*stream, &FromPool::Refused(failure), &[]).await;
 }
