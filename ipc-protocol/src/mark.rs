@@ -43,6 +43,11 @@ impl Mark {
         content(self) == content(other)
     }
 
+    /// Tells whether the file is as it was.
+    pub fn is_current(&self) -> bool {
+        Mark::of(Path::new(&self.path)).as_ref() == Some(self)
+    }
+
     /// The mark of a file as it is now; `None` if its metadata cannot be read.
     pub fn of(path: &Path) -> Option<Mark> {
         let found = std::fs::metadata(path).ok()?;

@@ -81,7 +81,7 @@ const TABLE: [End; 19] = [
     code("exit-84-busy", 84, "supervisor_gone", "busy"),
     code("exit-85-busy", 85, "panicked", "busy"),
     by_signal("signal-6-busy", 6, "itself", "crashed", "busy"),
-    by_signal("signal-7-busy", 7, "kernel", "read_failed", "busy"),
+    by_signal("signal-7-busy", 7, "itself", "crashed", "busy"),
     by_signal("signal-11-busy", 11, "itself", "crashed", "busy"),
     by_signal("allocation-busy", 6, "itself", "allocation_failed", "busy"),
     stopped("garbage-busy", "protocol"),

@@ -12,6 +12,7 @@ mod observed;
 mod operators;
 mod oracle;
 mod plan;
+mod poison;
 mod random;
 mod requests;
 mod scripted;
@@ -122,8 +123,13 @@ fn suite() -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("test first_requests_start_no_more_than_they_may ... ok");
+    if let Err(what) = poison::check() {
+        println!("test poison_costs_nobody_else_a_picture ... FAILED\n{what}");
+        return ExitCode::FAILURE;
+    }
+    println!("test poison_costs_nobody_else_a_picture ... ok");
     println!(
-        "\ntest result: ok. 2 passed; 0 failed; {} events, {} deaths, {} pictures in {:.1} s",
+        "\ntest result: ok. 3 passed; 0 failed; {} events, {} deaths, {} pictures in {:.1} s",
         sum.events,
         sum.deaths,
         sum.pictures,

@@ -287,6 +287,7 @@ impl ScriptedWorkers {
         let oom = self.luck(random, FaultKind::KernelOom, 300);
         let exit = match (oom, self.luck(random, FaultKind::Sigbus, 200)) {
             (true, _) => killed(9, KilledBy::KernelOom),
+            (false, true) if random.permille(500) => killed(7, KilledBy::CutFile),
             (false, true) => killed(7, KilledBy::Other),
             (false, false) => killed([9, 15, 2, 1, 3][random.below(5)], KilledBy::Other),
         };

@@ -8,8 +8,11 @@ use fixture::{
     PoolFixture, computing, failures, model, pictures, reading, refusals, runs, starts, starved,
 };
 use ipc_protocol::failure::FailureKind;
-use ipc_protocol::ids::Generation;
-use pool::{Action, Event, JobFault, Run, Settings, StartFault, StopReason, Ticket};
+use ipc_protocol::ids::{Generation, JobId};
+use ipc_protocol::request::ImageRequest;
+use pool::{
+    Action, Event, Exit, JobFault, KilledBy, Notice, Run, Settings, StartFault, StopReason, Ticket,
+};
 
 /// A fixture with one worker that is busy.
 fn busy() -> (PoolFixture, Run) {
@@ -145,7 +148,14 @@ fn a_job_that_runs_out_of_memory_goes_again_with_more_room_and_is_not_accused() 
 #[test]
 fn a_cut_model_file_is_held_against_the_model_and_not_against_the_request() {
     let (mut fixture, run) = busy();
-    let after = fixture.die(run.worker, 7, None);
+    let after = fixture.tell(Event::WorkerExited {
+        worker: run.worker,
+        exit: Exit::Signal {
+            signal: 7,
+            by: KilledBy::CutFile,
+        },
+        resume_step: None,
+    });
     let (_, failure) = failures(&after).remove(0);
     assert_ne!(failure.kind, FailureKind::Quarantined);
     assert!(failure.message.contains("model file"), "{failure}");
@@ -417,6 +427,219 @@ fn a_waiting_job_gets_the_rest_of_the_job_before_it_by_that_jobs_own_steps() {
         .parse()
         .expect("a number");
     assert!((40.0..=51.0).contains(&eta), "{text}");
+}
+
+/// A fixture whose one worker is busy with a job that others wait behind, each with a prompt of its own.
+fn queued(prompts: &[&str]) -> (PoolFixture, Run) {
+    let settings = Settings {
+        max_workers_per_model: 1,
+        ..fixture::settings()
+    };
+    let mut fixture = PoolFixture::with(settings, vec![model("a", 100)], fixture::host(150));
+    let mut said = Vec::new();
+    for prompt in prompts {
+        let request = ImageRequest {
+            model: Some("a".into()),
+            ..ImageRequest::new(*prompt)
+        };
+        said.extend(fixture.ask(request));
+    }
+    let start = starts(&said).remove(0);
+    let run = runs(&fixture.bring_up(start.worker)).remove(0);
+    (fixture, run)
+}
+
+fn opened(said: &[Action]) -> bool {
+    let opens = |action: &Action| matches!(action, Action::Tell(Notice::BreakerOpened { .. }));
+    said.iter().any(opens)
+}
+
+#[test]
+fn requests_that_kill_their_workers_cost_no_other_job_its_picture() {
+    let poisons = ["poison 1", "poison 2", "poison 3", "poison 4"];
+    let goods = ["good 1", "good 2", "good 3"];
+    let (mut fixture, mut run) = queued(&[&poisons[..], &goods[..]].concat());
+    let (mut drawn, mut quarantined, mut deaths) = (0, 0, 0);
+    while drawn + quarantined < poisons.len() + goods.len() {
+        let after = match run.parameters.prompt.starts_with("poison") {
+            true => {
+                deaths += 1;
+                fixture.die(run.worker, 11, None)
+            }
+            false => fixture.finish(&run),
+        };
+        drawn += pictures(&after).len();
+        for (_, failure) in failures(&after) {
+            assert_eq!(failure.kind, FailureKind::Quarantined, "{failure}");
+            quarantined += 1;
+        }
+        if drawn + quarantined < poisons.len() + goods.len() {
+            run = match runs(&after).pop() {
+                Some(next) => next,
+                None => next_run(&mut fixture, &after).0,
+            };
+        }
+    }
+    assert_eq!((drawn, quarantined), (goods.len(), poisons.len()));
+    assert_eq!(deaths, 2 * poisons.len());
+    assert!(!opened(&fixture.said));
+    assert!(
+        fixture.now.0 < 10_000_000,
+        "the others wait: {:?}",
+        fixture.now
+    );
+}
+
+#[test]
+fn an_open_breaker_ends_no_accepted_job_and_refuses_only_new_ones() {
+    let prompts = ["1", "2", "3", "4", "5", "6"];
+    let (mut fixture, mut run) = queued(&prompts);
+    for nth in 1..=5 {
+        let message = "values of block 3 overflow".to_owned();
+        let fault = JobFault::Other { message };
+        let (worker, job) = (run.worker, run.job);
+        let after = fixture.tell(Event::JobFailed { worker, job, fault });
+        assert_eq!(failures(&after).len(), 1);
+        match nth {
+            5 => assert!(runs(&after).is_empty() && opened(&after)),
+            _ => run = runs(&after).remove(0),
+        }
+    }
+    fixture.leave(run.worker);
+    let refused = refusals(&fixture.ask_model("a")).remove(0);
+    assert_eq!(refused.kind, FailureKind::ModelBroken);
+    assert_eq!(refused.retry_after_ms, Some(60_000));
+    let again = starts(&fixture.pass(Duration::from_secs(60))).remove(0);
+    let run = runs(&fixture.bring_up(again.worker)).remove(0);
+    assert_eq!(pictures(&fixture.finish(&run))[0].0, JobId(6));
+}
+
+#[test]
+fn a_job_behind_an_open_breaker_ends_at_its_own_time_limit() {
+    let (mut fixture, run) = busy();
+    let request = ImageRequest {
+        timeout_ms: Some(200_000),
+        ..fixture::request("a")
+    };
+    fixture.ask(request);
+    fixture.finish(&run);
+    fixture.leave(run.worker);
+    let mut ended = Vec::new();
+    for _ in 0..200 {
+        let said = fixture.pass(Duration::from_secs(1));
+        ended.extend(failures(&said));
+        for start in starts(&said) {
+            fixture.tell(Event::WorkerStarted {
+                worker: start.worker,
+                pid: 1,
+            });
+            fixture.die(start.worker, 11, None);
+        }
+    }
+    assert!(opened(&fixture.said));
+    let kinds: Vec<FailureKind> = ended.iter().map(|(_, failure)| failure.kind).collect();
+    assert_eq!(kinds, [FailureKind::DeadlineExceeded]);
+}
+
+#[test]
+fn sixteen_loads_in_a_row_that_end_fail_the_waiting_jobs_and_rest_the_model_no_longer() {
+    for signal in [9, 11] {
+        let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+        let mut after = fixture.ask_model("a");
+        for nth in 1..=16 {
+            assert!(failures(&after).is_empty(), "after {nth}: {after:?}");
+            let mut started = starts(&after);
+            while started.is_empty() {
+                started = starts(&fixture.pass(Duration::from_millis(500)));
+            }
+            let worker = started[0].worker;
+            fixture.tell(Event::WorkerStarted { worker, pid: nth });
+            fixture.tell(Event::WorkerSaidHello { worker });
+            after = fixture.die(worker, signal, None);
+        }
+        let (_, failure) = failures(&after).remove(0);
+        assert_eq!(failure.kind, FailureKind::LoadRefused);
+        assert!(
+            failure.message.contains(&format!("signal {signal}")),
+            "{failure}"
+        );
+        if signal == 9 {
+            let asked = fixture.ask_model("a");
+            assert!(refusals(&asked).is_empty(), "{asked:?}");
+            let said = [asked, fixture.pass(Duration::from_secs(1))].concat();
+            assert_eq!(starts(&said).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn crashes_at_different_steps_with_progress_between_are_no_evidence() {
+    let (mut fixture, mut run) = busy();
+    for step in 1..=3 {
+        let (worker, job) = (run.worker, run.job);
+        fixture.tell(Event::StepFinished { worker, job, step });
+        let after = fixture.die(run.worker, [6, 8, 11][step as usize - 1], Some(step));
+        assert!(failures(&after).is_empty(), "{after:?}");
+        run = next_run(&mut fixture, &after).0;
+    }
+    let after = fixture.die(run.worker, 11, None);
+    let (_, failure) = failures(&after).remove(0);
+    assert_eq!(failure.kind, FailureKind::Quarantined);
+    assert!(
+        failure.message.matches("step 3/4").count() == 2,
+        "{failure}"
+    );
+    assert!(!failure.message.contains("step 1/4"), "{failure}");
+}
+
+#[test]
+fn crashes_at_one_step_count_together_however_many_jobs_ask_for_the_same() {
+    let settings = Settings {
+        cold_start_workers: 2,
+        ..fixture::settings()
+    };
+    let mut fixture = PoolFixture::with(settings, vec![model("a", 100)], fixture::host(250));
+    let mut request = fixture::request("a");
+    request.count = 10;
+    let started = starts(&fixture.ask(request));
+    let running = [0, 1].map(|nth| runs(&fixture.bring_up(started[nth].worker)).remove(0));
+    let first = fixture.die(running[0].worker, 11, None);
+    assert!(failures(&first).is_empty());
+    let second = fixture.die(running[1].worker, 11, None);
+    assert_eq!(failures(&second).len(), 10);
+    for (_, failure) in failures(&second) {
+        assert_eq!(failure.kind, FailureKind::Quarantined);
+    }
+    let refused = refusals(&fixture.ask_model("a")).remove(0);
+    assert_eq!(refused.kind, FailureKind::Quarantined);
+    fixture.check_books();
+}
+
+#[test]
+fn a_bus_error_without_a_changed_file_is_tried_again() {
+    let (mut fixture, run) = busy();
+    let after = fixture.die(run.worker, 7, None);
+    assert!(failures(&after).is_empty());
+    let run = next_run(&mut fixture, &after).0;
+    assert_eq!(pictures(&fixture.finish(&run)).len(), 1);
+}
+
+#[test]
+fn attempts_without_a_new_step_end_after_four_hours() {
+    let (mut fixture, mut run) = busy();
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        let after = fixture.die(run.worker, 9, None);
+        told.extend(failures(&after));
+        if !told.is_empty() {
+            break;
+        }
+        run = next_run(&mut fixture, &after).0;
+        fixture.pass_alive(Duration::from_secs(3500));
+    }
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1.kind, FailureKind::WorkerLost);
+    assert!(fixture.now.0 > 4 * 3600 * 1_000_000);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The properties of a model's files, known before a worker loads them.
 
-use std::path::Path;
-
 use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::family::Family;
 use ipc_protocol::latents::LatentShape;
@@ -51,11 +49,7 @@ pub struct FolderFacts {
 impl FolderFacts {
     /// Whether the files are unchanged, judging by their metadata.
     pub fn are_current(&self) -> bool {
-        !self.marks.is_empty()
-            && self
-                .marks
-                .iter()
-                .all(|mark| Mark::of(Path::new(&mark.path)).as_ref() == Some(mark))
+        !self.marks.is_empty() && self.marks.iter().all(Mark::is_current)
     }
 }
 

@@ -6,6 +6,7 @@ use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::arithmetic::{Arithmetic, Decoding};
 use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::latents::LatentShape;
+use ipc_protocol::mark::Mark;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
@@ -30,6 +31,8 @@ pub struct Served {
     pub digest: String,
     /// Stamp of the files when they were inspected.
     pub stamp: String,
+    /// The files and folders that the stamp covers.
+    pub marks: Vec<Mark>,
     /// Things the model can draw, by group.
     pub draws: Vec<Group>,
     /// Licence and attribution, if its files state them.
@@ -128,6 +131,7 @@ pub(super) fn from_facts(
         threads,
         digest: facts.digest,
         stamp,
+        marks: facts.marks,
         draws: facts.draws,
         rights: facts.rights,
         sampler: facts.sampler,
@@ -155,6 +159,7 @@ fn told_to_workers(served: &Served) -> String {
         latents: _,
         digest: _,
         stamp: _,
+        marks: _,
         // Workers are not told these.
         draws: _,
         rights: _,

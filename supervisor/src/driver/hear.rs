@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, Generation, JobId};
+use ipc_protocol::mark::Mark;
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
 use ipc_protocol::reading::Reading;
 use ipc_protocol::segment::Slot;
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::{PROTOCOL, mismatch};
+use nix::sys::signal::Signal;
 use pool::{Event, Exit, Footprint, KilledBy, Moment, Phases};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::Driver;
 use super::ask::{JobUpdate, ModelReceipt};
@@ -29,6 +33,9 @@ use crate::process::{exit, watch};
 use crate::telemetry;
 use crate::telemetry::jobs::StepDone;
 use crate::telemetry::traces::job::AttemptEnd;
+
+/// How long the files of a worker that ended with SIGBUS may take to be looked at.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(super) fn hear(&mut self, WorkerProcessEvent { worker, news }: WorkerProcessEvent) {
@@ -102,8 +109,8 @@ impl Driver {
         let outbox = self.handle.outbox.clone();
         handle.group = group.clone();
         let signaller = watch::watch(child, label, stderr, group, {
-            let outbox = outbox.clone();
-            move |exit| outbox.tell(worker, ProcessEvent::Exited(exit))
+            let (outbox, marks) = (outbox.clone(), handle.served.marks.clone());
+            move |exit| tell_exit(outbox, worker, exit, marks)
         });
         let clock = self.clock;
         let around = LinkEnvironment {
@@ -408,11 +415,39 @@ fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
             lines.find(|line| exit::lacked(line))
         }
         Exit::Signal {
-            by: KilledBy::Us | KilledBy::KernelOom | KilledBy::OwnLimit | KilledBy::Other,
+            by:
+                KilledBy::Us
+                | KilledBy::KernelOom
+                | KilledBy::OwnLimit
+                | KilledBy::CutFile
+                | KilledBy::Other,
             ..
         }
         | Exit::Code(_) => None,
     }
+}
+
+/// Tells how a worker ended. After a SIGBUS its files are looked at first, beside the loop: a file that was cut
+/// explains it, and files on a disk that does not answer explain nothing.
+fn tell_exit(outbox: Outbox, worker: Generation, exit: Exit, marks: Vec<Mark>) {
+    let bus = Exit::Signal {
+        signal: Signal::SIGBUS as i32,
+        by: KilledBy::Other,
+    };
+    if exit != bus || marks.is_empty() {
+        return outbox.tell(worker, ProcessEvent::Exited(exit));
+    }
+    tokio::spawn(async move {
+        let looked = spawn_blocking(move || marks.iter().all(Mark::is_current));
+        let exit = match timeout(LOOK_MAX, looked).await {
+            Ok(Ok(false)) => Exit::Signal {
+                signal: Signal::SIGBUS as i32,
+                by: KilledBy::CutFile,
+            },
+            Ok(Ok(true) | Err(_)) | Err(_) => exit,
+        };
+        outbox.tell(worker, ProcessEvent::Exited(exit));
+    });
 }
 
 /// The surroundings of a worker's link.
@@ -438,14 +473,14 @@ impl Environment for LinkEnvironment {
     }
 }
 
-/// Exit codes of missing, damaged and contradictory files, and the signal of a map whose file was cut.
+/// Exit codes of missing, damaged and contradictory files, and a signal because mapped files changed.
 fn is_fault_of_files(exit: Exit) -> bool {
     match exit {
         Exit::Code(number) => matches!(
             ExitCode::from_number(number),
             Some(ExitCode::UnusableWeights | ExitCode::BadConfiguration)
         ),
-        Exit::Signal { signal, by } => signal == 7 && by == KilledBy::Other,
+        Exit::Signal { by, .. } => by == KilledBy::CutFile,
     }
 }
 

@@ -213,9 +213,8 @@ fn written(ended: EndedWorker, verdict: Verdict, next: Vec<String>) -> Obituary 
 fn sender(by: KilledBy, class: EndClass) -> &'static str {
     match by {
         KilledBy::Us => "us",
-        KilledBy::KernelOom | KilledBy::OwnLimit => "kernel",
+        KilledBy::KernelOom | KilledBy::OwnLimit | KilledBy::CutFile => "kernel",
         KilledBy::AllocationFailed => "itself",
-        KilledBy::Other if class == EndClass::ReadFailed => "kernel",
         KilledBy::Other if class == EndClass::Killed => "other",
         KilledBy::Other => "itself",
     }

@@ -142,6 +142,7 @@ mod tests {
             exited(signal(KilledBy::KernelOom), Some(3)),
             exited(signal(KilledBy::OwnLimit), Some(3)),
             exited(signal(KilledBy::AllocationFailed), Some(3)),
+            exited(signal(KilledBy::CutFile), Some(3)),
             exited(signal(KilledBy::Other), Some(3)),
             Event::MemoryReturned {
                 worker,

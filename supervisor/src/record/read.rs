@@ -399,6 +399,7 @@ fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
             "kernel_oom" => KilledBy::KernelOom,
             "own_limit" => KilledBy::OwnLimit,
             "allocation_failed" => KilledBy::AllocationFailed,
+            "cut_file" => KilledBy::CutFile,
             "other" => KilledBy::Other,
             other => return Err(format!("unknown sender of a signal {other:?}")),
         },

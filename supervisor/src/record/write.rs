@@ -263,6 +263,7 @@ fn ended(exit: Exit) -> Value {
             KilledBy::KernelOom => "kernel_oom",
             KilledBy::OwnLimit => "own_limit",
             KilledBy::AllocationFailed => "allocation_failed",
+            KilledBy::CutFile => "cut_file",
             KilledBy::Other => "other",
         }}),
     }

@@ -61,22 +61,7 @@ pub(super) fn check(
                 return Ok(());
             };
             let reported = &ended.process.load_failure;
-            // Loads that were ended from outside count together, whatever the last one reported.
-            let nobodys = match ended.end {
-                WorkerEnd::Outside | WorkerEnd::Starved | WorkerEnd::KernelOutOfMemory => true,
-                WorkerEnd::Wanted
-                | WorkerEnd::Silent
-                | WorkerEnd::Misbehaved
-                | WorkerEnd::OutOfMemory
-                | WorkerEnd::OutOfMemoryForJob
-                | WorkerEnd::Files
-                | WorkerEnd::Crashed => false,
-            };
-            let right = match reported {
-                Some(_) if nobodys => message.contains("ended before they were ready"),
-                Some(reported) => reported == message,
-                None => true,
-            };
+            let right = reported.as_ref().is_none_or(|reported| reported == message);
             match right {
                 true => Ok(()),
                 false => Err(format!(

@@ -18,6 +18,8 @@ pub(crate) struct ModelFailures {
     models: BTreeMap<ModelKey, FailureCounts>,
     /// The meaning of the event, before the pool reports it.
     failed: Option<(ModelKey, FailureCause)>,
+    /// The model whose loads ended so often in a row that its waiting jobs fail now.
+    gave_up: Option<ModelKey>,
     expects: Vec<ExpectedNotice>,
 }
 
@@ -50,6 +52,8 @@ enum EndMeaning {
     /// No memory for its load, although it had more room.
     TooLarge,
     CannotLoad,
+    /// Its own making, at work on a job: it is charged to the job.
+    Job,
     /// No progress, which is not held against a load the first time.
     Hung,
     FailureCause,
@@ -86,6 +90,11 @@ impl ModelFailures {
         self.models.get(key).is_some_and(|counts| counts.to_mend)
     }
 
+    /// Whether the waiting jobs of a model fail with this event, because its loads ended too often in a row.
+    pub(crate) fn gave_up(&self, key: &ModelKey) -> bool {
+        self.gave_up.as_ref() == Some(key)
+    }
+
     pub(crate) fn deaths_in_a_row(&self, key: &ModelKey) -> u32 {
         self.models.get(key).map_or(0, |counts| counts.deaths)
     }
@@ -93,7 +102,7 @@ impl ModelFailures {
     /// Notes the meaning of the event for a model, before the event changes anything.
     pub(super) fn before(&mut self, observed: &ObservedPool, event: &Event) {
         self.expects.clear();
-        self.failed = None;
+        (self.failed, self.gave_up) = (None, None);
         match event {
             Event::JobFailed { worker, job, fault } => {
                 let process = observed.workers.get(worker);
@@ -193,7 +202,7 @@ impl ModelFailures {
                 true
             }
             FailureCause::Job => true,
-            FailureCause::WorkerDeath(death) => self.ended(now, &key, death),
+            FailureCause::WorkerDeath(death) => self.ended(observed, now, &key, death),
         };
         if counts {
             self.count(observed, now, key);
@@ -213,10 +222,16 @@ impl ModelFailures {
     }
 
     /// A worker ended; says whether that counts towards the breaker.
-    fn ended(&mut self, now: Moment, key: &ModelKey, death: DeathKind) -> bool {
+    fn ended(
+        &mut self,
+        observed: &ObservedPool,
+        now: Moment,
+        key: &ModelKey,
+        death: DeathKind,
+    ) -> bool {
         let nobodys = matches!(
             death.says,
-            EndMeaning::Nothing | EndMeaning::NothingButRaise
+            EndMeaning::Nothing | EndMeaning::NothingButRaise | EndMeaning::Job
         );
         let backoff = match nobodys {
             true => self.bad_luck(now, key),
@@ -225,15 +240,18 @@ impl ModelFailures {
         let counts = self.models.entry(key.clone()).or_default();
         self.expects
             .push(ExpectedNotice::Died(key.clone(), counts.deaths, backoff));
+        let lost = matches!(death.says, EndMeaning::Nothing | EndMeaning::FailureCause);
+        if death.loading && lost {
+            counts.lost += 1;
+            let ready = observed.live(key).any(|(_, process)| process.is_resident());
+            if counts.lost == 16 && !ready {
+                self.gave_up = Some(key.clone());
+            }
+            counts.lost %= 16;
+        }
         let (counts, cools) = match death.says {
             EndMeaning::NothingButRaise | EndMeaning::Raise => (false, false),
-            EndMeaning::Nothing if death.loading => {
-                counts.lost += 1;
-                let often = counts.lost == 16;
-                counts.lost %= 16;
-                (false, often)
-            }
-            EndMeaning::Nothing => (false, false),
+            EndMeaning::Nothing | EndMeaning::Job => (false, false),
             EndMeaning::Hung if death.loading => {
                 counts.hung += 1;
                 (true, counts.hung > 1)
@@ -396,6 +414,13 @@ impl ModelFailures {
 
 fn death(ended: &EndedProcess) -> FailureCause {
     let loading = ended.process.was_loading;
+    let at_work = match ended.process.state {
+        ProcessState::Busy(_) | ProcessState::Unwinding(_) | ProcessState::Leaving(Some(_)) => true,
+        ProcessState::Starting
+        | ProcessState::Loading
+        | ProcessState::Idle
+        | ProcessState::Leaving(None) => false,
+    };
     let memory = match (loading, ended.raised) {
         (false, _) => EndMeaning::FailureCause,
         (true, false) => EndMeaning::Raise,
@@ -407,6 +432,14 @@ fn death(ended: &EndedProcess) -> FailureCause {
             true => EndMeaning::NothingButRaise,
             false => EndMeaning::Nothing,
         },
+        WorkerEnd::Misbehaved
+        | WorkerEnd::Crashed
+        | WorkerEnd::OutOfMemory
+        | WorkerEnd::OutOfMemoryForJob
+            if at_work =>
+        {
+            EndMeaning::Job
+        }
         WorkerEnd::Silent | WorkerEnd::Misbehaved => EndMeaning::Hung,
         WorkerEnd::Files => EndMeaning::CannotLoad,
         WorkerEnd::OutOfMemory => memory,

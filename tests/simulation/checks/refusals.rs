@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
+use ipc_protocol::ids::{Device, DeviceConstraint, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::PictureSize;
 use pool::{AcceptedJobs, Action, Event, Files, Moment, Outcome, Parameters};
@@ -38,7 +38,7 @@ pub(super) fn check(
             job,
             outcome: Outcome::Failure(failure),
         } => match observed.jobs.get(job) {
-            Some(record) => failed(observed, record, failure),
+            Some(record) => failed(observed, failures, *job, record, failure),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -46,14 +46,20 @@ pub(super) fn check(
 }
 
 /// A failure says what it is about, and a job that had room does not end for lack of it.
-fn failed(observed: &ObservedPool, record: &JobRecord, failure: &Failure) -> CheckResult {
+fn failed(
+    observed: &ObservedPool,
+    failures: &ModelFailures,
+    job: JobId,
+    record: &JobRecord,
+    failure: &Failure,
+) -> CheckResult {
     let text = &failure.message;
     let model = &observed.models[&record.model];
     let names = |loss: &WorkerLoss| text.contains(&loss.worker) && text.contains(&loss.how);
     let right = match failure.kind {
-        FailureKind::Quarantined if record.accused() >= observed.settings.max_attempts as usize => {
-            let mut accusing = record.losses.iter().filter(|loss| loss.accuses);
-            accusing.all(names)
+        FailureKind::Quarantined if observed.consequence.lost_job() == Some(job) => {
+            let last = record.losses.last().map_or(0, |last| last.step);
+            record.accusing(last).all(names)
         }
         FailureKind::WorkerLost => {
             let count = format!(" {} times", record.losses.len());
@@ -69,12 +75,17 @@ fn failed(observed: &ObservedPool, record: &JobRecord, failure: &Failure) -> Che
             let best = observed.at_best(Device::Host, &observed.staying());
             need.values().any(|&part| part > best) && text.contains(record.model.as_str())
         }
+        FailureKind::LoadRefused if failures.gave_up(&record.model) => {
+            let mut live = observed.live(&record.model);
+            text.contains(record.model.as_str())
+                && text.contains("ended before they were ready")
+                && !live.any(|(_, process)| process.is_resident())
+        }
         FailureKind::Stopped
         | FailureKind::ModelMissing
         | FailureKind::ModelUnusable
         | FailureKind::ModelUnread
-        | FailureKind::LoadRefused
-        | FailureKind::ModelBroken => {
+        | FailureKind::LoadRefused => {
             text.contains(record.model.as_str()) && observed.live(&record.model).next().is_none()
         }
         FailureKind::UnknownModel => {

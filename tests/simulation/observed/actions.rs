@@ -118,7 +118,10 @@ impl ObservedPool {
                 more: Mebibytes::ZERO,
                 again: false,
                 losses: Vec::new(),
+                furthest: 0,
+                cleared: 0,
                 fruitless: 0,
+                fruitless_since: None,
                 out_of_memory: 0,
             };
             self.last_job = self.last_job.max(job);

@@ -41,7 +41,7 @@ impl WorkerEnd {
             (None, Exit::Signal { signal, by }) => match (by, signal) {
                 (KilledBy::KernelOom, _) => Self::KernelOutOfMemory,
                 (KilledBy::AllocationFailed | KilledBy::OwnLimit, _) => Self::OutOfMemory,
-                (KilledBy::Other, 7) => Self::Files,
+                (KilledBy::CutFile, _) => Self::Files,
                 (KilledBy::Other, 1 | 2 | 3 | 9 | 15) => Self::Outside,
                 (KilledBy::Us | KilledBy::Other, _) => Self::Crashed,
             },

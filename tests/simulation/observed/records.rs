@@ -145,8 +145,12 @@ pub(crate) struct JobRecord {
     /// It lost a worker, and runs before jobs that never ran.
     pub(crate) again: bool,
     pub(crate) losses: Vec<WorkerLoss>,
-    /// Attempts in a row that salvaged no step.
+    /// The most steps that an attempt finished, and the losses before that attempt.
+    pub(crate) furthest: u32,
+    pub(crate) cleared: usize,
+    /// Attempts in a row that salvaged no step, and when the first of them ended.
     pub(crate) fruitless: u32,
+    pub(crate) fruitless_since: Option<Moment>,
     /// How often it ran out of memory.
     pub(crate) out_of_memory: u32,
 }
@@ -159,6 +163,8 @@ pub(crate) struct WorkerLoss {
     pub(crate) how: String,
     /// It is evidence against the job.
     pub(crate) accuses: bool,
+    /// Steps that the attempt had finished.
+    pub(crate) step: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -247,9 +253,10 @@ impl ProcessRecord {
 }
 
 impl JobRecord {
-    /// How many ends of workers are evidence against it.
-    pub(crate) fn accused(&self) -> usize {
-        self.losses.iter().filter(|loss| loss.accuses).count()
+    /// The ends of workers after `step` steps that are evidence against it: it has got no further since.
+    pub(crate) fn accusing(&self, step: u32) -> impl Iterator<Item = &WorkerLoss> {
+        let losses = self.losses.iter().skip(self.cleared);
+        losses.filter(move |loss| loss.accuses && loss.step == step)
     }
 
     /// Whether it may run on `device`, if that is known.

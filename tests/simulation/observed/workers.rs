@@ -206,6 +206,7 @@ impl ObservedPool {
             worker: process.name.to_string(),
             how: "out of memory".to_string(),
             accuses: false,
+            step: 0,
         };
         let more = self.more_room(&process.name.model);
         if let Some(record) = self.jobs.get_mut(&job) {
@@ -226,11 +227,20 @@ impl ObservedPool {
         let Some(record) = self.jobs.get_mut(&job) else {
             return;
         };
-        record.losses.push(loss);
-        record.fruitless = match salvaged > record.resume_step {
-            true => 0,
-            false => record.fruitless + 1,
-        };
+        if record.step > record.furthest {
+            (record.furthest, record.cleared) = (record.step, record.losses.len());
+        }
+        record.losses.push(WorkerLoss {
+            step: record.step,
+            ..loss
+        });
+        match salvaged > record.resume_step {
+            true => (record.fruitless, record.fruitless_since) = (0, None),
+            false => {
+                record.fruitless += 1;
+                record.fruitless_since.get_or_insert(now);
+            }
+        }
         (record.on, record.since, record.again) = (None, now, true);
         // Steps that were not salvaged are drawn again.
         record.step = record
@@ -300,6 +310,7 @@ impl ObservedPool {
             worker: process.name.to_string(),
             how: words(exit),
             accuses: end.accuses_job(),
+            step: 0,
         };
         self.waits_again(now, job, loss, salvaged);
     }

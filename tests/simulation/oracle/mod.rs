@@ -11,6 +11,8 @@ mod outcome;
 mod quarantine;
 mod request;
 
+use std::time::Duration;
+
 use ipc_protocol::ids::JobId;
 use pool::{AcceptedJobs, Action, Event, Moment, Notice, Outcome, Parameters};
 
@@ -22,6 +24,8 @@ pub(crate) use request::{invalid_fields, jobs_per_hour, most_images, parameters}
 
 /// Attempts in a row without a salvaged step after which a job is not tried again.
 const FRUITLESS_MAX: u32 = 16;
+/// The time of such attempts after which the next one is the last.
+const FRUITLESS_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
 /// How often a job may run out of memory.
 const MEMORY_MAX: u32 = 2;
 
@@ -174,7 +178,7 @@ impl Oracle {
                 Consequence::Finished(job) | Consequence::GaveUp(job, _) => Some(*job),
                 consequence => consequence.lost_job().filter(|job| {
                     let record = observed.jobs.get(job);
-                    record.is_some_and(|record| is_given_up(observed, record))
+                    record.is_some_and(|record| is_given_up(observed, now, record))
                 }),
             },
         };
@@ -185,14 +189,25 @@ impl Oracle {
     }
 }
 
-/// As many workers crashed with the job as its request may bring down.
+/// As many workers crashed at one step of the job, or of others that ask for the same, as a request may bring down.
 fn is_guilty(observed: &ObservedPool, record: &JobRecord) -> bool {
-    record.accused() >= observed.settings.max_attempts as usize
+    let Some(last) = record.losses.last().filter(|last| last.accuses) else {
+        return false;
+    };
+    let of = |job: &JobRecord| fingerprint(observed, &job.model, &job.parameters);
+    let own = of(record);
+    let alike = observed.jobs.values().filter(|job| of(job) == own);
+    let deaths: usize = alike.map(|job| job.accusing(last.step).count()).sum();
+    deaths >= observed.settings.max_attempts as usize
+}
+
+/// The job had as many attempts in a row without a new step, or for as long, as a job may have.
+fn is_fruitless(now: Moment, record: &JobRecord) -> bool {
+    let since = record.fruitless_since.unwrap_or(now);
+    record.fruitless >= FRUITLESS_MAX || now.since(since) >= FRUITLESS_TIME_MAX
 }
 
 /// The job gets no other attempt.
-fn is_given_up(observed: &ObservedPool, record: &JobRecord) -> bool {
-    is_guilty(observed, record)
-        || record.out_of_memory >= MEMORY_MAX
-        || record.fruitless >= FRUITLESS_MAX
+fn is_given_up(observed: &ObservedPool, now: Moment, record: &JobRecord) -> bool {
+    is_guilty(observed, record) || record.out_of_memory >= MEMORY_MAX || is_fruitless(now, record)
 }

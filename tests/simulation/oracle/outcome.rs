@@ -33,22 +33,24 @@ impl Oracle {
             }
             FailureKind::WorkerLost => {
                 observed.consequence.lost_job() == Some(job)
-                    && record.fruitless >= super::FRUITLESS_MAX
+                    && super::is_fruitless(now, record)
                     && !super::is_guilty(observed, record)
             }
             FailureKind::Quarantined => {
                 self.is_quarantined(observed, now, &record.model, &record.parameters)
             }
             FailureKind::Draining => observed.ends.is_some_and(|at| at <= now),
+            FailureKind::LoadRefused if failures.gave_up(&record.model) => true,
             FailureKind::Stopped
             | FailureKind::ModelMissing
             | FailureKind::ModelUnusable
-            | FailureKind::LoadRefused
-            | FailureKind::ModelBroken => has_trouble(observed, failures, now, &record.model, kind),
+            | FailureKind::LoadRefused => has_trouble(observed, failures, now, &record.model, kind),
             // `refusals` knows what fits.
             FailureKind::MemoryExhausted | FailureKind::NeverFits => true,
-            // A job waits while files are looked at, and is drawn if its model is removed.
+            // A job waits while files are looked at, and for the next try of a model that failed too often. It is drawn
+            // if its model is removed.
             FailureKind::ModelUnread
+            | FailureKind::ModelBroken
             | FailureKind::UnknownModel
             | FailureKind::QueueFull
             | FailureKind::QuotaExceeded

@@ -62,6 +62,7 @@ pub(crate) fn exited(
     let load_failure = worker.take_load_failure();
     let (model, device, name) = (worker.model(), worker.device(), worker.name().clone());
     let doing = doing(&worker);
+    let at_work = worker.job_at_hand().is_some();
     let remains = worker.remains();
     let (why, loading) = (remains.why(), remains.was_loading());
     let (reservation, attempt) = remains.into_parts();
@@ -104,6 +105,7 @@ pub(crate) fn exited(
             exit,
             why,
             loading,
+            at_work,
             load_failure,
         };
         let backoff = note_death(state, turn, model, death);

@@ -101,6 +101,12 @@ pub(crate) fn is_settled(failure: &Failure) -> bool {
     failure.kind != FailureKind::ModelUnread
 }
 
+/// Whether accepted jobs of the model end with this refusal. They wait for the end of a look at its files, and for the
+/// next try of a model that failed too often.
+pub(crate) fn ends_accepted_jobs(failure: &Failure) -> bool {
+    is_settled(failure) && failure.kind != FailureKind::ModelBroken
+}
+
 /// The refusal of requests while the pool is draining.
 pub fn draining() -> Failure {
     let message = "the pool is draining and takes nothing new";

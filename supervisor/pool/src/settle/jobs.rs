@@ -5,7 +5,7 @@ use ipc_protocol::units::Mebibytes;
 
 use crate::questions::overtaking::{barriers, lacks_of, next_for};
 use crate::questions::room::{self, Room};
-use crate::questions::standing::{is_settled, refusal};
+use crate::questions::standing::{ends_accepted_jobs, refusal};
 use crate::questions::waiting::offering;
 use crate::state::State;
 use crate::steps::end_job::end_job;
@@ -14,14 +14,14 @@ use crate::steps::run::run;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// Fails the waiting jobs of models that cannot serve now and have no live worker.
+/// Fails the waiting jobs of models that cannot serve now and have no live worker. Those of a model that failed too
+/// often wait until it may be tried again.
 pub(crate) fn fail_hopeless(state: &mut State, turn: &mut Turn) {
     for id in state.model_ids() {
         if state.jobs().queue(id).is_empty() || state.fleet().has_live(id) {
             continue;
         }
-        // Jobs wait for the end of a look at the files.
-        let Some(failure) = refusal(state, id, turn.now()).filter(is_settled) else {
+        let Some(failure) = refusal(state, id, turn.now()).filter(ends_accepted_jobs) else {
             continue;
         };
         for job in state.jobs().queue(id).iter().collect::<Vec<JobId>>() {

@@ -30,8 +30,14 @@ pub(crate) struct Job {
     attempts: u32,
     /// How each worker died that ran it.
     losses: Vec<Loss>,
-    /// Attempts in a row that ended without a new step.
+    /// The losses before the last attempt that got further than any before. They accuse it no more.
+    cleared: usize,
+    /// The most steps that an attempt has finished.
+    furthest_step: u32,
+    /// Attempts in a row that ended without a new step to continue from.
     fruitless: u32,
+    /// When the first of them ended.
+    fruitless_since: Option<Moment>,
     /// How often it ran out of memory.
     out_of_memory: u32,
     /// Finished steps whose latents the driver holds.
@@ -73,22 +79,18 @@ pub(crate) struct FirstStart {
 #[derive(Debug, Clone)]
 pub(crate) struct Loss {
     how: String,
+    step: u32,
     suspect: bool,
 }
 
 impl Loss {
-    /// A death told as `how`; `suspect` if the job may have caused it.
-    pub(crate) fn new(how: String, suspect: bool) -> Self {
-        Self { how, suspect }
+    /// A death told as `how`, after `step` steps; `suspect` if the job may have caused it.
+    pub(crate) fn new(how: String, step: u32, suspect: bool) -> Self {
+        Self { how, step, suspect }
     }
 
     pub(crate) fn how(&self) -> &str {
         &self.how
-    }
-
-    /// The job may have caused it.
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.suspect
     }
 }
 
@@ -139,7 +141,10 @@ impl Job {
             stage: JobStage::Waiting { since: now },
             attempts: 0,
             losses: Vec::new(),
+            cleared: 0,
+            furthest_step: 0,
             fruitless: 0,
+            fruitless_since: None,
             out_of_memory: 0,
             resume_step: 0,
             overtaken: 0,
@@ -196,14 +201,21 @@ impl Job {
         &self.losses
     }
 
-    /// Deaths of workers that the job may have caused.
-    pub(crate) fn suspect_losses(&self) -> impl Iterator<Item = &Loss> {
-        self.losses.iter().filter(|loss| loss.is_suspect())
+    /// Deaths of workers after `step` steps that the job may have caused: no attempt since has got further.
+    pub(crate) fn suspect_losses(&self, step: u32) -> impl Iterator<Item = &Loss> {
+        let held = self.losses[self.cleared..].iter();
+        held.filter(move |loss| loss.suspect && loss.step == step)
     }
 
-    /// Attempts in a row that ended without a new step.
+    /// Attempts in a row that ended without a new step to continue from.
     pub(crate) fn fruitless(&self) -> u32 {
         self.fruitless
+    }
+
+    /// The time since the first of these attempts ended.
+    pub(crate) fn fruitless_for(&self, now: Moment) -> Duration {
+        let since = self.fruitless_since.unwrap_or(now);
+        now.since(since)
     }
 
     /// How often it ran out of memory.
@@ -249,13 +261,22 @@ impl Job {
 
     /// Notes the loss of its worker. `resume_step` is the number of finished steps whose latents the driver
     /// has copied; what was salvaged before still holds if this attempt got no further.
-    pub(crate) fn note_loss(&mut self, loss: Loss, resume_step: Option<u32>) {
+    ///
+    /// An attempt that got further than any before clears the job of the deaths before it.
+    pub(crate) fn note_loss(&mut self, loss: Loss, resume_step: Option<u32>, now: Moment) {
         let before = self.resume_step;
         let steps = self.parameters.steps;
         self.resume_step = before.max(resume_step.unwrap_or(0)).min(steps);
-        self.fruitless += 1;
-        if self.resume_step > before {
-            self.fruitless = 0;
+        match self.resume_step > before {
+            true => (self.fruitless, self.fruitless_since) = (0, None),
+            false => {
+                self.fruitless += 1;
+                self.fruitless_since.get_or_insert(now);
+            }
+        }
+        if loss.step > self.furthest_step {
+            self.furthest_step = loss.step;
+            self.cleared = self.losses.len();
         }
         self.losses.push(loss);
     }

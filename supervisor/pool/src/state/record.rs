@@ -19,7 +19,7 @@ pub(crate) struct FailureRecord {
     load_failures_in_a_row: u32,
     /// Loads in a row that showed no progress.
     hung_loads: u32,
-    /// Loads in a row that were ended from outside.
+    /// Loads in a row that ended before the worker was ready, and not because the load failed.
     lost_loads: u32,
     /// Processes in a row that could not be made.
     no_starts: u32,
@@ -43,7 +43,7 @@ const BAD_LUCK_WINDOW: Duration = Duration::from_secs(30);
 const BAD_LUCK_FREE: u32 = 5;
 /// The wait between two starts that keeps bad luck from spinning.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Loads in a row that may be ended from outside before the waiting jobs fail.
+/// Loads in a row that may end before the worker is ready until the waiting jobs fail.
 const LOST_LOADS_MAX: u32 = 16;
 /// Starts in a row that may fail to make a process before the waiting jobs fail.
 const NO_STARTS_MAX: u32 = 5;
@@ -170,8 +170,8 @@ impl FailureRecord {
         PAUSE
     }
 
-    /// Notes a load that was ended from outside. Returns whether it happened often enough in a row to count as a
-    /// failed load.
+    /// Notes a load that ended before the worker was ready. Returns whether that happened often enough in a row for
+    /// the waiting jobs to fail.
     pub(crate) fn note_lost_load(&mut self) -> bool {
         self.lost_loads += 1;
         let often = self.lost_loads >= LOST_LOADS_MAX;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use ipc_protocol::failure::{Failure, FailureKind};
+
 use crate::state::State;
+use crate::state::worker::Worker;
+use crate::steps::end_job::{RETRY_MS, fail_waiting};
 use crate::words::cause::Cause;
 use crate::words::end::how_ended;
 use crate::words::event::Exit;
@@ -18,8 +22,17 @@ pub(crate) struct DeathEvidence {
     /// The reason to stop it, if it was stopped.
     pub(crate) why: Option<StopReason>,
     pub(crate) loading: bool,
+    /// It was at work on a job, wanted or not.
+    pub(crate) at_work: bool,
     /// Its message about a load that failed.
     pub(crate) load_failure: Option<String>,
+}
+
+impl DeathEvidence {
+    /// It is charged to the job that the worker was at work on, and therefore not to the model.
+    fn is_charged(&self) -> bool {
+        self.at_work && matches!(self.cause, Cause::Fault | Cause::OutOfMemory)
+    }
 }
 
 /// Notes the death of a worker of a model; returns how long its replacement waits.
@@ -33,7 +46,8 @@ pub(crate) fn note_death(
     let model = state.model_mut(id);
     model.note_death();
     let record = model.record_mut();
-    let backoff = match death.cause.is_nobodys() {
+    let charged = death.is_charged();
+    let backoff = match death.cause.is_nobodys() || charged {
         true => record.note_bad_luck(now),
         false => record.note_death(now, death.loading),
     };
@@ -41,15 +55,15 @@ pub(crate) fn note_death(
     let reason = |said: Option<String>| said.unwrap_or(format!("its worker {words}"));
     match death.cause {
         Cause::Wanted => {}
+        Cause::Fault | Cause::OutOfMemory if charged => {}
         Cause::KernelOutOfMemory if death.loading && model.observed_mut().raise_need() => {}
         Cause::KernelOutOfMemory
         | Cause::ContextLost
         | Cause::DeviceGone
         | Cause::Outside
         | Cause::Starved => {
-            if death.loading && model.record_mut().note_lost_load() {
-                let message = format!("its workers ended before they were ready, the last {words}");
-                cool(state, turn, id, message, false);
+            if death.loading {
+                note_lost_load(state, turn, id, &words);
             }
         }
         Cause::Silent | Cause::Fault if death.loading && death.why.is_some() => {
@@ -58,7 +72,12 @@ pub(crate) fn note_death(
                 false => note_failure(state, turn, id),
             }
         }
-        Cause::OutOfMemory | Cause::Silent | Cause::Fault => note_failure(state, turn, id),
+        Cause::OutOfMemory | Cause::Silent | Cause::Fault => {
+            note_failure(state, turn, id);
+            if death.loading {
+                note_lost_load(state, turn, id, &words);
+            }
+        }
         // One more try with more memory; a second time in a row is a load failure.
         Cause::OutOfMemoryLoading if model.observed_mut().raise_need() => {}
         Cause::OutOfMemoryLoading | Cause::CannotLoad => {
@@ -67,6 +86,21 @@ pub(crate) fn note_death(
         }
     }
     backoff
+}
+
+/// Notes a load that ended before its worker was ready. After many of them in a row the waiting jobs fail, unless a
+/// worker can draw them; the model rests no longer than after each of them.
+fn note_lost_load(state: &mut State, turn: &mut Turn, id: ModelId, words: &str) {
+    let ready = state.fleet().live(id).any(Worker::is_resident);
+    if !state.model_mut(id).record_mut().note_lost_load() || ready {
+        return;
+    }
+    let key = &state.model(id).spec().key;
+    let message = format!(
+        "{key} cannot be loaded: its workers ended before they were ready, the last {words}"
+    );
+    let failure = Failure::new(FailureKind::LoadRefused, message).retry_after_ms(RETRY_MS);
+    fail_waiting(state, turn, id, &failure);
 }
 
 /// Notes that this machine could not make a process, which does not count against the model. Its jobs fail once

@@ -1,5 +1,7 @@
 //! Ends jobs without a picture, and decides what becomes of a job that lost its worker.
 
+use std::time::Duration;
+
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
 use ipc_protocol::units::Mebibytes;
@@ -15,16 +17,19 @@ use crate::state::{State, TakenFrom};
 use crate::words::action::Action;
 use crate::words::cause::Cause;
 use crate::words::notice::Notice;
+use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
 /// Attempts in a row without a new step after which a job is given up, whatever ended them.
 const FRUITLESS_MAX: u32 = 16;
+/// The time of such attempts after which the next one ends the job.
+const FRUITLESS_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
 /// A job that runs out of memory this often, the second time with more memory, is given up.
 const MEMORY_MAX: u32 = 2;
 /// Deaths listed in the answer of a job that is given up.
 const DEATHS_TOLD_MAX: usize = 3;
 /// When another try may help after workers were lost to causes outside.
-const RETRY_MS: u64 = 5000;
+pub(crate) const RETRY_MS: u64 = 5000;
 
 /// Ends a job without a picture, wherever it is, with its one answer.
 pub(crate) fn end_job(state: &mut State, turn: &mut Turn, id: JobId, failure: Failure) {
@@ -70,10 +75,19 @@ pub(crate) fn fail_wanting(
     }
 }
 
+/// Fails all waiting jobs of a model.
+pub(crate) fn fail_waiting(state: &mut State, turn: &mut Turn, model: ModelId, failure: &Failure) {
+    let waiting = state.jobs().queue(model).iter();
+    for job in waiting.collect::<Vec<JobId>>() {
+        end_job(state, turn, job, failure.clone());
+    }
+}
+
 /// Puts a job that lost its worker first in its queue, or gives it up.
 ///
-/// Deaths that the worker caused itself are evidence against the job: at `max_attempts` of them the job is
-/// quarantined. Deaths from outside are no evidence, but attempts without a new step are bounded all the same.
+/// Deaths that the worker caused itself are evidence against the request if they happen at the same step: at
+/// `max_attempts` of them it is quarantined. Deaths from outside are no evidence, but attempts without a new step
+/// are bounded all the same.
 pub(crate) fn place_again(
     state: &mut State,
     turn: &mut Turn,
@@ -91,19 +105,31 @@ pub(crate) fn place_again(
     let (Some(more), Some(job)) = (more, state.jobs_mut().get_mut(id)) else {
         return turn.defect(format!("job {id} lost its worker and is unknown"));
     };
-    job.note_loss(Loss::new(how, cause.accuses_job()), resume_step);
+    let step = attempt.step();
+    job.note_loss(
+        Loss::new(how, step, cause.accuses_job()),
+        resume_step,
+        turn.now(),
+    );
     if matches!(cause, Cause::OutOfMemory | Cause::KernelOutOfMemory) {
         job.widen(more);
     }
     if cause == Cause::OutOfMemory {
         job.note_out_of_memory();
     }
-    if job.suspect_losses().count() >= limit {
-        quarantine_job(state, turn, id);
-    } else if job.out_of_memory() >= MEMORY_MAX {
+    let gives_up =
+        job.fruitless() >= FRUITLESS_MAX || job.fruitless_for(turn.now()) >= FRUITLESS_TIME_MAX;
+    if cause.accuses_job() && suspect_deaths(state, id, step).len() >= limit {
+        quarantine_job(state, turn, id, step);
+        return;
+    }
+    let Some(job) = state.jobs().get(id) else {
+        return turn.defect(format!("job {id} lost its worker and is unknown"));
+    };
+    if job.out_of_memory() >= MEMORY_MAX {
         let failure = out_of_memory(job);
         end_lost_job(state, turn, id, failure);
-    } else if job.fruitless() >= FRUITLESS_MAX {
+    } else if gives_up {
         let failure = worker_lost(job);
         end_lost_job(state, turn, id, failure);
     } else {
@@ -122,29 +148,50 @@ fn wait_again(state: &mut State, turn: &mut Turn, id: JobId) {
     });
 }
 
+/// The jobs without an answer that ask for the same as `id`, itself among them.
+fn jobs_alike(state: &State, id: JobId) -> Vec<JobId> {
+    let Some(job) = state.jobs().get(id) else {
+        return Vec::new();
+    };
+    let model_digest = &state.model(job.model()).spec().digest;
+    let fingerprint = job.fingerprint(model_digest);
+    let waiting = state.jobs().queue(job.model()).iter();
+    let workers = state.fleet().of(job.model());
+    let running = workers.filter_map(|worker| worker.attempt().map(Attempt::job));
+    let alike = |other: &JobId| {
+        let other = state.jobs().get(*other);
+        other.is_some_and(|other| other.fingerprint(model_digest) == fingerprint)
+    };
+    let others = waiting.chain(running).filter(|other| *other != id);
+    [id].into_iter().chain(others.filter(alike)).collect()
+}
+
+/// Describes the deaths after `step` steps that the request of a job may have caused, through this job or another
+/// that asks for the same.
+fn suspect_deaths(state: &State, id: JobId, step: u32) -> Vec<String> {
+    let alike = jobs_alike(state, id).into_iter();
+    let jobs = alike.filter_map(|job| state.jobs().get(job));
+    let deaths = jobs.flat_map(|job| job.suspect_losses(step));
+    deaths.map(|loss| loss.how().into()).collect()
+}
+
 /// Quarantines the fingerprint of a job that killed as many workers as a job may, and fails all jobs that share
 /// it.
-fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId) {
+fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId, step: u32) {
+    let deaths = suspect_deaths(state, id, step);
+    let others = jobs_alike(state, id).into_iter();
+    let ends: Vec<JobId> = others.filter(|other| *other != id).collect();
     let Some(job) = state.jobs().get(id) else {
         return turn.defect(format!("job {id} is to be quarantined and unknown"));
     };
-    let model = job.model();
-    let deaths: Vec<String> = job.suspect_losses().map(|loss| loss.how().into()).collect();
     let told = deaths.join("; ");
-    let model_digest = &state.model(model).spec().digest;
-    let fingerprint = job.fingerprint(model_digest);
+    let fingerprint = job.fingerprint(&state.model(job.model()).spec().digest);
     let digest = fingerprint.name();
     turn.tell(Notice::Quarantined {
         job: id,
         digest: digest.clone(),
         evidence: deaths.clone(),
     });
-    let alike = |other: &JobId| {
-        let other = state.jobs().get(*other);
-        other.is_some_and(|other| other.fingerprint(model_digest) == fingerprint)
-    };
-    let waiting = state.jobs().queue(model).iter();
-    let ends: Vec<JobId> = waiting.filter(alike).collect();
     let lasts = state.settings().quarantine;
     let evidence = QuarantineEvidence::new(turn.now(), deaths);
     state.quarantine_mut().keep(fingerprint, evidence, lasts);

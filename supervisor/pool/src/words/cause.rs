@@ -115,12 +115,13 @@ mod tests {
     #[test]
     fn only_what_a_worker_did_itself_accuses_its_job() {
         let accused = |exit| Cause::of(EndClass::of(exit, None), false).accuses_job();
-        for own in [4, 5, 6, 8, 11, 31] {
+        for own in [4, 5, 6, 7, 8, 11, 31] {
             assert!(accused(signal(own, KilledBy::Other)), "signal {own}");
         }
-        for sent in [1, 2, 3, 7, 9, 15] {
+        for sent in [1, 2, 3, 9, 15] {
             assert!(!accused(signal(sent, KilledBy::Other)), "signal {sent}");
         }
+        assert!(!accused(signal(7, KilledBy::CutFile)));
         assert!(!accused(signal(9, KilledBy::KernelOom)));
         assert!(!accused(signal(9, KilledBy::OwnLimit)));
         assert!(!accused(signal(6, KilledBy::AllocationFailed)));

@@ -26,9 +26,9 @@ pub enum EndClass {
     AllocationFailed,
     /// Another process sent it SIGKILL, SIGTERM or the like.
     Killed,
-    /// SIGBUS: a file that it had mapped was cut, or its disk failed.
+    /// SIGBUS, and its model's files have changed since it loaded them.
     ReadFailed,
-    /// A signal of its own: SIGSEGV, SIGABRT and the like.
+    /// A signal of its own: SIGSEGV, SIGABRT, SIGBUS and the like.
     Crashed,
     /// Its process could not be made.
     NotStarted,
@@ -38,8 +38,6 @@ pub enum EndClass {
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: people and programs send them.
 const SENT: [i32; 5] = [1, 2, 3, 9, 15];
-/// SIGBUS: the kernel raises it for a mapped file that was cut.
-const BUS: i32 = 7;
 /// The code that stands for an exit status that the kernel does not report.
 const NOT_WAITED: i32 = -1;
 
@@ -63,8 +61,8 @@ impl EndClass {
                 KilledBy::KernelOom => Self::KernelOutOfMemory,
                 KilledBy::OwnLimit => Self::MemoryLimit,
                 KilledBy::AllocationFailed => Self::AllocationFailed,
+                KilledBy::CutFile => Self::ReadFailed,
                 KilledBy::Other if SENT.contains(&signal) => Self::Killed,
-                KilledBy::Other if signal == BUS => Self::ReadFailed,
                 KilledBy::Other => Self::Crashed,
             },
         }
@@ -103,7 +101,7 @@ impl EndClass {
             }
             Self::AllocationFailed => "of its own, an allocation failed",
             Self::Killed => "sent by another process; the kernel does not report which",
-            Self::ReadFailed => "a model file was cut or cannot be read",
+            Self::ReadFailed => "its model files changed while it read them",
             Self::Crashed => "of its own",
             Self::NotStarted => "its process could not be made",
             Self::NotReaped => "killed, and the kernel has not ended it yet",

@@ -314,6 +314,8 @@ pub enum KilledBy {
     OwnLimit,
     /// The worker itself, by an abort after an allocation that failed.
     AllocationFailed,
+    /// The kernel (SIGBUS), and the worker's model files have changed since it loaded them.
+    CutFile,
     /// The worker itself (SIGSEGV, SIGABRT), or another program.
     Other,
 }

@@ -27,7 +27,8 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// How long accepted jobs may take once the pool shuts down.
     pub drain: Duration,
-    /// Workers that a job may kill before it is quarantined. Workers killed from outside do not count.
+    /// Workers that a request may kill at the same step before it is quarantined. Workers killed from outside do not
+    /// count.
     pub max_attempts: u32,
     /// How long a request that killed its workers is refused.
     pub quarantine: Duration,
@@ -138,7 +139,7 @@ impl Default for Settings {
             queue_bytes: 16 << 20,
             drain: Duration::from_secs(5),
             max_attempts: 2,
-            quarantine: Duration::from_secs(24 * 3600),
+            quarantine: Duration::from_secs(600),
             max_overtakes: 8,
             max_overtake: Duration::from_secs(30),
             fifo: false,

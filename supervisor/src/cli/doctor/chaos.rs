@@ -27,8 +27,8 @@ const STRUCK_STEP: u32 = 3;
 /// After this time a job counts as lost.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The signals that strike, each once: ends from outside, crashes, and a worker that stands still. Not SIGBUS, which means
-/// that a model file was cut: the pool waits until it is mended.
+/// The signals that strike, each once: ends from outside, crashes, and a worker that stands still. Not SIGBUS, which may
+/// mean that a model file was cut.
 const STRIKES: [Signal; 6] = [
     Signal::SIGKILL,
     Signal::SIGTERM,
