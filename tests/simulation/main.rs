@@ -124,10 +124,10 @@ fn suite() -> ExitCode {
     }
     println!("test first_requests_start_no_more_than_they_may ... ok");
     if let Err(what) = poison::check() {
-        println!("test poison_costs_nobody_else_a_picture ... FAILED\n{what}");
+        println!("test poison_costs_no_other_request_its_picture ... FAILED\n{what}");
         return ExitCode::FAILURE;
     }
-    println!("test poison_costs_nobody_else_a_picture ... ok");
+    println!("test poison_costs_no_other_request_its_picture ... ok");
     println!(
         "\ntest result: ok. 3 passed; 0 failed; {} events, {} deaths, {} pictures in {:.1} s",
         sum.events,

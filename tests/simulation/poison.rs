@@ -1,4 +1,4 @@
-//! Poison among thousands of good requests: it costs a bounded number of workers and nobody else's picture.
+//! Requests that crash workers, among thousands of good ones, cost no other request its picture.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -516,25 +516,20 @@ fn an_open_breaker_ends_no_accepted_job_and_refuses_only_new_ones() {
 
 #[test]
 fn a_job_behind_an_open_breaker_ends_at_its_own_time_limit() {
-    let (mut fixture, run) = busy();
-    let request = ImageRequest {
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let mut said = fixture.ask(ImageRequest {
         timeout_ms: Some(200_000),
         ..fixture::request("a")
-    };
-    fixture.ask(request);
-    fixture.finish(&run);
-    fixture.leave(run.worker);
+    });
     let mut ended = Vec::new();
-    for _ in 0..200 {
-        let said = fixture.pass(Duration::from_secs(1));
-        ended.extend(failures(&said));
+    for _ in 0..=200 {
         for start in starts(&said) {
-            fixture.tell(Event::WorkerStarted {
-                worker: start.worker,
-                pid: 1,
-            });
-            fixture.die(start.worker, 11, None);
+            let worker = start.worker;
+            fixture.tell(Event::WorkerStarted { worker, pid: 1 });
+            fixture.die(worker, 11, None);
         }
+        said = fixture.pass(Duration::from_secs(1));
+        ended.extend(failures(&said));
     }
     assert!(opened(&fixture.said));
     let kinds: Vec<FailureKind> = ended.iter().map(|(_, failure)| failure.kind).collect();
@@ -573,7 +568,7 @@ fn sixteen_loads_in_a_row_that_end_fail_the_waiting_jobs_and_rest_the_model_no_l
 }
 
 #[test]
-fn crashes_at_different_steps_with_progress_between_are_no_evidence() {
+fn a_job_that_gets_further_between_crashes_is_not_accused_of_them() {
     let (mut fixture, mut run) = busy();
     for step in 1..=3 {
         let (worker, job) = (run.worker, run.job);
@@ -627,6 +622,7 @@ fn a_bus_error_without_a_changed_file_is_tried_again() {
 #[test]
 fn attempts_without_a_new_step_end_after_four_hours() {
     let (mut fixture, mut run) = busy();
+    fixture.cpu = reading;
     let mut told = Vec::new();
     for _ in 0..6 {
         let after = fixture.die(run.worker, 9, None);
