@@ -8,6 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, LINK, LOCATION, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
+use crate::file_head::FileHead;
 use crate::token::Token;
 
 /// Tries of a request that fails with a transient status.
@@ -80,24 +81,61 @@ impl Http {
     /// # Errors
     /// The host refuses, or sends nothing for too long.
     pub async fn get(&self, url: &Url, begin: u64) -> Result<Response, NoAnswer> {
+        self.ask(&Method::GET, url, begin, |_| false).await
+    }
+
+    /// Asks for the facts of a file, without its bytes; retries transient refusals.
+    ///
+    /// # Errors
+    /// As [`Http::get`].
+    pub async fn head(&self, url: &Url) -> Result<FileHead, NoAnswer> {
+        let mut head = FileHead::default();
+        let response = self
+            .ask(&Method::HEAD, url, 0, |response| {
+                head.add(response.headers());
+                head.is_complete()
+            })
+            .await?;
+        head.finish(response.headers());
+        Ok(head)
+    }
+
+    async fn ask(
+        &self,
+        method: &Method,
+        url: &Url,
+        begin: u64,
+        mut is_enough: impl FnMut(&Response) -> bool,
+    ) -> Result<Response, NoAnswer> {
         let mut pause = PAUSE;
         for _ in 1..TRIES_MAX {
-            match self.follow(url.clone(), begin).await {
+            match self
+                .follow(method, url.clone(), begin, &mut is_enough)
+                .await
+            {
                 Err(NoAnswer::Status(status, _)) if is_transient(status) => {}
                 answer => return answer,
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.follow(url.clone(), begin).await
+        self.follow(method, url.clone(), begin, &mut is_enough)
+            .await
     }
 
-    /// Tries once and follows the redirects.
-    async fn follow(&self, mut url: Url, begin: u64) -> Result<Response, NoAnswer> {
+    /// Tries once and follows the redirects, until a redirect or the answer is enough.
+    async fn follow(
+        &self,
+        method: &Method,
+        mut url: Url,
+        begin: u64,
+        is_enough: &mut impl FnMut(&Response) -> bool,
+    ) -> Result<Response, NoAnswer> {
         for _ in 0..=REDIRECTS_MAX {
-            let response = self.once(&url, begin).await?;
+            let response = self.once(method, &url, begin).await?;
             let status = response.status();
-            if status.is_success() {
+            let is_answer = status.is_success() || status.is_redirection();
+            if is_answer && is_enough(&response) || status.is_success() {
                 return Ok(response);
             }
             let Some(location) = location(&response) else {
@@ -114,8 +152,8 @@ impl Http {
     }
 
     /// Sends one request to one host.
-    async fn once(&self, url: &Url, begin: u64) -> Result<Response, NoAnswer> {
-        let mut request = self.client.request(Method::GET, url.clone());
+    async fn once(&self, method: &Method, url: &Url, begin: u64) -> Result<Response, NoAnswer> {
+        let mut request = self.client.request(method.clone(), url.clone());
         if begin > 0 {
             request = request.header(RANGE, format!("bytes={begin}-"));
         }

@@ -6,12 +6,12 @@
 use std::ops::Deref;
 use std::time::Duration;
 
+use hf_hub::HFClient;
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFError, HFRepository, split_id};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-use crate::http::{self, Http, NoAnswer};
+use crate::http::{Http, NoAnswer};
 use crate::listing::{self, NoListing};
 use crate::token::Token;
 use store::digest::StatedDigest;
@@ -19,8 +19,6 @@ use store::name::{FileName, is_commit};
 use store::release::{RepositoryPart, WantedFiles};
 use store::trouble::FetchError;
 
-/// Tries of one HEAD request that fails with a transient status, as the client counts them.
-const REQUEST_TRIES: usize = 2;
 /// Longest answer that names the commit of a revision. The largest known one has about 20 KiB.
 const REVISION_BYTES_MAX: usize = 1 << 20;
 /// Most characters of the hub's own text that an error quotes.
@@ -28,10 +26,8 @@ const SAID_LETTERS_MAX: usize = 200;
 
 /// A client of a hub or of a mirror.
 pub struct HubClient {
-    /// Sends HEAD, to the endpoint only.
-    client: HFClient,
+    endpoint: String,
     http: Http,
-    patience: Duration,
     with_token: bool,
 }
 
@@ -58,8 +54,6 @@ struct Revision {
     sha: Option<String>,
 }
 
-type Repository = HFRepository<hf_hub::repository::RepoTypeModel>;
-
 impl HubClient {
     /// Makes a client of the hub at `endpoint`, or of the default one, which waits no longer than `patience` for data.
     ///
@@ -70,25 +64,21 @@ impl HubClient {
         token: Option<&Token>,
         patience: Duration,
     ) -> Result<Self, FetchError> {
-        let mut builder = HFClient::builder()
-            .cache_enabled(false)
-            .retry_max_attempts(REQUEST_TRIES)
-            .user_agent(concat!("imagepool/", env!("CARGO_PKG_VERSION")));
+        // The client knows the default endpoint; it sends nothing, because it would send the token to every host that a
+        // redirect leads to.
+        let mut builder = HFClient::builder();
         if let Some(endpoint) = endpoint {
             builder = builder.endpoint(endpoint);
-        }
-        if let Some(token) = token {
-            builder = builder.token(token.expose());
         }
         let client = builder
             .build()
             .map_err(|error| FetchError::Usage(format!("hub.endpoint: {error}")))?;
-        let http = Http::new(client.endpoint(), token, patience)
+        let endpoint = client.endpoint().to_owned();
+        let http = Http::new(&endpoint, token, patience)
             .map_err(|error| FetchError::Usage(format!("hub.endpoint: {error}")))?;
         Ok(Self {
-            client,
+            endpoint,
             http,
-            patience,
             with_token: token.is_some(),
         })
     }
@@ -144,11 +134,6 @@ impl HubClient {
                 NoAnswer::Status(status, _) => status.to_string(),
                 NoAnswer::TooLong(most) => format!("it has more than {most} bytes"),
             })
-    }
-
-    fn repository(&self, id: &str) -> Repository {
-        let (owner, name) = split_id(id);
-        self.client.model(owner, name)
     }
 
     /// Asks for the commit of a revision; `None` if the mirror does not know this request.
@@ -218,7 +203,6 @@ impl HubClient {
         part: &RepositoryPart,
         revision: &str,
     ) -> Result<Vec<RemoteFile>, FetchError> {
-        let repository = self.repository(part.repository);
         let mut files = Vec::new();
         for want in part.wants {
             let WantedFiles::File { from, to } = want else {
@@ -228,47 +212,37 @@ impl HubClient {
                 )));
             };
             let what = format!("{from} at {revision} of {}", part.repository);
-            let asked = repository
-                .get_file_metadata()
-                .filepath(*from)
-                .revision(revision)
-                .send();
-            let found = self.answer(&what, part.repository, asked).await?;
-            if !is_commit(&found.commit_hash) {
-                return Err(FetchError::Answer {
-                    status: "with no commit".into(),
-                    what,
-                    said: String::new(),
-                });
-            }
+            let address = part.repository.split('/').chain(["resolve", revision]);
+            let url = self.http.url(address.chain(from.split('/')));
+            let found = match self.http.head(&url).await {
+                Ok(found) => found,
+                Err(error) => return Err(self.refused(what, part.repository, error)),
+            };
+            let (commit, bytes) = match (found.commit.filter(|sha| is_commit(sha)), found.bytes) {
+                (Some(commit), Some(bytes)) => (commit, bytes),
+                (commit, _) => {
+                    let missing = match commit {
+                        None => "with no commit",
+                        Some(_) => "with no size",
+                    };
+                    return Err(FetchError::Answer {
+                        status: missing.into(),
+                        what,
+                        said: String::new(),
+                    });
+                }
+            };
+            let stated = found.etag.as_deref().and_then(StatedDigest::from_etag);
             files.push(RemoteFile {
                 repository: part.repository,
-                commit: found.commit_hash,
+                commit,
                 name: FileName::new(from).map_err(FetchError::Name)?,
                 to: FileName::new(to).map_err(FetchError::Name)?,
-                bytes: found.file_size,
-                stated: StatedDigest::from_etag(&found.etag)
-                    .ok_or_else(|| FetchError::Unstated { file: what.clone() })?,
+                bytes,
+                stated: stated.ok_or_else(|| FetchError::Unstated { file: what.clone() })?,
             });
         }
         Ok(files)
-    }
-
-    /// Waits for an answer no longer than the patience.
-    async fn answer<T>(
-        &self,
-        what: &str,
-        repository: &str,
-        asked: impl Future<Output = Result<T, HFError>>,
-    ) -> Result<T, FetchError> {
-        match tokio::time::timeout(self.patience, asked).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.client_error(what, repository, &error)),
-            Err(_) => Err(FetchError::Network {
-                what: what.to_owned(),
-                why: format!("no answer for {} s", self.patience.as_secs_f64()),
-            }),
-        }
     }
 
     /// Translates a failed request.
@@ -293,43 +267,8 @@ impl HubClient {
         }
     }
 
-    /// Translates an error of the hub's client.
-    fn client_error(&self, what: &str, repository: &str, error: &HFError) -> FetchError {
-        let what = what.to_owned();
-        match error {
-            HFError::AuthRequired { .. } => self.gated(repository, 401),
-            HFError::Forbidden { .. } => self.gated(repository, 403),
-            HFError::RepoNotFound { .. }
-            | HFError::RevisionNotFound { .. }
-            | HFError::EntryNotFound { .. } => FetchError::Absent { what },
-            HFError::Http { context } if context.status.as_u16() == 404 => {
-                FetchError::Absent { what }
-            }
-            HFError::Http { context }
-            | HFError::Conflict { context }
-            | HFError::RateLimited { context, .. } => FetchError::Answer {
-                status: context.status.to_string(),
-                what,
-                said: context
-                    .server_message
-                    .as_deref()
-                    .map(|message| format!(": {}", shortened(message)))
-                    .unwrap_or_default(),
-            },
-            HFError::MalformedResponse { what: missing, .. } => FetchError::Answer {
-                status: "incompletely".into(),
-                what,
-                said: format!(": {}", shortened(missing)),
-            },
-            other => FetchError::Network {
-                what,
-                why: shortened(&http::reasons(other)),
-            },
-        }
-    }
-
     fn gated(&self, repository: &str, status: u16) -> FetchError {
-        let page = format!("{}/{repository}", self.client.endpoint());
+        let page = format!("{}/{repository}", self.endpoint);
         let token = match self.with_token {
             true => "the token that was sent does not open it: its owner has to accept the licence",
             false => "no token was sent: accept the licence",

@@ -15,6 +15,7 @@
 
 mod call;
 mod fetch;
+mod file_head;
 mod http;
 mod listing;
 mod listing_page;

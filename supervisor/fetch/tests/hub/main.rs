@@ -302,7 +302,14 @@ fn a_listed_name_that_a_terminal_would_obey_is_shown_escaped() {
 
 #[test]
 fn the_token_goes_to_the_endpoint_alone_however_often_it_redirects() {
-    let other = faulty(MirrorFault::None);
+    // A plain mirror is asked with HEAD, a hub with GET alone.
+    for manner in [Manner::Hub, Manner::Plain] {
+        assert_token_stays_at_endpoint(manner);
+    }
+}
+
+fn assert_token_stays_at_endpoint(manner: Manner) {
+    let other = Mirror::start(flux_files(), MirrorFault::None, manner);
     let hub = faulty(MirrorFault::Elsewhere { port: other.port() });
     let home = Home::new(&hub.endpoint(), "");
     home.run(&FETCH).ended_with(0);
@@ -320,6 +327,8 @@ fn the_token_goes_to_the_endpoint_alone_however_often_it_redirects() {
         );
     }
     assert!(asked.iter().all(|asked| asked.token.is_none()), "{asked:?}");
+    let with_head = asked.iter().any(|asked| asked.method == "HEAD");
+    assert_eq!(with_head, manner == Manner::Plain);
 }
 
 #[test]
