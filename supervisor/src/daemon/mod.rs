@@ -11,6 +11,7 @@ pub mod notifier;
 pub mod passed_sockets;
 mod signals;
 mod sweep;
+mod watchdog;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,6 +38,7 @@ use leash::Leash;
 use life_signs::LifeSigns;
 use notifier::NotifySocket;
 use passed_sockets::PassedSockets;
+use watchdog::Watchdog;
 
 /// How long clients may take to read their last answers after the loop has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -128,7 +130,9 @@ impl Daemon {
         } else {
             telemetry::daemon::serving(&socket_path);
         }
+        let watchdog = Watchdog::start(driver.pulse())?;
         driver.run().await;
+        drop(watchdog);
         notifier.stopping().await;
         notifier.extend(GOODBYE_MAX).await;
         // A client that has not read its last answer by then is disconnected.

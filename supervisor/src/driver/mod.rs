@@ -39,6 +39,7 @@ mod operate;
 mod perform;
 mod pool_event;
 mod process_event;
+pub mod pulse;
 mod reload;
 pub mod report;
 pub mod settings;
@@ -86,6 +87,7 @@ use job::JobEntry;
 use memory::Gauge;
 use obituary::EndedWorker;
 use pool_event::PoolEvent;
+use pulse::{LoopActivity, LoopPulse};
 use report::StatusAnswer;
 use settings::{SettingsChanges, SettingsTask};
 use setup::Setup;
@@ -112,6 +114,7 @@ pub struct Driver {
     settings: SettingsChanges,
     /// When the present turn began.
     turned: Moment,
+    pulse: Arc<LoopPulse>,
     gauge: Gauge,
     gpus: GpuWatch,
     energy: EnergyMeter,
@@ -163,6 +166,7 @@ impl Driver {
             library: setup.library,
             fetches: Fetches::default(),
             turned: setup.clock.now(),
+            pulse: Arc::default(),
             gauge: Gauge::default(),
             gpus: GpuWatch::new(setup.gpus, setup.clock.now()),
             energy: EnergyMeter::default(),
@@ -203,6 +207,11 @@ impl Driver {
         self.traces = Some(sink);
     }
 
+    /// The beats of this loop.
+    pub fn pulse(&self) -> Arc<LoopPulse> {
+        Arc::clone(&self.pulse)
+    }
+
     /// Serves until the pool says that everything is done.
     pub async fn run(mut self) {
         for measured in self.gpus.first_measurement(self.clock.now()) {
@@ -223,6 +232,8 @@ impl Driver {
                 false => self.rest().await,
             }
         }
+        // Everything is decided; the rest has deadlines of its own.
+        self.pulse.begin(LoopActivity::Resting);
         self.ended_truces.finish().await;
         if let Some(recorder) = &self.recorder {
             recorder.finish();
@@ -243,6 +254,7 @@ impl Driver {
     }
 
     fn decide_one(&mut self, event: Event) {
+        self.pulse.begin(LoopActivity::Deciding);
         let now = self.clock.now();
         telemetry::events::event(now, &event);
         if let Some(recorder) = &self.recorder

@@ -10,6 +10,7 @@ use pool::{Drain, Event};
 
 use super::Driver;
 use super::inbox::LoopCommand;
+use super::pulse::LoopActivity;
 use super::report::StatusAnswer;
 use super::settings::SettingsTask;
 use crate::telemetry;
@@ -32,30 +33,38 @@ impl Driver {
         self.note_pause();
         self.note_age();
         self.decide();
+        self.pulse.begin(LoopActivity::MeasuringMemory);
         self.measure_memory();
+        self.pulse.begin(LoopActivity::Commands);
         // One is enough: who gives another waits for a turn.
         if let Ok(command) = self.inbox.commands.try_recv() {
             self.command(command);
             self.decide();
         }
+        self.pulse.begin(LoopActivity::Deadlines);
         let now = self.clock.now();
         if self.pool.next_deadline().is_some_and(|due| due <= now) {
             self.deadline_reached();
             self.decide();
         }
+        self.pulse.begin(LoopActivity::Processes);
         while let Ok(news) = self.inbox.lives.try_recv() {
             self.hear(news);
             self.decide();
         }
+        self.pulse.begin(LoopActivity::Workers);
         self.hear_messages();
         for _ in 0..ASKS_PER_TURN {
             let Ok(ask) = self.inbox.asks.try_recv() else {
                 break;
             };
+            self.pulse.begin(LoopActivity::Clients);
             self.asked(ask);
             self.decide();
         }
+        self.pulse.begin(LoopActivity::Clients);
         self.report_to_all();
+        self.pulse.begin(LoopActivity::OtherNews);
         for _ in 0..FETCHES_PER_TURN {
             let Ok(news) = self.inbox.fetches.try_recv() else {
                 break;
@@ -79,6 +88,7 @@ impl Driver {
     /// Waits for something to do.
     pub(super) async fn rest(&mut self) {
         let pulse = (!self.workers.is_empty()).then(|| self.turned + PULSE);
+        self.pulse.begin(LoopActivity::Resting);
         let due = [self.pool.next_deadline(), pulse, self.gpus.due()];
         let due = due.into_iter().flatten().min();
         tokio::select! {

@@ -59,6 +59,23 @@ impl Stat {
     }
 }
 
+/// Where the kernel holds this process's first thread, in words: its state, and the kernel function that it waits in.
+pub fn main_thread() -> String {
+    let folder = format!("/proc/self/task/{}", std::process::id());
+    let read = |file: &str| fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
+    let stat = read("stat");
+    let state = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let state = match state.chars().next() {
+        Some('R') => "running".to_owned(),
+        Some(letter) => format!("in state {letter}"),
+        None => "in an unknown state".to_owned(),
+    };
+    match read("wchan").as_str() {
+        "" | "0" => state,
+        function => format!("{state}, in the kernel's {function}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +91,12 @@ mod tests {
         };
         assert_eq!(Stat::parse(line), Some(expected));
         assert_eq!(Stat::parse("71 (a"), None);
+    }
+
+    #[test]
+    fn the_state_of_the_first_thread_is_found() {
+        // It waits for this test.
+        assert!(main_thread().starts_with("in state S"), "{}", main_thread());
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub fn stalled(lasted: Duration) {
     LOOP_STALLS.add([], 1);
 }
 
+/// The loop hangs in one activity for this long; the daemon aborts.
+pub fn hangs(activity: &str, lasted: Duration, thread: &str) {
+    error!(
+        activity,
+        lasted_ms = ms(lasted),
+        thread,
+        "Loop hangs, so the daemon aborts"
+    );
+}
+
 /// New settings apply.
 pub fn reloaded(place: &str, models: usize, restart: &[&str]) {
     let restart = restart.join(", ");

@@ -66,6 +66,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("for_ms", "longest duration of a state"),
     ("since_ms", "how long a state has lasted"),
     ("lasted_ms", "how long the loop did not run"),
+    ("activity", "the loop's activity in which it hangs"),
+    ("thread", "where the kernel holds the loop's thread"),
     ("for_model", "the model that an eviction makes room for"),
     ("digest", "the digest of a quarantined request"),
     (
