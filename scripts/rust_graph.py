@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import rust_text
 
-CRATES = ("ipc-protocol/src/", "supervisor/pool/src/", "supervisor/fetch/src/", "supervisor/store/src/", "supervisor/src/", "worker/src/")
+CRATES = ("ipc-protocol/src/", "supervisor/pool/src/", "supervisor/fetch/src/", "supervisor/store/src/", "supervisor/src/", "worker/src/", "worker/sandbox/src/")
 USE = re.compile(r"(?P<public>\bpub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 PATH = re.compile(r"(?<![\w:])(?:(?:crate|super|self)|[a-z_]\w*)(?:::\w+)+")
 SECTION = "## Floors of the mind"

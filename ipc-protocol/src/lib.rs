@@ -43,6 +43,7 @@ pub mod messages;
 pub mod obituary;
 pub mod reading;
 pub mod request;
+pub mod sandbox;
 pub mod segment;
 pub mod status;
 pub mod units;

@@ -4,6 +4,7 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 
 use crate::ids::{Generation, JobId, ModelKey};
+use crate::sandbox::SandboxReached;
 
 /// The state of the pool at one moment. The loop makes it, so that its numbers are consistent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -214,6 +215,8 @@ pub struct WorkerStatus {
     pub uptime_s: f64,
     /// Progress of loading from 0 to 1, while the worker is STARTING.
     pub load_progress: Option<f32>,
+    /// How far the worker has confined itself, once it reported that.
+    pub sandbox: Option<SandboxReached>,
 }
 
 /// A worker's or model's state in supervisorctl's words.

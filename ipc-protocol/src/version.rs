@@ -1,7 +1,7 @@
 //! The protocol version of this build, and the error for a peer with another one.
 
 /// Version of the protocol. It is raised when the meaning of a frame changes; both sides must have the same.
-pub const PROTOCOL: u32 = 9;
+pub const PROTOCOL: u32 = 10;
 
 /// Version of this build, as printed by `--version`.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

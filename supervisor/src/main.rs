@@ -150,6 +150,7 @@ fn run(
         http: address
             .transpose()
             .map_err(|why| format!("--http: {why}"))?,
+        no_sandbox: arguments.no_sandbox,
         leashed: arguments.leashed,
     };
     let config = source.load()?;

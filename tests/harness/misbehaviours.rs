@@ -110,6 +110,16 @@ pub const SPEECHES: [&str; 5] = ["giving-up", "job-fault", "bad-request", "dtype
 pub const OBEYED: &str =
     "words\u{1b}[2J\r\nerror: forged.\u{9b}31m\u{7f}\u{202e}\u{2028}\u{2029}\u{2066}end";
 
+/// Milliseconds a step takes of a model whose worker tries to escape from its sandbox.
+pub const ESCAPE_STEP_MS: u32 = 23;
+
+/// Settings of a model `escape`, whose worker does.
+pub fn escape() -> String {
+    format!(
+        "[models.escape]\nfamily = \"synthetic\"\nparams = {{ step_ms = {ESCAPE_STEP_MS}, load_ms = 0, weights_mb = 1 }}\n"
+    )
+}
+
 /// Settings of a model `says-WHERE` for each of [`SPEECHES`].
 pub fn speeches() -> String {
     SPEECHES

@@ -24,7 +24,7 @@ impl Sandbox {
     /// Returns every process that was started in this sandbox and has not ended, whatever its parent is now.
     pub fn processes(&self) -> Vec<Process> {
         let home = self.home();
-        let mark = [b"HOME=", home.as_os_str().as_bytes()].concat();
+        let mark = [b"TMPDIR=", home.as_os_str().as_bytes()].concat();
         all_pids()
             .filter(|pid| {
                 // Gone meanwhile, or somebody else's: no process of ours.

@@ -55,11 +55,12 @@ impl Sandbox {
         &self.binaries
     }
 
-    /// The whole environment of everything that is started here. `HOME` is nobody else's, and workers
+    /// The whole environment of everything that is started here. `TMPDIR` is nobody else's, and workers
     /// inherit it: that is how processes of this sandbox are found.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![
             ("HOME", self.home().into()),
+            ("TMPDIR", self.home().into()),
             ("XDG_RUNTIME_DIR", self.folder.path().join("run").into()),
             ("IMAGEPOOL_CONFIG", self.settings().into()),
             ("PATH", "/usr/bin:/bin".into()),

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ipc_protocol::messages::worker::{FromWorker, Welcome};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::version::PROTOCOL;
 use nix::sys::signal::Signal;
 
@@ -31,6 +32,7 @@ pub fn come_to(name: &str, socket: &WorkerSocket, welcome: &Welcome) -> ! {
                 protocol: PROTOCOL,
                 pid: std::process::id(),
                 generation: welcome.generation,
+                sandbox: SandboxReached::Off,
             });
             end_by(end, socket)
         }

@@ -3,10 +3,11 @@
 //! The supervisor starts it like any worker. The greeting says what it is to do: a synthetic model with
 //! steps of [`STEP_MS`] misbehaves as its `load_ms` says, one with steps of [`END_STEP_MS`] ends so, in every life or, with
 //! `weights_mb` of [`ONCE_MB`], only in its first. One with steps of [`SPEECH_STEP_MS`] says words that a
-//! terminal would obey. For everything else it becomes the
+//! terminal would obey, and one with steps of [`ESCAPE_STEP_MS`] tries to escape from its sandbox. For everything else it becomes the
 //! honest worker beside it; where its GPU is a pretended one, it takes the model's memory there first.
 
 mod end;
+mod escape;
 mod gpu;
 mod linger;
 mod misbehaviour;
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 use ipc_protocol::messages::worker::{ModelSource, Welcome};
 use nix::sys::{prctl, signal::Signal};
 use tests::misbehaviours::{
-    END_STEP_MS, ENDS, GATE, MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES, STEP_MS,
+    END_STEP_MS, ENDS, ESCAPE_STEP_MS, GATE, MISBEHAVIOURS, ONCE_MB, SPEECH_STEP_MS, SPEECHES,
+    STEP_MS,
 };
 
 use crate::socket::WorkerSocket;
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
     }
     let socket = WorkerSocket::take();
     let welcome = socket.peek_welcome();
+    if escapes(&welcome) {
+        escape::serve(&socket, &welcome);
+    }
     if let Some(place) = speech(&welcome) {
         speech::say(place, &socket, &welcome);
     }
@@ -75,6 +80,17 @@ fn chosen(welcome: &Welcome, of_step_ms: u32, names: &[&'static str]) -> Option<
     (weights_mb != ONCE_MB || first_life(name)).then_some(name)
 }
 
+/// Whether the greeting asks for attempts to escape.
+fn escapes(welcome: &Welcome) -> bool {
+    matches!(
+        welcome.source,
+        ModelSource::Synthetic {
+            step_ms: ESCAPE_STEP_MS,
+            ..
+        }
+    )
+}
+
 /// Where the greeting asks for words that a terminal would obey, if anywhere.
 fn speech(welcome: &Welcome) -> Option<&'static str> {
     match welcome.source {
@@ -87,9 +103,9 @@ fn speech(welcome: &Welcome) -> Option<&'static str> {
     }
 }
 
-/// Whether no life before this one has misbehaved so. A file in the sandbox's home remembers.
+/// Whether no life before this one has misbehaved so. A file in the sandbox's home remembers, which `TMPDIR` names too.
 fn first_life(name: &str) -> bool {
-    let home = std::env::var_os("HOME").expect("workers inherit it");
+    let home = std::env::var_os("TMPDIR").expect("workers inherit it");
     std::fs::File::create_new(std::path::Path::new(&home).join(name)).is_ok()
 }
 

@@ -12,6 +12,7 @@ use ipc_protocol::latents::LatentShape;
 use ipc_protocol::messages::client::ToPool;
 use ipc_protocol::messages::worker::{FromWorker, JobOrder, Timings, Welcome};
 use ipc_protocol::reading::Reading;
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::segment::Slot;
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
@@ -59,6 +60,7 @@ fn hello(protocol: u32, generation: Generation) -> FromWorker {
         protocol,
         pid: std::process::id(),
         generation,
+        sandbox: SandboxReached::Off,
     }
 }
 

@@ -10,6 +10,7 @@ use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::frame::{HEADER_BYTES, Header};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::worker::{FromWorker, JobOrder, ToWorker, Welcome};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::version::PROTOCOL;
 use nix::sys::socket::{MsgFlags, recv};
 
@@ -61,10 +62,16 @@ impl WorkerSocket {
 
     /// Greets and gets ready as a decent worker would; returns the first order.
     pub fn behave(&self, welcome: &Welcome) -> JobOrder {
+        self.behave_within(welcome, SandboxReached::Off)
+    }
+
+    /// The same, in a sandbox.
+    pub fn behave_within(&self, welcome: &Welcome, sandbox: SandboxReached) -> JobOrder {
         self.say(&FromWorker::Hello {
             protocol: PROTOCOL,
             pid: std::process::id(),
             generation: welcome.generation,
+            sandbox,
         });
         self.say(&FromWorker::Ready {
             peak_bytes: 1 << 20,

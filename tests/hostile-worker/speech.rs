@@ -6,6 +6,7 @@ use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::failure::Field;
 use ipc_protocol::messages::worker::{FromWorker, JobFault, Welcome};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::version::PROTOCOL;
 use tests::misbehaviours::OBEYED;
 
@@ -48,6 +49,7 @@ fn greet(socket: &WorkerSocket, welcome: &Welcome) {
         protocol: PROTOCOL,
         pid: std::process::id(),
         generation: welcome.generation,
+        sandbox: SandboxReached::Off,
     });
 }
 

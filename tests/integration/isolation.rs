@@ -34,7 +34,9 @@ fn a_worker_holds_its_socket_its_segment_its_stderr_and_nothing_else() {
             kinds.sort_unstable();
             assert_eq!(
                 kinds,
-                ["segment", "socket", "stderr", "stderr"],
+                [
+                    "own file", "own file", "segment", "socket", "stderr", "stderr"
+                ],
                 "{segment}: {descriptors:?}"
             );
         }
@@ -47,6 +49,7 @@ fn kind(number: u32, target: &str, segment: &str) -> &'static str {
         0 if target.starts_with("socket:") => "socket",
         1 | 2 if target.starts_with("pipe:") => "stderr",
         3.. if target.starts_with(segment) => "segment",
+        3.. if target.starts_with("/proc/") => "own file",
         _ => "something else",
     }
 }
@@ -58,7 +61,7 @@ fn a_worker_sees_no_token_and_no_settings_in_its_environment() {
         let names = processes::environment_names(pid);
         assert_eq!(
             names,
-            BTreeSet::from(["HOME".into(), "IMAGEPOOL_WORKER".into(), "PATH".into()])
+            BTreeSet::from(["IMAGEPOOL_WORKER".into(), "PATH".into(), "TMPDIR".into()])
         );
     }
     let own = processes::environment_names(daemon.pid());

@@ -12,6 +12,7 @@ mod demo;
 mod detached;
 mod doctor;
 mod ends;
+mod escapes;
 mod fairness;
 mod foreign_text;
 mod generate;

@@ -1,6 +1,8 @@
 //! The host memory of this process, as counted by the kernel.
 
-use std::fs;
+use crate::own_file::OwnFile;
+
+static STATUS: OwnFile = OwnFile::new("/proc/self/status");
 
 /// Memory of this process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub struct ProcessMemory {
 
 /// Reads /proc/self/status; zeros if the file is missing.
 pub fn measure() -> ProcessMemory {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = STATUS.read();
     ProcessMemory {
         resident_bytes: field_bytes(&status, "VmRSS:"),
         peak_bytes: field_bytes(&status, "VmHWM:"),

@@ -8,6 +8,7 @@ pub mod golden;
 pub mod job;
 pub mod leash;
 pub mod manifest;
+pub mod own_file;
 pub mod panics;
 pub mod pipelines;
 pub mod pixels;

@@ -6,11 +6,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::untrusted::{Untrusted, escaped};
+use sandbox::SandboxProfile;
 use worker::fault::{WorkerFault, complain};
 use worker::leash;
 use worker::manifest::{self, Digested};
 use worker::pipelines::families;
+use worker::pipelines::folder::search::folder_of;
 use worker::weights::digest;
 
 /// Exit code if the output could not be printed.
@@ -42,6 +45,12 @@ struct WorkerArguments {
     /// The dtype for the inspected model: f32, bf16, f16 or auto.
     #[arg(long, default_value_t)]
     dtype: Dtype,
+    /// Do not confine this process.
+    #[arg(long)]
+    no_sandbox: bool,
+    /// Print how far this process could confine itself, and exit.
+    #[arg(long)]
+    sandbox: bool,
     /// The process that waits for the output; this process ends with it.
     #[arg(long, hide = true, value_name = "PID")]
     parent: Option<u32>,
@@ -53,9 +62,33 @@ struct WorkerArguments {
 fn main() -> ExitCode {
     leash::fail_beyond_file_size_limit();
     let arguments = WorkerArguments::parse();
-    if let Some(parent) = arguments.parent {
+    if serves(&arguments) && std::io::stdin().is_terminal() {
+        complain(format_args!(
+            "worker: this program is started by the supervisor; to draw, run `imagepool generate`"
+        ));
+        return ExitCode::from(2);
+    }
+    if serves(&arguments) || arguments.parent.is_some() {
         leash::arm();
+    }
+    // Before any byte from outside is read, except the arguments.
+    let reached = confine(&arguments);
+    if let Some(parent) = arguments.parent {
         leash::check_parent(parent);
+    }
+    let read = [
+        &arguments.inspect,
+        arguments.verify.as_ref().unwrap_or(&None),
+    ];
+    if let Some(path) = read.into_iter().flatten().next()
+        && reached != SandboxReached::Off
+        && let Err(why) = sandbox::narrow(SandboxProfile::Cpu, Some(&folder_of(path)))
+    {
+        complain(format_args!("worker: {why}"));
+        return ExitCode::FAILURE;
+    }
+    if arguments.sandbox {
+        return told(Ok(reached.to_string()));
     }
     if arguments.manifest {
         return told(manifest::all_as_json());
@@ -80,13 +113,35 @@ fn main() -> ExitCode {
     if let Some(folder) = &arguments.verify {
         return told(verify(folder.as_deref()));
     }
-    if std::io::stdin().is_terminal() {
-        complain(format_args!(
-            "worker: this program is started by the supervisor; to draw, run `imagepool generate`"
-        ));
-        return ExitCode::from(2);
+    worker::session::serve(profile(&arguments), reached).into()
+}
+
+/// Whether this process serves a model, instead of printing something.
+fn serves(arguments: &WorkerArguments) -> bool {
+    let WorkerArguments {
+        manifest,
+        published,
+        inspect,
+        verify,
+        sandbox,
+        ..
+    } = arguments;
+    !manifest && !published && !sandbox && inspect.is_none() && verify.is_none()
+}
+
+/// The rights that this process needs. Of all programs, only the one for CUDA devices needs their driver.
+fn profile(arguments: &WorkerArguments) -> SandboxProfile {
+    match cfg!(feature = "cuda") && (serves(arguments) || arguments.sandbox) {
+        true => SandboxProfile::Gpu,
+        false => SandboxProfile::Cpu,
     }
-    worker::session::serve().into()
+}
+
+fn confine(arguments: &WorkerArguments) -> SandboxReached {
+    match arguments.no_sandbox {
+        true => SandboxReached::Off,
+        false => sandbox::enter(profile(arguments)),
+    }
 }
 
 /// Verifies a folder, one embedded model, or all of them. Returns a line for each file that matches its digest.

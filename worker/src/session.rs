@@ -7,6 +7,7 @@
 //! ```
 
 use std::io;
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,10 @@ use std::time::Duration;
 
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::messages::worker::{FromWorker, JobOrder, ModelSource, ToWorker, Welcome};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::segment::Segment;
 use ipc_protocol::version::{PROTOCOL, mismatch};
+use sandbox::SandboxProfile;
 
 use crate::cancel::CancelMark;
 use crate::fault::{WorkerFault, complain, lacks_memory};
@@ -25,6 +28,7 @@ use crate::footprint;
 use crate::job::JobRunner;
 use crate::leash::{self, SupervisorSender};
 use crate::panics;
+use crate::pipelines::folder::search::folder_of;
 use crate::pipelines::{self, ComputeSettings, ModelOrigin, Pipeline, families, precision};
 use crate::work;
 
@@ -33,9 +37,9 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// True after the model was loaded.
 static IS_LOADED: AtomicBool = AtomicBool::new(false);
 
-/// Serves the supervisor on descriptor 0 until `Leave` or end-of-file.
-pub fn serve() -> ExitCode {
-    leash::arm();
+/// Serves the supervisor on descriptor 0 until `Leave` or end-of-file. The process has confined itself as far as `reached`
+/// says.
+pub fn serve(profile: SandboxProfile, reached: SandboxReached) -> ExitCode {
     exit_on_panic();
     let handle = match leash::take_segment_handle() {
         Ok(handle) => handle,
@@ -62,7 +66,46 @@ pub fn serve() -> ExitCode {
             return ExitCode::BadConfiguration;
         }
     };
-    work(&welcome, segment)
+    let confined = Confined { profile, reached };
+    if let Err(why) = confined.narrow(&welcome) {
+        complain(format_args!(
+            "worker: {why}; `--no-sandbox` starts workers without a sandbox"
+        ));
+        return ExitCode::BadConfiguration;
+    }
+    work(&welcome, segment, confined)
+}
+
+/// The confinement of this process.
+#[derive(Debug, Clone, Copy)]
+struct Confined {
+    profile: SandboxProfile,
+    reached: SandboxReached,
+}
+
+impl Confined {
+    /// Makes everything unreadable except the model's files.
+    fn narrow(self, welcome: &Welcome) -> Result<(), String> {
+        if self.reached == SandboxReached::Off {
+            return Ok(());
+        }
+        // Files in /proc cannot be opened any more.
+        footprint::measure();
+        work::count();
+        sandbox::limit_files(welcome.geometry.total_bytes());
+        let folder = match &welcome.source {
+            ModelSource::Folder { path, .. } => Some(folder_of(Path::new(path))),
+            ModelSource::Embedded { .. } | ModelSource::Synthetic { .. } => None,
+        };
+        sandbox::narrow(self.profile, folder.as_deref())
+    }
+
+    /// Gives up everything that is not needed any more, now that the weights are loaded.
+    fn seal(self) {
+        if self.reached != SandboxReached::Off {
+            sandbox::seal(self.profile);
+        }
+    }
 }
 
 /// Makes any panic that is not caught, on any thread, end the process after its message. One for lack of memory or
@@ -86,12 +129,13 @@ fn code_of_panic(message: &str, is_loaded: bool) -> ExitCode {
     }
 }
 
-fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
+fn work(welcome: &Welcome, segment: Segment, confined: Confined) -> ExitCode {
     let voice = Arc::new(SupervisorSender::default());
     voice.say(&FromWorker::Hello {
         protocol: PROTOCOL,
         pid: process::id(),
         generation: welcome.generation,
+        sandbox: confined.reached,
     });
     let cancel = CancelMark::default();
     let threads = listen(cancel.clone()).and_then(|orders| {
@@ -107,6 +151,7 @@ fn work(welcome: &Welcome, segment: Segment) -> ExitCode {
         Err(fault) => return give_up(&voice, &fault),
     };
     IS_LOADED.store(true, Ordering::Relaxed);
+    confined.seal();
     voice.say(&ready(welcome));
     let runner = JobRunner {
         segment,

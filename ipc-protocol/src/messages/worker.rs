@@ -18,6 +18,7 @@ use crate::failure::Field;
 use crate::ids::{Device, Generation, JobId};
 use crate::messages::message;
 use crate::reading::Reading;
+use crate::sandbox::SandboxReached;
 use crate::segment::{Geometry, Slot};
 use crate::units::PictureSize;
 
@@ -55,6 +56,8 @@ pub enum FromWorker {
         pid: u32,
         /// The generation from `Welcome`.
         generation: Generation,
+        /// How far it has confined itself.
+        sandbox: SandboxReached,
     },
     /// Progress of loading the weights.
     Loading {

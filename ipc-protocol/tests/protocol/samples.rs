@@ -18,6 +18,7 @@ use ipc_protocol::messages::worker::{
 use ipc_protocol::obituary::Obituary;
 use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::{ImageRequest, Priority};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::segment::{Geometry, Slot};
 use ipc_protocol::status::{
     Counters, DeviceState, DeviceStatus, MemoryStatus, ModelStatus, QueuedStatus, RunningStatus,
@@ -483,6 +484,7 @@ fn worker_part() -> StatusPart {
         since_s: 0.25,
         uptime_s: 90.0,
         load_progress: Some(0.5),
+        sandbox: Some(SandboxReached::Off),
     })
 }
 
@@ -579,6 +581,10 @@ pub fn from_worker() -> Vec<(&'static str, FromWorker)> {
                 protocol: 1,
                 pid: 4712,
                 generation: Generation(2),
+                sandbox: SandboxReached::On {
+                    landlock: 7,
+                    filters_calls: true,
+                },
             },
         ),
         (

@@ -78,6 +78,7 @@ const fn setting(section: &'static str, name: &'static str, kind: SettingKind) -
 pub const SETTINGS: &[Setting] = &[
     setting("", "default_model", Text("the name of a model")),
     setting("", "segment", Words(&["sealed", "named"])),
+    setting("", "sandbox", Flag),
     setting("socket", "mode", Words(&["0600", "0660"])),
     setting("socket", "operators", SettingKind::Users),
     setting("http", "listen", SettingKind::Listen),

@@ -18,6 +18,8 @@ pub struct SettingsFile {
     pub default_model: String,
     /// Kind of shared memory.
     pub segment: SegmentKind,
+    /// Whether workers confine themselves.
+    pub sandbox: bool,
     /// Settings of the native door.
     pub socket: SocketSection,
     /// Settings of the HTTP door.
@@ -49,6 +51,7 @@ impl Default for SettingsFile {
         Self {
             default_model: pool::Settings::default().default_model,
             segment: SegmentKind::default(),
+            sandbox: true,
             socket: SocketSection::default(),
             http: HttpSection::default(),
             memory: MemorySection::default(),

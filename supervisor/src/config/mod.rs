@@ -40,6 +40,8 @@ pub struct Config {
     pub pool: pool::Settings,
     /// Kind of shared memory that segments use.
     pub backing: Backing,
+    /// Whether workers confine themselves.
+    pub sandbox: bool,
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
     /// User ids that may operate the pool besides the daemon's own and root.
@@ -195,6 +197,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
             file::SegmentKind::Sealed => Backing::Sealed,
             file::SegmentKind::Named => Backing::Named,
         },
+        sandbox: file.sandbox,
         socket_mode: mode(&file.socket.mode)?,
         operators: operators::uids(&file.socket.operators)?,
         result_keep: seconds(file.pool.result_seconds),

@@ -8,6 +8,7 @@ use super::http::HttpConfig;
 pub fn pending(current: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         backing,
+        sandbox,
         socket_mode,
         http:
             HttpConfig {
@@ -38,6 +39,7 @@ pub fn pending(current: &Config, new: &Config) -> Vec<&'static str> {
     } = new;
     let differs = [
         ("segment", current.backing != *backing),
+        ("sandbox", current.sandbox != *sandbox),
         ("socket.mode", current.socket_mode != *socket_mode),
         ("http.listen", current.http.address != *address),
         ("http.a1111", current.http.a1111 != *a1111),
@@ -66,6 +68,7 @@ pub fn pending(current: &Config, new: &Config) -> Vec<&'static str> {
 pub fn without_pending(current: &Config, new: Config) -> Config {
     let mut config = Config {
         backing: current.backing,
+        sandbox: current.sandbox,
         socket_mode: current.socket_mode,
         limit_percent: current.limit_percent,
         host_limit: current.host_limit,

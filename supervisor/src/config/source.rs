@@ -12,6 +12,8 @@ pub struct SettingsSource {
     pub file: Option<PathBuf>,
     /// The address of the HTTP door, if an option names it.
     pub http: Option<HttpAddress>,
+    /// Whether an option switches the sandbox of workers off.
+    pub no_sandbox: bool,
     /// Whether the daemon serves one caller.
     pub leashed: bool,
 }
@@ -35,6 +37,7 @@ impl SettingsSource {
             config.socket_mode = 0o600;
             config.operators.clear();
         }
+        config.sandbox &= !self.no_sandbox;
         if let Some(address) = &self.http {
             config.http.address = Some(address.clone());
         }

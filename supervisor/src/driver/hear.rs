@@ -10,6 +10,7 @@ use ipc_protocol::ids::{Device, Generation, JobId};
 use ipc_protocol::mark::Mark;
 use ipc_protocol::messages::worker::{FromWorker, JobFault, ToWorker, Welcome};
 use ipc_protocol::reading::Reading;
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::segment::Slot;
 use ipc_protocol::units::PictureSize;
 use ipc_protocol::untrusted::Untrusted;
@@ -163,8 +164,9 @@ impl Driver {
             FromWorker::Hello {
                 protocol,
                 generation,
+                sandbox,
                 ..
-            } => self.greeted(worker, protocol, generation),
+            } => self.greeted(worker, protocol, generation, sandbox),
             FromWorker::Loading { permille } => self.happen(Event::LoadProgressed {
                 worker,
                 permille: permille.min(1000),
@@ -323,7 +325,13 @@ impl Driver {
         Some(host_footprint(held.peak))
     }
 
-    fn greeted(&mut self, worker: Generation, protocol: u32, generation: Generation) {
+    fn greeted(
+        &mut self,
+        worker: Generation,
+        protocol: u32,
+        generation: Generation,
+        sandbox: SandboxReached,
+    ) {
         if protocol != PROTOCOL {
             return self.broke(worker, mismatch(protocol));
         }
@@ -331,7 +339,10 @@ impl Driver {
             return self.broke(worker, format!("it calls itself generation {generation}"));
         }
         if let Some(handle) = self.workers.get_mut(&worker) {
-            handle.unname_segment();
+            handle.sandbox = Some(sandbox);
+        }
+        if self.sandbox.replace(sandbox) != Some(sandbox) {
+            telemetry::workers::confined(sandbox);
         }
         self.happen(Event::WorkerSaidHello { worker });
     }

@@ -58,6 +58,7 @@ use std::sync::Arc;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId, ModelKey};
 use ipc_protocol::request::ImageRequest;
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::status::{StatusReport, SupervisorStatus};
 use ipc_protocol::untrusted::Untrusted;
 use ipc_protocol::version::BUILD;
@@ -71,7 +72,7 @@ use crate::clock::Clock;
 use crate::obituaries::store::ObituaryStore;
 use crate::process::identity::Identity;
 use crate::process::reserve::DescriptorReserve;
-use crate::process::spawn::Spawner;
+use crate::process::spawn::{Spawner, WorkerOrigin};
 use crate::record::recorder::Recorder;
 use crate::telemetry;
 use crate::telemetry::traces::sink::SpanSink;
@@ -107,6 +108,8 @@ pub struct Driver {
     clock: Clock,
     spawner: Spawner,
     identity: Identity,
+    /// How far the last worker to greet had confined itself.
+    sandbox: Option<SandboxReached>,
     inbox: Inbox,
     handle: Handle,
     event_log: EventLog,
@@ -157,9 +160,12 @@ impl Driver {
             registry: setup.beginning.registry,
             groups: (setup.groups.word(), setup.groups.detail()),
             spawner: Spawner::start(
-                setup.library.worker_program.clone(),
-                setup.backing,
-                setup.groups,
+                WorkerOrigin {
+                    program: setup.library.worker_program.clone(),
+                    backing: setup.backing,
+                    groups: setup.groups,
+                    sandbox: setup.sandbox,
+                },
                 reserve.clone(),
                 runtime,
             )?,
@@ -173,6 +179,7 @@ impl Driver {
             ended_truces: EndedTruces::default(),
             clock: setup.clock,
             identity: Identity::own(),
+            sandbox: None,
             inbox,
             handle: Handle {
                 outbox,
@@ -407,6 +414,10 @@ impl Driver {
             {
                 *why = line;
             }
+        }
+        for worker in &mut snapshot.workers {
+            let handle = self.workers.get(&worker.generation);
+            worker.sandbox = handle.and_then(|handle| handle.sandbox);
         }
         for job in &mut snapshot.queue {
             if awaited.contains_key(&job.job) {

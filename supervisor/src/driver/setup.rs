@@ -39,6 +39,8 @@ pub struct Setup {
     pub library: Library,
     /// Back end of the segments.
     pub backing: Backing,
+    /// Whether workers confine themselves.
+    pub sandbox: bool,
     /// Whether picture files have the receipt and the mark of generated pictures.
     pub metadata: bool,
     /// The clock that the pool's moments come from.
@@ -92,6 +94,7 @@ impl Setup {
             catalogue,
             library: Library::new(config.clone(), worker_program, cuda),
             backing: config.backing,
+            sandbox: config.sandbox,
             metadata: config.metadata,
             clock,
             gpus,

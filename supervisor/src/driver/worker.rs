@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, JobId, ModelKey, WorkerName};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::segment::{Segment, Slot};
 use ipc_protocol::units::PictureSize;
 use nix::sys::signal::Signal;
@@ -31,6 +32,8 @@ pub(super) struct WorkerHandle {
     pub running: Option<RunningJob>,
     /// The dtype that it computes in, once it is ready.
     pub dtype: Option<Dtype>,
+    /// How far it has confined itself, once it reported that.
+    pub sandbox: Option<SandboxReached>,
     /// Its memory, as last measured beside the loop.
     pub held: Arc<Mutex<Option<HeldMemory>>>,
     /// Why it could not load, in its own words.
@@ -85,6 +88,7 @@ impl WorkerHandle {
             stderr,
             running: None,
             dtype: None,
+            sandbox: None,
             held: Arc::default(),
             load_error: None,
             group: None,
@@ -183,13 +187,6 @@ impl WorkerHandle {
 
     pub fn segment(&self) -> Option<&Segment> {
         self.body.as_ref().map(|body| &body.segment)
-    }
-
-    /// The worker is up: its segment needs no name any more.
-    pub fn unname_segment(&mut self) {
-        if let Some(body) = &mut self.body {
-            body.segment.unname();
-        }
     }
 
     /// Takes a `Step` frame that was read `now`, or says what is wrong with it. Returns the time since the one before.

@@ -37,9 +37,8 @@ use super::{descendants, programs};
 use crate::telemetry;
 
 /// Environment variables that a worker inherits; all others are removed, in particular tokens.
-const ENVIRONMENT_KEPT: [&str; 8] = [
+const ENVIRONMENT_KEPT: [&str; 7] = [
     "PATH",
-    "HOME",
     "LANG",
     "LD_LIBRARY_PATH",
     VISIBLE_GPUS,
@@ -58,6 +57,9 @@ const OF_THE_SERVICE: [&str; 6] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
 ];
+
+/// The option of the worker program that leaves it unconfined.
+const NO_SANDBOX: &str = "--no-sandbox";
 
 /// The variable from which CUDA reads which GPUs a process may use.
 pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
@@ -163,9 +165,7 @@ pub struct Spawner(mpsc::Sender<(SpawnOrder, Reply)>);
 impl Spawner {
     /// Starts the thread. `runtime` waits for the child processes.
     pub fn start(
-        program: PathBuf,
-        backing: Backing,
-        groups: GroupsReached,
+        origin: WorkerOrigin,
         reserve: DescriptorReserve,
         runtime: Handle,
     ) -> io::Result<Self> {
@@ -175,8 +175,7 @@ impl Spawner {
             .spawn(move || {
                 let _in_runtime = runtime.enter();
                 for (order, reply) in orders {
-                    let spawn = || spawn_worker(&program, backing, &groups, &order);
-                    reply(spawn_in(&reserve, spawn));
+                    reply(spawn_in(&reserve, || origin.spawn(&order)));
                 }
                 // If this thread ended, the kernel would kill every worker; the process ends first.
                 loop {
@@ -242,43 +241,58 @@ fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
     ENVIRONMENT_KEPT.into_iter().filter_map(value)
 }
 
-fn spawn_worker(
-    program: &Path,
-    backing: Backing,
-    groups: &GroupsReached,
-    order: &SpawnOrder,
-) -> Result<Spawned, SpawnError> {
-    let program = &programs::worker_for(program, order.program_of);
-    let segment = Segment::create(backing, &order.label, order.geometry)?;
-    let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
-    ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .envs(kept_environment())
-        .env(descendants::MARK, &order.label)
-        // It sees no other GPU, so it opens no context there.
-        .envs(order.gpu.as_deref().map(|gpu| (VISIBLE_GPUS, gpu)))
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::from(segment.handle()?))
-        .stderr(Stdio::piped());
-    let child = command.spawn().map_err(|source| SpawnError::Process {
-        program: program.to_owned(),
-        source,
-    })?;
-    let group = child.id().and_then(|pid| {
-        end_first(pid);
-        put_into_group(groups, order, pid)
-    });
-    Ok(Spawned {
-        label: order.label.clone(),
-        child,
-        socket: ours.into(),
-        segment,
-        group,
-    })
+/// The program, settings and groups that all workers share.
+#[derive(Debug)]
+pub struct WorkerOrigin {
+    /// The program for CPUs.
+    pub program: PathBuf,
+    /// Back end of their segments.
+    pub backing: Backing,
+    /// Their control groups.
+    pub groups: GroupsReached,
+    /// Whether they confine themselves.
+    pub sandbox: bool,
+}
+
+impl WorkerOrigin {
+    fn spawn(&self, order: &SpawnOrder) -> Result<Spawned, SpawnError> {
+        let program = &programs::worker_for(&self.program, order.program_of);
+        let mut segment = Segment::create(self.backing, &order.label, order.geometry)?;
+        // The worker inherits the descriptor. Without a name, no other process can open the segment.
+        segment.unname();
+        let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
+        ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .envs(kept_environment())
+            .env(descendants::MARK, &order.label)
+            // It sees no other GPU, so it opens no context there.
+            .envs(order.gpu.as_deref().map(|gpu| (VISIBLE_GPUS, gpu)))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(segment.handle()?))
+            .stderr(Stdio::piped());
+        if !self.sandbox {
+            command.arg(NO_SANDBOX);
+        }
+        let child = command.spawn().map_err(|source| SpawnError::Process {
+            program: program.to_owned(),
+            source,
+        })?;
+        let group = child.id().and_then(|pid| {
+            end_first(pid);
+            put_into_group(&self.groups, order, pid)
+        });
+        Ok(Spawned {
+            label: order.label.clone(),
+            child,
+            socket: ours.into(),
+            segment,
+            group,
+        })
+    }
 }
 
 /// Makes a worker's process a better victim than others where the machine is out of memory: another worker can take
@@ -348,6 +362,16 @@ pub fn version_of(program: &Path) -> io::Result<Result<String, String>> {
     let mut command = std::process::Command::new(program);
     command.arg("--version");
     answer(command, VERSION_MAX, "printing its version")
+}
+
+/// Runs the worker program to confine itself as a worker does. Returns how far that is, or its own error.
+///
+/// # Errors
+/// The program could not be started.
+pub fn sandbox_of(program: &Path) -> io::Result<Result<String, String>> {
+    let mut command = confined(program);
+    command.arg("--sandbox");
+    answer(command, VERSION_MAX, "confining itself")
 }
 
 /// Runs the worker program to compare weights with their digests: those in a folder, or of the embedded model with

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
+use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::units::Mebibytes;
 use pool::{EndClass, Exit, Start, StopReason};
 use tracing::{debug, error, info, warn};
@@ -37,6 +38,14 @@ impl WorkerOrdered<'_> {
         debug!(worker = %name, generation = worker.0, %device, %reason, replaces, "Starting a worker");
         WORKER_STARTS.add([model.as_str(), reason], 1);
         WORKER_RESTARTS.add([model.as_str()], u64::from(*replaces));
+    }
+}
+
+/// A worker has confined itself otherwise than the ones before, or is the first.
+pub fn confined(sandbox: SandboxReached) {
+    match sandbox.is_full() {
+        true => info!(%sandbox, "Workers confine themselves"),
+        false => warn!(%sandbox, "Workers are not fully confined"),
     }
 }
 

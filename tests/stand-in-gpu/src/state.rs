@@ -1,4 +1,4 @@
-//! The file of the pretended GPUs: `stand-in-gpus` in `$HOME`, which workers and probes inherit.
+//! The file of the pretended GPUs: `stand-in-gpus` in `$TMPDIR`, which workers and probes inherit.
 //!
 //! One line per fact, under a lock of the whole file:
 //! ```text
@@ -173,10 +173,10 @@ impl GpuState {
     }
 }
 
-/// The file of the processes that have this `HOME`.
+/// The file of the processes that have this `TMPDIR`.
 pub fn path() -> PathBuf {
-    let home = std::env::var_os("HOME").expect("workers and probes inherit it");
-    Path::new(&home).join("stand-in-gpus")
+    let folder = std::env::var_os("TMPDIR").expect("workers and probes inherit it");
+    Path::new(&folder).join("stand-in-gpus")
 }
 
 /// When a process started, in ticks since the machine did; `None` if it has ended.

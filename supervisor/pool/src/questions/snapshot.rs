@@ -108,6 +108,7 @@ fn worker_status(state: &State, worker: &Worker, now: Moment) -> WorkerStatus {
         since_s: now.since(worker.since()).as_secs_f64(),
         uptime_s: now.since(worker.spawned()).as_secs_f64(),
         load_progress,
+        sandbox: None,
     }
 }
 

@@ -325,6 +325,9 @@ fn of_worker(worker: &WorkerStatus, model: &ModelStatus) -> StatusLine {
     }
     parts.push(worker.device.clone());
     parts.push(memory(worker));
+    if let Some(reached) = worker.sandbox.filter(|reached| !reached.is_full()) {
+        parts.push(format!("sandbox {}", reached.word()));
+    }
     if let Some(progress) = worker.load_progress {
         parts.push(format!("loading {:.0} %", progress * 100.0));
     }

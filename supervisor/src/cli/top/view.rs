@@ -274,6 +274,7 @@ mod tests {
             since_s: 1.0,
             uptime_s: 192.0 + slot as f64,
             load_progress: None,
+            sandbox: None,
         }
     }
 

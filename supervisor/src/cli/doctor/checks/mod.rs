@@ -2,7 +2,7 @@
 //!
 //! - [`machine`]: the settings, the folders and the daemon, looked up once
 //! - [`settings`], [`programs`], [`folders`], [`service`]: our own files and processes
-//! - [`memory`], [`limits`], [`groups`], [`disk`], [`clock`], [`gpu`]: the machine and its kernel
+//! - [`memory`], [`limits`], [`groups`], [`sandbox`], [`disk`], [`clock`], [`gpu`]: the machine and its kernel
 
 mod clock;
 mod disk;
@@ -13,6 +13,7 @@ mod limits;
 pub mod machine;
 mod memory;
 mod programs;
+mod sandbox;
 mod service;
 mod settings;
 
@@ -32,6 +33,7 @@ pub const ALL: &[fn(&Machine) -> Vec<CheckResult>] = &[
     memory::segment,
     limits::check,
     groups::check,
+    sandbox::check,
     disk::check,
     gpu::check,
     clock::check,
