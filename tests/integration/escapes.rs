@@ -191,7 +191,10 @@ fn the_sandbox_holds_for_a_daemon_without_privileges_and_hides_nothing_from_it()
         workers.iter().any(|worker| worker.measured_mb > Some(1))
     };
     assert!(tests::wait::until(Duration::from_secs(10), measured));
-    daemon.imagepool(&["stop", "syn"]).succeeded();
+    // Without a path, root's commands use no socket of another user.
+    let socket = daemon.sandbox.socket().display().to_string();
+    let stop = ["--socket", &socket, "stop", "syn"];
+    daemon.imagepool(&stop).succeeded();
     let line = daemon.stderr.wait_for("Worker exited", 1, PATIENCE);
     assert!(line.contains("reason=operator"), "{line}");
 }
