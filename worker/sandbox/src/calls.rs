@@ -197,7 +197,6 @@ const DENIED_ON_CPU: &[c_long] = &[
     libc::SYS_mlockall,
     libc::SYS_mbind,
     libc::SYS_set_mempolicy,
-    libc::SYS_sched_setaffinity,
 ];
 
 /// Options of `prctl` that weaken the confinement, or untie this process from its parent.
@@ -250,6 +249,8 @@ pub fn denied(profile: SandboxProfile) -> Result<CallRules, BackendError> {
         condition(0, SeccompCmpOp::Ne, own)?,
     ])?;
     rules.insert(libc::SYS_prlimit64, vec![another]);
+    // 0 is the calling thread.
+    rules.insert(libc::SYS_sched_setaffinity, vec![other(0, 0)?]);
     let process = rule([without(0, libc::CLONE_THREAD as u64)?])?;
     rules.insert(libc::SYS_clone, vec![process]);
     rules.insert(
@@ -287,7 +288,7 @@ fn to_change(index: u8) -> Result<Vec<SeccompRule>, BackendError> {
     rules.into_iter().collect()
 }
 
-/// Argument `index` names another process than `own`.
+/// Argument `index` names another process or thread than `own`.
 fn other(index: u8, own: u64) -> Result<SeccompRule, BackendError> {
     rule([condition(index, SeccompCmpOp::Ne, own)?])
 }

@@ -4,8 +4,9 @@
 //! and environment. Each worker is outside for every other.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, RestrictionStatus, Ruleset,
@@ -26,8 +27,14 @@ const DEPTH_MAX: usize = 4;
 /// Most entries of a folder that are looked at.
 const ENTRIES_MAX: usize = 4096;
 
+/// The processors of this machine, by which libraries choose their number of threads.
+const PROCESSORS: &str = "/proc/cpuinfo";
+const READ_BY_ALL: [&str; 2] = [PROCESSORS, "/sys/devices/system/cpu"];
+/// Stays open, so that the kernel keeps the file that the rule is about: files in /proc are made anew when they were forgotten.
+static KEPT_OPEN: OnceLock<Option<File>> = OnceLock::new();
+
 /// Where a GPU's driver and its libraries read. It never writes outside of its devices: compiled kernels are not cached.
-const READ_BY_GPU: [&str; 21] = [
+const READ_BY_GPU: [&str; 20] = [
     "/dev",
     "/etc/ld.so.cache",
     "/etc/nvidia",
@@ -35,7 +42,6 @@ const READ_BY_GPU: [&str; 21] = [
     "/lib64",
     "/nix/store",
     "/opt",
-    "/proc/cpuinfo",
     "/proc/devices",
     "/proc/driver",
     "/proc/meminfo",
@@ -94,7 +100,8 @@ fn devices(profile: SandboxProfile) -> Vec<PathBuf> {
 /// # Errors
 /// The kernel refuses the rules.
 pub fn allow_reading_only(profile: SandboxProfile, folder: Option<&Path>) -> Result<(), String> {
-    let mut readable = BTreeSet::new();
+    KEPT_OPEN.get_or_init(|| File::open(PROCESSORS).ok());
+    let mut readable: BTreeSet<_> = READ_BY_ALL.iter().map(PathBuf::from).collect();
     if let Some(folder) = folder {
         readable.insert(folder.to_owned());
         add_targets(folder, DEPTH_MAX, &mut readable);

@@ -4,7 +4,7 @@
 //!  enter    before a foreign byte is read and a thread is started: no privileges, no changes to files, no network,
 //!           no programs, no signals to others
 //!  narrow   once the model's files are known: nothing else can be opened
-//!  seal     once the weights are loaded: only the system calls of a computation, and no file can be opened
+//!  seal     once the weights are loaded: only the system calls of a computation
 //! ```
 //!
 //! Each stage adds to the one before, and none can be taken back. A kernel that lacks a part gives the others:
