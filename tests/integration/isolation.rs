@@ -35,7 +35,7 @@ fn a_worker_holds_its_socket_its_segment_its_stderr_and_nothing_else() {
             assert_eq!(
                 kinds,
                 [
-                    "own file", "own file", "segment", "socket", "stderr", "stderr"
+                    "own file", "own file", "own file", "segment", "socket", "stderr", "stderr"
                 ],
                 "{segment}: {descriptors:?}"
             );
