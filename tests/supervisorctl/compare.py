@@ -100,6 +100,7 @@ def scenario(c):
     c.both(lambda side: side.write(EDITED, bad="[\n"))
     c.row("reread", "an invalid file", ["reread"])
     c.row("update", "an invalid file", ["update"])
+    c.row("avail", "an invalid file", ["avail"])
     c.both(lambda side: side.write(EDITED))
     c.row("stop", "before a reload", ["stop", "cat:0"])
     c.row("reload", "a good file", ["reload"])

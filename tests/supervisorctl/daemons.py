@@ -182,7 +182,7 @@ class Ours(Side):
         for name, (kind, auto) in models.items():
             sections.append(
                 f"[models.{name}]\n{self.KINDS[kind.split('+')[0]]}pinned = {str(auto).lower()}\n"
-                + ("threads = 2\n" if "+" in kind else "")
+                + ('device = "cpu"\n' if "+" in kind else "")
             )
         pool = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\n"
         self.conf.write_text(pool + "".join(sections) + (bad or ""))

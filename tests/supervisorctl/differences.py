@@ -75,6 +75,11 @@ DIFFERENCES = {
     ),
     "reread: an invalid file": (r"ERROR: CANT_REREAD: DIR/imagepool\.toml: line 21: .*", 1, CANNOT),
     "update: an invalid file": (r"ERROR: CANT_REREAD: DIR/imagepool\.toml: line 21: .*", 1, CANNOT),
+    "avail: an invalid file": (
+        r"ERROR: CANT_REREAD: DIR/imagepool\.toml: line 21: .*",
+        1,
+        "it reads the file, as reread does; theirs lists what it read last",
+    ),
     "reload: a good file": (
         r"Reloaded DIR/imagepool\.toml",
         0,
