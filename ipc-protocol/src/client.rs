@@ -14,9 +14,10 @@
 //! ```
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Stream};
@@ -29,9 +30,10 @@ use crate::job::JobStatus;
 use crate::listing::ListingPart;
 use crate::log::{LogLines, LogRequest};
 use crate::messages::client::{
-    AvailableModel, Fetching, FromPool, PromptTexts, Target, ToPool, Told, Verb,
+    Accepted, AvailableModel, Fetching, FromPool, PromptTexts, Target, ToPool, Told, Verb,
 };
 use crate::obituary::Obituary;
+use crate::reconnect::{self, DaemonPlace, SharedConnection};
 use crate::request::ImageRequest;
 use crate::status::StatusReport;
 use crate::version::PROTOCOL;
@@ -39,21 +41,41 @@ use crate::version::PROTOCOL;
 pub use crate::client_error::ClientError;
 pub use crate::drawing::{Drawing, Picture, Update};
 pub use crate::listing::DaemonListing;
+pub use crate::reconnect::{Canceller, PATIENCE};
 
 /// One connection to a daemon.
 #[derive(Debug)]
 pub struct Client {
-    stream: Arc<Stream>,
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) shared: Arc<SharedConnection>,
+    place: DaemonPlace,
+    patience: Duration,
     /// The build version of the daemon.
     pub version: String,
     /// The process id of the daemon.
     pub pid: u32,
 }
 
+/// News of a request before its jobs exist.
+#[derive(Debug)]
+pub enum Prelude<'a> {
+    /// The files of its model are fetched.
+    Fetching(&'a Fetching),
+    /// The daemon ended, and the client waits for the next one.
+    DaemonLost,
+}
+
 impl Client {
     /// Connects to a daemon at this path. A path that the caller gives is trusted.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        Self::greet(stream(path)?)
+        Self::greet(stream(path)?, DaemonPlace::At(path.to_owned()))
+    }
+
+    /// Changes how long this client waits for a daemon after the connection ended without an answer to a request. Then it
+    /// sends the request again, with the seed that was chosen for it, so that the picture is the same. Zero: not at all.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Connects to the first daemon that answers at the usual paths, [`folders::sockets`].
@@ -63,10 +85,15 @@ impl Client {
     /// other daemon answers;
     /// `NoDaemonAnywhere` if there is no daemon.
     pub fn connect_to_any() -> Result<Self, ClientError> {
+        Self::connect_to_any_within(None)
+    }
+
+    /// The same; a daemon may take this long to answer.
+    fn connect_to_any_within(most: Option<Duration>) -> Result<Self, ClientError> {
         let places = folders::sockets();
         let mut refused = None;
         for path in &places {
-            match Self::connect_trusted(path) {
+            match Self::connect_trusted(path, most) {
                 Err(ClientError::NoDaemon { .. }) => {}
                 Err(error @ (ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. })) => {
                     refused.get_or_insert(error);
@@ -78,7 +105,7 @@ impl Client {
     }
 
     /// Connects to a socket at a usual path. Sends nothing before the server's user was checked.
-    fn connect_trusted(path: &Path) -> Result<Self, ClientError> {
+    fn connect_trusted(path: &Path, most: Option<Duration>) -> Result<Self, ClientError> {
         let not_trusted = |why| ClientError::NotTrusted {
             path: path.to_owned(),
             why,
@@ -86,9 +113,10 @@ impl Client {
         let servers = folders::servers(path).map_err(|error| no_daemon(path, error))?;
         let servers = servers.map_err(not_trusted)?;
         let stream = stream(path)?;
+        reconnect::bound_reads(&stream, most)?;
         // The path may have been replaced since the check; the peer's credentials are certain.
         match stream.peer_creds()?.euid() {
-            Some(uid) if servers.include(uid) => Self::greet(stream),
+            Some(uid) if servers.include(uid) => Self::greet(stream, DaemonPlace::Usual),
             Some(uid) => Err(not_trusted(format!("user {uid} serves there"))),
             None => Err(not_trusted(
                 "the kernel does not report the peer's user".into(),
@@ -96,7 +124,7 @@ impl Client {
         }
     }
 
-    fn greet(stream: Stream) -> Result<Self, ClientError> {
+    fn greet(stream: Stream, place: DaemonPlace) -> Result<Self, ClientError> {
         let sent = connection::write(&mut &stream, &ToPool::Hello { protocol: PROTOCOL });
         // A daemon that accepts no clients sends a refusal and closes, possibly before it reads our hello.
         let answer = connection::read(&mut &stream).or_else(|error| sent.and(Err(error)));
@@ -104,11 +132,17 @@ impl Client {
             FromPool::Hello { protocol, .. } if protocol != PROTOCOL => {
                 Err(ClientError::OtherVersion { theirs: protocol })
             }
-            FromPool::Hello { version, pid, .. } => Ok(Self {
-                stream: Arc::new(stream),
-                version,
-                pid,
-            }),
+            FromPool::Hello { version, pid, .. } => {
+                let stream = Arc::new(stream);
+                Ok(Self {
+                    shared: Arc::new(SharedConnection::new(Arc::clone(&stream))),
+                    stream,
+                    place,
+                    patience: PATIENCE,
+                    version,
+                    pid,
+                })
+            }
             FromPool::Refused(failure) => Err(failure.into()),
             other => Err(ClientError::unexpected(&other)),
         }
@@ -123,23 +157,42 @@ impl Client {
         self.generate_told(request, |_| {})
     }
 
-    /// Like [`Client::generate`], and calls `fetching` with the progress of the model's files.
+    /// Like [`Client::generate`], and calls `told` with news before the jobs exist.
     ///
     /// # Errors
     /// `Refused` when the request did not become a job.
     pub fn generate_told(
         &mut self,
         request: &ImageRequest,
-        mut fetching: impl FnMut(&Fetching),
+        mut told: impl FnMut(Prelude<'_>),
     ) -> Result<Drawing<'_>, ClientError> {
         request.check()?;
+        let mut accepted = self.ask(request, &mut told);
+        if let Err(error) = &accepted
+            && self.may_reconnect(error)
+        {
+            if request.detached {
+                return Err(ClientError::Unanswered);
+            }
+            told(Prelude::DaemonLost);
+            accepted = self.ask_again(request, &mut told);
+        }
+        Ok(Drawing::of_request(accepted?, self, request))
+    }
+
+    /// Sends a request and waits until it has become jobs.
+    fn ask(
+        &self,
+        request: &ImageRequest,
+        told: &mut dyn FnMut(Prelude<'_>),
+    ) -> Result<Accepted, ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Generate(request.clone()))?;
         loop {
             match connection::read(&mut &*self.stream)? {
-                FromPool::Fetching(far) => fetching(&far),
+                FromPool::Fetching(far) => told(Prelude::Fetching(&far)),
                 FromPool::Accepted(accepted) => {
-                    let unanswered = if request.detached { 0 } else { accepted.count };
-                    return Ok(Drawing::new(accepted, &self.stream, unanswered));
+                    self.shared.note_jobs(accepted.first, accepted.count);
+                    return Ok(accepted);
                 }
                 FromPool::Refused(failure) => return Err(failure.into()),
                 other => return Err(ClientError::unexpected(&other)),
@@ -147,25 +200,82 @@ impl Client {
         }
     }
 
+    /// Whether this client waits for another daemon after an error.
+    pub(crate) fn may_reconnect(&self, error: &ClientError) -> bool {
+        reconnect::is_lost(error) && !self.patience.is_zero() && !self.shared.is_given_up()
+    }
+
+    /// Connects again and sends the request, until a daemon has answered it.
+    pub(crate) fn ask_again(
+        &mut self,
+        request: &ImageRequest,
+        told: &mut dyn FnMut(Prelude<'_>),
+    ) -> Result<Accepted, ClientError> {
+        self.reconnected(|client| client.ask(request, told))
+    }
+
+    /// Connects again and asks for a job, until a daemon has answered.
+    pub(crate) fn wait_again(&mut self, job: JobId) -> Result<Accepted, ClientError> {
+        let told = &mut |_: Prelude<'_>| {};
+        self.reconnected(|client| client.follow(job, told).map(|(_, accepted)| accepted))
+    }
+
+    fn reconnected<T>(
+        &mut self,
+        mut ask: impl FnMut(&Self) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let (shared, patience) = (Arc::clone(&self.shared), self.patience);
+        reconnect::until_connected(&shared, patience, |left| {
+            let again = match &self.place {
+                DaemonPlace::At(path) => {
+                    let stream = stream(path)?;
+                    // A service manager may hold the socket before its daemon reads from it.
+                    reconnect::bound_reads(&stream, Some(left))?;
+                    Self::greet(stream, self.place.clone())?
+                }
+                DaemonPlace::Usual => Self::connect_to_any_within(Some(left))?,
+            };
+            reconnect::bound_reads(&again.stream, None)?;
+            shared.replace(Arc::clone(&again.stream));
+            (self.stream, self.version, self.pid) = (again.stream, again.version, again.pid);
+            ask(self)
+        })
+    }
+
     /// Follows a job of an earlier request, from its first recorded update to its answer, and returns its prompt.
-    /// Calls `fetching` with the progress of the model's files. Dropping the connection does not cancel the job.
+    /// Calls `told` with news before the values of the job are known. Dropping the connection does not cancel the job.
     ///
     /// # Errors
     /// `Refused` if there is no such job of this user, or if its picture is not kept any longer.
     pub fn wait(
         &mut self,
         job: JobId,
-        mut fetching: impl FnMut(&Fetching),
+        mut told: impl FnMut(Prelude<'_>),
     ) -> Result<(PromptTexts, Drawing<'_>), ClientError> {
+        let mut followed = self.follow(job, &mut told);
+        if let Err(error) = &followed
+            && self.may_reconnect(error)
+        {
+            told(Prelude::DaemonLost);
+            followed = self.reconnected(|client| client.follow(job, &mut told));
+        }
+        let (texts, accepted) = followed?;
+        Ok((texts, Drawing::of_job(accepted, self, job)))
+    }
+
+    /// Asks for a job and waits until its values are known.
+    fn follow(
+        &self,
+        job: JobId,
+        told: &mut dyn FnMut(Prelude<'_>),
+    ) -> Result<(PromptTexts, Accepted), ClientError> {
         connection::write(&mut &*self.stream, &ToPool::Wait { job })?;
         let mut texts = PromptTexts::default();
         loop {
             match connection::read(&mut &*self.stream)? {
                 FromPool::Texts(of_job) => texts = of_job,
-                FromPool::Fetching(far) => fetching(&far),
-                FromPool::Accepted(accepted) => {
-                    return Ok((texts, Drawing::new(accepted, &self.stream, 1)));
-                }
+                FromPool::Fetching(far) => told(Prelude::Fetching(&far)),
+                FromPool::Accepted(accepted) => return Ok((texts, accepted)),
                 FromPool::Refused(failure) => return Err(failure.into()),
                 other => return Err(ClientError::unexpected(&other)),
             }
@@ -244,7 +354,7 @@ impl Client {
 
     /// A handle that cancels jobs from another thread while this one waits for updates.
     pub fn canceller(&self) -> Canceller {
-        Canceller(Arc::clone(&self.stream))
+        Canceller(Arc::clone(&self.shared))
     }
 
     /// Requests the status report of the pool.
@@ -310,25 +420,6 @@ impl Client {
             let mut waits = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
             poll(&mut waits, PollTimeout::NONE).map_err(io::Error::from)?;
         }
-        Ok(())
-    }
-}
-
-/// Cancels jobs on a connection that another thread reads from.
-#[derive(Debug, Clone)]
-pub struct Canceller(Arc<Stream>);
-
-impl Canceller {
-    /// Asks the daemon to cancel a job. The job's answer arrives with the updates.
-    pub fn cancel(&self, job: JobId) -> Result<(), ClientError> {
-        Ok(connection::write(&mut &*self.0, &ToPool::Cancel { job })?)
-    }
-
-    /// Ends the connection: the thread that reads from it gets an error.
-    pub fn disconnect(&self) -> Result<(), ClientError> {
-        use nix::sys::socket::{Shutdown, shutdown};
-        let Stream::UdSocket(socket) = &*self.0;
-        shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both).map_err(io::Error::from)?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::connection::ConnectionError;
 use crate::failure::Failure;
@@ -59,6 +60,20 @@ pub enum ClientError {
     /// The connection broke, or the daemon sent bytes that are not a frame.
     #[error("the connection to the daemon broke: {0}")]
     Broken(#[from] ConnectionError),
+    /// The daemon ended before it answered, and none answered in time.
+    #[error(
+        "the daemon ended before it answered, and none answered within {} s; try again later",
+        after.as_secs_f64()
+    )]
+    Lost {
+        /// How long the client waited for a daemon.
+        after: Duration,
+    },
+    /// The daemon ended before it answered a detached request, which may have become jobs.
+    #[error(
+        "the daemon ended before it answered: `imagepool jobs` shows whether it accepted the request; if it is not there, try again"
+    )]
+    Unanswered,
     /// The daemon sent a message that is not allowed at this point.
     #[error("the daemon sent an unexpected message: {0}")]
     Unexpected(String),

@@ -1,25 +1,40 @@
 //! The updates of a request at the client's end of a connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use interprocess::local_socket::Stream;
-
+use crate::client::Client;
 use crate::client_error::ClientError;
 use crate::connection;
 use crate::failure::Failure;
 use crate::ids::JobId;
 use crate::messages::client::{Accepted, CHUNK_BYTES_MAX, FromPool, JobReport};
+use crate::request::ImageRequest;
 use crate::units::PictureSize;
 
 /// The updates of a request as they arrive. Ends after every job has its answer.
 #[derive(Debug)]
 pub struct Drawing<'a> {
-    /// The jobs of the request.
+    /// The jobs of the request; others after the daemon was lost.
     pub accepted: Accepted,
-    stream: &'a Stream,
-    unanswered: u32,
+    client: &'a mut Client,
+    subject: DrawingSubject,
+    /// Index of the first of the accepted jobs in the request.
+    offset: u32,
+    /// Indices of the pictures that have no answer yet.
+    unanswered: BTreeSet<u32>,
     arriving: BTreeMap<JobId, Vec<u8>>,
+    /// The daemon ended, and the next call waits for another one.
+    lost: bool,
+}
+
+/// The subject of the updates, which is asked for again if the daemon is lost.
+#[derive(Debug)]
+enum DrawingSubject {
+    /// A request, with the seed that was chosen.
+    Request(Box<ImageRequest>),
+    /// A job of an earlier request.
+    Job(JobId),
 }
 
 /// One update about a request.
@@ -70,6 +85,10 @@ pub enum Update {
         /// The reason.
         failure: Failure,
     },
+    /// The daemon ended. The next update comes once another daemon has accepted what is not answered yet.
+    DaemonLost,
+    /// Another daemon has accepted what is not answered yet: these jobs take the place of the earlier ones.
+    AcceptedAgain(Accepted),
 }
 
 /// A finished picture.
@@ -88,19 +107,84 @@ pub struct Picture {
 }
 
 impl<'a> Drawing<'a> {
-    /// The updates of `unanswered` jobs of an accepted request.
-    pub(crate) fn new(accepted: Accepted, stream: &'a Stream, unanswered: u32) -> Self {
+    /// The updates of a request; a detached one has none.
+    pub(crate) fn of_request(
+        accepted: Accepted,
+        client: &'a mut Client,
+        request: &ImageRequest,
+    ) -> Self {
+        let count = if request.detached { 0 } else { accepted.count };
+        let same = ImageRequest {
+            seed: Some(accepted.seed),
+            ..request.clone()
+        };
+        let subject = DrawingSubject::Request(Box::new(same));
+        Self::new(accepted, client, subject, (0..count).collect())
+    }
+
+    /// The updates of a job of an earlier request.
+    pub(crate) fn of_job(accepted: Accepted, client: &'a mut Client, job: JobId) -> Self {
+        let index = job.0.saturating_sub(accepted.first.0);
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        Self::new(accepted, client, DrawingSubject::Job(job), [index].into())
+    }
+
+    fn new(
+        accepted: Accepted,
+        client: &'a mut Client,
+        subject: DrawingSubject,
+        unanswered: BTreeSet<u32>,
+    ) -> Self {
         Self {
             accepted,
-            stream,
+            client,
+            subject,
+            offset: 0,
             unanswered,
             arriving: BTreeMap::new(),
+            lost: false,
         }
+    }
+
+    /// Waits for another daemon, and asks it for what is not answered yet.
+    fn resume(&mut self) -> Result<Update, ClientError> {
+        self.arriving.clear();
+        let accepted = match &self.subject {
+            DrawingSubject::Job(job) => self.client.wait_again(*job)?,
+            DrawingSubject::Request(request) => {
+                let (first, last) = (self.unanswered.first(), self.unanswered.last());
+                let (Some(&first), Some(&last)) = (first, last) else {
+                    return Err(ClientError::Unexpected("everything is answered".into()));
+                };
+                // Pictures between them may be answered; they come again, and are left out.
+                let rest = ImageRequest {
+                    seed: request.seed.map(|seed| seed.wrapping_add(first.into())),
+                    count: last - first + 1,
+                    ..(**request).clone()
+                };
+                self.offset = first;
+                self.client.ask_again(&rest, &mut |_| {})?
+            }
+        };
+        self.accepted = accepted.clone();
+        let count = match self.subject {
+            DrawingSubject::Job(_) => 1,
+            DrawingSubject::Request(_) => accepted.count,
+        };
+        Ok(Update::AcceptedAgain(Accepted { count, ..accepted }))
+    }
+
+    /// The place of a job's picture in the request, from 0, if that has no answer yet. Notes the answer.
+    fn answered(&mut self, job: JobId) -> Option<u32> {
+        let nth = job.0.checked_sub(self.accepted.first.0)?;
+        let nth = u32::try_from(nth).ok()?;
+        let index = nth.checked_add(self.offset)?;
+        self.unanswered.remove(&index).then_some(index)
     }
 
     fn next_update(&mut self) -> Result<Update, ClientError> {
         loop {
-            return Ok(match connection::read(&mut &*self.stream)? {
+            return Ok(match connection::read(&mut &*self.client.stream)? {
                 FromPool::Waiting {
                     job,
                     position,
@@ -142,11 +226,14 @@ impl<'a> Drawing<'a> {
                     self.receive(job, size, offset, len)?;
                     continue;
                 }
-                FromPool::Finished { job, report } => self.finish(job, report)?,
-                FromPool::Failed { job, failure } => {
-                    self.unanswered -= 1;
-                    Update::Failed { job, failure }
-                }
+                FromPool::Finished { job, report } => match self.finish(job, report)? {
+                    Some(picture) => picture,
+                    None => continue,
+                },
+                FromPool::Failed { job, failure } => match self.answered(job) {
+                    Some(_) => Update::Failed { job, failure },
+                    None => continue,
+                },
                 other => return Err(ClientError::unexpected(&other)),
             });
         }
@@ -162,7 +249,7 @@ impl<'a> Drawing<'a> {
             )));
         }
         let mut rgb8 = vec![0; len as usize];
-        (&mut &*self.stream).read_exact(&mut rgb8)?;
+        (&mut &*self.client.stream).read_exact(&mut rgb8)?;
         Ok(Update::Preview { job, size, rgb8 })
     }
 
@@ -187,30 +274,31 @@ impl<'a> Drawing<'a> {
         }
         let begin = arriving.len();
         arriving.resize(begin + len as usize, 0);
-        (&mut &*self.stream).read_exact(&mut arriving[begin..])?;
+        (&mut &*self.client.stream).read_exact(&mut arriving[begin..])?;
         Ok(())
     }
 
-    fn finish(&mut self, job: JobId, report: JobReport) -> Result<Update, ClientError> {
+    /// The picture of a job; `None` if that is answered already.
+    fn finish(&mut self, job: JobId, report: JobReport) -> Result<Option<Update>, ClientError> {
         let rgb8 = self.arriving.remove(&job).unwrap_or_default();
-        let index = job.0.checked_sub(self.accepted.first.0);
-        let (Some(index), true) = (
-            index.filter(|index| *index < u64::from(self.accepted.count)),
-            rgb8.len() as u64 == self.accepted.size.rgb8_bytes(),
-        ) else {
+        let nth = job.0.checked_sub(self.accepted.first.0);
+        let is_known = nth.is_some_and(|nth| nth < u64::from(self.accepted.count));
+        if !is_known || rgb8.len() as u64 != self.accepted.size.rgb8_bytes() {
             return Err(ClientError::Unexpected(format!(
                 "job {job} finished with {} bytes",
                 rgb8.len()
             )));
-        };
-        self.unanswered -= 1;
-        Ok(Update::Picture(Box::new(Picture {
-            job,
-            index: index as u32,
-            size: self.accepted.size,
-            rgb8,
-            report,
-        })))
+        }
+        let size = self.accepted.size;
+        Ok(self.answered(job).map(|index| {
+            Update::Picture(Box::new(Picture {
+                job,
+                index,
+                size,
+                rgb8,
+                report,
+            }))
+        }))
     }
 }
 
@@ -218,13 +306,23 @@ impl Iterator for Drawing<'_> {
     type Item = Result<Update, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.unanswered == 0 {
+        if self.unanswered.is_empty() {
             return None;
         }
-        let update = self.next_update();
-        if update.is_err() {
-            self.unanswered = 0;
+        let update = match std::mem::take(&mut self.lost) {
+            true => self.resume(),
+            false => self.next_update(),
+        };
+        match update {
+            Err(error) if self.client.may_reconnect(&error) => {
+                self.lost = true;
+                Some(Ok(Update::DaemonLost))
+            }
+            Err(error) => {
+                self.unanswered.clear();
+                Some(Err(error))
+            }
+            update => Some(update),
         }
-        Some(update)
     }
 }

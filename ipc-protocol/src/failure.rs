@@ -35,6 +35,31 @@ pub enum Field {
     Timeout,
 }
 
+impl Field {
+    /// Every field.
+    pub const ALL: [Self; 12] = [
+        Self::Prompt,
+        Self::Size,
+        Self::Steps,
+        Self::Model,
+        Self::Seed,
+        Self::Guidance,
+        Self::Negative,
+        Self::Output,
+        Self::Count,
+        Self::Device,
+        Self::User,
+        Self::Timeout,
+    ];
+
+    /// The field with this name.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|field| field.to_string() == word)
+    }
+}
+
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -102,11 +127,13 @@ pub enum FailureKind {
     PictureGone,
     /// The user's quota of jobs is used up for now.
     QuotaExceeded,
+    /// The daemon cannot write a detached job to its journal, so that it would not outlive the daemon.
+    NotKept,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadValue,
         Self::UnknownModel,
         Self::NeverFits,
@@ -129,6 +156,7 @@ impl FailureKind {
         Self::ModelUnread,
         Self::PictureGone,
         Self::QuotaExceeded,
+        Self::NotKept,
     ];
 
     /// The kind with this name.
@@ -151,6 +179,7 @@ impl FailureKind {
             Self::ModelUnread => "model_unread",
             Self::PictureGone => "picture_gone",
             Self::QuotaExceeded => "quota_exceeded",
+            Self::NotKept => "not_kept",
             Self::LoadRefused => "load_refused",
             Self::ModelBroken => "model_broken",
             Self::Quarantined => "quarantined",
@@ -176,7 +205,8 @@ impl FailureKind {
             | Self::ModelUnread
             | Self::LoadRefused
             | Self::ModelBroken
-            | Self::WorkerLost => 75,
+            | Self::WorkerLost
+            | Self::NotKept => 75,
             Self::DeadlineExceeded => 124,
             Self::NotPermitted | Self::NoSuchName => 4,
             Self::NeverFits

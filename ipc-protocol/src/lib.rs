@@ -42,6 +42,7 @@ pub mod mark;
 pub mod messages;
 pub mod obituary;
 pub mod reading;
+mod reconnect;
 pub mod request;
 pub mod sandbox;
 pub mod segment;

@@ -106,10 +106,14 @@ pub struct SupervisorStatus {
     pub control_groups: String,
     /// The folder of these groups, or the reason why they cannot be made.
     pub control_groups_detail: String,
-    /// The folder of the obituaries; `None` if they are kept in memory only.
+    /// The folder of the journal and the obituaries; `None` if they are kept in memory only.
     pub state_dir: Option<String>,
     /// Seconds for which the pool leaves its memory to other programs; `None` if it does not.
     pub yielding_s: Option<f64>,
+    /// Whether detached jobs outlive the daemon: `kept`, `renewed` after damage, `failing` or `none`.
+    pub journal: String,
+    /// A sentence about that; empty if there is nothing to say.
+    pub journal_detail: String,
 }
 
 /// Memory of one device.

@@ -54,6 +54,14 @@ impl Clock {
         since.map_or(0, |since| since.as_secs())
     }
 
+    /// Milliseconds since 1970 (UTC), for ages that outlive the daemon. It may jump.
+    pub fn unix_ms(self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
     /// Microseconds of the kernel's monotonic clock, which a service manager compares with its own.
     ///
     /// # Errors

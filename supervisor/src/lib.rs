@@ -5,8 +5,8 @@
 //!  4  api/ · cli/                     doors and commands: translate, make no decisions
 //!  3  driver/                         the one loop: event → pool → actions
 //!  2  catalogue/                      the models of this machine and their files
-//!  1  process/ record/ obituaries/ link probe config/ telemetry/ picture/ clock      IO; independent of each other
-//!  0  allowance · frames · cgroup · line_ring · pool (a package of its own)     the mind
+//!  1  process/ record/ obituaries/ journal/ link probe config/ telemetry/ picture/      IO; independent of each other
+//!  0  clock · allowance · frames · cgroup · line_ring · pool (a package of its own)     the mind
 //! ```
 
 #![deny(
@@ -27,6 +27,7 @@ pub mod config;
 pub mod daemon;
 pub mod driver;
 pub mod frames;
+pub mod journal;
 pub mod line_ring;
 pub mod link;
 pub mod obituaries;

@@ -5,7 +5,7 @@
     reason = "it panics without a reader: telemetry::stderr"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use supervisor::daemon::leash::Leash;
 use supervisor::daemon::notifier::NotifySocket;
 use supervisor::daemon::passed_sockets::PassedSockets;
 use supervisor::driver::setup::Setup;
+use supervisor::journal::folder::JournalFolder;
 use supervisor::obituaries::store::ObituaryStore;
 use supervisor::probe::nvml;
 use supervisor::process::{descriptors, groups, programs, signals};
@@ -42,7 +43,7 @@ struct DaemonArguments {
     /// Folder of the sockets.
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
-    /// Folder of the obituaries [default: $STATE_DIRECTORY, $XDG_STATE_HOME/imagepool].
+    /// Folder of the journal and the obituaries [default: $STATE_DIRECTORY, $XDG_STATE_HOME/imagepool].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Address of the HTTP door, unix:PATH or HOST:PORT.
@@ -117,21 +118,26 @@ fn probe_gpus(arguments: &DaemonArguments) -> ExitCode {
     say::end(0)
 }
 
-/// Opens the state folder. One that was not given may be unusable: then obituaries are kept in memory.
-fn obituaries(
+/// Opens the state folder. One that was not given may be unusable: then obituaries are kept in memory, and detached jobs
+/// end with the daemon.
+fn state(
     given: Option<PathBuf>,
     most: usize,
-) -> Result<ObituaryStore, Box<dyn std::error::Error>> {
+) -> Result<(ObituaryStore, Option<JournalFolder>), Box<dyn std::error::Error>> {
+    let open = |folder: &Path| -> Result<_, Box<dyn std::error::Error>> {
+        let obituaries = ObituaryStore::open(folder, most)?;
+        Ok((obituaries, Some(JournalFolder::open(folder)?)))
+    };
     if let Some(folder) = given.or_else(paths::given_state_dir) {
-        return ObituaryStore::open(&folder, most);
+        return open(&folder);
     }
     let Some(folder) = paths::own_state_dir() else {
         telemetry::daemon::no_state_dir(&"there is no home folder; choose one with --state-dir");
-        return Ok(ObituaryStore::default());
+        return Ok((ObituaryStore::default(), None));
     };
-    Ok(ObituaryStore::open(&folder, most).unwrap_or_else(|error| {
+    Ok(open(&folder).unwrap_or_else(|error| {
         telemetry::daemon::no_state_dir(&error);
-        ObituaryStore::default()
+        (ObituaryStore::default(), None)
     }))
 }
 
@@ -167,8 +173,9 @@ fn run(
         unusable.iter().for_each(say::line);
         return Ok(());
     }
+    let mut journal = None;
     if leash.is_none() {
-        setup.obituaries = obituaries(arguments.state_dir.clone(), config.obituaries)?;
+        (setup.obituaries, journal) = state(arguments.state_dir.clone(), config.obituaries)?;
         setup.groups = groups::prepare(config.control_groups);
     }
     if let Some(path) = &arguments.record {
@@ -204,6 +211,8 @@ fn run(
             max_pixels: config.pool.max_pixels,
             results,
         }),
+        journal,
+        journal_is_chosen: arguments.state_dir.is_some() || paths::given_state_dir().is_some(),
         results,
         otlp: config.otlp,
         leash,

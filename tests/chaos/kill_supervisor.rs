@@ -1,5 +1,9 @@
-//! SIGKILL of the supervisor: its workers are gone within a second, its files with the next start.
+//! SIGKILL of the supervisor: its workers are gone within a second, and no job is lost.
+//!
+//! Its files go with the next start.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +57,8 @@ fn kill_again_and_again(segment: &str, seed: u64) {
         let socket = sandbox.socket().display().to_string();
         let calls = ["a", "b", "c"].map(|model| {
             let arguments = ["generate", "any", "-m", model, "--steps", "1000", "-o", "-"];
-            daemon.imagepool_begun(&[&["--socket", &socket], &arguments[..]].concat())
+            let reach = ["--socket", &socket, "--reconnect", "0"];
+            daemon.imagepool_begun(&[&reach[..], &arguments[..]].concat())
         });
         // Every other time in the middle of the spawns, else at any moment of their lives.
         if round % 2 == 0 {
@@ -85,4 +90,93 @@ fn assert_next_start_is_clean(sandbox: &Arc<Sandbox>, killed: u32) {
     assert_eq!(census.segments, [].into());
     daemon.imagepool(&["shutdown"]).succeeded();
     assert_eq!(sandbox.census(&[]).runtime, ["lock".into()].into());
+}
+
+/// Models of the storm, and how long their pictures take.
+const STORM: &str = "[pool]\nqueue_per_model = 200\n\
+    [models.quick]\nfamily = \"synthetic\"\nparams = { step_ms = 5, load_ms = 1, weights_mb = 1 }\n\
+    [models.slow]\nfamily = \"synthetic\"\nparams = { step_ms = 20, load_ms = 20, weights_mb = 2 }\n";
+/// Requests of the storm: model, steps and seed.
+const WANTED: [(&str, &str, &str); 4] = [
+    ("quick", "3", "1"),
+    ("quick", "40", "2"),
+    ("slow", "10", "3"),
+    ("slow", "60", "4"),
+];
+/// Detached requests that are sent to each daemon.
+const DETACHED_A_ROUND: u64 = 3;
+/// A daemon of the storm lives up to this long.
+const LIFE: Duration = Duration::from_millis(900);
+
+#[test]
+fn no_job_is_lost_however_often_the_supervisor_is_killed() {
+    let _turn = turn::take();
+    let mut chance = Chance::new(3);
+    let seconds = rounds::seconds("supervisors killed under detached and attached jobs", 8);
+    let mut daemon = TestDaemon::start(STORM);
+    let picture = |daemon: &TestDaemon, file: &str| {
+        fs::read(daemon.sandbox.pictures().join(file)).expect("it was written")
+    };
+    let undisturbed: Vec<Vec<u8>> = (0..WANTED.len())
+        .map(|nth| {
+            let file = format!("whole-{nth}.png");
+            draw(&daemon, nth, &file).output().succeeded();
+            picture(&daemon, &file)
+        })
+        .collect();
+    let began = wait::Stopwatch::start();
+    let mut detached: BTreeMap<String, usize> = BTreeMap::new();
+    let mut attached = Vec::new();
+    let mut kills = 0;
+    let mut listening = Vec::new();
+    while began.passed() < Duration::from_secs(seconds) {
+        // One client begins now, and may live through several daemons.
+        let wanted = chance.below(WANTED.len() as u64) as usize;
+        let file = format!("attached-{}.png", attached.len());
+        attached.push((wanted, file.clone(), draw(&daemon, wanted, &file)));
+        for _ in 0..chance.below(DETACHED_A_ROUND + 1) {
+            let wanted = chance.below(WANTED.len() as u64) as usize;
+            let (model, steps, seed) = WANTED[wanted];
+            let arguments = [
+                "generate", "any", "--detach", "-m", model, "--steps", steps, "--seed", seed,
+            ];
+            let accepted = daemon.imagepool(&arguments).succeeded().text();
+            let job = accepted.trim().to_owned();
+            assert_eq!(detached.insert(job, wanted), None, "an id is used twice");
+        }
+        wait::moments_of_chance(chance.moment(LIFE));
+        let sandbox = daemon.kill(GRACE);
+        kills += 1;
+        let (next, passed) = wait::timed(|| TestDaemon::start_in(sandbox));
+        daemon = next;
+        listening.push(passed);
+    }
+    let attached_count = attached.len();
+    for (wanted, file, call) in attached {
+        call.output().succeeded();
+        assert!(picture(&daemon, &file) == undisturbed[wanted], "{file}");
+    }
+    for (job, wanted) in &detached {
+        let arguments = ["wait", job, "-f", "-o", "detached.png"];
+        daemon.imagepool(&arguments).succeeded();
+        let same = picture(&daemon, "detached.png") == undisturbed[*wanted];
+        assert!(same, "job {job}");
+    }
+    listening.sort_unstable();
+    println!(
+        "{kills} kills, {} detached and {attached_count} attached jobs, 0 lost; listening again after {:?} (median), {:?} (longest)",
+        detached.len(),
+        listening[listening.len() / 2],
+        listening[listening.len() - 1],
+    );
+}
+
+/// A client that waits for its picture, through restarts of the daemon.
+fn draw(daemon: &TestDaemon, wanted: usize, file: &str) -> tests::program::Call {
+    let (model, steps, seed) = WANTED[wanted];
+    let socket = daemon.sandbox.socket().display().to_string();
+    daemon.imagepool_begun(&[
+        "--socket", &socket, "generate", "any", "-m", model, "--steps", steps, "--seed", seed,
+        "-o", file,
+    ])
 }

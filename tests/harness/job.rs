@@ -38,7 +38,11 @@ pub fn draw(
             Update::Step { job, step, .. } => at_step(job, step),
             Update::Picture(picture) => answers.push(Ok(*picture)),
             Update::Failed { failure, .. } => answers.push(Err(failure)),
-            Update::Waiting { .. } | Update::Loading { .. } | Update::Preview { .. } => {}
+            Update::Waiting { .. }
+            | Update::Loading { .. }
+            | Update::Preview { .. }
+            | Update::DaemonLost
+            | Update::AcceptedAgain(_) => {}
         }
     }
     assert_eq!(answers.len(), 1, "one job, one answer");

@@ -33,6 +33,20 @@ pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     (action(), begin.elapsed())
 }
 
+/// The time since it began.
+#[derive(Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn passed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Lets time pass, where a test strikes at a moment of chance and not at an event.
 pub fn moments_of_chance(duration: Duration) {
     thread::sleep(duration);

@@ -41,6 +41,7 @@ mod record;
 mod refusals;
 mod reload;
 mod replay;
+mod restart;
 mod rights;
 mod sharing;
 mod shell;

@@ -16,7 +16,11 @@ fn drawn(daemon: &TestDaemon, wanted: &ImageRequest) -> (Vec<(PictureSize, Vec<u
             Update::Preview { size, rgb8, .. } => previews.push((size, rgb8)),
             Update::Picture(done) => picture = Some(*done),
             Update::Failed { failure, .. } => panic!("{failure:?}"),
-            Update::Waiting { .. } | Update::Loading { .. } | Update::Step { .. } => {}
+            Update::Waiting { .. }
+            | Update::Loading { .. }
+            | Update::Step { .. }
+            | Update::DaemonLost
+            | Update::AcceptedAgain(_) => {}
         }
     }
     (previews, picture.expect("every job has an answer"))

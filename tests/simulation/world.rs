@@ -573,6 +573,7 @@ impl World {
             | Action::Acknowledge { .. }
             | Action::Report { .. }
             | Action::Tell(_)
+            | Action::Remember(_)
             | Action::AskTruce { .. }
             | Action::EndTruce { .. }
             | Action::Exit => Vec::new(),

@@ -105,6 +105,7 @@ const JSON: &[&str] = &[
     "supervisor/src/picture/",
     "supervisor/src/record/",
     "supervisor/src/obituaries/",
+    "supervisor/src/journal/",
     "supervisor/src/probe/",
     "supervisor/store/",
     "supervisor/fetch/",

@@ -433,6 +433,8 @@ fn supervisor_part() -> StatusPart {
         control_groups_detail: "/sys/fs/cgroup/pool".into(),
         state_dir: Some("/var/lib/imagepool".into()),
         yielding_s: Some(2.5),
+        journal: "renewed".into(),
+        journal_detail: "it was damaged".into(),
     })
 }
 

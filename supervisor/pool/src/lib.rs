@@ -46,11 +46,13 @@ pub use words::end::{EndClass, how_ended};
 pub use words::event::{
     CpuTime, Drain, Event, Exit, Footprint, KilledBy, Phases, StartFault, Ticket,
 };
+pub use words::lasting::{LastingFact, MeasuredNeed, QuarantinedRequest};
 pub use words::moment::Moment;
 pub use words::notice::Notice;
+pub use words::past::{JobPast, PastLoss, RestoredJob};
 pub use words::quota::{Quotas, UserQuota};
 pub use words::reasons::{StartReason, StopReason};
 pub use words::registry::{
-    Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
+    Activation, CudaNeed, FOLDER_IDENTITY, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
 pub use words::settings::{Patience, Settings, TruceTerms};

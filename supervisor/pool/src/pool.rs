@@ -5,7 +5,7 @@ use ipc_protocol::ids::{Generation, JobId, ModelKey};
 use ipc_protocol::status::WorkerStatus;
 use ipc_protocol::units::PictureSize;
 
-use crate::events::{deadline, device, exit, files, operator, registry, request, worker};
+use crate::events::{deadline, device, exit, files, operator, registry, request, restored, worker};
 use crate::questions::deadline::next as next_deadline;
 use crate::questions::explain::{self, Plan};
 use crate::questions::readiness;
@@ -134,6 +134,10 @@ impl Pool {
 fn settles(event: &Event) -> bool {
     match event {
         Event::RequestArrived { .. }
+        | Event::JobIdsUsed { .. }
+        | Event::JobRestored { .. }
+        | Event::QuarantineRestored { .. }
+        | Event::NeedRestored { .. }
         | Event::FilesArrived { .. }
         | Event::FilesFailed { .. }
         | Event::WorkerStarted { .. }
@@ -188,9 +192,14 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
                 request,
                 user,
                 entropy,
+                before: None,
             };
             request::arrived(state, turn, asked);
         }
+        Event::JobIdsUsed { last } => state.jobs_mut().note_used(last),
+        Event::JobRestored { ticket, job } => restored::job(state, turn, ticket, *job),
+        Event::QuarantineRestored { request } => restored::quarantine(state, turn, *request),
+        Event::NeedRestored { need } => restored::need(state, &need),
         Event::RequestCancelled { job, by } => request::cancelled(state, turn, job, &by),
         Event::ClientGone { ticket } => request::client_gone(state, turn, ticket),
         Event::FilesArrived { model } => files::arrived(state, turn, &model),

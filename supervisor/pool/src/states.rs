@@ -233,7 +233,8 @@ fn cell(state: &str, event: &Event) -> String {
         Action::Answer { .. } => Some("Answer"),
         Action::Start(_) => Some("Start"),
         Action::Measure { .. } => Some("Measure"),
-        Action::AskTruce { .. }
+        Action::Remember(_)
+        | Action::AskTruce { .. }
         | Action::EndTruce { .. }
         | Action::Accept(_)
         | Action::Refuse { .. }

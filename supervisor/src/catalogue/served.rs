@@ -10,7 +10,7 @@ use ipc_protocol::mark::Mark;
 use ipc_protocol::messages::worker::ModelSource;
 use ipc_protocol::segment::Geometry;
 use ipc_protocol::units::{Mebibytes, PictureSize};
-use pool::{Activation, CudaNeed, Files, GuidanceRule, ModelSpec, Need};
+use pool::{Activation, CudaNeed, FOLDER_IDENTITY, Files, GuidanceRule, ModelSpec, Need};
 
 use super::facts::FolderFacts;
 use super::placement::{CudaDevices, CudaPlacement, chosen};
@@ -209,7 +209,7 @@ pub(super) fn absent(
 /// the folder.
 fn identity(source: &ModelSource, digest: &str) -> String {
     match source {
-        ModelSource::Folder { path, .. } if digest.is_empty() => format!("folder {path}"),
+        ModelSource::Folder { path, .. } if digest.is_empty() => format!("{FOLDER_IDENTITY}{path}"),
         ModelSource::Folder { .. }
         | ModelSource::Embedded { .. }
         | ModelSource::Synthetic { .. } => digest.to_owned(),

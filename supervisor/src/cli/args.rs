@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
@@ -62,12 +64,32 @@ pub struct ConnectOptions {
     /// Start a private pool for this call even if a daemon runs: generate, plan, replay.
     #[arg(long, global = true)]
     pub private: bool,
+    /// How long to wait for the daemon if it ends before the answer; 0 means not at all.
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30")]
+    pub reconnect: Reconnect,
     /// Print only errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Print more: the reasons in `status`, the log of a private pool.
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+/// How long a command waits for the daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Reconnect(pub Duration);
+
+impl FromStr for Reconnect {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text
+            .parse()
+            .ok()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let seconds = seconds.map(Self);
+        seconds.ok_or_else(|| "use seconds, 0 or more".to_owned())
+    }
 }
 
 impl ConnectOptions {

@@ -37,6 +37,8 @@ use operate::{available, events, jobs, last_crash, logs};
 
 /// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
+/// Exit code: the daemon ended before it answered; try again later.
+const RETRY_LATER: u8 = 75;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,7 @@ impl CommandError {
             Self::Client(ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. }) => {
                 FailureKind::NotPermitted.exit_code()
             }
+            Self::Client(ClientError::Lost { .. } | ClientError::Unanswered) => RETRY_LATER,
             Self::Client(_) | Self::NoKeeper(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
             Self::Models { kind, .. } => models::exit_code(kind),
@@ -118,6 +121,9 @@ impl CommandError {
             Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
             Self::Client(ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. }) => {
                 ("not_permitted", None, self.to_string())
+            }
+            Self::Client(ClientError::Lost { .. } | ClientError::Unanswered) => {
+                ("daemon_lost", None, self.to_string())
             }
             Self::Client(_) | Self::NoKeeper(_) => ("no_daemon", None, self.to_string()),
             Self::Models { kind, message } => (kind.as_str(), None, message.clone()),

@@ -156,6 +156,8 @@ mod tests {
                 uptime_s: 1.0,
                 draining_s: None,
                 yielding_s: None,
+                journal: "none".into(),
+                journal_detail: String::new(),
                 control_groups: "off".into(),
                 control_groups_detail: String::new(),
                 state_dir: None,

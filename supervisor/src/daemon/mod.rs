@@ -28,10 +28,15 @@ use crate::api::native::socket::Door;
 use crate::api::places::{ClientPlaces, PlaceLimits};
 use crate::api::rights::Operators;
 use crate::api::settings::DoorsReader;
+use crate::clock::Clock;
 use crate::config::paths;
 use crate::config::source::SettingsSource;
 use crate::driver::Driver;
 use crate::driver::setup::Setup;
+use crate::journal::contents::JournalContents;
+use crate::journal::folder::JournalFolder;
+use crate::journal::handle::Journal;
+use crate::journal::lease::IdLease;
 use crate::process::exporter;
 use crate::telemetry;
 use leash::Leash;
@@ -60,6 +65,10 @@ pub struct Daemon {
     pub operators: BTreeSet<u32>,
     /// Settings of the HTTP door; a private daemon has none.
     pub http: Option<HttpSettings>,
+    /// The folder of the journal; without one, detached jobs end with the daemon.
+    pub journal: Option<JournalFolder>,
+    /// The folder was chosen by the operator, so that the daemon does not serve without it.
+    pub journal_is_chosen: bool,
     /// Bounds of the pictures that are kept for detached jobs.
     pub results: ResultLimits,
     /// The collector of traces, if there is one.
@@ -102,7 +111,21 @@ impl Daemon {
         let door = Door::open(&socket_path, self.socket_mode, self.sockets.pool, lock)
             .map_err(|error| at(&socket_path, &error))?;
         let handle = driver.handle();
-        let jobs = JobStore::open(handle.clone(), clock, self.results);
+        let journal = match self.journal.map(|folder| Journal::open(folder, clock)) {
+            Some(Err(error)) if !self.journal_is_chosen => {
+                telemetry::job_journal::none_kept(&error);
+                None
+            }
+            journal => journal.transpose()?,
+        };
+        let (journal, left) = journal.unzip();
+        let jobs = JobStore::open(handle.clone(), clock, self.results, journal.clone());
+        if let Some(journal) = &journal {
+            let left = left.flatten().unwrap_or_else(|| unread(clock));
+            let ids = IdLease::begin(journal.clone(), left.last_id).await;
+            driver.remember_in(journal, &left, ids);
+            jobs.restore(left.requests, |job, trace| driver.restore(job, trace));
+        }
         let operators = Operators::new(self.operators);
         let places = ClientPlaces::new(PlaceLimits::own(), handle.reserve().clone());
         driver.read_settings_with(Arc::new(DoorsReader {
@@ -143,6 +166,9 @@ impl Daemon {
             }
         })
         .await;
+        if let Some(journal) = journal {
+            journal.finish().await;
+        }
         if let Some(exporter) = exporter {
             exporter.finish();
         }
@@ -161,6 +187,14 @@ impl Daemon {
             telemetry::daemon::folder_stays(&error);
         }
         Ok(())
+    }
+}
+
+/// The contents of a journal that cannot be read now. Its ids are small, so those after the date are not used.
+fn unread(clock: Clock) -> JournalContents {
+    JournalContents {
+        last_id: clock.unix_seconds(),
+        ..JournalContents::default()
     }
 }
 

@@ -14,6 +14,8 @@ use crate::telemetry::traces::context::TraceParent;
 pub(super) struct Conversation {
     /// On whose behalf it asks.
     pub user: String,
+    /// Its jobs go on without it.
+    pub detached: bool,
     /// The caller's span, if it sent one.
     pub trace: Option<TraceParent>,
     pub stage: RequestStage,

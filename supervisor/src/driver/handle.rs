@@ -22,7 +22,7 @@ use crate::telemetry::traces::context::TraceParent;
 pub use super::ask::{AwaitedFiles, Caller, FinishedPicture, JobUpdate, ModelReceipt};
 
 /// News that may wait for a slow door beside the answers it is owed; further progress is dropped.
-const PROGRESS_MAX: usize = 64;
+pub(super) const PROGRESS_MAX: usize = 64;
 
 /// The way to the loop. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,6 +51,23 @@ pub enum PendingUpdate {
 }
 
 impl PendingRequest {
+    pub(super) fn new(
+        answer: oneshot::Receiver<Result<(Ticket, AcceptedJobs), Failure>>,
+        waiting: watch::Receiver<Option<AwaitedFiles>>,
+        updates: mpsc::Receiver<JobUpdate>,
+        outbox: Outbox,
+    ) -> Self {
+        Self {
+            answer,
+            waiting,
+            updates,
+            leaving: Leaving {
+                ask: Some(Ask::GoneBefore),
+                outbox,
+            },
+        }
+    }
+
     /// Waits for the next update: the answer, or the newest state of the files.
     pub async fn word(&mut self) -> PendingUpdate {
         loop {
@@ -172,15 +189,8 @@ impl Handle {
             updates: sender,
         })
         .await?;
-        Ok(PendingRequest {
-            answer,
-            waiting,
-            updates,
-            leaving: Leaving {
-                ask: Some(Ask::GoneBefore),
-                outbox: self.outbox.clone(),
-            },
-        })
+        let outbox = self.outbox.clone();
+        Ok(PendingRequest::new(answer, waiting, updates, outbox))
     }
 
     /// Cancels a job of the caller's; its client gets the answer. A job of another user is not cancelled.

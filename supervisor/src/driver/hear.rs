@@ -258,6 +258,7 @@ impl Driver {
                     };
                     self.tell_door(job, preview);
                 }
+                self.publish_latents(worker, job, took, since);
                 self.happen(Event::StepFinished { worker, job, step });
             }
             Err(what) => self.broke(worker, what),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::reading::Reading;
-use pool::Ticket;
+use pool::{Moment, Ticket};
 
 use super::ask::ModelReceipt;
 use crate::telemetry::jobs::{JobFields, StartedAttempt};
@@ -19,6 +19,10 @@ pub(super) struct JobEntry {
     pub started: Option<StartedAttempt>,
     pub checkpoint: Option<SavedLatents>,
     pub drawn: Option<PendingPicture>,
+    /// It goes on without its client, also under the next daemon.
+    pub detached: bool,
+    /// When its latents were last given to the journal.
+    pub published: Option<Moment>,
     /// Its moments, if it is traced.
     pub trace: Option<JobTrace>,
 }

@@ -10,6 +10,7 @@
 //! - `perform` carries out actions, one arm each; what they cause is queued behind the event
 //! - `looking` decides when files are looked at, `fetching` keeps requests until those of their model are
 //!   here; the catalogue's library looks and fetches
+//! - `lasting` writes down what outlives the daemon, and takes over what an earlier one left
 //! - `obituary` writes down how each worker ended, and what followed
 //! - [`settings`] reads the settings again, `reload` takes them over, `leaving` waits for the workers that they outdate
 //! - `truce` runs the hooks that ask other programs for the memory of GPUs
@@ -30,6 +31,7 @@ pub mod handle;
 mod hear;
 mod inbox;
 mod job;
+mod lasting;
 mod leaving;
 mod looking;
 mod measuring;
@@ -84,7 +86,8 @@ use fetching::Fetches;
 use gpus::GpuWatch;
 use handle::Handle;
 use inbox::Inbox;
-use job::JobEntry;
+use job::{JobEntry, SavedLatents};
+use lasting::LastingFacts;
 use memory::Gauge;
 use obituary::EndedWorker;
 use pool_event::PoolEvent;
@@ -135,6 +138,12 @@ pub struct Driver {
     operators: BTreeMap<Ticket, operate::Answer>,
     tickets: u64,
     recorder: Option<Recorder>,
+    /// The journal, if one is kept.
+    lasting: Option<LastingFacts>,
+    /// The pool's first events: what an earlier daemon left.
+    restored: Vec<Event>,
+    /// The latents of jobs that an earlier daemon left, until they are accepted.
+    restored_latents: BTreeMap<JobId, SavedLatents>,
     /// Where the spans of jobs go, if anywhere.
     traces: Option<SpanSink>,
     /// Whether picture files have the receipt and the mark.
@@ -198,6 +207,9 @@ impl Driver {
             operators: BTreeMap::new(),
             tickets: 0,
             recorder: setup.recorder,
+            lasting: None,
+            restored: Vec::new(),
+            restored_latents: BTreeMap::new(),
             traces: None,
             metadata: setup.metadata,
             exited: false,
@@ -224,6 +236,9 @@ impl Driver {
         for measured in self.gpus.first_measurement(self.clock.now()) {
             self.happen(measured);
         }
+        for restored in std::mem::take(&mut self.restored) {
+            self.happen(restored);
+        }
         self.measure_energy();
         // Pinned models and minimum numbers of workers are due before anybody asks.
         self.happen(Event::DeadlineReached);
@@ -246,6 +261,9 @@ impl Driver {
             recorder.finish();
         }
         self.obituaries.finish();
+        if let Some(lasting) = &self.lasting {
+            lasting.settle();
+        }
     }
 
     /// Queues an event for the pool.
@@ -293,6 +311,7 @@ impl Driver {
                 let ticket = self.next_ticket();
                 let conversation = Conversation {
                     user: user.clone(),
+                    detached: request.detached,
                     trace,
                     stage: RequestStage::Asked {
                         answer: accepted,
@@ -424,6 +443,10 @@ impl Driver {
                 job.reason += &self.how_far(&job.model);
             }
         }
+        let (journal, journal_detail) = match &self.lasting {
+            Some(lasting) => lasting.report(),
+            None => ("none", String::new()),
+        };
         StatusReport {
             supervisor: SupervisorStatus {
                 pid: std::process::id(),
@@ -439,6 +462,8 @@ impl Driver {
                 control_groups_detail: Untrusted::new(&self.groups.1).to_string(),
                 state_dir: self.obituaries.state_dir().map(shown),
                 yielding_s: snapshot.yields.map(|left| left.as_secs_f64()),
+                journal: journal.to_owned(),
+                journal_detail: Untrusted::new(&journal_detail).to_string(),
             },
             memory: snapshot.memory,
             workers: snapshot.workers,

@@ -79,6 +79,11 @@ impl Driver {
                 self.tell_door(job, JobUpdate::Progress { job, progress });
             }
             Action::Answer { job, outcome } => self.answer(job, outcome),
+            Action::Remember(fact) => {
+                if let Some(lasting) = &self.lasting {
+                    lasting.remember(fact);
+                }
+            }
             Action::Tell(notice) => {
                 telemetry::events::tell(&notice);
                 self.publish(PoolEvent::Noticed(notice));
@@ -110,6 +115,9 @@ impl Driver {
     }
 
     fn await_files(&mut self, ticket: Ticket, files: AwaitedFiles) {
+        if let Some(lasting) = &mut self.lasting {
+            lasting.use_ids(&files.jobs);
+        }
         let Some(conversation) = self.conversations.get_mut(&ticket) else {
             return;
         };
@@ -118,6 +126,9 @@ impl Driver {
     }
 
     fn accept(&mut self, accepted: AcceptedJobs) {
+        if let Some(lasting) = &mut self.lasting {
+            lasting.use_ids(&accepted.jobs);
+        }
         let ticket = accepted.ticket;
         let Some(conversation) = self.conversations.get_mut(&ticket) else {
             return;
@@ -136,8 +147,10 @@ impl Driver {
                 ticket,
                 fields,
                 started: None,
-                checkpoint: None,
+                checkpoint: self.restored_latents.remove(job),
                 drawn: None,
+                detached: conversation.detached,
+                published: None,
                 trace: match self.traces {
                     Some(_) => JobTrace::begin(conversation.trace, self.clock.now()),
                     None => None,

@@ -1,6 +1,7 @@
 //! The record: the pool's events as JSON lines, written by a daemon and replayed by the simulator.
 //!
 //! - [`mod@write`] turns an event into a line; [`read`] turns a line into an event
+//! - `earlier` does both for the memory of an earlier daemon; `fields` and `values` are their tools
 //! - [`beginning`] is the first line: the initial state of the pool, from which a replay starts
 //! - [`recorder`] writes the file
 //!
@@ -8,9 +9,12 @@
 //! a moment are kept.
 
 pub mod beginning;
+mod earlier;
+mod fields;
 mod model;
 pub mod read;
 pub mod recorder;
+mod values;
 pub mod write;
 
 #[cfg(test)]
@@ -22,8 +26,8 @@ mod tests {
     use ipc_protocol::request::{ImageRequest, Priority};
     use ipc_protocol::units::{Mebibytes, PictureSize};
     use pool::{
-        CpuTime, Drain, Event, Exit, Footprint, JobFault, KilledBy, Moment, Phases, StartFault,
-        Target, Ticket,
+        CpuTime, Drain, Event, Exit, Footprint, JobFault, JobPast, KilledBy, MeasuredNeed, Moment,
+        PastLoss, Phases, QuarantinedRequest, RestoredJob, StartFault, Target, Ticket,
     };
 
     use super::{read, write};
@@ -186,6 +190,51 @@ mod tests {
                 request: ImageRequest::new("plain"),
                 user: "uid:0".into(),
                 entropy: 0,
+            },
+            Event::JobIdsUsed { last: JobId(9) },
+            Event::JobRestored {
+                ticket,
+                job: Box::new(RestoredJob {
+                    job: JobId(7),
+                    request: request(),
+                    user: "uid:0".into(),
+                    digest: "d".into(),
+                    past: JobPast {
+                        attempts: 3,
+                        losses: vec![PastLoss {
+                            how: "died".into(),
+                            step: 2,
+                            suspect: true,
+                        }],
+                        fruitless: 1,
+                        out_of_memory: 2,
+                        resume_step: 4,
+                    },
+                }),
+            },
+            Event::QuarantineRestored {
+                request: Box::new(QuarantinedRequest {
+                    name: "n".into(),
+                    digest: "d".into(),
+                    prompt: "p".into(),
+                    negative: None,
+                    size: PictureSize {
+                        width: 64,
+                        height: 96,
+                    },
+                    steps: 3,
+                    guidance: 0.5,
+                    deaths: vec!["died".into()],
+                    age: Duration::from_micros(5),
+                }),
+            },
+            Event::NeedRestored {
+                need: MeasuredNeed {
+                    model: key(),
+                    digest: "d".into(),
+                    host: Mebibytes(5),
+                    device: Mebibytes(6),
+                },
             },
             Event::RequestCancelled {
                 job: JobId(1),

@@ -1,18 +1,16 @@
 //! Parses an event from a JSON line.
 
-use std::time::Duration;
-
 use ipc_protocol::failure::{Failure, FailureKind, Field};
-use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, ModelKey, WorkerName};
-use ipc_protocol::request::ImageRequest;
-use ipc_protocol::units::Mebibytes;
+use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey, WorkerName};
 use pool::{
-    CpuTime, Drain, Event, Exit, Footprint, JobFault, KilledBy, Moment, Phases, Registry,
-    StartFault, Target, Ticket,
+    CpuTime, Drain, Event, Exit, JobFault, KilledBy, Moment, Phases, Registry, StartFault, Target,
 };
 use serde_json::Value;
 
+use super::earlier;
+use super::fields::EventFields;
 use super::model::RecordedModel;
+use super::values::{footprint, request};
 use crate::config;
 
 /// Parses a line; returns the event and its time.
@@ -26,75 +24,13 @@ pub fn event(line: &str) -> Result<(Moment, Event), String> {
     let ms = facts.get("t_ms")?.as_f64().ok_or("t_ms is not a number")?;
     let moment = Moment((ms * 1000.0).round() as u64);
     let name = facts.text("event")?;
-    let known = of_people(&name, &facts)?;
-    let event = match known.map_or_else(|| of_device(&name, &facts), |event| Ok(Some(event)))? {
-        Some(event) => event,
-        None => of_worker(&name, &facts)?,
-    };
-    Ok((moment, event))
-}
-
-/// The fields of a JSON object.
-struct EventFields<'a>(&'a Value);
-
-impl<'a> EventFields<'a> {
-    fn get(&self, key: &str) -> Result<&'a Value, String> {
-        self.0.get(key).ok_or_else(|| format!("{key} is missing"))
-    }
-
-    fn within(&self, key: &str) -> Result<EventFields<'a>, String> {
-        self.get(key).map(EventFields)
-    }
-
-    fn text(&self, key: &str) -> Result<String, String> {
-        let text = self.get(key)?.as_str();
-        text.map(str::to_owned)
-            .ok_or_else(|| format!("{key} is not a text"))
-    }
-
-    fn number<T: TryFrom<u64>>(&self, key: &str) -> Result<T, String> {
-        let number = self.get(key)?.as_u64();
-        number
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| format!("{key} is not a valid number"))
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, String> {
-        let flag = self.get(key)?.as_bool();
-        flag.ok_or_else(|| format!("{key} is neither true nor false"))
-    }
-
-    /// Parses a field with `read`; `None` if it is null.
-    fn optional<T>(
-        &self,
-        key: &str,
-        read: impl Fn(&Self, &str) -> Result<T, String>,
-    ) -> Result<Option<T>, String> {
-        match self.get(key)? {
-            Value::Null => Ok(None),
-            _ => read(self, key).map(Some),
+    let readers = [of_people, of_device, earlier::event];
+    for reader in readers {
+        if let Some(event) = reader(&name, &facts)? {
+            return Ok((moment, event));
         }
     }
-
-    fn worker(&self) -> Result<Generation, String> {
-        self.number("worker").map(Generation)
-    }
-
-    fn job(&self) -> Result<JobId, String> {
-        self.number("job").map(JobId)
-    }
-
-    fn ticket(&self) -> Result<Ticket, String> {
-        self.number("ticket").map(Ticket)
-    }
-
-    fn micros(&self, key: &str) -> Result<Duration, String> {
-        self.number(key).map(Duration::from_micros)
-    }
-
-    fn mebibytes(&self, key: &str) -> Result<Mebibytes, String> {
-        self.number(key).map(Mebibytes)
-    }
+    Ok((moment, of_worker(&name, &facts)?))
 }
 
 fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, String> {
@@ -298,31 +234,6 @@ fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
     })
 }
 
-fn request(facts: &EventFields<'_>) -> Result<ImageRequest, String> {
-    let parsed = |key: &str| facts.text(key);
-    Ok(ImageRequest {
-        prompt: parsed("prompt")?,
-        model: facts.optional("model", EventFields::text)?,
-        size: facts.optional("size", |facts, key| facts.text(key)?.parse())?,
-        steps: facts.optional("steps", EventFields::number)?,
-        guidance: facts.optional("guidance", |facts, key| {
-            let number = facts.get(key)?.as_f64();
-            number
-                .map(|number| number as f32)
-                .ok_or_else(|| format!("{key} is not a number"))
-        })?,
-        negative: facts.optional("negative", EventFields::text)?,
-        seed: facts.optional("seed", EventFields::number)?,
-        count: facts.number("count")?,
-        device: parsed("device")?.parse()?,
-        priority: parsed("priority")?.parse()?,
-        timeout_ms: facts.optional("timeout_ms", EventFields::number)?,
-        user: facts.optional("user", EventFields::text)?,
-        detached: facts.flag("detached")?,
-        previews: facts.flag("previews")?,
-    })
-}
-
 fn target(value: &Value) -> Result<Target, String> {
     if value.as_str() == Some("all") {
         return Ok(Target::All);
@@ -335,14 +246,6 @@ fn target(value: &Value) -> Result<Target, String> {
             model,
             slot: facts.number("slot")?,
         }),
-    })
-}
-
-fn footprint(facts: &EventFields<'_>, key: &str) -> Result<Footprint, String> {
-    let held = facts.within(key)?;
-    Ok(Footprint {
-        host: held.mebibytes("host_mb")?,
-        device: held.mebibytes("device_mb")?,
     })
 }
 
@@ -368,23 +271,7 @@ fn fault(facts: &EventFields<'_>) -> Result<JobFault, String> {
 }
 
 fn field(word: &str) -> Result<Field, String> {
-    [
-        Field::Prompt,
-        Field::Size,
-        Field::Steps,
-        Field::Model,
-        Field::Seed,
-        Field::Guidance,
-        Field::Negative,
-        Field::Output,
-        Field::Count,
-        Field::Device,
-        Field::User,
-        Field::Timeout,
-    ]
-    .into_iter()
-    .find(|field| field.to_string() == word)
-    .ok_or_else(|| format!("unknown field {word:?}"))
+    Field::from_word(word).ok_or_else(|| format!("unknown field {word:?}"))
 }
 
 fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {

@@ -1,13 +1,12 @@
 //! Formats an event as a JSON line.
 
 use ipc_protocol::ids::Device;
-use ipc_protocol::request::ImageRequest;
-use pool::{
-    Drain, Event, Exit, Footprint, JobFault, KilledBy, Moment, Registry, StartFault, Target,
-};
+use pool::{Drain, Event, Exit, JobFault, KilledBy, Moment, Registry, StartFault, Target};
 use serde_json::{Value, json};
 
+use super::earlier;
 use super::model::RecordedModel;
+use super::values::{asked, held};
 
 /// Formats the line of an event; `None` for changed settings, whose line is [`settings_line`].
 pub fn line(now: Moment, event: &Event) -> Option<String> {
@@ -98,7 +97,7 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
             "loop_stalled",
             json!({"lasted_us": lasted.as_micros() as u64}),
         ),
-        other => return of_worker(other),
+        other => return earlier::facts(other).or_else(|| of_worker(other)),
     })
 }
 
@@ -211,17 +210,6 @@ fn models(registry: &Registry) -> Option<Value> {
     serde_json::to_value(facts).ok()
 }
 
-fn asked(request: &ImageRequest) -> Value {
-    json!({
-        "prompt": request.prompt, "model": request.model,
-        "size": request.size.map(|size| size.to_string()), "steps": request.steps,
-        "guidance": request.guidance, "negative": request.negative, "seed": request.seed,
-        "count": request.count, "device": request.device.to_string(),
-        "priority": request.priority.to_string(), "timeout_ms": request.timeout_ms,
-        "user": request.user, "detached": request.detached, "previews": request.previews,
-    })
-}
-
 fn aim(target: &Target) -> Value {
     match target {
         Target::All => json!("all"),
@@ -237,10 +225,6 @@ fn wind_down(drain: Drain) -> &'static str {
         Drain::ExitNow => "exit_now",
         Drain::Undo => "undo",
     }
-}
-
-fn held(footprint: &Footprint) -> Value {
-    json!({"host_mb": footprint.host.0, "device_mb": footprint.device.0})
 }
 
 fn gave_up(fault: &JobFault) -> Value {

@@ -15,6 +15,7 @@ pub mod events;
 pub mod fields;
 pub mod files;
 pub mod hooks;
+pub mod job_journal;
 pub mod jobs;
 mod journal;
 pub mod logging;

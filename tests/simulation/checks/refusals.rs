@@ -388,6 +388,7 @@ fn refused_by_pool(
             is_too_short(observed, model, request, parameters, failure)
         }
         FailureKind::BadValue
+        | FailureKind::NotKept
         | FailureKind::UnknownModel
         | FailureKind::ModelMissing
         | FailureKind::ModelUnread

@@ -54,6 +54,7 @@ impl ObservedPool {
             }
             Action::Acknowledge { .. }
             | Action::Report { .. }
+            | Action::Remember(_)
             | Action::AskTruce { .. }
             | Action::EndTruce { .. } => {}
         }

@@ -54,6 +54,7 @@ impl Oracle {
             | FailureKind::UnknownModel
             | FailureKind::QueueFull
             | FailureKind::QuotaExceeded
+            | FailureKind::NotKept
             | FailureKind::NotPermitted
             | FailureKind::NoSuchName
             | FailureKind::PictureGone

@@ -7,4 +7,5 @@ pub(crate) mod files;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod request;
+pub(crate) mod restored;
 pub(crate) mod worker;

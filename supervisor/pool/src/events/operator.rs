@@ -14,6 +14,7 @@ use crate::state::worker::Worker;
 use crate::steps::end_request::end_fetch;
 use crate::steps::end_worker::{end_for, end_worker};
 use crate::words::event::{Drain, Ticket};
+use crate::words::lasting::LastingFact;
 use crate::words::notice::Notice;
 use crate::words::reasons::StopReason;
 use crate::words::registry::ModelId;
@@ -285,7 +286,11 @@ pub(crate) fn release_quarantine(
     digest: Option<&str>,
 ) {
     let lasts = state.settings().quarantine;
-    let count = state.quarantine_mut().release(digest, turn.now(), lasts);
+    let names = state.quarantine_mut().release(digest, turn.now(), lasts);
+    let count = names.len();
+    if count > 0 {
+        turn.remember(LastingFact::Released { names });
+    }
     let success = count > 0 || digest.is_none();
     let line = match (digest, success) {
         (Some(digest), true) => format!("{digest}: released"),

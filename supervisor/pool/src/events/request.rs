@@ -24,11 +24,24 @@ pub(crate) fn arrived(state: &mut State, turn: &mut Turn, mut asked: NewRequest)
     if let Some((_, quota)) = state.settings().quotas.of(&asked.user) {
         asked.request.priority = quota.lowered(asked.request.priority);
     }
+    decide(state, turn, asked, None);
+}
+
+/// Decides about a request, whose job may have an id already.
+pub(crate) fn decide(state: &mut State, turn: &mut Turn, asked: NewRequest, id: Option<JobId>) {
+    let count = asked.request.count;
+    let ids = |state: &mut State| match id {
+        Some(id) => vec![id],
+        None => state.jobs_mut().reserve(count),
+    };
     match admit(state, turn.now(), &asked) {
         Err(failure) => turn.refuse(asked.ticket, failure),
-        Ok(Admission::AwaitFiles(model)) => await_files(state, turn, model, asked),
+        Ok(Admission::AwaitFiles(model)) => {
+            let jobs = ids(state);
+            await_files(state, turn, model, asked, jobs);
+        }
         Ok(Admission::Enter(admitted)) => {
-            let jobs = state.jobs_mut().reserve(asked.request.count);
+            let jobs = ids(state);
             enter(
                 state,
                 turn,
@@ -43,8 +56,13 @@ pub(crate) fn arrived(state: &mut State, turn: &mut Turn, mut asked: NewRequest)
 }
 
 /// Keeps a request until the files of its model are here.
-fn await_files(state: &mut State, turn: &mut Turn, id: ModelId, asked: NewRequest) {
-    let jobs = state.jobs_mut().reserve(asked.request.count);
+fn await_files(
+    state: &mut State,
+    turn: &mut Turn,
+    id: ModelId,
+    asked: NewRequest,
+    jobs: Vec<JobId>,
+) {
     let model = state.model(id).spec().key.clone();
     turn.act(Action::AwaitFiles {
         ticket: asked.ticket,
@@ -76,7 +94,16 @@ pub(crate) fn enter(
             .jobs_mut()
             .enter(id, model, &origin, parameters, device, now);
     }
-    state.charge(&asked.user, asked.request.count);
+    match &asked.before {
+        None => state.charge(&asked.user, asked.request.count),
+        Some(before) => {
+            for id in &jobs {
+                if let Some(job) = state.jobs_mut().get_mut(*id) {
+                    job.recall(before.past.clone());
+                }
+            }
+        }
+    }
     turn.act(Action::Accept(accepted(
         state,
         admitted,
@@ -101,6 +128,7 @@ fn accepted(state: &State, admitted: &Admitted, ticket: Ticket, jobs: Vec<JobId>
         guidance: parameters.guidance,
         seed: parameters.seed,
         decode: model.observed().pace().decode(),
+        digest: model.spec().digest.clone(),
     }
 }
 

@@ -59,7 +59,9 @@ pub(crate) fn admit(state: &State, now: Moment, asked: &NewRequest) -> Result<Ad
         // Nobody overtakes those that wait already.
         Ok(admitted) if !state.requests().waits_for(model) => Ok(Admission::Enter(admitted)),
         Ok(_) | Err(_) => {
-            check_waiting(state, now, model, asked)?;
+            if !asked.is_restored() {
+                check_waiting(state, now, model, asked)?;
+            }
             Ok(Admission::AwaitFiles(model))
         }
     }
@@ -79,17 +81,22 @@ pub(crate) fn admit_to(
     check_files(state, now, model)?;
     let spec = state.model(model).spec();
     let parameters = resolve(spec, state.settings(), request, asked.entropy)?;
-    check_count(state, asked)?;
+    if !asked.is_restored() {
+        check_count(state, asked)?;
+        check_quota(state, now, model, asked)?;
+    }
     check_device(state, model, request.device)?;
-    check_quota(state, now, model, asked)?;
     check_state(state, now, model, &parameters)?;
+    check_digest(state, model, asked)?;
     let admitted = Admitted {
         device: check_room(state, model, &parameters, request.device)?,
         model,
         parameters,
     };
-    check_queue(state, now, request.count, &admitted)?;
-    check_deadline(state, request, &admitted)?;
+    if !asked.is_restored() {
+        check_queue(state, now, request.count, &admitted)?;
+        check_deadline(state, request, &admitted)?;
+    }
     Ok(admitted)
 }
 
@@ -195,6 +202,21 @@ fn check_state(
         }
     }
     Ok(())
+}
+
+/// Refuses a job that was accepted for other weights: it would become another picture.
+fn check_digest(state: &State, id: ModelId, asked: &NewRequest) -> Result<(), Failure> {
+    let spec = state.model(id).spec();
+    match &asked.before {
+        Some(before) if spec.differs_from(&before.digest) => Err(Failure::new(
+            FailureKind::ModelFailed,
+            format!(
+                "the files of {} changed since the job was accepted: ask for it again",
+                spec.key
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Refuses requests that would not fit even after evicting every evictable worker. If only some devices could

@@ -34,6 +34,7 @@ pub(crate) fn can_serve(
         ..ImageRequest::new("readiness")
     };
     let asked = NewRequest {
+        before: None,
         ticket: Ticket(0),
         request,
         user: String::new(),

@@ -12,6 +12,7 @@ use crate::state::queue::QueueEntry;
 use crate::words::action::Parameters;
 use crate::words::event::Ticket;
 use crate::words::moment::Moment;
+use crate::words::past::{JobPast, PastLoss};
 use crate::words::registry::ModelId;
 
 /// A job without an answer. Its answer takes it out of `Jobs`, so there is one.
@@ -151,6 +152,38 @@ impl Job {
             more_room: Mebibytes::ZERO,
             first_start: None,
         }
+    }
+
+    /// It goes on without its client.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    /// Its attempts so far, for the next daemon.
+    pub(crate) fn past(&self) -> JobPast {
+        let loss = |loss: &Loss| PastLoss {
+            how: loss.how.clone(),
+            step: loss.step,
+            suspect: loss.suspect,
+        };
+        JobPast {
+            attempts: self.attempts,
+            losses: self.losses.iter().map(loss).collect(),
+            fruitless: self.fruitless,
+            out_of_memory: self.out_of_memory,
+            resume_step: self.resume_step,
+        }
+    }
+
+    /// Notes its attempts under an earlier daemon.
+    pub(crate) fn recall(&mut self, past: JobPast) {
+        self.attempts = past.attempts;
+        let loss = |loss: PastLoss| Loss::new(loss.how, loss.step, loss.suspect);
+        self.losses = past.losses.into_iter().map(loss).collect();
+        self.fruitless = past.fruitless;
+        self.fruitless_since = (past.fruitless > 0).then_some(self.accepted);
+        self.out_of_memory = past.out_of_memory;
+        self.resume_step = past.resume_step.min(self.parameters.steps);
     }
 
     pub(crate) fn id(&self) -> JobId {

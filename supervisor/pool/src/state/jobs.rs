@@ -97,6 +97,11 @@ impl Jobs {
         (first..=self.last_id).map(JobId).collect()
     }
 
+    /// Notes that ids up to `last` were used before.
+    pub(crate) fn note_used(&mut self, last: JobId) {
+        self.last_id = self.last_id.max(last.0);
+    }
+
     /// Takes in a new job under an id that was reserved for it. It waits from now on.
     pub(crate) fn enter(
         &mut self,

@@ -275,6 +275,8 @@ impl Model {
                 self.wanted.set_pinned(new.pinned);
             }
             self.spec = new.clone();
+            self.observed
+                .forget_other(|digest| new.differs_from(digest));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::state::pace::Pace;
 use crate::words::event::Footprint;
+use crate::words::lasting::MeasuredNeed;
 
 /// Added to the predicted need after running out of memory while loading, in percent.
 const RAISE_PERCENT: u64 = 25;
@@ -12,6 +13,8 @@ pub(crate) struct Observed {
     pace: Pace,
     /// Largest footprint of a worker that had usual jobs only.
     worst: Footprint,
+    /// The digest of the weights that an earlier daemon measured.
+    recalled: Option<String>,
     raised_percent: u64,
     deaths: u64,
 }
@@ -26,7 +29,7 @@ impl Observed {
     }
 
     /// Largest footprint of a worker that had usual jobs only.
-    pub(super) fn worst(&self) -> Footprint {
+    pub(crate) fn worst(&self) -> Footprint {
         self.worst
     }
 
@@ -50,6 +53,23 @@ impl Observed {
         self.worst.host = self.worst.host.max(footprint.host);
         self.worst.device = self.worst.device.max(footprint.device);
         self.worst != before
+    }
+
+    /// Takes over what an earlier daemon measured.
+    pub(crate) fn recall(&mut self, need: &MeasuredNeed) {
+        self.note_footprint(Footprint {
+            host: need.host,
+            device: need.device,
+        });
+        self.recalled = Some(need.digest.clone());
+    }
+
+    /// Forgets what an earlier daemon measured if that was of other weights, as `differs` tells of a digest.
+    pub(super) fn forget_other(&mut self, differs: impl FnOnce(&str) -> bool) {
+        if let Some(digest) = self.recalled.take_if(|digest| differs(digest)) {
+            drop(digest);
+            self.worst = Footprint::default();
+        }
     }
 
     /// Raises the predicted need, unless it is raised already; returns whether it was raised.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipc_protocol::units::PictureSize;
 
 use crate::words::action::Parameters;
+use crate::words::lasting::QuarantinedRequest;
 use crate::words::moment::Moment;
 
 /// Most fingerprints kept; the oldest goes first.
@@ -26,6 +27,8 @@ pub(crate) struct Fingerprint {
 #[derive(Debug, Clone)]
 pub(crate) struct QuarantineEvidence {
     since: Moment,
+    /// Its age then: it began under an earlier daemon.
+    aged: Duration,
     deaths: Vec<String>,
 }
 
@@ -44,6 +47,33 @@ impl Fingerprint {
             size: parameters.size,
             steps: parameters.steps,
             guidance_bits: parameters.guidance.to_bits(),
+        }
+    }
+
+    /// The fingerprint of a request that an earlier daemon quarantined.
+    pub(crate) fn restored(request: QuarantinedRequest) -> Self {
+        Self {
+            digest: request.digest,
+            prompt: request.prompt,
+            negative: request.negative,
+            size: request.size,
+            steps: request.steps,
+            guidance_bits: request.guidance.to_bits(),
+        }
+    }
+
+    /// Everything about it, for the next daemon. Its quarantine begins now.
+    pub(crate) fn told(&self, deaths: Vec<String>) -> QuarantinedRequest {
+        QuarantinedRequest {
+            name: self.name(),
+            digest: self.digest.clone(),
+            prompt: self.prompt.clone(),
+            negative: self.negative.clone(),
+            size: self.size,
+            steps: self.steps,
+            guidance: f32::from_bits(self.guidance_bits),
+            deaths,
+            age: Duration::ZERO,
         }
     }
 
@@ -81,19 +111,32 @@ impl Quarantine {
         self.forget_old(evidence.since, lasts);
         self.kept.insert(fingerprint, evidence);
         if self.kept.len() > KEPT_MAX {
-            let oldest = self.kept.iter().min_by_key(|(_, evidence)| evidence.since);
+            let now = self.kept.values().map(|evidence| evidence.since).max();
+            let now = now.unwrap_or(Moment::START);
+            let oldest = self
+                .kept
+                .iter()
+                .max_by_key(|(_, evidence)| evidence.age(now));
             let oldest = oldest.map(|(fingerprint, _)| fingerprint.clone());
             oldest.and_then(|fingerprint| self.kept.remove(&fingerprint));
         }
     }
 
-    /// Releases the fingerprint called `name`, or all of them; returns how many were released.
-    pub(crate) fn release(&mut self, name: Option<&str>, now: Moment, lasts: Duration) -> usize {
+    /// Releases the fingerprint called `name`, or all of them; returns the names of those released.
+    pub(crate) fn release(
+        &mut self,
+        name: Option<&str>,
+        now: Moment,
+        lasts: Duration,
+    ) -> Vec<String> {
         self.forget_old(now, lasts);
-        let before = self.kept.len();
-        self.kept
-            .retain(|fingerprint, _| name.is_some_and(|name| fingerprint.name() != name));
-        before - self.kept.len()
+        let meant = |fingerprint: &Fingerprint| name.is_none_or(|name| fingerprint.name() == name);
+        let released = self
+            .kept
+            .extract_if(.., |fingerprint, _| meant(fingerprint));
+        released
+            .map(|(fingerprint, _)| fingerprint.name())
+            .collect()
     }
 
     /// One line per fingerprint, with the time until it ends.
@@ -104,7 +147,7 @@ impl Quarantine {
             Some(format!(
                 "{}   {} s ago, ends in {} s   {} steps {}   {prompt:?}   {}",
                 fingerprint.name(),
-                now.since(evidence.since).as_secs(),
+                evidence.age(now).as_secs(),
                 left.as_secs().max(1),
                 fingerprint.size,
                 fingerprint.steps,
@@ -122,7 +165,20 @@ impl Quarantine {
 
 impl QuarantineEvidence {
     pub(crate) fn new(since: Moment, deaths: Vec<String>) -> Self {
-        Self { since, deaths }
+        Self::aged(since, Duration::ZERO, deaths)
+    }
+
+    /// Evidence that was `aged` at `since`.
+    pub(crate) fn aged(since: Moment, aged: Duration, deaths: Vec<String>) -> Self {
+        Self {
+            since,
+            aged,
+            deaths,
+        }
+    }
+
+    fn age(&self, now: Moment) -> Duration {
+        self.aged.saturating_add(now.since(self.since))
     }
 
     /// How each worker died.
@@ -132,7 +188,7 @@ impl QuarantineEvidence {
 
     /// Time until it ends; `None` if it has ended.
     fn left(&self, now: Moment, lasts: Duration) -> Option<Duration> {
-        let left = lasts.checked_sub(now.since(self.since))?;
+        let left = lasts.checked_sub(self.age(now))?;
         (left > Duration::ZERO).then_some(left)
     }
 }

@@ -16,6 +16,7 @@ use crate::state::worker::Withdrawal;
 use crate::state::{State, TakenFrom};
 use crate::words::action::Action;
 use crate::words::cause::Cause;
+use crate::words::lasting::LastingFact;
 use crate::words::notice::Notice;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
@@ -146,6 +147,10 @@ fn wait_again(state: &mut State, turn: &mut Turn, id: JobId) {
         resume_step: job.resume_step(),
         attempt: job.attempts() + 1,
     });
+    if job.is_detached() {
+        let past = job.past();
+        turn.remember(LastingFact::JobLost { job: id, past });
+    }
 }
 
 /// The jobs without an answer that ask for the same as `id`, itself among them.
@@ -193,6 +198,7 @@ fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId, step: u32) {
         evidence: deaths.clone(),
     });
     let lasts = state.settings().quarantine;
+    turn.remember(LastingFact::Quarantined(fingerprint.told(deaths.clone())));
     let evidence = QuarantineEvidence::new(turn.now(), deaths);
     state.quarantine_mut().keep(fingerprint, evidence, lasts);
     for job in ends {

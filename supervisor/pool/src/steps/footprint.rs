@@ -6,7 +6,9 @@ use ipc_protocol::units::Mebibytes;
 use crate::state::State;
 use crate::state::budget::Amount;
 use crate::words::event::Footprint;
+use crate::words::lasting::{LastingFact, MeasuredNeed};
 use crate::words::notice::Notice;
+use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
 /// Notes a worker's footprint. An idle worker that holds more than was promised to it is promised more, if there
@@ -29,6 +31,9 @@ pub(crate) fn note(
     let (model, idle, usual) = (worker.model(), worker.is_idle(), worker.is_usual());
     let observed = state.model_mut(model).observed_mut();
     let grew = usual && observed.note_footprint(footprint);
+    if grew {
+        remember(state, turn, model);
+    }
     let beyond = held.beyond(promised);
     if beyond.total() == Mebibytes::ZERO {
         return grew;
@@ -51,4 +56,16 @@ pub(crate) fn note(
         });
     }
     grew
+}
+
+/// Tells the next daemon how much memory workers of a model hold.
+fn remember(state: &State, turn: &mut Turn, id: ModelId) {
+    let model = state.model(id);
+    let worst = model.observed().worst();
+    turn.remember(LastingFact::NeedMeasured(MeasuredNeed {
+        model: model.spec().key.clone(),
+        digest: model.spec().digest.clone(),
+        host: worst.host,
+        device: worst.device,
+    }));
 }

@@ -9,6 +9,7 @@ use ipc_protocol::ids::{Device, Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
 use crate::words::event::Ticket;
+use crate::words::lasting::LastingFact;
 use crate::words::notice::Notice;
 use crate::words::reasons::StartReason;
 
@@ -61,6 +62,8 @@ pub enum Action {
     Report { job: JobId, progress: Progress },
     /// The one answer of a job.
     Answer { job: JobId, outcome: Outcome },
+    /// Write a fact down for the next daemon, soon.
+    Remember(LastingFact),
     /// Write a log line, and count it.
     Tell(Notice),
     /// Every worker is reaped and every job answered: exit.
@@ -82,6 +85,8 @@ pub struct AcceptedJobs {
     pub seed: u64,
     /// Usual time from the last step to the picture; `None` if not measured.
     pub decode: Option<Duration>,
+    /// Digest of the model's weights, or what identifies the model without one.
+    pub digest: String,
 }
 
 /// A worker to start.

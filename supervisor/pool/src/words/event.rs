@@ -9,6 +9,8 @@ use ipc_protocol::messages::worker::JobFault;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::units::Mebibytes;
 
+use crate::words::lasting::{MeasuredNeed, QuarantinedRequest};
+use crate::words::past::RestoredJob;
 use crate::words::registry::Registry;
 use crate::words::settings::Settings;
 
@@ -29,6 +31,18 @@ pub enum Event {
         /// Random bits for the seed if the request has none.
         entropy: u64,
     },
+    /// An earlier daemon used the ids of jobs up to this one.
+    JobIdsUsed { last: JobId },
+    /// An earlier daemon accepted a job and did not answer it. It enters without the checks of a new request that
+    /// concern other requests. Answered by `Accept`, `Refuse` or `AwaitFiles` in the same call.
+    JobRestored {
+        ticket: Ticket,
+        job: Box<RestoredJob>,
+    },
+    /// An earlier daemon quarantined a request, and its time is not over.
+    QuarantineRestored { request: Box<QuarantinedRequest> },
+    /// Workers of an earlier daemon held this much memory.
+    NeedRestored { need: MeasuredNeed },
     /// A client or an operator cancels a job.
     RequestCancelled {
         job: JobId,
@@ -218,6 +232,10 @@ impl Event {
             | Self::JobFailed { worker, .. }
             | Self::WorkerBrokeProtocol { worker, .. } => Some(*worker),
             Self::RequestArrived { .. }
+            | Self::JobIdsUsed { .. }
+            | Self::JobRestored { .. }
+            | Self::QuarantineRestored { .. }
+            | Self::NeedRestored { .. }
             | Self::RequestCancelled { .. }
             | Self::ClientGone { .. }
             | Self::FilesArrived { .. }

@@ -6,6 +6,9 @@ use ipc_protocol::family::Family;
 use ipc_protocol::ids::{Device, DeviceConstraint, ModelKey};
 use ipc_protocol::units::{Mebibytes, PictureSize};
 
+/// The beginning of what identifies a model in place of a digest: its files were not read whole.
+pub const FOLDER_IDENTITY: &str = "folder ";
+
 /// Every model by key.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Registry {
@@ -290,6 +293,12 @@ impl ModelSpec {
             }
             (one, other) => one == other && self.digest == new.digest,
         }
+    }
+
+    /// Whether its weights are certainly others than those with this digest.
+    pub(crate) fn differs_from(&self, digest: &str) -> bool {
+        let is_known = |digest: &str| !digest.is_empty() && !digest.starts_with(FOLDER_IDENTITY);
+        is_known(digest) && is_known(&self.digest) && self.digest != digest
     }
 
     fn check(&self) -> Result<(), String> {

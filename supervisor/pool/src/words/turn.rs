@@ -5,6 +5,7 @@ use ipc_protocol::ids::JobId;
 
 use crate::words::action::{Action, Outcome, Progress};
 use crate::words::event::Ticket;
+use crate::words::lasting::LastingFact;
 use crate::words::moment::Moment;
 use crate::words::notice::Notice;
 
@@ -42,6 +43,10 @@ impl<'a> Turn<'a> {
     /// is an error in the log, and the caller skips the step that failed.
     pub(crate) fn defect(&mut self, what: impl Into<String>) {
         self.tell(Notice::Defect { what: what.into() });
+    }
+
+    pub(crate) fn remember(&mut self, fact: LastingFact) {
+        self.act(Action::Remember(fact));
     }
 
     pub(crate) fn report(&mut self, job: JobId, progress: Progress) {

@@ -177,6 +177,7 @@ fn status(failure: &Failure) -> StatusCode {
         | FailureKind::LoadRefused
         | FailureKind::ModelBroken
         | FailureKind::WorkerLost
+        | FailureKind::NotKept
         | FailureKind::ModelMissing
         | FailureKind::ModelUnusable
         | FailureKind::ModelUnread => StatusCode::SERVICE_UNAVAILABLE,
@@ -195,6 +196,7 @@ fn passes(failure: &Failure) -> bool {
         | FailureKind::LoadRefused
         | FailureKind::ModelBroken
         | FailureKind::WorkerLost
+        | FailureKind::NotKept
         | FailureKind::ModelMissing
         | FailureKind::ModelUnread => true,
         FailureKind::BadValue

@@ -1,6 +1,4 @@
 //! The lasting facts of a job: enough to list it and to make its file again.
-//!
-//! A store that survives a restart of the daemon would write exactly this struct, and the picture.
 
 use std::sync::Arc;
 

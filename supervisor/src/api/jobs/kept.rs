@@ -66,9 +66,19 @@ impl KeptPictures {
     /// Keeps a picture, for which `bytes` count. Returns the jobs whose pictures are dropped for it, the oldest
     /// first; the new one is among them if it needs more than all the memory.
     pub fn keep(&mut self, now: Moment, picture: Arc<FinishedPicture>, bytes: u64) -> Vec<JobId> {
+        self.keep_until(now + self.limits.keep, picture, bytes)
+    }
+
+    /// The same with the moment at which it is dropped; no kept picture is dropped later than that.
+    pub fn keep_until(
+        &mut self,
+        until: Moment,
+        picture: Arc<FinishedPicture>,
+        bytes: u64,
+    ) -> Vec<JobId> {
         self.order.push_back(picture.job);
         let entry = KeptEntry {
-            until: now + self.limits.keep,
+            until,
             bytes,
             picture,
         };

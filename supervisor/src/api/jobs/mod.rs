@@ -4,9 +4,11 @@
 //! - [`start`]: a request on its way to become jobs, and one whose client stays; `tracking` follows both
 //! - [`reader`]: the updates of one job, for readers who may come late; `ring` bounds them
 //! - [`facts`]: the lasting facts of a job; `record` adds its progress, `pace` estimates its end
+//! - `journaling`: detached jobs on their way to the journal of the state folder, and back
 //! - `table`: all records; `kept` bounds the pictures of detached jobs in time and memory
 
 pub mod facts;
+mod journaling;
 mod kept;
 mod pace;
 pub mod reader;

@@ -19,8 +19,10 @@ use crate::telemetry::ms;
 pub(super) struct TrackedJob {
     pub facts: JobFacts,
     pub log: Arc<JobLog>,
-    /// When the request arrived.
+    /// When the request arrived, or when this daemon began.
     since: Moment,
+    /// Its wait under earlier daemons.
+    waited_before: Duration,
     /// The last finished step.
     step: u32,
     stage: TrackedStage,
@@ -78,11 +80,20 @@ impl TrackedJob {
             facts,
             log: Arc::default(),
             since,
+            waited_before: Duration::ZERO,
             step: 0,
             stage: TrackedStage::Queued {
                 position: 0,
                 reason,
             },
+        }
+    }
+
+    /// The record of a job that has waited under earlier daemons.
+    pub fn restored(facts: JobFacts, since: Moment, waited_before: Duration) -> Self {
+        Self {
+            waited_before,
+            ..Self::new(facts, since)
         }
     }
 
@@ -223,7 +234,7 @@ impl TrackedJob {
             state: self.state(),
             step: self.step,
             position,
-            waiting_s: self.until(now).since(self.since).as_secs_f64(),
+            waiting_s: (self.waited_before + self.until(now).since(self.since)).as_secs_f64(),
             reason,
             eta_s: self
                 .estimate(position, around, now)

@@ -33,6 +33,7 @@ pub fn accepted(first: u64, count: u64) -> AcceptedJobs {
         guidance: 0.0,
         seed: 7,
         decode: None,
+        digest: "d".into(),
     }
 }
 
@@ -46,6 +47,7 @@ pub fn request(user: &str, detached: bool, since: Moment) -> RequestFacts {
         }),
         created: 1_800_000_000,
         since,
+        trace: None,
     }
 }
 

@@ -8,21 +8,25 @@ use ipc_protocol::job::JobStatus;
 use ipc_protocol::messages::client::Verb;
 use ipc_protocol::request::ImageRequest;
 use ipc_protocol::status::QueuedStatus;
-use pool::AcceptedJobs;
+use pool::{AcceptedJobs, RestoredJob};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use super::kept::ResultLimits;
 
 use super::facts::JobFacts;
+use super::journaling::Journaling;
 use super::reader::JobReader;
 use super::ring::JobPreview;
 use super::start::{AttachedRequest, PendingStart};
 use super::table::{JobTable, RequestFacts, unknown};
 use super::tracking::{ClientSide, RequestTracking, SharedTable};
 use crate::clock::Clock;
-use crate::driver::handle::{Caller, FinishedPicture, Handle};
+use crate::driver::handle::{Caller, FinishedPicture, Handle, PendingRequest};
 use crate::driver::report::StatusAnswer;
+use crate::journal::contents::RememberedRequest;
+use crate::journal::handle::Journal;
+use crate::telemetry;
 use crate::telemetry::traces::context::TraceParent;
 
 /// The store of jobs. Cheap to clone; all clones are the same store.
@@ -43,6 +47,7 @@ struct StoreParts {
     handle: Handle,
     clock: Clock,
     table: Arc<SharedTable>,
+    journaling: Journaling,
     expiry: JoinHandle<()>,
 }
 
@@ -65,14 +70,21 @@ pub struct StoredPicture {
 
 impl JobStore {
     /// Opens an empty store in the current runtime. A task drops what is too old.
-    pub fn open(handle: Handle, clock: Clock, limits: ResultLimits) -> Self {
-        let table = Arc::new(SharedTable::new(JobTable::new(limits)));
+    pub fn open(
+        handle: Handle,
+        clock: Clock,
+        limits: ResultLimits,
+        journal: Option<Journal>,
+    ) -> Self {
+        let table = JobTable::new(limits, journal.clone());
+        let table = Arc::new(SharedTable::new(table));
         let expiry = tokio::spawn(expire(Arc::clone(&table), clock));
         Self {
             inner: Arc::new(StoreParts {
                 handle,
                 clock,
                 table,
+                journaling: Journaling::new(journal),
                 expiry,
             }),
             trace: None,
@@ -173,12 +185,59 @@ impl JobStore {
                 request: Arc::new(request),
                 created: parts.clock.unix_seconds(),
                 since: parts.clock.now(),
+                trace: self.trace,
             },
             fetching: far,
             awaiting: Vec::new(),
+            journaling: parts.journaling.clone(),
+            handle: parts.handle.clone(),
         };
         tokio::spawn(tracking.run(pending, client(answered)));
         Ok(PendingStart { answer, fetching })
+    }
+
+    /// Takes over the jobs of an earlier daemon, the oldest first. `resume` gives those without an answer to the pool.
+    pub(crate) fn restore(
+        &self,
+        requests: Vec<RememberedRequest>,
+        mut resume: impl FnMut(RestoredJob, Option<TraceParent>) -> PendingRequest,
+    ) {
+        let parts = &self.inner;
+        let (clock, now) = (parts.clock, parts.clock.now());
+        let unix = clock.unix_seconds();
+        let mut table = parts.table.lock();
+        let limits = table.limits();
+        let left = parts.journaling.sort(requests, limits, unix);
+        let counts = (left.unanswered.len(), left.pictures());
+        for ended in left.ended {
+            table.restore_ended(ended, now);
+        }
+        for unanswered in left.unanswered {
+            let job = unanswered.facts.job;
+            let request = RequestFacts {
+                user: unanswered.facts.user.clone(),
+                request: Arc::clone(&unanswered.facts.request),
+                created: unanswered.facts.created,
+                since: now,
+                trace: unanswered.trace,
+            };
+            table.restore_unanswered(unanswered.facts, unanswered.waited, now);
+            let pending = resume(unanswered.restored, unanswered.trace);
+            let tracking = RequestTracking {
+                table: Arc::clone(&parts.table),
+                clock,
+                facts: request,
+                fetching: watch::channel(None).0,
+                awaiting: vec![job],
+                journaling: parts.journaling.clone(),
+                handle: parts.handle.clone(),
+            };
+            tokio::spawn(tracking.run(pending, ClientSide::Restored));
+        }
+        parts.table.ended.notify_one();
+        if counts != (0, 0) {
+            telemetry::job_journal::restored(counts.0, counts.1, clock.now().since(now));
+        }
     }
 
     /// Lists the caller's jobs that have no answer yet, and its detached ones that ended; the oldest first. Positions
@@ -332,7 +391,7 @@ mod tests {
             keep: Duration::from_secs(600),
             memory_mb: 1,
         };
-        (JobStore::open(handle, Clock::start(), limits), played)
+        (JobStore::open(handle, Clock::start(), limits, None), played)
     }
 
     fn prompt() -> ImageRequest {

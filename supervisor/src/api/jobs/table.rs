@@ -16,6 +16,9 @@ use super::pace::ModelPace;
 use super::record::{Keeping, Surroundings, TrackedJob};
 use super::ring::{JobPreview, RingEnd, TrackedUpdate};
 use crate::driver::handle::{AwaitedFiles, Caller, FinishedPicture, JobUpdate};
+use crate::journal::handle::Journal;
+use crate::journal::orders::{JournalOrder, PixelsKept};
+use crate::telemetry::traces::context::TraceParent;
 
 /// Ended jobs without a picture that are still known.
 const BRIEF_MAX: usize = 1000;
@@ -30,6 +33,22 @@ pub(super) struct JobTable {
     /// Ended jobs without a picture, and when they are forgotten: the oldest first.
     brief: VecDeque<(Moment, JobId)>,
     paces: BTreeMap<ModelKey, ModelPace>,
+    /// The journal of detached jobs, if one is kept.
+    journal: Option<Journal>,
+}
+
+/// A job that ended under an earlier daemon.
+#[derive(Debug)]
+pub(super) struct EndedJob {
+    pub facts: JobFacts,
+    /// Time from its request to its end.
+    pub waited: Duration,
+    pub end: JobEnd,
+    /// Time since its end.
+    pub age: Duration,
+    /// Its picture, if that is kept.
+    pub picture: Option<Arc<FinishedPicture>>,
+    pub keeping: Keeping,
 }
 
 /// The facts that all jobs of a request share.
@@ -40,6 +59,8 @@ pub(super) struct RequestFacts {
     /// Seconds since 1970.
     pub created: u64,
     pub since: Moment,
+    /// The caller's span, if it sent one.
+    pub trace: Option<TraceParent>,
 }
 
 impl JobTable {
@@ -48,8 +69,13 @@ impl JobTable {
         self.kept.set_limits(limits);
     }
 
-    pub fn new(limits: ResultLimits) -> Self {
+    pub fn limits(&self) -> ResultLimits {
+        self.kept.limits()
+    }
+
+    pub fn new(limits: ResultLimits, journal: Option<Journal>) -> Self {
         Self {
+            journal,
             records: BTreeMap::new(),
             kept: KeptPictures::new(limits),
             brief: VecDeque::new(),
@@ -98,6 +124,64 @@ impl JobTable {
         })
     }
 
+    /// Takes over a job of an earlier daemon that has no answer yet.
+    pub fn restore_unanswered(&mut self, facts: JobFacts, waited: Duration, now: Moment) {
+        let job = facts.job;
+        let accepted = facts.accepted.clone();
+        let record = TrackedJob::restored(facts, now, waited);
+        if let Some(accepted) = accepted {
+            record.log.accept(accepted);
+        }
+        self.records.insert(job, record);
+    }
+
+    /// Takes over a job that ended under an earlier daemon. They come in the order of their ends.
+    pub fn restore_ended(&mut self, ended: EndedJob, now: Moment) {
+        let EndedJob {
+            facts,
+            waited,
+            end,
+            age,
+            picture,
+            keeping,
+        } = ended;
+        let job = facts.job;
+        let text_bytes = facts.text_bytes();
+        self.restore_unanswered(facts, waited, now);
+        let Some(record) = self.records.get_mut(&job) else {
+            return;
+        };
+        let log = Arc::clone(&record.log);
+        let ring_end = match (&end, &picture) {
+            (JobEnd::Failed(failure), _) => RingEnd::Failed(failure.clone()),
+            (JobEnd::Finished(_), Some(picture)) => RingEnd::Finished(Arc::downgrade(picture)),
+            (JobEnd::Finished(_), None) => RingEnd::Finished(Weak::new()),
+        };
+        record.end(end, keeping, now);
+        match picture {
+            Some(picture) => {
+                let left = self.kept.limits().keep.saturating_sub(age);
+                let bytes = picture.rgb8.len() as u64 + text_bytes;
+                let dropped = self.kept.keep_until(now + left, picture, bytes);
+                self.drop_pictures(&dropped, DropReason::Memory, now);
+            }
+            None => self.become_brief(job, now + BRIEF_LIFE.saturating_sub(age)),
+        }
+        log.end(ring_end);
+    }
+
+    /// Tells the journal, if there is one and the job is in it.
+    fn tell_journal(&self, job: JobId, order: impl FnOnce(JobId) -> JournalOrder) {
+        let record = self.records.get(&job);
+        let is_detached = record.is_some_and(|record| record.facts.request.detached);
+        if let Some(journal) = &self.journal
+            && is_detached
+        {
+            // If it is dropped, the next daemon finds the record too old.
+            let _ = journal.tell(order(job));
+        }
+    }
+
     /// Takes an update of a job.
     pub fn publish(&mut self, update: &JobUpdate, now: Moment) {
         match update {
@@ -139,7 +223,7 @@ impl JobTable {
         let log = Arc::clone(&record.log);
         if !record.facts.request.detached {
             record.end(end, Keeping::Never, now);
-            self.become_brief(job, now);
+            self.become_brief(job, now + BRIEF_LIFE);
             return log.end(RingEnd::Finished(Weak::new()));
         }
         record.end(end, Keeping::Kept, now);
@@ -157,7 +241,7 @@ impl JobTable {
         };
         let log = Arc::clone(&record.log);
         record.end(JobEnd::Failed(failure.clone()), Keeping::Never, now);
-        self.become_brief(job, now);
+        self.become_brief(job, now + BRIEF_LIFE);
         log.end(RingEnd::Failed(failure));
     }
 
@@ -166,13 +250,20 @@ impl JobTable {
             if let Some(record) = self.records.get_mut(job) {
                 record.drop_picture(reason);
             }
-            self.become_brief(*job, now);
+            self.tell_journal(*job, |job| JournalOrder::DropPixels {
+                job,
+                why: match reason {
+                    DropReason::Time => PixelsKept::Expired,
+                    DropReason::Memory => PixelsKept::Displaced,
+                },
+            });
+            self.become_brief(*job, now + BRIEF_LIFE);
         }
     }
 
-    /// Notes that a job has ended and has no picture (any longer).
-    fn become_brief(&mut self, job: JobId, now: Moment) {
-        self.brief.push_back((now + BRIEF_LIFE, job));
+    /// Notes that a job has ended and has no picture (any longer). It is forgotten at `until`.
+    fn become_brief(&mut self, job: JobId, until: Moment) {
+        self.brief.push_back((until, job));
         if self.brief.len() > BRIEF_MAX {
             self.forget_oldest();
         }
@@ -180,6 +271,7 @@ impl JobTable {
 
     fn forget_oldest(&mut self) {
         if let Some((_, oldest)) = self.brief.pop_front() {
+            self.tell_journal(oldest, |job| JournalOrder::Forget { jobs: vec![job] });
             self.records.remove(&oldest);
         }
     }
@@ -319,7 +411,7 @@ mod tests {
 
     fn table(memory_mb: u64) -> JobTable {
         let keep = KEEP;
-        JobTable::new(ResultLimits { keep, memory_mb })
+        JobTable::new(ResultLimits { keep, memory_mb }, None)
     }
 
     /// Takes a request of `user` with one job.

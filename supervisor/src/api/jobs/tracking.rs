@@ -8,11 +8,14 @@ use ipc_protocol::messages::client::Fetching;
 use pool::AcceptedJobs;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::journaling::Journaling;
 use super::start::{AttachedRequest, ended};
 use super::table::{JobTable, RequestFacts};
 use crate::api::unsent::ClientBytes;
 use crate::clock::Clock;
-use crate::driver::handle::{AcceptedRequest, JobUpdate, PendingRequest, PendingUpdate};
+use crate::driver::handle::{
+    AcceptedRequest, Caller, Handle, JobUpdate, PendingRequest, PendingUpdate,
+};
 
 /// Progress that may wait for a slow client beside the answers that it gets; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
@@ -45,13 +48,15 @@ pub(super) enum ClientSide {
     Detached(oneshot::Sender<Result<AcceptedJobs, Failure>>),
     /// Its leaving cancels the request.
     Attached(oneshot::Sender<Result<AttachedRequest, Failure>>),
+    /// It left under an earlier daemon.
+    Restored,
 }
 
 impl ClientSide {
     /// Waits until the client of an attached request has left.
     async fn left(&mut self) {
         match self {
-            Self::Detached(_) => std::future::pending().await,
+            Self::Detached(_) | Self::Restored => std::future::pending().await,
             Self::Attached(answer) => answer.closed().await,
         }
     }
@@ -61,6 +66,7 @@ impl ClientSide {
         match self {
             Self::Detached(answer) => drop(answer.send(Err(failure))),
             Self::Attached(answer) => drop(answer.send(Err(failure))),
+            Self::Restored => {}
         }
     }
 
@@ -71,6 +77,7 @@ impl ClientSide {
                 drop(answer.send(Ok(accepted.clone())));
                 None
             }
+            Self::Restored => None,
             Self::Attached(answer) => {
                 let (sender, updates) = mpsc::channel(accepted.jobs.len() + PROGRESS_MAX);
                 // If the client has left, the receiver is dropped here, and `follow` notices that.
@@ -116,6 +123,9 @@ pub(super) struct RequestTracking {
     pub fetching: watch::Sender<Option<Fetching>>,
     /// Jobs that wait for files.
     pub awaiting: Vec<JobId>,
+    /// Writes detached jobs down, if a journal is kept.
+    pub journaling: Journaling,
+    pub handle: Handle,
 }
 
 impl RequestTracking {
@@ -131,19 +141,32 @@ impl RequestTracking {
                     }
                     PendingUpdate::Answer(answer) => break answer,
                 },
-                () = client.left() => return self.end_all(&self.awaiting, &left()),
+                () = client.left() => return self.end_all(&self.awaiting, &left()).await,
             }
         };
         match answer {
             Ok(jobs) => {
                 let ongoing = pending.ongoing(jobs);
                 let accepted = Arc::new(ongoing.accepted.clone());
-                self.table.lock().accept(&self.facts, &accepted);
+                match &client {
+                    ClientSide::Detached(_) => {
+                        let kept = self.journaling.keep_request(&self.facts, &accepted).await;
+                        if let Err(failure) = kept {
+                            return self.give_up(&accepted, client, failure).await;
+                        }
+                        self.table.lock().accept(&self.facts, &accepted);
+                    }
+                    ClientSide::Attached(_) => {
+                        self.table.lock().accept(&self.facts, &accepted);
+                    }
+                    // Its record names all jobs of the request that it came from.
+                    ClientSide::Restored => {}
+                }
                 let updates = client.accept(&accepted);
                 self.follow(ongoing, updates).await;
             }
             Err(failure) => {
-                self.end_all(&self.awaiting, &failure);
+                self.end_all(&self.awaiting, &failure).await;
                 client.refuse(failure);
             }
         }
@@ -156,6 +179,7 @@ impl RequestTracking {
             tokio::select! {
                 update = ongoing.updates.recv() => {
                     let Some(update) = update else { break };
+                    self.journaling.keep_end(&self.facts, &update).await;
                     self.table.lock().publish(&update, self.clock.now());
                     let is_answer = match &update {
                         JobUpdate::Picture(_) | JobUpdate::Failed { .. } => true,
@@ -176,12 +200,38 @@ impl RequestTracking {
             }
         }
         if unanswered > 0 {
-            self.end_all(&ongoing.accepted.jobs, &ended());
+            self.end_all(&ongoing.accepted.jobs, &ended()).await;
         }
     }
 
+    /// Cancels the jobs of a request that cannot be written down, and refuses it.
+    async fn give_up(&self, accepted: &AcceptedJobs, client: ClientSide, failure: Failure) {
+        self.fail_all(&accepted.jobs, &failure);
+        for job in &accepted.jobs {
+            let by = Caller {
+                user: self.facts.user.clone(),
+                operator: false,
+            };
+            // Fails only if the loop has ended, and the jobs with it.
+            let _ = self.handle.cancel(*job, by).await;
+        }
+        client.refuse(failure);
+    }
+
+    /// Ends the jobs that have no end yet, also in the journal.
+    async fn end_all(&self, jobs: &[JobId], failure: &Failure) {
+        for job in jobs {
+            let update = JobUpdate::Failed {
+                job: *job,
+                failure: failure.clone(),
+            };
+            self.journaling.keep_end(&self.facts, &update).await;
+        }
+        self.fail_all(jobs, failure);
+    }
+
     /// Ends the jobs that have no end yet.
-    fn end_all(&self, jobs: &[JobId], failure: &Failure) {
+    fn fail_all(&self, jobs: &[JobId], failure: &Failure) {
         let now = self.clock.now();
         let mut table = self.table.lock();
         for job in jobs {

@@ -11,10 +11,11 @@ use crate::cli::{CommandError, say};
 /// # Errors
 /// `NoDaemon` if the given socket does not answer; `NoDaemonAnywhere` or `NotTrusted` if none was given.
 pub fn daemon(reach: &ConnectOptions) -> Result<Client, ClientError> {
-    match reach.named_socket() {
+    let client = match reach.named_socket() {
         Some(path) => Client::connect(&path),
         None => Client::connect_to_any(),
-    }
+    };
+    Ok(client?.with_patience(reach.reconnect.0))
 }
 
 /// Connects to the daemon; `None` if no socket was given and none runs.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::Shutdown;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipc_protocol::client::Client;
 use ipc_protocol::folders;
@@ -43,8 +44,9 @@ impl PrivatePool {
         }
     }
 
+    /// Connects to it. No other daemon takes its place.
     pub fn connect(&self) -> Result<Client, CommandError> {
-        Ok(Client::connect(&self.socket)?)
+        Ok(Client::connect(&self.socket)?.with_patience(Duration::ZERO))
     }
 }
 

@@ -137,7 +137,9 @@ impl ChaosTrial {
                 Update::Waiting { .. }
                 | Update::Loading { .. }
                 | Update::Step { .. }
-                | Update::Preview { .. } => {}
+                | Update::Preview { .. }
+                | Update::DaemonLost
+                | Update::AcceptedAgain(_) => {}
             }
         }
         let Some(otherwise) = otherwise else {
@@ -201,7 +203,9 @@ impl ChaosTrial {
                     Update::Waiting { .. }
                     | Update::Loading { .. }
                     | Update::Step { .. }
-                    | Update::Preview { .. },
+                    | Update::Preview { .. }
+                    | Update::DaemonLost
+                    | Update::AcceptedAgain(_),
                     _,
                 ) => {}
             }

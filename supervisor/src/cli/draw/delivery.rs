@@ -10,7 +10,7 @@ use ipc_protocol::request::ImageRequest;
 use serde_json::Value;
 
 use super::output::PictureOutput;
-use super::progress::ProgressDisplay;
+use super::progress::{DAEMON_LOST, ProgressDisplay};
 use super::show;
 use crate::cli::{CommandError, say};
 use crate::picture::file::{self, Metadata};
@@ -27,6 +27,8 @@ pub struct Delivery<'a> {
     pub output: PictureOutput,
     pub format: PictureFormat,
     pub options: DeliveryOptions,
+    /// A line about the loss of the daemon is printed.
+    pub is_lost: Cell<bool>,
 }
 
 /// How pictures are written and reported.
@@ -86,10 +88,17 @@ impl Delivery<'_> {
                 self.finish(&picture)
             }
             Update::Failed { failure, .. } => Err(failure.into()),
+            Update::DaemonLost => {
+                if !self.options.quiet && !self.is_lost.replace(true) {
+                    self.progress.say(DAEMON_LOST);
+                }
+                Ok(())
+            }
             Update::Waiting { .. }
             | Update::Loading { .. }
             | Update::Step { .. }
-            | Update::Preview { .. } => Ok(()),
+            | Update::Preview { .. }
+            | Update::AcceptedAgain(_) => Ok(()),
         }
     }
 

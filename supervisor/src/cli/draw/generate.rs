@@ -1,5 +1,6 @@
 //! `imagepool generate`: draws pictures from a prompt and writes them.
 
+use std::cell::Cell;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,12 +30,12 @@ pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8
     let (mut client, private) = connect::pool(reach)?;
     let canceller = client.canceller();
     let mut fetch = FetchDisplay::new(reach.quiet);
-    let drawing = client.generate_told(&request, |far| fetch.show(far));
+    let drawing = client.generate_told(&request, |news| fetch.show(&news));
     fetch.finish();
     let drawing = drawing?;
     connect::say_who_draws(reach, private.as_ref());
     super::warn_of_format(reach, format, name);
-    let interrupted = interrupt::cancels(canceller, &drawing.accepted);
+    let interrupted = interrupt::cancels(canceller);
     let delivery = Delivery {
         accepted: drawing.accepted.clone(),
         progress: ProgressDisplay::start(&drawing.accepted, reach.quiet),
@@ -48,6 +49,7 @@ pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8
             quiet: reach.quiet,
             is_single: false,
         },
+        is_lost: Cell::default(),
     };
     delivery.run(drawing, &interrupted)
 }
@@ -63,7 +65,7 @@ fn detach(reach: &ConnectOptions, request: &ImageRequest, json: bool) -> Result<
         other => other.into(),
     })?;
     let mut fetch = FetchDisplay::new(reach.quiet);
-    let drawing = client.generate_told(request, |far| fetch.show(far));
+    let drawing = client.generate_told(request, |news| fetch.show(&news));
     fetch.finish();
     let accepted = drawing?.accepted;
     for index in 0..accepted.count {

@@ -4,19 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc_protocol::client::Canceller;
-use ipc_protocol::ids::JobId;
-use ipc_protocol::messages::client::Accepted;
 
 /// Cancels the jobs on the first Ctrl-C, so that their answers end the command; exits on the second. The
 /// returned flag is true after the first.
-pub fn cancels(canceller: Canceller, accepted: &Accepted) -> Arc<AtomicBool> {
-    let (first, count) = (accepted.first.0, accepted.count);
-    on_interrupt(move || {
-        for job in (first..).take(count as usize) {
-            // It fails only if the daemon has exited, and the jobs with it.
-            let _ = canceller.cancel(JobId(job));
-        }
-    })
+pub fn cancels(canceller: Canceller) -> Arc<AtomicBool> {
+    // It fails only if the daemon has exited, and the jobs with it.
+    on_interrupt(move || drop(canceller.cancel_all()))
 }
 
 /// Ends the connection on the first Ctrl-C, so that the command ends and the job continues; exits on the second. The

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use ipc_protocol::client::Update;
-use ipc_protocol::messages::client::{Accepted, Fetching};
+use ipc_protocol::client::{Prelude, Update};
+use ipc_protocol::messages::client::Accepted;
 use ipc_protocol::untrusted::Untrusted;
 
 use super::forecast::{Forecast, spoken};
@@ -16,6 +16,9 @@ use crate::cli::say;
 
 /// Shortest remaining time that is shown; times are rounded to a tenth of a second.
 const LEAST_SPOKEN: Duration = Duration::from_millis(100);
+
+/// The line that tells once that the daemon ended and the command goes on.
+pub const DAEMON_LOST: &str = "imagepool: the daemon ended; waiting for the next one";
 
 /// A progress bar on stderr; hidden if stderr is not a terminal.
 #[derive(Debug)]
@@ -39,8 +42,13 @@ impl FetchDisplay {
         Self { display, quiet }
     }
 
-    /// Shows the progress of a fetch.
-    pub fn show(&mut self, far: &Fetching) {
+    /// Shows news of a request that has no jobs yet: the progress of a fetch, or that the daemon is lost.
+    pub fn show(&mut self, news: &Prelude<'_>) {
+        let far = match news {
+            Prelude::Fetching(far) => far,
+            Prelude::DaemonLost if self.quiet => return,
+            Prelude::DaemonLost => return say::aside(DAEMON_LOST),
+        };
         self.display
             .get_or_insert_with(|| ProgressDisplay::of_fetch(far.model.as_str(), self.quiet))
             .fetched(far.here_bytes, far.all_bytes);
@@ -145,6 +153,11 @@ impl ProgressDisplay {
                 forecast.answered(picture.job, Some(decode));
             }
             Update::Failed { job, .. } => forecast.answered(*job, None),
+            Update::DaemonLost => return self.bar.set_message("waiting for the daemon"),
+            Update::AcceptedAgain(accepted) => {
+                *forecast = Forecast::of(accepted);
+                self.bar.set_length(forecast.all_steps());
+            }
         }
         self.show(&forecast);
     }

@@ -7,7 +7,7 @@ use ipc_protocol::client::{Picture, Update};
 use serde_json::{Map, Value, json};
 
 use super::interrupt;
-use super::progress::ProgressDisplay;
+use super::progress::{DAEMON_LOST, ProgressDisplay};
 use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
@@ -46,7 +46,7 @@ fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt),
     let drawing = client.generate(&request)?;
     connect::say_who_draws(reach, private.as_ref());
     let accepted = drawing.accepted.clone();
-    let interrupted = interrupt::cancels(canceller, &accepted);
+    let interrupted = interrupt::cancels(canceller);
     let progress = ProgressDisplay::start(&accepted, reach.quiet);
     let mut answer = None;
     for update in drawing {
@@ -56,7 +56,10 @@ fn draw(reach: &ConnectOptions, receipt: &Receipt) -> Result<(Picture, Receipt),
             Update::Waiting { .. }
             | Update::Loading { .. }
             | Update::Step { .. }
-            | Update::Preview { .. } => {}
+            | Update::Preview { .. }
+            | Update::AcceptedAgain(_) => {}
+            Update::DaemonLost if reach.quiet => {}
+            Update::DaemonLost => progress.say(DAEMON_LOST),
             Update::Picture(picture) => answer = Some(Ok(*picture)),
             Update::Failed { failure, .. } => answer = Some(Err(failure)),
         }

@@ -1,5 +1,6 @@
 //! `imagepool wait`: waits for a job of an earlier request and writes its picture.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc_protocol::client::ClientError;
@@ -24,7 +25,7 @@ pub fn run(reach: &ConnectOptions, arguments: &Wait, json: bool) -> Result<u8, C
     let mut client = connect::daemon(reach)?;
     let interrupted = interrupt::leaves(client.canceller());
     let mut fetch = FetchDisplay::new(reach.quiet);
-    let waited = client.wait(JobId(arguments.job), |far| fetch.show(far));
+    let waited = client.wait(JobId(arguments.job), |news| fetch.show(&news));
     fetch.finish();
     let (texts, drawing) = waited.map_err(|error| cause(error, &interrupted))?;
     super::warn_of_format(reach, format, name);
@@ -49,6 +50,7 @@ pub fn run(reach: &ConnectOptions, arguments: &Wait, json: bool) -> Result<u8, C
             quiet: reach.quiet,
             is_single: true,
         },
+        is_lost: Cell::default(),
     };
     delivery.run(drawing, &interrupted)
 }

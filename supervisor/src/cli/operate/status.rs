@@ -106,6 +106,20 @@ fn rows(report: &StatusReport, lines: &[StatusLine], names: &[TargetName]) -> Ve
             ],
         });
     }
+    let supervisor = &report.supervisor;
+    let journal = match supervisor.journal.as_str() {
+        "failing" => Some((Tone::Bad, "FAILING", "detached requests are refused")),
+        "renewed" => Some((Tone::Warning, "RENEWED", "earlier detached jobs are lost")),
+        _ => None,
+    };
+    if let (Some((tone, state, so)), [] | [TargetName::All]) = (journal, names) {
+        rows.push(StatusRow {
+            name: "journal".into(),
+            tone,
+            state: state.into(),
+            detail: vec![so.into(), supervisor.journal_detail.clone()],
+        });
+    }
     let wanted =
         |line: &&StatusLine| names.is_empty() || names.iter().any(|name| line.is_called(name));
     rows.extend(lines.iter().filter(wanted).map(|line| StatusRow {

@@ -300,6 +300,8 @@ mod tests {
                 uptime_s: 3600.0,
                 draining_s: None,
                 yielding_s: None,
+                journal: "none".into(),
+                journal_detail: String::new(),
                 control_groups: "none".into(),
                 control_groups_detail: String::new(),
                 state_dir: None,

@@ -60,6 +60,14 @@ impl TraceParent {
     }
 }
 
+impl Display for TraceParent {
+    /// The header.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let flags = u8::from(self.sampled);
+        write!(formatter, "00-{}-{}-{flags:02x}", self.trace, self.span)
+    }
+}
+
 impl Display for TraceId {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         hex(&self.0, formatter)

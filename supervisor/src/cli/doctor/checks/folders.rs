@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipc_protocol::client::ClientError;
 use ipc_protocol::folders;
+use ipc_protocol::status::SupervisorStatus;
 use nix::unistd::Uid;
 
 use super::machine::Machine;
@@ -200,7 +201,9 @@ pub fn state(machine: &Machine) -> Vec<CheckResult> {
             advice(),
         )];
     }
-    vec![match takes_files(&folder) {
+    let journal = machine.daemon.as_ref().ok();
+    let journal = journal.and_then(|daemon| of_journal(&daemon.report.supervisor));
+    let folder = match takes_files(&folder) {
         Ok(()) => CheckResult::ok(STATE, format!("{shown} takes files")),
         Err(error) => CheckResult::problem(
             STATE,
@@ -208,7 +211,31 @@ pub fn state(machine: &Machine) -> Vec<CheckResult> {
             "the folder's permissions or its file system",
             advice(),
         ),
-    }]
+    };
+    [folder].into_iter().chain(journal).collect()
+}
+
+/// The finding about the daemon's journal, unless it works and was never damaged.
+fn of_journal(supervisor: &SupervisorStatus) -> Option<CheckResult> {
+    let told = format!(
+        "the journal of detached jobs: {}",
+        supervisor.journal_detail
+    );
+    match supervisor.journal.as_str() {
+        "failing" => Some(CheckResult::problem(
+            STATE,
+            told,
+            "its disk, which is full or read-only, or fails",
+            "`df` on the state folder; free space: the daemon then goes on without a restart",
+        )),
+        "renewed" => Some(CheckResult::warning(
+            STATE,
+            told,
+            "the disk, or another program that wrote to the file",
+            "`imagepool jobs` shows the jobs that are left; ask for the others again",
+        )),
+        _ => None,
+    }
 }
 
 /// Writes a file in a folder, or in the closest parent of one that is missing, and removes it.
