@@ -47,8 +47,8 @@ pub struct Obituary {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The sender of that signal: `us`, `kernel`, `itself`, or `other` for another process, which the kernel
-    /// does not name.
+    /// The sender of that signal: `us`, `operator` for `imagepool signal`, `kernel`, `itself`, `other` for another
+    /// process, which the kernel does not name, or `unknown` for the worker itself or another process.
     pub sender: Option<String>,
     /// Its state: `starting`, `idle`, `busy` or `stopping`.
     pub state: String,

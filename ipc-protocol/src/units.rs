@@ -8,6 +8,14 @@ use std::str::FromStr;
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
+/// A number of things in words: `1 job`, `2 jobs`.
+pub fn counted(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
 /// Memory in whole mebibytes (2^20 bytes), the unit of every reservation, setting and report.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize,

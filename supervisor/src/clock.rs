@@ -83,7 +83,12 @@ impl Clock {
     }
 }
 
-/// Formats a time since 1970 (UTC) as RFC 3339.
+/// The date of a number of seconds since 1970: UTC, RFC 3339.
+pub fn date_of(seconds: u64) -> String {
+    rfc3339(Duration::from_secs(seconds)).replace(".000Z", "Z")
+}
+
+/// Formats a time since 1970 (UTC) as RFC 3339, with milliseconds.
 fn rfc3339(since: Duration) -> String {
     let seconds = since.as_secs();
     let (year, month, day) = civil(seconds / 86_400);

@@ -13,6 +13,7 @@ use clap::Parser;
 use ipc_protocol::folders;
 use supervisor::api::http::server::HttpSettings;
 use supervisor::api::jobs::store::ResultLimits;
+use supervisor::api::rights::KnownUsers;
 use supervisor::cli::say;
 use supervisor::clock::Clock;
 use supervisor::config::http::HttpAddress;
@@ -189,6 +190,7 @@ fn run(
         false => NotifySocket::from_environment()
             .map_err(|error| format!("cannot reach the service manager: {error}"))?,
     };
+    let users = KnownUsers::of(&config);
     let results = ResultLimits {
         keep: config.result_keep,
         memory_mb: config.result_mb,
@@ -203,7 +205,7 @@ fn run(
             .clone()
             .unwrap_or_else(folders::runtime),
         socket_mode: config.socket_mode,
-        operators: config.operators,
+        users,
         http: leash.is_none().then_some(HttpSettings {
             config: config.http,
             default_model: config.pool.default_model,

@@ -69,7 +69,7 @@ fn memory_of_idle_workers_is_left_to_other_programs_for_a_while() {
     let told = daemon.imagepool(&["yield", "600"]).succeeded();
     assert!(
         told.text()
-            .starts_with("Yielding for 600 s: 1 workers leave"),
+            .starts_with("Yielding for 600 s: 1 worker leaves"),
         "{}",
         told.text()
     );

@@ -1,7 +1,7 @@
 //! The pool: takes one event after the other, and answers questions about its state.
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::ids::{Generation, JobId, ModelKey};
+use ipc_protocol::ids::{Generation, JobId, ModelKey, WorkerName};
 use ipc_protocol::status::WorkerStatus;
 use ipc_protocol::units::PictureSize;
 
@@ -103,6 +103,12 @@ impl Pool {
         let mut ids = self.state.model_ids();
         let found = ids.find(|&id| self.state.model(id).spec().key == *key);
         found.is_some_and(|id| self.state.fleet().has_live(id))
+    }
+
+    /// The model may have a worker of this name: `start` takes it.
+    pub fn has_slot(&self, name: &WorkerName) -> bool {
+        let found = self.state.find_model(name.model.as_str());
+        found.is_some_and(|model| standing::has_slot(&self.state, model, name.slot))
     }
 
     /// The worker exits as soon as it has no job: it is being stopped, or its model changed.

@@ -34,7 +34,7 @@ fn idle_workers_leave_and_come_back_after_the_yield_for_the_waiting_job() {
     let answer = told(&parked).expect("an answer");
     assert_eq!(
         answer.0,
-        "Yielding for 60 s: 1 workers leave, 0 finish a job first"
+        "Yielding for 60 s: 1 worker leaves, 0 finish a job first"
     );
     fixture.leave(start.worker);
     let waits = fixture.ask_model("a");

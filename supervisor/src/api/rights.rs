@@ -1,41 +1,111 @@
-//! The rights of a client, from its user id, which the kernel reports.
+//! The rights of a client, from its user id, which the kernel reports, and the users that it may name.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::messages::client::Verb;
-use nix::unistd::Uid;
+use nix::unistd::{Uid, User};
+
+use crate::config::Config;
 
 /// The users that may operate the pool: the daemon's own, root, and `socket.operators` from the settings. Cheap to
 /// clone; all clones are the same.
 #[derive(Debug, Clone)]
 pub struct Operators {
     daemon: u32,
-    named: Arc<RwLock<BTreeSet<u32>>>,
+    known: Arc<RwLock<KnownUsers>>,
+}
+
+/// The users that the settings name.
+#[derive(Debug, Clone, Default)]
+pub struct KnownUsers {
+    /// The user ids of `socket.operators`.
+    pub operators: BTreeSet<u32>,
+    /// The accounts of the sections `[users.NAME]`: `uid:N` or `token:NAME`.
+    pub accounts: BTreeSet<String>,
+}
+
+impl KnownUsers {
+    /// The users that these settings name.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            operators: config.operators.clone(),
+            accounts: config.pool.quotas.accounts.keys().cloned().collect(),
+        }
+    }
 }
 
 impl Operators {
-    /// Takes the user ids that `socket.operators` names.
-    pub fn new(named: BTreeSet<u32>) -> Self {
+    /// Takes the users that the settings name.
+    pub fn new(known: KnownUsers) -> Self {
         Self {
             daemon: Uid::effective().as_raw(),
-            named: Arc::new(RwLock::new(named)),
+            known: Arc::new(RwLock::new(known)),
         }
     }
 
-    /// Replaces the users that `socket.operators` names, for clients that connect from now on.
-    pub fn replace(&self, named: BTreeSet<u32>) {
-        *self.named.write().unwrap_or_else(PoisonError::into_inner) = named;
+    /// Replaces the users that the settings name, for clients that connect from now on.
+    pub fn replace(&self, known: KnownUsers) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// The user that jobs count for if `client` sends them for `name`: a user of this machine or of a section
+    /// `[users.NAME]`, by name or number, or a client `USER/NAME` of one. Looks names up, which may block.
+    ///
+    /// # Errors
+    /// `NotPermitted` if the client may not act for others; `BadValue` for an unknown user.
+    pub fn named_user(&self, client: ClientRights, name: &str) -> Result<String, Failure> {
+        let refused = |kind, message| Failure {
+            field: Some(Field::User),
+            ..Failure::new(kind, message)
+        };
+        if !client.trusted {
+            let message = "only the daemon's own user and root may send requests for another user";
+            return Err(refused(FailureKind::NotPermitted, message.to_owned()));
+        }
+        let (user, of_user) = match name.split_once('/') {
+            Some((user, _)) => name.split_at(user.len()),
+            None => (name, ""),
+        };
+        let account = self.account(client, user).ok_or_else(|| {
+            refused(
+                FailureKind::BadValue,
+                format!(
+                    "{user:?} is neither a user of this machine nor in [users] of the settings: use a name or number \
+                     of one, or USER/NAME for a client of one"
+                ),
+            )
+        })?;
+        Ok(account + of_user)
+    }
+
+    /// The account of a user; `None` if there is no such user.
+    fn account(&self, client: ClientRights, user: &str) -> Option<String> {
+        let number = user.strip_prefix("uid:").unwrap_or(user).parse::<u32>();
+        let found = match number {
+            Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+            Err(_) => User::from_name(user),
+        };
+        let account = match (number, &found) {
+            (Ok(uid), _) => format!("uid:{uid}"),
+            (Err(_), Ok(Some(found))) => format!("uid:{}", found.uid),
+            (Err(_), Ok(None) | Err(_)) => user.to_owned(),
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let is_known = matches!(found, Ok(Some(_)))
+            || known.accounts.contains(&account)
+            || client.user() == account;
+        is_known.then_some(account)
     }
 
     pub fn rights(&self, uid: u32) -> ClientRights {
         let trusted = uid == 0 || uid == self.daemon;
-        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         ClientRights {
             uid,
             trusted,
-            operator: trusted || named.contains(&uid),
+            operator: trusted || known.operators.contains(&uid),
         }
     }
 }
@@ -119,11 +189,43 @@ mod tests {
     const DAEMON: u32 = 200;
     const NAMED: u32 = 1000;
     const CLIENT: u32 = 1001;
+    /// A user of a section that this machine does not know.
+    const UNLISTED: &str = "uid:4000000000";
 
     fn operators() -> Operators {
         Operators {
             daemon: DAEMON,
-            named: Arc::new(RwLock::new(BTreeSet::from([NAMED]))),
+            known: Arc::new(RwLock::new(KnownUsers {
+                operators: BTreeSet::from([NAMED]),
+                accounts: BTreeSet::from([UNLISTED.to_owned(), "token:chat".to_owned()]),
+            })),
+        }
+    }
+
+    #[test]
+    fn only_known_users_may_be_named_and_only_by_trusted_clients() {
+        let operators = operators();
+        let named = |uid, name| operators.named_user(operators.rights(uid), name);
+        for (name, user) in [
+            ("root", "uid:0"),
+            ("0", "uid:0"),
+            ("uid:0", "uid:0"),
+            ("root/bot", "uid:0/bot"),
+            (UNLISTED, UNLISTED),
+            ("4000000000/bot", "uid:4000000000/bot"),
+            ("token:chat", "token:chat"),
+            ("uid:200", "uid:200"),
+        ] {
+            assert_eq!(named(DAEMON, name).as_deref(), Ok(user), "{name}");
+        }
+        for name in ["no such user", "", "/bot", "4000000001", "token:none", "*"] {
+            let refused = named(DAEMON, name).expect_err(name);
+            assert_eq!(refused.kind, FailureKind::BadValue, "{name}");
+            assert_eq!(refused.field, Some(Field::User), "{name}");
+        }
+        for uid in [NAMED, CLIENT] {
+            let refused = named(uid, "root").expect_err("neither root nor the daemon's user");
+            assert_eq!(refused.kind, FailureKind::NotPermitted);
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::http::policy::SharedPolicy;
 use super::jobs::store::{JobStore, ResultLimits};
-use super::rights::Operators;
+use super::rights::{KnownUsers, Operators};
 use crate::config::source::SettingsSource;
 use crate::driver::settings::{ReadSettings, SettingsReader};
 
@@ -15,7 +15,7 @@ pub struct DoorsReader {
     pub source: SettingsSource,
     /// The runtime folder, where a token is made if the settings have none.
     pub folder: PathBuf,
-    /// The users that may operate the pool.
+    /// The users that the settings name.
     pub operators: Operators,
     /// The kept pictures.
     pub jobs: JobStore,
@@ -36,14 +36,14 @@ impl SettingsReader for DoorsReader {
             }
             None => None,
         };
-        let (operators, named) = (self.operators.clone(), config.operators.clone());
+        let (operators, known) = (self.operators.clone(), KnownUsers::of(&config));
         let jobs = self.jobs.clone();
         let limits = ResultLimits {
             keep: config.result_keep,
             memory_mb: config.result_mb,
         };
         let apply = move || {
-            operators.replace(named);
+            operators.replace(known);
             jobs.set_limits(limits);
             if let Some((shared, policy)) = policy {
                 shared.replace(policy);

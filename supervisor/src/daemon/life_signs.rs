@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipc_protocol::event::EventReport;
 use ipc_protocol::status::{MemoryStatus, StatusReport, WorkerState};
+use ipc_protocol::units::counted;
 use pool::Moment;
 use tokio::sync::broadcast::Receiver;
 
@@ -115,7 +116,8 @@ fn text(report: &StatusReport) -> String {
     let waiting = report.queue.len() - running;
     let memory: Vec<String> = report.memory.iter().map(memory).collect();
     format!(
-        "{state}: {ready} of {workers} workers ready, {running} jobs running, {waiting} waiting; {}",
+        "{state}: {ready} of {workers} workers ready, {} running, {waiting} waiting; {}",
+        counted(running as u64, "job"),
         memory.join(", ")
     )
 }
@@ -182,7 +184,7 @@ mod tests {
     fn a_status_counts_jobs_and_memory() {
         assert_eq!(
             text(&report()),
-            "serving: 0 of 0 workers ready, 1 jobs running, 2 waiting; host 1.5 of 18.0 GiB reserved"
+            "serving: 0 of 0 workers ready, 1 job running, 2 waiting; host 1.5 of 18.0 GiB reserved"
         );
     }
 

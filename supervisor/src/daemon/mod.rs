@@ -13,7 +13,6 @@ mod signals;
 mod sweep;
 mod watchdog;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use crate::api::jobs::store::{JobStore, ResultLimits};
 use crate::api::native::lock::DaemonLock;
 use crate::api::native::socket::Door;
 use crate::api::places::{ClientPlaces, PlaceLimits};
-use crate::api::rights::Operators;
+use crate::api::rights::{KnownUsers, Operators};
 use crate::api::settings::DoorsReader;
 use crate::clock::Clock;
 use crate::config::paths;
@@ -61,8 +60,8 @@ pub struct Daemon {
     pub runtime_dir: PathBuf,
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
-    /// User ids that may operate the pool besides the daemon's own and root.
-    pub operators: BTreeSet<u32>,
+    /// The users that the settings name.
+    pub users: KnownUsers,
     /// Settings of the HTTP door; a private daemon has none.
     pub http: Option<HttpSettings>,
     /// The folder of the journal; without one, detached jobs end with the daemon.
@@ -126,7 +125,7 @@ impl Daemon {
             driver.remember_in(journal, &left, ids);
             jobs.restore(left.requests, |job, trace| driver.restore(job, trace));
         }
-        let operators = Operators::new(self.operators);
+        let operators = Operators::new(self.users);
         let places = ClientPlaces::new(PlaceLimits::own(), handle.reserve().clone());
         driver.read_settings_with(Arc::new(DoorsReader {
             source: self.source,

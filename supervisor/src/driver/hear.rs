@@ -429,6 +429,7 @@ fn why_aborted(exit: Exit, stderr: &LastLines) -> Option<String> {
         Exit::Signal {
             by:
                 KilledBy::Us
+                | KilledBy::Operator
                 | KilledBy::KernelOom
                 | KilledBy::OwnLimit
                 | KilledBy::CutFile

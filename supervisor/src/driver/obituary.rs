@@ -209,14 +209,16 @@ fn written(ended: EndedWorker, verdict: Verdict, next: Vec<String>) -> Obituary 
     }
 }
 
-/// The sender of a signal, in a word; `class` is the end's without a reason to stop. SIGSEGV and the like may come from another process too, which is rare.
+/// The sender of a signal, in a word; `class` is the end's without a reason to stop. SIGSEGV, SIGBUS and the like are
+/// raised by a fault or sent by another process: the kernel does not report which.
 fn sender(by: KilledBy, class: EndClass) -> &'static str {
     match by {
         KilledBy::Us => "us",
+        KilledBy::Operator => "operator",
         KilledBy::KernelOom | KilledBy::OwnLimit | KilledBy::CutFile => "kernel",
         KilledBy::AllocationFailed => "itself",
         KilledBy::Other if class == EndClass::Killed => "other",
-        KilledBy::Other => "itself",
+        KilledBy::Other => "unknown",
     }
 }
 

@@ -34,15 +34,11 @@ impl Driver {
     /// The log of a worker; empty if none of this name has written anything.
     ///
     /// # Errors
-    /// No model of this name is offered.
+    /// There is no worker of this name.
     pub(super) fn log_of(&self, name: &WorkerName) -> Result<LineRing, Failure> {
-        let Some(model) = self.own_key(&name.model) else {
+        let Some(name) = self.own_name(name) else {
             let message = format!("{name}: no such process name");
             return Err(Failure::new(FailureKind::NoSuchName, message));
-        };
-        let name = WorkerName {
-            model,
-            slot: name.slot,
         };
         Ok(match self.logs.0.get(&name) {
             Some(log) => log.clone(),
@@ -125,17 +121,27 @@ impl Driver {
                     Vec::new()
                 }
             },
-            Target::Worker(name) => match self.own_key(&name.model) {
-                Some(model) => vec![WorkerName {
-                    model,
-                    slot: name.slot,
-                }],
+            Target::Worker(name) => match self.own_name(name) {
+                Some(name) => vec![name],
                 None => {
                     told.badly(name, "no such process");
                     Vec::new()
                 }
             },
         }
+    }
+
+    /// The worker called `name`, by the key or an alias of its model. It exists if the model may have a worker in this
+    /// slot, or had one: the settings may have allowed more.
+    fn own_name(&self, name: &WorkerName) -> Option<WorkerName> {
+        let name = WorkerName {
+            model: self.own_key(&name.model)?,
+            slot: name.slot,
+        };
+        let target = Target::Worker(name.clone());
+        let has_been =
+            || self.logs.0.contains_key(&name) || !self.obituaries.newest(&target, 1).is_empty();
+        (self.pool.has_slot(&name) || has_been()).then_some(name)
     }
 
     /// The key of the model that is called `name`, by key or alias. One that is no longer offered has workers as long as

@@ -131,9 +131,11 @@ pub(super) mod tests {
             uptime_s: 1.5,
             supervisor_pid: 4700,
             class: "crashed".into(),
-            sentence: format!("{worker} ended by signal 11 (of its own)"),
+            sentence: format!(
+                "{worker} ended by signal 11 (raised by itself, unless another process sent it)"
+            ),
             signal: Some(11),
-            sender: Some("itself".into()),
+            sender: Some("unknown".into()),
             state: "idle".into(),
             reserved_mb: BTreeMap::from([("host".to_owned(), 100)]),
             measured_mb: Some(90),

@@ -17,6 +17,8 @@ const ALLOCATION_FAILED: (&str, &str) = ("memory allocation of ", " bytes failed
 pub struct ExitEvidence<'a> {
     /// Signals that we sent before it began to exit.
     pub sent: &'a [Signal],
+    /// Signals that operators sent through us before it began to exit.
+    pub of_operators: &'a [Signal],
     /// The kernel's part.
     pub kernel: KernelEvidence<'a>,
     /// Its last lines on stderr.
@@ -41,15 +43,18 @@ impl KernelEvidence<'_> {
     }
 }
 
-/// Reads an exit status. It does not name the sender of a signal: that is us if we sent this signal, the kernel if
-/// it counted an out-of-memory kill, and else unknown.
+/// Reads an exit status. It does not name the sender of a signal: that is us or an operator if this signal was sent
+/// through us, the kernel if it counted an out-of-memory kill, and else unknown.
 pub fn read(status: ExitStatus, evidence: &ExitEvidence<'_>) -> Exit {
     let Some(signal) = status.signal() else {
         // By wait(2) a process has exited or was signalled; any other status is kept as a code.
         return Exit::Code(status.code().unwrap_or_else(|| status.into_raw()));
     };
-    let by = if evidence.sent.iter().any(|sent| *sent as i32 == signal) {
+    let was_sent = |sent: &[Signal]| sent.iter().any(|sent| *sent as i32 == signal);
+    let by = if was_sent(evidence.sent) {
         KilledBy::Us
+    } else if was_sent(evidence.of_operators) {
+        KilledBy::Operator
     } else if signal == Signal::SIGABRT as i32 && evidence.lines.iter().any(|line| lacked(line)) {
         KilledBy::AllocationFailed
     } else {
@@ -75,6 +80,7 @@ mod tests {
     fn by(signal: Signal, sent: &[Signal], line: &str) -> KilledBy {
         let evidence = ExitEvidence {
             sent,
+            of_operators: &[Signal::SIGUSR1, Signal::SIGKILL],
             kernel: KernelEvidence::Shared(&kernel_kills::OWN),
             lines: &["it starts".into(), line.into(), "stack backtrace:".into()],
         };
@@ -85,11 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_ours_only_if_we_sent_that_signal() {
-        use Signal::{SIGKILL, SIGSEGV, SIGTERM};
+    fn a_signal_is_ours_or_an_operators_only_if_it_was_sent() {
+        use Signal::{SIGKILL, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2};
         assert_eq!(by(SIGKILL, &[SIGTERM, SIGKILL], ""), KilledBy::Us);
         assert_eq!(by(SIGTERM, &[SIGTERM], ""), KilledBy::Us);
         assert_eq!(by(SIGSEGV, &[SIGTERM], ""), KilledBy::Other);
+        assert_eq!(by(SIGUSR1, &[], ""), KilledBy::Operator);
+        assert_eq!(by(SIGKILL, &[SIGTERM], ""), KilledBy::Operator);
+        assert_eq!(by(SIGUSR2, &[], ""), KilledBy::Other);
     }
 
     #[test]

@@ -98,6 +98,8 @@ struct WatchedChild {
     own_group: Option<Arc<WorkerGroup>>,
     /// Signals that we sent before it began to exit.
     sent: Vec<Signal>,
+    /// Those that operators sent.
+    of_operators: Vec<Signal>,
 }
 
 impl WatchedChild {
@@ -108,6 +110,7 @@ impl WatchedChild {
             label,
             own_group,
             sent: Vec::new(),
+            of_operators: Vec::new(),
         }
     }
 
@@ -143,6 +146,7 @@ impl WatchedChild {
                 };
                 let evidence = ExitEvidence {
                     sent: &self.sent,
+                    of_operators: &self.of_operators,
                     kernel,
                     lines: &lines.newest(usize::MAX),
                 };
@@ -169,7 +173,7 @@ impl WatchedChild {
                 status = self.child.wait() => return status,
                 Some(wish) = wishes.recv() => match wish {
                     SignalRequest::Signal(signal) => self.signal(signal),
-                    SignalRequest::OperatorSignal(signal) => self.kill_group(signal),
+                    SignalRequest::OperatorSignal(signal) => self.signal_for_operator(signal),
                     SignalRequest::Finish if self.is_ending() => lingers = true,
                     SignalRequest::Finish => self.signal(Signal::SIGKILL),
                 },
@@ -190,6 +194,16 @@ impl WatchedChild {
         if self.child.id().is_some() {
             if !self.is_ending() {
                 self.sent.push(signal);
+            }
+            self.kill_group(signal);
+        }
+    }
+
+    /// Signals its group for an operator.
+    fn signal_for_operator(&mut self, signal: Signal) {
+        if self.child.id().is_some() {
+            if !self.is_ending() && !self.of_operators.contains(&signal) {
+                self.of_operators.push(signal);
             }
             self.kill_group(signal);
         }

@@ -143,6 +143,7 @@ mod tests {
             },
             exited(Exit::Code(66), None),
             exited(signal(KilledBy::Us), Some(3)),
+            exited(signal(KilledBy::Operator), Some(3)),
             exited(signal(KilledBy::KernelOom), Some(3)),
             exited(signal(KilledBy::OwnLimit), Some(3)),
             exited(signal(KilledBy::AllocationFailed), Some(3)),

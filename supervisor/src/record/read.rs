@@ -283,6 +283,7 @@ fn exit(facts: &EventFields<'_>) -> Result<Exit, String> {
         signal: facts.number("signal")?,
         by: match facts.text("by")?.as_str() {
             "us" => KilledBy::Us,
+            "operator" => KilledBy::Operator,
             "kernel_oom" => KilledBy::KernelOom,
             "own_limit" => KilledBy::OwnLimit,
             "allocation_failed" => KilledBy::AllocationFailed,

@@ -244,6 +244,7 @@ fn ended(exit: Exit) -> Value {
         Exit::Code(code) => json!({"code": code}),
         Exit::Signal { signal, by } => json!({"signal": signal, "by": match by {
             KilledBy::Us => "us",
+            KilledBy::Operator => "operator",
             KilledBy::KernelOom => "kernel_oom",
             KilledBy::OwnLimit => "own_limit",
             KilledBy::AllocationFailed => "allocation_failed",

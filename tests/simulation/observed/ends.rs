@@ -42,7 +42,9 @@ impl WorkerEnd {
                 (KilledBy::KernelOom, _) => Self::KernelOutOfMemory,
                 (KilledBy::AllocationFailed | KilledBy::OwnLimit, _) => Self::OutOfMemory,
                 (KilledBy::CutFile, _) => Self::Files,
-                (KilledBy::Other, 1 | 2 | 3 | 9 | 15) => Self::Outside,
+                (KilledBy::Operator, _) | (KilledBy::Other, 1 | 2 | 3 | 9 | 10 | 12 | 14 | 15) => {
+                    Self::Outside
+                }
                 (KilledBy::Us | KilledBy::Other, _) => Self::Crashed,
             },
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::client::Target;
+use ipc_protocol::units::counted;
 
-use crate::questions::standing::draining;
+use crate::questions::standing::{draining, has_slot};
 use crate::settle::{drain, yielding};
 use crate::state::State;
 use crate::state::orders::OperatorOrder;
@@ -126,10 +127,7 @@ fn aim(state: &State, turn: &mut Turn, ticket: Ticket, target: &Target) -> Optio
         Target::Model(key) => (key, None),
         Target::Worker(name) => (&name.model, Some(name.slot)),
     };
-    let exists = |&id: &ModelId| {
-        let most = state.model(id).most(state.settings());
-        slot.is_none_or(|slot| (slot as usize) < most)
-    };
+    let exists = |&id: &ModelId| slot.is_none_or(|slot| has_slot(state, id, slot));
     let Some(id) = state.find_model(name.as_str()).filter(exists) else {
         let name = slot.map_or(name.to_string(), |slot| format!("{name}:{slot}"));
         no_such_process(turn, ticket, &name);
@@ -218,12 +216,15 @@ pub(crate) fn yield_memory(state: &mut State, turn: &mut Turn, ticket: Ticket, l
     let live = state.fleet().iter().filter(|worker| worker.is_live());
     let (busy, parked): (Vec<&Worker>, Vec<&Worker>) =
         live.partition(|worker| !worker.is_idle() && !worker.is_coming());
-    let line = format!(
-        "Yielding for {} s: {} workers leave, {} finish a job first",
-        lasts.as_secs(),
-        parked.len(),
-        busy.len()
-    );
+    let leave = match parked.len() {
+        1 => "1 worker leaves".to_owned(),
+        parked => format!("{parked} workers leave"),
+    };
+    let finish = match busy.len() {
+        1 => "1 finishes a job first".to_owned(),
+        busy => format!("{busy} finish a job first"),
+    };
+    let line = format!("Yielding for {} s: {leave}, {finish}", lasts.as_secs());
     turn.acknowledge(ticket, vec![line], true);
 }
 
@@ -244,11 +245,16 @@ pub(crate) fn drain(state: &mut State, turn: &mut Turn, ticket: Option<Ticket>, 
     }
     let jobs = state.jobs().len() as u64;
     turn.tell(Notice::Draining { jobs });
+    state.set_phase(state.phase().drained(turn.now(), until));
     if let Some(ticket) = ticket {
-        let line = format!("Draining: {jobs} jobs to finish");
+        let to_finish = counted(jobs, "job");
+        let end = match state.phase() {
+            Phase::Refusing { .. } => "; `imagepool drain --undo` accepts requests again",
+            Phase::Serving | Phase::Leaving { .. } | Phase::Gone { .. } => "",
+        };
+        let line = format!("Draining: {to_finish} to finish{end}");
         turn.acknowledge(ticket, vec![line], true);
     }
-    state.set_phase(state.phase().drained(turn.now(), until));
     drain::fail_overdue(state, turn);
 }
 

@@ -107,6 +107,11 @@ pub(crate) fn ends_accepted_jobs(failure: &Failure) -> bool {
     is_settled(failure) && failure.kind != FailureKind::ModelBroken
 }
 
+/// Whether a model may have a worker in this slot, so that the worker's name exists.
+pub(crate) fn has_slot(state: &State, model: ModelId, slot: u32) -> bool {
+    (slot as usize) < state.model(model).most(state.settings())
+}
+
 /// The refusal of requests while the pool is draining.
 pub fn draining() -> Failure {
     let message = "the pool is draining and takes nothing new";

@@ -61,7 +61,7 @@ impl Cause {
             | EndClass::Crashed => Self::Fault,
             EndClass::KernelOutOfMemory => Self::KernelOutOfMemory,
             EndClass::MemoryLimit | EndClass::AllocationFailed => memory,
-            EndClass::Killed => Self::Outside,
+            EndClass::Killed | EndClass::KilledByOperator => Self::Outside,
             EndClass::ReadFailed => Self::CannotLoad,
             // Neither is an exit: the first had no process, the second has one.
             EndClass::NotStarted | EndClass::NotReaped => Self::Outside,
@@ -122,6 +122,9 @@ mod tests {
             assert!(!accused(signal(sent, KilledBy::Other)), "signal {sent}");
         }
         assert!(!accused(signal(7, KilledBy::CutFile)));
+        for signal_number in [9, 10, 11] {
+            assert!(!accused(signal(signal_number, KilledBy::Operator)));
+        }
         assert!(!accused(signal(9, KilledBy::KernelOom)));
         assert!(!accused(signal(9, KilledBy::OwnLimit)));
         assert!(!accused(signal(6, KilledBy::AllocationFailed)));

@@ -18,17 +18,19 @@ pub enum EndClass {
     NotWaited,
     /// A signal of ours, although the pool gave no reason to stop it.
     KilledByUs,
+    /// A signal that an operator sent through this pool.
+    KilledByOperator,
     /// The kernel killed it because the machine, or a control group that it shares with others, was out of memory.
     KernelOutOfMemory,
     /// The kernel killed it because it used more memory than its own control group may.
     MemoryLimit,
     /// It aborted because an allocation failed.
     AllocationFailed,
-    /// Another process sent it SIGKILL, SIGTERM or the like.
+    /// Another process sent it SIGKILL, SIGTERM, SIGUSR1 or the like.
     Killed,
     /// SIGBUS, and its model's files have changed since it loaded them.
     ReadFailed,
-    /// A signal of its own: SIGSEGV, SIGABRT, SIGBUS and the like.
+    /// SIGSEGV, SIGABRT, SIGBUS and the like: it raised them itself, unless another process sent them, which is rare.
     Crashed,
     /// Its process could not be made.
     NotStarted,
@@ -36,8 +38,9 @@ pub enum EndClass {
     NotReaped,
 }
 
-/// SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: people and programs send them.
-const SENT: [i32; 5] = [1, 2, 3, 9, 15];
+/// SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM: people and programs send them, and no fault
+/// raises them.
+const SENT: [i32; 8] = [1, 2, 3, 9, 10, 12, 14, 15];
 /// The code that stands for an exit status that the kernel does not report.
 const NOT_WAITED: i32 = -1;
 
@@ -58,6 +61,7 @@ impl EndClass {
             }
             Exit::Signal { signal, by } => match by {
                 KilledBy::Us => Self::KilledByUs,
+                KilledBy::Operator => Self::KilledByOperator,
                 KilledBy::KernelOom => Self::KernelOutOfMemory,
                 KilledBy::OwnLimit => Self::MemoryLimit,
                 KilledBy::AllocationFailed => Self::AllocationFailed,
@@ -76,6 +80,7 @@ impl EndClass {
             Self::UnknownCode => "unknown_code",
             Self::NotWaited => "not_waited",
             Self::KilledByUs => "killed_by_us",
+            Self::KilledByOperator => "killed_by_operator",
             Self::KernelOutOfMemory => "kernel_out_of_memory",
             Self::MemoryLimit => "memory_limit",
             Self::AllocationFailed => "allocation_failed",
@@ -95,6 +100,7 @@ impl EndClass {
             Self::UnknownCode => "no worker of ours uses that code",
             Self::NotWaited => "the kernel does not report how it ended",
             Self::KilledByUs => "sent by us",
+            Self::KilledByOperator => "sent by an operator with `imagepool signal`",
             Self::KernelOutOfMemory => "sent by the kernel, which was out of memory",
             Self::MemoryLimit => {
                 "sent by the kernel, as it used more memory than its control group may"
@@ -102,7 +108,7 @@ impl EndClass {
             Self::AllocationFailed => "of its own, an allocation failed",
             Self::Killed => "sent by another process; the kernel does not report which",
             Self::ReadFailed => "its model files changed while it read them",
-            Self::Crashed => "of its own",
+            Self::Crashed => "raised by itself, unless another process sent it",
             Self::NotStarted => "its process could not be made",
             Self::NotReaped => "killed, and the kernel has not ended it yet",
         }
@@ -157,6 +163,7 @@ mod tests {
         let word = |by| EndClass::of(Exit::Signal { signal: 9, by }, None).word();
         let all = [
             KilledBy::Us,
+            KilledBy::Operator,
             KilledBy::KernelOom,
             KilledBy::OwnLimit,
             KilledBy::Other,
@@ -166,6 +173,7 @@ mod tests {
             words,
             [
                 "killed_by_us",
+                "killed_by_operator",
                 "kernel_out_of_memory",
                 "memory_limit",
                 "killed"
@@ -182,5 +190,46 @@ mod tests {
             "exited with code 85 (panic)"
         );
         assert_eq!(EndClass::of(Exit::Code(-1), None), EndClass::NotWaited);
+    }
+
+    #[test]
+    fn a_sentence_says_no_more_of_a_sender_than_is_known() {
+        let how = |signal, by| how_ended(Exit::Signal { signal, by }, None);
+        for (signal, by, sentence) in [
+            (9, KilledBy::Us, "sent by us"),
+            (
+                10,
+                KilledBy::Operator,
+                "sent by an operator with `imagepool signal`",
+            ),
+            (
+                11,
+                KilledBy::Operator,
+                "sent by an operator with `imagepool signal`",
+            ),
+            (
+                10,
+                KilledBy::Other,
+                "sent by another process; the kernel does not report which",
+            ),
+            (
+                11,
+                KilledBy::Other,
+                "raised by itself, unless another process sent it",
+            ),
+            (
+                7,
+                KilledBy::Other,
+                "raised by itself, unless another process sent it",
+            ),
+            (
+                7,
+                KilledBy::CutFile,
+                "its model files changed while it read them",
+            ),
+        ] {
+            let expected = format!("ended by signal {signal} ({sentence})");
+            assert_eq!(how(signal, by), expected);
+        }
     }
 }

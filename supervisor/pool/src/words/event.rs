@@ -326,6 +326,8 @@ pub enum Exit {
 pub enum KilledBy {
     /// The stop plan.
     Us,
+    /// An operator, through this pool.
+    Operator,
     /// The kernel, out of host memory, as the control group of the worker or of this daemon counts it.
     KernelOom,
     /// The kernel, because the worker used more memory than its own control group may.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
 use ipc_protocol::connection::ConnectionError;
-use ipc_protocol::failure::Failure;
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::log::LogRequest;
 use ipc_protocol::messages::client::{FromPool, ToPool, Told, Verb};
@@ -13,6 +13,7 @@ use ipc_protocol::version::{BUILD, PROTOCOL};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use crate::api::jobs::ended;
 use crate::api::jobs::store::JobStore;
 use crate::api::places::{ClientPlace, ClientPlaces};
 use crate::api::rights::{ClientRights, Operators};
@@ -160,7 +161,29 @@ impl ConnectedClient {
 
     async fn operate(&self, verb: Verb) -> Result<Told, Failure> {
         self.rights.check(&verb)?;
-        self.context.handle.operate(verb, self.caller()).await
+        let told = self.context.handle.operate(verb.clone(), self.caller());
+        match (told.await, verb) {
+            (Err(unknown), Verb::Why { job }) if unknown.kind == FailureKind::NoSuchName => {
+                let sentence = self.ended(job).await?.ok_or(unknown)?;
+                Ok(told_of_ended(sentence, true))
+            }
+            (Err(unknown), Verb::CancelJob { job }) if unknown.kind == FailureKind::NoSuchName => {
+                let sentence = self.ended(job).await?.ok_or(unknown)?;
+                Ok(told_of_ended(format!("{job}: ERROR ({sentence})"), false))
+            }
+            (told, _) => told,
+        }
+    }
+
+    /// The end of a job that the loop does not know any longer, in a sentence; `None` if it has not ended.
+    ///
+    /// # Errors
+    /// `NoSuchName`: the client has no such job.
+    async fn ended(&self, job: JobId) -> Result<Option<String>, Failure> {
+        let (jobs, caller) = (&self.context.jobs, self.caller());
+        let status = jobs.find(job, &caller).await?;
+        let gone = jobs.picture(job, &caller).err();
+        Ok(ended::sentence(&status, gone.as_ref()))
     }
 
     pub fn caller(&self) -> Caller {
@@ -190,6 +213,14 @@ impl ConnectedClient {
     /// The way to the client, which fails if it does not read.
     fn writer(&self) -> StallLimited<&Stream> {
         StallLimited::new(&*self.stream, self.place.unsent(), self.bytes.clone())
+    }
+}
+
+fn told_of_ended(line: String, success: bool) -> Told {
+    Told {
+        lines: vec![line],
+        success,
+        more: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipc_protocol::connection::ConnectionError;
-use ipc_protocol::failure::{Failure, FailureKind, Field};
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::frame;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{CHUNK_BYTES_MAX, FromPool, PromptTexts, ToPool};
@@ -20,22 +20,16 @@ use crate::driver::handle::{FinishedPicture, JobUpdate};
 
 impl ConnectedClient {
     pub async fn generate(&mut self, mut request: ImageRequest) -> Result<(), ConnectionError> {
-        let user = match request.user.take() {
-            None => self.rights.user(),
-            Some(user) if self.rights.trusted => user,
-            Some(_) => {
-                let message =
-                    "only the daemon's own user and root may send requests for another user";
-                let failure = Failure {
-                    field: Some(Field::User),
-                    ..Failure::new(FailureKind::NotPermitted, message)
-                };
-                return self.refuse(failure).await;
-            }
-        };
         if let Err(failure) = request.check() {
             return self.refuse(failure).await;
         }
+        let user = match request.user.take() {
+            None => self.rights.user(),
+            Some(name) => match self.named_user(name).await {
+                Ok(user) => user,
+                Err(failure) => return self.refuse(failure).await,
+            },
+        };
         if request.detached {
             let asked = self.context.jobs.ask_detached(request, user).await;
             let Some(accepted) = self.started(asked).await? else {
@@ -52,6 +46,19 @@ impl ConnectedClient {
         self.say(&FromPool::Accepted(reply::accepted(&attached.accepted)))
             .await?;
         self.attend(attached).await
+    }
+
+    /// The user that a request's jobs count for if it names one. Looked up on another thread, because a directory of
+    /// users may be slow.
+    async fn named_user(&self, name: String) -> Result<String, Failure> {
+        let (operators, rights) = (self.context.operators.clone(), self.rights);
+        let found = tokio::task::spawn_blocking(move || operators.named_user(rights, &name));
+        found.await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                FailureKind::Internal,
+                "the user could not be looked up",
+            ))
+        })
     }
 
     /// Waits until a request has become jobs. `None` if it is refused, or if the client has left.

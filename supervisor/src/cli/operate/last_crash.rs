@@ -99,9 +99,11 @@ fn end(obituary: &Obituary) -> String {
     let signal = |signal: i32| {
         let sender = match obituary.sender.as_deref() {
             Some("us") => "this daemon",
+            Some("operator") => "an operator with `imagepool signal`",
             Some("kernel") => "the kernel",
             Some("itself") => "the worker itself",
-            _ => "another process; the kernel does not report which",
+            Some("other") => "another process; the kernel does not report which",
+            _ => "the worker itself or another process; the kernel does not report which",
         };
         format!("signal {signal}, sent by {sender}")
     };

@@ -4,7 +4,7 @@ use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{
     DeviceState, DeviceStatus, MemoryStatus, ModelStatus, StatusReport, WorkerState, WorkerStatus,
 };
-use ipc_protocol::units::Mebibytes;
+use ipc_protocol::units::{Mebibytes, counted};
 
 use super::duration::uptime;
 use super::names::TargetName;
@@ -81,7 +81,7 @@ struct StatusRow {
 fn rows(report: &StatusReport, lines: &[StatusLine], names: &[TargetName]) -> Vec<StatusRow> {
     let mut rows = Vec::new();
     if let (Some(so_far), [] | [TargetName::All]) = (report.supervisor.draining_s, names) {
-        let jobs = report.queue.len();
+        let jobs = counted(report.queue.len() as u64, "job");
         let so_far = uptime(so_far);
         rows.push(StatusRow {
             name: "supervisor".into(),
@@ -89,8 +89,9 @@ fn rows(report: &StatusReport, lines: &[StatusLine], names: &[TargetName]) -> Ve
             state: "DRAINING".into(),
             detail: vec![
                 format!("for {so_far}"),
-                format!("{jobs} jobs to finish"),
+                format!("{jobs} to finish"),
                 "nothing new is accepted".into(),
+                "`imagepool drain --undo` ends that unless it shuts down".into(),
             ],
         });
     }
