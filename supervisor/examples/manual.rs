@@ -1,4 +1,4 @@
-//! Writes the manual pages and the shells' completions of `imagepool`; `scripts/manual` runs it.
+//! Writes the manual pages of both programs and the shells' completions of `imagepool`; `scripts/manual` runs it.
 //!
 //! An example and no part of the program: what it needs is in no program that is installed.
 
@@ -11,32 +11,15 @@ use clap_complete::aot::{Shell, generate};
 use clap_mangen::Man;
 use supervisor::cli::args;
 use supervisor::cli::examples::{self, Example};
+use supervisor::cli::exit_codes::EXIT_CODES;
+use supervisor::daemon::arguments;
+
+/// A section of a page: its heading, and its terms with a sentence each.
+type Section<'a> = (&'a str, &'a [(&'a str, &'a str)]);
 
 /// Facts of all commands, for the program's own page.
-const COMMON: &[(&str, &[(&str, &str)])] = &[
-    (
-        "EXIT STATUS",
-        &[
-            ("0", "success"),
-            ("1", "the command or the job failed"),
-            ("2", "a usage error, or a refused value"),
-            (
-                "3",
-                "`status`: a named or pinned worker or model is not RUNNING",
-            ),
-            ("4", "no permission; `status`: no such worker or model"),
-            (
-                "7",
-                "no daemon answers, or it speaks another protocol version",
-            ),
-            (
-                "75",
-                "try again later: the queue is full, or the pool drains or is stopped",
-            ),
-            ("124", "the job took longer than its time limit"),
-            ("130", "interrupted"),
-        ],
-    ),
+const COMMON: &[Section<'_>] = &[
+    ("EXIT STATUS", EXIT_CODES),
     (
         "ENVIRONMENT",
         &[
@@ -45,23 +28,85 @@ const COMMON: &[(&str, &[(&str, &str)])] = &[
             ("NO_COLOR", "if it is not empty, the output has no colours"),
         ],
     ),
+    ("FILES", FILES),
+    ("SEE ALSO", &[("supervisor(8)", "the daemon")]),
+];
+
+const FILES: &[(&str, &str)] = &[
     (
-        "FILES",
+        "$XDG_RUNTIME_DIR/imagepool/pool.sock",
+        "the socket of a user's daemon; http.sock beside it is its HTTP door",
+    ),
+    ("/run/imagepool/pool.sock", "the socket of the service"),
+    (
+        "$XDG_CONFIG_HOME/imagepool/imagepool.toml",
+        "a user's settings",
+    ),
+    (
+        "/etc/imagepool/imagepool.toml",
+        "the settings of the service",
+    ),
+    (
+        "$XDG_STATE_HOME/imagepool, /var/lib/imagepool",
+        "the state of a user's daemon and of the service: the obituaries of crashed workers",
+    ),
+];
+
+/// Facts of the daemon, for its page.
+const OF_DAEMON: &[Section<'_>] = &[
+    (
+        "EXAMPLES",
         &[
+            ("supervisor", "serves the models of the default settings"),
             (
-                "$XDG_RUNTIME_DIR/imagepool/pool.sock",
-                "the socket of a user's daemon",
-            ),
-            ("/run/imagepool/pool.sock", "the socket of the service"),
-            (
-                "$XDG_CONFIG_HOME/imagepool/imagepool.toml",
-                "a user's settings",
-            ),
-            (
-                "/etc/imagepool/imagepool.toml",
-                "the settings of the service",
+                "supervisor --config pool.toml --check-config",
+                "checks a settings file and the models in it",
             ),
         ],
+    ),
+    (
+        "SIGNALS",
+        &[
+            (
+                "SIGTERM, SIGINT",
+                "finishes the accepted jobs within pool.drain_seconds, then exits; a second one cancels them",
+            ),
+            (
+                "SIGHUP",
+                "applies the settings file, as `imagepool reload` does",
+            ),
+        ],
+    ),
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "it was shut down, or the settings are valid"),
+            ("1", "it cannot serve: the last line on stderr says why"),
+            ("2", "wrong usage"),
+        ],
+    ),
+    (
+        "ENVIRONMENT",
+        &[
+            (
+                "IMAGEPOOL_CONFIG",
+                "the settings file, if --config names none",
+            ),
+            ("IMAGEPOOL_LOG", "the filter of log lines, like --log-level"),
+            (
+                "RUNTIME_DIRECTORY, STATE_DIRECTORY, CACHE_DIRECTORY",
+                "the folders that systemd(1) made for the service",
+            ),
+            (
+                "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",
+                "the protocols of systemd(1) for readiness, watchdog and sockets",
+            ),
+        ],
+    ),
+    ("FILES", FILES),
+    (
+        "SEE ALSO",
+        &[("imagepool(1)", "draws pictures and operates the daemon")],
     ),
 ];
 
@@ -73,6 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut program = args::definition().disable_help_subcommand(true);
     program.build();
     write_pages(&program, &[], &pages)?;
+    write_page_of_daemon(&folder.join("man/man8"))?;
     for (shell, file) in [
         (Shell::Bash, "bash/imagepool"),
         (Shell::Zsh, "zsh/_imagepool"),
@@ -80,12 +126,89 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         let path = folder.join("completions").join(file);
         fs::create_dir_all(path.parent().ok_or("it has a folder")?)?;
-        generate(
-            shell,
-            &mut args::definition(),
-            "imagepool",
-            &mut fs::File::create(path)?,
-        );
+        let mut script = Vec::new();
+        generate(shell, &mut args::definition(), "imagepool", &mut script);
+        fs::write(path, with_names(shell, String::from_utf8(script)?))?;
+    }
+    Ok(())
+}
+
+/// Completes the names of models, workers and jobs in bash: `imagepool complete-names` lists those that may follow. Bash
+/// breaks words at colons.
+const NAMES_IN_BASH: &str = r#"
+_imagepool_with_names() {
+    _imagepool "$@"
+    local word=${COMP_LINE:0:COMP_POINT} before= name
+    word=${word##* }
+    case $word in
+        -*) return 0 ;;
+        *:*) before=${word%:*}: ;;
+    esac
+    local -a names=()
+    while IFS= read -r name; do
+        names+=("${name#"$before"}")
+    done < <("$1" complete-names -- "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)
+    [[ ${#names[@]} -eq 0 ]] || COMPREPLY=("${names[@]}")
+}
+complete -F _imagepool_with_names -o bashdefault -o default imagepool
+"#;
+
+/// The same in fish, beside its own completions.
+const NAMES_IN_FISH: &str = r#"
+complete -c imagepool -n 'not string match -q -- "-*" (commandline -ct)' -a '(imagepool complete-names -- (commandline -cp) 2>/dev/null)'
+"#;
+
+/// The same in zsh, as an action of arguments.
+const NAMES_IN_ZSH: &str = r#"
+_imagepool_names() {
+    local -a names
+    names=("${(@f)$(imagepool complete-names -- "$LBUFFER" 2>/dev/null)}")
+    compadd -- $names
+}
+"#;
+/// The arguments in the generated script that are names.
+const NAMES: [&str; 7] = [
+    ":MODEL:",
+    ":model -- ",
+    "::model -- ",
+    ":name -- ",
+    "::name -- ",
+    ":job -- ",
+    "::names -- ",
+];
+
+/// Adds the completion of names to a generated script.
+fn with_names(shell: Shell, script: String) -> String {
+    match shell {
+        Shell::Bash => script + NAMES_IN_BASH,
+        Shell::Fish => script + NAMES_IN_FISH,
+        Shell::Zsh => {
+            let is_named = |line: &&str| NAMES.iter().any(|name| line.contains(name));
+            let lines = script.lines().enumerate().map(|(nth, line)| match nth {
+                0 => format!("{line}\n{NAMES_IN_ZSH}"),
+                _ if is_named(&line) => line.replace(":_default'", ":_imagepool_names'"),
+                _ => line.to_owned(),
+            });
+            lines.collect::<Vec<_>>().join("\n") + "\n"
+        }
+        _ => script,
+    }
+}
+
+/// Writes the page of the daemon.
+fn write_page_of_daemon(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let mut program = arguments::definition();
+    program.build();
+    let page = Man::new(program.clone()).section("8");
+    let mut file = fs::File::create(folder.join("supervisor.8"))?;
+    page.render_title(&mut file)?;
+    page.render_name_section(&mut file)?;
+    writeln!(file, ".SH SYNOPSIS\n{}", escaped(&synopsis(&program)))?;
+    page.render_description_section(&mut file)?;
+    page.render_options_section(&mut file)?;
+    for (heading, entries) in OF_DAEMON {
+        write_section(&mut file, heading, entries)?;
     }
     Ok(())
 }

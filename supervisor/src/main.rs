@@ -20,6 +20,7 @@ use supervisor::config::http::HttpAddress;
 use supervisor::config::paths;
 use supervisor::config::source::SettingsSource;
 use supervisor::daemon::Daemon;
+use supervisor::daemon::arguments::DaemonArguments;
 use supervisor::daemon::leash::Leash;
 use supervisor::daemon::notifier::NotifySocket;
 use supervisor::daemon::passed_sockets::PassedSockets;
@@ -29,55 +30,10 @@ use supervisor::obituaries::store::ObituaryStore;
 use supervisor::probe::nvml;
 use supervisor::process::{descriptors, groups, programs, signals};
 use supervisor::telemetry;
-use supervisor::telemetry::logging::{self, LogFormat};
+use supervisor::telemetry::logging;
 
 /// How long writing the last log lines may take at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The image pool's daemon: manages models and memory, and starts a worker process per loaded model.
-#[derive(Debug, Parser)]
-#[command(version, name = "supervisor")]
-struct DaemonArguments {
-    /// Settings file; see imagepool.example.toml.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder of the sockets.
-    #[arg(long, value_name = "DIR")]
-    runtime_dir: Option<PathBuf>,
-    /// Folder of the journal and the obituaries [default: $STATE_DIRECTORY, $XDG_STATE_HOME/imagepool].
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// Address of the HTTP door, unix:PATH or HOST:PORT.
-    #[arg(long, value_name = "ADDRESS")]
-    http: Option<String>,
-    /// Format of log lines.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-    /// Log level error, warn, info or debug, or a filter like supervisor=debug.
-    #[arg(long, value_name = "L", default_value = "info")]
-    log_level: String,
-    /// Record every event in a file that the simulator can replay.
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Start workers without their sandbox.
-    #[arg(long)]
-    no_sandbox: bool,
-    /// Check the settings and the models, print the result, and exit.
-    #[arg(long)]
-    check_config: bool,
-    /// Serve one caller: exit when the socket on descriptor 0 closes.
-    #[arg(long, hide = true)]
-    leashed: bool,
-    /// Ask the GPU driver's library, print its answer as JSON, and exit.
-    #[arg(long, hide = true)]
-    probe_gpus: bool,
-    /// The library to ask.
-    #[arg(long, hide = true, value_name = "FILE", requires = "probe_gpus")]
-    library: Option<PathBuf>,
-    /// The process that waits for the answer; this process ends with it.
-    #[arg(long, hide = true, value_name = "PID", requires = "probe_gpus")]
-    parent: Option<u32>,
-}
 
 fn main() -> ExitCode {
     signals::fail_beyond_file_size_limit();

@@ -12,8 +12,9 @@ use supervisor::process::signals;
 
 fn main() -> ExitCode {
     signals::fail_beyond_file_size_limit();
-    match args::read(std::env::args_os()) {
+    let words: Vec<_> = std::env::args_os().collect();
+    match args::read(words.iter().cloned()) {
         Ok(arguments) => cli::run(arguments),
-        Err(answer) => say::usage(&answer),
+        Err(answer) => say::end(cli::answered_by_clap(&answer, &words)),
     }
 }

@@ -20,7 +20,7 @@ pub struct CommandLine {
     #[command(flatten)]
     // No doc comment: clap would print it as the command's help.
     pub reach: ConnectOptions,
-    /// Print results as JSON on stdout.
+    /// Print results as JSON on stdout; on stderr if the picture is on stdout.
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// Colours in the output: `auto` for terminals, unless $NO_COLOR is set.
@@ -52,6 +52,15 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, cl
         return Err(definition.error(ErrorKind::InvalidSubcommand, unknown));
     }
     CommandLine::from_arg_matches(&matches)
+}
+
+/// A usage error in one line, without the usage.
+pub fn fault(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let fault = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = fault.split_whitespace().collect();
+    let line = words.join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 /// The options about the daemon and the amount of output, which every command takes.
@@ -192,7 +201,7 @@ pub enum Command {
     },
     /// Drain the daemon, then stop it.
     Shutdown,
-    /// Reject new requests and finish the accepted ones; the daemon keeps running.
+    /// Reject new requests and finish the accepted ones; the daemon keeps running. `drain --undo` accepts requests again.
     Drain {
         /// Accept requests again.
         #[arg(long)]
@@ -267,6 +276,9 @@ pub enum Command {
         /// Print the newest N.
         #[arg(short = 'n', long = "count", id = "number", value_name = "N", default_value = "1", value_parser = crashes)]
         most: u32,
+        /// Read this state folder of a daemon instead of asking a daemon.
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        state_dir: Option<PathBuf>,
     },
     /// List, fetch, verify and delete model files.
     Models {
@@ -294,6 +306,12 @@ pub enum Command {
     },
     /// Print the versions of this program and of the daemon.
     Version,
+    /// Print the names of models, workers and jobs that complete a line; for the completions of shells.
+    #[command(hide = true)]
+    CompleteNames {
+        /// The line up to the cursor.
+        line: String,
+    },
 }
 
 impl Command {
@@ -443,7 +461,8 @@ pub struct Generate {
     /// pool.result_seconds, and a restart of the daemon loses them.
     #[arg(long, conflicts_with_all = ["output", "force", "format", "no_metadata", "show"])]
     pub detach: bool,
-    /// User that the job counts for; only root and the daemon's own user may set it.
+    /// User that the job counts for: a user of this machine or of [users] in the settings, or USER/NAME for a client of
+    /// one. Only root and the daemon's own user may set it.
     #[arg(long = "as", value_name = "USER")]
     pub user: Option<String>,
     /// Show the picture in the terminal.

@@ -1,5 +1,7 @@
 //! Examples of every command, for its help and its manual page.
 
+use super::exit_codes;
+
 /// An example: a line for a shell of the system, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Example {
@@ -202,7 +204,7 @@ const OF_COMMANDS: &[(&str, &[Example])] = &[
         "jobs",
         &[
             example("imagepool jobs", "lists jobs with their progress"),
-            example("imagepool jobs --json", "prints them as one JSON list"),
+            example("imagepool jobs --json", "prints them as one JSON array"),
         ],
     ),
     (
@@ -421,7 +423,11 @@ pub fn of(path: &str) -> &'static [Example] {
 
 /// Adds the examples to the help of the program and of every command.
 pub fn attach(program: clap::Command) -> clap::Command {
-    let program = program.after_help(block(OF_PROGRAM));
+    let examples = block(OF_PROGRAM);
+    let codes = exit_codes::block();
+    let program = program
+        .after_long_help(format!("{examples}\n\n{codes}"))
+        .after_help(examples);
     attach_below(program, "")
 }
 

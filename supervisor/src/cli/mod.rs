@@ -1,6 +1,7 @@
 //! The commands of `imagepool`, which talk to the daemon only through `ipc_protocol::client`.
 //!
 //! - [`args`]: the arguments and the help, with [`examples`]; `number` parses numbers
+//! - [`exit_codes`]: the list of exit codes; [`json_output`]: where JSON goes
 //! - [`say`] prints lines; [`colour`] decides whether they have colours, [`text`] fits them to a terminal
 //! - [`shell`] reads commands line by line and runs each; [`top`] is a live view
 //! - [`doctor`] checks the machine
@@ -13,6 +14,8 @@ pub mod daemon;
 pub mod doctor;
 pub mod draw;
 pub mod examples;
+pub mod exit_codes;
+pub mod json_output;
 pub mod models;
 mod number;
 pub mod operate;
@@ -21,28 +24,37 @@ pub mod shell;
 pub mod text;
 pub mod top;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ipc_protocol::client::ClientError;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::Verb;
+use serde_json::{Value, json};
 
 use crate::picture::receipt;
 use args::{Command, CommandLine};
 use draw::{generate, replay, wait};
+use json_output::JsonOutput;
+use operate::last_crash::{self, ObituarySource};
 use operate::status::{self, StatusOptions};
 use operate::verbs::{self, VerbOutput};
-use operate::{available, events, jobs, last_crash, logs};
+use operate::{available, events, jobs, logs};
 
 /// Exit code: no daemon answered, or it speaks another protocol version.
 const NO_DAEMON: u8 = 7;
 /// Exit code: the daemon ended before it answered; try again later.
 const RETRY_LATER: u8 = 75;
+/// Exit code: the words are not a command, or a value is invalid.
+const USAGE: u8 = 2;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
+    /// The words are not a command.
+    #[error("{0}")]
+    Usage(String),
     /// The request was refused, by the pool or by a check before it was sent.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -97,27 +109,21 @@ impl CommandError {
             Self::Client(_) | Self::NoKeeper(_) => NO_DAEMON,
             Self::Output(_) | Self::Private(_) => 1,
             Self::Models { kind, .. } => models::exit_code(kind),
-            Self::Receipt(_) => 2,
+            Self::Receipt(_) | Self::Usage(_) => USAGE,
             Self::Interrupted => 130,
         }
     }
 
-    /// Prints the error on stderr, and with `--json` on stdout too.
-    pub fn tell(&self, json: bool) {
+    /// Prints the error on stderr, and with `--json` as JSON too.
+    pub fn tell(&self, json: JsonOutput) {
         say::aside(format_args!("imagepool: {self}"));
-        if json {
-            say::line(self.json());
-        }
+        json.print(self.json());
     }
 
     /// The error as `{"error":{"kind","field","message"}}`.
     pub fn json(&self) -> serde_json::Value {
         let (kind, field, message) = match self {
-            Self::Failure(failure) => (
-                failure.kind.word(),
-                failure.field.map(|field| field.to_string()),
-                failure.message.clone(),
-            ),
+            Self::Failure(failure) => return json!({ "error": described(failure) }),
             Self::Output(message) => ("output", Some("output".to_owned()), message.clone()),
             Self::Client(ClientError::NotTrusted { .. } | ClientError::NotAdmitted { .. }) => {
                 ("not_permitted", None, self.to_string())
@@ -129,27 +135,51 @@ impl CommandError {
             Self::Models { kind, message } => (kind.as_str(), None, message.clone()),
             Self::Receipt(refusal) => ("receipt", refusal.field.clone(), refusal.message.clone()),
             Self::Interrupted => ("interrupted", None, self.to_string()),
+            Self::Usage(message) => ("usage", None, message.clone()),
             Self::Private(_) => ("no_private_pool", None, self.to_string()),
         };
-        serde_json::json!({"error": {"kind": kind, "field": field, "message": message}})
+        json!({"error": {"kind": kind, "field": field, "message": message}})
     }
 }
 
-/// Runs the command, or the shell without one. Prints its error on stderr, and with `--json` on stdout too.
+/// A failure as `{"kind","field","message"}`.
+fn described(failure: &Failure) -> Value {
+    let field = failure.field.map(|field| field.to_string());
+    json!({"kind": failure.kind.word(), "field": field, "message": failure.message})
+}
+
+/// Prints clap's own answer to these words: help, the version, or a usage error, with `--json` as JSON too. Returns its
+/// exit code.
+pub fn answered_by_clap(answer: &clap::Error, words: &[OsString]) -> u8 {
+    let code = say::usage_code(answer);
+    if answer.use_stderr() {
+        let json = JsonOutput::of_words(words.iter().map(OsString::as_os_str));
+        json.print(CommandError::Usage(args::fault(answer)).json());
+    }
+    code
+}
+
+/// Runs the command, or the shell without one. Prints its error on stderr, and with `--json` as JSON too.
 pub fn run(mut arguments: CommandLine) -> ExitCode {
     arguments.color.apply_to_bars();
-    let code = match arguments.command.take() {
+    let command = arguments.command.take();
+    let json = JsonOutput::of(arguments.json, command.as_ref());
+    let code = match command {
         None => shell::run(&arguments),
-        Some(command) => dispatch(&arguments, command),
+        Some(command) => dispatch(&arguments, command, json),
     };
     say::end(code.unwrap_or_else(|error| {
-        error.tell(arguments.json);
+        error.tell(json);
         error.exit_code()
     }))
 }
 
 /// Runs a command; returns its exit code.
-fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandError> {
+fn dispatch(
+    arguments: &CommandLine,
+    command: Command,
+    output: JsonOutput,
+) -> Result<u8, CommandError> {
     let (reach, json) = (&arguments.reach, arguments.json);
     let teller = |verb| VerbOutput { verb, json };
     let pin = |model, pinned| Verb::Pin { model, pinned };
@@ -159,7 +189,7 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
             "--private works with generate, plan and replay only: no other command starts a pool",
         )
         .into()),
-        Command::Generate(request) => generate::run(reach, *request, json),
+        Command::Generate(request) => generate::run(reach, *request, output),
         Command::Status { names } => {
             let colour = arguments.color;
             status::run(reach, &names, StatusOptions { json, colour })
@@ -186,7 +216,7 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         Command::Events { follow } => events::run(reach, follow, json),
         Command::Pid { names } => status::pids(reach, &names, json),
         Command::Jobs => jobs::run(reach, json),
-        Command::Wait(job) => wait::run(reach, &job, json),
+        Command::Wait(job) => wait::run(reach, &job, output),
         Command::Shutdown => verbs::shutdown(reach, teller("shutdown")),
         Command::Drain { undo } => verbs::drain(reach, teller("drain"), undo),
         Command::Cancel { job } => {
@@ -195,19 +225,27 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         }
         Command::Why { job } => verbs::why(reach, teller("why"), job),
         Command::Plan { model, size } => verbs::plan(reach, model, size.as_deref(), json),
-        Command::Pin { model } => verbs::tell(reach, teller("pin"), pin(model, true)),
-        Command::Evict { model } => verbs::tell(reach, teller("evict"), Verb::Evict { model }),
+        Command::Pin { model } => verbs::tell_of_name(reach, teller("pin"), pin(model, true)),
+        Command::Evict { model } => {
+            verbs::tell_of_name(reach, teller("evict"), Verb::Evict { model })
+        }
         Command::Yield { seconds } => {
             verbs::sentence(reach, teller("yield"), Verb::Yield { seconds })
         }
-        Command::Unpin { model } => verbs::tell(reach, teller("unpin"), pin(model, false)),
+        Command::Unpin { model } => verbs::tell_of_name(reach, teller("unpin"), pin(model, false)),
         Command::Scale { model, workers } => {
-            verbs::tell(reach, teller("scale"), Verb::Scale { model, workers })
+            verbs::tell_of_name(reach, teller("scale"), Verb::Scale { model, workers })
         }
         Command::Quarantine { what } => verbs::quarantine(reach, teller("quarantine"), what),
-        Command::LastCrash { name, all, most } => {
+        Command::LastCrash {
+            name,
+            all,
+            most,
+            state_dir,
+        } => {
             let most = if all { u32::MAX } else { most };
-            last_crash::run(reach, name.as_deref(), most, json)
+            let source = ObituarySource::choose(reach, state_dir)?;
+            last_crash::run(source, name.as_deref(), most, json)
         }
         Command::Models { what } => models::run(what, reach.quiet, json),
         Command::Replay { file } => replay::run(reach, &file, json),
@@ -215,5 +253,6 @@ fn dispatch(arguments: &CommandLine, command: Command) -> Result<u8, CommandErro
         Command::Doctor { chaos: true } => doctor::chaos::run(reach, json, arguments.color),
         Command::Doctor { chaos: false } => doctor::run(reach, json, arguments.color),
         Command::Version => verbs::version(reach, json),
+        Command::CompleteNames { line } => Ok(shell::print_names(reach, &line)),
     }
 }

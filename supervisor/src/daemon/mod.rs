@@ -1,10 +1,12 @@
 //! The daemon: takes the lock, opens the door, runs the loop until it is drained.
 //!
+//! - [`arguments`]: those of its program
 //! - [`leash`] ends a private daemon when its caller exits
 //! - [`passed_sockets`] are those of a service manager; [`notifier`] sends it messages, `life_signs` most of them
 //! - `signals` drain the daemon or make it inspect model files again
 //! - `sweep` removes files left by killed daemons
 
+pub mod arguments;
 pub mod leash;
 mod life_signs;
 pub mod notifier;

@@ -42,6 +42,19 @@ impl ObituaryFolder {
         Ok(Self { path, most })
     }
 
+    /// The folder in a state folder that a daemon has used, for reading.
+    ///
+    /// # Errors
+    /// There is none, or this user may not read it.
+    pub fn existing(state_dir: &Path) -> io::Result<Self> {
+        let path = state_dir.join(FOLDER);
+        fs::read_dir(&path)?;
+        Ok(Self {
+            path,
+            most: usize::MAX,
+        })
+    }
+
     /// Reads all obituaries, oldest first. Files that are damaged or not obituaries are reported and skipped.
     pub fn read(&self) -> Vec<Obituary> {
         let files = self.files();

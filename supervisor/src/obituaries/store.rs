@@ -1,6 +1,7 @@
 //! The obituaries in memory, which are also on the disk if there is a state folder.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +57,23 @@ impl ObituaryStore {
             writer: ObituaryWriter::start(folder)?,
         });
         Ok(Self { ends, most, disk })
+    }
+
+    /// Reads the obituaries in a state folder for somebody who adds none.
+    ///
+    /// # Errors
+    /// The folder has no obituaries, or this user may not read them.
+    pub fn read(state_dir: &Path) -> io::Result<Self> {
+        let ends: VecDeque<_> = ObituaryFolder::existing(state_dir)?
+            .read()
+            .into_iter()
+            .map(Arc::new)
+            .collect();
+        Ok(Self {
+            most: ends.len(),
+            ends,
+            disk: None,
+        })
     }
 
     /// The state folder, if there is one.
@@ -189,6 +207,10 @@ pub(super) mod tests {
         }
         store.finish();
         drop(store);
+        let read = ObituaryStore::read(state.path()).expect("ours");
+        assert_eq!(generations(&read.newest(&Target::All, 9)), [3, 2]);
+        let none = tempfile::tempdir().expect("a temporary folder");
+        ObituaryStore::read(none.path()).expect_err("it has no obituaries");
         let store = ObituaryStore::open(state.path(), 2).expect("ours");
         assert_eq!(generations(&store.newest(&Target::All, 9)), [3, 2]);
         assert_eq!(store.state_dir(), Some(state.path()));

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::output::PictureOutput;
 use super::progress::{DAEMON_LOST, ProgressDisplay};
 use super::show;
+use crate::cli::json_output::JsonOutput;
 use crate::cli::{CommandError, say};
 use crate::picture::file::{self, Metadata};
 use crate::picture::format::{PictureFormat, Quality};
@@ -38,7 +39,7 @@ pub struct DeliveryOptions {
     pub has_metadata: bool,
     /// Whether to show each picture in the terminal.
     pub show: bool,
-    pub json: bool,
+    pub json: JsonOutput,
     pub quiet: bool,
     /// Whether the output has a file for one picture only, whatever its index.
     pub is_single: bool,
@@ -136,7 +137,7 @@ impl Delivery<'_> {
         let report = &picture.report;
         // If the picture is on stdout, the line goes to stderr.
         let to_stdout = matches!(self.output, PictureOutput::Stdout);
-        let line = if self.options.json {
+        let line = if self.options.json != JsonOutput::None {
             let line = serde_json::json!({
                 "job": picture.job.0, "index": picture.index, "file": file,
                 "model": self.accepted.model.as_str(), "seed": report.seed,

@@ -102,7 +102,7 @@ impl Destination {
     }
 
     fn tried(name: &Path, target: PathBuf, force: bool) -> Result<Self, CommandError> {
-        try_beside(&target)?;
+        try_beside(name, &target)?;
         let name = name.to_owned();
         Ok(Self::File {
             name,
@@ -145,12 +145,15 @@ pub fn is_stream(name: &Path) -> bool {
 }
 
 /// Creates and deletes a temporary file beside `target`: finds missing permissions, read-only file systems and
-/// full disks.
-pub fn try_beside(target: &Path) -> Result<(), CommandError> {
-    let folder = folder_of(target);
-    beside(target).map(drop).map_err(|error| {
-        CommandError::Output(format!("cannot write in {}: {error}", folder.display()))
-    })
+/// full disks. Errors name the file as the user did.
+///
+/// # Errors
+/// The folder takes no new file.
+pub fn try_beside(name: &Path, target: &Path) -> Result<(), CommandError> {
+    let folder = folder_of(target).display();
+    beside(target)
+        .map(drop)
+        .map_err(|error| unwritable(name, format_args!("cannot write in {folder}: {error}")))
 }
 
 /// Writes a temporary file beside `target` and renames it: readers see the old file or the new one.
@@ -159,7 +162,7 @@ pub fn try_beside(target: &Path) -> Result<(), CommandError> {
 /// `AlreadyExists` if `target` exists and `force` is false.
 pub fn write_file(target: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
     let mut draft = beside(target)?;
-    draft.write_all(bytes)?;
+    draft.as_file_mut().write_all(bytes)?;
     let persisted = match force {
         true => draft.persist(target),
         false => draft.persist_noclobber(target),
@@ -171,7 +174,8 @@ pub fn write_file(target: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
     let usual = Permissions::from_mode(0o666); // The kernel subtracts the umask.
     let mut builder = tempfile::Builder::new();
-    let draft = builder.permissions(usual).tempfile_in(folder_of(target))?;
+    let draft = builder.permissions(usual).tempfile_in(folder_of(target));
+    let draft = draft.map_err(without_name)?;
     if let Ok(found) = fs::metadata(target) {
         let mode = Permissions::from_mode(found.mode() & 0o777);
         draft.as_file().set_permissions(mode)?;
@@ -202,7 +206,17 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-fn unwritable(name: &Path, why: impl std::fmt::Display) -> CommandError {
+/// The error behind one that names a temporary file, which the user does not know.
+fn without_name(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|named| named.source());
+    match cause {
+        Some(cause) => io::Error::new(error.kind(), cause.to_string()),
+        None => error,
+    }
+}
+
+/// The error about an output that cannot be written.
+pub fn unwritable(name: &Path, why: impl std::fmt::Display) -> CommandError {
     CommandError::Output(format!("{}: {why}", name.display()))
 }
 
@@ -224,6 +238,15 @@ mod tests {
             let refused = prepared(&at(name), true);
             assert!(matches!(refused, Err(1)), "{name:.20}: {refused:?}");
         }
+        let refused =
+            Destination::prepare(&at("no/a.png"), true).map_err(|error| error.to_string());
+        let error = refused.expect_err("there is no such folder");
+        let expected = format!(
+            "output: {}: cannot write in {}: No such file or directory (os error 2)",
+            at("no/a.png").display(),
+            at("no").display()
+        );
+        assert_eq!(error, expected);
         let left = fs::read_dir(folder.path()).expect("our own folder").count();
         assert_eq!(left, 0);
     }

@@ -15,14 +15,19 @@ use super::progress::{FetchDisplay, ProgressDisplay};
 use super::{interrupt, prompt};
 use crate::cli::args::{ConnectOptions, Generate};
 use crate::cli::daemon::connect;
+use crate::cli::json_output::JsonOutput;
 use crate::cli::{CommandError, number, say};
 use crate::picture::format;
 
 /// Runs the command; returns the exit code.
-pub fn run(reach: &ConnectOptions, arguments: Generate, json: bool) -> Result<u8, CommandError> {
+pub fn run(
+    reach: &ConnectOptions,
+    arguments: Generate,
+    json: JsonOutput,
+) -> Result<u8, CommandError> {
     let request = request(&arguments)?;
     if request.detached {
-        return detach(reach, &request, json);
+        return detach(reach, &request, json != JsonOutput::None);
     }
     let name = arguments.output.as_deref();
     let format = format::choose(arguments.format, name)?;

@@ -13,6 +13,11 @@ use crate::picture::format::{PictureFormat, extension};
 /// Names of this process's stdout.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
+/// Whether the name of an output is this process's stdout.
+pub fn is_stdout(name: &str) -> bool {
+    STDOUT.contains(&name)
+}
+
 /// The outputs of one request's pictures.
 #[derive(Debug)]
 pub enum PictureOutput {
@@ -41,14 +46,15 @@ impl PictureOutput {
         format: PictureFormat,
     ) -> Result<Self, CommandError> {
         match output {
-            Some(name) if STDOUT.contains(&name) => to_stdout(count, force),
+            Some(name) if is_stdout(name) => to_stdout(count, force),
             Some("") => Err(refused(
                 "the file name is empty: name a file, or leave out -o",
             )),
             Some(name) => named(Path::new(name), count, force),
             None => {
                 let extension = extension(format);
-                destination::try_beside(&by_job("0", 1, extension))?;
+                let any = by_job("JOB", 1, extension);
+                destination::try_beside(&any, &any)?;
                 Ok(Self::ByJob { extension })
             }
         }
@@ -129,8 +135,7 @@ fn write_by_job(job: JobId, extension: &str, bytes: &[u8]) -> Result<String, Com
             Ok(()) => return Ok(file.display().to_string()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => {
-                let message = format!("{}: {error}", file.display());
-                return Err(CommandError::Output(message));
+                return Err(destination::unwritable(&file, error));
             }
         }
     }

@@ -15,10 +15,11 @@ use super::progress::{FetchDisplay, ProgressDisplay};
 use crate::cli::CommandError;
 use crate::cli::args::{ConnectOptions, Wait};
 use crate::cli::daemon::connect;
+use crate::cli::json_output::JsonOutput;
 use crate::picture::format;
 
 /// Runs the command; returns the exit code. Ctrl-C ends the wait, and the job continues.
-pub fn run(reach: &ConnectOptions, arguments: &Wait, json: bool) -> Result<u8, CommandError> {
+pub fn run(reach: &ConnectOptions, arguments: &Wait, json: JsonOutput) -> Result<u8, CommandError> {
     let name = arguments.output.as_deref();
     let format = format::choose(arguments.format, name)?;
     let output = PictureOutput::prepare(name, 1, arguments.force, format)?;

@@ -15,6 +15,7 @@ use crate::catalogue::offer::{self, ReadDepth};
 use crate::catalogue::placement::CudaDevices;
 use crate::catalogue::served::Served;
 use crate::cli::args::ModelsCommand;
+use crate::cli::json_output::list as list_of;
 use crate::cli::{CommandError, say};
 use crate::config::{self, Config, paths};
 use crate::process::programs;
@@ -53,11 +54,12 @@ pub fn exit_code(kind: &str) -> u8 {
 }
 
 fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
+    let mut listed = Vec::new();
     for key in config::names::keys(&config.models) {
         let place = FilesLocation::of(config, &key)?;
         let licence = Release::find(&key).map_or("", |release| release.licence.name);
         if json {
-            say::line(json!({
+            listed.push(json!({
                 "key": key,
                 "state": place.word(),
                 "bytes": place.bytes(),
@@ -73,6 +75,9 @@ fn list(config: &Config, json: bool) -> Result<u8, CommandError> {
             place.detail()
         );
         say::line(row.trim_end());
+    }
+    if json {
+        list_of(listed);
     }
     Ok(0)
 }

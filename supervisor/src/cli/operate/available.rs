@@ -8,6 +8,7 @@ use serde_json::json;
 use super::verbs::{FAILED, VerbOutput};
 use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
+use crate::cli::json_output::list;
 use crate::cli::{CommandError, say};
 
 /// Prints a line for each model; returns the exit code.
@@ -20,15 +21,15 @@ pub fn run(reach: &ConnectOptions, teller: VerbOutput) -> Result<u8, CommandErro
         }
         models => models?,
     };
-    for model in models {
-        match teller.json {
-            true => say::line(json!({
+    match teller.json {
+        true => list(models.iter().map(|model| {
+            json!({
                 "name": model.key.as_str(),
                 "in_use": model.in_use,
                 "auto": model.auto,
-            })),
-            false => say::line(line(&model)),
-        }
+            })
+        })),
+        false => models.iter().map(line).for_each(say::line),
     }
     Ok(0)
 }

@@ -4,14 +4,14 @@ use ipc_protocol::job::{JobState, JobStatus, PictureState};
 
 use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
-use crate::cli::{CommandError, say};
+use crate::cli::{CommandError, json_output, say};
 
 /// Prints the jobs; returns the exit code.
-pub fn run(reach: &ConnectOptions, json: bool) -> Result<u8, CommandError> {
+pub fn run(reach: &ConnectOptions, is_json: bool) -> Result<u8, CommandError> {
     let jobs = connect::daemon(reach)?.jobs()?;
-    if json {
-        let text = serde_json::to_string(&jobs).expect("jobs are numbers and words");
-        say::line(text);
+    if is_json {
+        let values = jobs.iter().map(serde_json::to_value);
+        json_output::list(values.map(|job| job.expect("a job is numbers and words")));
         return Ok(0);
     }
     for job in &jobs {

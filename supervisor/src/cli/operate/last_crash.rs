@@ -1,5 +1,11 @@
-//! `imagepool last-crash`: how workers ended that were not asked to, from the daemon's obituaries.
+//! `imagepool last-crash`: how workers ended that were not asked to, from the daemon's obituaries, or from those in its
+//! state folder if no daemon runs.
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use ipc_protocol::client::{Client, ClientError};
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::messages::client::Target;
 use ipc_protocol::obituary::Obituary;
 use ipc_protocol::units::Mebibytes;
@@ -8,25 +14,122 @@ use super::duration::uptime;
 use super::names::TargetName;
 use crate::cli::args::ConnectOptions;
 use crate::cli::daemon::connect;
-use crate::cli::{CommandError, say};
+use crate::cli::{CommandError, json_output, say};
+use crate::config::paths;
+use crate::obituaries::store::ObituaryStore;
 
 /// Exit code: no obituary is kept.
 const NONE_KEPT: u8 = 1;
 
+/// Where the state folder of the service is.
+const SERVICE_STATE: &str = "/var/lib/imagepool";
+
+/// Where obituaries are read.
+#[derive(Debug)]
+pub enum ObituarySource {
+    /// From a daemon.
+    Daemon(Box<Client>),
+    /// From a state folder.
+    Folder(ObituaryStore),
+}
+
+impl ObituarySource {
+    /// The given state folder; else the daemon; else the first state folder that has obituaries, if no daemon runs.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn choose(
+        reach: &ConnectOptions,
+        state_dir: Option<PathBuf>,
+    ) -> Result<Self, CommandError> {
+        if let Some(folder) = state_dir {
+            let read = ObituaryStore::read(&folder);
+            let store = read.map_err(|error| unreadable(&folder, &error))?;
+            return Ok(Self::Folder(store));
+        }
+        let no_daemon = match connect::daemon(reach) {
+            Ok(client) => return Ok(Self::Daemon(Box::new(client))),
+            Err(error @ ClientError::NoDaemonAnywhere { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let folders = [paths::given_state_dir(), paths::own_state_dir()];
+        let folders = folders.into_iter().flatten().chain([SERVICE_STATE.into()]);
+        for folder in folders {
+            if let Ok(store) = ObituaryStore::read(&folder) {
+                say::aside(format_args!(
+                    "imagepool: no daemon runs: these are the obituaries in {}",
+                    folder.display()
+                ));
+                return Ok(Self::Folder(store));
+            }
+        }
+        Err(no_daemon.into())
+    }
+
+    /// The newest obituaries, at most `most`.
+    fn newest(&mut self, of: Target, most: u32) -> Result<Vec<Obituary>, CommandError> {
+        Ok(match self {
+            Self::Daemon(client) => client.obituaries(of, most)?,
+            Self::Folder(store) => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                let newest = store.newest(&of, most).into_iter();
+                newest.map(|end| (*end).clone()).collect()
+            }
+        })
+    }
+
+    /// Whether there is a model of this name. Without a daemon nobody knows.
+    fn knows(&mut self, name: &TargetName) -> Result<bool, CommandError> {
+        Ok(match self {
+            Self::Folder(_) => true,
+            Self::Daemon(client) => {
+                let models = client.status()?.models;
+                let is_meant = |model: &str| match name {
+                    TargetName::All => true,
+                    TargetName::Model(name) | TargetName::Group(name) => name == model,
+                    TargetName::Worker(worker) => worker
+                        .rsplit_once(':')
+                        .is_some_and(|(name, _)| name == model),
+                };
+                models.iter().any(|model| is_meant(model.key.as_str()))
+            }
+        })
+    }
+}
+
+fn unreadable(folder: &Path, error: &std::io::Error) -> CommandError {
+    let message = format!("cannot read obituaries in {}: {error}", folder.display());
+    match error.kind() {
+        ErrorKind::PermissionDenied => Failure::new(FailureKind::NotPermitted, message),
+        _ => Failure::new(FailureKind::BadValue, message),
+    }
+    .into()
+}
+
 /// Prints the newest obituaries, at most `most`; returns the exit code.
 pub fn run(
-    reach: &ConnectOptions,
+    mut source: ObituarySource,
     name: Option<&str>,
     most: u32,
     json: bool,
 ) -> Result<u8, CommandError> {
     let name = name.map(TargetName::read);
     let target = name.as_ref().map_or(Some(Target::All), TargetName::target);
-    let mut client = connect::daemon(reach)?;
     let obituaries = match target {
-        Some(target) => client.obituaries(target, most)?,
+        Some(target) => source.newest(target, most)?,
         None => Vec::new(),
     };
+    if obituaries.is_empty()
+        && let Some(name) = &name
+        && !source.knows(name)?
+    {
+        let message = format!("{name}: no such process");
+        return Err(Failure::new(FailureKind::NoSuchName, message).into());
+    }
+    if json {
+        let values = obituaries.iter().map(serde_json::to_value);
+        json_output::list(values.map(|value| value.expect("an obituary is numbers and words")));
+    }
     if obituaries.is_empty() {
         let none = none_kept(name.as_ref());
         match json {
@@ -35,12 +138,7 @@ pub fn run(
         }
         return Ok(NONE_KEPT);
     }
-    for (nth, obituary) in obituaries.iter().enumerate() {
-        if json {
-            let text = serde_json::to_string(obituary);
-            say::line(text.expect("an obituary is numbers and words"));
-            continue;
-        }
+    for (nth, obituary) in obituaries.iter().enumerate().filter(|_| !json) {
         if nth > 0 {
             say::line("");
         }
@@ -87,9 +185,13 @@ fn lines(obituary: &Obituary) -> Vec<String> {
     } else {
         let left_out = match obituary.lines_left_out {
             0 => String::new(),
-            earlier => format!(" ({earlier} earlier ones are left out)"),
+            earlier => format!(" ({earlier} earlier are left out)"),
         };
-        row("stderr", format!("its last {count} lines{left_out}:"));
+        let newest = match count {
+            1 => "its last line".to_owned(),
+            _ => format!("its last {count} lines"),
+        };
+        row("stderr", format!("{newest}{left_out}:"));
     }
     lines.extend(obituary.lines.iter().map(|line| format!("    {line}")));
     lines

@@ -1,10 +1,12 @@
 //! `imagepool status` and `pid`: one line per worker, in supervisorctl's form.
 
+use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::ModelKey;
 use ipc_protocol::status::{
     DeviceState, DeviceStatus, MemoryStatus, ModelStatus, StatusReport, WorkerState, WorkerStatus,
 };
 use ipc_protocol::units::{Mebibytes, counted};
+use serde_json::{Value, json};
 
 use super::duration::uptime;
 use super::names::TargetName;
@@ -12,7 +14,7 @@ use crate::cli::args::ConnectOptions;
 use crate::cli::colour::{ColourChoice, Tone};
 use crate::cli::daemon::connect;
 use crate::cli::text::{OutputFormat, TonedLine, wrapped};
-use crate::cli::{CommandError, say};
+use crate::cli::{CommandError, described, say};
 
 /// Exit code: a named or pinned worker or model is not RUNNING.
 const NOT_RUNNING: u8 = 3;
@@ -271,7 +273,7 @@ fn first_slot(key: &str) -> String {
 pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, CommandError> {
     let report = connect::daemon(reach)?.status()?;
     let tell = |name: &str, pid: u32| match json {
-        true => say::line(serde_json::json!({"name": name, "pid": pid})),
+        true => say::line(json!({"name": name, "pid": pid, "error": null})),
         false => say::line(pid),
     };
     if names.is_empty() {
@@ -286,15 +288,27 @@ pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, 
             .iter()
             .filter_map(|worker| Some((*worker, worker.pid?)))
             .peekable();
-        if pids.peek().is_none() && name != TargetName::All {
-            say::aside(name.unknown());
-            code = UNKNOWN;
+        if pids.peek().is_none() {
+            if name != TargetName::All {
+                say::aside(name.unknown());
+                code = UNKNOWN;
+            }
+            if json {
+                say::line(without_pid(&name));
+            }
         }
         for (worker, pid) in pids {
             tell(&worker.name, pid);
         }
     }
     Ok(code)
+}
+
+/// The JSON of a name without a process; only for `all` that is no error.
+fn without_pid(name: &TargetName) -> Value {
+    let failure = Failure::new(FailureKind::NoSuchName, "no such process");
+    let error = (*name != TargetName::All).then(|| described(&failure));
+    json!({"name": name.to_string(), "pid": null, "error": error})
 }
 
 /// One line of the output: a worker, or a model without workers.

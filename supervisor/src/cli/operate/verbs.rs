@@ -1,7 +1,7 @@
 //! The operator's verbs: sends them to the daemon and prints its answers.
 
 use ipc_protocol::client::{Client, ClientError};
-use ipc_protocol::failure::{Failure, Field};
+use ipc_protocol::failure::{Failure, FailureKind, Field};
 use ipc_protocol::ids::JobId;
 use ipc_protocol::messages::client::{Target, Told, Verb};
 use ipc_protocol::version::BUILD;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::names::TargetName;
 use crate::cli::args::{ConnectOptions, QuarantineCommand};
 use crate::cli::daemon::connect;
-use crate::cli::{CommandError, say};
+use crate::cli::{CommandError, described, json_output, say};
 
 /// `stop`, `start` and `restart`: prints a result for every name; returns the highest exit code.
 pub fn each(
@@ -29,7 +29,7 @@ pub fn each(
         };
         let mut told = match client.operate(verb(target)) {
             Err(ClientError::Refused(failure)) => {
-                teller.line(&format!("{name}: ERROR ({failure})"));
+                teller.refused(&name.to_string(), &failure);
                 code = code.max(failure.kind.exit_code());
                 continue;
             }
@@ -40,7 +40,7 @@ pub fn each(
         {
             told.lines = vec![name.unknown()];
         }
-        code = code.max(teller.print(&told));
+        code = code.max(teller.print(&told, &name.to_string()));
     }
     Ok(code)
 }
@@ -48,7 +48,27 @@ pub fn each(
 /// Sends a verb whose answer is lines of the form `NAME: WORD`.
 pub fn tell(reach: &ConnectOptions, teller: VerbOutput, verb: Verb) -> Result<u8, CommandError> {
     let told = connect::daemon(reach)?.operate(verb)?;
-    Ok(teller.print(&told))
+    Ok(teller.print(&told, "all"))
+}
+
+/// Sends a verb about one model, which supervisorctl does not have; an unknown name exits with 4.
+pub fn tell_of_name(
+    reach: &ConnectOptions,
+    teller: VerbOutput,
+    verb: Verb,
+) -> Result<u8, CommandError> {
+    let told = connect::daemon(reach)?.operate(verb)?;
+    let code = teller.print(&told, "all");
+    let is_unknown = |line: &String| {
+        let message = line
+            .split_once(": ")
+            .map_or(line.as_str(), |(_, rest)| rest);
+        error_in(message).is_some_and(|why| error_kind(why) == FailureKind::NoSuchName.word())
+    };
+    Ok(match told.lines.iter().any(is_unknown) {
+        true => FailureKind::NoSuchName.exit_code(),
+        false => code,
+    })
 }
 
 /// `drain [--undo]`.
@@ -119,15 +139,13 @@ pub fn quarantine(
     let digest = match what {
         None | Some(QuarantineCommand::List) => {
             let told = connect::daemon(reach)?.operate(Verb::Quarantined)?;
-            for line in &told.lines {
-                teller.listed(line);
-            }
+            teller.listed(&told.lines);
             return Ok(code(&told));
         }
         Some(QuarantineCommand::Release { digest }) => Some(digest),
         Some(QuarantineCommand::Drop) => None,
     };
-    tell(reach, teller, Verb::Release { digest })
+    tell_of_name(reach, teller, Verb::Release { digest })
 }
 
 /// `shutdown`: drains the daemon; prints `Shut down` after its process has exited.
@@ -166,7 +184,8 @@ fn code(told: &Told) -> u8 {
     }
 }
 
-/// Prints results as lines, or as one JSON object `{"verb","name","message","error"}` per line.
+/// Prints results as lines, or as one JSON object `{"verb","name","message","error"}` per line. `error` is null, or an
+/// object as a command's own error: `{"kind","field","message"}`.
 #[derive(Debug, Clone, Copy)]
 pub struct VerbOutput {
     /// The verb as typed.
@@ -176,9 +195,24 @@ pub struct VerbOutput {
 }
 
 impl VerbOutput {
-    fn print(self, told: &Told) -> u8 {
+    /// Prints the results of a verb about `target`; returns the exit code.
+    fn print(self, told: &Told, target: &str) -> u8 {
         told.lines.iter().for_each(|line| self.line(line));
+        if self.json && told.lines.is_empty() {
+            self.object(Some(target), "nothing to do");
+        }
         code(told)
+    }
+
+    /// Prints the refusal of a verb about `name`.
+    fn refused(self, name: &str, failure: &Failure) {
+        let message = format!("ERROR ({failure})");
+        match self.json {
+            false => say::line(format_args!("{name}: {message}")),
+            true => say::line(json!({
+                "verb": self.verb, "name": name, "message": message, "error": described(failure),
+            })),
+        }
     }
 
     /// Prints a line `NAME: WORD` or `NAME: ERROR (WHY)`, or a line without a name.
@@ -200,12 +234,14 @@ impl VerbOutput {
         }
     }
 
-    /// Prints a line whose first word is a name.
-    fn listed(self, line: &str) {
-        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+    /// Prints a list whose lines begin with a name.
+    fn listed(self, lines: &[String]) {
         match self.json {
-            false => say::line(line),
-            true => self.object(Some(name), rest.trim_start()),
+            false => lines.iter().for_each(say::line),
+            true => json_output::list(lines.iter().map(|line| {
+                let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+                object(self.verb, Some(name), rest.trim_start())
+            })),
         }
     }
 
@@ -215,11 +251,30 @@ impl VerbOutput {
 }
 
 fn object(verb: &str, name: Option<&str>, message: &str) -> Value {
+    let error = error_in(message)
+        .map(|why| json!({"kind": error_kind(why), "field": null, "message": why}));
+    json!({"verb": verb, "name": name, "message": message, "error": error})
+}
+
+/// The reason in `ERROR (REASON)` or `ERROR: REASON`.
+fn error_in(message: &str) -> Option<&str> {
     let in_brackets = message
         .strip_prefix("ERROR (")
         .and_then(|why| why.strip_suffix(')'));
-    let error = in_brackets.or_else(|| message.strip_prefix("ERROR: "));
-    json!({"verb": verb, "name": name, "message": message, "error": error})
+    in_brackets.or_else(|| message.strip_prefix("ERROR: "))
+}
+
+/// The kind of an error that supervisorctl has a text for.
+fn error_kind(why: &str) -> &'static str {
+    match why {
+        "no such process" | "no such process name" | "no such group" | "not in quarantine" => {
+            FailureKind::NoSuchName.word()
+        }
+        "bad signal name" => FailureKind::BadValue.word(),
+        _ if why.starts_with("no such group: ") => FailureKind::NoSuchName.word(),
+        _ if why.starts_with("CANT_REREAD: ") => "bad_settings",
+        _ => "verb_failed",
+    }
 }
 
 #[cfg(test)]
@@ -229,11 +284,18 @@ mod tests {
     #[test]
     fn json_has_the_error_in_a_field_of_its_own() {
         let failed = object("stop", Some("syn:0"), "ERROR (not running (yet))");
-        assert_eq!(failed["error"], "not running (yet)");
+        assert_eq!(failed["error"]["message"], "not running (yet)");
+        assert_eq!(failed["error"]["kind"], "verb_failed");
+        let unknown = object("stop", Some("a"), "ERROR (no such process)");
+        assert_eq!(unknown["error"]["kind"], "no_such_name");
         let went_well = object("stop", Some("syn:0"), "stopped");
         assert!(went_well["error"].is_null());
         assert_eq!(went_well["message"], "stopped");
         let unread = object("reread", None, "ERROR: CANT_REREAD: a.toml: line 2: no");
-        assert_eq!(unread["error"], "CANT_REREAD: a.toml: line 2: no");
+        assert_eq!(
+            unread["error"]["message"],
+            "CANT_REREAD: a.toml: line 2: no"
+        );
+        assert_eq!(unread["error"]["kind"], "bad_settings");
     }
 }

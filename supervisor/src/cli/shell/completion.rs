@@ -54,6 +54,24 @@ pub fn complete(
     (start, found)
 }
 
+/// Those of the completions that are names of workers, models and jobs.
+pub fn complete_names(
+    program: &Command,
+    before: &str,
+    names: impl FnOnce() -> KnownNames,
+) -> Vec<String> {
+    let mut wants_names = false;
+    let asked = || {
+        wants_names = true;
+        names()
+    };
+    let (_, found) = complete(program, before, asked);
+    match wants_names {
+        true => found,
+        false => Vec::new(),
+    }
+}
+
 fn candidates(
     program: &Command,
     earlier: &[&str],
@@ -90,7 +108,7 @@ fn candidates(
             let all = known.workers.into_iter().chain(known.models);
             all.chain(["all".to_owned()]).collect()
         }
-        "model" => names().models,
+        "model" | "models" => names().models,
         "job" => names().jobs,
         _ => values(argument),
     }
@@ -225,6 +243,13 @@ mod tests {
         assert_completes("why 1", 4, &["17", "18"]);
         assert_completes("generate a -m o", 14, &["other"]);
         assert_completes("models show s", 12, &["syn"]);
+        assert_completes("update s", 7, &["syn"]);
+        let names = |line| complete_names(&args::definition(), line, known);
+        assert_eq!(
+            names("imagepool stop sy"),
+            texts(&["syn", "syn:0", "syn:1"])
+        );
+        assert!(names("imagepool sta").is_empty() && names("imagepool stop --").is_empty());
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! Each command is a process of its own with this program's arguments, so the shell and the command line have
 //! the same code, and Ctrl-C, a crash or a blocked connection ends the command and not the shell.
 //!
-//! - [`words`] splits a line; [`completion`] completes one; [`history`] keeps earlier ones
+//! - [`words`] splits a line; [`completion`] completes one with [`names`]; [`history`] keeps earlier ones
 //! - [`terminal`] is the editor of a terminal; [`script`] reads lines from a pipe or a file
 
 pub mod completion;
 pub mod history;
+pub mod names;
 pub mod script;
 pub mod terminal;
 pub mod words;
@@ -17,16 +18,15 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitStatus;
 
-use super::args::{self, CommandLine};
+use super::args::{self, Command, CommandLine, ConnectOptions};
+use super::json_output::JsonOutput;
 use super::{CommandError, say};
+use crate::cli;
 use crate::process::spawn::{self, CommandInput};
 use words::ShellLine;
 
 /// This program, even if its file was replaced while the shell runs.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-
-/// Exit code of a line that is not a command.
-const USAGE: u8 = 2;
 
 /// Reads and runs commands until the input ends; returns the exit code.
 ///
@@ -54,8 +54,8 @@ pub enum Effect {
     Nothing,
     /// A command ended: with a code, or by a signal.
     Ended(Ending),
-    /// The shell ends.
-    Leave,
+    /// The shell ends, with this exit code if the line had one.
+    Leave(Option<u8>),
 }
 
 /// The end of a command.
@@ -77,19 +77,16 @@ impl<'a> Shell<'a> {
 
     /// Runs a line.
     fn take(&self, line: &str, input: CommandInput) -> Effect {
-        let refused = |message: &str| {
-            say::aside(format_args!("imagepool: {message}"));
-            Effect::Ended(Ending {
-                code: USAGE,
-                by_signal: false,
-            })
-        };
+        let refused = |message: &str| self.refuse(message);
         match words::read(line) {
             ShellLine::Empty => Effect::Nothing,
-            ShellLine::Leave => Effect::Leave,
+            ShellLine::Leave(code) => Effect::Leave(code),
+            ShellLine::NoCode(word) => refused(&format!(
+                "{word} takes an exit code: use a whole number from 0 to 255, or leave it out"
+            )),
             ShellLine::HelpToLeave => {
                 say::line("Leave the shell; jobs of other commands continue.");
-                say::line("Usage: quit, exit or Ctrl-D");
+                say::line("Usage: quit [CODE], exit [CODE] or Ctrl-D");
                 Effect::Nothing
             }
             ShellLine::Unclosed => refused(
@@ -103,15 +100,31 @@ impl<'a> Shell<'a> {
                     Ok(CommandLine { command: None, .. }) => {
                         refused("options alone are not a command: `help` lists the commands")
                     }
+                    Ok(CommandLine {
+                        command: Some(Command::Generate(generate)),
+                        ..
+                    }) if generate.prompt == "-" => refused(
+                        "prompt: `generate -` reads stdin, which is the shell's: write the prompt in quotes",
+                    ),
                     // Help is printed here too, so that it needs no process.
                     Err(answer) => Effect::Ended(Ending {
-                        code: say::usage_code(&answer),
+                        code: cli::answered_by_clap(&answer, &all),
                         by_signal: false,
                     }),
                     Ok(_) => self.start(&all[1..], input),
                 }
             }
         }
+    }
+
+    /// Prints why a line is not run.
+    fn refuse(&self, message: &str) -> Effect {
+        let error = CommandError::Usage(message.to_owned());
+        error.tell(JsonOutput::of(self.arguments.json, None));
+        Effect::Ended(Ending {
+            code: error.exit_code(),
+            by_signal: false,
+        })
     }
 
     /// Runs `imagepool` with these words and waits for its end.
@@ -127,6 +140,17 @@ impl<'a> Shell<'a> {
             }
         }
     }
+}
+
+/// Prints the names that complete a line of the system's shell; returns the exit code.
+pub fn print_names(reach: &ConnectOptions, line: &str) -> u8 {
+    let mut program = args::definition();
+    program.build();
+    let found = completion::complete_names(&program, line, || {
+        names::of_daemon(reach).unwrap_or_else(names::of_settings)
+    });
+    found.iter().for_each(say::line);
+    0
 }
 
 /// The global options of a command line, as words.

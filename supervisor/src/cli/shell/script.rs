@@ -4,14 +4,15 @@ use std::io::{BufRead, Read};
 
 use ipc_protocol::request::TEXT_BYTES_MAX;
 
-use super::{Effect, Shell, USAGE};
-use crate::cli::say;
+use super::{Effect, Shell};
+use crate::cli::USAGE;
 use crate::process::spawn::CommandInput;
 
 /// Longest line, in bytes: the longest prompt fits.
 const LINE_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
-/// Runs every line; returns the exit code of the last command that failed, or 0.
+/// Runs every line; returns the exit code of the last command that failed, or 0. A line that is not text is an error as
+/// any other; one without an end ends the shell, because nothing follows it.
 pub(super) fn run(shell: &Shell<'_>, mut lines: impl BufRead) -> u8 {
     let mut code = 0;
     loop {
@@ -19,22 +20,29 @@ pub(super) fn run(shell: &Shell<'_>, mut lines: impl BufRead) -> u8 {
             Ok(Some(line)) => line,
             Ok(None) => return code,
             Err(why) => {
-                say::aside(format_args!("imagepool: stdin: {why}"));
+                shell.refuse(&format!("stdin: {why}"));
                 return USAGE;
             }
         };
         // The command must not read the lines that follow.
-        match shell.take(&line, CommandInput::Empty) {
+        let effect = match &line {
+            Ok(line) => shell.take(line, CommandInput::Empty),
+            Err(why) => shell.refuse(&format!("stdin: {why}")),
+        };
+        match effect {
             Effect::Nothing => {}
-            Effect::Leave => return code,
+            Effect::Leave(given) => return given.unwrap_or(code),
             Effect::Ended(ending) if ending.code == 0 => {}
             Effect::Ended(ending) => code = ending.code,
         }
     }
 }
 
-/// The next line; `None` at the end.
-fn line(lines: &mut impl BufRead) -> Result<Option<String>, String> {
+/// The next line, or why it is not text; `None` at the end.
+///
+/// # Errors
+/// No line can be read any more.
+fn line(lines: &mut impl BufRead) -> Result<Option<Result<String, String>>, String> {
     let mut bytes = Vec::new();
     lines
         .take(LINE_BYTES_MAX as u64 + 1)
@@ -46,8 +54,10 @@ fn line(lines: &mut impl BufRead) -> Result<Option<String>, String> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let text = String::from_utf8(bytes).map_err(|_| "a line is not UTF-8 text".to_owned())?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    let text = String::from_utf8(bytes).map_err(|_| "a line is not UTF-8 text".to_owned());
+    Ok(Some(text.map(|text| {
+        text.trim_end_matches(['\r', '\n']).to_owned()
+    })))
 }
 
 #[cfg(test)]
@@ -59,16 +69,19 @@ mod tests {
     #[test]
     fn lines_end_with_a_line_feed_or_the_input() {
         let mut input = BufReader::new(&b"status\r\n\njobs"[..]);
-        assert_eq!(line(&mut input), Ok(Some("status".into())));
-        assert_eq!(line(&mut input), Ok(Some(String::new())));
-        assert_eq!(line(&mut input), Ok(Some("jobs".into())));
-        assert_eq!(line(&mut input), Ok(None));
+        for expected in [Some("status"), Some(""), Some("jobs"), None] {
+            let expected = expected.map(|line| Ok(line.to_owned()));
+            assert_eq!(line(&mut input), Ok(expected));
+        }
     }
 
     #[test]
-    fn an_endless_line_and_bytes_that_are_not_text_are_refused() {
+    fn an_endless_line_ends_the_input_and_bytes_that_are_not_text_do_not() {
         let why = line(&mut BufReader::new(io::repeat(b'a'))).expect_err("it never ends");
         assert!(why.contains("more than 122880 bytes"), "{why}");
-        line(&mut BufReader::new(&b"\xff\n"[..])).expect_err("not text");
+        let mut input = BufReader::new(&b"\xff\nstatus\n"[..]);
+        let first = line(&mut input).expect("it has an end").expect("a line");
+        first.expect_err("not text");
+        assert_eq!(line(&mut input), Ok(Some(Ok("status".into()))));
     }
 }

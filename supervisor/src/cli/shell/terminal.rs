@@ -2,9 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
@@ -19,16 +16,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::completion::{self, KnownNames};
 use super::history::{self, HistoryFile};
-use super::{Effect, Shell};
+use super::{Effect, Shell, names};
 use crate::cli::args::{self, ConnectOptions};
-use crate::cli::daemon::connect;
 use crate::cli::{CommandError, say};
 use crate::process::spawn::CommandInput;
 
 const PROMPT: &str = "imagepool> ";
-
-/// How long a daemon may take to list its names for a completion.
-const NAMES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Ends another screen of the terminal, shows the cursor, and ends all colours.
 const RESET: &str = "\x1b[?1049l\x1b[?25h\x1b[0m";
@@ -59,7 +52,7 @@ pub(super) fn run(shell: &Shell<'_>) -> Result<u8, CommandError> {
         }
         match shell.take(&line, CommandInput::Inherited) {
             Effect::Nothing => {}
-            Effect::Leave => return Ok(0),
+            Effect::Leave(code) => return Ok(code.unwrap_or(0)),
             Effect::Ended(ending) if ending.by_signal => terminal.restore(),
             Effect::Ended(_) => {}
         }
@@ -148,14 +141,7 @@ struct LineCompleter {
 impl LineCompleter {
     /// The names that the daemon lists; those of its last answer if it takes too long.
     fn names(&self) -> KnownNames {
-        let (sender, answer) = mpsc::channel();
-        let reach = self.reach.clone();
-        thread::spawn(move || {
-            let report = connect::daemon(&reach).and_then(|mut client| client.status());
-            // The shell may have stopped waiting.
-            let _ = report.map(|report| sender.send(KnownNames::of(&report)));
-        });
-        if let Ok(names) = answer.recv_timeout(NAMES_WITHIN) {
+        if let Some(names) = names::of_daemon(&self.reach) {
             *self.names.borrow_mut() = names;
         }
         self.names.borrow().clone()

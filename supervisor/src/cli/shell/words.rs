@@ -7,10 +7,12 @@ pub enum ShellLine {
     Empty,
     /// A command, with its arguments.
     Words(Vec<String>),
-    /// `quit` or `exit`.
-    Leave,
+    /// `quit` or `exit`, with the exit code if one is given.
+    Leave(Option<u8>),
     /// `help quit` or `help exit`, which no command has.
     HelpToLeave,
+    /// `quit` or `exit` with a word that is not an exit code.
+    NoCode(String),
     /// A quote is not closed.
     Unclosed,
 }
@@ -27,7 +29,11 @@ pub fn read(line: &str) -> ShellLine {
     let texts: Vec<&str> = words.iter().map(String::as_str).collect();
     match texts.as_slice() {
         [] => ShellLine::Empty,
-        ["quit" | "exit"] => ShellLine::Leave,
+        ["quit" | "exit"] => ShellLine::Leave(None),
+        [word @ ("quit" | "exit"), code] => match code.parse() {
+            Ok(code) => ShellLine::Leave(Some(code)),
+            Err(_) => ShellLine::NoCode((*word).to_owned()),
+        },
         ["help", "quit" | "exit"] => ShellLine::HelpToLeave,
         _ => ShellLine::Words(words),
     }
@@ -49,7 +55,7 @@ mod tests {
             ["generate", "a red fox", "-o", "my fox.png"]
         );
         assert_eq!(words("imagepool stop all"), ["stop", "all"]);
-        assert_eq!(words("exit now"), ["exit", "now"]);
+        assert_eq!(words("exit 3 now"), ["exit", "3", "now"]);
     }
 
     #[test]
@@ -57,8 +63,12 @@ mod tests {
         for line in ["", "  \t", "# nothing", "imagepool"] {
             assert_eq!(read(line), ShellLine::Empty, "{line:?}");
         }
-        assert_eq!(read(" quit "), ShellLine::Leave);
-        assert_eq!(read("exit"), ShellLine::Leave);
+        assert_eq!(read(" quit "), ShellLine::Leave(None));
+        assert_eq!(read("exit"), ShellLine::Leave(None));
+        assert_eq!(read("exit 3"), ShellLine::Leave(Some(3)));
+        for line in ["exit now", "exit -1", "exit 256"] {
+            assert_eq!(read(line), ShellLine::NoCode("exit".into()), "{line}");
+        }
         assert_eq!(read("help exit"), ShellLine::HelpToLeave);
         for line in ["generate 'a", "generate \"a", "generate a\\"] {
             assert_eq!(read(line), ShellLine::Unclosed, "{line:?}");
