@@ -26,6 +26,14 @@ impl ProgramOutput {
             .collect()
     }
 
+    /// The one JSON array on stdout.
+    pub fn json_list(&self) -> Vec<Value> {
+        match self.json().as_slice() {
+            [Value::Array(list)] => list.clone(),
+            other => panic!("{other:?} is not one array, stderr {:?}", self.stderr),
+        }
+    }
+
     /// Its stdout as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()

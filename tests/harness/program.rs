@@ -55,9 +55,9 @@ pub fn in_mounts(command: &Command, line: &str) -> Command {
 }
 
 /// The same program with its stdin read from a file.
-pub fn with_stdin(mut command: Command, text: &str) -> Command {
+pub fn with_stdin(mut command: Command, text: impl AsRef<[u8]>) -> Command {
     let mut file = tempfile::tempfile().expect("a temporary file");
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_ref())
         .and_then(|()| file.rewind())
         .expect("a temporary file");
     command.stdin(file);

@@ -91,6 +91,44 @@ fn a_detached_picture_has_the_bytes_of_an_attached_one_and_can_be_fetched_again(
 }
 
 #[test]
+fn why_and_cancel_know_a_job_that_has_ended() {
+    let daemon = TestDaemon::start(&SLOW.replace("[pool]\n", "[pool]\nresult_seconds = 300\n"));
+    let text = |arguments: &[&str], code| daemon.imagepool(arguments).ended_with(code).text();
+    let job = detach(&daemon, &["--steps", "1"]).remove(0);
+    until_listed(&daemon, &job, "picture", "kept");
+    let why = text(&["why", &job], 0);
+    assert!(why.starts_with("finished at 20"), "{why}");
+    let kept = format!("its picture is kept for 300 s: `imagepool wait {job}` writes it\n");
+    let earlier = format!("its picture is kept for 299 s: `imagepool wait {job}` writes it\n");
+    assert!(why.ends_with(&kept) || why.ends_with(&earlier), "{why}");
+    let cancel = text(&["cancel", &job], 1);
+    assert!(
+        cancel.starts_with(&format!("{job}: ERROR (finished at 20")),
+        "{cancel}"
+    );
+    let json = daemon.imagepool(&["cancel", &job, "--json"]).ended_with(1);
+    let json = json.json().remove(0);
+    assert_eq!(json["name"], job.as_str());
+    assert!(json["error"]["message"].is_string(), "{json}");
+    let long = detach(&daemon, &["--steps", "1000"]).remove(0);
+    text(&["cancel", &long], 0);
+    until_listed(&daemon, &long, "state", "cancelled");
+    let why = text(&["why", &long], 0);
+    assert!(why.starts_with("was cancelled at 20"), "{why}");
+    let attached = ["generate", "a", "--steps", "1", "-o", "a.png", "--json"];
+    let attached = daemon.imagepool(&attached).succeeded().json()[0]["job"].to_string();
+    let why = text(&["why", &attached], 0);
+    assert!(
+        why.contains("went to the client that asked for it"),
+        "{why}"
+    );
+    for verb in ["why", "cancel", "wait"] {
+        let unknown = daemon.imagepool(&[verb, "999"]).ended_with(4).stderr;
+        assert!(unknown.contains("job 999 is unknown"), "{unknown}");
+    }
+}
+
+#[test]
 fn an_accepted_detached_request_is_reported_as_json_a_line_for_each_job() {
     let daemon = TestDaemon::start(SLOW);
     let output = daemon

@@ -80,9 +80,9 @@ const TABLE: [End; 19] = [
     code("exit-80-busy", 80, "out_of_memory_running", "busy"),
     code("exit-84-busy", 84, "supervisor_gone", "busy"),
     code("exit-85-busy", 85, "panicked", "busy"),
-    by_signal("signal-6-busy", 6, "itself", "crashed", "busy"),
-    by_signal("signal-7-busy", 7, "itself", "crashed", "busy"),
-    by_signal("signal-11-busy", 11, "itself", "crashed", "busy"),
+    by_signal("signal-6-busy", 6, "unknown", "crashed", "busy"),
+    by_signal("signal-7-busy", 7, "unknown", "crashed", "busy"),
+    by_signal("signal-11-busy", 11, "unknown", "crashed", "busy"),
     by_signal("allocation-busy", 6, "itself", "allocation_failed", "busy"),
     stopped("garbage-busy", "protocol"),
     stopped("silent-busy", "silent"),
@@ -126,11 +126,11 @@ impl End {
         let output = daemon
             .imagepool(&["last-crash", &model, "--json"])
             .succeeded();
-        self.check_json(&output.json()[0]);
+        self.check_json(&output.json_list()[0]);
         let output = daemon.imagepool(&["last-crash", &model]).succeeded();
         self.check_text(&text(&output));
         let all = daemon.imagepool(&["last-crash", &format!("{model}:0"), "--all", "--json"]);
-        let all = all.succeeded().json();
+        let all = all.succeeded().json_list();
         assert!(all.iter().all(|one| one["class"] == class), "{all:?}");
     }
 
@@ -209,6 +209,8 @@ fn every_end_has_the_same_name_in_the_obituary_the_status_and_the_log() {
     let daemon = TestDaemon::start_in(Sandbox::with_hostile_worker(&settings));
     let none = daemon.imagepool(&["last-crash"]).ended_with(1);
     assert_eq!(text(&none), "No worker has crashed\n");
+    let none = daemon.imagepool(&["last-crash", "--json"]).ended_with(1);
+    assert!(none.json_list().is_empty(), "{none:?}");
     let calls: Vec<Call> = TABLE.iter().map(|end| end.begin(&daemon)).collect();
     let killed = || {
         let status = daemon.status();
@@ -234,7 +236,7 @@ fn every_end_has_the_same_name_in_the_obituary_the_status_and_the_log() {
         files
             >= daemon
                 .imagepool(&["last-crash", "--all", "--json"])
-                .json()
+                .json_list()
                 .len()
     };
     assert!(wait::until(LONGEST, written), "{:?}", files(&daemon));
@@ -255,7 +257,7 @@ fn survives(sandbox: &std::sync::Arc<Sandbox>) {
     let daemon = TestDaemon::start_in(std::sync::Arc::clone(sandbox));
     for end in &TABLE {
         let output = daemon.imagepool(&["last-crash", &end.model(), "--json"]);
-        end.check_json(&output.succeeded().json()[0]);
+        end.check_json(&output.succeeded().json_list()[0]);
     }
     for file in files(&daemon) {
         let mode =
@@ -291,10 +293,80 @@ fn a_lost_device_a_missing_program_and_wanted_ends_are_told_apart() {
     fs::remove_file(daemon.sandbox.binaries().worker()).expect("our own link");
     daemon.imagepool(&["start", "pocket-flux"]);
     let output = daemon.imagepool(&["last-crash", "--json"]).succeeded();
-    let obituary = &output.json()[0];
+    let obituary = &output.json_list()[0];
     assert_eq!(obituary["class"], "not_started", "{obituary}");
     assert!(obituary["pid"].is_null(), "{obituary}");
     check_status(&daemon, "pocket-flux", "not_started");
+}
+
+/// A worker that waits, in a pool of its own.
+fn idle() -> TestDaemon {
+    let settings = format!(
+        "{ONE_WORKER}[models.syn]\nfamily = \"synthetic\"\nparams = {{ step_ms = 1, load_ms = 1, weights_mb = 1 }}\n"
+    );
+    let daemon = TestDaemon::start(&settings);
+    daemon.imagepool(&["start", "syn"]).succeeded();
+    daemon
+}
+
+#[test]
+fn the_sender_of_a_signal_is_told_as_far_as_it_is_known() {
+    let by_operator = "sent by an operator with `imagepool signal`";
+    let by_other = "sent by another process; the kernel does not report which";
+    let unknown = "raised by itself, unless another process sent it";
+    for (name, is_operators, class, sender, sentence) in [
+        ("USR1", true, "killed_by_operator", "operator", by_operator),
+        ("ABRT", true, "killed_by_operator", "operator", by_operator),
+        ("KILL", true, "killed_by_operator", "operator", by_operator),
+        ("USR1", false, "killed", "other", by_other),
+        ("KILL", false, "killed", "other", by_other),
+        ("FPE", false, "crashed", "unknown", unknown),
+        ("ABRT", false, "crashed", "unknown", unknown),
+    ] {
+        let daemon = idle();
+        let number: Signal = format!("SIG{name}").parse().expect("its name");
+        match is_operators {
+            true => drop(daemon.imagepool(&["signal", name, "syn"]).succeeded()),
+            false => signal(daemon.worker_pids()[0], number),
+        }
+        let line = daemon.stderr.wait_for("Worker died", 1, LONGEST);
+        assert!(line.contains(&format!("reason={class} ")), "{line}");
+        let crash = daemon.imagepool(&["last-crash", "syn", "--json"]);
+        let crash = crash.succeeded().json_list().remove(0);
+        assert_eq!(crash["class"], class, "{crash}");
+        assert_eq!(crash["sender"], sender, "{crash}");
+        let expected = format!("ended by signal {} ({sentence})", number as i32);
+        let told = crash["sentence"].as_str().expect("a sentence");
+        assert!(told.contains(&expected), "{told}");
+        let text = text(&daemon.imagepool(&["last-crash", "syn:0"]).succeeded());
+        let is_named = text.contains("sent by an operator with");
+        assert_eq!(is_named, is_operators, "{text}");
+    }
+}
+
+#[test]
+fn crashes_are_told_without_a_daemon_from_its_state_folder() {
+    let daemon = idle();
+    let nobody = daemon.imagepool(&["last-crash", "nobody"]).ended_with(4);
+    assert!(nobody.stderr.contains("no such process"), "{nobody:?}");
+    signal(daemon.worker_pids()[0], Signal::SIGKILL);
+    daemon.stderr.wait_for("Worker died", 1, LONGEST);
+    assert!(wait::until(LONGEST, || files(&daemon).len() == 1));
+    let folder = daemon.status().supervisor.state_dir.expect("it has one");
+    let asked = text(&daemon.imagepool(&["last-crash"]).succeeded());
+    let sandbox = daemon.kill(LONGEST);
+    let read = sandbox.imagepool(&["last-crash"]).succeeded();
+    assert_eq!(text(&read), asked);
+    let said = format!("no daemon runs: these are the obituaries in {folder}");
+    assert!(read.stderr.contains(&said), "{}", read.stderr);
+    let given = sandbox.imagepool(&["last-crash", "--state-dir", &folder, "--json"]);
+    assert_eq!(given.succeeded().json_list()[0]["class"], "killed");
+    let other = sandbox.imagepool(&["last-crash", "syn:7"]).ended_with(1);
+    assert_eq!(text(&other), "No worker of syn:7 has crashed\n");
+    let wrong = sandbox.imagepool(&["last-crash", "--state-dir", "/proc"]);
+    assert!(wrong.ended_with(2).stderr.contains("/proc: "));
+    let socket = ["--socket", "/nowhere/pool.sock", "last-crash"];
+    sandbox.imagepool(&socket).ended_with(7);
 }
 
 /// The memory group of this process, if it is of version 1 and can be divided; else the reason is printed.

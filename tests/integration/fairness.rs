@@ -2,6 +2,7 @@
 
 use ipc_protocol::ids::JobId;
 use ipc_protocol::request::ImageRequest;
+use nix::unistd::geteuid;
 use pool::{Action, Event};
 use tests::daemon::TestDaemon;
 use tests::job::request;
@@ -13,6 +14,8 @@ const FLOOD: u64 = 500;
 #[test]
 fn a_victim_starts_after_the_running_job_and_one_of_each_other_user() {
     let _turn = turn::take();
+    // Clients of the daemon's own user, which each have a share of their own.
+    let own = format!("uid:{}", geteuid());
     let daemon = TestDaemon::start_recorded(
         "[pool]\nqueue_per_model = 1000\nmax_workers_per_model = 1\ndrain_seconds = 0\n\
          [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 20, load_ms = 1, weights_mb = 1 }\n",
@@ -20,14 +23,18 @@ fn a_victim_starts_after_the_running_job_and_one_of_each_other_user() {
     for number in 0..FLOOD {
         let wanted = ImageRequest {
             detached: true,
-            user: Some(["flood", "other"][usize::from(number % 10 == 0)].to_owned()),
+            user: Some(format!(
+                "{own}/{}",
+                ["flood", "other"][usize::from(number % 10 == 0)]
+            )),
             ..request("syn", 1, number)
         };
         // A connection each: nobody reads what becomes of it.
         let mut client = daemon.client();
         client.generate(&wanted).expect("there is a place for it");
     }
-    let asked = "generate a -m syn --steps 1 --json -o v.png --as victim";
+    let victim_user = format!("{own}/victim");
+    let asked = format!("generate a -m syn --steps 1 --json -o v.png --as {victim_user}");
     let output = daemon
         .imagepool(&asked.split(' ').collect::<Vec<_>>())
         .succeeded();
@@ -37,7 +44,7 @@ fn a_victim_starts_after_the_running_job_and_one_of_each_other_user() {
     let decisions = daemon.recorded().decisions();
     let arrived = decisions
         .iter()
-        .position(|decided| matches!(&decided.happened.event, Event::RequestArrived { user, .. } if user == "victim"))
+        .position(|decided| matches!(&decided.happened.event, Event::RequestArrived { user, .. } if *user == victim_user))
         .expect("it was recorded");
     let left = FLOOD as usize - runs(&decisions[..arrived]).len();
     assert!(left > 100, "only {left} of the flood still waited");

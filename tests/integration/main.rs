@@ -23,6 +23,7 @@ mod http_sdapi_progress;
 mod inspection;
 mod isolation;
 mod job_log;
+mod json;
 mod ledger;
 mod library;
 mod limits;

@@ -6,6 +6,29 @@ use tests::binaries::Binaries;
 use tests::program::{self, Call};
 use tests::sandbox::Sandbox;
 
+/// Bash completes a model's name although no daemon runs.
+fn completes_names(sandbox: &Sandbox, script: &str) {
+    let imagepool = sandbox.binaries().imagepool();
+    let program = imagepool.display();
+    for (line, expected) in [
+        ("imagepool start pock", "pocket-flux"),
+        ("imagepool generate a -m flux", "flux-schnell"),
+        ("imagepool stop s", "sd3.5-turbo"),
+        ("imagepool vers", "version"),
+    ] {
+        let ask = format!(
+            "{script}\nCOMP_LINE='{line}' COMP_POINT=${{#COMP_LINE}} COMP_WORDS=($COMP_LINE) \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _imagepool_with_names '{program}' \"${{COMP_WORDS[COMP_CWORD]}}\" x 2>/dev/null\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+        );
+        let bash = program::command(std::path::Path::new("/bin/bash"), sandbox);
+        let output = Call::start(program::with_stdin(bash, ask)).output();
+        let text = output.succeeded().text();
+        assert_eq!(text.trim(), expected, "{line}");
+    }
+}
+
 #[test]
 fn every_command_has_a_manual_page_with_examples_and_every_shell_its_completions() {
     let sandbox = Sandbox::new("");
@@ -47,11 +70,24 @@ fn every_command_has_a_manual_page_with_examples_and_every_shell_its_completions
     for section in ["EXIT STATUS", "ENVIRONMENT", "FILES"] {
         assert!(page.contains(&format!(".SH \"{section}\"\n")), "{page}");
     }
+    let page = fs::read_to_string(folder.join("man/man8/supervisor.8")).expect("it was written");
+    for section in ["NAME", "SYNOPSIS", "OPTIONS", "\"SIGNALS\"", "\"FILES\""] {
+        assert!(page.contains(&format!(".SH {section}\n")), "{page}");
+    }
+    for option in ["config", "runtime\\-dir", "state\\-dir", "check\\-config"] {
+        assert!(
+            page.contains(&format!("\\-\\-{option}\\fR")),
+            "{option}: {page}"
+        );
+    }
+    completes_names(&sandbox, &bash);
     for file in ["zsh/_imagepool", "fish/imagepool.fish"] {
         let text =
             fs::read_to_string(folder.join("completions").join(file)).expect("it was written");
         assert!(
-            text.contains("generate") && text.contains("doctor"),
+            text.contains("generate")
+                && text.contains("doctor")
+                && text.contains("imagepool complete-names"),
             "{file}"
         );
     }

@@ -283,12 +283,14 @@ fn every_verb_answers_as_json_where_that_is_wanted() {
         }
         assert!(!lines.is_empty(), "{verb}");
     }
-    assert_eq!(told(&["stop", "nobody"], 1)[0]["error"], "no such process");
+    let unknown = &told(&["stop", "nobody"], 1)[0]["error"];
+    assert_eq!(unknown["message"], "no such process");
+    assert_eq!(unknown["kind"], "no_such_name");
     assert_eq!(told(&["scale", "syn", "1"], 0)[0]["message"], "scaled to 1");
     assert_eq!(told(&["pid"], 0)[0]["pid"], daemon.pid());
     assert_eq!(told(&["pid", "syn"], 0)[0]["name"], "syn:0");
     assert_eq!(told(&["version"], 0)[0]["supervisor"]["pid"], daemon.pid());
-    assert!(told(&["quarantine"], 0).is_empty());
+    assert_eq!(told(&["quarantine"], 0), [Value::Array(Vec::new())]);
     assert_eq!(told(&["quarantine", "drop"], 0)[0]["message"], "0 dropped");
     assert_eq!(told(&["plan", "syn"], 0)[0]["possible"], true);
     let status = told(&["status", "syn"], 0).remove(0);
@@ -306,6 +308,12 @@ fn a_pool_that_drains_shows_it_in_its_status() {
     let line = status.lines().next().unwrap_or_default();
     assert!(line.starts_with("supervisor "), "{status}");
     assert!(line.contains("DRAINING  for 0:00:"), "{status}");
+    assert!(line.contains("0 jobs to finish"), "{status}");
+    assert!(line.contains("`imagepool drain --undo`"), "{status}");
+    let told = text(&daemon.imagepool(&["drain"]).succeeded());
+    assert!(told.contains("`imagepool drain --undo` accepts"), "{told}");
+    let help = text(&daemon.imagepool(&["help", "drain"]).succeeded());
+    assert!(help.contains("`drain --undo` accepts"), "{help}");
     let json = daemon.imagepool(&["status", "--json"]).succeeded().json();
     assert!(json[0]["supervisor"]["draining_s"].is_f64(), "{}", json[0]);
 }

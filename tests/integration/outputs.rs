@@ -90,7 +90,8 @@ fn output_that_a_full_stdout_does_not_take_is_an_error() {
 fn settings_may_come_from_windows() {
     let settings = format!("\u{feff}{}", QUICK.replace('\n', "\r\n"));
     let sandbox = Sandbox::new(&settings);
-    let models = sandbox.imagepool(&["models", "--json"]).succeeded().json();
+    let models = sandbox.imagepool(&["models", "--json"]).succeeded();
+    let models = models.json_list();
     assert!(
         models.iter().any(|model| model["key"] == "syn"),
         "{models:?}"

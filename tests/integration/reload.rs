@@ -75,7 +75,8 @@ fn reread_names_the_differences_and_changes_nothing() {
             "{line}: {available}"
         );
     }
-    let json = daemon.imagepool(&["avail", "--json"]).succeeded().json();
+    let json = daemon.imagepool(&["avail", "--json"]).succeeded();
+    let json = json.json_list();
     let c = json
         .iter()
         .find(|model| model["name"] == "c")
@@ -218,8 +219,10 @@ fn a_bad_settings_file_is_refused_whole_and_named_with_its_fault() {
         }
         for verb in ["reload", "avail"] {
             let json = daemon.imagepool(&[verb, "--json"]).ended_with(1).json();
-            let error = json[0]["error"].as_str().expect("it has an error");
-            assert!(error.starts_with("CANT_REREAD: "), "{error}");
+            let error = &json[0]["error"];
+            assert_eq!(error["kind"], "bad_settings");
+            let message = error["message"].as_str().expect("it has an error");
+            assert!(message.starts_with("CANT_REREAD: "), "{message}");
             assert_eq!(json[0]["verb"], verb);
         }
     }

@@ -84,9 +84,38 @@ fn another_user_may_draw_and_cancel_its_own_jobs_and_nothing_else() {
         other(question).succeeded();
     }
     other(&["generate", "a star", "--steps", "2", "-o", "other.png"]).succeeded();
-    let as_root = other(&["generate", "a star", "-o", "b.png", "--as", "uid:0"]);
-    as_root.ended_with(4);
+    for name in ["uid:0", "no such user"] {
+        other(&["generate", "a star", "-o", "b.png", "--as", name]).ended_with(4);
+    }
     assert_eq!(daemon.status().supervisor.state, "serving");
+}
+
+#[test]
+fn a_request_for_another_user_counts_for_a_user_that_exists() {
+    // No user of this machine, but one of the settings.
+    let unlisted = "4000000000";
+    let quotas = format!("[users.\"*\"]\njobs_per_hour = 3\n[users.\"{unlisted}\"]\n");
+    let daemon = TestDaemon::start(&format!("{SETTINGS}{quotas}"));
+    let own = geteuid().to_string();
+    let draw = |name: &str| {
+        let line = ["generate", "a", "--steps", "1", "-f", "-o", "a.png", "--as"];
+        daemon.imagepool(&[&line[..], &[name]].concat())
+    };
+    for name in ["alcie", "uid:4000000001", "token:none", "", "/bot"] {
+        let refused = draw(name).ended_with(2).stderr;
+        assert!(refused.starts_with("imagepool: user: "), "{refused}");
+        assert!(
+            refused.contains("neither a user of this machine"),
+            "{refused}"
+        );
+    }
+    // All these names are the same user, who has one quota.
+    for name in [&own, &format!("uid:{own}"), &format!("{own}/bot")] {
+        draw(name).succeeded();
+    }
+    let full = draw(&format!("{own}/another")).ended_with(75).stderr;
+    assert!(full.contains("had 3 of 3 jobs"), "{full}");
+    draw(unlisted).succeeded();
 }
 
 #[test]

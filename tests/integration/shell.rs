@@ -48,7 +48,37 @@ fn no_command_ends_the_shell_and_quit_does() {
         "{output:?}"
     );
     shell(&sandbox, &[], "exit\nnonsense\n").succeeded();
+    shell(&sandbox, &[], "nonsense\nexit 3\nversion\n").ended_with(3);
+    shell(&sandbox, &[], "nonsense\nquit 0\n").succeeded();
+    let output = shell(&sandbox, &[], "exit now\nversion\n").ended_with(2);
+    assert!(
+        output.stderr.contains("exit takes an exit code"),
+        "{output:?}"
+    );
+    assert!(stdout(&output).contains("imagepool 0"), "{output:?}");
     shell(&sandbox, &[], "").succeeded();
+}
+
+#[test]
+fn a_line_that_is_not_text_is_an_error_and_the_next_one_runs() {
+    let sandbox = Sandbox::new("");
+    for (options, is_json) in [(&[][..], false), (&["--json"], true)] {
+        let command = imagepool::command(&sandbox, options);
+        let command = program::with_stdin(command, b"status \xff\nversion\n");
+        let output = Call::start(command).output().ended_with(2);
+        assert!(
+            output.stderr.contains("stdin: a line is not UTF-8 text"),
+            "{output:?}"
+        );
+        match is_json {
+            false => assert!(stdout(&output).contains("imagepool 0"), "{output:?}"),
+            true => {
+                let json = output.json();
+                assert_eq!(json[0]["error"]["kind"], "usage");
+                assert!(json[1]["imagepool"].is_string(), "{json:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -75,6 +105,15 @@ fn the_shells_options_are_those_of_each_command() {
 #[test]
 fn a_command_does_not_read_the_lines_that_follow() {
     let daemon = TestDaemon::start(QUICK);
-    let output = shell(&daemon.sandbox, &[], "generate -\nversion\n").succeeded();
+    let output = shell(&daemon.sandbox, &[], "generate -\nversion\n").ended_with(2);
     assert!(stdout(&output).contains("supervisor "), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .starts_with("imagepool: prompt: `generate -` reads stdin, which is the shell's"),
+        "{output:?}"
+    );
+    assert!(daemon.status().queue.is_empty());
+    let pictures = std::fs::read_dir(daemon.sandbox.pictures()).expect("ours");
+    assert_eq!(pictures.count(), 0);
 }

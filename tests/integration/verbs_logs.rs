@@ -83,6 +83,19 @@ fn an_unknown_name_is_answered_in_supervisorctls_words() {
             1,
         ),
         (&["clear", "nobody:*"], "nobody: ERROR (no such group)\n", 1),
+        (&["clear", "syn:99"], "syn:99: ERROR (no such process)\n", 1),
+        (
+            &["tail", "syn:99"],
+            "syn:99: ERROR (no such process name)\n",
+            1,
+        ),
+        (
+            &["signal", "HUP", "syn:99"],
+            "syn:99: ERROR (no such process)\n",
+            1,
+        ),
+        (&["start", "syn:99"], "syn:99: ERROR (no such process)\n", 1),
+        (&["clear", "syn:3"], "syn:3: cleared\n", 0),
         (&["clear", "syn"], "syn:0: cleared\n", 0),
         (&["tail", "syn"], "", 0),
         (
