@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ipc_protocol::folders;
+use ipc_protocol::units::counted;
 use supervisor::api::http::server::HttpSettings;
 use supervisor::api::jobs::store::ResultLimits;
 use supervisor::api::rights::KnownUsers;
@@ -124,8 +125,8 @@ fn run(
     }
     let mut setup = Setup::assemble(&config, programs::find("worker")?, clock)?;
     if arguments.check_config {
-        let models = setup.catalogue.len();
-        say::line(format_args!("settings valid: {models} models"));
+        let models = counted(setup.catalogue.len() as u64, "model");
+        say::line(format_args!("settings valid: {models}"));
         let unusable = setup.library.unusable(&setup.beginning.registry);
         unusable.iter().for_each(say::line);
         return Ok(());

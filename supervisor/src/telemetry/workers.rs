@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Generation, ModelKey, WorkerName};
 use ipc_protocol::sandbox::SandboxReached;
-use ipc_protocol::units::Mebibytes;
+use ipc_protocol::units::{Mebibytes, counted};
 use pool::{EndClass, Exit, Start, StopReason};
 use tracing::{debug, error, info, warn};
 
@@ -199,7 +199,8 @@ pub fn wrote(worker: &str, line: &str) {
 
 /// Lines of a worker were left out of the log because there were too many.
 pub fn wrote_too_much(worker: &str, hidden: u64) {
-    warn!(target: "worker", "{hidden} lines of {worker} not shown");
+    let hidden = counted(hidden, "line");
+    warn!(target: "worker", "{hidden} of {worker} not shown");
 }
 
 /// The newest lines of a worker that died.

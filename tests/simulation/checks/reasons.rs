@@ -300,7 +300,10 @@ fn no_other(
     let key = &model.spec.key;
     let most = observed.most(model);
     if observed.workers_of(key).count() >= most {
-        return Some(format!("{key} has its {most} workers"));
+        return Some(match most {
+            1 => format!("{key} has its one worker"),
+            _ => format!("{key} has its {most} workers"),
+        });
     }
     record.wish?;
     let [at] = observed.places_of(record)[..] else {

@@ -444,9 +444,13 @@ fn is_too_short(
     let most = least_time(observed, model, parameters.size.pixels(), parameters.steps).1;
     let waiting = observed.waiting(&model.spec.key).count();
     let limit = request.timeout_ms.map(Duration::from_millis);
+    let before = match waiting {
+        1 => "1 job waits".to_owned(),
+        _ => format!("{waiting} jobs wait"),
+    };
     limit.is_some_and(|limit| limit < most)
         && failure.field == Some(Field::Timeout)
-        && failure.message.contains(&format!("{waiting} jobs wait"))
+        && failure.message.contains(&before)
 }
 
 /// Idle workers that certainly take pictures of this request at once.

@@ -165,7 +165,10 @@ pub(crate) fn evict(state: &mut State, turn: &mut Turn, ticket: Ticket, name: &s
     let surplus = state.fleet().live(id).count().saturating_sub(floor);
     let (line, success) = match (idle.len(), surplus) {
         (0, _) => (format!("{key}: ERROR (no idle worker)"), false),
-        (_, 0) => (format!("{key}: ERROR (it keeps {floor} workers)"), false),
+        (_, 0) => {
+            let kept = counted(floor as u64, "worker");
+            (format!("{key}: ERROR (it keeps {kept})"), false)
+        }
         (idle, surplus) => (format!("{key}: evicted {}", idle.min(surplus)), true),
     };
     for worker in idle.into_iter().take(surplus) {

@@ -382,9 +382,12 @@ fn check_deadline(
     if least_ms <= timeout {
         return Ok(());
     }
+    let before = match state.jobs().queue(admitted.model).len() {
+        1 => "1 job waits".to_owned(),
+        jobs => format!("{jobs} jobs wait"),
+    };
     let message = format!(
-        "cannot be done within {timeout} ms: {} jobs wait before it and it takes at least {least_ms} ms",
-        state.jobs().queue(admitted.model).len()
+        "cannot be done within {timeout} ms: {before} before it and it takes at least {least_ms} ms"
     );
     Err(Failure {
         field: Some(Field::Timeout),

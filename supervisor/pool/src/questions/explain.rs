@@ -172,7 +172,10 @@ fn why_no_other(state: &State, now: Moment, job: &Job) -> Option<String> {
     }
     let most = model.most(state.settings());
     if state.fleet().count(job.model()) >= most {
-        return Some(format!("{key} has its {most} workers"));
+        return Some(match most {
+            1 => format!("{key} has its one worker"),
+            _ => format!("{key} has its {most} workers"),
+        });
     }
     let (device, room) = room::for_worker(state, job.model(), job.device())?;
     if room == Room::Free && state.fleet().has_live(job.model()) {

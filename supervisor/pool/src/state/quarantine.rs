@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipc_protocol::units::PictureSize;
+use ipc_protocol::units::{PictureSize, counted};
 
 use crate::words::action::Parameters;
 use crate::words::lasting::QuarantinedRequest;
@@ -145,12 +145,12 @@ impl Quarantine {
             let left = evidence.left(now, lasts)?;
             let prompt: String = fingerprint.prompt.chars().take(60).collect();
             Some(format!(
-                "{}   {} s ago, ends in {} s   {} steps {}   {prompt:?}   {}",
+                "{}   {} s ago, ends in {} s   {} {}   {prompt:?}   {}",
                 fingerprint.name(),
                 evidence.age(now).as_secs(),
                 left.as_secs().max(1),
                 fingerprint.size,
-                fingerprint.steps,
+                counted(fingerprint.steps.into(), "step"),
                 evidence.deaths.join("; ")
             ))
         };

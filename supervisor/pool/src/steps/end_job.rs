@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Device, DeviceConstraint, JobId};
-use ipc_protocol::units::Mebibytes;
+use ipc_protocol::units::{Mebibytes, counted};
 
 use crate::questions::standing::quarantined;
 use crate::questions::wants::WorkerWant;
@@ -210,8 +210,8 @@ fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId, step: u32) {
 /// The answer of a job that ran out of memory too often.
 fn out_of_memory(job: &Job) -> Failure {
     let message = format!(
-        "ran out of memory {} times: {}; a smaller picture needs less",
-        job.out_of_memory(),
+        "ran out of memory {}: {}; a smaller picture needs less",
+        counted(job.out_of_memory().into(), "time"),
         last_deaths(job)
     );
     Failure::new(FailureKind::MemoryExhausted, message).retry_after_ms(RETRY_MS)
@@ -220,8 +220,8 @@ fn out_of_memory(job: &Job) -> Failure {
 /// The answer of a job that lost too many workers and is not accused of it.
 fn worker_lost(job: &Job) -> Failure {
     let message = format!(
-        "lost its worker {} times, which is not held against the request: {}; try again later",
-        job.losses().len(),
+        "lost its worker {}, which is not held against the request: {}; try again later",
+        counted(job.losses().len() as u64, "time"),
         last_deaths(job)
     );
     Failure::new(FailureKind::WorkerLost, message).retry_after_ms(RETRY_MS)

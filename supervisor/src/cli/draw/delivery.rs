@@ -7,6 +7,7 @@ use ipc_protocol::client::{Drawing, Picture, Update};
 use ipc_protocol::messages::client::Accepted;
 use ipc_protocol::reading::{Reading, UnknownWord};
 use ipc_protocol::request::ImageRequest;
+use ipc_protocol::units::counted;
 use serde_json::Value;
 
 use super::output::PictureOutput;
@@ -152,11 +153,11 @@ impl Delivery<'_> {
             return;
         } else {
             format!(
-                "{file}: {} by {}, seed {}, {} steps, {:.2} s",
+                "{file}: {} by {}, seed {}, {}, {:.2} s",
                 picture.size,
                 self.accepted.model,
                 report.seed,
-                self.accepted.steps,
+                counted(self.accepted.steps.into(), "step"),
                 (report.denoise_ms + report.decode_ms) as f64 / 1000.0
             )
         };

@@ -166,6 +166,7 @@ fn print_lines(output: VerbOutput, name: &str, LogLines { lines, missed }: &LogL
     match (missed, output.json) {
         (0, _) => {}
         (missed, true) => say::line(json!({"name": name, "missed": missed})),
+        (1, false) => say::aside("imagepool: 1 line was written too fast to be printed"),
         (missed, false) => say::aside(format_args!(
             "imagepool: {missed} lines were written too fast to be printed"
         )),
