@@ -1,4 +1,4 @@
-//! Writes the manual pages of both programs and the shells' completions of `imagepool`; `scripts/manual` runs it.
+//! Writes the manual pages and the shells' completions, for `scripts/manual`.
 //!
 //! An example and no part of the program: what it needs is in no program that is installed.
 

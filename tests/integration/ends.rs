@@ -310,7 +310,7 @@ fn idle() -> TestDaemon {
 }
 
 #[test]
-fn the_sender_of_a_signal_is_told_as_far_as_it_is_known() {
+fn an_obituary_names_the_sender_of_a_signal_as_far_as_the_kernel_does() {
     let by_operator = "sent by an operator with `imagepool signal`";
     let by_other = "sent by another process; the kernel does not report which";
     let unknown = "raised by itself, unless another process sent it";
@@ -345,7 +345,7 @@ fn the_sender_of_a_signal_is_told_as_far_as_it_is_known() {
 }
 
 #[test]
-fn crashes_are_told_without_a_daemon_from_its_state_folder() {
+fn last_crash_reads_the_state_folder_without_a_daemon() {
     let daemon = idle();
     let nobody = daemon.imagepool(&["last-crash", "nobody"]).ended_with(4);
     assert!(nobody.stderr.contains("no such process"), "{nobody:?}");

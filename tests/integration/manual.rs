@@ -9,7 +9,7 @@ use tests::sandbox::Sandbox;
 /// Bash completes a model's name although no daemon runs.
 fn completes_names(sandbox: &Sandbox, script: &str) {
     let imagepool = sandbox.binaries().imagepool();
-    let program = imagepool.display();
+    let folder = imagepool.parent().expect("it is in a folder").display();
     for (line, expected) in [
         ("imagepool start pock", "pocket-flux"),
         ("imagepool generate a -m flux", "flux-schnell"),
@@ -17,9 +17,9 @@ fn completes_names(sandbox: &Sandbox, script: &str) {
         ("imagepool vers", "version"),
     ] {
         let ask = format!(
-            "{script}\nCOMP_LINE='{line}' COMP_POINT=${{#COMP_LINE}} COMP_WORDS=($COMP_LINE) \
+            "PATH={folder}:$PATH\n{script}\nCOMP_LINE='{line}' COMP_POINT=${{#COMP_LINE}} COMP_WORDS=($COMP_LINE) \
              COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
-             _imagepool_with_names '{program}' \"${{COMP_WORDS[COMP_CWORD]}}\" x 2>/dev/null\n\
+             _imagepool_with_names imagepool \"${{COMP_WORDS[COMP_CWORD]}}\" x 2>/dev/null\n\
              printf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
         );
         let bash = program::command(std::path::Path::new("/bin/bash"), sandbox);

@@ -32,7 +32,7 @@ impl JsonOutput {
         }
     }
 
-    /// The same for words that are no command: `--json` among them, and an output on stdout.
+    /// The same for words that clap refuses: `--json` may be among them, and an output on stdout.
     pub fn of_words<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> Self {
         let options = words.into_iter().take_while(|word| *word != "--");
         let (mut json, mut is_output, mut to_stdout) = (false, false, false);

@@ -59,7 +59,7 @@ impl ObituaryStore {
         Ok(Self { ends, most, disk })
     }
 
-    /// Reads the obituaries in a state folder for somebody who adds none.
+    /// Reads the obituaries in a state folder, for a program that adds none.
     ///
     /// # Errors
     /// The folder has no obituaries, or this user may not read them.

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_with_its_time_and_the_place_of_the_picture() {
+    fn the_sentence_has_the_time_of_the_end_and_the_place_of_the_picture() {
         let kept = JobStatus {
             kept_s: Some(590.2),
             ..job(JobState::Finished, PictureState::Kept)

@@ -1,5 +1,6 @@
-//! `imagepool last-crash`: how workers ended that were not asked to, from the daemon's obituaries, or from those in its
-//! state folder if no daemon runs.
+//! `imagepool last-crash`: how workers ended that were not asked to, from their obituaries.
+//!
+//! The daemon has them; if none runs, its state folder.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -304,7 +304,7 @@ pub fn pids(reach: &ConnectOptions, names: &[String], json: bool) -> Result<u8, 
     Ok(code)
 }
 
-/// The JSON of a name without a process; only for `all` that is no error.
+/// The JSON of a name without a process, which is an error unless the name is `all`.
 fn without_pid(name: &TargetName) -> Value {
     let failure = Failure::new(FailureKind::NoSuchName, "no such process");
     let error = (*name != TargetName::All).then(|| described(&failure));
