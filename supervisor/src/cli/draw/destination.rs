@@ -3,7 +3,7 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ipc_protocol::failure::{Failure, Field};
@@ -172,10 +172,13 @@ pub fn write_file(target: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
 
 /// Creates a temporary file beside `target`, with the mode of `target` if it exists, else of any new file.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
-    let usual = Permissions::from_mode(0o666); // The kernel subtracts the umask.
-    let mut builder = tempfile::Builder::new();
-    let draft = builder.permissions(usual).tempfile_in(folder_of(target));
-    let draft = draft.map_err(without_name)?;
+    // Its own errors would name the temporary file, which the user does not know.
+    let create = |path: &Path| {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        options.mode(0o666).open(path) // The kernel subtracts the umask.
+    };
+    let draft = tempfile::Builder::new().make_in(folder_of(target), create)?;
     if let Ok(found) = fs::metadata(target) {
         let mode = Permissions::from_mode(found.mode() & 0o777);
         draft.as_file().set_permissions(mode)?;
@@ -203,15 +206,6 @@ fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
-    }
-}
-
-/// The error behind one that names a temporary file, which the user does not know.
-fn without_name(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|named| named.source());
-    match cause {
-        Some(cause) => io::Error::new(error.kind(), cause.to_string()),
-        None => error,
     }
 }
 
