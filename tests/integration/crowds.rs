@@ -154,7 +154,10 @@ fn one_user_cannot_take_the_places_of_others() {
         let command = tests::imagepool::command(sandbox, &arguments);
         program::Call::start(program::as_user(command, NOBODY, group))
     };
+    let before = processes::descriptors(daemon.pid()).len();
     let _following: Vec<_> = (0..6).map(|_| follow()).collect();
+    let have_come = || processes::descriptors(daemon.pid()).len() >= before + 6;
+    assert!(wait::until(PATIENCE, have_come), "they have their places");
     let ask = ["--socket", &socket, "status"];
     let is_full = || sandbox.imagepool_as(NOBODY, group, &ask).code == 75;
     assert!(wait::until(PATIENCE, is_full), "the user has no place left");
