@@ -6,12 +6,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use decoders::measure::{Reception, judge, silence};
 use decoders::{ALL, ByteDecoder, corpus, damage};
 use peak_alloc::PeakAlloc;
 use tests::chance::Chance;
+use tests::wait::Stopwatch;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -71,9 +72,9 @@ fn strike_all(time: Duration, part: &str) -> ExitCode {
 }
 
 fn strike(decoder: &ByteDecoder, time: Duration, chance: &mut Chance) -> Tally {
-    let (seeds, start) = ((decoder.seeds)(), Instant::now());
+    let (seeds, start) = ((decoder.seeds)(), Stopwatch::start());
     let mut tally = Tally::default();
-    while start.elapsed() < time {
+    while start.passed() < time {
         for _ in 0..BATCH {
             let input = damage::input(&seeds, chance);
             let (outcome, allocated) = judge(decoder, &input, &MEMORY);

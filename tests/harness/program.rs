@@ -69,6 +69,14 @@ pub fn with_open_files(command: &Command, most: u32) -> Command {
     by_shell(command, &format!("ulimit -n {most} && exec \"$0\" \"$@\""))
 }
 
+/// Changes the largest size of a file that a running process may write, in bytes.
+pub fn limit_file_size(pid: u32, bytes: &str) {
+    let status = Command::new("prlimit")
+        .args([format!("--pid={pid}"), format!("--fsize={bytes}:")])
+        .status();
+    assert!(status.expect("util-linux is here").success());
+}
+
 /// The same program with its stderr closed.
 pub fn without_stderr(command: &Command) -> Command {
     by_shell(command, "exec \"$0\" \"$@\" 2>&-")

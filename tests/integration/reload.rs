@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -11,7 +11,7 @@ use tests::http::from_base64;
 use tests::job::{draw, request};
 use tests::program::{Call, PATIENCE, ProgramOutput, command};
 use tests::sandbox::Sandbox;
-use tests::wait;
+use tests::wait::{self, Stopwatch};
 
 /// A refusal at once takes less than this: reading a settings file may take 30 s.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -263,14 +263,14 @@ fn a_pipe_or_a_device_in_place_of_the_settings_file_is_refused_at_once() {
         fs::remove_file(&file).expect("ours");
         replace();
         for verb in ["reread", "update", "reload", "avail"] {
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             let line = text(&daemon.imagepool(&[verb]).ended_with(1));
             assert!(line.starts_with("ERROR: CANT_REREAD: "), "{what}: {line}");
             assert!(line.contains("not a regular file"), "{what}: {line}");
-            assert!(begun.elapsed() < AT_ONCE, "{what}: {verb}");
+            assert!(begun.passed() < AT_ONCE, "{what}: {verb}");
         }
         // A daemon does not start with it either.
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let program = &daemon.sandbox.binaries().supervisor();
         let mut start = command(program, &daemon.sandbox);
         start.arg("--config").arg(&file).arg("--check-config");
@@ -280,7 +280,7 @@ fn a_pipe_or_a_device_in_place_of_the_settings_file_is_refused_at_once() {
             "{}",
             refused.stderr
         );
-        assert!(begun.elapsed() < AT_ONCE, "{what}");
+        assert!(begun.passed() < AT_ONCE, "{what}");
     }
     fs::remove_file(&file).expect("ours");
     write(&daemon, &good);
@@ -324,9 +324,9 @@ fn a_new_step_time_of_a_synthetic_model_replaces_its_workers() {
     // The new value counts: 40 steps of 200 ms.
     write(&daemon, &settings("", &[paced(200)]));
     said(&daemon, &["update"]);
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     daemon.draw(&request("a", 10, 1)).expect("it is offered");
-    assert!(begun.elapsed() >= Duration::from_secs(2), "{before:?}");
+    assert!(begun.passed() >= Duration::from_secs(2), "{before:?}");
 }
 
 #[test]
@@ -348,8 +348,9 @@ fn update_waits_for_every_accepted_job_of_a_removed_model_and_so_does_a_second_o
         &daemon,
         &settings("max_workers_per_model = 1", &[model("b", "")]),
     );
+    let begun = Stopwatch::start();
     thread::scope(|scope| {
-        let update = || scope.spawn(|| (said(&daemon, &["update"]), Instant::now()));
+        let update = || scope.spawn(|| (said(&daemon, &["update"]), begun.passed()));
         let first = update();
         let leaving = || {
             let status = said(&daemon, &["status"]);
@@ -366,7 +367,7 @@ fn update_waits_for_every_accepted_job_of_a_removed_model_and_so_does_a_second_o
         for job in jobs {
             job.join().expect("no panic").expect("it was accepted");
         }
-        let drawn = Instant::now();
+        let drawn = begun.passed();
         let lines = "a: stopped\na: removed process group\n";
         for update in [first, second] {
             let (said, ended) = update.join().expect("no panic");

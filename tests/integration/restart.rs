@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tests::daemon::TestDaemon;
-use tests::program::PATIENCE;
+use tests::program::{PATIENCE, limit_file_size};
 use tests::sandbox::Sandbox;
 use tests::wait;
 
@@ -275,14 +274,6 @@ fn a_damaged_journal_is_moved_aside_and_told() {
     let jobs = detach(&daemon, &["--steps", "1"]);
     let daemon = killed_and_restarted(daemon);
     daemon.imagepool(&["wait", &jobs[0]]).succeeded();
-}
-
-/// Changes the largest size of a file that a running process may write, in bytes.
-fn limit_file_size(pid: u32, bytes: &str) {
-    let status = Command::new("prlimit")
-        .args([format!("--pid={pid}"), format!("--fsize={bytes}:")])
-        .status();
-    assert!(status.expect("util-linux is here").success());
 }
 
 #[test]

@@ -18,10 +18,9 @@ use crate::telemetry::doors;
 /// # Errors
 /// It cannot be created, or it is a link, a file or another user's folder.
 pub fn keep(folder: &Path, socket_mode: u32) -> Result<(), PathError> {
-    match close(folder) {
-        Ok(Some(mode)) => doors::closed_folder(folder, mode),
-        // The check names what is wrong with the folder.
-        Ok(None) | Err(_) => {}
+    // If that fails, the check names what is wrong with the folder.
+    if let Ok(Some(mode)) = close(folder) {
+        doors::closed_folder(folder, mode);
     }
     paths::prepare(folder, socket_mode)
 }
