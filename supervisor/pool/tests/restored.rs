@@ -181,7 +181,7 @@ fn a_restored_quarantine_lasts_for_the_rest_of_its_time() {
         let start = starts(&fixture.ask_model("a")).remove(0);
         let run = runs(&fixture.bring_up(start.worker)).remove(0);
         let after = fixture.die(run.worker, 11, None);
-        let started = [starts(&after), starts(&fixture.pass(60 * SECOND))].concat();
+        let started = [starts(&after), starts(&fixture.pass(2 * SECOND))].concat();
         let run = runs(&fixture.bring_up(started[0].worker)).remove(0);
         remembered(&fixture.die(run.worker, 11, None))
     };

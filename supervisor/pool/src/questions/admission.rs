@@ -83,9 +83,11 @@ pub(crate) fn admit_to(
     let parameters = resolve(spec, state.settings(), request, asked.entropy)?;
     if !asked.is_restored() {
         check_count(state, asked)?;
-        check_quota(state, now, model, asked)?;
     }
     check_device(state, model, request.device)?;
+    if !asked.is_restored() {
+        check_quota(state, now, model, asked)?;
+    }
     check_state(state, now, model, &parameters)?;
     check_digest(state, model, asked)?;
     let admitted = Admitted {

@@ -161,14 +161,14 @@ impl Job {
 
     /// Its attempts so far, for the next daemon.
     pub(crate) fn past(&self) -> JobPast {
-        let loss = |loss: &Loss| PastLoss {
+        let loss = |(number, loss): (usize, &Loss)| PastLoss {
             how: loss.how.clone(),
             step: loss.step,
-            suspect: loss.suspect,
+            suspect: loss.suspect && number >= self.cleared,
         };
         JobPast {
             attempts: self.attempts,
-            losses: self.losses.iter().map(loss).collect(),
+            losses: self.losses.iter().enumerate().map(loss).collect(),
             fruitless: self.fruitless,
             out_of_memory: self.out_of_memory,
             resume_step: self.resume_step,
@@ -180,6 +180,8 @@ impl Job {
         self.attempts = past.attempts;
         let loss = |loss: PastLoss| Loss::new(loss.how, loss.step, loss.suspect);
         self.losses = past.losses.into_iter().map(loss).collect();
+        let steps = self.losses.iter().map(|loss| loss.step);
+        self.furthest_step = steps.fold(past.resume_step, u32::max);
         self.fruitless = past.fruitless;
         self.fruitless_since = (past.fruitless > 0).then_some(self.accepted);
         self.out_of_memory = past.out_of_memory;
