@@ -47,6 +47,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("error", "the error message"),
     ("place", "the settings file"),
     ("path", "the file of the journal"),
+    ("sandbox", "how far workers confine themselves"),
     ("aside", "the new name of a damaged journal"),
     ("kind", "the kind of a record in the journal"),
     ("key", "the key of a record in the journal"),
@@ -111,12 +112,13 @@ mod tests {
     use super::*;
 
     /// Every file with log lines.
-    const SOURCES: [&str; 7] = [
+    const SOURCES: [&str; 8] = [
         include_str!("daemon.rs"),
         include_str!("doors.rs"),
         include_str!("events.rs"),
         include_str!("files.rs"),
         include_str!("hooks.rs"),
+        include_str!("job_journal.rs"),
         include_str!("jobs.rs"),
         include_str!("workers.rs"),
     ];

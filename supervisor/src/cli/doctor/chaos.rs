@@ -169,30 +169,17 @@ impl ChaosTrial {
         let mut struck: Option<StruckWorker> = None;
         for update in client.generate(request)? {
             match (update?, &mut struck) {
-                (
-                    Update::Step {
-                        job,
-                        step,
-                        elapsed_ms,
-                        ..
-                    },
-                    None,
-                ) if step >= STRUCK_STEP => {
+                (Update::Step { job, step, .. }, None) if step >= STRUCK_STEP => {
                     let Some((worker, pid)) = worker_of(&mut observer, job)? else {
                         continue;
                     };
                     (strike.worker, strike.step) = (worker, step);
                     self.struck.push(pid);
-                    struck = Some(StruckWorker::strike(
-                        pid,
-                        strike.signal,
-                        elapsed_ms,
-                        self.clock,
-                    ));
+                    struck = Some(StruckWorker::strike(pid, strike.signal, self.clock));
                 }
-                (Update::Step { elapsed_ms, .. }, Some(worker)) if strike.resumed_in.is_none() => {
-                    // The time of an attempt begins with it.
-                    match elapsed_ms < worker.elapsed_ms {
+                (Update::Step { job, .. }, Some(worker)) if strike.resumed_in.is_none() => {
+                    let now = worker_of(&mut observer, job)?;
+                    match now.is_some_and(|(_, pid)| pid != worker.pid) {
                         true => strike.resumed_in = Some(self.clock.now().since(worker.at)),
                         false => worker.strike_again(strike.signal, self.clock),
                     }
@@ -226,19 +213,16 @@ struct StruckWorker {
     pid: Pid,
     /// When it was struck last.
     at: Moment,
-    /// How long its attempt had run.
-    elapsed_ms: u32,
     is_struck_twice: bool,
 }
 
 impl StruckWorker {
-    fn strike(pid: Pid, signal: Signal, elapsed_ms: u32, clock: Clock) -> Self {
+    fn strike(pid: Pid, signal: Signal, clock: Clock) -> Self {
         // It fails if the worker has ended, which is as good.
         let _ = kill(pid, signal);
         Self {
             pid,
             at: clock.now(),
-            elapsed_ms,
             is_struck_twice: false,
         }
     }
