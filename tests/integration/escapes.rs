@@ -114,7 +114,7 @@ impl EscapeFixture {
             .wait_for("use a call newer than the filter", 1, PATIENCE);
         let lines = self.daemon.stderr.with("escape ");
         let outcomes = lines.iter().filter_map(|line| {
-            let (_, said) = line.split_once("escape:0: escape ")?;
+            let (_, said) = line.split_once(": escape ")?;
             let (name, outcomes) = said.rsplit_once(": ")?;
             let (narrow, sealed) = outcomes.split_once(' ')?;
             println!("{name}: {narrow}, {sealed}");
@@ -157,7 +157,11 @@ fn check_denied(targets: &EscapeFixture) {
     let degree = targets.sibling.sandbox.map(|sandbox| sandbox.to_string());
     assert_eq!(degree.as_deref(), Some("full"), "of the kernel here");
     let outcomes = targets.attempt();
-    assert!(outcomes.len() >= ATTEMPTS_LEAST, "{}", outcomes.len());
+    assert!(
+        outcomes.len() >= ATTEMPTS_LEAST,
+        "{outcomes:?} {:#?}",
+        targets.daemon.stderr.all()
+    );
     let escaped: Vec<_> = outcomes
         .iter()
         .filter(|(_, outcomes)| !outcomes.iter().all(|it| DENIED.contains(&it.as_str())))
