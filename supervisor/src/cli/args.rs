@@ -461,7 +461,7 @@ pub struct Generate {
     /// pool.result_seconds, and a restart of the daemon loses them.
     #[arg(long, conflicts_with_all = ["output", "force", "format", "no_metadata", "show"])]
     pub detach: bool,
-    /// User that the job counts for: a user of this machine or of [users] in the settings, or USER/NAME for a client of
+    /// User that the job counts for: a user of this machine or one named in the settings, or USER/NAME for a client of
     /// one. Only root and the daemon's own user may set it.
     #[arg(long = "as", value_name = "USER")]
     pub user: Option<String>,
