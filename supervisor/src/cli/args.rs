@@ -458,7 +458,7 @@ pub struct Generate {
     #[arg(long)]
     pub no_metadata: bool,
     /// Print the job ids as soon as the daemon has accepted them; `wait` gets the pictures later. They are kept for
-    /// pool.result_seconds, and a restart of the daemon loses them.
+    /// pool.result_seconds, also over a restart of the daemon.
     #[arg(long, conflicts_with_all = ["output", "force", "format", "no_metadata", "show"])]
     pub detach: bool,
     /// User that the job counts for: a user of this machine or one named in the settings, or USER/NAME for a client of

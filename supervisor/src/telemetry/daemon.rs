@@ -159,7 +159,7 @@ impl SpansDropped {
     }
 }
 
-/// The state folder cannot be used: obituaries are lost with the daemon.
+/// The state folder cannot be used: obituaries and detached jobs are lost with the daemon.
 pub fn no_state_dir(error: &dyn Display) {
     warn!(%error, "State folder cannot be used: obituaries are kept in memory only");
 }
