@@ -122,6 +122,7 @@ impl ObservedPool {
                 furthest: 0,
                 cleared: 0,
                 fruitless: 0,
+                silences: 0,
                 fruitless_since: None,
                 out_of_memory: 0,
             };

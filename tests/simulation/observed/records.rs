@@ -150,6 +150,8 @@ pub(crate) struct JobRecord {
     pub(crate) cleared: usize,
     /// Attempts in a row that salvaged no step, and when the first of them ended.
     pub(crate) fruitless: u32,
+    /// How often in a row, without a new step, its worker went silent.
+    pub(crate) silences: u32,
     pub(crate) fruitless_since: Option<Moment>,
     /// How often it ran out of memory.
     pub(crate) out_of_memory: u32,

@@ -301,6 +301,9 @@ impl ObservedPool {
     ) {
         let more = self.more_room(&process.name.model);
         if let Some(record) = self.jobs.get_mut(&job) {
+            let resumes = salvaged > record.resume_step;
+            let before = if resumes { 0 } else { record.silences };
+            record.silences = before + u32::from(end == WorkerEnd::Silent);
             record.out_of_memory += u32::from(end.is_out_of_memory());
             if end.is_out_of_memory() || end.raises_need() {
                 record.more = more;

@@ -24,6 +24,8 @@ pub(crate) use request::{invalid_fields, jobs_per_hour, most_images, parameters}
 
 /// Attempts in a row without a salvaged step after which a job is not tried again.
 const FRUITLESS_MAX: u32 = 16;
+/// The same for attempts whose worker went silent.
+const SILENT_MAX: u32 = 5;
 /// The time of such attempts after which the next one is the last.
 const FRUITLESS_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
 /// How often a job may run out of memory.
@@ -204,7 +206,9 @@ fn is_guilty(observed: &ObservedPool, record: &JobRecord) -> bool {
 /// The job had as many attempts in a row without a new step, or for as long, as a job may have.
 fn is_fruitless(now: Moment, record: &JobRecord) -> bool {
     let since = record.fruitless_since.unwrap_or(now);
-    record.fruitless >= FRUITLESS_MAX || now.since(since) >= FRUITLESS_TIME_MAX
+    record.fruitless >= FRUITLESS_MAX
+        || record.silences >= SILENT_MAX
+        || now.since(since) >= FRUITLESS_TIME_MAX
 }
 
 /// The job gets no other attempt.

@@ -39,6 +39,8 @@ pub(crate) struct Job {
     fruitless: u32,
     /// When the first of them ended.
     fruitless_since: Option<Moment>,
+    /// How often in a row, without a new step, its worker went silent.
+    silences: u32,
     /// How often it ran out of memory.
     out_of_memory: u32,
     /// Finished steps whose latents the driver holds.
@@ -146,6 +148,7 @@ impl Job {
             furthest_step: 0,
             fruitless: 0,
             fruitless_since: None,
+            silences: 0,
             out_of_memory: 0,
             resume_step: 0,
             overtaken: 0,
@@ -247,6 +250,12 @@ impl Job {
         self.fruitless
     }
 
+    /// Notes that its worker went silent; returns how often in a row that has happened without a new step.
+    pub(crate) fn note_silence(&mut self) -> u32 {
+        self.silences += 1;
+        self.silences
+    }
+
     /// The time since the first of these attempts ended.
     pub(crate) fn fruitless_for(&self, now: Moment) -> Duration {
         let since = self.fruitless_since.unwrap_or(now);
@@ -303,7 +312,7 @@ impl Job {
         let steps = self.parameters.steps;
         self.resume_step = before.max(resume_step.unwrap_or(0)).min(steps);
         match self.resume_step > before {
-            true => (self.fruitless, self.fruitless_since) = (0, None),
+            true => (self.fruitless, self.fruitless_since, self.silences) = (0, None, 0),
             false => {
                 self.fruitless += 1;
                 self.fruitless_since.get_or_insert(now);

@@ -23,6 +23,8 @@ use crate::words::turn::Turn;
 
 /// Attempts in a row without a new step after which a job is given up, whatever ended them.
 const FRUITLESS_MAX: u32 = 16;
+/// The same for attempts that ended because the worker went silent: each costs the time of a hang.
+const SILENT_MAX: u32 = 5;
 /// The time of such attempts after which the next one ends the job.
 const FRUITLESS_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
 /// A job that runs out of memory this often, the second time with more memory, is given up.
@@ -118,8 +120,10 @@ pub(crate) fn place_again(
     if cause == Cause::OutOfMemory {
         job.note_out_of_memory();
     }
-    let gives_up =
-        job.fruitless() >= FRUITLESS_MAX || job.fruitless_for(turn.now()) >= FRUITLESS_TIME_MAX;
+    let hangs = cause == Cause::Silent && job.note_silence() >= SILENT_MAX;
+    let gives_up = hangs
+        || job.fruitless() >= FRUITLESS_MAX
+        || job.fruitless_for(turn.now()) >= FRUITLESS_TIME_MAX;
     if cause.accuses_job() && suspect_deaths(state, id, step).len() >= limit {
         quarantine_job(state, turn, id, step);
         return;
