@@ -98,6 +98,19 @@ impl JobState {
     }
 }
 
+impl JobStatus {
+    /// Says that its picture is kept, and for how long; `None` if it is not.
+    pub fn kept(&self) -> Option<String> {
+        match (self.picture, self.kept_s) {
+            (PictureState::Kept, Some(left)) => {
+                Some(format!("its picture is kept for {left:.0} s"))
+            }
+            (PictureState::Kept, None) => Some("its picture is kept".into()),
+            (PictureState::None | PictureState::Gone, _) => None,
+        }
+    }
+}
+
 /// Whether a job's picture can be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize)]
 #[serde(rename_all = "lowercase")]

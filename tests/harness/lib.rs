@@ -5,7 +5,7 @@
 //! - [`lines`] is a stderr that can be waited for, [`wait`] the one place that looks again and again
 //! - [`record`] is what a daemon wrote down, and its decisions again
 //! - [`processes`] and [`census`] count what is there, and what is left
-//! - [`job`] draws through the client library, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
+//! - [`job`] draws through the client library, [`detached_jobs`] through the command, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
 //! - [`http`] is a small HTTP client of the daemon's door
 //! - [`misbehaviours`] are what the hostile worker can be told to do
@@ -16,6 +16,7 @@ pub mod binaries;
 pub mod census;
 pub mod chance;
 pub mod daemon;
+pub mod detached_jobs;
 pub mod gpus;
 pub mod http;
 pub mod imagepool;

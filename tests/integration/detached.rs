@@ -8,52 +8,15 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use tests::daemon::TestDaemon;
+use tests::detached_jobs::{detach, listed, until_listed, until_step};
 use tests::job::request;
-use tests::program::PATIENCE;
 use tests::sandbox::Sandbox;
-use tests::wait;
 
 /// A user that owns nothing here, in the daemon's group.
 const NOBODY: u32 = 65534;
 /// One worker with steps of 20 ms.
 const SLOW: &str = "default_model = \"syn\"\n[pool]\nmax_workers_per_model = 1\n\
     [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 20, load_ms = 1, weights_mb = 1 }\n";
-
-/// Starts a detached request; returns the ids of its jobs.
-fn detach(daemon: &TestDaemon, arguments: &[&str]) -> Vec<String> {
-    let arguments = [&["generate", "a red circle", "--detach"], arguments].concat();
-    let output = daemon.imagepool(&arguments).succeeded();
-    let printed = String::from_utf8(output.stdout).expect("it prints numbers");
-    printed.lines().map(str::to_owned).collect()
-}
-
-/// The line of a job in `jobs --json`.
-fn listed(daemon: &TestDaemon, job: &str) -> Option<Value> {
-    let output = daemon.imagepool(&["jobs", "--json"]).succeeded();
-    let jobs = output.json().remove(0);
-    let mut jobs = jobs.as_array().expect("a list").clone().into_iter();
-    let number: u64 = job.parse().expect("a job is a number");
-    jobs.find(|line| line["job"] == number)
-}
-
-/// Waits until a field of a job has this value.
-fn until_listed(daemon: &TestDaemon, job: &str, field: &str, value: &str) {
-    let holds = || listed(daemon, job).is_some_and(|line| line[field] == value);
-    assert!(
-        wait::until(PATIENCE, holds),
-        "{:?}",
-        daemon.imagepool(&["jobs"])
-    );
-}
-
-/// Waits until a job has finished this many steps.
-fn until_step(daemon: &TestDaemon, job: &str, step: u64) {
-    let holds = || {
-        let line = listed(daemon, job)?;
-        (line["step"].as_u64()? >= step).then_some(())
-    };
-    assert!(wait::until_found(PATIENCE, holds).is_some());
-}
 
 #[test]
 fn a_detached_picture_has_the_bytes_of_an_attached_one_and_can_be_fetched_again() {

@@ -10,6 +10,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tests::daemon::TestDaemon;
+use tests::detached_jobs::{detach, listed, until_listed, until_step};
 use tests::program::{PATIENCE, limit_file_size};
 use tests::sandbox::Sandbox;
 use tests::wait;
@@ -19,41 +20,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// One worker with steps of 20 ms.
 const SLOW: &str = "default_model = \"syn\"\n[pool]\nmax_workers_per_model = 1\n\
     [models.syn]\nfamily = \"synthetic\"\nparams = { step_ms = 20, load_ms = 1, weights_mb = 1 }\n";
-
-/// Starts a detached request; returns the ids of its jobs.
-fn detach(daemon: &TestDaemon, arguments: &[&str]) -> Vec<String> {
-    let arguments = [&["generate", "a red circle", "--detach"], arguments].concat();
-    let output = daemon.imagepool(&arguments).succeeded();
-    output.text().lines().map(str::to_owned).collect()
-}
-
-/// The line of a job in `jobs --json`.
-fn listed(daemon: &TestDaemon, job: &str) -> Option<Value> {
-    let output = daemon.imagepool(&["jobs", "--json"]).succeeded();
-    let jobs = output.json().remove(0);
-    let mut jobs = jobs.as_array().expect("a list").clone().into_iter();
-    let number: u64 = job.parse().expect("a job is a number");
-    jobs.find(|line| line["job"] == number)
-}
-
-/// Waits until a field of a job has this value.
-fn until_listed(daemon: &TestDaemon, job: &str, field: &str, value: &str) {
-    let holds = || listed(daemon, job).is_some_and(|line| line[field] == value);
-    assert!(
-        wait::until(PATIENCE, holds),
-        "{:?}",
-        daemon.imagepool(&["jobs"])
-    );
-}
-
-/// Waits until a job has finished this many steps.
-fn until_step(daemon: &TestDaemon, job: &str, step: u64) {
-    let holds = || {
-        let line = listed(daemon, job)?;
-        (line["step"].as_u64()? >= step).then_some(())
-    };
-    assert!(wait::until_found(PATIENCE, holds).is_some());
-}
 
 /// Kills a daemon with SIGKILL and starts the next one.
 fn killed_and_restarted(daemon: TestDaemon) -> TestDaemon {

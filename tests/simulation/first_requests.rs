@@ -102,19 +102,21 @@ fn starts(actions: &[Action]) -> usize {
         .count()
 }
 
+/// A worker that starts and loads at once.
+pub(crate) fn comes_up(worker: Generation) -> Vec<Event> {
+    vec![
+        Event::WorkerStarted { worker, pid: 1 },
+        Event::WorkerSaidHello { worker },
+        Event::WorkerReady {
+            worker,
+            footprint: None,
+        },
+    ]
+}
+
 fn reaction(action: &Action) -> Vec<Event> {
     match action {
-        Action::Start(start) => {
-            let worker = start.worker;
-            vec![
-                Event::WorkerStarted { worker, pid: 1 },
-                Event::WorkerSaidHello { worker },
-                Event::WorkerReady {
-                    worker,
-                    footprint: None,
-                },
-            ]
-        }
+        Action::Start(start) => comes_up(start.worker),
         Action::Run(run) => vec![Event::JobFinished {
             worker: run.worker,
             job: run.job,

@@ -13,6 +13,7 @@ use pool::{
 };
 
 use crate::faults::FaultSet;
+use crate::first_requests::comes_up;
 use crate::plan::WorldPlan;
 use crate::random::SeededRandom;
 
@@ -192,17 +193,7 @@ impl Crowd {
 
     fn reaction(&mut self, action: &Action) -> Vec<Event> {
         match action {
-            Action::Start(start) => {
-                let worker = start.worker;
-                vec![
-                    Event::WorkerStarted { worker, pid: 1 },
-                    Event::WorkerSaidHello { worker },
-                    Event::WorkerReady {
-                        worker,
-                        footprint: None,
-                    },
-                ]
-            }
+            Action::Start(start) => comes_up(start.worker),
             Action::Run(run) => self.work(run),
             Action::Cancel { worker, job } => vec![Event::JobFailed {
                 worker: *worker,

@@ -13,16 +13,7 @@ const RESTART: Ticket = Ticket(7);
 
 /// Two workers of one model are up.
 fn pair() -> (PoolFixture, [Generation; 2]) {
-    let mut fixture = PoolFixture::new(vec![model("a", 100)], 1000);
-    let two = Event::Scaled {
-        ticket: Ticket(1),
-        model: "a".into(),
-        workers: 2,
-    };
-    let mut coming = starts(&fixture.tell(two));
-    while let Some(start) = coming.pop() {
-        coming.extend(starts(&fixture.bring_up(start.worker)));
-    }
+    let fixture = PoolFixture::with_pair(vec![model("a", 100)]);
     let up = fixture.workers().try_into().expect("two workers");
     (fixture, up)
 }

@@ -238,16 +238,7 @@ fn an_operators_start_of_a_model_that_is_removed_is_answered() {
 
 /// Two workers of "a": one draws, the other is idle.
 fn pair(spec: &ModelSpec) -> (PoolFixture, Run, Generation) {
-    let mut fixture = PoolFixture::new(vec![spec.clone(), model("b", 100)], 1000);
-    let two = Event::Scaled {
-        ticket: Ticket(1),
-        model: "a".into(),
-        workers: 2,
-    };
-    let mut coming = starts(&fixture.tell(two));
-    while let Some(start) = coming.pop() {
-        coming.extend(starts(&fixture.bring_up(start.worker)));
-    }
+    let mut fixture = PoolFixture::with_pair(vec![spec.clone(), model("b", 100)]);
     let run = runs(&fixture.ask_model("a")).remove(0);
     let idle = fixture.workers().into_iter().find(|id| *id != run.worker);
     (fixture, run, idle.expect("there are two"))

@@ -4,6 +4,7 @@
 //! read: after a crash the file holds the last commit that was synced.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use ipc_protocol::ids::JobId;
 use pool::{JobPast, LastingFact, MeasuredNeed, QuarantinedRequest};
 use redb::{
-    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    Database, DatabaseError, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable,
     TableDefinition, TableError, WriteTransaction,
 };
 use serde::Serialize;
@@ -245,23 +246,38 @@ fn remember(
     Ok(())
 }
 
+/// Gives the records of a table to `take`, in the order of their keys. One that cannot be read is reported and left out.
+fn each_record<K: Key + 'static, R: DeserializeOwned>(
+    transaction: &ReadTransaction,
+    definition: TableDefinition<'_, K, &[u8]>,
+    kind: &str,
+    mut take: impl FnMut(K::SelfType<'_>, R),
+) -> Result<(), DatabaseFault>
+where
+    for<'a> K::SelfType<'a>: Display,
+{
+    let Some(table) = table(transaction.open_table(definition))? else {
+        return Ok(());
+    };
+    for entry in table.iter().map_err(fault)? {
+        let (key, record) = entry.map_err(fault)?;
+        if let Some(record) = parsed(kind, &key.value(), record.value()) {
+            take(key.value(), record);
+        }
+    }
+    Ok(())
+}
+
 fn requests(
     transaction: &ReadTransaction,
     now_ms: u64,
 ) -> Result<Vec<RememberedRequest>, DatabaseFault> {
     let mut all = Vec::new();
-    let Some(requests) = table(transaction.open_table(REQUESTS))? else {
-        return Ok(all);
-    };
     let mut ends = ends(transaction)?;
     let mut pasts = pasts(transaction)?;
-    for entry in requests.range::<u64>(..).map_err(fault)? {
-        let (first, record) = entry.map_err(fault)?;
-        let first = first.value();
-        let record = parsed::<RequestRecord>("request", &first, record.value());
-        let Some(request) = record.and_then(|record| told("request", &first, record.restored()))
-        else {
-            continue;
+    let take = |first, record: RequestRecord| {
+        let Some(request) = told("request", &first, record.restored()) else {
+            return;
         };
         let job = |id: &JobId| {
             let job = match ends.remove(&id.0) {
@@ -280,32 +296,24 @@ fn requests(
         };
         let jobs = request.accepted.jobs.iter().filter_map(job).collect();
         all.push(RememberedRequest { request, jobs });
-    }
+    };
+    each_record(transaction, REQUESTS, "request", take)?;
     Ok(all)
 }
 
 fn ends(transaction: &ReadTransaction) -> Result<BTreeMap<u64, RestoredEnd>, DatabaseFault> {
     let mut all = BTreeMap::new();
-    if let Some(ends) = table(transaction.open_table(ENDS))? {
-        for entry in ends.range::<u64>(..).map_err(fault)? {
-            let (job, record) = entry.map_err(fault)?;
-            let record = parsed::<EndRecord>("end", &job.value(), record.value());
-            let end = record.and_then(|record| told("end", &job.value(), record.restored()));
-            all.extend(end.map(|end| (job.value(), end)));
-        }
-    }
+    each_record(transaction, ENDS, "end", |job, record: EndRecord| {
+        all.extend(told("end", &job, record.restored()).map(|end| (job, end)));
+    })?;
     Ok(all)
 }
 
 fn pasts(transaction: &ReadTransaction) -> Result<BTreeMap<u64, JobPast>, DatabaseFault> {
     let mut all = BTreeMap::new();
-    if let Some(pasts) = table(transaction.open_table(PASTS))? {
-        for entry in pasts.range::<u64>(..).map_err(fault)? {
-            let (job, record) = entry.map_err(fault)?;
-            let record = parsed::<PastRecord>("past", &job.value(), record.value());
-            all.extend(record.map(|record| (job.value(), record.restored())));
-        }
-    }
+    each_record(transaction, PASTS, "past", |job, record: PastRecord| {
+        all.insert(job, record.restored());
+    })?;
     Ok(all)
 }
 
@@ -315,30 +323,20 @@ fn quarantine(
     now_ms: u64,
 ) -> Result<Vec<QuarantinedRequest>, DatabaseFault> {
     let mut all = Vec::new();
-    if let Some(kept) = table(transaction.open_table(QUARANTINE))? {
-        for entry in kept.range::<&str>(..).map_err(fault)? {
-            let (name, record) = entry.map_err(fault)?;
-            let name = name.value();
-            let record = parsed::<QuarantineRecord>("quarantine", &name, record.value());
-            let request = record.map(|record| record.restored(name, now_ms));
-            all.extend(request.and_then(|request| told("quarantine", &name, request)));
-        }
-    }
+    let take = |name: &str, record: QuarantineRecord| {
+        all.extend(told("quarantine", &name, record.restored(name, now_ms)));
+    };
+    each_record(transaction, QUARANTINE, "quarantine", take)?;
     all.sort_by_key(|request: &QuarantinedRequest| request.age);
     Ok(all)
 }
 
 fn needs(transaction: &ReadTransaction) -> Result<Vec<MeasuredNeed>, DatabaseFault> {
     let mut all = Vec::new();
-    if let Some(needs) = table(transaction.open_table(NEEDS))? {
-        for entry in needs.range::<&str>(..).map_err(fault)? {
-            let (model, record) = entry.map_err(fault)?;
-            let model = model.value();
-            let record = parsed::<NeedRecord>("need", &model, record.value());
-            let need = record.map(|record| record.restored(model));
-            all.extend(need.and_then(|need| told("need", &model, need)));
-        }
-    }
+    let take = |model: &str, record: NeedRecord| {
+        all.extend(told("need", &model, record.restored(model)));
+    };
+    each_record(transaction, NEEDS, "need", take)?;
     Ok(all)
 }
 
@@ -393,12 +391,12 @@ fn json(record: &impl Serialize) -> Vec<u8> {
 }
 
 /// Parses a record; one that cannot be read is reported and left out.
-fn parsed<T: DeserializeOwned>(kind: &str, key: &dyn std::fmt::Display, bytes: &[u8]) -> Option<T> {
+fn parsed<T: DeserializeOwned>(kind: &str, key: &dyn Display, bytes: &[u8]) -> Option<T> {
     let record = serde_json::from_slice(bytes);
     told(kind, key, record.map_err(|error| error.to_string()))
 }
 
-fn told<T>(kind: &str, key: &dyn std::fmt::Display, record: Result<T, String>) -> Option<T> {
+fn told<T>(kind: &str, key: &dyn Display, record: Result<T, String>) -> Option<T> {
     record
         .inspect_err(|error| telemetry::job_journal::record_skipped(kind, key, error))
         .ok()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::failure::Failure;
-use ipc_protocol::job::{JobState, JobStatus, PictureState};
+use ipc_protocol::job::{JobState, JobStatus};
 
 use crate::clock;
 
@@ -17,20 +17,11 @@ pub fn sentence(job: &JobStatus, gone: Option<&Failure>) -> Option<String> {
     };
     let ended = Duration::from_secs(job.created) + Duration::from_secs_f64(job.waiting_s.max(0.0));
     let when = clock::date_of(ended.as_secs());
-    let rest = match (&job.failure, job.picture, job.kept_s) {
+    let rest = match (&job.failure, job.kept(), gone) {
         (Some(failure), ..) => format!(": {failure}"),
-        (None, PictureState::Kept, Some(left)) => format!(
-            "; its picture is kept for {left:.0} s: `imagepool wait {}` writes it",
-            job.job
-        ),
-        (None, PictureState::Kept, None) => format!(
-            "; its picture is kept: `imagepool wait {}` writes it",
-            job.job
-        ),
-        (None, PictureState::None | PictureState::Gone, _) => match gone {
-            Some(gone) => format!("; {}", gone.message),
-            None => String::new(),
-        },
+        (None, Some(kept), _) => format!("; {kept}: `imagepool wait {}` writes it", job.job),
+        (None, None, Some(gone)) => format!("; {}", gone.message),
+        (None, None, None) => String::new(),
     };
     Some(format!("{how} at {when}{rest}"))
 }
@@ -39,6 +30,7 @@ pub fn sentence(job: &JobStatus, gone: Option<&Failure>) -> Option<String> {
 mod tests {
     use ipc_protocol::failure::FailureKind;
     use ipc_protocol::ids::{JobId, ModelKey};
+    use ipc_protocol::job::PictureState;
 
     use super::*;
 

@@ -54,11 +54,9 @@ fn detail(job: &JobStatus) -> String {
 }
 
 fn picture(job: &JobStatus) -> String {
-    match (job.picture, job.kept_s) {
-        (PictureState::Kept, Some(left)) => format!("its picture is kept for {left:.0} s"),
-        (PictureState::Kept, None) => "its picture is kept".into(),
-        (PictureState::Gone, _) => "its picture is gone".into(),
-        (PictureState::None, _) => String::new(),
+    match job.picture {
+        PictureState::Gone => "its picture is gone".into(),
+        PictureState::Kept | PictureState::None => job.kept().unwrap_or_default(),
     }
 }
 
