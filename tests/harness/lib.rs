@@ -4,7 +4,7 @@
 //! - [`daemon`] is a supervisor in it, [`imagepool`] the command, [`program`] how both are started
 //! - [`lines`] is a stderr that can be waited for, [`wait`] the one place that looks again and again
 //! - [`record`] is what a daemon wrote down, and its decisions again
-//! - [`processes`] and [`census`] count what is there, and what is left
+//! - [`processes`], [`figures`] and [`census`] count what is there, and what is left
 //! - [`job`] draws through the client library, [`detached_jobs`] through the command, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
 //! - [`http`] is a small HTTP client of the daemon's door
@@ -17,6 +17,7 @@ pub mod census;
 pub mod chance;
 pub mod daemon;
 pub mod detached_jobs;
+pub mod figures;
 pub mod gpus;
 pub mod http;
 pub mod imagepool;
