@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sources::{self, ProjectFile};
 use crate::split::{split, without_tests};
 
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "ipc-protocol/src/",
     "supervisor/pool/src/",
     "supervisor/fetch/src/",
     "supervisor/store/src/",
     "supervisor/src/",
     "worker/src/",
+    "worker/kernels/src/",
     "worker/sandbox/src/",
 ];
 const MIND: &str = "supervisor/pool/src/";

@@ -7,7 +7,7 @@ use crate::pipelines::embedded::EmbeddedModel;
 use crate::pipelines::families::{self, Description, synthetic};
 use crate::pipelines::folder::search;
 use crate::pipelines::folder::stamp::Stamp;
-use crate::pipelines::need::{ActivationMemory, MemoryNeed, PER_THREAD_MB};
+use crate::pipelines::need::{ActivationMemory, MemoryNeed};
 use crate::weights::{Mark, WeightFile, Weights, digest};
 use ipc_protocol::about::{Group, GuidanceRange, ModelRights};
 use ipc_protocol::arithmetic::{Arithmetic, Dtype, Encoders};
@@ -266,7 +266,7 @@ fn of_model(
         activation: need.activation,
         activation_mb: need.activation.at(side, side),
         on_cuda,
-        per_thread_mb: PER_THREAD_MB,
+        per_thread_mb: need.per_thread_mb,
         latents: of.latents,
         guidance: of.guidance,
         sampler: of.sampler,

@@ -112,6 +112,7 @@ impl FamilyFiles for ToyFiles {
     fn need(&self, embedded: u64, _: ComputeSettings) -> MemoryNeed {
         MemoryNeed {
             residency_mb: (self.0.stored_bytes() + embedded).div_ceil(1 << 20),
+            per_thread_mb: 2,
             activation: ActivationMemory {
                 base_mb: 1,
                 per_megapixel_mb: 3,

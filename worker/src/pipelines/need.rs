@@ -18,6 +18,7 @@ use crate::pipelines::text;
 use crate::sampling::packing::PATCH;
 use crate::weights::{Inventory, Section};
 use candle_core::{DType, Device};
+use kernels::{Convolution, Frame};
 use serde::Serialize;
 use std::cell::RefCell;
 
@@ -58,8 +59,8 @@ impl ActivationMemory {
     }
 }
 
-/// MiB that each thread after the second adds while a model draws, as measured with 16 threads.
-pub const PER_THREAD_MB: u64 = 2;
+/// Memory of each thread after the second while a model draws, besides tiles of the decoder: its heap.
+const THREAD_HEAP: f64 = MIB as f64;
 
 /// Rounds bytes up to MiB.
 pub fn whole_mb(bytes: f64) -> u64 {
@@ -73,6 +74,8 @@ pub struct MemoryNeed {
     pub residency_mb: u64,
     /// Memory that a job adds.
     pub activation: ActivationMemory,
+    /// MiB that each thread after the second adds to a job.
+    pub per_thread_mb: u64,
 }
 
 /// The facts from which a model's memory need is computed.
@@ -245,6 +248,8 @@ impl HeldBytes {
         let encoding = encoding(t5) + self.encoding;
         let drawing = tokens.bytes * tokens.text + tokens.scores * tokens.text * tokens.text;
         let drawing = drawing + self.drawing;
+        let (decoding, of_thread) = decoder_scratch(decoder);
+        let drawing = drawing.max(decoding + of_thread);
         let all = self.others + self.encoders;
         let (resident, base, least) = match settings.encoders {
             Encoders::Keep | Encoders::Cpu => (all, drawing.max(encoding), 0.0),
@@ -261,6 +266,7 @@ impl HeldBytes {
                 least_mb: whole_mb(least),
                 ..by_pixels(tokens, decoder)
             },
+            per_thread_mb: whole_mb(of_thread + THREAD_HEAP),
         }
     }
 }
@@ -283,15 +289,27 @@ pub(super) fn encoding(t5: &T5Sizes) -> f64 {
     (8.0 * t5.d_ff as f64 + 2.0 * t5.num_heads as f64 * words) * words * F32
 }
 
+/// Memory of the decoder's largest convolution besides pictures, with one thread and for each further one.
+fn decoder_scratch(decoder: &DecoderSizes) -> (f64, f64) {
+    let widest = decoder.ch_mult.iter().max().map_or(0, |m| m * decoder.ch);
+    let (first, further) = Convolution::scratch(widest, widest);
+    (first as f64 * F32, further as f64 * F32)
+}
+
 /// Memory by pixels: for each coefficient, the larger of transformer and decoder.
 fn by_pixels(tokens: &TokenCost, decoder: &DecoderSizes) -> ActivationMemory {
     let latent = decoder.downscale() as f64; // pixels per side
     let token = latent * PATCH as f64;
     let count = MEGAPIXEL / (token * token); // tokens per megapixel
-    let widest = decoder.ch_mult.iter().take(2).max();
-    let widest = widest.map_or(0, |m| m * decoder.ch) as f64;
-    // A residual block keeps its input, a convolution keeps its input twice and its output.
-    let decoder_bytes = 6.0 * widest * F32 * MEGAPIXEL;
+    // The first block at the picture's size keeps its input and that of a convolution, both from the level before, and
+    // the convolution's result.
+    let mut widths = decoder
+        .ch_mult
+        .iter()
+        .map(|m| Frame::stride(m * decoder.ch));
+    let finest = widths.next().unwrap_or(0);
+    let before = widths.next().unwrap_or(finest).max(finest);
+    let decoder_bytes = (2 * before + finest) as f64 * F32 * MEGAPIXEL;
     let latents = MEGAPIXEL / (latent * latent);
     // Scores of every pair of tokens: (text + n)^2, expanded.
     let linear = (tokens.bytes + tokens.scores * 2.0 * tokens.text) * count;

@@ -132,6 +132,14 @@ impl<'a> Section<'a> {
         self.device
     }
 
+    /// Tells whether tensors are loaded with their values, and not as zeros.
+    pub fn has_values(&self) -> bool {
+        match self.source {
+            TensorSource::Files(_, meter) => meter.depth == LoadDepth::Values,
+            TensorSource::Listing(_) => false,
+        }
+    }
+
     /// Shape of a tensor, if the section contains it.
     pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
         match self.source {

@@ -4,15 +4,16 @@
 //! operations. The references round once.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::parts::layers::filled;
-use candle_core::{DType, Tensor};
+use crate::pipelines::parts::layers::{filled, floats};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
+use kernels::{InstructionSet, Nonlinearity};
 
 /// `x * sigmoid(x)`.
 ///
 /// # Errors
 /// Faults of the device, as for all activations.
 pub fn silu(x: &Tensor) -> Result<Tensor, WorkerFault> {
-    in_f32(x, Tensor::silu)
+    in_f32(x, Some(Nonlinearity::Silu), Tensor::silu)
 }
 
 /// GELU, approximated with a hyperbolic tangent.
@@ -20,7 +21,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor, WorkerFault> {
 /// # Errors
 /// As [`silu`].
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, WorkerFault> {
-    in_f32(x, Tensor::gelu)
+    in_f32(x, Some(Nonlinearity::GeluTanh), Tensor::gelu)
 }
 
 /// GELU, exact with the error function.
@@ -28,7 +29,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor, WorkerFault> {
 /// # Errors
 /// As [`silu`].
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor, WorkerFault> {
-    in_f32(x, Tensor::gelu_erf)
+    in_f32(x, None, Tensor::gelu_erf)
 }
 
 /// `x * sigmoid(1.702 x)`.
@@ -36,22 +37,50 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor, WorkerFault> {
 /// # Errors
 /// As [`silu`].
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor, WorkerFault> {
-    in_f32(x, |x| x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)
+    let by_tensors = |x: &Tensor| x * candle_nn::ops::sigmoid(&(x * 1.702)?)?;
+    in_f32(x, Some(Nonlinearity::QuickGelu), by_tensors)
 }
 
 /// Largest number of elements in half precision that a GPU converts to f32 at a time: 64 MiB of f32.
 pub const PIECE: usize = 1 << 24;
 
+/// Computes it with `kernel` on a CPU if there is one, and else with `activation`.
 fn in_f32(
     x: &Tensor,
+    kernel: Option<Nonlinearity>,
     activation: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
 ) -> Result<Tensor, WorkerFault> {
+    if let (Some(kernel), true) = (kernel, x.device().is_cpu()) {
+        let wide = x.to_dtype(DType::F32)?.contiguous()?;
+        let activated = wide.apply_op1_no_bwd(&HostActivation(kernel))?;
+        return Ok(activated.to_dtype(x.dtype())?);
+    }
     let is_converted = x.dtype() != DType::F32;
     let piece = match x.device().is_cpu() || !is_converted {
         true => usize::MAX,
         false => PIECE,
     };
     in_pieces(x, piece, activation)
+}
+
+/// An activation on the CPU.
+struct HostActivation(Nonlinearity);
+
+impl CustomOp1 for HostActivation {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let from = floats(storage, layout)?;
+        let mut to = vec![0f32; from.len()];
+        self.0.apply(from, &mut to, InstructionSet::detect());
+        Ok((CpuStorage::F32(to), layout.shape().clone()))
+    }
 }
 
 /// Computes `activation` for at most `piece` elements at a time.

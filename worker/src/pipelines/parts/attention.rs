@@ -4,9 +4,10 @@
 //! their scores take at most [`SCORES_BYTES`]. Each query has its own softmax, so the parts are independent.
 
 use crate::fault::WorkerFault;
-use crate::pipelines::parts::layers::{computed, filled};
-use candle_core::{DType, Tensor};
+use crate::pipelines::parts::layers::{computed, filled, floats};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use candle_nn::ops;
+use kernels::InstructionSet;
 
 /// Most memory of scores and their softmax on a GPU, in bytes. The memory need of a model counts it.
 pub const SCORES_BYTES: usize = 256 << 20;
@@ -49,6 +50,10 @@ fn whole(
     let (q, k) = (computed(&q.contiguous()?)?, computed(&k.contiguous()?)?);
     let v = computed(&v.contiguous()?)?;
     let mut scores = q.matmul(&k.t()?)?; // (b, heads, s, s)
+    if bias.is_none() && scores.device().is_cpu() && scores.dtype() == DType::F32 {
+        let weights = scores.apply_op1_no_bwd(&HostSoftmax { scale })?;
+        return Ok(weights.matmul(&v)?.to_dtype(dtype)?);
+    }
     if scale != 1.0 {
         scores = (scores * scale)?;
     }
@@ -60,6 +65,30 @@ fn whole(
     }
     let weights = ops::softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
     Ok(weights.matmul(&v)?.to_dtype(dtype)?) // (b, heads, s, d)
+}
+
+/// The softmax over the last axis, of values times `scale`, on the CPU.
+struct HostSoftmax {
+    scale: f64,
+}
+
+impl CustomOp1 for HostSoftmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let scores = floats(storage, layout)?;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        let mut weights = vec![0f32; scores.len()];
+        let instructions = InstructionSet::detect();
+        kernels::softmax(scores, width, self.scale as f32, &mut weights, instructions);
+        Ok((CpuStorage::F32(weights), layout.shape().clone()))
+    }
 }
 
 /// Computes it for `rows` queries at a time.

@@ -6,7 +6,7 @@
 use crate::fault::WorkerFault;
 use crate::weights::{Matrix, Section};
 use crate::work;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{CpuStorage, D, DType, Device, Layout, Tensor};
 
 /// A linear layer over the last axis: `x W^T + b`.
 pub struct Linear {
@@ -96,6 +96,17 @@ pub(super) fn computed(x: &Tensor) -> Result<Tensor, WorkerFault> {
     match x.device() {
         Device::Cpu if x.dtype() != DType::F64 => Ok(x.to_dtype(DType::F32)?),
         _ => Ok(x.clone()),
+    }
+}
+
+/// Returns the values of a contiguous f32 tensor on the CPU.
+pub(super) fn floats<'a>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => candle_core::bail!("a kernel needs contiguous f32 values"),
     }
 }
 
