@@ -139,6 +139,25 @@ fn busy_clients_leave_an_operator_a_place_for_questions() {
 }
 
 #[test]
+fn workers_that_hold_every_descriptor_leave_an_operator_a_place_for_questions() {
+    let slow = settings().replace("step_ms = 1,", "step_ms = 1000,");
+    let daemon = TestDaemon::start_with_open_files(&slow, OPEN_FILES);
+    let mut busy = Vec::new();
+    for number in 0..MODELS {
+        let mut stream = greeted(&daemon);
+        let wanted = request(&format!("syn-{number}"), 900, 1);
+        connection::write(&mut stream, &ToPool::Generate(wanted)).expect("it reads");
+        busy.push(stream);
+    }
+    let all_held = || processes::descriptors(daemon.pid()).len() == OPEN_FILES as usize;
+    assert!(wait::until(PATIENCE, all_held), "descriptors are left");
+    for _ in 0..20 {
+        daemon.imagepool(&["status"]).succeeded();
+    }
+    drop(busy);
+}
+
+#[test]
 fn one_user_cannot_take_the_places_of_others() {
     if !geteuid().is_root() {
         return;

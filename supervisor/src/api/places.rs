@@ -79,6 +79,7 @@ struct PlacedClient {
     user: ClientUser,
     /// Order in which it became idle; `None` if it is not.
     idle_since: Option<u64>,
+    is_brief: bool,
     is_leaving: bool,
     leave: Arc<Notify>,
 }
@@ -90,6 +91,8 @@ pub enum NoPlace {
     InAll(usize),
     /// This number of clients of its user is served.
     OfUser(usize),
+    /// No file descriptor is left.
+    Descriptors,
 }
 
 impl Display for NoPlace {
@@ -97,6 +100,10 @@ impl Display for NoPlace {
         let (most, whom) = match self {
             Self::InAll(most) => (most, "clients"),
             Self::OfUser(most) => (most, "clients of your user"),
+            Self::Descriptors => {
+                let none = "the daemon has no file descriptors left for another client: try again, or raise its limit of open files";
+                return f.write_str(none);
+            }
         };
         write!(
             f,
@@ -120,6 +127,11 @@ impl PlaceTable {
     fn all(&self) -> usize {
         let clients = self.clients.values();
         clients.filter(|client| !client.is_leaving).count()
+    }
+
+    fn brief(&self) -> usize {
+        let stays = |client: &&PlacedClient| client.is_brief && !client.is_leaving;
+        self.clients.values().filter(stays).count()
     }
 
     /// Disconnects the client that has been idle longest, of this user or of all. Returns whether there was one.
@@ -171,26 +183,58 @@ impl ClientPlaces {
         }
         let mut is_brief = false;
         if table.all() >= limits.all && !table.end_idle(None) {
-            is_brief = operator && table.all() < limits.all + BRIEF;
+            is_brief = operator && table.brief() < BRIEF;
             if !is_brief {
                 return Err(NoPlace::InAll(limits.all));
             }
         }
+        Ok(self.placed(table, user, is_brief))
+    }
+
+    /// Gives a client a place although no descriptor is left: that of an idle client, which is disconnected unless one is
+    /// leaving already, else, if it is an operator, one for short questions.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn enter_scarce(&self, rights: ClientRights) -> Result<ClientPlace, NoPlace> {
+        let mut table = self.table();
+        let user = ClientUser::Uid(rights.uid());
+        let limits = self.0.limits;
+        if !rights.operator && table.of_user(user) >= limits.of_user {
+            return Err(NoPlace::OfUser(limits.of_user));
+        }
+        let is_leaving = table.clients.len() > table.all();
+        if is_leaving || table.end_idle(None) {
+            return Ok(self.placed(table, user, false));
+        }
+        if !rights.operator || table.brief() >= BRIEF {
+            return Err(NoPlace::Descriptors);
+        }
+        Ok(self.placed(table, user, true))
+    }
+
+    fn placed(
+        &self,
+        mut table: MutexGuard<'_, PlaceTable>,
+        user: ClientUser,
+        is_brief: bool,
+    ) -> ClientPlace {
         let (number, leave) = (table.next, Arc::new(Notify::new()));
         table.next += 1;
         let client = PlacedClient {
             user,
             idle_since: None,
+            is_brief,
             is_leaving: false,
             leave: Arc::clone(&leave),
         };
         table.clients.insert(number, client);
-        Ok(ClientPlace {
+        ClientPlace {
             places: self.clone(),
             number,
             leave,
             is_brief,
-        })
+        }
     }
 
     /// The bytes that wait for all of the clients.

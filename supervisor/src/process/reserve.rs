@@ -12,6 +12,9 @@ use tokio::sync::watch;
 /// stderr's pipe and of the pipe that reports a failed exec, the descriptor of the process, and a file of its control group.
 /// The doors may take one each, for clients that they were already accepting.
 pub const START: usize = 16;
+/// Further descriptors with which the native door accepts clients when no other is left: operators with short questions, and
+/// others to refuse them.
+const DOOR: usize = 5;
 /// How long a start waits for descriptors: less than the pool waits for a worker's hello.
 const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,14 +24,22 @@ pub struct DescriptorReserve(Arc<ReserveParts>);
 
 #[derive(Debug)]
 struct ReserveParts {
-    /// The descriptors, of any file.
-    spares: Mutex<Vec<File>>,
+    spares: Mutex<Spares>,
     /// Notified when the reserve is whole.
     whole: Condvar,
     state: watch::Sender<ReserveState>,
 }
 
-/// The state of the reserve.
+/// The descriptors, of any file.
+#[derive(Debug, Default)]
+struct Spares {
+    /// For the start of a worker.
+    start: Vec<File>,
+    /// For the native door.
+    door: Vec<File>,
+}
+
+/// The state of the reserve for starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReserveState {
     /// It has all its descriptors.
@@ -67,8 +78,13 @@ impl DescriptorReserve {
     /// Frees the descriptors for the start of a worker.
     pub fn lend(&self) -> LentDescriptors<'_> {
         self.0.state.send_replace(ReserveState::Lent);
-        self.spares().clear();
+        self.spares().start.clear();
         LentDescriptors(self)
+    }
+
+    /// Frees one descriptor for the native door. Returns whether there was one.
+    pub fn lend_to_door(&self) -> bool {
+        self.spares().door.pop().is_some()
     }
 
     /// Takes descriptors that were closed elsewhere, if any are missing.
@@ -85,9 +101,9 @@ impl DescriptorReserve {
         let waited = self
             .0
             .whole
-            .wait_timeout_while(spares, ROOM_PATIENCE, |spares| spares.len() < START);
+            .wait_timeout_while(spares, ROOM_PATIENCE, |spares| spares.start.len() < START);
         let (spares, _) = waited.expect("no holder of this lock can panic");
-        spares.len() >= START
+        spares.start.len() >= START
     }
 
     /// Follows the state of the reserve.
@@ -102,13 +118,16 @@ impl DescriptorReserve {
         let _ = state.wait_for(|state| *state != ReserveState::Lent).await;
     }
 
-    fn fill(&self, spares: &mut Vec<File>) {
-        while spares.len() < START
-            && let Ok(spare) = File::open("/dev/null")
-        {
-            spares.push(spare);
+    fn fill(&self, spares: &mut Spares) {
+        let Spares { start, door } = spares;
+        for (descriptors, most) in [(door, DOOR), (start, START)] {
+            while descriptors.len() < most
+                && let Ok(spare) = File::open("/dev/null")
+            {
+                descriptors.push(spare);
+            }
         }
-        let state = match START - spares.len() {
+        let state = match START - spares.start.len() {
             0 => ReserveState::Whole,
             missing => ReserveState::Short(missing),
         };
@@ -122,7 +141,7 @@ impl DescriptorReserve {
         });
     }
 
-    fn spares(&self) -> MutexGuard<'_, Vec<File>> {
+    fn spares(&self) -> MutexGuard<'_, Spares> {
         let spares = self.0.spares.lock();
         spares.expect("no holder of this lock can panic")
     }
@@ -145,18 +164,26 @@ mod tests {
         assert_eq!(*state.borrow(), ReserveState::Whole);
         let lent = reserve.lend();
         assert_eq!(*state.borrow(), ReserveState::Lent);
-        assert!(reserve.spares().is_empty());
+        assert!(reserve.spares().start.is_empty());
         reserve.refill();
-        assert!(reserve.spares().is_empty(), "they are free for the start");
+        assert!(
+            reserve.spares().start.is_empty(),
+            "they are free for the start"
+        );
         drop(lent);
         assert_eq!(*state.borrow(), ReserveState::Whole);
         assert!(reserve.wait_until_whole());
+        assert!((0..DOOR).all(|_| reserve.lend_to_door()));
+        assert!(!reserve.lend_to_door());
+        assert_eq!(*state.borrow(), ReserveState::Whole, "no start lacks any");
+        reserve.refill();
+        assert!(reserve.lend_to_door());
     }
 
     #[test]
     fn a_start_waits_until_missing_descriptors_are_there() {
         let reserve = DescriptorReserve::default();
-        reserve.spares().truncate(START - 3);
+        reserve.spares().start.truncate(START - 3);
         let waits = {
             let reserve = reserve.clone();
             std::thread::spawn(move || reserve.wait_until_whole())

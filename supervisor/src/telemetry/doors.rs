@@ -24,12 +24,9 @@ pub fn not_accepted(error: &dyn Display) {
     warn!(%error, "Cannot accept a client");
 }
 
-/// A client was refused; an idle one may have been disconnected to make room.
-pub fn out_of_descriptors(idle_client_ended: bool) {
-    warn!(
-        idle_client_ended,
-        "Cannot accept a client: no descriptors are left; raise the limit of open files"
-    );
+/// A client came in at the cost of an idle one, got a place for short questions, or was refused.
+pub fn out_of_descriptors() {
+    warn!("No descriptors are left for clients: raise the limit of open files");
 }
 
 /// A client was refused because it, or its user, has no place.

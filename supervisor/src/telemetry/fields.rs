@@ -94,10 +94,6 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("socket", "the socket of a door"),
     ("segments", "number of removed shared-memory segments"),
     ("folders", "number of removed folders"),
-    (
-        "idle_client_ended",
-        "an idle client was disconnected to make room",
-    ),
     ("at", "the pool's clock"),
     ("uuid", "the id of a GPU"),
     ("driver", "the version of the GPU driver"),

@@ -78,6 +78,8 @@ pub(super) async fn converse(
         doors::conversation_ended(&error);
     }
     reader.abort();
+    // Its copy of the stream closes before the place is free, so that the descriptor goes to the reserve.
+    let _ = reader.await;
 }
 
 /// Reads frames in a separate task, because cancelling a read would lose the bytes read so far.

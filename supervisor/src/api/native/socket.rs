@@ -1,6 +1,5 @@
 //! The socket of the native door; it is created again if its file is removed.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::{Stream, prelude::*};
-use ipc_protocol::failure::{Failure, FailureKind};
+use ipc_protocol::failure::Failure;
 use ipc_protocol::messages::client::FromPool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 use super::conversation::{self, Context};
 use super::lock::DaemonLock;
 use crate::api::jobs::store::JobStore;
-use crate::api::places::{ClientPlace, ClientPlaces};
+use crate::api::places::{ClientPlace, ClientPlaces, NoPlace};
 use crate::api::rights::{ClientRights, Operators};
 use crate::api::runtime_folder;
 use crate::api::socket_file::{FolderKeeper, SocketFile};
@@ -35,8 +34,6 @@ const LISTINGS_MAX: usize = 1;
 pub struct Door {
     socket: SocketFile,
     lock: DaemonLock,
-    /// A spare descriptor: closed when descriptors run out, to accept a client and refuse it.
-    reserve: Option<File>,
     /// The last logged error about removed files.
     trouble: Option<String>,
 }
@@ -59,7 +56,6 @@ impl Door {
                 None => SocketFile::create(path, mode, FolderKeeper::Daemon)?,
             },
             lock,
-            reserve: reserve(),
             trouble: None,
         })
     }
@@ -94,14 +90,25 @@ impl Door {
                 }
                 arrived = self.next_client(reserve) => match arrived {
                     Ok(stream) => {
-                        let context = Arc::clone(&context);
-                        if let Some((stream, rights, place)) = admitted(stream, &context).await {
+                        let place = |rights| context.places.enter(rights);
+                        if let Some((stream, rights, place)) = admitted(stream, &context, place).await {
+                            let context = Arc::clone(&context);
                             let conversation = conversation::converse(stream, rights, place, context);
                             conversations.spawn(conversation);
                         }
                     }
-                    Err(error) if is_out_of_descriptors(&error) && self.reserve.is_some() => {
-                        self.turn_away(&context.places).await;
+                    Err(error) if is_out_of_descriptors(&error) && reserve.lend_to_door() => {
+                        let place = |rights| context.places.enter_scarce(rights);
+                        let arrived = timeout(REFUSAL_PATIENCE, self.socket.accept()).await;
+                        if let Ok(Ok(stream)) = arrived
+                            && let Some((stream, rights, place)) = admitted(stream, &context, place).await
+                        {
+                            let context = Arc::clone(&context);
+                            let conversation = conversation::converse(stream, rights, place, context);
+                            conversations.spawn(conversation);
+                        }
+                        reserve.refill();
+                        doors::out_of_descriptors();
                     }
                     Err(error) => {
                         doors::not_accepted(&error);
@@ -156,30 +163,13 @@ impl Door {
             restored = true;
         }
     }
-
-    /// Refuses the next client because no descriptors are left, and disconnects an idle client, so that idle
-    /// clients cannot keep others out.
-    async fn turn_away(&mut self, places: &ClientPlaces) {
-        drop(self.reserve.take());
-        if let Ok(Ok(stream)) = timeout(REFUSAL_PATIENCE, self.socket.accept()).await {
-            // A client that does not read the refusal only sees the disconnect.
-            let _ = timeout(REFUSAL_PATIENCE, refuse(&stream, no_descriptors())).await;
-        }
-        self.reserve = reserve();
-        let ended = places.make_room(1);
-        doors::out_of_descriptors(ended > 0);
-    }
-}
-
-/// Opens a spare descriptor; any file will do.
-fn reserve() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 /// Gives a client a place. If there is none, refuses it.
 async fn admitted(
     stream: Stream,
     context: &Context,
+    place: impl FnOnce(ClientRights) -> Result<ClientPlace, NoPlace>,
 ) -> Option<(Stream, ClientRights, ClientPlace)> {
     let uid = match stream.peer_creds() {
         Ok(creds) => creds.euid(),
@@ -193,7 +183,7 @@ async fn admitted(
         return None;
     };
     let rights = context.operators.rights(uid);
-    match context.places.enter(rights) {
+    match place(rights) {
         Ok(place) => Some((stream, rights, place)),
         Err(none) => {
             doors::no_place(&rights.user(), &none);
@@ -202,11 +192,6 @@ async fn admitted(
             None
         }
     }
-}
-
-fn no_descriptors() -> Failure {
-    let message = "the daemon has no file descriptors left for another client: try again, or raise its limit of open files";
-    Failure::new(FailureKind::QueueFull, message).retry_after_ms(1000)
 }
 
 async fn refuse(stream: &Stream, failure: Failure) {
