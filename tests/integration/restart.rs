@@ -243,6 +243,33 @@ fn a_damaged_journal_is_moved_aside_and_told() {
 }
 
 #[test]
+fn ids_do_not_begin_again_after_damage_and_each_damage_is_one_line() {
+    let mut daemon = TestDaemon::start(SLOW);
+    let mut last = 0;
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        |bytes| bytes[4096..].fill(0x5a),
+        |bytes| bytes[64..512].fill(0xff),
+        |bytes| bytes.truncate(bytes.len() / 2),
+        Vec::clear,
+    ];
+    for damage in damages {
+        let jobs = detach(&daemon, &["--steps", "1", "-n", "3"]);
+        let ids: Vec<u64> = jobs.iter().map(|job| job.parse().expect("an id")).collect();
+        assert!(ids[0] > last, "{ids:?} after {last}");
+        last = ids[2];
+        let sandbox = daemon.kill(GRACE);
+        let mut bytes = fs::read(journal(&sandbox)).expect("it is there");
+        damage(&mut bytes);
+        fs::write(journal(&sandbox), bytes).expect("our own folder");
+        daemon = TestDaemon::start_in(sandbox);
+        daemon.imagepool(&["wait", &jobs[0]]).ended_with(4);
+        assert_eq!(daemon.stderr.with("panicked"), Vec::<String>::new());
+        let lines = daemon.stderr.with("The journal is damaged");
+        assert!(lines.len() <= 1, "{lines:?}");
+    }
+}
+
+#[test]
 fn on_a_full_disk_detached_jobs_are_refused_attached_ones_drawn_and_relief_needs_no_restart() {
     let daemon = TestDaemon::start(SLOW);
     let before = detach(&daemon, &["--steps", "1"]);

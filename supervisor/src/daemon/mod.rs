@@ -29,7 +29,6 @@ use crate::api::native::socket::Door;
 use crate::api::places::{ClientPlaces, PlaceLimits};
 use crate::api::rights::{KnownUsers, Operators};
 use crate::api::settings::DoorsReader;
-use crate::clock::Clock;
 use crate::config::paths;
 use crate::config::source::SettingsSource;
 use crate::driver::Driver;
@@ -122,7 +121,9 @@ impl Daemon {
         let (journal, left) = journal.unzip();
         let jobs = JobStore::open(handle.clone(), clock, self.results, journal.clone());
         if let Some(journal) = &journal {
-            let left = left.flatten().unwrap_or_else(|| unread(clock));
+            let left = left
+                .flatten()
+                .unwrap_or_else(|| JournalContents::lost(clock));
             let ids = IdLease::begin(journal.clone(), left.last_id).await;
             driver.remember_in(journal, &left, ids);
             jobs.restore(left.requests, |job, trace| driver.restore(job, trace));
@@ -188,14 +189,6 @@ impl Daemon {
             telemetry::daemon::folder_stays(&error);
         }
         Ok(())
-    }
-}
-
-/// The contents of a journal that cannot be read now. Its ids are small, so those after the date are not used.
-fn unread(clock: Clock) -> JournalContents {
-    JournalContents {
-        last_id: clock.unix_seconds(),
-        ..JournalContents::default()
     }
 }
 

@@ -7,6 +7,7 @@ use ipc_protocol::ids::JobId;
 use pool::{JobPast, MeasuredNeed, QuarantinedRequest};
 
 use super::orders::{JournaledEnd, JournaledRequest, PixelsKept};
+use crate::clock::Clock;
 
 /// Everything that an earlier daemon left.
 #[derive(Debug, Default)]
@@ -19,6 +20,17 @@ pub struct JournalContents {
     pub needs: Vec<MeasuredNeed>,
     /// Ids of jobs up to this one were used.
     pub last_id: u64,
+}
+
+impl JournalContents {
+    /// The contents of a journal that cannot be read. The ids that it held are not known, and lower than the milliseconds
+    /// since 1970: they were counted from one, or from an earlier such moment, and no pool accepts a job each millisecond.
+    pub fn lost(clock: Clock) -> Self {
+        Self {
+            last_id: clock.unix_ms(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A request of an earlier daemon, with its jobs that are not forgotten.

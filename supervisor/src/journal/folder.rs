@@ -44,6 +44,21 @@ impl JournalFolder {
         self.0.join(DATABASE)
     }
 
+    /// Whether there is a database, and it is not empty.
+    pub fn has_database(&self) -> bool {
+        fs::metadata(self.database()).is_ok_and(|file| file.len() > 0)
+    }
+
+    /// Whether an earlier daemon has left anything here, a database or not.
+    pub fn was_used(&self) -> bool {
+        let extensions = [PIXELS, LATENTS, "redb"];
+        let is_ours = |name: &str| {
+            let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+            extension.is_some_and(|extension| extensions.contains(&extension))
+        };
+        !self.named(is_ours).is_empty()
+    }
+
     /// Moves a damaged database aside; returns where it is now.
     ///
     /// # Errors

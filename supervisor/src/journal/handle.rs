@@ -336,8 +336,8 @@ mod tests {
         assert!(said.contains("belongs to a daemon that runs"), "{said}");
     }
 
-    /// Damages the file of a journal; returns the word about the next one.
-    async fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> (&'static str, String, usize) {
+    /// Damages the file of a journal; returns the word about the next one, and its contents.
+    async fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> (&'static str, String, JournalContents) {
         let state = tempfile::tempdir().expect("a temporary folder");
         write(&state, vec![accept(1, 1), accept(2, 1)]).await;
         let path = folder(&state).database();
@@ -347,7 +347,7 @@ mod tests {
         let (journal, contents) = open(&state);
         let (word, sentence) = journal.condition().report();
         journal.write(accept(3, 1)).await.expect("the disk works");
-        (word, sentence, contents.requests.len())
+        (word, sentence, contents)
     }
 
     #[tokio::test]
@@ -359,10 +359,48 @@ mod tests {
         let pages = |bytes: &mut Vec<u8>| bytes[4096..].fill(0x5a);
         let damages: [fn(&mut Vec<u8>); 5] = [all_zero, all_ones, cut, text, pages];
         for (nth, damage) in damages.into_iter().enumerate() {
-            let (word, sentence, requests) = damaged(damage).await;
-            assert_eq!((word, requests), ("renewed", 0), "damage {nth}");
+            let (word, sentence, contents) = damaged(damage).await;
+            let left = contents.requests.len();
+            assert_eq!((word, left), ("renewed", 0), "damage {nth}");
             assert!(sentence.contains("damaged-"), "{sentence}");
+            // The ids that were used are not known, and lower than this.
+            assert!(contents.last_id > 1 << 40, "{}", contents.last_id);
         }
+    }
+
+    #[tokio::test]
+    async fn ids_do_not_begin_again_if_the_file_of_a_journal_is_gone_or_empty() {
+        for is_empty in [false, true] {
+            let state = tempfile::tempdir().expect("a temporary folder");
+            write(&state, vec![accept(1, 1)]).await;
+            let folder = folder(&state);
+            folder.keep_pixels(JobId(1), &[7; 12]).expect("ours");
+            match is_empty {
+                true => fs::write(folder.database(), "").expect("ours"),
+                false => fs::remove_file(folder.database()).expect("ours"),
+            }
+            let (journal, contents) = open(&state);
+            assert!(contents.last_id > 1 << 40, "{}", contents.last_id);
+            journal.finish().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_damaged_while_it_is_used_costs_no_id() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let (journal, _) = open(&state);
+        let _lease = super::super::lease::IdLease::begin(journal.clone(), 7).await;
+        let path = folder(&state).database();
+        let bytes = fs::read(&path).expect("it is there").len();
+        // In place: the journal has this file open.
+        let mut file = fs::OpenOptions::new().write(true).open(&path).expect("it");
+        std::io::Write::write_all(&mut file, &vec![0x5a; bytes]).expect("ours");
+        for first in [10, 20, 30] {
+            journal.write(accept(first, 1)).await.expect("a new file");
+        }
+        journal.finish().await;
+        let used = open(&state).1.last_id;
+        assert!(used >= 30, "{used}");
     }
 
     #[tokio::test]

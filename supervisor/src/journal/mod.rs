@@ -4,6 +4,7 @@
 //! - [`orders`]: what can be written; [`contents`]: what is read at the start
 //! - [`condition`]: whether it can be written
 //! - `writer` is the thread: many orders, one commit, one `fdatasync`; after an error it opens the file again
+//! - `panics` catches those of redb, which some damaged files cause
 //! - `database` keeps the records in tables of redb; `values` are their fields as JSON, which later versions can read
 //! - [`folder`] holds that file and the files of pictures; a damaged journal is moved aside there
 //! - [`latents`] are those of running jobs, in files that nothing waits for
@@ -17,6 +18,7 @@ pub mod handle;
 pub mod latents;
 pub mod lease;
 pub mod orders;
+mod panics;
 #[cfg(test)]
 mod power_loss;
 #[cfg(test)]

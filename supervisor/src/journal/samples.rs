@@ -135,6 +135,7 @@ pub fn lost(job: u64) -> JournalOrder {
 pub fn quarantined(name: &str) -> QuarantinedRequest {
     QuarantinedRequest {
         name: name.into(),
+        user: "uid:7".into(),
         digest: "d".into(),
         prompt: "p".into(),
         negative: Some("n".into()),

@@ -382,6 +382,9 @@ impl PastRecord {
 pub(super) struct QuarantineRecord {
     /// Milliseconds since 1970.
     pub since_ms: u64,
+    /// Empty in the records of earlier versions.
+    #[serde(default)]
+    user: String,
     digest: String,
     prompt: String,
     #[serde(default)]
@@ -396,6 +399,7 @@ impl QuarantineRecord {
     pub fn of(request: &QuarantinedRequest, now_ms: u64) -> Self {
         Self {
             since_ms: now_ms.saturating_sub(ms(request.age)),
+            user: request.user.clone(),
             digest: request.digest.clone(),
             prompt: request.prompt.clone(),
             negative: request.negative.clone(),
@@ -411,6 +415,7 @@ impl QuarantineRecord {
     pub fn restored(self, name: &str, now_ms: u64) -> Result<QuarantinedRequest, String> {
         Ok(QuarantinedRequest {
             name: name.to_owned(),
+            user: self.user,
             digest: self.digest,
             prompt: self.prompt,
             negative: self.negative,

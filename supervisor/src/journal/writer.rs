@@ -1,10 +1,11 @@
 //! The thread that owns the journal's file.
 
 use std::collections::VecDeque;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_protocol::ids::JobId;
+use ipc_protocol::untrusted::Untrusted;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -14,6 +15,7 @@ use super::contents::JournalContents;
 use super::database::{DatabaseFault, JournalDatabase};
 use super::folder::JournalFolder;
 use super::orders::JournalOrder;
+use super::panics;
 use crate::clock::Clock;
 use crate::telemetry;
 
@@ -45,6 +47,8 @@ pub(super) struct JournalWriter {
     /// `None` after an error, until the file can be opened again.
     database: Option<JournalDatabase>,
     backlog: VecDeque<JournalOrder>,
+    /// Ids up to this one may be in use.
+    last_id: JobId,
     condition: Arc<JournalCondition>,
     clock: Clock,
 }
@@ -59,20 +63,24 @@ impl JournalWriter {
         condition: Arc<JournalCondition>,
         clock: Clock,
     ) -> Result<(Self, Option<JournalContents>), DatabaseFault> {
+        let is_lost = folder.was_used() && !folder.has_database();
         let mut writer = Self {
             folder,
             database: None,
             backlog: VecDeque::new(),
+            last_id: JobId(0),
             condition,
             clock,
         };
         let read = writer.reopen().and_then(|()| writer.read());
         let contents = match read {
+            Ok(_) if is_lost => Some(JournalContents::lost(clock)),
             Ok(contents) => Some(contents),
             Err(DatabaseFault::InUse) => return Err(DatabaseFault::InUse),
             Err(DatabaseFault::Damaged(why)) => {
                 writer.begin_anew(&why);
-                writer.database.is_some().then(JournalContents::default)
+                let is_new = writer.database.is_some();
+                is_new.then(|| JournalContents::lost(clock))
             }
             Err(DatabaseFault::Io(error)) => {
                 writer.fails(&DatabaseFault::Io(error));
@@ -127,6 +135,7 @@ impl JournalWriter {
         if all.is_empty() {
             return;
         }
+        self.note_ids(&all);
         let committed = self.commit(&all);
         let answer = match &committed {
             Ok(()) => {
@@ -142,6 +151,24 @@ impl JournalWriter {
         };
         for done in waiting.into_iter().flatten() {
             let _ = done.send(answer.clone()); // Whoever waited too long is gone.
+        }
+    }
+
+    /// Notes the ids that are in use after these orders.
+    fn note_ids(&mut self, orders: &[JournalOrder]) {
+        for order in orders {
+            match order {
+                JournalOrder::Accept(request) => {
+                    let last = request.accepted.jobs.last().copied();
+                    self.last_id = self.last_id.max(last.unwrap_or(JobId(0)));
+                }
+                JournalOrder::LeaseIds { last } => self.last_id = self.last_id.max(*last),
+                JournalOrder::SettleIds { last } => self.last_id = *last,
+                JournalOrder::End { .. }
+                | JournalOrder::DropPixels { .. }
+                | JournalOrder::Forget { .. }
+                | JournalOrder::Remember(_) => {}
+            }
         }
     }
 
@@ -189,6 +216,8 @@ impl JournalWriter {
             return first;
         };
         self.begin_anew(&why);
+        let last = self.last_id;
+        self.try_commit(&[JournalOrder::LeaseIds { last }])?;
         self.try_commit(orders)
     }
 
@@ -275,8 +304,8 @@ impl JournalWriter {
 
 /// Runs something that uses redb, whose code panics on some damaged files.
 fn guarded<T>(run: impl FnOnce() -> Result<T, DatabaseFault>) -> Result<T, DatabaseFault> {
-    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        let why = "reading it fails";
-        Err(DatabaseFault::Damaged(why.to_owned()))
+    panics::caught(run).unwrap_or_else(|said| {
+        let why = format!("reading it fails: {}", Untrusted::new(&said));
+        Err(DatabaseFault::Damaged(why))
     })
 }

@@ -17,6 +17,9 @@ use crate::driver::handle::{
     AcceptedRequest, Caller, Handle, JobUpdate, PendingRequest, PendingUpdate,
 };
 
+/// The canceller of jobs that cannot be written down, for the log.
+const WITHOUT_JOURNAL: &str = "the daemon, whose journal cannot be written";
+
 /// Progress that may wait for a slow client beside the answers that it gets; further progress is dropped.
 const PROGRESS_MAX: usize = 64;
 
@@ -209,8 +212,8 @@ impl RequestTracking {
         self.fail_all(&accepted.jobs, &failure);
         for job in &accepted.jobs {
             let by = Caller {
-                user: self.facts.user.clone(),
-                operator: false,
+                user: WITHOUT_JOURNAL.to_owned(),
+                operator: true,
             };
             // Fails only if the loop has ended, and the jobs with it.
             let _ = self.handle.cancel(*job, by).await;
