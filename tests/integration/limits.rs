@@ -1,8 +1,13 @@
 //! Limits that a shell or a service manager sets cause errors with a message, not crashes.
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use tests::daemon::TestDaemon;
 use tests::job::request;
+use tests::program::{Call, PATIENCE};
 use tests::sandbox::Sandbox;
+use tests::{imagepool, turn, wait};
 
 #[test]
 fn a_limit_of_file_sizes_is_an_error_that_names_it() {
@@ -31,4 +36,37 @@ fn an_allocation_that_fails_is_lack_of_memory_and_nothing_else() {
     for line in deaths {
         assert!(line.contains("an allocation failed"), "{line}");
     }
+}
+
+/// Models that are to start at once.
+const MODELS: usize = 300;
+
+#[test]
+fn many_models_start_a_few_at_a_time_and_a_sigterm_ends_them_in_its_time() {
+    let _turn = turn::take();
+    let models = (0..MODELS).map(|number| {
+        format!("[models.syn-{number}]\nfamily = \"synthetic\"\nparams = {{ step_ms = 1, load_ms = 1, weights_mb = 1 }}\n")
+    });
+    let models: String = models.collect();
+    let pool = "[pool]\ncold_start_workers = 1\nmax_starting_workers = 8\ndrain_seconds = 1\n";
+    let mut daemon = TestDaemon::start(&format!("{pool}{models}"));
+    let starting = Call::start(imagepool::command(&daemon.sandbox, &["start", "all"]));
+    let mut most = 0;
+    let many_run = wait::until(PATIENCE, || {
+        let workers = daemon.status().workers;
+        let coming = workers.iter().filter(|worker| worker.state == "STARTING");
+        most = most.max(coming.count());
+        workers.len() > 50
+    });
+    assert!(many_run, "they start");
+    assert!(
+        most > 0 && most <= 4,
+        "{most} start at once for an operator"
+    );
+    daemon.signal(Signal::SIGTERM);
+    let (ended, took) = wait::timed(|| daemon.wait());
+    println!("{most} at once; ended {took:?} after SIGTERM");
+    assert!(ended.success());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let _ = starting.output();
 }

@@ -120,7 +120,18 @@ fn a_request_for_another_user_counts_for_a_user_that_exists() {
 
 #[test]
 fn an_operator_of_the_settings_may_operate() {
-    let daemon = daemon(&format!("operators = [\"root\", {NOBODY}]"));
+    operates(&format!("operators = [\"root\", {NOBODY}]"));
+}
+
+#[test]
+fn a_user_in_a_group_of_the_settings_may_operate() {
+    let group = nix::unistd::getegid().as_raw();
+    operates(&format!("operators = [\"@{group}\"]"));
+}
+
+/// With these settings, another user in the daemon's group is an operator.
+fn operates(operators: &str) {
+    let daemon = daemon(operators);
     let socket = daemon.sandbox.socket().display().to_string();
     for verb in OPERATE {
         if geteuid().is_root() {

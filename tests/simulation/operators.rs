@@ -53,7 +53,10 @@ pub(crate) fn command(
             model,
             workers: random.from(0, 5) as u32,
         },
-        7 => Event::QuarantineListed { ticket },
+        7 => Event::QuarantineListed {
+            ticket,
+            reader: random.permille(500).then(|| "uid:1".to_owned()),
+        },
         8 => Event::EvictRequested { ticket, model },
         9 => reload(settings, random),
         _ => Event::QuarantineReleased {

@@ -69,6 +69,7 @@ impl WorldPlan {
             default_model: name(0).into(),
             cold_start_workers: random.from(1, 3) as u32,
             max_workers_per_model: random.from(1, 4) as u32,
+            max_starting_workers: random.from(1, 20) as u32,
             grow_after: Duration::from_millis(random.from(0, 3000)),
             idle: Duration::from_millis(random.from(1000, 60_000)),
             queue_per_model: if random.permille(250) {

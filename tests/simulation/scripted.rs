@@ -468,9 +468,10 @@ impl ScriptedWorkers {
                 Some(Event::WorkerStartFailed {
                     worker,
                     message,
-                    fault: match random.permille(800) {
-                        true => StartFault::Own,
-                        false => StartFault::Program,
+                    fault: match random.from(0, 9) {
+                        0 | 1 => StartFault::Program,
+                        2..=4 => StartFault::Descriptors,
+                        _ => StartFault::Own,
                     },
                 }),
                 Vec::new(),

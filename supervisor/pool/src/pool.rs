@@ -277,7 +277,9 @@ fn take(state: &mut State, turn: &mut Turn, event: Event) {
             operator::yield_memory(state, turn, ticket, lasts);
         }
         Event::DrainRequested { ticket, drain } => operator::drain(state, turn, ticket, drain),
-        Event::QuarantineListed { ticket } => operator::list_quarantine(state, turn, ticket),
+        Event::QuarantineListed { ticket, reader } => {
+            operator::list_quarantine(state, turn, ticket, reader.as_deref());
+        }
         Event::QuarantineReleased { ticket, digest } => {
             operator::release_quarantine(state, turn, ticket, digest.as_deref());
         }

@@ -209,14 +209,27 @@ fn a_quarantine_ends_after_its_time_and_the_list_says_when() {
     assert_eq!(refused.kind, FailureKind::Quarantined);
     assert!(refused.message.contains("60 s more"), "{refused}");
     assert!(list(&mut fixture)[0].contains("ends in 60 s"));
+    let asks = "a fox";
+    assert!(list(&mut fixture)[0].contains(asks), "for an operator");
+    assert!(list_for(&mut fixture, Some("uid:1"))[0].contains(asks));
+    for other in ["uid:2", "uid:11", "uid:"] {
+        let line = list_for(&mut fixture, Some(other)).remove(0);
+        assert!(!line.contains(asks), "{other}: {line}");
+        assert!(line.contains("of another user"), "{other}: {line}");
+    }
     fixture.pass(Duration::from_secs(60));
     assert!(list(&mut fixture).is_empty());
     assert!(refusals(&fixture.ask_model("a")).is_empty());
 }
 
 fn list(fixture: &mut PoolFixture) -> Vec<String> {
+    list_for(fixture, None)
+}
+
+fn list_for(fixture: &mut PoolFixture, reader: Option<&str>) -> Vec<String> {
     let ticket = Ticket(500);
-    let listed = fixture.tell(Event::QuarantineListed { ticket });
+    let reader = reader.map(str::to_owned);
+    let listed = fixture.tell(Event::QuarantineListed { ticket, reader });
     match &listed[0] {
         Action::Acknowledge { lines, .. } => lines.clone(),
         other => panic!("{other:?}"),

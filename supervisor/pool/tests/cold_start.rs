@@ -5,11 +5,11 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{
-    PoolFixture, asked_to_leave, failures, model, refusals, request, runs, settings, starts,
+    PoolFixture, asked_to_leave, failures, host, model, refusals, request, runs, settings, starts,
 };
 use ipc_protocol::failure::FailureKind;
 use ipc_protocol::request::ImageRequest;
-use pool::Settings;
+use pool::{Action, Event, Settings, Target, Ticket};
 
 #[test]
 fn a_burst_of_first_requests_starts_two_workers_and_queues_twenty() {
@@ -30,6 +30,42 @@ fn a_burst_of_first_requests_starts_two_workers_and_queues_twenty() {
     );
     assert!(refused[0].message.contains("queue full"), "{}", refused[0]);
     assert!(refused[0].retry_after_ms.is_some());
+    fixture.check_books();
+}
+
+#[test]
+fn few_workers_start_at_once_and_half_of_those_only_for_jobs() {
+    let keys: Vec<String> = (0..20).map(|nth| format!("m{nth}")).collect();
+    let models = keys.iter().map(|key| model(key, 100)).collect();
+    let settings = Settings {
+        max_starting_workers: 4,
+        cold_start_workers: 1,
+        ..settings()
+    };
+    let mut fixture = PoolFixture::with(settings, models, host(10_000));
+    let (ticket, target) = (Ticket(99), Target::All);
+    let all = fixture.tell(Event::StartRequested { ticket, target });
+    assert_eq!(starts(&all).len(), 2, "an operator's");
+    let for_job = starts(&fixture.ask_model("m19")).remove(0);
+    assert_eq!(for_job.model.as_str(), "m19");
+    assert_eq!(starts(&fixture.ask_model("m18")).len(), 1);
+    assert_eq!(starts(&fixture.ask_model("m17")).len(), 0, "four start");
+    let next = starts(&fixture.bring_up(for_job.worker)).remove(0);
+    assert_eq!(next.model.as_str(), "m17", "jobs come first");
+    let mut up = vec![for_job.worker];
+    while let Some(coming) = starts(&fixture.said)
+        .into_iter()
+        .map(|start| start.worker)
+        .find(|worker| !up.contains(worker))
+    {
+        fixture.bring_up(coming);
+        up.push(coming);
+    }
+    assert_eq!(up.len(), 20);
+    assert!(fixture.said.iter().any(|action| matches!(
+        action,
+        Action::Acknowledge { lines, success: true, .. } if lines.len() == 20
+    )));
     fixture.check_books();
 }
 

@@ -411,6 +411,26 @@ fn a_client_gets_the_reason_why_workers_could_not_be_started() {
 }
 
 #[test]
+fn a_job_waits_while_the_supervisor_has_no_descriptors_and_starts_once_it_has() {
+    let mut fixture = PoolFixture::new(vec![model("a", 100)], 150);
+    let mut coming = starts(&fixture.ask_model("a"));
+    let why = "cannot create a memfd: Too many open files (os error 24)";
+    for _ in 0..100 {
+        let after = fixture.tell(Event::WorkerStartFailed {
+            worker: coming.pop().expect("it starts").worker,
+            message: why.to_owned(),
+            fault: StartFault::Descriptors,
+        });
+        assert!(failures(&after).is_empty(), "{after:?}");
+        let waits = fixture.pool.explain(fixture.now, JobId(1));
+        assert!(waits.expect("it waits").contains(why));
+        coming = starts(&fixture.pass(Duration::from_secs(1)));
+    }
+    let worker = coming.pop().expect("it starts").worker;
+    assert_eq!(runs(&fixture.bring_up(worker)).len(), 1);
+}
+
+#[test]
 fn a_model_that_failed_too_often_says_what_the_last_failure_was() {
     let (mut fixture, first) = busy();
     let mut run = Some(first);

@@ -8,6 +8,7 @@ use ipc_protocol::messages::client::Verb;
 use nix::unistd::{Uid, User};
 
 use crate::config::Config;
+use crate::config::operators::OperatorIds;
 
 /// The users that may operate the pool: the daemon's own, root, and `socket.operators` from the settings. Cheap to
 /// clone; all clones are the same.
@@ -20,8 +21,8 @@ pub struct Operators {
 /// The users that the settings name.
 #[derive(Debug, Clone, Default)]
 pub struct KnownUsers {
-    /// The user ids of `socket.operators`.
-    pub operators: BTreeSet<u32>,
+    /// The users and groups of `socket.operators`.
+    pub operators: OperatorIds,
     /// The accounts of the sections `[users.NAME]`: `uid:N` or `token:NAME`.
     pub accounts: BTreeSet<String>,
 }
@@ -99,13 +100,16 @@ impl Operators {
         is_known.then_some(account)
     }
 
-    pub fn rights(&self, uid: u32) -> ClientRights {
+    /// The rights of a client with this user id, and this group as its own.
+    pub fn rights(&self, uid: u32, gid: Option<u32>) -> ClientRights {
         let trusted = uid == 0 || uid == self.daemon;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         ClientRights {
             uid,
             trusted,
-            operator: trusted || known.operators.contains(&uid),
+            operator: trusted
+                || known.operators.uids.contains(&uid)
+                || gid.is_some_and(|gid| known.operators.gids.contains(&gid)),
         }
     }
 }
@@ -172,7 +176,7 @@ impl ClientRights {
         Err(Failure::new(
             FailureKind::NotPermitted,
             format!(
-                "user {} may not {word}: only root, the daemon's own user and the users in socket.operators may",
+                "user {} may not {word}: only root, the daemon's own user and those in socket.operators may",
                 self.uid
             ),
         ))
@@ -189,6 +193,7 @@ mod tests {
     const DAEMON: u32 = 200;
     const NAMED: u32 = 1000;
     const CLIENT: u32 = 1001;
+    const GROUP: u32 = 70;
     /// A user of a section that this machine does not know.
     const UNLISTED: &str = "uid:4000000000";
 
@@ -196,7 +201,10 @@ mod tests {
         Operators {
             daemon: DAEMON,
             known: Arc::new(RwLock::new(KnownUsers {
-                operators: BTreeSet::from([NAMED]),
+                operators: OperatorIds {
+                    uids: BTreeSet::from([NAMED]),
+                    gids: BTreeSet::from([GROUP]),
+                },
                 accounts: BTreeSet::from([UNLISTED.to_owned(), "token:chat".to_owned()]),
             })),
         }
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn only_known_users_may_be_named_and_only_by_trusted_clients() {
         let operators = operators();
-        let named = |uid, name| operators.named_user(operators.rights(uid), name);
+        let named = |uid, name| operators.named_user(operators.rights(uid, None), name);
         for (name, user) in [
             ("root", "uid:0"),
             ("0", "uid:0"),
@@ -262,17 +270,24 @@ mod tests {
         for verb in changes {
             for uid in [0, DAEMON, NAMED] {
                 assert_eq!(
-                    operators().rights(uid).check(&verb),
+                    operators().rights(uid, None).check(&verb),
                     Ok(()),
                     "{uid} {verb:?}"
                 );
             }
-            let refused = operators().rights(CLIENT).check(&verb);
+            let refused = operators().rights(CLIENT, None).check(&verb);
             let refused = refused.expect_err("a client is not an operator");
             assert_eq!(refused.kind, FailureKind::NotPermitted);
             assert_eq!(refused.kind.exit_code(), 4);
             assert!(refused.message.contains("user 1001"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_client_whose_group_is_named_is_an_operator() {
+        let rights = |gid| operators().rights(CLIENT, gid);
+        assert!(rights(Some(GROUP)).operator && !rights(Some(GROUP)).trusted);
+        assert!(!rights(Some(CLIENT)).operator && !rights(None).operator);
     }
 
     #[test]
@@ -286,13 +301,17 @@ mod tests {
             Verb::Quarantined,
         ];
         for verb in questions {
-            assert_eq!(operators().rights(CLIENT).check(&verb), Ok(()), "{verb:?}");
+            assert_eq!(
+                operators().rights(CLIENT, None).check(&verb),
+                Ok(()),
+                "{verb:?}"
+            );
         }
     }
 
     #[test]
     fn an_operator_from_the_settings_may_not_act_for_other_users() {
-        let rights = |uid| operators().rights(uid);
+        let rights = |uid| operators().rights(uid, None);
         assert!(rights(NAMED).operator && !rights(NAMED).trusted);
         assert!(rights(0).trusted && rights(DAEMON).trusted);
         assert!(!rights(CLIENT).operator && !rights(CLIENT).trusted);

@@ -101,6 +101,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("gpu", "library", Text("the path of a library")),
     setting("pool", "cold_start_workers", Whole(1, WORKERS_MAX)),
     setting("pool", "max_workers_per_model", Whole(1, WORKERS_MAX)),
+    setting("pool", "max_starting_workers", Whole(1, WORKERS_MAX)),
     setting("pool", "min_workers", Whole(0, WORKERS_MAX)),
     setting("pool", "grow_after_seconds", Seconds(0.0, YEAR)),
     setting("pool", "idle_seconds", Seconds(0.0, YEAR)),
@@ -309,7 +310,7 @@ impl SettingKind {
             Self::Words(words) => words.join(" or "),
             Self::Text(_) => "a text of one line that is not empty".into(),
             Self::Address => "http://HOST or https://HOST, without credentials".into(),
-            Self::Users => format!("[\"NAME\", NUMBER, …], {OPERATORS_MAX} at most"),
+            Self::Users => format!("[\"NAME\", NUMBER, \"@GROUP\", …], {OPERATORS_MAX} at most"),
             Self::Parameters => {
                 "{ step_ms = 10, load_ms = 10, weights_mb = 16, device_mb = 0 }".into()
             }

@@ -85,7 +85,7 @@ pub enum SegmentKind {
 pub struct SocketSection {
     /// Octal permissions of `pool.sock`.
     pub mode: String,
-    /// Users that may operate the pool besides the daemon's own and root.
+    /// Users and groups that may operate the pool besides the daemon's own user and root.
     pub operators: Vec<Operator>,
 }
 
@@ -154,6 +154,7 @@ pub struct GpuSection {
 pub struct PoolSection {
     pub cold_start_workers: u32,
     pub max_workers_per_model: u32,
+    pub max_starting_workers: u32,
     pub min_workers: u32,
     pub grow_after_seconds: f64,
     pub idle_seconds: f64,
@@ -174,6 +175,7 @@ impl Default for PoolSection {
         Self {
             cold_start_workers: settings.cold_start_workers,
             max_workers_per_model: settings.max_workers_per_model,
+            max_starting_workers: settings.max_starting_workers,
             min_workers: settings.min_workers,
             grow_after_seconds: settings.grow_after.as_secs_f64(),
             idle_seconds: settings.idle.as_secs_f64(),

@@ -4,7 +4,7 @@
 //! - [`bounds`]: the valid values of each setting
 //! - [`http`]: the HTTP door's address, tokens and rights
 //! - [`names`]: the keys and aliases of the models
-//! - [`operators`]: the users that may operate the pool
+//! - [`operators`]: the users and groups that may operate the pool
 //! - [`paths`]: the daemon's folders; [`source`]: the file that a daemon reads, at its start and at each reload
 //! - [`restart`]: the settings that a running daemon cannot change
 //! - [`truce`]: how other programs are asked for the memory of GPUs
@@ -45,7 +45,7 @@ pub struct Config {
     /// Permissions of the native door's socket.
     pub socket_mode: u32,
     /// User ids that may operate the pool besides the daemon's own and root.
-    pub operators: BTreeSet<u32>,
+    pub operators: operators::OperatorIds,
     /// How long the pictures of detached jobs are kept.
     pub result_keep: Duration,
     /// Memory for the pictures of detached jobs, in MiB.
@@ -174,6 +174,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         default_model: file.default_model.clone(),
         cold_start_workers: file.pool.cold_start_workers,
         max_workers_per_model: file.pool.max_workers_per_model,
+        max_starting_workers: file.pool.max_starting_workers,
         min_workers: file.pool.min_workers,
         grow_after: seconds(file.pool.grow_after_seconds),
         idle: seconds(file.pool.idle_seconds),
@@ -199,7 +200,7 @@ fn check(file: SettingsFile) -> Result<Config, String> {
         },
         sandbox: file.sandbox,
         socket_mode: mode(&file.socket.mode)?,
-        operators: operators::uids(&file.socket.operators)?,
+        operators: operators::OperatorIds::of(&file.socket.operators)?,
         result_keep: seconds(file.pool.result_seconds),
         result_mb: file.limits.result_mb,
         http: file.http.check()?,

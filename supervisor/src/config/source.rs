@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::http::HttpAddress;
+use super::operators::OperatorIds;
 use super::{Config, ConfigError, load, paths};
 
 /// The settings file of a daemon, and the options that replace parts of it.
@@ -35,7 +36,7 @@ impl SettingsSource {
             config.pool.cold_start_workers = 1;
             // Only the caller's user may connect.
             config.socket_mode = 0o600;
-            config.operators.clear();
+            config.operators = OperatorIds::default();
         }
         config.sandbox &= !self.no_sandbox;
         if let Some(address) = &self.http {

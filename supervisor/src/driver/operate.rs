@@ -55,7 +55,10 @@ impl Driver {
                 model,
                 workers,
             },
-            Verb::Quarantined => Event::QuarantineListed { ticket },
+            Verb::Quarantined => Event::QuarantineListed {
+                ticket,
+                reader: (!by.operator).then(|| by.user.clone()),
+            },
             Verb::Release { digest } => Event::QuarantineReleased { ticket, digest },
             Verb::CancelJob { job } => {
                 let cancelled = self.cancel_for(by, job);

@@ -33,7 +33,7 @@ use tokio::time::timeout;
 
 use super::groups::{GroupsReached, WorkerGroup};
 use super::reserve::{self, DescriptorReserve};
-use super::{descendants, programs};
+use super::{children, descendants, programs};
 use crate::telemetry;
 
 /// Environment variables that a worker inherits; all others are removed, in particular tokens.
@@ -143,12 +143,13 @@ impl SpawnError {
 
     /// Returns who is to blame: not the worker and its model, if the daemon lacks resources.
     pub fn fault(&self) -> StartFault {
+        if self.is_out_of_descriptors() {
+            return StartFault::Descriptors;
+        }
         match self {
             Self::Segment(_) | Self::Socket(_) => StartFault::Own,
             Self::Process { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM) => {
-                    StartFault::Own
-                }
+                Some(Errno::EAGAIN | Errno::ENOMEM) => StartFault::Own,
                 Some(_) | None => StartFault::Program,
             },
         }
@@ -174,8 +175,12 @@ impl Spawner {
             .name("spawner".into())
             .spawn(move || {
                 let _in_runtime = runtime.enter();
+                let mut is_scarce = false;
                 for (order, reply) in orders {
-                    reply(spawn_in(&reserve, || origin.spawn(&order)));
+                    let spawned = spawn_in(&reserve, is_scarce, || origin.spawn(&order));
+                    let lacks = |error: &SpawnError| error.is_out_of_descriptors();
+                    is_scarce = spawned.as_ref().is_err_and(lacks);
+                    reply(spawned);
                 }
                 // If this thread ended, the kernel would kill every worker; the process ends first.
                 loop {
@@ -197,9 +202,10 @@ impl Spawner {
 }
 
 /// Starts a worker with the descriptors of the reserve. If others have taken too many of them, waits until clients have
-/// closed some.
+/// closed some, unless the start before it did so in vain: the starts after it would wait for longer than the pool.
 fn spawn_in(
     reserve: &DescriptorReserve,
+    is_scarce: bool,
     spawn: impl Fn() -> Result<Spawned, SpawnError>,
 ) -> Result<Spawned, SpawnError> {
     let spawn = || {
@@ -208,7 +214,8 @@ fn spawn_in(
     };
     for _ in 1..START_TRIES {
         match spawn() {
-            Err(error) if error.is_out_of_descriptors() && reserve.wait_until_whole() => {}
+            Err(error)
+                if error.is_out_of_descriptors() && !is_scarce && reserve.wait_until_whole() => {}
             spawned => return spawned,
         }
     }
@@ -277,7 +284,8 @@ impl WorkerOrigin {
         if !self.sandbox {
             command.arg(NO_SANDBOX);
         }
-        let child = command.spawn().map_err(|source| SpawnError::Process {
+        let child = children::start(|| command.spawn(), Child::id);
+        let child = child.map_err(|source| SpawnError::Process {
             program: program.to_owned(),
             source,
         })?;
@@ -419,11 +427,18 @@ fn answer(
     // is killed when the thread that started it exits.
     let waiting = thread::Builder::new().spawn(move || {
         let mut command = Command::from(command);
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(async { Ok(timeout(at_most, command.output()).await) })
+        runtime.block_on(async {
+            let child = children::start(|| command.spawn(), Child::id)?;
+            Ok(timeout(at_most, child.wait_with_output()).await)
+        })
     })?;
     let waited: io::Result<_> = waiting.join().expect("nothing in it panics");
     let Ok(output) = waited? else {
@@ -479,6 +494,7 @@ pub fn run_hook(
     command
         .args(arguments)
         .env("IMAGEPOOL_DEVICE", device.placement())
+        .env(descendants::HOOK_MARK, "1")
         .current_dir("/");
     answer(command, at_most, "running it: does it end by itself?")
 }
@@ -562,7 +578,7 @@ pub fn spawn_fetch(
         Some(endpoint) => command.env(ENDPOINT_VARIABLE, endpoint),
         None => command.env_remove(ENDPOINT_VARIABLE),
     };
-    command.spawn()
+    children::start(|| command.spawn(), |child| Some(child.id()))
 }
 
 /// Starts the program that sends the spans on its stdin to the collector at `endpoint`, and reports on its stdout.
@@ -571,11 +587,12 @@ pub fn spawn_fetch(
 /// The process cannot be started.
 pub fn spawn_exporter(program: &Path, endpoint: &str) -> io::Result<std::process::Child> {
     // It needs no token.
-    confined(program)
+    let mut command = confined(program);
+    command
         .args(["--export-spans", endpoint])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
+        .stdout(Stdio::piped());
+    children::start(|| command.spawn(), |child| Some(child.id()))
 }
 
 #[cfg(test)]
@@ -597,7 +614,10 @@ mod tests {
             program: "worker".into(),
             source: errno.into(),
         };
-        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM] {
+        for errno in [Errno::EMFILE, Errno::ENFILE] {
+            assert_eq!(failed(errno).fault(), StartFault::Descriptors, "{errno}");
+        }
+        for errno in [Errno::EAGAIN, Errno::ENOMEM] {
             assert_eq!(failed(errno).fault(), StartFault::Own, "{errno}");
         }
         for errno in [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC] {

@@ -20,7 +20,7 @@ pub(super) fn facts(event: &Event) -> Option<(&'static str, Value)> {
         ),
         Event::QuarantineRestored { request } => (
             "quarantine_restored",
-            json!({"name": request.name, "digest": request.digest, "prompt": request.prompt,
+            json!({"name": request.name, "user": request.user, "digest": request.digest, "prompt": request.prompt,
                    "negative": request.negative, "size": request.size.to_string(), "steps": request.steps,
                    "guidance": request.guidance, "deaths": request.deaths,
                    "age_us": micros(request.age)}),
@@ -63,6 +63,7 @@ pub(super) fn event(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>
         "quarantine_restored" => Event::QuarantineRestored {
             request: Box::new(QuarantinedRequest {
                 name: facts.text("name")?,
+                user: facts.text("user")?,
                 digest: facts.text("digest")?,
                 prompt: facts.text("prompt")?,
                 negative: facts.optional("negative", EventFields::text)?,

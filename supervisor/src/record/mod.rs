@@ -82,6 +82,11 @@ mod tests {
             Event::WorkerStartFailed {
                 worker,
                 message: text(),
+                fault: StartFault::Descriptors,
+            },
+            Event::WorkerStartFailed {
+                worker,
+                message: text(),
                 fault: StartFault::Program,
             },
             Event::CpuMeasured {
@@ -216,6 +221,7 @@ mod tests {
             Event::QuarantineRestored {
                 request: Box::new(QuarantinedRequest {
                     name: "n".into(),
+                    user: "uid:1".into(),
                     digest: "d".into(),
                     prompt: "p".into(),
                     negative: None,
@@ -289,7 +295,14 @@ mod tests {
                 ticket: None,
                 drain: Drain::Undo,
             },
-            Event::QuarantineListed { ticket },
+            Event::QuarantineListed {
+                ticket,
+                reader: None,
+            },
+            Event::QuarantineListed {
+                ticket,
+                reader: Some("uid:1".into()),
+            },
             Event::QuarantineReleased {
                 ticket,
                 digest: Some("d".into()),

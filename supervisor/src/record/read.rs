@@ -97,6 +97,7 @@ fn of_people(name: &str, facts: &EventFields<'_>) -> Result<Option<Event>, Strin
         },
         "quarantine_listed" => Event::QuarantineListed {
             ticket: facts.ticket()?,
+            reader: facts.optional("reader", EventFields::text)?,
         },
         "quarantine_released" => Event::QuarantineReleased {
             ticket: facts.ticket()?,
@@ -161,6 +162,7 @@ fn of_worker(name: &str, facts: &EventFields<'_>) -> Result<Event, String> {
             message: facts.text("message")?,
             fault: match facts.text("fault")?.as_str() {
                 "own" => StartFault::Own,
+                "descriptors" => StartFault::Descriptors,
                 "program" => StartFault::Program,
                 other => return Err(format!("unknown fault of a start {other:?}")),
             },

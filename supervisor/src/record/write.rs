@@ -83,7 +83,10 @@ fn facts(event: &Event) -> Option<(&'static str, Value)> {
             "drain_requested",
             json!({"ticket": ticket.map(|ticket| ticket.0), "drain": wind_down(*drain)}),
         ),
-        Event::QuarantineListed { ticket } => ("quarantine_listed", json!({"ticket": ticket.0})),
+        Event::QuarantineListed { ticket, reader } => (
+            "quarantine_listed",
+            json!({"ticket": ticket.0, "reader": reader}),
+        ),
         Event::QuarantineReleased { ticket, digest } => (
             "quarantine_released",
             json!({"ticket": ticket.0, "digest": digest}),
@@ -115,6 +118,7 @@ fn of_worker(event: &Event) -> Option<(&'static str, Value)> {
             "worker_start_failed",
             json!({"worker": worker.0, "message": message, "fault": match fault {
                 StartFault::Own => "own",
+                StartFault::Descriptors => "descriptors",
                 StartFault::Program => "program",
             }}),
         ),

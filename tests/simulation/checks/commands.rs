@@ -80,7 +80,7 @@ impl OperatorCommands {
                 }
                 return;
             }
-            Event::QuarantineListed { ticket } | Event::QuarantineReleased { ticket, .. } => {
+            Event::QuarantineListed { ticket, .. } | Event::QuarantineReleased { ticket, .. } => {
                 return self.of_model(observed, *ticket, "", |_| CommandKind::Other);
             }
             _ => return,
@@ -210,7 +210,7 @@ impl OperatorCommands {
             }
             Event::PinChanged { ticket, .. }
             | Event::Scaled { ticket, .. }
-            | Event::QuarantineListed { ticket }
+            | Event::QuarantineListed { ticket, .. }
             | Event::QuarantineReleased { ticket, .. } => ticket,
             _ => return Ok(()),
         };

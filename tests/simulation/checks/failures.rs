@@ -27,6 +27,8 @@ pub(crate) struct ModelFailures {
 enum FailureCause {
     /// No process, because this machine had none to give.
     NoProcess,
+    /// No process, because the supervisor had no descriptor left.
+    NoDescriptors,
     /// No process, because the program cannot be run.
     NoProgram,
     /// At work: counts, and for nothing else.
@@ -120,6 +122,7 @@ impl ModelFailures {
             Event::WorkerStartFailed { worker, fault, .. } => {
                 let failed = match fault {
                     StartFault::Own => FailureCause::NoProcess,
+                    StartFault::Descriptors => FailureCause::NoDescriptors,
                     StartFault::Program => FailureCause::NoProgram,
                 };
                 let process = observed
@@ -194,6 +197,11 @@ impl ModelFailures {
         let counts = match failed {
             FailureCause::NoProcess => {
                 self.no_process(now, &key);
+                false
+            }
+            FailureCause::NoDescriptors => {
+                let counts = self.models.entry(key.clone()).or_default();
+                counts.again = counts.again.max(Some(now + Duration::from_secs(1)));
                 false
             }
             FailureCause::NoProgram => {

@@ -29,6 +29,10 @@ pub(super) fn check(
             start.name, start.reserved
         ));
     }
+    let coming = coming(observed);
+    if coming >= observed.settings.max_starting_workers as usize {
+        return Err(format!("{} starts beside {coming} others", start.name));
+    }
     if !observed.has_room(&need) {
         return Err(format!(
             "{} is promised {need:?}, which is not free",
@@ -120,7 +124,7 @@ pub(super) fn check_waits(
             | ModelStanding::BackOff(_) => false,
         };
         let place = observed.workers_of(key).count() < observed.most(model);
-        if !may || !place {
+        if !may || !place || is_full(observed, key) {
             continue;
         }
         if let Some(why) = lacks(observed, now, key, model, oldest) {
@@ -128,6 +132,22 @@ pub(super) fn check_waits(
         }
     }
     Ok(())
+}
+
+/// The workers that start or load.
+fn coming(observed: &ObservedPool) -> usize {
+    let all = observed.workers.values();
+    all.filter(|process| process.is_coming()).count()
+}
+
+/// Whether no further worker of the model can start, because of the others that start or load.
+fn is_full(observed: &ObservedPool, key: &ModelKey) -> bool {
+    let most = observed.settings.max_starting_workers as usize;
+    let most = match observed.waiting(key).next() {
+        Some(_) => most,
+        None => most.div_ceil(2),
+    };
+    coming(observed) >= most
 }
 
 /// The rest are facts that the pool only writes down, and what it does not take.
@@ -271,7 +291,8 @@ fn check_cold_start(
     let unknown = observed
         .waiting(key)
         .any(|(_, record)| record.wish != Some(DeviceConstraint::Auto));
-    match started < wanted && !careful && !others && !unknown && fits(observed, model, None) {
+    let free = !others && !is_full(observed, key);
+    match started < wanted && !careful && free && !unknown && fits(observed, model, None) {
         true => Err(format!(
             "a cold start of {started} of {key}, {wanted} may be"
         )),

@@ -103,7 +103,7 @@ impl ExpectedQuarantine {
         success: bool,
     ) -> CheckResult {
         let ticket = match event {
-            Event::QuarantineListed { ticket } => ticket,
+            Event::QuarantineListed { ticket, .. } => ticket,
             Event::QuarantineReleased { ticket, digest } if *ticket == to => {
                 return self.check_release(digest.as_deref(), &lines.join(" "), success);
             }

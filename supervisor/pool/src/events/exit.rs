@@ -41,6 +41,7 @@ pub(crate) fn start_failed(
     record.note_last_death(name, EndClass::NotStarted);
     match fault {
         StartFault::Own => note_no_start(state, turn, model, message),
+        StartFault::Descriptors => record.note_no_descriptors(turn.now()),
         StartFault::Program => {
             record.note_death(turn.now(), true);
             note_load_failure(state, turn, model, message, true);

@@ -281,9 +281,14 @@ fn undo_drain(state: &mut State, turn: &mut Turn, ticket: Option<Ticket>) {
 }
 
 /// `imagepool quarantine list`.
-pub(crate) fn list_quarantine(state: &State, turn: &mut Turn, ticket: Ticket) {
+pub(crate) fn list_quarantine(
+    state: &State,
+    turn: &mut Turn,
+    ticket: Ticket,
+    reader: Option<&str>,
+) {
     let lasts = state.settings().quarantine;
-    let lines = state.quarantine().lines(turn.now(), lasts);
+    let lines = state.quarantine().lines(turn.now(), lasts, reader);
     turn.acknowledge(ticket, lines, true);
 }
 

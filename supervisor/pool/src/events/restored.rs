@@ -28,7 +28,8 @@ pub(crate) fn job(state: &mut State, turn: &mut Turn, ticket: Ticket, restored: 
 /// A request that is in quarantine, for the rest of its time.
 pub(crate) fn quarantine(state: &mut State, turn: &mut Turn, request: QuarantinedRequest) {
     let lasts = state.settings().quarantine;
-    let evidence = QuarantineEvidence::aged(turn.now(), request.age, request.deaths.clone());
+    let (user, deaths) = (request.user.clone(), request.deaths.clone());
+    let evidence = QuarantineEvidence::new(turn.now(), user, deaths).aged(request.age);
     let fingerprint = Fingerprint::restored(request);
     state.quarantine_mut().keep(fingerprint, evidence, lasts);
 }

@@ -12,6 +12,7 @@ use crate::state::record::RestartVerdict;
 use crate::words::moment::Moment;
 use crate::words::reasons::StartReason;
 use crate::words::registry::ModelId;
+use crate::words::settings::Settings;
 
 /// After this many deaths in a row a cold start tries one worker, not several.
 const CAREFUL_AFTER_DEATHS: u32 = 2;
@@ -34,6 +35,15 @@ impl WorkerWant {
         match self.reason {
             StartReason::ColdStart | StartReason::Constraint | StartReason::Floor => true,
             StartReason::Growth | StartReason::Replacement => false,
+        }
+    }
+
+    /// It starts only if fewer workers than this are starting or loading.
+    pub(crate) fn most_coming(&self, settings: &Settings) -> usize {
+        let most = settings.max_starting_workers as usize;
+        match self.job {
+            Some(_) => most,
+            None => most.div_ceil(2),
         }
     }
 }

@@ -14,10 +14,12 @@ use crate::steps::start::start;
 use crate::words::reasons::StartReason;
 use crate::words::turn::Turn;
 
-/// Starts wanted workers, for the model of the oldest job first.
+/// Starts wanted workers, for the model of the oldest job first. Not too many start at once: those that wait for that
+/// get their turn when one of the others is ready or gone.
 pub(crate) fn start_wanted(state: &mut State, turn: &mut Turn) {
+    let mut coming = state.fleet().iter().filter(|w| w.is_coming()).count();
     for want in wants::all(state, turn.now()) {
-        fulfil(state, turn, want);
+        fulfil(state, turn, want, &mut coming);
     }
     make_way_for_constrained(state, turn);
 }
@@ -48,8 +50,12 @@ fn make_way_for_constrained(state: &mut State, turn: &mut Turn) {
     }
 }
 
-fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant) {
+fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant, coming: &mut usize) {
+    let most = want.most_coming(state.settings());
     for nth in 0..want.count {
+        if *coming >= most {
+            return;
+        }
         let Some((device, room)) = room::for_worker(state, want.model, want.device) else {
             let failure = room::nowhere(state, want.model);
             return fail_wanting(state, turn, want, &failure);
@@ -69,6 +75,7 @@ fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant) {
             }
             Room::Free if first || !others_wait => {
                 start(state, turn, want.model, device, want.reason);
+                *coming += 1;
                 // A model that would have had memory before this start may lack it now.
                 note_lacks(state, turn);
             }

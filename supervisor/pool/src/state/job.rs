@@ -203,6 +203,11 @@ impl Job {
         self.model
     }
 
+    /// The user whom it counts for.
+    pub(crate) fn user(&self) -> &str {
+        self.entry.user()
+    }
+
     /// It ends with the connection behind `ticket`.
     pub(crate) fn ends_with(&self, ticket: Ticket) -> bool {
         self.ticket == ticket && !self.detached

@@ -29,6 +29,8 @@ pub(crate) struct QuarantineEvidence {
     since: Moment,
     /// Its age then: it began under an earlier daemon.
     aged: Duration,
+    /// The user of the job; empty if that is not known.
+    user: String,
     deaths: Vec<String>,
 }
 
@@ -63,9 +65,10 @@ impl Fingerprint {
     }
 
     /// Everything about it, for the next daemon. Its quarantine begins now.
-    pub(crate) fn told(&self, deaths: Vec<String>) -> QuarantinedRequest {
+    pub(crate) fn told(&self, user: String, deaths: Vec<String>) -> QuarantinedRequest {
         QuarantinedRequest {
             name: self.name(),
+            user,
             digest: self.digest.clone(),
             prompt: self.prompt.clone(),
             negative: self.negative.clone(),
@@ -139,13 +142,17 @@ impl Quarantine {
             .collect()
     }
 
-    /// One line per fingerprint, with the time until it ends.
-    pub(crate) fn lines(&self, now: Moment, lasts: Duration) -> Vec<String> {
+    /// One line per fingerprint, with the time until it ends. Prompts of other users are left out for a `reader`;
+    /// without one, an operator reads.
+    pub(crate) fn lines(&self, now: Moment, lasts: Duration, reader: Option<&str>) -> Vec<String> {
         let line = |(fingerprint, evidence): (&Fingerprint, &QuarantineEvidence)| {
             let left = evidence.left(now, lasts)?;
-            let prompt: String = fingerprint.prompt.chars().take(60).collect();
+            let prompt = match reader.is_none_or(|reader| evidence.is_of(reader)) {
+                true => format!("{:?}", prompt_start(&fingerprint.prompt)),
+                false => "of another user".to_owned(),
+            };
             Some(format!(
-                "{}   {} s ago, ends in {} s   {} {}   {prompt:?}   {}",
+                "{}   {} s ago, ends in {} s   {} {}   {prompt}   {}",
                 fingerprint.name(),
                 evidence.age(now).as_secs(),
                 left.as_secs().max(1),
@@ -163,18 +170,30 @@ impl Quarantine {
     }
 }
 
+/// The part of a prompt that a list shows.
+fn prompt_start(prompt: &str) -> String {
+    prompt.chars().take(60).collect()
+}
+
 impl QuarantineEvidence {
-    pub(crate) fn new(since: Moment, deaths: Vec<String>) -> Self {
-        Self::aged(since, Duration::ZERO, deaths)
+    pub(crate) fn new(since: Moment, user: String, deaths: Vec<String>) -> Self {
+        Self {
+            since,
+            aged: Duration::ZERO,
+            user,
+            deaths,
+        }
     }
 
     /// Evidence that was `aged` at `since`.
-    pub(crate) fn aged(since: Moment, aged: Duration, deaths: Vec<String>) -> Self {
-        Self {
-            since,
-            aged,
-            deaths,
-        }
+    pub(crate) fn aged(self, aged: Duration) -> Self {
+        Self { aged, ..self }
+    }
+
+    /// Whether it was a job of this user, or of a client of it.
+    fn is_of(&self, user: &str) -> bool {
+        let rest = self.user.strip_prefix(user);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn age(&self, now: Moment) -> Duration {

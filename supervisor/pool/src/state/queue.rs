@@ -29,6 +29,11 @@ pub(crate) struct QueueEntry {
 }
 
 impl QueueEntry {
+    /// The user whom it counts for.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
     /// An entry for `job`, which costs `user` `cost`.
     pub(crate) fn new(job: JobId, priority: Priority, user: Arc<str>, cost: u64) -> Self {
         Self {

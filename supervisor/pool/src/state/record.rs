@@ -203,6 +203,11 @@ impl FailureRecord {
         Some(NO_START_COOLING)
     }
 
+    /// Notes that the supervisor had no descriptor left for a process: it is tried again after a second, however often.
+    pub(crate) fn note_no_descriptors(&mut self, now: Moment) {
+        self.restart_at = self.restart_at.max(Some(now + PAUSE));
+    }
+
     /// Notes that a process was made.
     pub(crate) fn note_started(&mut self) {
         self.no_starts = 0;

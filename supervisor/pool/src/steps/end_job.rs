@@ -194,7 +194,10 @@ fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId, step: u32) {
         return turn.defect(format!("job {id} is to be quarantined and unknown"));
     };
     let told = deaths.join("; ");
-    let fingerprint = job.fingerprint(&state.model(job.model()).spec().digest);
+    let (fingerprint, user) = (
+        job.fingerprint(&state.model(job.model()).spec().digest),
+        job.user().to_owned(),
+    );
     let digest = fingerprint.name();
     turn.tell(Notice::Quarantined {
         job: id,
@@ -202,8 +205,9 @@ fn quarantine_job(state: &mut State, turn: &mut Turn, id: JobId, step: u32) {
         evidence: deaths.clone(),
     });
     let lasts = state.settings().quarantine;
-    turn.remember(LastingFact::Quarantined(fingerprint.told(deaths.clone())));
-    let evidence = QuarantineEvidence::new(turn.now(), deaths);
+    let quarantined_request = fingerprint.told(user.clone(), deaths.clone());
+    turn.remember(LastingFact::Quarantined(quarantined_request));
+    let evidence = QuarantineEvidence::new(turn.now(), user, deaths);
     state.quarantine_mut().keep(fingerprint, evidence, lasts);
     for job in ends {
         end_job(state, turn, job, quarantined(&digest, &told, lasts));

@@ -200,7 +200,11 @@ pub enum Event {
         drain: Drain,
     },
     /// `imagepool quarantine list`.
-    QuarantineListed { ticket: Ticket },
+    QuarantineListed {
+        ticket: Ticket,
+        /// The user who gets no prompt of other users; `None` for an operator.
+        reader: Option<String>,
+    },
     /// `imagepool quarantine release DIGEST`, or `imagepool quarantine drop` for all quarantined requests.
     QuarantineReleased {
         ticket: Ticket,
@@ -291,8 +295,10 @@ pub struct CpuTime {
 /// Why a worker's process could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartFault {
-    /// The supervisor or its machine lacks something: descriptors, processes, memory.
+    /// The supervisor or its machine lacks something: processes, memory.
     Own,
+    /// The supervisor has no file descriptor left.
+    Descriptors,
     /// The worker program cannot be run.
     Program,
 }

@@ -25,6 +25,8 @@ pub enum LastingFact {
 pub struct QuarantinedRequest {
     /// The name of its fingerprint, which `imagepool quarantine list` prints.
     pub name: String,
+    /// The user of the job; empty if that is not known.
+    pub user: String,
     /// The digest of its model.
     pub digest: String,
     pub prompt: String,

@@ -13,6 +13,8 @@ pub struct Settings {
     pub cold_start_workers: u32,
     /// Most workers of one model, unless its own setting says otherwise.
     pub max_workers_per_model: u32,
+    /// Workers that may start and load at the same time; beyond half of them, only for jobs that wait.
+    pub max_starting_workers: u32,
     /// Workers kept for each model, unless its own setting says otherwise.
     pub min_workers: u32,
     /// How long a job waits for busy workers before its model gets one more.
@@ -131,6 +133,7 @@ impl Default for Settings {
             default_model: ipc_protocol::family::EMBEDDED_MODEL.into(),
             cold_start_workers: 2,
             max_workers_per_model: 4,
+            max_starting_workers: 16,
             min_workers: 0,
             grow_after: Duration::from_secs(2),
             idle: Duration::from_secs(60),

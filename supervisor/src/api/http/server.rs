@@ -213,12 +213,12 @@ impl Clients {
                 () = socket.changed() => socket.mend(),
                 (place, arrived) = self.placed(socket.accept()) => match arrived {
                     Ok(stream) => {
-                        let uid = stream.peer_creds().map(|creds| creds.euid());
-                        let Ok(Some(uid)) = uid else {
-                            doors::unknown_client(uid.err().as_ref().map(|error| error as &dyn std::fmt::Display));
+                        let ids = stream.peer_creds().map(|creds| Some((creds.euid()?, creds.egid())));
+                        let Ok(Some((uid, gid))) = ids else {
+                            doors::unknown_client(ids.err().as_ref().map(|error| error as &dyn std::fmt::Display));
                             continue;
                         };
-                        let peer = Peer::Unix(operators.rights(uid));
+                        let peer = Peer::Unix(operators.rights(uid, gid));
                         connections.spawn(self.clone().converse(stream, ClientUser::Uid(uid), peer, place));
                     }
                     Err(error) => self.pause(&error).await,

@@ -171,18 +171,18 @@ async fn admitted(
     context: &Context,
     place: impl FnOnce(ClientRights) -> Result<ClientPlace, NoPlace>,
 ) -> Option<(Stream, ClientRights, ClientPlace)> {
-    let uid = match stream.peer_creds() {
-        Ok(creds) => creds.euid(),
+    let ids = match stream.peer_creds() {
+        Ok(creds) => creds.euid().map(|uid| (uid, creds.egid())),
         Err(error) => {
             doors::unknown_client(Some(&error));
             return None;
         }
     };
-    let Some(uid) = uid else {
+    let Some((uid, gid)) = ids else {
         doors::unknown_client(None);
         return None;
     };
-    let rights = context.operators.rights(uid);
+    let rights = context.operators.rights(uid, gid);
     match place(rights) {
         Ok(place) => Some((stream, rights, place)),
         Err(none) => {
