@@ -1,8 +1,11 @@
 //! Memory limits and kill counts of control groups, and their children, versions 1 and 2 (cgroups(7)).
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 /// Where control groups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -121,6 +124,27 @@ impl MemoryGroup {
     pub fn processes(&self) -> io::Result<Vec<u32>> {
         let text = fs::read_to_string(self.folder.join(PROCESSES))?;
         Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
+    }
+
+    /// Kills all its processes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn kill(&self) -> io::Result<()> {
+        // Since Linux 5.14, on version 2.
+        let kill = OpenOptions::new()
+            .write(true)
+            .open(self.folder.join("cgroup.kill"));
+        if let Ok(mut kill) = kill
+            && kill.write_all(b"1").is_ok()
+        {
+            return Ok(());
+        }
+        for pid in self.processes()?.into_iter().flat_map(i32::try_from) {
+            // ESRCH: it has exited by itself.
+            let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        Ok(())
     }
 
     /// Moves a process into it, with all its threads. Memory that it has touched before stays with its former group.
@@ -272,6 +296,15 @@ mod tests {
         };
         assert_eq!(hits("0::/a\n"), ("v2", Some(9)));
         assert_eq!(hits("4:memory:/b\n"), ("v1", Some(5)));
+    }
+
+    #[test]
+    fn a_group_of_version_2_is_killed_as_a_whole() {
+        let mount = mounted(&[("a/memory.events", ""), ("a/cgroup.kill", "")]);
+        let group = MemoryGroup::find("0::/a\n", mount.path()).expect("it is there");
+        group.kill().expect("it is there");
+        let written = fs::read_to_string(mount.path().join("a/cgroup.kill"));
+        assert_eq!(written.expect("it is there"), "1");
     }
 
     #[test]

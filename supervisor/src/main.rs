@@ -29,7 +29,7 @@ use supervisor::driver::setup::Setup;
 use supervisor::journal::folder::JournalFolder;
 use supervisor::obituaries::store::ObituaryStore;
 use supervisor::probe::nvml;
-use supervisor::process::{descriptors, groups, programs, signals};
+use supervisor::process::{children, descriptors, groups, programs, signals};
 use supervisor::telemetry;
 use supervisor::telemetry::logging;
 
@@ -131,6 +131,7 @@ fn run(
         unusable.iter().for_each(say::line);
         return Ok(());
     }
+    children::adopt();
     let mut journal = None;
     if leash.is_none() {
         (setup.obituaries, journal) = state(arguments.state_dir.clone(), config.obituaries)?;

@@ -12,10 +12,11 @@ use tests::sandbox::Sandbox;
 use tests::{turn, wait};
 
 const SETTINGS: &str = "[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\n";
-const LEAVERS: [&str; 4] = [
+const LEAVERS: [&str; 5] = [
     "child-keeps-the-socket",
     "exit-leaves-a-child",
     "exit-leaves-a-daemon",
+    "exit-leaves-a-stranger",
     "closed-socket-leaves-a-daemon",
 ];
 /// For what takes milliseconds on a machine that is not busy.

@@ -11,7 +11,7 @@ pub const ONCE_MB: u32 = 2;
 pub const HELD_MB: u64 = 400;
 
 /// Every misbehaviour; a model's `load_ms` is an index into this.
-pub const MISBEHAVIOURS: [&str; 45] = [
+pub const MISBEHAVIOURS: [&str; 46] = [
     // In place of a greeting.
     "garbled-hello",
     "other-protocol",
@@ -60,6 +60,7 @@ pub const MISBEHAVIOURS: [&str; 45] = [
     "read-fails",
     "holds-more-than-it-says",
     "sleeps-while-drawing",
+    "exit-leaves-a-stranger",
 ];
 
 /// Milliseconds a step takes of a model whose worker ends in a known way; `load_ms` is an index into [`ENDS`].

@@ -17,12 +17,15 @@ pub enum ProcessScope {
     Group,
     /// In a session of its own, as a daemon does.
     Session,
+    /// The same, without the environment of the worker, so that nothing tells whose child it is.
+    Stranger,
 }
 
 impl ProcessScope {
-    const ALL: [(ProcessScope, &str); 2] = [
+    const ALL: [(ProcessScope, &str); 3] = [
         (ProcessScope::Group, "group"),
         (ProcessScope::Session, "session"),
+        (ProcessScope::Stranger, "stranger"),
     ];
 
     fn word(self) -> &'static str {
@@ -39,11 +42,14 @@ impl ProcessScope {
 )]
 pub fn leave(scope: ProcessScope) {
     let own = std::env::current_exe().expect("a running program has a path");
-    let mut child = Command::new(own)
-        .args([LINGER, scope.word()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let mut command = Command::new(own);
+    command.args([LINGER, scope.word()]).stdout(Stdio::piped());
+    if scope == ProcessScope::Stranger {
+        // By this variable the tests know it.
+        let folder = std::env::var_os("TMPDIR");
+        command.env_clear().envs(folder.map(|it| ("TMPDIR", it)));
+    }
+    let mut child = command.spawn().expect("it starts");
     let mut pipe = child.stdout.take().expect("it is piped");
     pipe.read_exact(&mut [0]).expect("it says when it is there");
 }
@@ -52,7 +58,7 @@ pub fn leave(scope: ProcessScope) {
 pub fn linger(word: &str) -> ! {
     alarm::set(SECONDS_MAX);
     let scope = ProcessScope::ALL.iter().find(|(_, known)| *known == word);
-    if scope.expect("a known word").0 == ProcessScope::Session {
+    if scope.expect("a known word").0 != ProcessScope::Group {
         setsid().expect("we lead no group");
     }
     let told = std::io::stdout().write_all(b"+");

@@ -279,6 +279,10 @@ fn dies_with_job(name: &str, socket: &WorkerSocket) {
             linger::leave(ProcessScope::Session);
             ExitCode::Left.exit();
         }
+        "exit-leaves-a-stranger" => {
+            linger::leave(ProcessScope::Stranger);
+            ExitCode::Left.exit();
+        }
         "closed-socket-leaves-a-daemon" => {
             linger::leave(ProcessScope::Session);
             socket.close();

@@ -213,6 +213,12 @@ impl WorkerGroup {
         })
     }
 
+    /// Kills every process that is left in it.
+    pub fn kill(&self) {
+        // It is empty, or its processes are found as descendants.
+        let _ = self.group.kill();
+    }
+
     /// Removes the group of a dead worker.
     pub fn remove(&self) {
         if let Err(error) = self.group.remove() {

@@ -3,6 +3,7 @@
 //! - [`spawn`] starts workers, private daemons, the fetch program and probes; no other file starts processes
 //! - [`watch`] sends signals to a worker and waits for its end
 //! - [`cpu`] measures a worker's CPU time
+//! - [`children`] tells the processes that this one started from those that it adopted
 //! - [`descendants`] kills the child processes that dead workers have left
 //! - [`exit`] turns an exit status into a code, or a signal and its sender
 //! - [`groups`] gives each worker a control group
@@ -16,6 +17,7 @@
 //! - [`programs`] finds our other programs
 //! - [`descriptors`] closes inherited file descriptors; [`reserve`] keeps some for the start of a worker
 
+pub mod children;
 pub mod cpu;
 pub mod descendants;
 pub mod descriptors;

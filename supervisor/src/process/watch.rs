@@ -93,6 +93,8 @@ pub fn watch(
 struct WatchedChild {
     child: Child,
     group: Option<u32>,
+    /// In clock ticks since boot.
+    start_time: u64,
     label: String,
     /// Its control group, if it has one of its own.
     own_group: Option<Arc<WorkerGroup>>,
@@ -106,6 +108,10 @@ impl WatchedChild {
     fn new(child: Child, label: String, own_group: Option<Arc<WorkerGroup>>) -> Self {
         Self {
             group: child.id(),
+            start_time: child
+                .id()
+                .and_then(Stat::of)
+                .map_or(0, |stat| stat.start_time),
             child,
             label,
             own_group,
@@ -122,8 +128,12 @@ impl WatchedChild {
         let ended = self.attend(wishes).await;
         // Its group may still exist; until it is gone, its number is not reused.
         self.kill_group(Signal::SIGKILL);
+        if let Some(group) = self.own_group.clone() {
+            // Beside us: the kernel may take its time.
+            tokio::task::spawn_blocking(move || group.kill());
+        }
         // If it takes longer, it continues in the background.
-        let _ = timeout(REMAINS_MAX, descendants::end(&self.label)).await;
+        let _ = timeout(REMAINS_MAX, descendants::end(&self.label, self.start_time)).await;
         let reading = stderr.follower.abort_handle();
         if timeout(REMAINS_MAX, stderr.follower).await.is_err() {
             reading.abort();
