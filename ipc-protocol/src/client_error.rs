@@ -28,14 +28,15 @@ pub enum ClientError {
     },
     /// The socket, or its folder, does not admit this user. Nothing was sent to it.
     #[error(
-        "the socket {} does not admit you: have its operator add you to the group {group}",
-        path.display()
+        "the socket {} does not admit you: {}",
+        path.display(),
+        admission(group.as_deref())
     )]
     NotAdmitted {
         /// The socket.
         path: PathBuf,
-        /// The group that it admits, if it admits one.
-        group: String,
+        /// The group that it admits, if it admits one besides root's.
+        group: Option<String>,
     },
     /// Another user could have created this socket. Nothing was sent to it.
     #[error(
@@ -77,6 +78,14 @@ pub enum ClientError {
     /// The daemon sent a message that is not allowed at this point.
     #[error("the daemon sent an unexpected message: {0}")]
     Unexpected(String),
+}
+
+/// How a user comes to be admitted to a socket.
+fn admission(group: Option<&str>) -> String {
+    match group {
+        Some(group) => format!("have its operator add you to the group {group}"),
+        None => "its operator can let a group in, with socket.mode = \"0660\" and a runtime folder of that group".into(),
+    }
 }
 
 impl From<io::Error> for ClientError {

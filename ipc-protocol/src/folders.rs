@@ -122,12 +122,16 @@ impl FolderEntry {
 }
 
 /// The name of the group of a socket's folder, or of the folder above if that cannot be seen; its number without a name.
-pub fn group_of(socket: &Path) -> String {
-    let folders = socket.ancestors().skip(1);
-    let folder = folders.into_iter().find_map(|it| fs::metadata(it).ok());
-    let gid = Gid::from_raw(folder.map_or(0, |folder| folder.gid()));
+/// `None` for the group of root, to which nobody should be added.
+pub fn group_of(socket: &Path) -> Option<String> {
+    let mut folders = socket.ancestors().skip(1);
+    let folder = folders.find_map(|it| fs::metadata(it).ok())?;
+    let gid = Gid::from_raw(folder.gid());
+    if gid.as_raw() == 0 {
+        return None;
+    }
     let known = Group::from_gid(gid).ok().flatten();
-    known.map_or_else(|| gid.to_string(), |group| group.name)
+    Some(known.map_or_else(|| gid.to_string(), |group| group.name))
 }
 
 /// The users whose daemons a client trusts: its own user, root, and the owner of the system-wide runtime

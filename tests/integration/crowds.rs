@@ -210,41 +210,59 @@ fn half_a_message_does_not_hold_a_client_without_end() {
 /// Memory that unread pictures may take in all, in KiB.
 const UNREAD_KIB: u64 = 64 * 1024;
 /// Clients that never read their picture of 3 MiB.
-const NEVER_READING: u64 = 100;
+const NEVER_READING: u64 = 200;
 
-#[test]
-fn unread_pictures_take_bounded_memory_and_a_slow_reader_gets_its_picture() {
-    let _turn = turn::take();
-    let daemon = TestDaemon::start(&settings());
-    daemon
-        .imagepool(&["generate", "x", "--size", "1024x1024", "-o", "x.png"])
-        .succeeded();
-    let wanted = |seed| ImageRequest {
+/// A request for a picture of 3 MiB at the native door.
+fn large(daemon: &TestDaemon, seed: u64) -> UnixStream {
+    let wanted = ImageRequest {
         size: Some(PictureSize {
             width: 1024,
             height: 1024,
         }),
         ..request("syn-0", 1, seed)
     };
+    let mut stream = greeted(daemon);
+    connection::write(&mut stream, &ToPool::Generate(wanted)).expect("it reads");
+    stream
+}
+
+/// The same over HTTP.
+fn large_over_http(daemon: &TestDaemon, seed: u64) -> UnixStream {
+    let body = format!(
+        "{{\"prompt\": \"x\", \"model\": \"syn-0\", \"size\": \"1024x1024\", \"steps\": 1, \"seed\": {seed}}}"
+    );
+    let head =
+        "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+    let socket = daemon.sandbox.socket().with_file_name("http.sock");
+    let mut stream = UnixStream::connect(socket).expect("it serves");
+    let length = body.len();
+    write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").expect("it reads");
+    stream
+}
+
+/// Clients that ask so and never read take bounded memory, and are gone soon; a slow one gets its picture.
+fn stay_bounded(ask: impl Fn(&TestDaemon, u64) -> UnixStream) {
+    let _turn = turn::take();
+    let daemon = TestDaemon::start(&settings());
+    daemon
+        .imagepool(&["generate", "x", "--size", "1024x1024", "-o", "x.png"])
+        .succeeded();
     let before = resident(daemon.pid());
     let held = processes::descriptors(daemon.pid()).len();
-    let mut slow = greeted(&daemon);
-    connection::write(&mut slow, &ToPool::Generate(wanted(0))).expect("it reads");
+    let mut slow = ask(&daemon, 0);
     let slow = thread::spawn(move || {
         let (mut taken, mut bytes) = (0, vec![0; 64 * 1024]);
-        while taken < 3 << 20 {
-            taken += slow.read(&mut bytes).expect("the picture comes");
+        while taken < 1 << 20 {
+            let read = slow.read(&mut bytes).expect("the picture comes");
+            assert!(read > 0, "cut after {taken} bytes");
+            taken += read;
             wait::moments_of_chance(Duration::from_millis(100));
         }
     });
-    let mut unread: Vec<UnixStream> = Vec::new();
-    for seed in 1..=NEVER_READING {
-        let mut stream = greeted(&daemon);
-        connection::write(&mut stream, &ToPool::Generate(wanted(seed))).expect("it reads");
-        unread.push(stream);
-    }
+    let asked = (1..=NEVER_READING).map(|seed| ask(&daemon, seed));
+    let _unread: Vec<UnixStream> = asked.collect();
     let mut most = before;
-    let all_drawn = wait::until(PATIENCE, || {
+    let all_drawn = wait::until(2 * PATIENCE, || {
         most = most.max(resident(daemon.pid()));
         daemon.status().queue.is_empty()
     });
@@ -259,6 +277,16 @@ fn unread_pictures_take_bounded_memory_and_a_slow_reader_gets_its_picture() {
     assert!(most < before + UNREAD_KIB, "{before} KiB, then {most} KiB");
     assert!(gone && within < Duration::from_secs(15), "{within:?}");
     slow.join().expect("the slow reader has its picture");
+}
+
+#[test]
+fn unread_pictures_take_bounded_memory_and_a_slow_reader_gets_its_picture() {
+    stay_bounded(large);
+}
+
+#[test]
+fn unread_pictures_over_http_take_bounded_memory() {
+    stay_bounded(large_over_http);
 }
 
 /// Jobs that wait while others are listed.

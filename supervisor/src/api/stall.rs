@@ -12,12 +12,14 @@ use tokio::time::{Sleep, sleep};
 use super::unsent::{ClientBytes, StandingClient, UnsentBytes};
 
 /// How long a client may take none of its bytes, in steps of [`STEP`].
-const STEPS_MAX: u32 = 20;
+const STEPS_MAX: u32 = 100;
+/// Steps after which a client does not pause any longer, but stands still.
+const PAUSE_STEPS: u32 = 5;
 /// How long a client that takes nothing is safe, however many bytes wait.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_millis(100);
 
-/// A stream whose writes fail with `TimedOut` if the other side takes nothing for 10 s, or for half a second while too many bytes
-/// wait for clients in all.
+/// A stream whose writes fail with `TimedOut` if the other side takes nothing for 10 s, or for less while too many bytes wait for
+/// clients in all.
 #[derive(Debug)]
 pub(super) struct StallLimited<T> {
     inner: T,
@@ -63,7 +65,9 @@ impl<T> StallLimited<T> {
         });
         while stall.step.as_mut().poll(context).is_ready() {
             stall.steps += 1;
-            if stall.client.has_to_go(self.bytes.get()) || stall.steps >= STEPS_MAX {
+            let pauses = stall.steps < PAUSE_STEPS;
+            let has_to_go = stall.client.has_to_go(self.bytes.get(), pauses);
+            if has_to_go || stall.steps >= STEPS_MAX {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             stall.step = Box::pin(sleep(STEP));

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Most bytes that may wait for clients that stand still; beyond them the client that has stood still longest goes.
 const STANDING_BYTES_MAX: u64 = 16 << 20;
+/// The same for a client that has stood still for a moment only.
+const PAUSING_BYTES_MAX: u64 = 32 << 20;
 
 /// The bytes that wait for one client.
 #[derive(Debug, Clone, Default)]
@@ -72,12 +74,16 @@ impl UnsentBytes {
 
 impl StandingClient {
     /// Whether the client has to be disconnected: if too many bytes wait, and those of the clients that have stood still
-    /// longer are not enough. `bytes` wait for this one.
-    pub fn has_to_go(&self, bytes: u64) -> bool {
+    /// longer are not enough. `bytes` wait for this one; `pauses` if it has stood still for a moment only.
+    pub fn has_to_go(&self, bytes: u64, pauses: bool) -> bool {
+        let most = match pauses {
+            true => PAUSING_BYTES_MAX,
+            false => STANDING_BYTES_MAX,
+        };
         let mut all = self.all.all();
         all.bytes.insert(self.number, bytes);
         let waiting: u64 = all.bytes.values().sum();
-        let surplus = waiting.saturating_sub(STANDING_BYTES_MAX);
+        let surplus = waiting.saturating_sub(most);
         let of_longer: u64 = all.bytes.range(..self.number).map(|(_, bytes)| bytes).sum();
         of_longer < surplus
     }
@@ -99,13 +105,19 @@ mod tests {
     fn clients_that_stand_still_longest_go_first_and_only_as_many_as_needed() {
         let all = UnsentBytes::default();
         let clients: Vec<StandingClient> = (0..3).map(|_| all.stopped()).collect();
-        assert!(clients.iter().all(|client| !client.has_to_go(5 * MB)));
+        assert!(
+            clients
+                .iter()
+                .all(|client| !client.has_to_go(5 * MB, false))
+        );
         let late = all.stopped();
-        assert!(!late.has_to_go(5 * MB), "those before it are enough");
-        assert!(clients[0].has_to_go(5 * MB));
-        assert!(!clients[1].has_to_go(5 * MB));
+        assert!(!late.has_to_go(5 * MB, false), "those before it are enough");
+        assert!(clients[0].has_to_go(5 * MB, false));
+        assert!(!clients[1].has_to_go(5 * MB, false));
         drop(clients);
-        assert!(!late.has_to_go(16 * MB));
-        assert!(late.has_to_go(17 * MB), "it alone is too much");
+        assert!(!late.has_to_go(16 * MB, false));
+        assert!(late.has_to_go(17 * MB, false), "it alone is too much");
+        assert!(!late.has_to_go(32 * MB, true), "it may go on in a moment");
+        assert!(late.has_to_go(33 * MB, true));
     }
 }
