@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipc_protocol::status::WorkerState;
 use nix::sys::signal::Signal;
 use tests::daemon::TestDaemon;
 use tests::job::request;
@@ -54,7 +55,9 @@ fn many_models_start_a_few_at_a_time_and_a_sigterm_ends_them_in_its_time() {
     let mut most = 0;
     let many_run = wait::until(PATIENCE, || {
         let workers = daemon.status().workers;
-        let coming = workers.iter().filter(|worker| worker.state == "STARTING");
+        let coming = workers
+            .iter()
+            .filter(|worker| worker.state == WorkerState::Starting);
         most = most.max(coming.count());
         workers.len() > 50
     });

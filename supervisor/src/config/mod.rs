@@ -21,7 +21,6 @@ pub mod source;
 pub mod truce;
 pub mod users;
 
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
