@@ -130,6 +130,7 @@ pub(crate) fn waiting_reason_behind(
             .of(job.model())
             .map(|worker| doing(state, worker, now)),
     );
+    parts.extend(too_many_start(state, job));
     parts.extend(why_no_other(state, now, job));
     if let Some(eta) = eta(state, now, job, before) {
         parts.push(format!("its turn in about {}", seconds(eta)));
@@ -137,6 +138,14 @@ pub(crate) fn waiting_reason_behind(
     let mut reason = parts.join("; ");
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     reason
+}
+
+/// A model without workers gets none while too many others start.
+fn too_many_start(state: &State, job: &Job) -> Option<String> {
+    let most = state.settings().max_starting_workers;
+    let coming = state.fleet().iter().filter(|worker| worker.is_coming());
+    let is_full = !state.fleet().has_live(job.model()) && coming.count() >= most as usize;
+    is_full.then(|| format!("{most} workers start, and no more may at once"))
 }
 
 /// Why no further worker of the model starts.

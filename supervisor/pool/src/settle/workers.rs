@@ -53,9 +53,6 @@ fn make_way_for_constrained(state: &mut State, turn: &mut Turn) {
 fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant, coming: &mut usize) {
     let most = want.most_coming(state.settings());
     for nth in 0..want.count {
-        if *coming >= most {
-            return;
-        }
         let Some((device, room)) = room::for_worker(state, want.model, want.device) else {
             let failure = room::nowhere(state, want.model);
             return fail_wanting(state, turn, want, &failure);
@@ -67,6 +64,7 @@ fn fulfil(state: &mut State, turn: &mut Turn, want: WorkerWant, coming: &mut usi
         // Second workers and growth take no memory that another model waits for.
         let others_wait = wants::others_lack(state, want.model);
         match room {
+            Room::Free | Room::Leaving | Room::Evict(_) if *coming >= most => return,
             // Its memory may come back if other programs are asked for it.
             Room::Free | Room::Leaving
                 if (first || !others_wait) && !truce::permits(state, turn, device) =>
