@@ -186,7 +186,9 @@ fn why_no_other(state: &State, now: Moment, job: &Job) -> Option<String> {
             _ => format!("{key} has its {most} workers"),
         });
     }
-    let (device, room) = room::for_worker(state, job.model(), job.device())?;
+    let Some((device, room)) = room::for_worker(state, job.model(), job.device()) else {
+        return Some(format!("no device that is usable now can run {key}"));
+    };
     if room == Room::Free && state.fleet().has_live(job.model()) {
         let grows = grows_at(state, job.model()).filter(|&at| at > now)?;
         return Some(format!("one more worker in {}", left(grows)));
