@@ -2,8 +2,10 @@
 //! `IMAGEPOOL_CHAOS_ROUNDS` sets them, `IMAGEPOOL_SEED` repeats a run.
 
 mod clients;
+mod crowds;
 mod flood;
 mod freeze;
+mod full_folders;
 mod gpus;
 mod hostile;
 mod http_clients;
@@ -13,3 +15,4 @@ mod kill_supervisor;
 mod kill_worker;
 mod leftovers;
 mod outgrowing;
+mod storm;

@@ -11,16 +11,19 @@ pub mod seeds;
 
 use std::hint::black_box;
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use ipc_protocol::connection;
 use ipc_protocol::frame::{BODY_BYTES_MAX, Message};
 use ipc_protocol::messages::client::{FromPool, ToPool};
 use ipc_protocol::messages::worker::{FromWorker, ToWorker};
 use store::event::FetchEvent;
+use supervisor::api::http::bodies::BodyRules;
 use supervisor::catalogue::manifest;
 use supervisor::obituaries::folder as obituary;
 use supervisor::picture::decode as picture;
 use supervisor::picture::receipt::Receipt;
+use supervisor::record::beginning::Beginning;
 use supervisor::{config, record};
 use worker::pipelines::architecture::Architecture;
 use worker::pipelines::families::flux::Flux;
@@ -72,7 +75,7 @@ fn of_tokenizer(length: usize) -> usize {
 }
 
 /// All decoders.
-pub const ALL: [ByteDecoder; 15] = [
+pub const ALL: [ByteDecoder; 18] = [
     decoder(
         "frames-to-pool",
         frame::<ToPool>,
@@ -98,6 +101,7 @@ pub const ALL: [ByteDecoder; 15] = [
         of_frame,
     ),
     decoder("weights", weight_header, seeds::weights, of_text),
+    decoder("gguf", weight_header, seeds::ggufs, of_text),
     decoder("picture", picture_file, seeds::pictures, of_picture),
     decoder("receipt", receipt, seeds::receipts, of_text),
     decoder("settings", settings, seeds::settings, of_settings),
@@ -113,6 +117,8 @@ pub const ALL: [ByteDecoder; 15] = [
     decoder("fetch-event", fetch_event, seeds::fetch_events, of_text),
     decoder("record", record_line, seeds::record_lines, of_text),
     decoder("obituary", obituary_file, seeds::obituaries, of_text),
+    decoder("http-images", image_body, seeds::image_bodies, of_text),
+    decoder("http-txt2img", txt2img_body, seeds::txt2img_bodies, of_text),
 ];
 
 const fn decoder(
@@ -201,6 +207,25 @@ fn record_line(bytes: &[u8]) -> bool {
 
 fn obituary_file(bytes: &[u8]) -> bool {
     obituary::parse(bytes).map(black_box).is_ok()
+}
+
+/// The rules of a daemon without settings, with the models of a recorded one.
+fn bodies() -> &'static BodyRules {
+    static READER: LazyLock<BodyRules> = LazyLock::new(|| {
+        let config = config::parse("").expect("every setting has a default");
+        let beginning = include_str!("beginning.json").trim_end();
+        let beginning = Beginning::read(beginning).expect("a daemon wrote it");
+        BodyRules::new(&config, beginning.registry)
+    });
+    &READER
+}
+
+fn image_body(bytes: &[u8]) -> bool {
+    black_box(bodies().is_image_order(bytes))
+}
+
+fn txt2img_body(bytes: &[u8]) -> bool {
+    black_box(bodies().is_txt2img(bytes))
 }
 
 /// The text that the programs parse instead of bytes that are not UTF-8.

@@ -47,7 +47,7 @@ pub fn frames_from_worker() -> Vec<Vec<u8>> {
     frames("FromWorker::")
 }
 
-/// A file of each format with two tensors.
+/// A file of safetensors with two tensors.
 pub fn weights() -> Vec<Vec<u8>> {
     let header = json!({
         "__metadata__": { "format": "pt" },
@@ -58,7 +58,40 @@ pub fn weights() -> Vec<Vec<u8>> {
     let mut safetensors = (header.len() as u64).to_le_bytes().to_vec();
     safetensors.extend(header.as_bytes());
     safetensors.extend([0; 24]);
-    vec![safetensors, gguf(3), gguf(2)]
+    vec![safetensors]
+}
+
+/// A file of each version of GGUF with two tensors.
+pub fn ggufs() -> Vec<Vec<u8>> {
+    vec![gguf(3), gguf(2)]
+}
+
+/// Bodies of OpenAI's image API, with every field.
+pub fn image_bodies() -> Vec<Vec<u8>> {
+    let whole = json!({
+        "prompt": "a red fox", "model": "pocket-flux", "n": 2, "size": "128x128", "quality": "high", "steps": 4, "seed": 7,
+        "guidance_scale": 1.5, "negative_prompt": "", "timeout_seconds": 30, "priority": "low", "response_format": "b64_json",
+        "output_format": "jpeg", "output_compression": 80, "background": "opaque", "moderation": "low", "user": "a",
+        "stream": true, "partial_images": 2, "async": false, "style": "vivid",
+    });
+    let plain = json!({ "prompt": "a red fox" });
+    [whole, plain]
+        .map(|body| body.to_string().into_bytes())
+        .into()
+}
+
+/// Bodies of the web UI's API.
+pub fn txt2img_bodies() -> Vec<Vec<u8>> {
+    let whole = json!({
+        "prompt": "a red fox", "negative_prompt": "grey", "seed": -1, "steps": 20, "cfg_scale": 7.0, "width": 512, "height": 512,
+        "batch_size": 1, "n_iter": 2, "sampler_name": "Euler a", "scheduler": "automatic", "enable_hr": false,
+        "restore_faces": null, "override_settings": { "sd_model_checkpoint": "pocket-flux" }, "send_images": true,
+        "alwayson_scripts": {},
+    });
+    let plain = json!({ "prompt": "a red fox" });
+    [whole, plain]
+        .map(|body| body.to_string().into_bytes())
+        .into()
 }
 
 fn gguf(version: u32) -> Vec<u8> {

@@ -16,6 +16,13 @@ impl Chance {
         Self(seed)
     }
 
+    /// One of several in a test whose seed was printed: from `IMAGEPOOL_SEED` and `nth`.
+    pub fn quiet(nth: u64) -> Self {
+        let seed = std::env::var("IMAGEPOOL_SEED").ok();
+        let seed: u64 = seed.and_then(|text| text.parse().ok()).unwrap_or(0);
+        Self(seed.wrapping_mul(0x9e37_79b9).wrapping_add(nth))
+    }
+
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

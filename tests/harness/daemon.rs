@@ -9,6 +9,7 @@ use ipc_protocol::client::Client;
 use ipc_protocol::status::StatusReport;
 use nix::sys::signal::Signal;
 
+use crate::figures::children;
 use crate::lines::OutputLines;
 use crate::program::{self, Call, PATIENCE, ProgramOutput, RunningProgram};
 use crate::record::EventRecord;
@@ -71,6 +72,15 @@ impl TestDaemon {
     pub fn start_with_open_files_in(sandbox: Sandbox, most: u32) -> Self {
         let command = program::with_open_files(&Self::command(&sandbox), most);
         let daemon = Self::started(command, sandbox.into());
+        daemon.stderr.wait_for("Serving.", 1, PATIENCE);
+        daemon
+    }
+
+    /// Starts a daemon in `sandbox` in a mount namespace of its own, after `line`, and waits until it serves.
+    pub fn start_in_mounts(sandbox: impl Into<Arc<Sandbox>>, line: &str) -> Self {
+        let sandbox = sandbox.into();
+        let command = program::in_mounts(&Self::command(&sandbox), line);
+        let daemon = Self::started(command, sandbox);
         daemon.stderr.wait_for("Serving.", 1, PATIENCE);
         daemon
     }
@@ -214,6 +224,19 @@ impl TestDaemon {
     pub fn kill(mut self, patience: Duration) -> Arc<Sandbox> {
         self.end(patience);
         Arc::clone(&self.sandbox)
+    }
+
+    /// The same; also says how long its workers outlived it.
+    pub fn kill_timed(mut self, patience: Duration) -> (Arc<Sandbox>, Duration) {
+        let workers = children(self.pid());
+        // A process that has ended and was not waited for has no command line.
+        let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline"));
+        let lives = |pid: &u32| line(pid).is_ok_and(|line| !line.is_empty());
+        let ((), took) = wait::timed(|| {
+            self.running.signal(Signal::SIGKILL);
+            wait::until(patience, || !workers.iter().any(lives));
+        });
+        (self.kill(patience), took)
     }
 
     fn end(&mut self, patience: Duration) {

@@ -1,4 +1,4 @@
-//! What the kernel counts of one process: memory, descriptors, threads, children.
+//! The kernel's counts of one process: memory, descriptors, threads, children.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ pub struct ProcessFigures {
     pub memfds: usize,
     /// Threads.
     pub threads: u64,
-    /// Processes whose parent it is, those included that nobody has waited for.
+    /// Processes whose parent it is, those included that have ended and were not waited for.
     pub children: usize,
 }
 

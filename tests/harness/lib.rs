@@ -8,7 +8,7 @@
 //! - [`job`] draws through the client library, [`detached_jobs`] through the command, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
 //! - [`http`] is a small HTTP client of the daemon's door
-//! - [`misbehaviours`] are what the hostile worker can be told to do
+//! - [`misbehaviours`] are what the hostile worker can be told to do, [`storm`] when it is to end
 //! - [`gpus`] are the pretended GPUs of a sandbox
 //! - [`binaries`] finds the programs under test, [`turn`] keeps heavy tests from each other
 
@@ -30,5 +30,6 @@ pub mod program;
 pub mod record;
 pub mod rounds;
 pub mod sandbox;
+pub mod storm;
 pub mod turn;
 pub mod wait;

@@ -54,6 +54,21 @@ pub fn in_mounts(command: &Command, line: &str) -> Command {
     )
 }
 
+/// Runs a line of shell in the mount namespace of a process.
+pub fn in_mounts_of(pid: u32, line: &str) {
+    let status = Command::new("nsenter")
+        .args([
+            &format!("--target={pid}"),
+            "--mount",
+            "--",
+            "/bin/sh",
+            "-c",
+            line,
+        ])
+        .status();
+    assert!(status.expect("util-linux is here").success(), "{line}");
+}
+
 /// The same program with its stdin read from a file.
 pub fn with_stdin(mut command: Command, text: impl AsRef<[u8]>) -> Command {
     let mut file = tempfile::tempfile().expect("a temporary file");

@@ -5,6 +5,7 @@
     reason = "/proc tells no one when it changes, so it is looked at again until a deadline"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,4 +51,14 @@ impl Stopwatch {
 /// Lets time pass, where a test strikes at a moment of chance and not at an event.
 pub fn moments_of_chance(duration: Duration) {
     thread::sleep(duration);
+}
+
+/// Sets a flag when a scope is left, also by a panic.
+#[derive(Debug)]
+pub struct EndsOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for EndsOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

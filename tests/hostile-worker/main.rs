@@ -3,9 +3,11 @@
 //! The supervisor starts it like any worker. The greeting says what it is to do: a synthetic model with
 //! steps of [`STEP_MS`] misbehaves as its `load_ms` says, one with steps of [`END_STEP_MS`] ends so, in every life or, with
 //! `weights_mb` of [`ONCE_MB`], only in its first. One with steps of [`SPEECH_STEP_MS`] says words that a
-//! terminal would obey, and one with steps of [`ESCAPE_STEP_MS`] tries to escape from its sandbox. For everything else it becomes the
+//! terminal would obey, and one with steps of [`ESCAPE_STEP_MS`] tries to escape from its sandbox. Models of the storm
+//! draw honestly and end as their letters say (`between`). For everything else it becomes the
 //! honest worker beside it; where its GPU is a pretended one, it takes the model's memory there first.
 
+mod between;
 mod end;
 mod escape;
 mod gpu;
@@ -24,6 +26,9 @@ use tests::misbehaviours::{
     STEP_MS,
 };
 
+use tests::storm::{self, LetterBox};
+
+use crate::between::Doom;
 use crate::socket::WorkerSocket;
 
 fn main() -> ExitCode {
@@ -53,6 +58,9 @@ fn main() -> ExitCode {
     if let Some(name) = chosen(&welcome, END_STEP_MS, &ENDS) {
         end::come_to(name, &socket, &welcome);
     }
+    if let Some(doom) = doom(&welcome) {
+        between::stand(socket, welcome, doom);
+    }
     match chosen(&welcome, STEP_MS, &MISBEHAVIOURS) {
         Some(name) => misbehaviour::act(name, socket, &welcome),
         None => {
@@ -78,6 +86,25 @@ fn chosen(welcome: &Welcome, of_step_ms: u32, names: &[&'static str]) -> Option<
         .get(load_ms as usize)
         .filter(|_| step_ms == of_step_ms)?;
     (weights_mb != ONCE_MB || first_life(name)).then_some(name)
+}
+
+/// The end that a letter asks for, or a model of poisoned requests.
+fn doom(welcome: &Welcome) -> Option<Doom> {
+    match welcome.source {
+        ModelSource::Synthetic {
+            step_ms: storm::STEP_MS,
+            load_ms,
+            ..
+        } => {
+            let home = std::env::var_os("TMPDIR").expect("workers inherit it");
+            LetterBox::of(home.as_ref(), load_ms).take().map(Doom::At)
+        }
+        ModelSource::Synthetic {
+            step_ms: storm::POISONED_STEP_MS,
+            ..
+        } => Some(Doom::OfPoison),
+        _ => None,
+    }
 }
 
 /// Whether the greeting asks for attempts to escape.

@@ -15,6 +15,7 @@ mod plan;
 mod poison;
 mod random;
 mod requests;
+mod restarts;
 mod scripted;
 mod shrink;
 mod trace;
@@ -30,6 +31,8 @@ use crate::world::{Violation, World, WorldCounts};
 const WORLDS: u64 = 60;
 /// Bursts of first requests of the test suite; `--first-requests 10000` checks more.
 const BURSTS: u64 = 100;
+/// Worlds of daemons that come back, of the test suite; `--restarts 10000` checks more.
+const RESTARTED: u64 = 150;
 /// Lines printed before a violation.
 const LINES: usize = 40;
 
@@ -44,6 +47,7 @@ struct SimulationArguments {
     shrink: bool,
     lines: usize,
     bursts: Option<u64>,
+    restarts: Option<u64>,
     overrides: Vec<(String, u64)>,
 }
 
@@ -59,6 +63,18 @@ fn main() -> ExitCode {
         return match first_requests::check(bursts) {
             Ok(()) => {
                 println!("{bursts} bursts of first requests, none started more than it may");
+                ExitCode::SUCCESS
+            }
+            Err(what) => {
+                println!("VIOLATION {what}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let Some(worlds) = line.restarts {
+        return match restarts::check(worlds) {
+            Ok(counts) => {
+                println!("{worlds} worlds of daemons that come back: {counts:?}");
                 ExitCode::SUCCESS
             }
             Err(what) => {
@@ -94,6 +110,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<SimulationArguments,
             "--first" => line.first = number()?,
             "--stride" => line.stride = number()?.max(1),
             "--first-requests" => line.bursts = Some(number()?),
+            "--restarts" => line.restarts = Some(number()?),
             "--fifo" => line.fifo = true,
             "--lines" => line.lines = usize::try_from(number()?).unwrap_or(LINES),
             "--no-shrink" => line.shrink = false,
@@ -128,8 +145,18 @@ fn suite() -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("test poison_costs_no_other_request_its_picture ... ok");
+    match restarts::check(RESTARTED) {
+        Ok(counts) => println!(
+            "test no_restored_job_is_lost_or_answered_twice ... ok: {} restarts, {} jobs restored, {} answered, {} requests in quarantine",
+            counts.restarts, counts.restored, counts.answered, counts.quarantined
+        ),
+        Err(what) => {
+            println!("test no_restored_job_is_lost_or_answered_twice ... FAILED\n{what}");
+            return ExitCode::FAILURE;
+        }
+    }
     println!(
-        "\ntest result: ok. 3 passed; 0 failed; {} events, {} deaths, {} pictures in {:.1} s",
+        "\ntest result: ok. 4 passed; 0 failed; {} events, {} deaths, {} pictures in {:.1} s",
         sum.events,
         sum.deaths,
         sum.pictures,

@@ -34,7 +34,7 @@ const BETWEEN_KILLS: Duration = Duration::from_secs(4);
 /// One client in this number draws with the real model.
 const REAL: u64 = 50;
 
-/// What was done.
+/// Counts of clients and kills.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadCounts {
     pub attached: u64,
@@ -51,7 +51,7 @@ pub struct LoadCounts {
 pub struct Load<'a> {
     daemon: &'a TestDaemon,
     chance: Chance,
-    /// Requests with their pictures when nobody disturbed them.
+    /// Requests with their pictures of undisturbed jobs.
     known: Vec<(ImageRequest, Vec<u8>)>,
     real: (ImageRequest, Vec<u8>),
     pub counts: LoadCounts,
@@ -73,7 +73,7 @@ impl<'a> Load<'a> {
     /// Draws every picture once, undisturbed.
     pub fn begin(daemon: &'a TestDaemon) -> Self {
         let draw = |wanted: ImageRequest| {
-            let picture = daemon.draw(&wanted).expect("nobody disturbs it");
+            let picture = daemon.draw(&wanted).expect("an undisturbed job");
             (wanted, picture.rgb8)
         };
         let wanted = (0..4).map(|seed| small("quick", 10 + 5 * seed as u32, seed));

@@ -10,6 +10,7 @@ mod families;
 mod floors;
 mod imports;
 mod map;
+mod mutations;
 mod names;
 mod paths;
 mod promises;

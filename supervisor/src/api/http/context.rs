@@ -35,10 +35,6 @@ pub(super) type Shared = Arc<HttpContext>;
 impl HttpContext {
     /// The model's name for a request that names `asked`: an alias, or nothing, means the default model.
     pub fn model_name(&self, asked: Option<&str>) -> String {
-        let policy = self.policy.now();
-        match asked {
-            Some(name) if !policy.config.aliases.iter().any(|alias| alias == name) => name.into(),
-            Some(_) | None => policy.default_model.clone(),
-        }
+        self.policy.now().model_name(asked)
     }
 }

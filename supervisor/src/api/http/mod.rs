@@ -15,6 +15,7 @@
 //! - `pool`: status, events, jobs and models of the pool
 
 mod base64;
+pub mod bodies;
 mod caller;
 mod connection;
 mod context;

@@ -35,6 +35,31 @@ pub struct SharedPolicy {
     bound: Option<BTreeSet<String>>,
 }
 
+impl HttpPolicy {
+    /// The policy of settings, with a section `[http]` in place of theirs.
+    pub(super) fn of(settings: &Config, config: HttpConfig, tokens: TokenTable) -> Self {
+        Self {
+            config,
+            tokens,
+            default_model: settings.pool.default_model.clone(),
+            max_pixels: settings.pool.max_pixels,
+            metadata: settings.metadata,
+            results: ResultLimits {
+                keep: settings.result_keep,
+                memory_mb: settings.result_mb,
+            },
+        }
+    }
+
+    /// The model's name for a request that names `asked`: an alias, or nothing, means the default model.
+    pub fn model_name(&self, asked: Option<&str>) -> String {
+        match asked {
+            Some(name) if !self.config.aliases.iter().any(|alias| alias == name) => name.into(),
+            Some(_) | None => self.default_model.clone(),
+        }
+    }
+}
+
 impl SharedPolicy {
     /// Makes a policy the one in use, for a door with TCP sockets at these addresses.
     pub(super) fn new(mut policy: HttpPolicy, addresses: &[SocketAddr]) -> Self {
@@ -72,17 +97,7 @@ impl SharedPolicy {
             false => current.tokens.clone(),
         };
         add_own_hosts(&mut config, self.bound.as_ref());
-        Ok(HttpPolicy {
-            config,
-            tokens,
-            default_model: new.pool.default_model.clone(),
-            max_pixels: new.pool.max_pixels,
-            metadata: new.metadata,
-            results: ResultLimits {
-                keep: new.result_keep,
-                memory_mb: new.result_mb,
-            },
-        })
+        Ok(HttpPolicy::of(new, config, tokens))
     }
 
     /// Replaces the policy for all requests from now on.

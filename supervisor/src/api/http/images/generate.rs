@@ -37,7 +37,7 @@ pub async fn generate(
 ) -> Result<Response, ApiError> {
     caller.may(HttpRight::Generate)?;
     let models = context.handle.models().await?;
-    let order = ImageOrder::read(&fields, &context, &models)?;
+    let order = ImageOrder::read(&fields, &context.policy.now(), &models)?;
     let on_unix = matches!(extensions.get::<Peer>(), Some(Peer::Unix(_)));
     if order.as_url && on_unix {
         let message = "over a Unix socket a picture has no address: send response_format b64_json";

@@ -6,7 +6,7 @@
 
 mod answer;
 pub mod generate;
-mod order;
+pub(super) mod order;
 mod partial;
 mod quality;
 mod stream;

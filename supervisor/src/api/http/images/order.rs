@@ -5,10 +5,10 @@ use ipc_protocol::units::PictureSize;
 use pool::{ModelSpec, Registry};
 
 use super::quality;
-use crate::api::http::context::HttpContext;
 use crate::api::http::encoder::FileForm;
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::{Fields, random_seed};
+use crate::api::http::policy::HttpPolicy;
 use crate::api::http::size;
 use crate::picture::format::{PictureFormat, Quality};
 
@@ -21,7 +21,7 @@ const TIMEOUT_MAX: f64 = 86_400.0;
 
 /// The order in a body.
 #[derive(Debug)]
-pub(super) struct ImageOrder {
+pub(in crate::api::http) struct ImageOrder {
     /// The request for the pool; its user is set by the caller.
     pub request: ImageRequest,
     /// The form of the files.
@@ -43,16 +43,12 @@ impl ImageOrder {
     ///
     /// # Errors
     /// The first field that is invalid or not possible.
-    pub fn read(
-        fields: &Fields,
-        context: &HttpContext,
-        models: &Registry,
-    ) -> Result<Self, ApiError> {
+    pub fn read(fields: &Fields, policy: &HttpPolicy, models: &Registry) -> Result<Self, ApiError> {
         let prompt = fields.text("prompt")?;
         let prompt =
             prompt.ok_or_else(|| ApiError::bad_value("prompt", "the prompt is missing"))?;
         let asked_model = fields.text("model")?.filter(|name| !name.is_empty());
-        let name = context.model_name(asked_model);
+        let name = policy.model_name(asked_model);
         // The pool refuses a name that no model has, with the nearest one.
         let model = models.find(&name);
         let mut request = ImageRequest::new(prompt);
@@ -60,7 +56,7 @@ impl ImageOrder {
         request.count = fields.whole("n", 1, COUNT_MAX)?.unwrap_or(1) as u32;
         let quality = fields.word("quality", &quality::WORDS)?.unwrap_or("auto");
         request.steps = steps(fields, quality, model)?;
-        let (drawn, scaled) = sizes(fields, model, context.policy.now().max_pixels)?;
+        let (drawn, scaled) = sizes(fields, model, policy.max_pixels)?;
         request.size = drawn;
         request.seed = fields.seed("seed")?.or_else(random_seed);
         let (scale, alias) = (

@@ -15,7 +15,7 @@ mod interrupt;
 mod lists;
 mod ongoing;
 mod options;
-mod order;
+pub(super) mod order;
 mod progress;
 pub mod routes;
 mod txt2img;

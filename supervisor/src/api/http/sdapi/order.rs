@@ -21,7 +21,7 @@ const FLAGS: [&str; 3] = ["enable_hr", "restore_faces", "tiling"];
 
 /// The order in a body.
 #[derive(Debug)]
-pub(super) struct SdapiOrder {
+pub(in crate::api::http) struct SdapiOrder {
     /// The request for the pool.
     pub request: ImageRequest,
     /// The form of the files.
