@@ -16,11 +16,14 @@ use nix::sys::signal::Signal;
 use tests::daemon::TestDaemon;
 use tests::figures::ProcessFigures;
 use tests::job::{draw, request};
+use tests::program::PATIENCE;
 use tests::{rounds, turn, wait};
 
 const SETTINGS: &str = "[pool]\nqueue_per_model = 1000\nmax_workers_per_model = 2\n\
     [models.good]\nfamily = \"synthetic\"\nmin_workers = 1\nparams = { step_ms = 4, load_ms = 1, weights_mb = 1 }\n\
-    [models.crowded]\nfamily = \"synthetic\"\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
+    [models.crowded]\nfamily = \"synthetic\"\nmin_workers = 2\nparams = { step_ms = 1, load_ms = 1, weights_mb = 1 }\n";
+/// Workers of these models, kept.
+const WORKERS: usize = 3;
 /// Clients of each kind.
 const CROWD: u32 = 200;
 /// Pictures and looks at `status` of which 99 in 100 are within a time.
@@ -132,6 +135,7 @@ fn crowds_that_are_silent_slow_or_deaf_cost_no_other_its_picture_and_go() {
     for crowd in ALL {
         let _turn = turn::take();
         let mut daemon = TestDaemon::start(SETTINGS);
+        daemon.stderr.wait_for("Worker ready", WORKERS, PATIENCE);
         let mut client = daemon.client();
         let calm = healthy(&mut client);
         let before = figures(&daemon);
