@@ -64,12 +64,12 @@ impl Driver {
     }
 
     pub(super) fn holds(&mut self, worker: Generation, bytes: u64) {
-        self.raise_limits(worker);
         let footprint = Footprint {
             device: self.gpus.held(worker),
             ..host_footprint(bytes)
         };
         self.happen(Event::FootprintMeasured { worker, footprint });
+        self.raise_limits(worker);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipc_protocol::ids::Generation;
 use pool::{Action, Event, Moment, Notice, StopReason};
 
+use super::memory::outgrew_most;
 use super::patience::{evidence, is_unasked, longest, longest_unwinding, shortest};
 use super::{CheckResult, WorldClock};
 use crate::observed::{
@@ -96,9 +97,10 @@ fn next_step(
         .get(&worker)
         .and_then(|process| process.stop_steps);
     let Some(stops) = stops else {
-        // When the drain time is over nothing is left for a request to leave.
+        // When the drain time is over nothing is left for a request to leave, nor has memory time for one.
         let drained = observed.ends.is_some_and(|end| end <= now) && observed.jobs.is_empty();
-        return match (action, drained) {
+        let overflows = matches!(observed.consequence, Consequence::Overflowed(..));
+        return match (action, drained || overflows) {
             (Action::Terminate { .. }, true) => Ok(()),
             _ => Err(format!("{action:?}, which was not asked first")),
         };
@@ -155,6 +157,7 @@ fn is_so(
                 _ => accused.and_then(|worker| observed.workers.get(&worker)) == Some(process),
             }
         }
+        StopReason::Outgrown => outgrew_most(observed, process),
         StopReason::Outdated => alone && (process.outdated || is_removed(observed, process)),
         // Worlds have no yields.
         StopReason::Yielded => false,

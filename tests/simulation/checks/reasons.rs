@@ -208,6 +208,7 @@ fn word(why: StopReason) -> &'static str {
         StopReason::Silent => "silent",
         StopReason::Stuck => "stuck",
         StopReason::Starved => "starved",
+        StopReason::Outgrown => "outgrown",
         StopReason::IgnoredCancel => "ignored_cancel",
         StopReason::Protocol => "protocol",
         StopReason::Outdated => "outdated",

@@ -173,6 +173,7 @@ fn check_news(observed: &ObservedPool, now: Moment, actions: &[Action]) -> Check
         | Consequence::ImpossibleStep(_)
         | Consequence::Finished(_)
         | Consequence::GaveUp(..)
+        | Consequence::Overflowed(..)
         | Consequence::OutOfMemory(_)
         | Consequence::Ended(_) => Ok(()),
     }

@@ -150,6 +150,7 @@ impl ObservedPool {
             samples: Vec::new(),
             permille: 0,
             footprint: None,
+            growth: Mebibytes::ZERO,
             stretched: false,
             outdated: false,
             was_loading: true,

@@ -32,6 +32,7 @@ impl WorkerEnd {
             (Some(why), _) if !is_its_fault(why) => Self::Wanted,
             (Some(StopReason::Silent), _) => Self::Silent,
             (Some(StopReason::Starved), _) => Self::Starved,
+            (Some(StopReason::Outgrown), _) => Self::OutOfMemory,
             (Some(_), _) => Self::Misbehaved,
             (None, Exit::Code(66 | 78 | 83)) => Self::Files,
             (None, Exit::Code(75)) => Self::OutOfMemory,
@@ -91,6 +92,7 @@ fn is_its_fault(why: StopReason) -> bool {
         | StopReason::Silent
         | StopReason::Stuck
         | StopReason::Starved
+        | StopReason::Outgrown
         | StopReason::IgnoredCancel
         | StopReason::Protocol => true,
     }

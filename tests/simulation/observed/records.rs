@@ -26,6 +26,8 @@ pub(crate) enum Consequence {
     Finished(JobId),
     /// A worker that stays gave its job up, for this kind of reason.
     GaveUp(JobId, FailureKind),
+    /// A worker holds this much more on its device than can be reserved there.
+    Overflowed(Generation, Mebibytes),
     /// A worker that stays had too little memory for its job.
     OutOfMemory(JobId),
     /// A process exited.
@@ -43,7 +45,8 @@ impl Consequence {
             | Self::Stepped(..)
             | Self::ImpossibleStep(_)
             | Self::Finished(_)
-            | Self::GaveUp(..) => None,
+            | Self::GaveUp(..)
+            | Self::Overflowed(..) => None,
         }
     }
 }
@@ -95,6 +98,8 @@ pub(crate) struct ProcessRecord {
     pub(crate) samples: Vec<(Moment, Option<CpuTime>)>,
     pub(crate) permille: u16,
     pub(crate) footprint: Option<Footprint>,
+    /// Memory that was reserved on its device because it held that already.
+    pub(crate) growth: Mebibytes,
     /// It drew a picture larger than the default size.
     pub(crate) stretched: bool,
     pub(crate) outdated: bool,

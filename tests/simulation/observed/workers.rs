@@ -7,7 +7,6 @@ use ipc_protocol::units::Mebibytes;
 use pool::{Exit, Footprint, Moment, Phases};
 
 use super::ends::{WorkerEnd, words};
-use super::memory::MemoryParts;
 use super::pace::saw;
 use super::records::WorkerLoss;
 use super::{
@@ -75,38 +74,49 @@ impl ObservedPool {
         }
     }
 
-    /// Raises the reservation of a worker that holds more than was reserved, if there is room.
+    /// Raises the reservation of a worker that holds more than was reserved, as far as there is room.
     pub(super) fn weigh(&mut self, worker: Generation, seen: Footprint) {
         let Some(process) = self.workers.get_mut(&worker) else {
             return;
         };
         process.footprint = Some(seen);
-        let (device, idle, key) = (
-            process.device,
-            process.is_idle(),
-            process.name.model.clone(),
-        );
-        let (mut wanted, stretched) = (process.promised.clone(), process.stretched);
-        if !stretched {
+        let (device, key) = (process.device, process.name.model.clone());
+        if !process.stretched {
             let model = self.model_mut(&key);
             model.worst.host = model.worst.host.max(seen.host);
             model.worst.device = model.worst.device.max(seen.device);
         }
-        let mut more = MemoryParts::new();
-        for (at, part) in &mut wanted {
-            let holds = match (device, *at) {
-                (Device::Host, _) => seen.host + seen.device,
-                (Device::Cuda(_), Device::Host) => seen.host,
-                (Device::Cuda(_), Device::Cuda(_)) => seen.device,
-            };
-            more.insert(*at, holds.saturating_sub(*part));
-            *part = holds.max(*part);
+        let mut places = vec![(Device::Host, seen.host)];
+        match device {
+            Device::Host => places[0].1 = seen.host + seen.device,
+            Device::Cuda(_) => places.push((device, seen.device)),
         }
-        if idle
-            && self.has_room(&more)
-            && let Some(process) = self.workers.get_mut(&worker)
+        let mut grown = Vec::new();
+        for (at, holds) in places {
+            let reserved = self.held(&self.workers[&worker], at);
+            let beyond = holds.saturating_sub(reserved);
+            let more = beyond.min(self.free(at));
+            grown.push((at, more));
+            let taken = self.reserved(at) + self.settling_on(at, Some(true)) + beyond;
+            let limit = self
+                .devices
+                .get(&at)
+                .map_or(Mebibytes::ZERO, |record| record.limit);
+            if at == device && beyond > more && taken > limit {
+                self.consequence = Consequence::Overflowed(worker, beyond - more);
+            }
+        }
+        let Some(process) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        for (at, more) in grown
+            .into_iter()
+            .filter(|(_, more)| *more > Mebibytes::ZERO)
         {
-            process.promised = wanted;
+            *process.promised.entry(at).or_default() += more;
+            if at == device {
+                process.growth += more;
+            }
         }
     }
 

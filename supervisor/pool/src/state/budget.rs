@@ -140,6 +140,11 @@ impl Reservation {
         self.amount
     }
 
+    /// Adds `other` to this promise; both are for the same worker.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.amount = self.amount.plus(other.amount);
+    }
+
     /// This promise and `other` as one; both are for the same worker.
     pub(crate) fn joined(self, other: Option<Self>) -> Self {
         let more = other.map(|other| other.amount).unwrap_or_default();
@@ -239,6 +244,28 @@ impl Budget {
 
     pub(crate) fn has_room(&self, amount: Amount) -> bool {
         amount.parts().all(|(at, part)| part <= self.free(at))
+    }
+
+    /// Whether `more` than is promised on `device` is beyond its limit, without what dead workers are about to return.
+    pub(crate) fn passes_limit(&self, device: Device, more: Mebibytes) -> bool {
+        let taken = |book: &Book| book.reserved + book.unreclaimed() + more;
+        let book = self.book(device);
+        more > Mebibytes::ZERO && book.is_some_and(|book| taken(book) > book.limit)
+    }
+
+    /// Promises of `amount` what is free, on each device it touches.
+    pub(crate) fn promise_free(&mut self, amount: Amount) -> Reservation {
+        let part = |at: Device| amount.at(at).min(self.free(at));
+        let amount = Amount {
+            host: part(Device::Host),
+            device: amount.device.map(|(at, _)| (at, part(at))),
+        };
+        for (at, part) in amount.parts() {
+            if let Some(book) = self.books.get_mut(&at) {
+                book.reserved += part;
+            }
+        }
+        Reservation { amount }
     }
 
     /// Promises `amount`, on every device it touches or on none.

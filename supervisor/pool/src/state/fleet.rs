@@ -114,17 +114,17 @@ impl Fleet {
         self.turn(id, now, Lifecycle::resident)
     }
 
-    /// Promises an idle worker `more`; returns the promise if the worker is not idle.
+    /// Promises a worker `more`, because it holds that; returns the promise if there is no such worker.
     pub(crate) fn promise_more(
         &mut self,
         id: Generation,
         more: Reservation,
     ) -> Option<Reservation> {
-        let mut more = Some(more);
-        if let Some(since) = self.get(id).map(Worker::since) {
-            self.turn(id, since, |life| life.holding(&mut more));
-        }
-        more
+        let Some(worker) = self.workers.remove(&id) else {
+            return Some(more);
+        };
+        self.workers.insert(id, worker.holding(more));
+        None
     }
 
     /// Begins to stop a worker. Returns whether that was not begun before.

@@ -133,18 +133,17 @@ impl Lifecycle {
         }
     }
 
-    /// Without a job, and with `more` promised to it. Takes `more` unless it refuses.
-    pub(super) fn holding(self, more: &mut Option<Reservation>) -> Transition {
-        match self {
-            Self::Idle { reservation } => Transition::Made(Self::Idle {
-                reservation: reservation.joined(more.take()),
-            }),
-            Self::Starting { .. }
-            | Self::Loading { .. }
-            | Self::Busy { .. }
-            | Self::Unwinding { .. }
-            | Self::Stopping { .. } => Transition::Refused(self),
-        }
+    /// The same, with `more` promised to it.
+    pub(super) fn holding(self, more: Reservation) -> Self {
+        let mut life = self;
+        let (Self::Starting { reservation }
+        | Self::Loading { reservation, .. }
+        | Self::Idle { reservation }
+        | Self::Busy { reservation, .. }
+        | Self::Unwinding { reservation, .. }
+        | Self::Stopping { reservation, .. }) = &mut life;
+        reservation.join(more);
+        life
     }
 
     /// Told to give up its job, which is answered already.

@@ -355,6 +355,7 @@ fn at_rest(why: StopReason) -> (WorkerState, &'static str) {
         | StopReason::Stuck
         | StopReason::Starved
         | StopReason::IgnoredCancel
-        | StopReason::Protocol => (WorkerState::Backoff, "Ended for its own fault"),
+        | StopReason::Protocol
+        | StopReason::Outgrown => (WorkerState::Backoff, "Ended for its own fault"),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::ids::{Device, DeviceConstraint, Generation, JobId, WorkerName};
+use ipc_protocol::units::Mebibytes;
 
 use crate::state::attempt::Attempt;
 use crate::state::budget::{Amount, Reservation};
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     stretched: bool,
     /// It was reported to hold more than was promised to it.
     outgrown: bool,
+    /// Memory that was promised to it on its device because it held that already.
+    growth: Mebibytes,
     /// Its message about a load that failed.
     load_failure: Option<String>,
     /// Its model changed: it exits as soon as it is idle.
@@ -95,6 +98,7 @@ impl Worker {
             footprint: None,
             stretched: false,
             outgrown: false,
+            growth: Mebibytes::ZERO,
             load_failure: None,
             outdated: false,
             life: Lifecycle::Starting { reservation },
@@ -388,6 +392,20 @@ impl Worker {
 
     pub(crate) fn note_footprint(&mut self, footprint: Footprint) {
         self.footprint = Some(footprint);
+    }
+
+    /// Memory that was promised to it on its device because it held that already.
+    pub(crate) fn growth(&self) -> Mebibytes {
+        self.growth
+    }
+
+    /// The same worker, with `more` promised to it because it holds that.
+    pub(super) fn holding(self, more: Reservation) -> Self {
+        Self {
+            growth: self.growth + more.amount().at(self.device),
+            life: self.life.holding(more),
+            ..self
+        }
     }
 
     /// Notes that it holds more than was promised to it; returns whether that is news.

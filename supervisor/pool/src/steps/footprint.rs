@@ -5,15 +5,19 @@ use ipc_protocol::units::Mebibytes;
 
 use crate::state::State;
 use crate::state::budget::Amount;
+use crate::state::worker::Worker;
+use crate::steps::end_worker::terminate_worker;
 use crate::words::event::Footprint;
 use crate::words::lasting::{LastingFact, MeasuredNeed};
 use crate::words::notice::Notice;
+use crate::words::reasons::StopReason;
 use crate::words::registry::ModelId;
 use crate::words::turn::Turn;
 
-/// Notes a worker's footprint. An idle worker that holds more than was promised to it is promised more, if there
-/// is memory. The next worker of its model is promised the largest footprint of workers with usual jobs. Returns
-/// whether either promise grew.
+/// Notes a worker's footprint. A worker that holds more than was promised to it is promised that much, as far as there
+/// is memory. Beyond that others are in danger, and a worker that outgrew its promise ends. The next worker of its
+/// model is promised the largest footprint of workers with usual jobs. Returns whether a promise grew or a worker
+/// ends.
 pub(crate) fn note(
     state: &mut State,
     turn: &mut Turn,
@@ -38,14 +42,15 @@ pub(crate) fn note(
     if beyond.total() == Mebibytes::ZERO {
         return grew;
     }
-    if idle && let Some(more) = state.budget_mut().promise(beyond) {
-        if let Some(more) = state.fleet_mut().promise_more(id, more) {
-            state.budget_mut().give_back(more);
-            turn.defect(format!("worker {id} is idle and takes no promise"));
-        }
-        return true;
+    let more = state.budget_mut().promise_free(beyond);
+    let lacking = beyond.beyond(more.amount());
+    if let Some(more) = state.fleet_mut().promise_more(id, more) {
+        state.budget_mut().give_back(more);
+        turn.defect(format!("worker {id} was measured and takes no promise"));
     }
+    let lacks = lacking.total() > Mebibytes::ZERO;
     if let Some(worker) = state.fleet_mut().get_mut(id)
+        && (lacks || !idle)
         && worker.note_outgrown()
     {
         turn.tell(Notice::Outgrew {
@@ -55,7 +60,40 @@ pub(crate) fn note(
             measured: held.total(),
         });
     }
-    grew
+    if state.budget().passes_limit(device, lacking.at(device)) {
+        end_outgrown(state, turn, id, lacking.at(device));
+    }
+    true
+}
+
+/// Ends the worker that outgrew its promise most on the device of worker `id`, which holds `lacking` more there than
+/// can be promised.
+fn end_outgrown(state: &mut State, turn: &mut Turn, id: Generation, lacking: Mebibytes) {
+    if let Some(most) = most_outgrown(state, id, lacking) {
+        terminate_worker(state, turn, most, StopReason::Outgrown);
+    }
+}
+
+/// The worker that outgrew its promise most there. `None` if worker `id` has the device for itself, so that it endangers
+/// no other, or if memory of a worker that leaves is on its way back.
+fn most_outgrown(state: &State, id: Generation, lacking: Mebibytes) -> Option<Generation> {
+    let device = state.fleet().get(id).map(Worker::device)?;
+    let holds = |worker: &Worker| {
+        let promised = worker.promised().map(|amount| amount.at(device));
+        promised.sum::<Mebibytes>() > Mebibytes::ZERO
+    };
+    let holders: Vec<&Worker> = state.fleet().iter().filter(|&it| holds(it)).collect();
+    let alone = holders.iter().all(|worker| worker.generation() == id);
+    if alone || holders.iter().any(|worker| !worker.is_live()) {
+        return None;
+    }
+    let outgrown = |worker: &Worker| match worker.generation() == id {
+        true => worker.growth() + lacking,
+        false => worker.growth(),
+    };
+    let there = state.fleet().iter().filter(|it| it.device() == device);
+    let most = there.max_by_key(|worker| (outgrown(worker), worker.generation()));
+    most.map(Worker::generation)
 }
 
 /// Tells the next daemon how much memory workers of a model hold.

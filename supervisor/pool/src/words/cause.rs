@@ -43,6 +43,7 @@ impl Cause {
         match class {
             EndClass::Stopped(StopReason::Starved) => Self::Starved,
             EndClass::Stopped(StopReason::Silent) => Self::Silent,
+            EndClass::Stopped(StopReason::Outgrown) => memory,
             EndClass::Stopped(why) if why.is_fault() => Self::Fault,
             EndClass::Stopped(_) => Self::Wanted,
             EndClass::Exited(code) => match code {
@@ -169,6 +170,7 @@ mod tests {
         let accused = |why| Cause::of(EndClass::of(killed, Some(why)), false).accuses_job();
         assert!(accused(StopReason::Stuck) && accused(StopReason::Protocol));
         assert!(!accused(StopReason::Starved) && !accused(StopReason::Silent));
+        assert!(!accused(StopReason::Outgrown));
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub enum Notice {
         /// From the start of the process.
         load: Duration,
     },
-    /// A worker holds more than was promised to it, and no memory is left to promise more. Sent once for a worker.
+    /// A worker holds more than was promised to it: while it is not idle, or where no memory is left to promise more.
+    /// Sent once for a worker.
     Outgrew {
         worker: Generation,
         name: WorkerName,

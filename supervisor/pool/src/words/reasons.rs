@@ -55,6 +55,8 @@ pub enum StopReason {
     IgnoredCancel,
     /// It broke the protocol.
     Protocol,
+    /// It outgrew its reservation, and the limit of its device would be passed.
+    Outgrown,
     /// Its model is no longer in the registry, or changed.
     Outdated,
     /// The pool leaves its memory to other programs for a while.
@@ -78,7 +80,8 @@ impl StopReason {
             | Self::Stuck
             | Self::Starved
             | Self::IgnoredCancel
-            | Self::Protocol => true,
+            | Self::Protocol
+            | Self::Outgrown => true,
         }
     }
 
@@ -97,6 +100,7 @@ impl StopReason {
             Self::Starved => "starved",
             Self::IgnoredCancel => "ignored_cancel",
             Self::Protocol => "protocol",
+            Self::Outgrown => "outgrown",
             Self::Outdated => "outdated",
             Self::Yielded => "yielded",
         }
@@ -117,6 +121,7 @@ impl StopReason {
             Self::Starved => "too little of the processor or the disk to make progress",
             Self::IgnoredCancel => "it continued a cancelled job",
             Self::Protocol => "it broke the protocol",
+            Self::Outgrown => "it holds more memory than was reserved for it, which others need",
             Self::Outdated => "its model changed or is no longer offered",
             Self::Yielded => "the pool leaves its memory to other programs for a while",
         }
