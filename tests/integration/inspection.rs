@@ -10,7 +10,7 @@ use tests::daemon::TestDaemon;
 use tests::misbehaviours::GATE;
 use tests::program::{self, Call};
 use tests::sandbox::Sandbox;
-use tests::wait;
+use tests::{processes, wait};
 
 /// For what takes milliseconds on a machine that is not busy.
 const SOON: Duration = Duration::from_secs(30);
@@ -125,4 +125,20 @@ fn an_inspection_ends_with_the_daemon() {
     );
     let sandbox = daemon.kill(GRACE);
     assert!(sandbox.processes().is_empty());
+}
+
+#[test]
+fn an_inspection_sees_no_token_and_no_settings_in_its_environment() {
+    let daemon = TestDaemon::start_unready(with_endless_inspection());
+    let inspection = || {
+        let mut processes = daemon.sandbox.processes().into_iter();
+        let found = processes.find(|it| it.arguments.iter().any(|word| word == "--inspect"));
+        found.map(|it| it.pid)
+    };
+    let pid = wait::until_found(SOON, inspection).expect("it waits for the gate");
+    let names = processes::environment_names(pid);
+    assert!(names.contains("TMPDIR"), "{names:?}");
+    for name in ["HF_TOKEN", "HOME", "IMAGEPOOL_CONFIG"] {
+        assert!(!names.contains(name), "{name}");
+    }
 }

@@ -1,10 +1,14 @@
 //! The budget decides how many workers there are, and says no with the arithmetic.
 
+use std::fs;
 use std::time::Duration;
 
 use ipc_protocol::failure::FailureKind;
+use ipc_protocol::status::WorkerStatus;
 use tests::daemon::TestDaemon;
 use tests::job::request;
+use tests::misbehaviours::{self, HELD_MB, model};
+use tests::sandbox::Sandbox;
 use tests::turn;
 use tests::wait;
 
@@ -73,4 +77,57 @@ fn where_none_fits_every_request_is_refused_at_once_with_the_arithmetic() {
         .ended_with(1);
     assert_eq!(output.stderr.trim_end(), format!("imagepool: {sentence}"));
     assert!(daemon.stderr.with("Spawned worker").is_empty());
+}
+
+const WITHOUT_GROUPS: &str = "[memory]\ncontrol_groups = \"off\"\n";
+
+/// The limit of private memory that the kernel has for a process, in bytes.
+fn data_limit(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max data size"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// Half more than is reserved on the host, and 512 MiB, in bytes.
+fn expected_limit(worker: &WorkerStatus) -> u64 {
+    let reserved = worker.reserved_mb["host"];
+    (reserved + reserved / 2 + 512) << 20
+}
+
+#[test]
+fn without_control_groups_the_kernel_limits_the_private_memory_of_a_worker() {
+    let daemon = TestDaemon::start(WITHOUT_GROUPS);
+    daemon
+        .draw(&request("pocket-flux", 2, 1))
+        .expect("its limit is no hindrance");
+    let status = daemon.status();
+    assert!(!status.workers.is_empty());
+    for worker in &status.workers {
+        let limit = data_limit(worker.pid.expect("it runs"));
+        assert_eq!(limit, Some(expected_limit(worker)));
+    }
+}
+
+#[test]
+fn the_limit_of_private_memory_grows_with_the_reservation() {
+    let _turn = turn::take();
+    let settings = format!("{WITHOUT_GROUPS}{}", misbehaviours::settings(1));
+    let daemon = TestDaemon::start_in(Sandbox::with_hostile_worker(&settings));
+    let name = model("holds-more-than-it-says");
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| daemon.draw(&request(&name, 6, 9)));
+        let grown = wait::until(Duration::from_secs(30), || {
+            daemon.status().workers.iter().any(|worker| {
+                worker.reserved_mb["host"] >= HELD_MB
+                    && worker.pid.and_then(data_limit) == Some(expected_limit(worker))
+            })
+        });
+        assert!(grown, "{:?}", daemon.status().workers);
+        answer
+            .join()
+            .expect("one answer")
+            .expect_err("it is silent");
+    });
 }

@@ -16,6 +16,9 @@ use worker::pipelines::families;
 use worker::pipelines::folder::search::folder_of;
 use worker::weights::digest;
 
+/// Most private memory of a process that reads a model's files and computes nothing: headers and configurations take much
+/// less, and the weights are mapped.
+const READER_BYTES_MAX: u64 = 2 << 30;
 /// Exit code if the output could not be printed.
 const OUTPUT_LOST: u8 = 74;
 
@@ -140,7 +143,12 @@ fn profile(arguments: &WorkerArguments) -> SandboxProfile {
 fn confine(arguments: &WorkerArguments) -> SandboxReached {
     match arguments.no_sandbox {
         true => SandboxReached::Off,
-        false => sandbox::enter(profile(arguments)),
+        false => {
+            if !serves(arguments) {
+                sandbox::limit_memory(READER_BYTES_MAX);
+            }
+            sandbox::enter(profile(arguments))
+        }
     }
 }
 

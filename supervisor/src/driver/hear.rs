@@ -87,7 +87,7 @@ impl Driver {
             mut child,
             socket,
             segment,
-            group,
+            limit,
         } = process;
         let Some(handle) = self.workers.get_mut(&worker) else {
             return;
@@ -108,8 +108,7 @@ impl Driver {
             lines: handle.stderr.clone(),
         };
         let outbox = self.handle.outbox.clone();
-        handle.group = group.clone();
-        let signaller = watch::watch(child, label, stderr, group, {
+        let signaller = watch::watch(child, label, stderr, limit, {
             let (outbox, marks) = (outbox.clone(), handle.served.marks.clone());
             move |exit| tell_exit(outbox, worker, exit, marks)
         });

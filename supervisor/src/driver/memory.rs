@@ -22,17 +22,15 @@ pub(super) struct Gauge {
 }
 
 impl Driver {
-    /// Raises the limits of a worker's control group to its reservation, which may have grown. A write that raises a
-    /// limit does not wait for memory.
-    pub(super) fn raise_limits(&self, worker: Generation) {
-        let handle = self.workers.get(&worker);
-        let Some(group) = handle.and_then(|handle| handle.group.as_ref()) else {
+    /// Raises the limit of a worker's memory to its reservation, which may have grown.
+    pub(super) fn raise_limit(&self, worker: Generation) {
+        let Some(handle) = self.workers.get(&worker) else {
             return;
         };
         let status = self.pool.worker(self.clock.now(), worker);
         let host = Device::Host.to_string();
         if let Some(mb) = status.and_then(|status| status.reserved_mb.get(&host).copied()) {
-            group.raise(Mebibytes(mb));
+            handle.raise_limit(Mebibytes(mb));
         }
     }
 
@@ -69,7 +67,7 @@ impl Driver {
             ..host_footprint(bytes)
         };
         self.happen(Event::FootprintMeasured { worker, footprint });
-        self.raise_limits(worker);
+        self.raise_limit(worker);
     }
 }
 

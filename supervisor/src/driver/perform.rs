@@ -195,7 +195,7 @@ impl Driver {
                     child: spawned.child,
                     socket: spawned.socket,
                     segment: spawned.segment,
-                    group: spawned.group,
+                    limit: spawned.limit,
                 })),
                 Err(error) => ProcessEvent::NotStarted(error.to_string(), error.fault()),
             };
@@ -204,7 +204,7 @@ impl Driver {
     }
 
     fn run_job(&mut self, run: Run) {
-        self.raise_limits(run.worker);
+        self.raise_limit(run.worker);
         let Some(handle) = self.workers.get_mut(&run.worker) else {
             return;
         };

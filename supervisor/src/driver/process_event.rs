@@ -1,14 +1,13 @@
 //! Events of workers' processes, on their way into the loop.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use ipc_protocol::ids::Generation;
 use ipc_protocol::messages::worker::Timings;
 use ipc_protocol::segment::Segment;
 use pool::{CpuTime, Exit, StartFault};
 
-use crate::process::groups::WorkerGroup;
+use crate::process::memory_limit::MemoryLimit;
 
 /// A spawned process with its socket and segment.
 #[derive(Debug)]
@@ -18,8 +17,8 @@ pub(super) struct StartedProcess {
     pub child: tokio::process::Child,
     pub socket: OwnedFd,
     pub segment: Segment,
-    /// Its control group, if it has one of its own.
-    pub group: Option<Arc<WorkerGroup>>,
+    /// The limit of its memory on the host.
+    pub limit: MemoryLimit,
 }
 
 /// An event of a worker's process.

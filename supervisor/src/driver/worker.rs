@@ -8,7 +8,7 @@ use ipc_protocol::arithmetic::Dtype;
 use ipc_protocol::ids::{Device, JobId, ModelKey, WorkerName};
 use ipc_protocol::sandbox::SandboxReached;
 use ipc_protocol::segment::{Segment, Slot};
-use ipc_protocol::units::PictureSize;
+use ipc_protocol::units::{Mebibytes, PictureSize};
 use nix::sys::signal::Signal;
 use pool::{Exit, Moment};
 
@@ -16,7 +16,6 @@ use super::job::SavedLatents;
 use crate::catalogue::served::Served;
 use crate::link::{Deaf, Heard, Link};
 use crate::probe::HeldMemory;
-use crate::process::groups::WorkerGroup;
 use crate::process::stderr::LastLines;
 use crate::process::watch::Signaller;
 
@@ -38,8 +37,6 @@ pub(super) struct WorkerHandle {
     pub held: Arc<Mutex<Option<HeldMemory>>>,
     /// Why it could not load, in its own words.
     pub load_error: Option<String>,
-    /// Its control group, if it has one of its own.
-    pub group: Option<Arc<WorkerGroup>>,
     /// How it ended, while frames it had sent before are still on their way.
     pub exit: Option<Exit>,
     /// Nothing more will be heard of it.
@@ -91,7 +88,6 @@ impl WorkerHandle {
             sandbox: None,
             held: Arc::default(),
             load_error: None,
-            group: None,
             exit: None,
             silent: false,
             body: None,
@@ -168,6 +164,13 @@ impl WorkerHandle {
         };
         body.signaller.send_for_operator(signal);
         true
+    }
+
+    /// Raises the limit of its memory to a reservation on the host that may have grown.
+    pub fn raise_limit(&self, reserved: Mebibytes) {
+        if let Some(body) = &self.body {
+            body.signaller.raise_limit(reserved);
+        }
     }
 
     /// Sees that a worker without a socket does not linger.

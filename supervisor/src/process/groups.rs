@@ -173,11 +173,16 @@ impl WorkerGroups {
 
 /// The soft and the hard limit in bytes for a reservation on the host.
 fn limits(reserved: Mebibytes) -> (u64, u64) {
-    let bytes = |mb: u64| mb.saturating_mul(1 << 20);
     let Mebibytes(mb) = reserved;
     let soft = mb.saturating_add(mb / 4).saturating_add(SOFT_MB);
+    (soft.saturating_mul(1 << 20), hard_limit(reserved))
+}
+
+/// The hard limit in bytes for a reservation on the host.
+pub(super) fn hard_limit(reserved: Mebibytes) -> u64 {
+    let Mebibytes(mb) = reserved;
     let hard = mb.saturating_add(mb / 2).saturating_add(HARD_MB);
-    (bytes(soft), bytes(hard))
+    hard.saturating_mul(1 << 20)
 }
 
 /// The control group of one worker.

@@ -6,7 +6,7 @@
 //! - [`children`] tells the processes that this one started from those that it adopted
 //! - [`descendants`] kills the child processes that dead workers have left
 //! - [`exit`] turns an exit status into a code, or a signal and its sender
-//! - [`groups`] gives each worker a control group
+//! - [`groups`] gives each worker a control group, [`memory_limit`] a limit of its process where that is not possible
 //! - [`kernel_kills`] attributes deaths to the kernel's out-of-memory killer
 //! - [`signals`] turns a signal into an error, and ends this process with its parent
 //! - [`stderr`] keeps the last lines that a worker wrote
@@ -28,6 +28,7 @@ pub mod groups;
 pub mod hook;
 pub mod identity;
 pub mod kernel_kills;
+pub mod memory_limit;
 pub mod programs;
 pub mod reserve;
 pub mod signals;

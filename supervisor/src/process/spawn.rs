@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use tokio::runtime::{self, Handle};
 use tokio::time::timeout;
 
 use super::groups::{GroupsReached, WorkerGroup};
+use super::memory_limit::MemoryLimit;
 use super::reserve::{self, DescriptorReserve};
 use super::{children, descendants, programs};
 use crate::telemetry;
@@ -103,8 +104,8 @@ pub struct Spawned {
     pub socket: OwnedFd,
     /// Its shared-memory segment.
     pub segment: Segment,
-    /// Its control group, if it has one of its own.
-    pub group: Option<Arc<WorkerGroup>>,
+    /// The limit of its memory on the host.
+    pub limit: MemoryLimit,
 }
 
 /// Why a worker could not be started.
@@ -243,6 +244,18 @@ fn confined(program: &Path) -> std::process::Command {
     command
 }
 
+/// The same for a program that reads a `path`, which may be relative.
+fn reader(program: &Path, option: &str, path: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .env_clear()
+        .envs(kept_environment())
+        .arg(option)
+        .arg(path)
+        .args(["--parent", &process::id().to_string()]);
+    command
+}
+
 fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
     let value = |name: &'static str| Some((name, std::env::var_os(name)?));
     ENVIRONMENT_KEPT.into_iter().filter_map(value)
@@ -289,16 +302,17 @@ impl WorkerOrigin {
             program: program.to_owned(),
             source,
         })?;
-        let group = child.id().and_then(|pid| {
+        let limit = child.id().map_or(MemoryLimit::None, |pid| {
             end_first(pid);
-            put_into_group(&self.groups, order, pid)
+            let group = put_into_group(&self.groups, order, pid);
+            MemoryLimit::of(group, order.program_of, pid, order.reserved)
         });
         Ok(Spawned {
             label: order.label.clone(),
             child,
             socket: ours.into(),
             segment,
-            group,
+            limit,
         })
     }
 }
@@ -311,16 +325,12 @@ fn end_first(pid: u32) {
 }
 
 /// Puts a process into a control group of its own, before it gets the message that tells it what to load.
-fn put_into_group(
-    groups: &GroupsReached,
-    order: &SpawnOrder,
-    pid: u32,
-) -> Option<Arc<WorkerGroup>> {
+fn put_into_group(groups: &GroupsReached, order: &SpawnOrder, pid: u32) -> Option<WorkerGroup> {
     let GroupsReached::Made(groups) = groups else {
         return None;
     };
     match groups.put(&order.label, pid, order.reserved) {
-        Ok(group) => Some(Arc::new(group)),
+        Ok(group) => Some(group),
         Err(error) => {
             telemetry::workers::without_group(pid, &error);
             None
@@ -340,9 +350,7 @@ pub fn inspect(
     arithmetic: Arithmetic,
     whole: bool,
 ) -> io::Result<Result<String, String>> {
-    let mut command = command(program);
-    command.arg("--inspect").arg(folder);
-    command.args(["--parent", &process::id().to_string()]);
+    let mut command = reader(program, "--inspect", folder);
     if whole {
         command.arg("--whole");
     }
@@ -388,14 +396,14 @@ pub fn sandbox_of(program: &Path) -> io::Result<Result<String, String>> {
 /// # Errors
 /// The program could not be started.
 pub fn verify(program: &Path, what: &Path) -> io::Result<Result<String, String>> {
-    let mut command = command(program);
-    command.arg("--verify").arg(what);
-    command.args(["--parent", &process::id().to_string()]);
+    let command = reader(program, "--verify", what);
     answer(command, VERIFICATION_MAX, SLOW_READ)
 }
 
 /// Runs the daemon's program to ask the GPU driver's library, which may hang; `library` replaces the usual one.
-/// Returns the line it prints. The environment is a worker's, so that both see the same GPUs.
+/// Returns the line it prints. The environment is a worker's, so that both see the same GPUs. It does not confine itself: the
+/// first use of the driver after a boot may run the driver's own program, which loads the module and makes the devices. It
+/// reads no file of a user.
 ///
 /// # Errors
 /// The program could not be started.

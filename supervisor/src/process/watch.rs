@@ -5,9 +5,9 @@
 
 use std::io;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_protocol::units::Mebibytes;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use pool::Exit;
@@ -18,8 +18,8 @@ use tokio::time::{sleep, timeout};
 
 use super::descendants;
 use super::exit::{self, ExitEvidence, KernelEvidence};
-use super::groups::WorkerGroup;
 use super::kernel_kills;
+use super::memory_limit::MemoryLimit;
 use super::stat::Stat;
 use super::stderr::LastLines;
 use crate::telemetry;
@@ -42,6 +42,8 @@ enum SignalRequest {
     OperatorSignal(Signal),
     /// Make sure that it exits: it has closed its socket, so it is exiting or useless.
     Finish,
+    /// Raise the limit of its memory to this reservation on the host.
+    RaiseLimit(Mebibytes),
 }
 
 /// A worker's stderr: the task that reads it, and the lines that it has read.
@@ -63,6 +65,11 @@ impl Signaller {
         let _ = self.0.send(SignalRequest::OperatorSignal(signal));
     }
 
+    /// Raises the limit of its memory to a reservation on the host that may have grown.
+    pub fn raise_limit(&self, reserved: Mebibytes) {
+        let _ = self.0.send(SignalRequest::RaiseLimit(reserved));
+    }
+
     /// Ends a process that has closed its socket. Usually it is already exiting and keeps its own exit status; if it
     /// does not exit within `LINGER_MAX`, it is killed.
     pub fn finish(&self) {
@@ -75,13 +82,13 @@ pub fn watch(
     child: Child,
     label: String,
     stderr: Stderr,
-    group: Option<Arc<WorkerGroup>>,
+    limit: MemoryLimit,
     ended: impl FnOnce(Exit) + Send + 'static,
 ) -> Signaller {
     let (sender, wishes) = mpsc::unbounded_channel();
     kernel_kills::OWN.forget_older();
     tokio::spawn(async move {
-        let exit = WatchedChild::new(child, label, group)
+        let exit = WatchedChild::new(child, label, limit)
             .until_gone(wishes, stderr)
             .await;
         ended(exit);
@@ -96,8 +103,7 @@ struct WatchedChild {
     /// In clock ticks since boot.
     start_time: u64,
     label: String,
-    /// Its control group, if it has one of its own.
-    own_group: Option<Arc<WorkerGroup>>,
+    limit: MemoryLimit,
     /// Signals that we sent before it began to exit.
     sent: Vec<Signal>,
     /// Those that operators sent.
@@ -105,7 +111,7 @@ struct WatchedChild {
 }
 
 impl WatchedChild {
-    fn new(child: Child, label: String, own_group: Option<Arc<WorkerGroup>>) -> Self {
+    fn new(child: Child, label: String, limit: MemoryLimit) -> Self {
         Self {
             group: child.id(),
             start_time: child
@@ -114,7 +120,7 @@ impl WatchedChild {
                 .map_or(0, |stat| stat.start_time),
             child,
             label,
-            own_group,
+            limit,
             sent: Vec::new(),
             of_operators: Vec::new(),
         }
@@ -128,7 +134,7 @@ impl WatchedChild {
         let ended = self.attend(wishes).await;
         // Its group may still exist; until it is gone, its number is not reused.
         self.kill_group(Signal::SIGKILL);
-        if let Some(group) = self.own_group.clone() {
+        if let Some(group) = self.limit.group().cloned() {
             // Beside us: the kernel may take its time.
             tokio::task::spawn_blocking(move || group.kill());
         }
@@ -139,7 +145,7 @@ impl WatchedChild {
             reading.abort();
         }
         let exit = self.read(ended, &stderr.lines);
-        if let Some(group) = self.own_group {
+        if let Some(group) = self.limit.group().cloned() {
             // The kernel may take its time.
             tokio::task::spawn_blocking(move || group.remove());
         }
@@ -150,7 +156,7 @@ impl WatchedChild {
     fn read(&self, ended: io::Result<ExitStatus>, lines: &LastLines) -> Exit {
         match ended {
             Ok(status) => {
-                let kernel = match &self.own_group {
+                let kernel = match self.limit.group() {
                     Some(group) => KernelEvidence::Own(group),
                     None => KernelEvidence::Shared(&kernel_kills::OWN),
                 };
@@ -186,12 +192,21 @@ impl WatchedChild {
                     SignalRequest::OperatorSignal(signal) => self.signal_for_operator(signal),
                     SignalRequest::Finish if self.is_ending() => lingers = true,
                     SignalRequest::Finish => self.signal(Signal::SIGKILL),
+                    SignalRequest::RaiseLimit(reserved) => self.raise_limit(reserved),
                 },
                 () = sleep(LINGER_MAX), if lingers => {
                     lingers = false;
                     self.signal(Signal::SIGKILL);
                 }
             }
+        }
+    }
+
+    fn raise_limit(&mut self, reserved: Mebibytes) {
+        if let Some(pid) = self.child.id()
+            && !self.is_ending()
+        {
+            self.limit.raise(pid, reserved);
         }
     }
 

@@ -223,6 +223,11 @@ pub fn without_group(pid: u32, error: &dyn Display) {
     warn!(pid, %error, "Worker has no control group of its own");
 }
 
+/// The memory of a worker without a control group cannot be limited: the kernel refuses.
+pub fn without_limit(pid: u32, error: &dyn Display) {
+    warn!(pid, %error, "Cannot limit the memory of a worker");
+}
+
 /// The limits of a worker's control group cannot be raised, or the group cannot be removed.
 pub fn group_failed(folder: &dyn Display, error: &dyn Display) {
     warn!(%folder, %error, "Cannot change the control group of a worker");

@@ -42,6 +42,10 @@ pub const ATTEMPTS: &[Attempt] = &[
             _ => setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY),
         }
     }),
+    ("take more memory than its limit", |_| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
+        setrlimit(Resource::RLIMIT_DATA, hard, hard)
+    }),
     ("become traceable", |_| {
         attempt(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 1])
     }),

@@ -248,7 +248,12 @@ pub fn denied(profile: SandboxProfile) -> Result<CallRules, BackendError> {
         condition(0, SeccompCmpOp::Ne, 0)?,
         condition(0, SeccompCmpOp::Ne, own)?,
     ])?;
-    rules.insert(libc::SYS_prlimit64, vec![another]);
+    // The supervisor limits the memory of a worker, and raises the limit.
+    let memory = u64::from(libc::RLIMIT_DATA);
+    let own_memory = rule([condition(1, SeccompCmpOp::Eq, memory)?, is_given(2)?])?;
+    rules.insert(libc::SYS_prlimit64, vec![another, own_memory]);
+    let own_memory = rule([condition(0, SeccompCmpOp::Eq, memory)?])?;
+    rules.insert(libc::SYS_setrlimit, vec![own_memory]);
     // 0 is the calling thread.
     rules.insert(libc::SYS_sched_setaffinity, vec![other(0, 0)?]);
     let process = rule([without(0, libc::CLONE_THREAD as u64)?])?;
@@ -304,12 +309,17 @@ fn with(index: u8, bit: u64) -> Result<SeccompCondition, BackendError> {
     condition(index, SeccompCmpOp::MaskedEq(bit), bit)
 }
 
+/// Argument `index` is a pointer, not null.
+fn is_given(index: u8) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)
+}
+
 /// Argument `index` lacks this bit.
 fn without(index: u8, bit: u64) -> Result<SeccompCondition, BackendError> {
     condition(index, SeccompCmpOp::MaskedEq(bit), 0)
 }
 
-/// All of these arguments use the lower 32 bits only, as the kernel does for them.
+/// All arguments that this is for use the lower 32 bits only, as the kernel does for them.
 fn condition(
     index: u8,
     operation: SeccompCmpOp,

@@ -62,6 +62,12 @@ pub fn limit_files(bytes: u64) {
     limits::lower_file_size(bytes);
 }
 
+/// Limits the private memory of this process. Must be called before [`enter`], after which a process on the CPU cannot
+/// change it.
+pub fn limit_memory(bytes: u64) {
+    limits::lower_memory(bytes);
+}
+
 /// Leaves only the system calls of a computation to all threads of this process, and returns whether the kernel could.
 /// A process that uses a GPU is not sealed: its driver opens files at any time.
 pub fn seal(profile: SandboxProfile) -> bool {

@@ -29,6 +29,11 @@ pub fn lower_file_size(bytes: u64) {
     at_most(Resource::RLIMIT_FSIZE, bytes);
 }
 
+/// Limits the private memory that can be written.
+pub fn lower_memory(bytes: u64) {
+    at_most(Resource::RLIMIT_DATA, bytes);
+}
+
 fn at_most(resource: Resource, most: rlim_t) {
     if let Ok((soft, hard)) = getrlimit(resource) {
         // A process may always lower its own.
