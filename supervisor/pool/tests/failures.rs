@@ -133,12 +133,13 @@ fn a_slow_load_with_signs_of_life_is_not_a_hang_but_one_without_progress_is() {
     let worker = starts(&fixture.ask_model("a"))[0].worker;
     fixture.tell(Event::WorkerStarted { worker, pid: 1 });
     fixture.tell(Event::WorkerSaidHello { worker });
-    fixture.cpu = fixture::computing;
+    fixture.cpu = fixture::reading;
     for permille in 1..20 {
         let said = fixture.pass_alive(Duration::from_secs(200));
         assert!(!said.contains(&Action::AskToLeave { worker }));
         fixture.tell(Event::LoadProgressed { worker, permille });
     }
+    fixture.cpu = fixture::computing;
     let said = fixture.pass_alive(Duration::from_secs(301));
     assert!(said.contains(&Action::AskToLeave { worker }));
 }

@@ -129,11 +129,16 @@ fn is_so(
     let alone = process.job().is_none();
     let waits = observed.waiting(&process.name.model).next().is_some();
     match why {
-        StopReason::NoHello => process.progressed + patience.hello <= now,
+        StopReason::NoHello => {
+            let shown = evidence(process);
+            process.progressed + patience.hello <= now
+                || shown.had + Duration::from_millis(1) >= patience.busy_hello
+                || shown.still.is_some_and(|still| still >= patience.still)
+        }
         StopReason::Silent => process.heard + patience.heartbeat <= now,
         StopReason::Stuck => {
             let (limits, shown) = (shortest(observed, process), evidence(process));
-            process.progressed + limits.longest <= now && !shown.wants
+            process.progressed + limits.believed <= now && !shown.wants
                 || shown.had + Duration::from_millis(1) >= limits.busy
                 || shown.still.is_some_and(|still| still >= limits.still)
         }
@@ -351,7 +356,12 @@ fn check_late(
                 Some(still) => still >= limits.still,
                 None => shown.had >= limits.busy + Duration::from_millis(1),
             };
-            span(now, process.progressed) < limits.longest
+            let last = if shown.wants {
+                limits.longest
+            } else {
+                limits.believed
+            };
+            span(now, process.progressed) < last
                 && !(judged && hangs)
                 && !is_unasked(process, &limits, now)
         }

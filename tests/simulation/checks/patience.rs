@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::ids::Device;
 
-use crate::observed::{DurationRange, ObservedPool, ProcessRecord, span};
+use crate::observed::{DurationRange, ObservedPool, ProcessRecord, ProcessState, span};
 
 /// This many usual steps without a finished one are a hang.
 const STEPS_OF_PATIENCE: u32 = 10;
@@ -16,7 +16,9 @@ pub(super) struct ProgressBounds {
     pub(super) still: Duration,
     /// It has the processor.
     pub(super) busy: Duration,
-    /// Whatever it shows.
+    /// While it counts work.
+    pub(super) believed: Duration,
+    /// The same if it wanted more than it got.
     pub(super) longest: Duration,
 }
 
@@ -53,14 +55,39 @@ fn limits(
     let patience = &observed.settings.patience;
     let model = &observed.models[&process.name.model];
     let record = process.job().and_then(|job| observed.jobs.get(&job));
-    let Some(record) = record.filter(|_| !process.was_loading) else {
+    let pace = &model.pace;
+    let believed = |size| (patience.believed + Duration::from_secs(size)).min(patience.longest);
+    let need = &model.spec.need;
+    let (host, size) = match process.device {
+        Device::Host => (true, need.on_cpu.map_or(0, |part| part.0)),
+        Device::Cuda(_) => (
+            false,
+            need.on_cuda.map_or(0, |part| part.host.0 + part.device.0),
+        ),
+    };
+    if process.state == ProcessState::Starting {
         return ProgressBounds {
-            still: patience.still_load,
-            busy: patience.load,
+            still: patience.still,
+            busy: patience.busy_hello,
+            believed: patience.hello,
+            longest: patience.hello,
+        };
+    }
+    let Some(record) = record.filter(|_| !process.was_loading) else {
+        let usual = pace.load.map(|load| (of(load) * 2).max(patience.step));
+        let busy = (patience.cold + Duration::from_millis(50 * size)).min(patience.load);
+        let still = if host {
+            patience.still
+        } else {
+            patience.still_load
+        };
+        return ProgressBounds {
+            still,
+            busy: usual.map_or(busy, |usual| busy.min(usual)).max(still),
+            believed: believed(size),
             longest: patience.longest,
         };
     };
-    let pace = &model.pace;
     let steps = match slack.is_zero() {
         true => pace.most_step(record.parameters.size.pixels()),
         false => pace.least_step(record.parameters.size.pixels()),
@@ -82,17 +109,12 @@ fn limits(
         return ProgressBounds {
             still: most,
             busy: most,
+            believed: longest.max(patience.believed_known),
             longest: longest.max(patience.longest_known),
         };
     }
-    let need = &model.spec.need;
-    let (host, size) = match process.device {
-        Device::Host => (true, need.on_cpu.map_or(0, |part| part.0)),
-        Device::Cuda(_) => (
-            false,
-            need.on_cuda.map_or(0, |part| part.host.0 + part.device.0),
-        ),
-    };
+    let usual = model.spec.default_size.pixels();
+    let size = size * record.parameters.size.pixels().div_ceil(usual);
     let busy = patience.cold + Duration::from_millis(50 * size);
     let busy = busy.min(patience.first_step);
     ProgressBounds {
@@ -102,6 +124,7 @@ fn limits(
             patience.first_step
         },
         busy: if host { busy } else { patience.first_step },
+        believed: believed(size),
         longest: patience.longest,
     }
 }
@@ -123,8 +146,11 @@ pub(super) fn evidence(process: &ProcessRecord) -> CpuEvidence {
     for &(at, cpu) in &process.samples {
         (evidence.still, evidence.judged) = (None, true);
         let Some(cpu) = cpu else {
-            evidence.had += span(at, counted);
-            (counted, before) = (at, None);
+            if at >= process.worked {
+                evidence.had += span(at, counted);
+                counted = at;
+            }
+            before = None;
             continue;
         };
         let Some((since, old)) = before.replace((at, cpu)) else {
@@ -133,9 +159,16 @@ pub(super) fn evidence(process: &ProcessRecord) -> CpuEvidence {
         };
         let (ran, waited) = (cpu.ran - old.ran, cpu.waited - old.waited);
         let wanted = (ran + waited).as_secs_f64();
-        if cpu.blocked {
+        let idle = wanted < span(at, since).as_secs_f64() * 0.05;
+        if at < process.worked {
+            // It shows what it got, and nothing about the time since.
+            evidence.judged = false;
+            if cpu.blocked || !idle {
+                evidence.wants = cpu.blocked || waited > ran;
+            }
+        } else if cpu.blocked {
             (counted, evidence.wants, evidence.judged) = (at, true, false);
-        } else if wanted < span(at, since).as_secs_f64() * 0.05 {
+        } else if idle {
             evidence.still = Some(span(at, process.worked));
         } else {
             evidence.had += span(at, counted).mul_f64(ran.as_secs_f64() / wanted);
@@ -151,7 +184,10 @@ pub(super) fn is_unasked(
     limits: &ProgressBounds,
     now: pool::Moment,
 ) -> bool {
-    let last = process.samples.last().map_or(process.worked, |(at, _)| *at);
+    let last = process
+        .samples
+        .last()
+        .map_or(process.watched, |(at, _)| *at);
     let half = (limits.still / 2).max(Duration::from_secs(1));
     process.asked.is_none() && last + half + Duration::from_millis(1) < now
 }

@@ -145,6 +145,7 @@ impl ObservedPool {
             heard: now,
             progressed: now,
             worked: now,
+            watched: now,
             work: 0,
             asked: None,
             samples: Vec::new(),

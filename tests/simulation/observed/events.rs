@@ -46,7 +46,7 @@ impl ObservedPool {
                     && std::mem::replace(&mut process.work, *work) < *work
                     && matches!(process.state, ProcessState::Loading | ProcessState::Busy(_))
                 {
-                    process.shows_work(now);
+                    process.worked = now;
                 }
             }
             Event::CpuMeasured { worker, cpu } => {

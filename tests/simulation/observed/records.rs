@@ -94,7 +94,9 @@ pub(crate) struct ProcessRecord {
     pub(crate) work: u64,
     /// When its processor time was asked for, until the answer.
     pub(crate) asked: Option<Moment>,
-    /// The answers since its last sign of work.
+    /// Its last step or part of its load.
+    pub(crate) watched: Moment,
+    /// The answers since then.
     pub(crate) samples: Vec<(Moment, Option<CpuTime>)>,
     pub(crate) permille: u16,
     pub(crate) footprint: Option<Footprint>,
@@ -252,9 +254,9 @@ impl ProcessRecord {
         }
     }
 
-    /// A sign of work: earlier samples of processor time no longer count.
+    /// A step or a part of its load: earlier samples of processor time no longer count.
     pub(crate) fn shows_work(&mut self, now: Moment) {
-        (self.worked, self.asked) = (now, None);
+        (self.worked, self.watched, self.asked) = (now, now, None);
         self.samples.clear();
     }
 }

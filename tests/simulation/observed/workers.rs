@@ -29,7 +29,10 @@ impl ObservedPool {
             if process.state == ProcessState::Starting {
                 process.started = later(process.started);
             }
-            if matches!(process.state, ProcessState::Loading | ProcessState::Busy(_)) {
+            if matches!(
+                process.state,
+                ProcessState::Starting | ProcessState::Loading | ProcessState::Busy(_)
+            ) {
                 process.shows_work(now);
             }
         }

@@ -6,12 +6,12 @@ use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::ids::{Generation, JobId};
 use ipc_protocol::messages::worker::JobFault;
 
-use crate::questions::idle::limits;
+use crate::questions::idle::{limits, overdue};
 use crate::settle::settle;
 use crate::state::State;
 use crate::state::attempt::Attempt;
 use crate::state::job::Job;
-use crate::state::worker::Worker;
+use crate::state::worker::{Overdue, Worker};
 use crate::steps::blame::note_failure;
 use crate::steps::end_job::place_again;
 use crate::steps::end_worker::{break_protocol, end_worker, leave_if_outdated};
@@ -22,6 +22,7 @@ use crate::words::cause::Cause;
 use crate::words::event::{CpuTime, Footprint, Phases};
 use crate::words::moment::Moment;
 use crate::words::notice::Notice;
+use crate::words::reasons::StopReason;
 use crate::words::turn::Turn;
 
 /// The most waiting jobs that get reports of a load's progress.
@@ -149,8 +150,20 @@ pub(crate) fn cpu_measured(
     let verdict = worker
         .and_then(Worker::watch_mut)
         .and_then(|watch| watch.measured(turn.now(), cpu, &limits));
-    if let Some(why) = verdict {
-        end_worker(state, turn, id, why);
+    let Some(worker) = state.fleet().get(id) else {
+        return;
+    };
+    // It may be overdue only if it got what it wanted, which is known now.
+    let verdict = verdict.or_else(|| match overdue(state, worker) {
+        (at, Overdue::Stop(why)) if at <= turn.now() => Some(why),
+        (_, Overdue::Stop(_) | Overdue::NextStep | Overdue::Measure | Overdue::NoSample) => None,
+    });
+    match verdict {
+        Some(StopReason::Stuck) if worker.is_starting() => {
+            end_worker(state, turn, id, StopReason::NoHello);
+        }
+        Some(why) => end_worker(state, turn, id, why),
+        None => {}
     }
 }
 

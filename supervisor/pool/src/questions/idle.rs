@@ -42,6 +42,10 @@ pub(crate) fn late(state: &State, now: Moment) -> Vec<(Generation, Overdue)> {
 /// How long a worker may go without progress.
 pub(crate) fn limits(state: &State, worker: &Worker) -> ProgressLimits {
     let model = state.model(worker.model());
-    let patience = &state.settings().patience;
-    model.limits(patience, worker.device(), worker.attempt_at_work())
+    let (patience, device) = (&state.settings().patience, worker.device());
+    match worker.attempt_at_work() {
+        Some(attempt) => model.limits(patience, device, attempt),
+        None if worker.is_starting() => ProgressLimits::before_hello(patience),
+        None => model.load_limits(patience, device),
+    }
 }

@@ -21,7 +21,11 @@ use crate::words::reasons::StopReason;
 #[derive(Debug)]
 pub(crate) enum Lifecycle {
     /// No hello yet.
-    Starting { reservation: Reservation },
+    Starting {
+        reservation: Reservation,
+        /// Over its process, once that exists.
+        watch: Option<Watch>,
+    },
     /// Its weights are being loaded.
     Loading {
         reservation: Reservation,
@@ -91,7 +95,7 @@ impl Lifecycle {
     /// Hello received: weights are being loaded from now on.
     pub(super) fn loading(self, now: Moment) -> Transition {
         match self {
-            Self::Starting { reservation } => Transition::Made(Self::Loading {
+            Self::Starting { reservation, .. } => Transition::Made(Self::Loading {
                 reservation,
                 permille: 0,
                 progressed: now,
@@ -136,7 +140,7 @@ impl Lifecycle {
     /// The same, with `more` promised to it.
     pub(super) fn holding(self, more: Reservation) -> Self {
         let mut life = self;
-        let (Self::Starting { reservation }
+        let (Self::Starting { reservation, .. }
         | Self::Loading { reservation, .. }
         | Self::Idle { reservation }
         | Self::Busy { reservation, .. }
@@ -196,7 +200,7 @@ impl Lifecycle {
     /// Returns the worker's remains.
     pub(super) fn remains(self) -> Remains {
         let (reservation, attempt, why, was_loading) = match self {
-            Self::Starting { reservation } | Self::Loading { reservation, .. } => {
+            Self::Starting { reservation, .. } | Self::Loading { reservation, .. } => {
                 (reservation, None, None, true)
             }
             Self::Idle { reservation } => (reservation, None, None, false),

@@ -1,5 +1,7 @@
 //! One model: its specification, what is wanted of it, what was observed of it, and its failures.
 
+use std::time::Duration;
+
 use ipc_protocol::ids::Device;
 use ipc_protocol::status::WorkerState;
 use ipc_protocol::units::{Mebibytes, PictureSize};
@@ -17,6 +19,8 @@ use crate::words::settings::{Patience, Settings};
 
 /// This many usual steps without progress are a hang.
 const STEPS_OF_PATIENCE: u32 = 10;
+/// So are this many usual loads without a part of one.
+const LOADS_OF_PATIENCE: u32 = 2;
 
 /// A model and everything about it but its jobs and its workers.
 #[derive(Debug)]
@@ -42,6 +46,17 @@ pub(crate) struct Lacking {
     at: Device,
     need: Mebibytes,
     short: bool,
+}
+
+/// A time for each MiB of `size`.
+fn times(per_mb: Duration, size: Mebibytes) -> Duration {
+    per_mb.saturating_mul(u32::try_from(size.0).unwrap_or(u32::MAX))
+}
+
+/// How long a model of this size may count work and nothing else.
+fn believed(patience: &Patience, size: Mebibytes) -> Duration {
+    let all = patience.believed + times(patience.believed_per_mb, size);
+    all.min(patience.longest)
 }
 
 /// Whether a model may serve, and if not why.
@@ -224,39 +239,69 @@ impl Model {
         Some(predicted.max(seen.raised(settings.margin_percent)))
     }
 
-    /// How long a worker on `device` may go without the next part of its load or, with an attempt, its next
-    /// step. Derived from measured steps; without any, from how much there is to do.
+    /// How long a worker on `device` may go without the next part of its load. Derived from measured loads; without any,
+    /// from the size of the model.
+    pub(crate) fn load_limits(&self, patience: &Patience, device: Device) -> ProgressLimits {
+        let size = self.held_on(device);
+        let busy = patience.cold + times(patience.cold_per_mb, size);
+        let usual = self.observed.pace().load();
+        // No part takes longer than the whole, unless it gets less of the processor.
+        let known = usual.map(|usual| usual.saturating_mul(LOADS_OF_PATIENCE).max(patience.step));
+        let busy = busy.min(patience.load).min(known.unwrap_or(busy));
+        let still = match device {
+            Device::Host => patience.still,
+            // The driver may wait for the device.
+            Device::Cuda(_) => patience.still_load,
+        };
+        ProgressLimits {
+            still,
+            busy: busy.max(still),
+            believed: believed(patience, size),
+            longest: patience.longest,
+        }
+    }
+
+    /// How long a worker on `device` may go without the next step of an attempt, or its picture. Derived from measured
+    /// steps; without any, from how much there is to do.
     pub(crate) fn limits(
         &self,
         patience: &Patience,
         device: Device,
-        attempt: Option<&Attempt>,
+        attempt: &Attempt,
     ) -> ProgressLimits {
-        let longest = patience.longest;
-        let Some(attempt) = attempt else {
-            let still = patience.still_load.min(patience.load);
-            return ProgressLimits::new(still, patience.load, longest);
-        };
         if let Some(usual) = self.observed.pace().usual(attempt) {
             let most = usual.saturating_mul(STEPS_OF_PATIENCE).max(patience.step);
-            let longest = usual
-                .saturating_mul(10 * STEPS_OF_PATIENCE)
-                .max(patience.longest_known);
-            return ProgressLimits::new(most, most, longest);
+            let many = usual.saturating_mul(10 * STEPS_OF_PATIENCE);
+            return ProgressLimits {
+                still: most,
+                busy: most,
+                believed: many.max(patience.believed_known),
+                longest: many.max(patience.longest_known),
+            };
         }
-        let part = self.spec.residency_on(device);
-        let size = part.map_or(Mebibytes::ZERO, |(host, part)| host + part);
-        let busy = patience.cold
-            + patience
-                .cold_per_mb
-                .saturating_mul(u32::try_from(size.0).unwrap_or(u32::MAX));
+        let larger = attempt
+            .pixels()
+            .div_ceil(self.spec.default_size.pixels().max(1));
+        let size = Mebibytes(self.held_on(device).0.saturating_mul(larger));
+        let busy = patience.cold + times(patience.cold_per_mb, size);
         let busy = busy.min(patience.first_step);
         let still = match device {
             Device::Host => patience.still.min(busy),
             // The processor may rest while the device works.
             Device::Cuda(_) => patience.first_step,
         };
-        ProgressLimits::new(still, busy.max(still), longest)
+        ProgressLimits {
+            still,
+            busy: busy.max(still),
+            believed: believed(patience, size),
+            longest: patience.longest,
+        }
+    }
+
+    /// Memory that it holds on the host and on `device`, once it is loaded there.
+    fn held_on(&self, device: Device) -> Mebibytes {
+        let part = self.spec.residency_on(device);
+        part.map_or(Mebibytes::ZERO, |(host, part)| host + part)
     }
 
     /// Memory that a picture of `size` takes on `device` beyond what the start booked.

@@ -5,7 +5,8 @@
 //!     neither ran nor wanted to                       it hangs
 //!     ran                                             it hangs once it ran for `busy`
 //!     waited for the processor, or for a disk         no hang; measured again
-//!  a step, a part of the load or a finished piece of work begins it anew; `longest` ends it in any case
+//!  a step or a part of the load begins it anew, and so does a finished piece of work for as long as it is `believed`;
+//!  `longest` ends it in any case
 //! ```
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::words::event::CpuTime;
 use crate::words::moment::Moment;
 use crate::words::reasons::StopReason;
+use crate::words::settings::Patience;
 
 /// How long an answer to `Measure` may take; later it counts as missing.
 const MEASURE_PATIENCE: Duration = Duration::from_secs(2);
@@ -25,32 +27,31 @@ const IDLE_PARTS: u32 = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProgressLimits {
     /// While it does not even want the processor.
-    still: Duration,
+    pub(crate) still: Duration,
     /// While it has the processor.
-    busy: Duration,
-    /// Whatever it does, if that does not include a step or a part of a load.
-    longest: Duration,
+    pub(crate) busy: Duration,
+    /// While it counts work, without a step or a part of a load.
+    pub(crate) believed: Duration,
+    /// The same if it gets less of the processor or the disk than it wants.
+    pub(crate) longest: Duration,
 }
 
 impl ProgressLimits {
-    pub(crate) fn new(still: Duration, busy: Duration, longest: Duration) -> Self {
+    /// Before the hello of a worker.
+    pub(crate) fn before_hello(patience: &Patience) -> Self {
         Self {
-            still,
-            busy,
-            longest,
+            still: patience.still,
+            busy: patience.busy_hello,
+            believed: patience.hello,
+            longest: patience.hello,
         }
-    }
-
-    /// Longest time with the processor and without progress.
-    pub(crate) fn busy(&self) -> Duration {
-        self.busy
     }
 }
 
 /// Evidence about a worker since its last progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Watch {
-    /// The last sign of work: a step, a part of the load, a finished piece of either.
+    /// The last sign of work: a step, a part of the load, a finished piece of either. Samples go on over pieces.
     quiet_since: Moment,
     /// Time since then in which it had the processor, counted up to `counted`.
     had: Duration,
@@ -118,11 +119,19 @@ impl Watch {
                 (sample.at + half.min(left), Due::Measure)
             }
         };
-        let last = progressed + limits.longest;
+        let last = match self.wants {
+            true => progressed + limits.longest,
+            false => progressed + limits.believed,
+        };
         match next.0 < last && now < last {
             true => next,
             false => (last, Due::End(self.reason())),
         }
+    }
+
+    /// A piece of work is finished.
+    pub(crate) fn note_work(&mut self, now: Moment) {
+        (self.quiet_since, self.counted, self.had) = (now, now, Duration::ZERO);
     }
 
     fn reason(&self) -> StopReason {
@@ -191,10 +200,16 @@ mod tests {
         let seconds = Duration::from_secs;
         let watch = Watch::new(Moment::START);
         let now = Moment::START + seconds(100);
-        let long = ProgressLimits::new(seconds(60), seconds(60), seconds(600));
+        let limits = |still, longest| ProgressLimits {
+            still: seconds(still),
+            busy: seconds(still),
+            believed: seconds(longest),
+            longest: seconds(longest),
+        };
+        let long = limits(60, 600);
         let (at, due) = watch.due(&long, Moment::START, now);
         assert_eq!((at, due), (Moment::START + seconds(30), Due::Measure));
-        let short = ProgressLimits::new(seconds(5), seconds(5), seconds(90));
+        let short = limits(5, 90);
         let (at, due) = watch.due(&short, Moment::START, now);
         assert_eq!(at, Moment::START + seconds(90));
         assert_eq!(due, Due::End(StopReason::Stuck));

@@ -101,7 +101,10 @@ impl Worker {
             growth: Mebibytes::ZERO,
             load_failure: None,
             outdated: false,
-            life: Lifecycle::Starting { reservation },
+            life: Lifecycle::Starting {
+                reservation,
+                watch: None,
+            },
         }
     }
 
@@ -164,6 +167,11 @@ impl Worker {
 
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.life, Lifecycle::Idle { .. })
+    }
+
+    /// It has not said hello yet, and was not told to exit.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.life, Lifecycle::Starting { .. })
     }
 
     /// It serves or will serve: it was not told to exit.
@@ -254,7 +262,7 @@ impl Worker {
             | Lifecycle::Unwinding {
                 reservation, extra, ..
             } => (reservation, extra.as_ref()),
-            Lifecycle::Starting { reservation }
+            Lifecycle::Starting { reservation, .. }
             | Lifecycle::Loading { reservation, .. }
             | Lifecycle::Idle { reservation }
             | Lifecycle::Stopping { reservation, .. } => (reservation, None),
@@ -283,9 +291,15 @@ impl Worker {
             (at, overdue)
         };
         let stuck = match &self.life {
-            Lifecycle::Starting { .. } => {
-                let due = self.spawned + patience.hello;
-                return (due, Overdue::Stop(StopReason::NoHello));
+            // Nothing is heard before the hello.
+            Lifecycle::Starting { watch, .. } => {
+                let last = self.spawned + patience.hello;
+                return match watch.as_ref().map(|watch| watched(watch, self.spawned)) {
+                    Some((at, what @ (Overdue::Measure | Overdue::NoSample))) => (at, what),
+                    Some((_, Overdue::Stop(_) | Overdue::NextStep)) | None => {
+                        (last, Overdue::Stop(StopReason::NoHello))
+                    }
+                };
             }
             Lifecycle::Stopping { plan, .. } => return (plan.due(), Overdue::NextStep),
             Lifecycle::Idle { .. } => return silent,
@@ -294,7 +308,7 @@ impl Worker {
             } => watched(watch, *progressed),
             Lifecycle::Busy { attempt, .. } => watched(attempt.watch(), attempt.progressed()),
             Lifecycle::Unwinding { asked, .. } => (
-                *asked + limits.busy(),
+                *asked + limits.busy,
                 Overdue::Stop(StopReason::IgnoredCancel),
             ),
         };
@@ -304,12 +318,12 @@ impl Worker {
     /// The watch over its progress, in the states that require some.
     pub(crate) fn watch_mut(&mut self) -> Option<&mut Watch> {
         match &mut self.life {
+            Lifecycle::Starting { watch, .. } => watch.as_mut(),
             Lifecycle::Loading { watch, .. } => Some(watch),
             Lifecycle::Busy { attempt, .. } => Some(attempt.watch_mut()),
-            Lifecycle::Starting { .. }
-            | Lifecycle::Idle { .. }
-            | Lifecycle::Unwinding { .. }
-            | Lifecycle::Stopping { .. } => None,
+            Lifecycle::Idle { .. } | Lifecycle::Unwinding { .. } | Lifecycle::Stopping { .. } => {
+                None
+            }
         }
     }
 
@@ -339,6 +353,9 @@ impl Worker {
     pub(crate) fn note_started(&mut self, pid: u32, now: Moment) {
         self.pid = Some(pid);
         self.heard = now;
+        if let Lifecycle::Starting { watch, .. } = &mut self.life {
+            *watch = Some(Watch::new(now));
+        }
     }
 
     /// Notes how far its load is; returns whether that is news.
@@ -381,12 +398,12 @@ impl Worker {
         now.since(self.spawned)
     }
 
-    /// Notes its count of finished pieces of work. A higher count restarts the watch over its progress.
+    /// Notes its count of finished pieces of work. A higher count is a sign of work.
     pub(crate) fn note_work(&mut self, work: u64, now: Moment) {
         if std::mem::replace(&mut self.work, work) < work
             && let Some(watch) = self.watch_mut()
         {
-            *watch = Watch::new(now);
+            watch.note_work(now);
         }
     }
 

@@ -72,26 +72,35 @@ pub struct TruceTerms {
 /// How long to wait for events that may never come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Patience {
-    /// From the start of a process to its hello.
+    /// From the start of a process to its hello, whatever it does.
     pub hello: Duration,
+    /// Most processor time from the start of a process to its hello.
+    pub busy_hello: Duration,
     /// Between two signs of life.
     pub heartbeat: Duration,
-    /// Between two parts of a load that has the processor.
+    /// Most processor time between two parts of a load.
     pub load: Duration,
-    /// The same while it does not want the processor.
+    /// How long the load of a worker with a GPU may not want the processor: the driver may wait for the device.
     pub still_load: Duration,
     /// Most processor time from `Run` to the first step, and for every step while none was measured.
     pub first_step: Duration,
-    /// The part of `first_step` that a small model gets; `cold_per_mb` is added for each MiB it holds.
+    /// The part of `load` and `first_step` that a small model gets; `cold_per_mb` is added for each MiB it holds.
     pub cold: Duration,
-    /// See `cold`.
+    /// See `cold`. Counted as often as a picture has the pixels of a usual one.
     pub cold_per_mb: Duration,
-    /// How long a worker on the CPU may not want the processor, while no step was measured.
+    /// How long a worker may not want the processor before its hello, and on the CPU while it loads and while no step was
+    /// measured.
     pub still: Duration,
     /// Shortest limit between two steps; ten usual steps if that is more.
     pub step: Duration,
-    /// A worker without a step or a further part of its load is stopped after this time whatever else it does,
-    /// while no step was measured.
+    /// How long a small model may do without a step or a further part of its load although it counts work, while no step
+    /// was measured; `believed_per_mb` is added for each MiB it holds.
+    pub believed: Duration,
+    /// See `believed`. Counted as often as a picture has the pixels of a usual one.
+    pub believed_per_mb: Duration,
+    /// The same once steps were measured; a hundred usual steps if that is more.
+    pub believed_known: Duration,
+    /// The same if it gets less of the processor or the disk than it wants, while no step was measured.
     pub longest: Duration,
     /// The same once steps were measured; a hundred usual steps if that is more.
     pub longest_known: Duration,
@@ -108,15 +117,19 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            hello: Duration::from_secs(30),
+            hello: Duration::from_secs(60),
+            busy_hello: Duration::from_secs(10),
             heartbeat: Duration::from_secs(5),
             load: Duration::from_secs(300),
             still_load: Duration::from_secs(30),
             first_step: Duration::from_secs(120),
-            cold: Duration::from_secs(20),
+            cold: Duration::from_secs(8),
             cold_per_mb: Duration::from_millis(50),
-            still: Duration::from_secs(10),
+            still: Duration::from_secs(5),
             step: Duration::from_secs(5),
+            believed: Duration::from_secs(60),
+            believed_per_mb: Duration::from_secs(1),
+            believed_known: Duration::from_secs(60),
             longest: Duration::from_secs(3600),
             longest_known: Duration::from_secs(600),
             ask: Duration::from_secs(1),
