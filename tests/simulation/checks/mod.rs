@@ -133,6 +133,7 @@ impl Checks {
         self.failures.event(&self.observed, now, event);
         self.oracle.event(&self.observed, now, event);
         self.turns.before(&self.observed, event, actions);
+        self.overtakes.note_event(actions);
         for action in actions {
             self.check_action(now, event, action)?;
         }

@@ -1,6 +1,6 @@
 //! A job without room is overtaken a bounded number of times and for a bounded time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_protocol::ids::{Device, JobId};
 use pool::{Action, Moment, Run};
@@ -13,9 +13,21 @@ use crate::observed::{JobRecord, ObservedPool};
 #[derive(Debug, Default)]
 pub(super) struct OvertakeCounts {
     counts: BTreeMap<JobId, u32>,
+    /// The jobs that this event answers. They wait for nothing any more: the start that leaves no room for them may come
+    /// before their answers.
+    answered: BTreeSet<JobId>,
 }
 
 impl OvertakeCounts {
+    /// Notes the jobs that an event answers.
+    pub(super) fn note_event(&mut self, actions: &[Action]) {
+        let answered = actions.iter().filter_map(|action| match action {
+            Action::Answer { job, .. } => Some(*job),
+            _ => None,
+        });
+        self.answered = answered.collect();
+    }
+
     pub(super) fn check(
         &mut self,
         observed: &ObservedPool,
@@ -62,7 +74,11 @@ impl OvertakeCounts {
             if !may || observed.live(key).next().is_some() || !lacks {
                 continue;
             }
-            for (id, record) in observed.waiting(key).take_while(|(id, _)| *id < run.job) {
+            let waiting = observed.waiting(key).take_while(|(id, _)| *id < run.job);
+            for (id, record) in waiting {
+                if self.answered.contains(&id) {
+                    continue;
+                }
                 self.passed(observed, now, id, record, run)?;
             }
         }
