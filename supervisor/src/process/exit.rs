@@ -9,7 +9,10 @@ use pool::{Exit, KilledBy};
 use super::groups::WorkerGroup;
 use super::kernel_kills::KernelKills;
 
-/// The message that Rust's runtime prints before it aborts after a failed allocation, around the number of bytes.
+/// The message that Rust's runtime prints before it aborts after a failed allocation, around the number of bytes. Stable
+/// Rust has no hook there, so that the worker cannot exit with a code instead: an allocator of its own would be unsafe code.
+/// The line is the worker's word, as a code would be. It never acquits a request for long: its job is placed again once,
+/// and then fails for lack of memory.
 const ALLOCATION_FAILED: (&str, &str) = ("memory allocation of ", " bytes failed");
 
 /// Evidence about the end of a process besides its exit status.
