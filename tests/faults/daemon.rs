@@ -1,4 +1,4 @@
-//! A call fails in the daemon: it lives, its clients get a picture or a sentence, and the next gets a picture.
+//! A call fails in the daemon: it lives, its clients get an answer, and the next one a picture.
 //!
 //! Calls for memory are not among them: strace counts the calls of each thread, so it would strike the first ones of every
 //! new thread, with which Rust's runtime sets the thread up, and without which it aborts the process.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tests::rounds::rounds;
 
-/// What strace writes behind a call that it made fail.
+/// The mark of strace behind a call that it made fail.
 const INJECTED: &str = "(INJECTED)";
 
 /// A kind of system call, and the error with which it fails.

@@ -1,4 +1,4 @@
-//! A call fails in a worker: its job is drawn all the same, with the same bytes, and nobody is blamed.
+//! A call fails in a worker: its job is drawn all the same, with the same bytes, and not accused.
 
 use std::fs;
 use std::path::PathBuf;

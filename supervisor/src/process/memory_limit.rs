@@ -1,4 +1,4 @@
-//! The limit of a worker's memory on the host: of its control group, or of its process where it has no group.
+//! The limit of a worker's memory on the host: that of its control group, or else of its process.
 //!
 //! The limit of a process is `RLIMIT_DATA`, the private memory that it can write, touched or not: the heap, stacks of
 //! threads, tensors. Mapped weight files and the segment do not count. Beyond it an allocation fails in the worker, which

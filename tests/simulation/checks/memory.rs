@@ -22,7 +22,7 @@ pub(super) fn check_event(observed: &ObservedPool) -> CheckResult {
 }
 
 /// A worker that holds more than can be reserved endangers the others on its device: the one of all there that outgrew
-/// its reservation most is told to exit, and no other.
+/// its reservation most must exit, and no other.
 fn check_overflow(observed: &ObservedPool) -> CheckResult {
     let Consequence::Overflowed(worker, _) = observed.consequence else {
         return Ok(());
@@ -42,7 +42,7 @@ fn check_overflow(observed: &ObservedPool) -> CheckResult {
     }
 }
 
-/// Whether a worker that is told to exit because it outgrew its reservation did so more than any other on its device.
+/// Whether a worker that must exit because it outgrew its reservation did so more than any other on its device.
 pub(super) fn outgrew_most(observed: &ObservedPool, process: &ProcessRecord) -> bool {
     let Consequence::Overflowed(worker, lacking) = observed.consequence else {
         return false;
