@@ -103,7 +103,7 @@ impl End {
         let ask = ["generate", "a prompt that is not kept", "-m", &model];
         // The job is cancelled at its time limit, before its worker counts as hanging.
         let limited = match self.name {
-            "deaf-busy" => &["--timeout", "8"][..],
+            "deaf-busy" => &["--timeout", "3"][..],
             _ => &[],
         };
         daemon.imagepool_begun(&[&ask[..], limited].concat())
@@ -457,7 +457,8 @@ fn a_worker_that_the_kernel_kills_for_the_whole_group_is_not_blamed() {
     let group = own.join(format!("imagepool-test-{}", daemon.pid()));
     fs::create_dir(&group).expect("our own group");
     let write = |file: &str, text: String| fs::write(group.join(file), text).expect("our own");
-    write("memory.limit_in_bytes", (700u64 << 20).to_string());
+    // Less than the worker may take of its own.
+    write("memory.limit_in_bytes", (300u64 << 20).to_string());
     write("cgroup.procs", daemon.pid().to_string());
     let obituary = leak(&daemon);
     assert_eq!(obituary.class, "kernel_out_of_memory", "{obituary:?}");
