@@ -56,6 +56,17 @@ pub struct Load<'a> {
     real: (ImageRequest, Vec<u8>),
     pub counts: LoadCounts,
     since_kill: Duration,
+    /// How many times more often than usual something happens.
+    pace: u32,
+}
+
+/// `IMAGEPOOL_SOAK_PACE` where it is set.
+fn pace() -> u32 {
+    let pace = std::env::var("IMAGEPOOL_SOAK_PACE").map_or(1, |text| {
+        text.parse().expect("IMAGEPOOL_SOAK_PACE is a number")
+    });
+    println!("{pace} times the usual pace");
+    pace
 }
 
 fn small(model: &str, steps: u32, seed: u64) -> ImageRequest {
@@ -85,13 +96,14 @@ impl<'a> Load<'a> {
             real: draw(small("pocket-flux", 2, 1)),
             counts: LoadCounts::default(),
             since_kill: Duration::ZERO,
+            pace: pace(),
         }
     }
 
     /// One client after a pause, and sometimes a kill.
     pub fn go_on(&mut self) {
         let pause = self.chance.moment(PAUSE * 2);
-        wait::moments_of_chance(pause);
+        wait::moments_of_chance(pause / self.pace);
         self.since_kill += pause;
         if self.since_kill >= BETWEEN_KILLS {
             self.since_kill = Duration::ZERO;

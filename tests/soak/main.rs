@@ -129,6 +129,9 @@ fn slopes(samples: &[Sample], length: Duration) -> bool {
             "{name}: {:+.2} per hour, 99.8 % within ±{:.2} (at most ±{width_max}); {least} to {most}; {verdict}",
             slope.per_hour, slope.half_width
         );
+        let means = slope::blocks(&series).into_iter();
+        let means: Vec<String> = means.map(|(_, mean)| format!("{mean:.0}")).collect();
+        println!("  over time: {}", means.join(" "));
         sound && verdict == "holds"
     })
 }

@@ -21,23 +21,31 @@ impl Slope {
         if length == 0 {
             return None;
         }
-        // What does not fill a block is left out at the beginning.
-        let rest = &series[series.len() - length * BLOCKS..];
-        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / length as f64;
-        let blocks: Vec<(f64, f64)> = rest
-            .chunks(length)
-            .map(|block| {
-                let hours = mean(&mut block.iter().map(|(at, _)| at / 3600.0));
-                (hours, mean(&mut block.iter().map(|(_, value)| *value)))
-            })
-            .collect();
-        Some(fit(&blocks))
+        Some(fit(&means(series, length)))
     }
 
     /// Whether the interval includes a constant series.
     pub fn includes_zero(self) -> bool {
         self.per_hour.abs() <= self.half_width
     }
+}
+
+/// The hours and the means of blocks of a series.
+pub fn blocks(series: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    means(series, (series.len() / BLOCKS).max(1))
+}
+
+fn means(series: &[(f64, f64)], length: usize) -> Vec<(f64, f64)> {
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / length as f64;
+    // What does not fill a block is left out at the beginning.
+    let whole = series.len() / length * length;
+    series[series.len() - whole..]
+        .chunks(length)
+        .map(|block| {
+            let hours = mean(&mut block.iter().map(|(at, _)| at / 3600.0));
+            (hours, mean(&mut block.iter().map(|(_, value)| *value)))
+        })
+        .collect()
 }
 
 fn fit(points: &[(f64, f64)]) -> Slope {
