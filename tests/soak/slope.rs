@@ -21,7 +21,8 @@ impl Slope {
         if length == 0 {
             return None;
         }
-        Some(fit(&means(series, length)))
+        let rest = &series[series.len() - length * BLOCKS..];
+        Some(fit(&means(rest, length)))
     }
 
     /// Whether the interval includes a constant series.
