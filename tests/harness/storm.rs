@@ -11,7 +11,10 @@ use std::str::FromStr;
 /// Milliseconds a step of a model of the storm takes.
 pub const STEP_MS: u32 = 11;
 /// The same of a model whose every worker dies of requests with [`POISON`] in their prompt.
-pub const POISONED_STEP_MS: u32 = 7;
+pub const POISONED_STEP_MS: u32 = 21;
+/// Most steps of its good requests: from the third on a worker writes where it has written before, and one that is struck may
+/// be ahead of what was passed on.
+pub const POISONED_STEPS_MAX: u32 = 2;
 /// The word that such a worker dies of.
 pub const POISON: &str = "poison";
 
@@ -165,6 +168,13 @@ impl LetterBox {
             // There may be none.
             let _ = fs::remove_file(path);
         }
+    }
+
+    /// The worker that took the letter.
+    ///
+    /// It must not be struck from outside: the honest worker behind it would be ahead of what it has passed on.
+    pub fn taker(&self) -> Option<u32> {
+        fs::read_to_string(&self.taken).ok()?.trim().parse().ok()
     }
 
     /// Whether a letter waits, or the worker that took it lives.

@@ -1,4 +1,7 @@
 //! Stands between the supervisor and an honest worker: the pictures are honest, the end is not.
+//!
+//! The honest worker writes its latents into the segment itself. So before this process ends it ends that one and passes on what it
+//! had still sent: no report may be older than the latents that it is about.
 
 use std::fs;
 use std::hint::black_box;
@@ -7,14 +10,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use ipc_protocol::connection;
 use ipc_protocol::exit_code::ExitCode;
 use ipc_protocol::frame;
 use ipc_protocol::messages::worker::{FromWorker, ToWorker, Welcome};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::storm::{self, Letter, LifePoint, OwnEnd};
 
 use crate::misbehaviour::die_of;
@@ -37,6 +41,10 @@ pub enum Doom {
 struct Between {
     doom: Doom,
     job: Mutex<JobSeen>,
+    /// The honest worker, once there is one.
+    child: OnceLock<Pid>,
+    /// The end that has been reached.
+    ending: OnceLock<OwnEnd>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -49,15 +57,23 @@ pub fn stand(socket: WorkerSocket, welcome: Welcome, doom: Doom) -> ! {
     let between = Between {
         doom,
         job: Mutex::default(),
+        child: OnceLock::new(),
+        ending: OnceLock::new(),
     };
     between.reach(LifePoint::Starting);
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     let mut child = honest(theirs);
+    between
+        .child
+        .get_or_init(|| Pid::from_raw(child.id() as i32));
     let to_child = ours.try_clone().expect("our own socket");
     thread::scope(|scope| {
         scope.spawn(|| between.pass_orders(&socket, welcome, to_child));
         between.pass_reports(&socket, ours);
         // Nothing more comes from it: it ends, and so does this process.
+        if let Some(end) = between.ending.get() {
+            come_to(*end);
+        }
         end_as(&mut child);
     });
     unreachable!("the process has ended")
@@ -130,8 +146,10 @@ impl Between {
         if self.ends_at(LifePoint::Greeting) {
             let bytes = frame::encode(hello).expect("a frame");
             socket.say_bytes(&bytes[..bytes.len() / 2]);
+            if let Doom::At(letter) = self.doom {
+                come_to(letter.end);
+            }
         }
-        self.reach(LifePoint::Greeting);
     }
 
     fn passed(&self, report: &FromWorker) {
@@ -151,7 +169,7 @@ impl Between {
                     end,
                 }) = self.doom
                 {
-                    come_to(end);
+                    self.end_with_the_child(end);
                 }
             }
             FromWorker::Loading { .. }
@@ -169,8 +187,17 @@ impl Between {
         if let Doom::At(letter) = self.doom
             && letter.point == point
         {
-            come_to(letter.end);
+            self.end_with_the_child(letter.end);
         }
+    }
+
+    /// Ends the honest worker; this process ends once everything that it had sent is passed on.
+    fn end_with_the_child(&self, end: OwnEnd) {
+        let Some(child) = self.child.get() else {
+            come_to(end);
+        };
+        self.ending.get_or_init(|| end);
+        kill(*child, Signal::SIGKILL).expect("our own child");
     }
 }
 

@@ -176,6 +176,11 @@ impl StormModel {
         may
     }
 
+    /// Whether a worker is one that ends by a letter, and must be left to it.
+    pub fn is_doomed(&self, pid: u32) -> bool {
+        self.letters.taker() == Some(pid)
+    }
+
     /// Takes back what no worker has taken.
     pub fn clear(&self) {
         self.letters.clear();

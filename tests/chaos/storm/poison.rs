@@ -16,7 +16,7 @@ use tests::daemon::TestDaemon;
 use tests::http::{HttpClient, HttpReply};
 use tests::job::draw;
 use tests::sandbox::Sandbox;
-use tests::storm::{POISON, POISONED_STEP_MS};
+use tests::storm::{POISON, POISONED_STEP_MS, POISONED_STEPS_MAX};
 use tests::{processes, rounds, turn, wait};
 
 use super::field::{WANTED, wanted};
@@ -54,6 +54,7 @@ fn good(daemon: &TestDaemon, nth: u64) -> Result<Picture, Failure> {
     let model = format!("fed-{}", nth % MODELS);
     let request = ImageRequest {
         prompt: format!("a glass of water {nth}"),
+        steps: Some(1 + (nth % u64::from(POISONED_STEPS_MAX)) as u32),
         ..wanted(&model, nth as usize % WANTED)
     };
     draw(&mut daemon.client(), &request, |_, _| {})

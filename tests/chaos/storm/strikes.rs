@@ -110,7 +110,12 @@ impl Tally {
 /// A worker of a struck model at random, that has a process.
 fn someone(field: &Field<'_>, chance: &mut Chance) -> Option<(usize, WorkerStatus)> {
     let model = chance.below(MODELS as u64) as usize;
-    let of = |it: &WorkerStatus| it.model.as_str() == field.models[model].name && it.pid.is_some();
+    let of = |it: &WorkerStatus| {
+        it.model.as_str() == field.models[model].name
+            && it
+                .pid
+                .is_some_and(|pid| !field.models[model].is_doomed(pid))
+    };
     let mut workers = field.daemon.status().workers;
     workers.retain(of);
     let nth = chance.below(workers.len().max(1) as u64) as usize;
