@@ -35,17 +35,19 @@ impl Nonlinearity {
 
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
-        let splat = |value: f32| simd.splat_f32s(value);
         match self {
             Nonlinearity::Silu => silu(simd, x),
             Nonlinearity::QuickGelu => {
-                simd.mul_f32s(x, sigmoid(simd, simd.mul_f32s(splat(1.702), x)))
+                simd.mul_f32s(x, sigmoid(simd, simd.mul_f32s(simd.splat_f32s(1.702), x)))
             }
             Nonlinearity::GeluTanh => {
                 const TWICE_ROOT: f32 = 1.595_769; // 2 sqrt(2 / pi)
                 let square = simd.mul_f32s(x, x);
-                let inner =
-                    simd.mul_add_e_f32s(square, splat(0.044_715 * TWICE_ROOT), splat(TWICE_ROOT));
+                let inner = simd.mul_add_e_f32s(
+                    square,
+                    simd.splat_f32s(0.044_715 * TWICE_ROOT),
+                    simd.splat_f32s(TWICE_ROOT),
+                );
                 simd.mul_f32s(x, sigmoid(simd, simd.mul_f32s(x, inner)))
             }
         }
@@ -112,14 +114,13 @@ impl WithSimd for SoftmaxRow<'_> {
         let largest = last.iter().copied().fold(largest, f32::max);
         let below = simd.splat_f32s(largest);
         let scale = simd.splat_f32s(self.scale);
-        let share = |value| exp(simd, simd.mul_f32s(simd.sub_f32s(value, below), scale));
         let (to, last_to) = S::as_mut_simd_f32s(self.to);
         let mut sum = simd.splat_f32s(0.0);
         for (to, from) in to.iter_mut().zip(from) {
-            *to = share(*from);
+            *to = share(simd, *from, below, scale);
             sum = simd.add_f32s(sum, *to);
         }
-        let value = share(simd.partial_load_f32s(last));
+        let value = share(simd, simd.partial_load_f32s(last), below, scale);
         simd.partial_store_f32s(last_to, value);
         let sum = simd.reduce_sum_f32s(sum) + last_to.iter().sum::<f32>();
         let inverse = simd.splat_f32s(sum.recip());
@@ -130,6 +131,13 @@ impl WithSimd for SoftmaxRow<'_> {
             *to *= sum.recip();
         }
     }
+}
+
+/// The exponential of what a value is above the largest one. No closure: it would not be inlined if it is called twice, and
+/// each of its operations would become a call.
+#[inline(always)]
+fn share<S: Simd>(simd: S, value: S::f32s, largest: S::f32s, scale: S::f32s) -> S::f32s {
+    exp(simd, simd.mul_f32s(simd.sub_f32s(value, largest), scale))
 }
 
 #[cfg(test)]

@@ -50,28 +50,12 @@ pub fn modulate_last(
     vector: &Tensor,
 ) -> Result<Tensor, WorkerFault> {
     match rows(linear, vector)?.as_slice() {
-        [shift, scale] => modulate(norm, x, shift, scale),
+        [shift, scale] => norm.modulated(x, shift, scale),
         rows => Err(WorkerFault::Compute(format!(
             "{} rows of modulation",
             rows.len()
         ))),
     }
-}
-
-/// Computes `norm(x) * (1 + scale) + shift`.
-///
-/// # Errors
-/// Faults of the device.
-pub fn modulate(
-    norm: &LayerNorm,
-    x: &Tensor,
-    shift: &Tensor,
-    scale: &Tensor,
-) -> Result<Tensor, WorkerFault> {
-    Ok(norm
-        .forward(x)?
-        .broadcast_mul(&(scale + 1.0)?)?
-        .broadcast_add(shift)?)
 }
 
 /// Computes `x + gate * update`.

@@ -9,13 +9,15 @@ use crate::pipelines::parts::layers::{filled, floats};
 use crate::weights::Section;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Shape, Tensor};
 use candle_nn::ops;
-use rayon::prelude::*;
+use kernels::{InstructionSet, RowNorm};
 
 /// A layer norm over the last axis, with scale and shift.
 pub struct LayerNorm {
     scale: Tensor, // (width)
     shift: Tensor,
     epsilon: f32,
+    /// True if nothing is learned: the scale is 1 and the shift is 0.
+    is_plain: bool,
 }
 
 impl LayerNorm {
@@ -29,6 +31,7 @@ impl LayerNorm {
             scale,
             shift: section.tensor("bias", &[width])?,
             epsilon,
+            is_plain: false,
         })
     }
 
@@ -47,6 +50,7 @@ impl LayerNorm {
             shift: scale.zeros_like()?,
             scale,
             epsilon,
+            is_plain: true,
         })
     }
 
@@ -60,11 +64,34 @@ impl LayerNorm {
             let normed = ops::layer_norm(&x, &self.scale, &self.shift, self.epsilon);
             return Ok(normed?);
         }
-        let norm = RowNorm {
-            centred: true,
+        by_rows(self.of_rows(), &x, &self.scale, &self.shift)
+    }
+
+    /// Normalises (b, s, width), and computes `normed * (1 + scale) + shift` with a scale and a shift (b, 1, width) for
+    /// each picture.
+    ///
+    /// # Errors
+    /// Faults of the device.
+    pub fn modulated(
+        &self,
+        x: &Tensor,
+        shift: &Tensor,
+        scale: &Tensor,
+    ) -> Result<Tensor, WorkerFault> {
+        let factor = (scale + 1.0)?;
+        if !self.is_plain || !x.device().is_cpu() || x.dim(0)? != 1 {
+            let normed = self.forward(x)?.broadcast_mul(&factor)?;
+            return Ok(normed.broadcast_add(shift)?);
+        }
+        let [factor, shift] = [&factor, shift].map(|row| row.flatten_all()?.contiguous());
+        by_rows(self.of_rows(), &x.contiguous()?, &factor?, &shift?)
+    }
+
+    fn of_rows(&self) -> RowNorm {
+        RowNorm {
+            is_centred: true,
             epsilon: f64::from(self.epsilon),
-        };
-        norm.of(&x, &self.scale, &self.shift)
+        }
     }
 }
 
@@ -106,10 +133,10 @@ impl RmsNorm {
             return Ok(ops::rms_norm(&x, &self.scale, self.epsilon)?);
         }
         let norm = RowNorm {
-            centred: false,
+            is_centred: false,
             epsilon: f64::from(self.epsilon),
         };
-        norm.of(&x, &self.scale, &self.scale.zeros_like()?)
+        by_rows(norm, &x, &self.scale, &self.scale.zeros_like()?)
     }
 }
 
@@ -199,43 +226,22 @@ impl GroupNorm {
     }
 }
 
-/// A norm of each row of the last axis on the CPU: statistics in f64, the result rounded once.
-struct RowNorm {
-    /// True if the mean is subtracted first.
-    centred: bool,
-    epsilon: f64,
+/// Normalises the last axis of `x` (…, n) on the CPU, with n scales and shifts; the result is rounded once.
+fn by_rows(
+    norm: RowNorm,
+    x: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+) -> Result<Tensor, WorkerFault> {
+    let [wide, scale, shift] = [x, scale, shift].map(|t| t.to_dtype(DType::F32));
+    let normed = wide?.apply_op3_no_bwd(&scale?, &shift?, &HostRowNorm(norm))?;
+    Ok(normed.to_dtype(x.dtype())?)
 }
 
-impl RowNorm {
-    /// Normalises the rows of `x` (…, n) with n scales and shifts.
-    fn of(&self, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor, WorkerFault> {
-        let [wide, scale, shift] = [x, scale, shift].map(|t| t.to_dtype(DType::F32));
-        let normed = wide?.apply_op3_no_bwd(&scale?, &shift?, self)?;
-        Ok(normed.to_dtype(x.dtype())?)
-    }
+/// A norm of rows on the CPU.
+struct HostRowNorm(RowNorm);
 
-    /// Normalises one row into `to`.
-    fn row(&self, row: &[f32], to: &mut [f32], scale: &[f32], shift: &[f32]) {
-        let count = row.len() as f64;
-        let mean = if self.centred {
-            sum(row, |value| value) / count
-        } else {
-            0.0
-        };
-        let variance = sum(row, |value| (value - mean) * (value - mean)) / count;
-        let inverse = (variance + self.epsilon).sqrt().recip();
-        let normed = |value: &f32, scale: &f32, shift: &f32| {
-            let value = (f64::from(*value) - mean) * inverse;
-            (value * f64::from(*scale) + f64::from(*shift)) as f32
-        };
-        let learned = scale.iter().zip(shift);
-        for ((to, value), (scale, shift)) in to.iter_mut().zip(row).zip(learned) {
-            *to = normed(value, scale, shift);
-        }
-    }
-}
-
-impl CustomOp3 for RowNorm {
+impl CustomOp3 for HostRowNorm {
     fn name(&self) -> &'static str {
         "row-norm"
     }
@@ -250,27 +256,15 @@ impl CustomOp3 for RowNorm {
         of_shift: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let values = floats(x, of_x)?;
-        let (scale, shift) = (floats(scale, of_scale)?, floats(shift, of_shift)?);
-        let length = of_x.dims().last().copied().unwrap_or(0).max(1);
+        let learned = (floats(scale, of_scale)?, floats(shift, of_shift)?);
+        if of_x.dims().last() != Some(&learned.0.len()) || learned.0.len() != learned.1.len() {
+            candle_core::bail!("a norm needs a scale and a shift for each value of a row");
+        }
         let mut normed = vec![0f32; values.len()];
-        let rows = normed.par_chunks_mut(length).zip(values.par_chunks(length));
-        rows.for_each(|(to, row)| self.row(row, to, scale, shift));
+        let instructions = InstructionSet::detect();
+        self.0.apply(values, learned, &mut normed, instructions);
         Ok((CpuStorage::F32(normed), of_x.shape().clone()))
     }
-}
-
-/// Sums `of` over a row in f64, with a fixed number of accumulators.
-fn sum(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
-    const ACCUMULATORS: usize = 8;
-    let (whole, rest) = row.as_chunks::<ACCUMULATORS>();
-    let mut sums = [0f64; ACCUMULATORS];
-    for values in whole {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += of(f64::from(*value));
-        }
-    }
-    let rest: f64 = rest.iter().map(|value| of(f64::from(*value))).sum();
-    sums.iter().sum::<f64>() + rest
 }
 
 #[cfg(test)]
@@ -359,12 +353,37 @@ mod tests {
             scale: tensor(&scale, &[width]),
             shift: tensor(&shift, &[width]),
             epsilon: 1e-6,
+            is_plain: false,
         };
         let ours = norm.forward(&tensor(&x, &[2, width])).expect("a norm");
         let learned = |i: usize| (f64::from(scale[i]), -1.0);
         let epsilon = f64::from(1e-6f32);
         let truths = x.chunks(width).flat_map(|row| truth(row, epsilon, learned));
         assert_rounded_once(&flat(&ours), &truths.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_modulated_norm_equals_its_steps_for_one_and_for_several_pictures() {
+        let (width, tokens) = (96, 5);
+        let norm = LayerNorm::plain(width, 1e-6, DType::F32, &Device::Cpu).expect("a norm");
+        for batch in [1, 2] {
+            let x = tensor(&values(batch * tokens * width), &[batch, tokens, width]);
+            let rows = tensor(&values(2 * batch * width), &[2 * batch, 1, width]);
+            let [shift, scale] = [0, batch].map(|first| rows.narrow(0, first, batch));
+            let (shift, scale) = (shift.expect("half"), scale.expect("the other half"));
+            let ours = norm.modulated(&x, &shift, &scale).expect("a norm");
+            assert_eq!(ours.dims(), x.dims());
+            let factor = (scale + 1.0).expect("one more");
+            let steps = norm.forward(&x).expect("a norm").broadcast_mul(&factor);
+            let steps = steps.and_then(|normed| normed.broadcast_add(&shift));
+            let steps = flat(&steps.expect("rows for each picture"));
+            for (ours, steps) in flat(&ours).iter().zip(steps) {
+                assert!(
+                    (ours - steps).abs() <= 5e-7 * steps.abs().max(100.0),
+                    "{ours} for {steps}"
+                );
+            }
+        }
     }
 
     #[test]

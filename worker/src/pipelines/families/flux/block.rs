@@ -8,7 +8,7 @@ use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
 use crate::pipelines::parts::heads::{Heads, QueryKeyNorm};
 use crate::pipelines::parts::layers::{Linear, within_half};
-use crate::pipelines::parts::modulation::{Modulation, gated, modulate, modulations};
+use crate::pipelines::parts::modulation::{Modulation, gated, modulations};
 use crate::pipelines::parts::norms::{LayerNorm, RmsNorm};
 use crate::weights::Section;
 use candle_core::{D, Tensor};
@@ -58,14 +58,14 @@ impl FluxStream {
     }
 
     fn heads(&self, x: &Tensor, by: &Modulation) -> Result<Heads, WorkerFault> {
-        let h = modulate(&self.norm, x, &by.shift, &by.scale)?;
+        let h = self.norm.modulated(x, &by.shift, &by.scale)?;
         Heads::split(&self.qkv.forward(&h)?, &self.heads_norm, self.heads)
     }
 
     /// Adds the result of the attention, then that of the MLP.
     fn update(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, WorkerFault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
-        let h = modulate(&self.norm, &x, &by[1].shift, &by[1].scale)?;
+        let h = self.norm.modulated(&x, &by[1].shift, &by[1].scale)?;
         let h = self.mlp.1.forward(&gelu_tanh(&self.mlp.0.forward(&h)?)?)?;
         within_half(gated(&x, &by[1].gate, &h)?)
     }
@@ -159,7 +159,7 @@ impl SingleBlock {
         let by = modulations(&self.modulation, vector)?;
         let h = self
             .linear1
-            .forward(&modulate(&self.norm, x, &by[0].shift, &by[0].scale)?)?;
+            .forward(&self.norm.modulated(x, &by[0].shift, &by[0].scale)?)?;
         let fused = 3 * self.width;
         let mlp = h.narrow(D::Minus1, fused, h.dim(D::Minus1)? - fused)?;
         let heads = Heads::split(

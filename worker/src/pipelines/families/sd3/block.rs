@@ -8,9 +8,7 @@ use crate::fault::WorkerFault;
 use crate::pipelines::parts::activation::gelu_tanh;
 use crate::pipelines::parts::heads::{Heads, QueryKeyNorm};
 use crate::pipelines::parts::layers::{Linear, within_half};
-use crate::pipelines::parts::modulation::{
-    Modulation, gated, modulate, modulate_last, modulations,
-};
+use crate::pipelines::parts::modulation::{Modulation, gated, modulate_last, modulations};
 use crate::pipelines::parts::norms::{LayerNorm, RmsNorm};
 use crate::weights::Section;
 use candle_core::Tensor;
@@ -77,14 +75,14 @@ impl JointStream {
     /// Computes the heads for the attention, and the modulations of the rest of the block.
     fn enter(&self, x: &Tensor, vector: &Tensor) -> Result<(Heads, Vec<Modulation>), WorkerFault> {
         let by = modulations(&self.entry.modulation, vector)?;
-        let h = modulate(&self.entry.norm, x, &by[0].shift, &by[0].scale)?;
+        let h = self.entry.norm.modulated(x, &by[0].shift, &by[0].scale)?;
         Ok((self.entry.heads(&h)?, by))
     }
 
     /// Adds the result of the attention, then that of the MLP.
     fn leave(&self, x: &Tensor, mixed: &Tensor, by: &[Modulation]) -> Result<Tensor, WorkerFault> {
         let x = gated(x, &by[0].gate, &self.proj.forward(mixed)?)?;
-        let h = modulate(&self.entry.norm, &x, &by[1].shift, &by[1].scale)?;
+        let h = self.entry.norm.modulated(&x, &by[1].shift, &by[1].scale)?;
         let h = self.mlp.1.forward(&gelu_tanh(&self.mlp.0.forward(&h)?)?)?;
         within_half(gated(&x, &by[1].gate, &h)?)
     }
