@@ -1,6 +1,6 @@
 //! Activations, value by value, and the softmax of rows.
 
-use crate::elementary::{exp, sigmoid, silu};
+use crate::elementary::{exp, multiply_add, sigmoid, silu};
 use crate::instruction_set::InstructionSet;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -43,7 +43,8 @@ impl Nonlinearity {
             Nonlinearity::GeluTanh => {
                 const TWICE_ROOT: f32 = 1.595_769; // 2 sqrt(2 / pi)
                 let square = simd.mul_f32s(x, x);
-                let inner = simd.mul_add_e_f32s(
+                let inner = multiply_add(
+                    simd,
                     square,
                     simd.splat_f32s(0.044_715 * TWICE_ROOT),
                     simd.splat_f32s(TWICE_ROOT),

@@ -270,6 +270,25 @@ mod tests {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn narrow_vectors_are_as_accurate_as_wide_ones() {
+        let Some(narrow) = pulp::x86::V2::try_new() else {
+            return;
+        };
+        for (i, case) in cases().iter().enumerate() {
+            let ours = case.ours(InstructionSet::Sse(narrow));
+            let sums = case.sums();
+            let apart = norm(
+                ours.iter()
+                    .zip(&sums)
+                    .map(|(ours, (exact, _))| f64::from(*ours) - exact),
+            );
+            let size = norm(sums.iter().map(|(exact, _)| *exact));
+            assert!(apart <= 1e-6 * size, "case {i}: {apart:e} of {size:e}");
+        }
+    }
+
     #[test]
     fn a_value_that_is_not_finite_stays_visible() {
         let workspace = Workspace::new(InstructionSet::detect());

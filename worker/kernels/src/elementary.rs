@@ -1,6 +1,18 @@
 //! Elementary functions of vectors.
 
 use pulp::Simd;
+#[cfg(target_arch = "x86_64")]
+use std::any::TypeId;
+
+/// `a * b + c`, rounded once. SSE rounds twice: it has no such operation, and pulp would call a function for each value.
+#[inline(always)]
+pub(crate) fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    #[cfg(target_arch = "x86_64")]
+    if TypeId::of::<S>() == TypeId::of::<pulp::x86::V2>() {
+        return simd.add_f32s(simd.mul_f32s(a, b), c);
+    }
+    simd.mul_add_f32s(a, b, c)
+}
 
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
@@ -38,13 +50,13 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let lowest = simd.splat_f32s(-87.0);
     let x = simd.max_f32s(lowest, simd.min_f32s(simd.splat_f32s(88.0), x));
     let round = simd.splat_f32s(ROUND);
-    let shifted = simd.mul_add_e_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
+    let shifted = multiply_add(simd, x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
     let whole = simd.sub_f32s(shifted, round);
-    let r = simd.mul_add_e_f32s(whole, simd.splat_f32s(-LN_2_HIGH), x);
-    let r = simd.mul_add_e_f32s(whole, simd.splat_f32s(-LN_2_LOW), r);
+    let r = multiply_add(simd, whole, simd.splat_f32s(-LN_2_HIGH), x);
+    let r = multiply_add(simd, whole, simd.splat_f32s(-LN_2_LOW), r);
     let mut sum = simd.splat_f32s(TERMS[0]);
     for term in &TERMS[1..] {
-        sum = simd.mul_add_e_f32s(sum, r, simd.splat_f32s(*term));
+        sum = multiply_add(simd, sum, r, simd.splat_f32s(*term));
     }
     let power = simd.add_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(127));
     let power = simd.wrapping_dyn_shl_u32s(power, simd.splat_u32s(23));

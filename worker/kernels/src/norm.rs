@@ -1,6 +1,6 @@
 //! A group norm of a picture, with the activation after it.
 
-use crate::elementary::silu;
+use crate::elementary::{multiply_add, silu};
 use crate::frame::Frame;
 use crate::workspace::Workspace;
 use pulp::{Simd, WithSimd};
@@ -146,7 +146,7 @@ impl WithSimd for Normalise<'_> {
         let learned = mean.iter().zip(rest).zip(scale.iter().zip(shift));
         let normed = |value: S::f32s, mean, rest, scale, shift| {
             let centred = simd.sub_f32s(simd.sub_f32s(value, mean), rest);
-            simd.mul_add_e_f32s(centred, scale, shift)
+            multiply_add(simd, centred, scale, shift)
         };
         let pixels = to.chunks_exact_mut(mean.len());
         for (to, from) in pixels.zip(from.chunks_exact(mean.len())) {

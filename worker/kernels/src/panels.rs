@@ -1,5 +1,6 @@
 //! Products with a matrix that is stored in panels of [`WIDTH`] columns.
 
+use crate::elementary::multiply_add;
 use crate::frame::{Frame, WIDTH};
 use crate::instruction_set::InstructionSet;
 use pulp::{Simd, WithSimd};
@@ -152,7 +153,7 @@ fn tile<S: Simd, const VECTORS: usize>(
         for n in 0..ROWS {
             let value = simd.splat_f32s(*values[n]);
             for v in 0..VECTORS {
-                sums[n][v] = simd.mul_add_e_f32s(value, vectors[v], sums[n][v]);
+                sums[n][v] = multiply_add(simd, value, vectors[v], sums[n][v]);
             }
         }
     }
