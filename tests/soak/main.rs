@@ -1,4 +1,4 @@
-//! A daemon under light mixed load for a long time: it grows neither in memory nor in descriptors nor in threads.
+//! A daemon under light mixed load for a long time: its memory, descriptors and threads do not grow.
 //!
 //! `scripts/soak --seconds N` sets the length. A run that is long enough fits a line to each figure: its slope must not
 //! differ from zero, and must be known well enough to say so.

@@ -16,14 +16,14 @@ use tests::job::draw;
 use tests::pixels::Pixels;
 use tests::{processes, wait};
 
-use super::field::{ATTACHED, Field, MODELS, WANTED};
-use super::strikes::{Point, Tally};
+use super::field::{ATTACHED, MODELS, StormField, WANTED};
+use super::strikes::{Point, StrikeTally};
 
 /// One job in this number is struck by its own client, at a step of chance or after the last.
 const STRIKES: u64 = 8;
 
 /// A request to a model that no other job shares.
-fn own_request(field: &Field<'_>, chance: &mut Chance, model: &str) -> (usize, ImageRequest) {
+fn own_request(field: &StormField<'_>, chance: &mut Chance, model: &str) -> (usize, ImageRequest) {
     let nth = chance.below(WANTED as u64) as usize;
     let request = ImageRequest {
         model: Some(model.to_owned()),
@@ -33,7 +33,7 @@ fn own_request(field: &Field<'_>, chance: &mut Chance, model: &str) -> (usize, I
     (nth, request)
 }
 
-fn right(field: &Field<'_>, nth: usize, request: &ImageRequest, rgb8: &[u8]) {
+fn right(field: &StormField<'_>, nth: usize, request: &ImageRequest, rgb8: &[u8]) {
     if rgb8 != field.known[nth].1 {
         drop(lost(field, request, &"other bytes"));
     }
@@ -41,7 +41,7 @@ fn right(field: &Field<'_>, nth: usize, request: &ImageRequest, rgb8: &[u8]) {
 }
 
 /// Draws with one model again and again, and kills the worker in some of the jobs.
-pub fn attached(field: &Field<'_>, tally: &Tally, model: usize, client: usize) {
+pub fn attached(field: &StormField<'_>, tally: &StrikeTally, model: usize, client: usize) {
     let mut chance = Chance::quiet((model * ATTACHED + client) as u64);
     let model = &field.models[model];
     let mut connection = field.daemon.client();
@@ -75,7 +75,7 @@ pub fn attached(field: &Field<'_>, tally: &Tally, model: usize, client: usize) {
     }
 }
 
-fn lost(field: &Field<'_>, request: &ImageRequest, failure: &impl Debug) -> Picture {
+fn lost(field: &StormField<'_>, request: &ImageRequest, failure: &impl Debug) -> Picture {
     let model = request.model.as_deref().unwrap_or_default();
     let told = field.daemon.stderr.with(model);
     let last = &told[told.len().saturating_sub(60)..];
@@ -83,7 +83,7 @@ fn lost(field: &Field<'_>, request: &ImageRequest, failure: &impl Debug) -> Pict
 }
 
 /// Sends requests away and asks for them on another connection.
-pub fn detached(field: &Field<'_>) {
+pub fn detached(field: &StormField<'_>) {
     let mut chance = Chance::quiet(1001);
     while !field.is_over() {
         let model = &field.models[chance.below(MODELS as u64) as usize];
@@ -117,7 +117,7 @@ pub fn detached(field: &Field<'_>) {
 }
 
 /// Draws over HTTP.
-pub fn over_http(field: &Field<'_>) {
+pub fn over_http(field: &StormField<'_>) {
     let mut chance = Chance::quiet(1002);
     let socket = field.daemon.sandbox.runtime_dir().join("http.sock");
     while !field.is_over() {
@@ -140,7 +140,7 @@ pub fn over_http(field: &Field<'_>) {
 }
 
 /// Draws with the model that is never struck, until `until`; returns the times of its pictures, sorted.
-pub fn undisturbed(field: &Field<'_>, until: impl Fn() -> bool) -> Vec<Duration> {
+pub fn undisturbed(field: &StormField<'_>, until: impl Fn() -> bool) -> Vec<Duration> {
     let mut connection = field.daemon.client();
     let mut times = Vec::new();
     while !until() {
@@ -156,7 +156,7 @@ pub fn undisturbed(field: &Field<'_>, until: impl Fn() -> bool) -> Vec<Duration>
 }
 
 /// Draws with the model that is idle most of the time.
-pub fn resting(field: &Field<'_>) {
+pub fn resting(field: &StormField<'_>) {
     let mut connection = field.daemon.client();
     let (request, bytes) = &field.known[0];
     let request = ImageRequest {

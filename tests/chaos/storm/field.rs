@@ -41,7 +41,7 @@ struct OwnDeaths {
 }
 
 /// The whole field.
-pub struct Field<'a> {
+pub struct StormField<'a> {
     pub daemon: &'a TestDaemon,
     pub models: Vec<StormModel>,
     /// Requests, with the bytes of undisturbed jobs.
@@ -91,7 +91,7 @@ pub fn wanted(model: &str, nth: usize) -> ImageRequest {
     }
 }
 
-impl<'a> Field<'a> {
+impl<'a> StormField<'a> {
     /// Draws every picture undisturbed.
     pub fn new(daemon: &'a TestDaemon) -> Self {
         let known = (0..WANTED).map(|nth| {

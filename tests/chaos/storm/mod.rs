@@ -17,8 +17,8 @@ use tests::program::PATIENCE;
 use tests::sandbox::Sandbox;
 use tests::{rounds, turn, wait};
 
-use field::{ATTACHED, Field, MODELS, WORKERS, WORKERS_BESIDE, settings};
-use strikes::{SmallGroup, Tally};
+use field::{ATTACHED, MODELS, StormField, WORKERS, WORKERS_BESIDE, settings};
+use strikes::{SmallGroup, StrikeTally};
 
 /// Memory that the daemon may have gained: tables and buffers at the size of the storm.
 const GAINED_KIB_MAX: u64 = 24 * 1024;
@@ -40,11 +40,11 @@ fn workers_of_many_models_die_in_every_way_and_no_client_notices() {
         Ok(_) => println!("a control group with little memory is there"),
         Err(why) => println!("SKIPPED: kills by the kernel for lack of memory: {why}"),
     }
-    let field = Field::new(&daemon);
+    let field = StormField::new(&daemon);
     let before = at_rest(&daemon, all);
     let quiet = wait::Stopwatch::start();
     let calm = clients::undisturbed(&field, || quiet.passed() > QUIET);
-    let (tally, exits) = (Tally::default(), daemon.status().counters.exits);
+    let (tally, exits) = (StrikeTally::default(), daemon.status().counters.exits);
     let stormy = thread::scope(|scope| {
         let _ends = wait::EndsOnDrop(&field.over);
         for model in 0..MODELS {
@@ -88,7 +88,7 @@ fn workers_of_many_models_die_in_every_way_and_no_client_notices() {
     assert!(back, "{before:#?} before, {after:#?} after");
 }
 
-fn report(field: &Field<'_>, tally: &Tally, died: u64, length: Duration) {
+fn report(field: &StormField<'_>, tally: &StrikeTally, died: u64, length: Duration) {
     println!(
         "{died} workers ended in {length:?} ({:.1} a second), {} strikes; {} pictures, {} of the attached ones by more than one worker",
         died as f64 / length.as_secs_f64(),

@@ -15,7 +15,7 @@ use tests::figures::children;
 use tests::storm::{Letter, LifePoint, OwnEnd, oom_group, point_word};
 use tests::{processes, wait};
 
-use super::field::{Field, MODELS};
+use super::field::{MODELS, StormField};
 
 /// Between two strikes of one thread, at most.
 const PAUSE: Duration = Duration::from_millis(60);
@@ -65,9 +65,9 @@ pub enum Point {
 
 /// Strikes so far.
 #[derive(Default)]
-pub struct Tally(Mutex<BTreeMap<(Point, &'static str), u64>>);
+pub struct StrikeTally(Mutex<BTreeMap<(Point, &'static str), u64>>);
 
-impl Tally {
+impl StrikeTally {
     pub fn add(&self, point: Point) {
         self.note(point, "");
     }
@@ -108,7 +108,7 @@ impl Tally {
 }
 
 /// A worker of a struck model at random, that has a process.
-fn someone(field: &Field<'_>, chance: &mut Chance) -> Option<(usize, WorkerStatus)> {
+fn someone(field: &StormField<'_>, chance: &mut Chance) -> Option<(usize, WorkerStatus)> {
     let model = chance.below(MODELS as u64) as usize;
     let of = |it: &WorkerStatus| {
         it.model.as_str() == field.models[model].name
@@ -133,7 +133,7 @@ fn send_twice(pid: u32, signal: Signal) {
 }
 
 /// Strikes at random until the storm is over.
-pub fn at_random(field: &Field<'_>, tally: &Tally, seed: u64) {
+pub fn at_random(field: &StormField<'_>, tally: &StrikeTally, seed: u64) {
     let mut chance = Chance::quiet(seed);
     while !field.is_over() {
         wait::moments_of_chance(chance.moment(PAUSE));
@@ -154,7 +154,7 @@ pub fn at_random(field: &Field<'_>, tally: &Tally, seed: u64) {
 }
 
 /// The next process that the daemon makes, within its first milliseconds.
-fn starting(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
+fn starting(field: &StormField<'_>, tally: &StrikeTally, chance: &mut Chance) {
     let before = children(field.daemon.pid());
     let new = wait::until_found(Duration::from_millis(200), || {
         let now: BTreeSet<u32> = children(field.daemon.pid());
@@ -170,7 +170,7 @@ fn starting(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
     }
 }
 
-fn by_an_operator(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
+fn by_an_operator(field: &StormField<'_>, tally: &StrikeTally, chance: &mut Chance) {
     let Some((_, worker)) = someone(field, chance) else {
         return;
     };
@@ -192,7 +192,7 @@ fn by_an_operator(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
     tally.note(Point::ByAnOperator, signal.as_str());
 }
 
-fn like_its_own(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
+fn like_its_own(field: &StormField<'_>, tally: &StrikeTally, chance: &mut Chance) {
     let signal = OF_FAULTS[chance.below(OF_FAULTS.len() as u64) as usize];
     let Some((model, worker)) = someone(field, chance) else {
         return;
@@ -204,7 +204,7 @@ fn like_its_own(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
 }
 
 /// Kills a worker whose successor finds a letter.
-fn own(field: &Field<'_>, tally: &Tally, chance: &mut Chance) {
+fn own(field: &StormField<'_>, tally: &StrikeTally, chance: &mut Chance) {
     let Some((model, worker)) = someone(field, chance) else {
         return;
     };
@@ -263,7 +263,7 @@ fn is_at_work(point: LifePoint) -> bool {
 }
 
 /// Stops workers; half of them go on after a moment.
-pub fn freezing(field: &Field<'_>, tally: &Tally) {
+pub fn freezing(field: &StormField<'_>, tally: &StrikeTally) {
     let mut chance = Chance::quiet(55);
     while !field.is_over() {
         wait::moments_of_chance(BETWEEN_STOPS);
@@ -282,7 +282,7 @@ pub fn freezing(field: &Field<'_>, tally: &Tally) {
 }
 
 /// Kills workers that are idle, and those that were asked to leave.
-pub fn idle_and_stopping(field: &Field<'_>, tally: &Tally) {
+pub fn idle_and_stopping(field: &StormField<'_>, tally: &StrikeTally) {
     let mut chance = Chance::quiet(56);
     let of = |it: &WorkerStatus| it.model.as_str() == "resting" && it.job.is_none();
     while !field.is_over() {
