@@ -71,17 +71,26 @@ fn ask(daemon: &TestDaemon) -> Result<(), String> {
     Err("no answer".to_owned())
 }
 
-fn strike_all(fault: CallFault, usual: u32) {
+/// Waits until no worker is left, so that the next request starts one.
+fn rest(daemon: &TestDaemon) {
+    let alone = wait::until(PATIENCE, || daemon.status().workers.is_empty());
+    assert!(alone, "a worker stays");
+}
+
+/// Makes calls fail. Returns how many did.
+fn strike_all(fault: CallFault, usual: u32) -> u32 {
     strace::require();
     let _turn = turn::take();
     let daemon = TestDaemon::start(SETTINGS);
     ask(&daemon).expect("undisturbed");
+    rest(&daemon);
     let tracer = Tracer::attach(&daemon, &fault.options(None));
     ask(&daemon).expect("counted, not disturbed");
     let calls = tracer.detach(&daemon).calls();
     let (mut struck, mut failed) = (0, 0);
     for nth in chosen(fault, calls, usual) {
         let what = format!("call {nth} of {fault}");
+        rest(&daemon);
         let tracer = Tracer::attach(&daemon, &fault.options(Some(nth)));
         if let Err(why) = ask(&daemon) {
             println!("{what}: {why}");
@@ -93,33 +102,29 @@ fn strike_all(fault: CallFault, usual: u32) {
         assert_eq!(daemon.status().supervisor.pid, daemon.pid(), "{what}");
     }
     println!("{fault}: {struck} calls failed, {failed} requests failed");
+    struck
 }
 
 #[test]
 fn the_daemon_survives_the_lack_of_descriptors() {
-    for call in [
-        "openat",
-        "socketpair",
-        "memfd_create",
-        "accept4",
-        "pidfd_open",
-        "fcntl",
-    ] {
-        let error = "EMFILE";
-        strike_all(CallFault { call, error }, 3);
+    let error = "EMFILE";
+    for call in ["memfd_create", "socketpair", "accept4", "openat"] {
+        assert!(strike_all(CallFault { call, error }, 3) > 0, "{call}");
     }
 }
 
 #[test]
-fn the_daemon_survives_the_lack_of_processes_and_of_room() {
-    for (call, error) in [
-        ("clone", "EAGAIN"),
-        ("clone3", "EAGAIN"),
-        ("vfork", "EAGAIN"),
-        ("fallocate", "ENOSPC"),
-        ("ftruncate", "ENOSPC"),
-        ("epoll_ctl", "ENOMEM"),
-    ] {
-        strike_all(CallFault { call, error }, 3);
+fn the_daemon_survives_the_lack_of_processes() {
+    let error = "EAGAIN";
+    // By one of them, as the C library chooses.
+    let calls = ["clone", "clone3", "vfork"];
+    let struck = calls.map(|call| strike_all(CallFault { call, error }, 3));
+    assert!(struck.iter().sum::<u32>() > 0, "{struck:?}");
+}
+
+#[test]
+fn the_daemon_survives_the_lack_of_room_and_of_the_kernels_memory() {
+    for (call, error) in [("fallocate", "ENOSPC"), ("epoll_ctl", "ENOMEM")] {
+        assert!(strike_all(CallFault { call, error }, 3) > 0, "{call}");
     }
 }
