@@ -24,8 +24,8 @@ pub struct Decoder {
 
 /// The blocks, for the kind of device that computes them.
 enum Blocks {
-    Host(Graph<HostBackend>),
-    Tensors(Graph<TensorBackend>),
+    Host(Box<Graph<HostBackend>>),
+    Tensors(Box<Graph<TensorBackend>>),
 }
 
 impl Decoder {
@@ -44,7 +44,8 @@ impl Decoder {
         if !is_host {
             return Decoder::of_tensors(section, sizes, latent);
         }
-        let blocks = Blocks::Host(Graph::load(&section.at("decoder"), sizes)?);
+        let graph = Graph::load(&section.at("decoder"), sizes)?;
+        let blocks = Blocks::Host(Box::new(graph));
         Ok(Decoder { blocks, latent })
     }
 
@@ -57,7 +58,8 @@ impl Decoder {
         sizes: &DecoderSizes,
         latent: LatentSizes,
     ) -> Result<Decoder, WorkerFault> {
-        let blocks = Blocks::Tensors(Graph::load(&section.at("decoder"), sizes)?);
+        let graph = Graph::load(&section.at("decoder"), sizes)?;
+        let blocks = Blocks::Tensors(Box::new(graph));
         Ok(Decoder { blocks, latent })
     }
 
