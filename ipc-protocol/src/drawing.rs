@@ -12,6 +12,9 @@ use crate::messages::client::{Accepted, CHUNK_BYTES_MAX, FromPool, JobReport};
 use crate::request::ImageRequest;
 use crate::units::PictureSize;
 
+/// The most memory that is taken for a picture before its bytes arrive.
+const AT_ONCE_BYTES_MAX: u64 = 64 << 20;
+
 /// The updates of a request as they arrive. Ends after every job has its answer.
 #[derive(Debug)]
 pub struct Drawing<'a> {
@@ -262,7 +265,10 @@ impl<'a> Drawing<'a> {
         len: u32,
     ) -> Result<(), ClientError> {
         let whole = self.accepted.size.rgb8_bytes();
-        let arriving = self.arriving.entry(job).or_default();
+        // The whole size at once: growing would copy the pixels that have arrived.
+        let arriving = self.arriving.entry(job);
+        let arriving =
+            arriving.or_insert_with(|| Vec::with_capacity(whole.min(AT_ONCE_BYTES_MAX) as usize));
         let in_place = offset == arriving.len() as u64
             && len <= CHUNK_BYTES_MAX
             && offset + u64::from(len) <= whole

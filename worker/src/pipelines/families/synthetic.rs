@@ -127,12 +127,27 @@ impl SyntheticJob {
     fn pattern(&self, (width, height): (u32, u32)) -> Rgb8 {
         // Means of many values are small; they are scaled to several periods across the picture.
         let scale = (self.latents.len() as f32 / CHANNELS as f32).sqrt();
-        let wave = |c: usize| [0, 1, 2].map(|i| self.mean(c * 5 + i) * scale * 6.0 + c as f32);
-        let waves = [wave(0), wave(1), wave(2)];
-        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-        let bytes = pixels
-            .flat_map(|(x, y)| colour(&waves, x as f32 / width as f32, y as f32 / height as f32))
+        let waves = [0, 1, 2].map(|c| Wave {
+            across: self.mean(c * 5) * scale * 6.0 + c as f32,
+            down: self.mean(c * 5 + 1) * scale * 6.0 + c as f32,
+            phase: self.mean(c * 5 + 2) * scale * 6.0 + c as f32,
+        });
+        let columns: Vec<[Angles; 3]> = (0..width)
+            .map(|x| {
+                waves
+                    .each_ref()
+                    .map(|wave| wave.column(x as f32 / width as f32))
+            })
             .collect();
+        let mut bytes = Vec::with_capacity(columns.len() * height as usize * 3);
+        for y in 0..height {
+            let row = waves
+                .each_ref()
+                .map(|wave| wave.row(y as f32 / height as f32));
+            for column in &columns {
+                bytes.extend([0, 1, 2].map(|c| column[c].brightness(&row[c])));
+            }
+        }
         Rgb8 {
             width,
             height,
@@ -141,14 +156,51 @@ impl SyntheticJob {
     }
 }
 
-/// The colour of a place, each side from 0 to 1.
-fn colour(waves: &[[f32; 3]; 3], x: f32, y: f32) -> [u8; 3] {
-    waves.map(|[across, down, phase]| {
-        let angle = across * x + down * y + phase;
-        let round = across * (x - 0.5).powi(2) + down * (y - 0.5).powi(2);
-        let value = 0.5 + 0.3 * libm::sinf(angle) + 0.2 * libm::sinf(3.0 * round + phase);
-        (value.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
-    })
+/// Straight waves and elliptic ones of one colour.
+struct Wave {
+    across: f32,
+    down: f32,
+    phase: f32,
+}
+
+impl Wave {
+    /// The part of the angles that a column gives, at `x` from 0 to 1.
+    fn column(&self, x: f32) -> Angles {
+        let elliptic = 3.0 * self.across * (x - 0.5).powi(2) + self.phase;
+        Angles::new(self.across * x + self.phase, elliptic)
+    }
+
+    /// The part of the angles that a row gives, at `y` from 0 to 1.
+    fn row(&self, y: f32) -> Angles {
+        Angles::new(self.down * y, 3.0 * self.down * (y - 0.5).powi(2))
+    }
+}
+
+/// Sine and cosine of the angles of the straight and of the elliptic wave.
+///
+/// The sine of a sum is made of the sines and cosines of its terms, so a picture needs them for its columns and rows
+/// only and not for each pixel: a measurement of the pool should not measure sines.
+struct Angles {
+    straight: (f32, f32),
+    elliptic: (f32, f32),
+}
+
+impl Angles {
+    fn new(straight: f32, elliptic: f32) -> Self {
+        Self {
+            straight: libm::sincosf(straight),
+            elliptic: libm::sincosf(elliptic),
+        }
+    }
+
+    /// The brightness of the pixel of this column and that row.
+    fn brightness(&self, row: &Self) -> u8 {
+        let sine =
+            |(sine, cosine): (f32, f32), other: (f32, f32)| sine * other.1 + cosine * other.0;
+        let straight = sine(self.straight, row.straight);
+        let elliptic = sine(self.elliptic, row.elliptic);
+        ((0.5 + 0.3 * straight + 0.2 * elliptic) * 255.0 + 0.5) as u8
+    }
 }
 
 impl Denoising for SyntheticJob {
@@ -177,11 +229,11 @@ impl Denoising for SyntheticJob {
     }
 
     fn latents(&self) -> Result<Vec<u8>, WorkerFault> {
-        Ok(self
-            .latents
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect())
+        let mut bytes = Vec::with_capacity(self.latents.len() * size_of::<f32>());
+        for value in &self.latents {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        Ok(bytes)
     }
 
     fn preview(&self) -> Result<Option<Rgb8>, WorkerFault> {
