@@ -3,7 +3,7 @@
 //! ```text
 //!   WeightFile   one file, its header checked          file · header (safetensors) · gguf
 //!   Weights      one part's tensors by ORIGINAL name   recipe ◀ naming (from the names in the files)
-//!   Section      a prefix of it, device, dtype         section ▸ Tensor, or Matrix if its blocks stay packed
+//!   Section      a prefix of it, device, dtype         section ▸ Tensor, or Matrix, which may stay in its files
 //! ```
 //!
 //! A pipeline asks for a tensor by its name in the model's first published file **and by its shape**. Shards,
@@ -20,9 +20,11 @@ mod inventory;
 mod kind;
 mod matrix;
 mod naming;
+mod piece;
 mod recipe;
 mod section;
 mod stand_in;
+mod stored;
 
 pub use file::{WeightFile, count_tensors, open_regular};
 pub use foreign::is_lora;
@@ -123,8 +125,8 @@ impl Weights {
     pub fn inventory(&self) -> Inventory {
         let mut inventory = Inventory::default();
         for (name, recipe) in &self.recipes {
-            let packed = recipe.packed().map(|_| recipe.stored_bytes());
-            inventory.add(name.clone(), &recipe.shape, packed);
+            let stored = Some((recipe.stored_bytes(), recipe.holding()));
+            inventory.add(name.clone(), &recipe.shape, stored);
         }
         inventory
     }
@@ -156,9 +158,11 @@ impl Weights {
 /// Maps a weight file for reading.
 #[allow(unsafe_code)]
 fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: JUSTIFICATION: the bytes are only read, each once, while the model is loaded. If another program
-    // truncates the file meanwhile, this process gets a SIGBUS and nothing else happens: a worker has one model,
-    // the supervisor reports its exit, and every offset was checked against the mapped length.
+    // SAFETY: JUSTIFICATION: the bytes are only read, while the model is loaded and, of matrices that stay in the
+    // file, by each product. They are numbers, of which every pattern of bits is valid. If another program writes to the
+    // file, its mark tells before and after each use, and no picture is made of what was read. If one truncates it,
+    // this process gets a SIGBUS and nothing else happens: a worker has one model, the supervisor reports its exit,
+    // and every offset was checked against the mapped length.
     unsafe { Mmap::map(file) }
 }
 

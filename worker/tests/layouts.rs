@@ -136,7 +136,7 @@ fn packed_matrices_stay_packed_in_memory() {
     let copy = with(&layout("gguf-k"), &tiny(FLUX), &BESIDE);
     let files = families::files::<Flux>(copy.path()).expect("a good folder");
     let blocks = |name: &str| name.starts_with("single_blocks.0.linear");
-    let held = files.transformer.inventory().held_bytes(4, blocks);
+    let held = files.transformer.inventory().device_bytes(4, blocks);
     let wide = files.transformer.elements(blocks) * 4;
     assert!(held * 4 < wide, "{held} bytes held of {wide}");
 }

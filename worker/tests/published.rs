@@ -80,7 +80,7 @@ fn the_need_of_a_published_model_is_the_same_without_and_with_its_files() {
 /// Diffusion 3.5 Large's with its table of positions, T5 XXL's encoder, and the CLIPs.
 #[test]
 fn listed_tensors_have_as_many_parameters_as_the_published_models() {
-    let billions = |part: &Inventory| part.held_bytes(1, |_| true) as f64 / 1e9;
+    let billions = |part: &Inventory| part.device_bytes(1, |_| true) as f64 / 1e9;
     let near = |part: &Inventory, count: f64| {
         let ours = billions(part);
         assert!((ours - count).abs() <= 0.01 * count, "{ours} for {count}");

@@ -91,7 +91,7 @@ impl NeedBasis {
         encoders: Encoders,
         decoding: Decoding,
     ) -> CudaAlternative {
-        let parts = self.tensors.bytes(dtype);
+        let parts = self.tensors.device_bytes(dtype);
         let core = parts.transformer + parts.decoder;
         let host = PROCESS + HOST_LIBRARIES + embedded as f64;
         let encoding = encoding(&self.t5);
@@ -104,7 +104,8 @@ impl NeedBasis {
                 (resident, host, least)
             }
             Encoders::Cpu => {
-                let on_host = parts.encoders + encoding + self.tensors.widest_encoder(dtype);
+                let on_host = self.tensors.host_bytes(dtype).encoders;
+                let on_host = on_host + encoding + self.tensors.widest_encoder(dtype);
                 (core, host + on_host, 0.0)
             }
         };

@@ -106,14 +106,15 @@ impl NeedBasis {
         NeedBasis::of::<A>(PartTensors::of(files), &files.described.sizes)
     }
 
-    /// The facts of a model of these sizes, without its files.
+    /// The facts of a published model of these sizes, without its files, which store halves.
     ///
     /// # Errors
     /// As [`PartTensors::listed`].
     pub fn of_sizes<A: Architecture>(
         sizes: &ModelSizes<A::Sizes>,
     ) -> Result<NeedBasis, WorkerFault> {
-        Ok(NeedBasis::of::<A>(PartTensors::listed::<A>(sizes)?, sizes))
+        let tensors = PartTensors::listed::<A>(sizes)?.stored_in_halves();
+        Ok(NeedBasis::of::<A>(tensors, sizes))
     }
 
     /// The memory need with `settings`. `embedded` is the number of bytes of weight files in the program itself.
@@ -175,27 +176,36 @@ impl PartTensors {
         })
     }
 
-    /// Bytes of the loaded parts, for encoders and transformer in `dtype`.
-    pub(super) fn bytes(&self, dtype: DType) -> PartBytes {
+    /// Bytes of the loaded parts on the host, for dense tensors of encoders and transformer in `dtype`.
+    pub(super) fn host_bytes(&self, dtype: DType) -> PartBytes {
+        self.bytes(dtype, |part, width, wanted| part.host_bytes(width, wanted))
+    }
+
+    /// The same on another device.
+    pub(super) fn device_bytes(&self, dtype: DType) -> PartBytes {
+        self.bytes(dtype, |part, width, wanted| {
+            part.device_bytes(width, wanted)
+        })
+    }
+
+    fn bytes(
+        &self,
+        dtype: DType,
+        held: impl Fn(&Inventory, usize, &dyn Fn(&str) -> bool) -> u64,
+    ) -> PartBytes {
         let width = dtype.size_in_bytes();
         let is_down = |name: &str| name.ends_with(".wo.weight");
-        let down = self
-            .t5
-            .held_bytes(t5::down_dtype(dtype).size_in_bytes(), is_down);
-        let t5 = self.t5.held_bytes(width, |name| !is_down(name)) + down;
-        let clips = self
-            .clips
-            .iter()
-            .map(|clip| clip.held_bytes(width, |_| true));
+        let down = t5::down_dtype(dtype).size_in_bytes();
+        let t5 = held(&self.t5, width, &|name| !is_down(name)) + held(&self.t5, down, &is_down);
+        let clips = self.clips.iter().map(|clip| held(clip, width, &|_| true));
         PartBytes {
             encoders: (t5 + clips.sum::<u64>()) as f64,
-            transformer: self.transformer.held_bytes(width, |_| true) as f64,
-            decoder: self.decoder.held_bytes(4, |_| true) as f64,
+            transformer: held(&self.transformer, width, &|_| true) as f64,
+            decoder: held(&self.decoder, 4, &|_| true) as f64,
         }
     }
 
-    /// Bytes of the largest matrix of the encoders that a product on a CPU converts to f32: a whole one from half
-    /// precision, and one slab at a time from blocks.
+    /// Bytes of the largest part of a matrix of the encoders that a product on a CPU converts to f32 at a time.
     pub(super) fn widest_encoder(&self, dtype: DType) -> f64 {
         let halves = dtype != DType::F32;
         let encoders = self.clips.iter().chain([&self.t5]);
@@ -203,8 +213,19 @@ impl PartTensors {
         widest.unwrap_or(0) as f64 * F32
     }
 
+    /// The same tensors in files that store matrices in half precision.
+    fn stored_in_halves(self) -> PartTensors {
+        let clips = self.clips.into_iter().map(Inventory::stored_in_halves);
+        PartTensors {
+            t5: self.t5.stored_in_halves(),
+            clips: clips.collect(),
+            transformer: self.transformer.stored_in_halves(),
+            decoder: self.decoder.stored_in_halves(),
+        }
+    }
+
     fn held(&self, dtype: DType, embedded: u64) -> HeldBytes {
-        let parts = self.bytes(dtype);
+        let parts = self.host_bytes(dtype);
         let halves = dtype != DType::F32;
         HeldBytes {
             encoders: parts.encoders,

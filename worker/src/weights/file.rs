@@ -3,7 +3,7 @@
 use super::entry::{Entries, TensorEntry, corrupt};
 use super::{Mark, gguf, header, map, release, stand_in};
 use crate::fault::WorkerFault;
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -111,6 +111,15 @@ impl WeightFile {
     /// # Errors
     /// [`WorkerFault::WeightsCorrupt`] if the file was changed after it was opened.
     pub(super) fn data(&self, entry: &TensorEntry) -> Result<&[u8], WorkerFault> {
+        self.check_unchanged()?;
+        Ok(&self.bytes()[entry.range.clone()])
+    }
+
+    /// Checks that the file was not changed after it was opened.
+    ///
+    /// # Errors
+    /// [`WorkerFault::WeightsCorrupt`] if it was.
+    pub(super) fn check_unchanged(&self) -> Result<(), WorkerFault> {
         if let (Bytes::Mapped(mapped), Some(then)) = (&self.bytes, &self.mark) {
             let path = Path::new(&self.name);
             let now = mapped.file.metadata();
@@ -120,7 +129,22 @@ impl WeightFile {
                 return Err(corrupt(&self.name, "was changed while it was in use"));
             }
         }
-        Ok(&self.bytes()[entry.range.clone()])
+        Ok(())
+    }
+
+    /// Tells whether the bytes are those of a file, and not embedded in this program.
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(self.bytes, Bytes::Mapped(_))
+    }
+
+    /// Reads the bytes of a tensor into memory.
+    pub(super) fn read_ahead(&self, entry: &TensorEntry) {
+        if let Bytes::Mapped(mapped) = &self.bytes {
+            let (start, length) = (entry.range.start, entry.range.len());
+            let read = mapped.map.advise_range(Advice::PopulateRead, start, length);
+            // Kernels before 5.14 refuse it, and a file that was cut; then the first use reads it or notices.
+            drop(read);
+        }
     }
 
     /// Releases the memory of a tensor's bytes; they can be read again.

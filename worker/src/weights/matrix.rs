@@ -1,5 +1,6 @@
-//! A matrix for products: dense, or in the quantized blocks of its file.
+//! A matrix for products: dense, in the quantized blocks of its file, or in its file itself.
 
+use super::stored::Stored;
 use crate::fault::WorkerFault;
 use candle_core::Tensor;
 use candle_core::quantized::QTensor;
@@ -11,8 +12,10 @@ pub(super) const SLAB_ELEMENTS: usize = 1 << 22;
 pub enum Matrix {
     /// Dense, in the dtype of the model.
     Dense(Tensor),
-    /// In the blocks of its file.
+    /// In the blocks of its file, on a device.
     Packed(Packed),
+    /// In its files, on the host.
+    Stored(Stored),
 }
 
 /// A matrix in blocks, split into slabs of whole rows. A product dequantizes one slab after the other, so that
@@ -58,6 +61,7 @@ impl Matrix {
         Ok(match self {
             Matrix::Dense(dense) => dense.dims2()?,
             Matrix::Packed(packed) => packed.dims,
+            Matrix::Stored(stored) => stored.dims(),
         })
     }
 
@@ -69,6 +73,7 @@ impl Matrix {
         match self {
             Matrix::Dense(dense) => Ok(rows.matmul(&dense.to_dtype(rows.dtype())?.t()?)?),
             Matrix::Packed(packed) => packed.product(rows),
+            Matrix::Stored(stored) => stored.product(rows),
         }
     }
 }

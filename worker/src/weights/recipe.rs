@@ -5,46 +5,19 @@ use super::file::WeightFile;
 use super::kind::ElementKind;
 use super::matrix::{Packed, slab_rows};
 use super::naming::{ModelPart, Renaming, TensorTarget};
+use super::piece::Piece;
+use super::stored::{RowSpan, Stored};
 use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A stored tensor and its scale.
-pub(super) struct Piece {
-    file: Arc<WeightFile>,
-    name: String,
-    entry: TensorEntry,
-    scale: Option<Tensor>, // (1) or (rows, 1), f32
-}
-
-impl Piece {
-    fn fault(&self, what: impl Into<String>) -> WorkerFault {
-        WorkerFault::configuration(self.file.name(), &self.name, what)
-    }
-
-    /// Loads the values in `dtype` to `device`.
-    fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
-        let (kind, shape) = (self.entry.kind, &self.entry.shape);
-        let stored = kind.tensor(self.file.data(&self.entry)?, shape, device)?;
-        self.file.release(&self.entry);
-        let stored = stored.map_err(|what| self.fault(what))?;
-        let Some(scale) = &self.scale else {
-            return Ok(stored.to_dtype(dtype)?);
-        };
-        let wide = stored.to_dtype(DType::F32)?;
-        Ok(wide
-            .broadcast_mul(&scale.to_device(device)?)?
-            .to_dtype(dtype)?)
-    }
-}
-
 /// The recipe of one tensor of the model.
 pub(super) struct Recipe {
     /// Shape of the tensor, as the pipeline needs it.
     pub(super) shape: Vec<usize>,
-    pieces: Vec<Piece>, // joined along the first axis
-    swapped: bool,      // the halves along the first axis are swapped
+    pieces: Vec<Arc<Piece>>, // joined along the first axis
+    swapped: bool,           // the halves along the first axis are swapped
 }
 
 impl Recipe {
@@ -76,12 +49,57 @@ impl Recipe {
     }
 
     /// The piece, if there is only one and products can use it as stored.
-    pub(super) fn packed(&self) -> Option<&Piece> {
+    fn packed(&self) -> Option<&Piece> {
         let [piece] = self.pieces.as_slice() else {
             return None;
         };
         let whole = !self.swapped && piece.scale.is_none() && self.shape.len() == 2;
         (whole && piece.entry.kind.is_packed()).then_some(piece)
+    }
+
+    /// Tells how the tensor is held if it is a matrix.
+    pub(super) fn holding(&self) -> Holding {
+        Holding {
+            stays_on_host: self.stays_on_host(),
+            stays_in_blocks: self.packed().is_some(),
+        }
+    }
+
+    /// Whether products on a CPU read the matrix from its files: it takes less memory there than in f32.
+    fn stays_on_host(&self) -> bool {
+        let narrow = |piece: &Arc<Piece>| piece.is_narrow_matrix();
+        self.shape.len() == 2 && self.pieces.iter().all(narrow)
+    }
+
+    /// The matrix in its files, for products on a CPU; `None` if it has to be loaded.
+    pub(super) fn stored(&self) -> Option<Stored> {
+        let [rows, columns] = self.shape[..] else {
+            return None;
+        };
+        self.stays_on_host()
+            .then(|| Stored::new(self.row_spans(rows), (rows, columns)))
+    }
+
+    /// Which rows of which pieces the matrix consists of, in order.
+    fn row_spans(&self, rows: usize) -> Vec<RowSpan> {
+        let half = rows / 2;
+        let order = match self.swapped {
+            true => vec![half..rows, 0..half],
+            false => vec![0..rows],
+        };
+        let mut spans = Vec::new();
+        for wanted in order {
+            let mut first = 0;
+            for piece in &self.pieces {
+                let end = first + piece.rows();
+                let (from, to) = (wanted.start.max(first), wanted.end.min(end));
+                if from < to {
+                    spans.push(RowSpan::new(Arc::clone(piece), from - first..to - first));
+                }
+                first = end;
+            }
+        }
+        spans
     }
 
     /// Loads the blocks of the piece that [`Recipe::packed`] returns.
@@ -103,7 +121,7 @@ impl Recipe {
 
     /// Loads the tensor as a dense one.
     pub(super) fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
-        let load = |piece: &Piece| piece.tensor(dtype, device);
+        let load = |piece: &Arc<Piece>| piece.tensor(dtype, device);
         let loaded: Vec<Tensor> = self.pieces.iter().map(load).collect::<Result<_, _>>()?;
         let [first, rest @ ..] = loaded.as_slice() else {
             return Err(WorkerFault::Compute("a tensor without pieces".to_owned()));
@@ -124,6 +142,15 @@ impl Recipe {
     }
 }
 
+/// How a matrix is held where it does not become dense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Holding {
+    /// On a CPU it stays in its files.
+    pub(super) stays_on_host: bool,
+    /// On another device it stays in its blocks.
+    pub(super) stays_in_blocks: bool,
+}
+
 /// Makes a recipe for every tensor of a file, with its own name.
 pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
     let recipe = |(name, entry): (&String, &TensorEntry)| {
@@ -135,7 +162,7 @@ pub(super) fn as_stored(file: &Arc<WeightFile>) -> BTreeMap<String, Recipe> {
         };
         let recipe = Recipe {
             shape: entry.shape.clone(),
-            pieces: vec![piece],
+            pieces: vec![Arc::new(piece)],
             swapped: false,
         };
         (name.clone(), recipe)
@@ -220,7 +247,10 @@ fn join(name: &str, mut placed: Vec<(TensorTarget, Piece)>) -> Result<Recipe, Wo
     }
     Ok(Recipe {
         shape,
-        pieces: placed.into_iter().map(|(_, piece)| piece).collect(),
+        pieces: placed
+            .into_iter()
+            .map(|(_, piece)| Arc::new(piece))
+            .collect(),
         swapped,
     })
 }

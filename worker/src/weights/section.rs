@@ -171,7 +171,8 @@ impl<'a> Section<'a> {
         Ok(tensor)
     }
 
-    /// Loads a matrix (out, in) of exactly this shape; it stays packed if its file stores it in blocks.
+    /// Loads a matrix (out, in) of exactly this shape. On the CPU it stays in its files if it is narrower than f32 there,
+    /// on another device it stays packed if its file stores it in blocks.
     ///
     /// # Errors
     /// As [`Section::tensor`].
@@ -183,13 +184,14 @@ impl<'a> Section<'a> {
         let shape = [rows, columns];
         if let TensorSource::Files(weights, meter) = self.source {
             let (full, recipe) = self.recipe(weights, name, &shape)?;
-            let blocks = match meter.depth {
-                LoadDepth::Values => recipe.blocks(self.device)?,
-                LoadDepth::Headers => None,
+            let held = match (meter.depth, self.device) {
+                (LoadDepth::Headers, _) => None,
+                (LoadDepth::Values, Device::Cpu) => recipe.stored().map(Matrix::Stored),
+                (LoadDepth::Values, device) => recipe.blocks(device)?.map(Matrix::Packed),
             };
-            if let Some(packed) = blocks {
+            if let Some(held) = held {
                 count((weights, meter), full, recipe);
-                return Ok(Matrix::Packed(packed));
+                return Ok(held);
             }
         }
         Ok(Matrix::Dense(self.tensor(name, &shape)?))
