@@ -2,7 +2,7 @@
 
 mod grown;
 
-use grown::sparse;
+use grown::{StoredAs, sparse};
 use ipc_protocol::arithmetic::Arithmetic;
 use ipc_protocol::family::Family;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn write(folder: &Path, name: &str, prefix: &str, parts: &[&Inventory]) {
         let sides = shape.iter().map(|side| *side as u64);
         (format!("{prefix}{name}"), sides.collect())
     });
-    sparse(&folder.join(name), tensors);
+    sparse(&folder.join(name), StoredAs::Bf16, tensors);
 }
 
 /// Folders with all files of the two published models, in their real sizes.

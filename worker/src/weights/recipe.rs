@@ -321,3 +321,132 @@ fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, WorkerFault>
     shape[0] = count;
     Ok(Some(values.reshape(shape)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::WorkerFault;
+    use safetensors::tensor::{Dtype as Stored, TensorView};
+    use std::path::{Path, PathBuf};
+
+    const COLUMNS: usize = 512;
+    /// Rows of the two pieces; together more than a slab.
+    const ROWS: [usize; 2] = [1500, 700];
+
+    /// Numbers in -1..1 without a regular pattern.
+    fn values(count: usize) -> Vec<f32> {
+        let value = |i: usize| ((i * 7919 + i / 31) % 2003) as f32 / 1001.5 - 1.0;
+        (0..count).map(value).collect()
+    }
+
+    /// A file with two matrices of bytes of `kind`, of which an element takes `width`.
+    fn written(folder: &Path, kind: Stored, width: usize, byte: fn(f32) -> Vec<u8>) -> PathBuf {
+        let all = [("a", ROWS[0]), ("b", ROWS[1])];
+        let data = all.map(|(name, rows)| {
+            let bytes: Vec<u8> = values(rows * COLUMNS).into_iter().flat_map(byte).collect();
+            assert_eq!(bytes.len(), rows * COLUMNS * width);
+            (name, rows, bytes)
+        });
+        let views = data.each_ref().map(|(name, rows, bytes)| {
+            let view = TensorView::new(kind, vec![*rows, COLUMNS], bytes);
+            (*name, view.expect("values of this shape"))
+        });
+        let path = folder.join(format!("{kind:?}.safetensors"));
+        let bytes = safetensors::serialize(views, None).expect("two tensors");
+        std::fs::write(&path, bytes).expect("a writable temporary folder");
+        path
+    }
+
+    fn joined(path: &Path, swapped: bool, scaled: bool) -> Recipe {
+        let file = Arc::new(WeightFile::open(path).expect("a good file"));
+        let piece = |name: &str, rows: usize| {
+            let scale = values(rows).into_iter().map(|value| value + 2.0);
+            let scale = Tensor::from_vec(scale.collect::<Vec<f32>>(), (rows, 1), &Device::Cpu);
+            Arc::new(Piece {
+                file: Arc::clone(&file),
+                name: name.to_owned(),
+                entry: file.entries()[name].clone(),
+                scale: scaled.then_some(scale.expect("a scale of each row")),
+            })
+        };
+        Recipe {
+            shape: vec![ROWS[0] + ROWS[1], COLUMNS],
+            pieces: vec![piece("a", ROWS[0]), piece("b", ROWS[1])],
+            swapped,
+        }
+    }
+
+    fn input() -> Tensor {
+        let x = Tensor::from_vec(values(3 * COLUMNS), (3, COLUMNS), &Device::Cpu);
+        x.expect("values of this shape")
+    }
+
+    /// The largest difference between the products with the stored matrix and with the dense one.
+    fn difference(recipe: &Recipe) -> f32 {
+        let stored = recipe.stored().expect("it stays in its file");
+        let ours = stored.product(&input()).expect("a product");
+        let dense = recipe.tensor(DType::F32, &Device::Cpu).expect("values");
+        let exact = dense.t().and_then(|dense| input().matmul(&dense));
+        let apart = (ours - exact.expect("a product")).and_then(|apart| apart.abs()?.max_all());
+        let apart = apart.and_then(|apart| apart.to_scalar::<f32>());
+        apart.expect("a difference")
+    }
+
+    #[test]
+    fn the_product_with_a_stored_matrix_is_that_with_the_dense_one() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let upper = |value: f32| value.to_le_bytes()[2..].to_vec();
+        let files = [
+            written(folder.path(), Stored::BF16, 2, upper),
+            written(folder.path(), Stored::F16, 2, |value| {
+                // Exponents 2^-15 to 1: a number in -2..2 of this many bits.
+                let bits = ((value.abs() * 15360.0) as u16) | (u16::from(value < 0.0) << 15);
+                bits.to_le_bytes().to_vec()
+            }),
+            written(folder.path(), Stored::F8_E4M3, 1, |value| {
+                vec![((value.abs() * 100.0) as u8) | (u8::from(value < 0.0) << 7)]
+            }),
+        ];
+        for path in &files {
+            for (swapped, scaled) in [(false, false), (true, false), (true, true)] {
+                let apart = difference(&joined(path, swapped, scaled));
+                // Sums of 512 numbers up to 3, in another order.
+                assert!(apart <= 1e-3, "{}: {apart}", path.display());
+            }
+            let (straight, swapped) = (joined(path, false, false), joined(path, true, false));
+            let product = |recipe: &Recipe| {
+                let stored = recipe.stored().expect("it stays in its file");
+                let product = stored.product(&input()).expect("a product");
+                product.to_vec2::<f32>().expect("f32")[0].clone()
+            };
+            let mut halves = product(&straight);
+            halves.rotate_left((ROWS[0] + ROWS[1]) / 2);
+            assert_eq!(product(&swapped), halves, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_in_f32_is_loaded_whole() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = written(folder.path(), Stored::F32, 4, |value| {
+            value.to_le_bytes().to_vec()
+        });
+        assert!(joined(&path, false, false).stored().is_none());
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_while_its_matrix_was_in_use_is_corrupt() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let upper = |value: f32| value.to_le_bytes()[2..].to_vec();
+        let path = written(folder.path(), Stored::BF16, 2, upper);
+        let stored = joined(&path, false, false)
+            .stored()
+            .expect("it stays in its file");
+        stored.product(&input()).expect("a good file");
+        let file = std::fs::File::options().write(true).open(&path);
+        let touched = file.and_then(|file| file.set_modified(std::time::SystemTime::UNIX_EPOCH));
+        touched.expect("our own file");
+        let product = stored.product(&input());
+        assert!(matches!(product, Err(WorkerFault::WeightsCorrupt { .. })));
+    }
+}

@@ -7,6 +7,23 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+/// The encoding of a file of zeros.
+#[derive(Clone, Copy)]
+pub(crate) enum StoredAs {
+    F32,
+    Bf16,
+}
+
+impl StoredAs {
+    /// Its name in a header, and the bytes of an element.
+    fn named(self) -> (&'static str, u64) {
+        match self {
+            Self::F32 => ("F32", 4),
+            Self::Bf16 => ("BF16", 2),
+        }
+    }
+}
+
 /// The growth of a file.
 pub(crate) struct Growth<'a> {
     /// The prefix below which block 1 is repeated.
@@ -15,6 +32,8 @@ pub(crate) struct Growth<'a> {
     pub(crate) blocks: usize,
     /// Sides of tensors to replace, and their new values.
     pub(crate) widen: &'a dyn Fn(&str, u64) -> u64,
+    /// The encoding of the larger file.
+    pub(crate) stored: StoredAs,
 }
 
 /// Replaces the safetensors file `path` by a larger one.
@@ -29,17 +48,22 @@ pub(crate) fn grow(path: &Path, growth: &Growth) {
         let copies = copies(name, growth).into_iter();
         copies.map(move |name| (name, shape.clone()))
     });
-    sparse(path, grown);
+    sparse(path, growth.stored, grown);
 }
 
-/// Writes a safetensors file of bf16 zeros, which are holes on disk.
-pub(crate) fn sparse(path: &Path, tensors: impl Iterator<Item = (String, Vec<u64>)>) {
+/// Writes a safetensors file of zeros, which are holes on disk.
+pub(crate) fn sparse(
+    path: &Path,
+    stored: StoredAs,
+    tensors: impl Iterator<Item = (String, Vec<u64>)>,
+) {
     let mut header = Map::new();
+    let (dtype, width) = stored.named();
     let mut end = 0;
     for (name, shape) in tensors {
-        let offsets = [end, end + 2 * shape.iter().product::<u64>()];
+        let offsets = [end, end + width * shape.iter().product::<u64>()];
         end = offsets[1];
-        let tensor = json!({"dtype": "BF16", "shape": shape, "data_offsets": offsets});
+        let tensor = json!({"dtype": dtype, "shape": shape, "data_offsets": offsets});
         header.insert(name, tensor);
     }
     let header = serde_json::to_vec(&header).expect("JSON");
