@@ -1,5 +1,4 @@
-//! The pool's own cost: a synthetic picture drawn in this process, by a daemon, and the same number of bytes from other
-//! servers, all in turn.
+//! The pool's own cost for a picture, beside other servers that answer with as many bytes.
 //!
 //! ```text
 //! bench-pool-cost [NAME=HOST:PORT/PATH]…     servers that answer a POST with the bytes of a picture
@@ -32,13 +31,13 @@ const ROUNDS: u64 = 9;
 const PICTURES: usize = 64;
 
 /// Another server.
-struct Peer {
+struct OtherServer {
     name: String,
     client: HttpClient,
     path: String,
 }
 
-impl Peer {
+impl OtherServer {
     /// Reads `NAME=HOST:PORT/PATH`.
     fn parse(text: &str) -> Option<Self> {
         let (name, place) = text.split_once('=')?;
@@ -59,10 +58,11 @@ impl Peer {
 }
 
 fn main() {
-    let peers: Vec<Peer> = std::env::args()
+    let peers: Vec<OtherServer> = std::env::args()
         .skip(1)
         .map(|text| {
-            Peer::parse(&text).unwrap_or_else(|| panic!("{text:?} is not NAME=HOST:PORT/PATH"))
+            OtherServer::parse(&text)
+                .unwrap_or_else(|| panic!("{text:?} is not NAME=HOST:PORT/PATH"))
         })
         .collect();
     let daemon = TestDaemon::start(SETTINGS);
@@ -73,7 +73,7 @@ fn main() {
 }
 
 /// The times of everyone with this many clients.
-fn compared(daemon: &TestDaemon, peers: &[Peer], clients: usize) -> Value {
+fn compared(daemon: &TestDaemon, peers: &[OtherServer], clients: usize) -> Value {
     let mut drawing = Vec::new();
     let mut pool = Vec::new();
     let mut others = vec![Vec::new(); peers.len()];

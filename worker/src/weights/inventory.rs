@@ -1,4 +1,4 @@
-//! A list of a part's tensors without their values: names, shapes, and bytes of matrices that stay as they are stored.
+//! A list of a part's tensors without their values: names, shapes, and bytes where they are held.
 
 use super::recipe::Holding;
 use super::stored::STORED_SLAB_ELEMENTS;

@@ -80,7 +80,7 @@ impl Recipe {
             .then(|| Stored::new(self.row_spans(rows), (rows, columns)))
     }
 
-    /// Which rows of which pieces the matrix consists of, in order.
+    /// The rows of the pieces, in the order of the matrix's rows.
     fn row_spans(&self, rows: usize) -> Vec<RowSpan> {
         let half = rows / 2;
         let order = match self.swapped {
