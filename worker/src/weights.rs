@@ -41,6 +41,7 @@ pub use section::{LoadDepth, Meter, Section};
 pub use stand_in::stand_in;
 
 use crate::fault::WorkerFault;
+use candle_core::Device;
 use memmap2::{Mmap, UncheckedAdvice};
 use recipe::Recipe;
 use std::cell::RefCell;
@@ -149,6 +150,14 @@ impl Weights {
         Err(WorkerFault::configuration(file, stored, what))
     }
 
+    /// Releases the pages of the tensors that were loaded to `device`. Each was released when it was loaded, but the kernel
+    /// maps pages around the one that is read, so that loading a tensor brings back some of the one before.
+    pub fn release_loaded(&self, device: &Device) {
+        let stays = |recipe: &Recipe| device.is_cpu() && recipe.holding().stays_on_host;
+        let loaded = self.recipes.values().filter(|recipe| !stays(recipe));
+        loaded.for_each(Recipe::release);
+    }
+
     fn recipe(&self, name: &str) -> Result<&Recipe, WorkerFault> {
         let found = self.recipes.get(name);
         found.ok_or_else(|| WorkerFault::configuration(self.file(), name, "is not in the file"))
@@ -179,7 +188,7 @@ fn release(map: &Mmap, start: usize, length: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::DType;
     use ipc_protocol::exit_code::ExitCode;
     use safetensors::tensor::{Dtype as Stored, TensorView};
 

@@ -200,6 +200,8 @@ fn parts<A: Architecture>(
     };
     files.transformer.refuse_unread(&[])?;
     files.autoencoder.refuse_unread(&ignored::AUTOENCODER)?;
+    files.transformer.release_loaded(device);
+    files.autoencoder.release_loaded(device);
     Ok((encoders, core))
 }
 

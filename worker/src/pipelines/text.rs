@@ -166,6 +166,9 @@ impl TextEncoders {
         if let Some(clip_g) = &files.clip_g {
             clip_g.refuse_unread(&ignored::CLIP_G)?;
         }
+        let weights = [&files.t5, &files.clip_l];
+        let weights = weights.into_iter().chain(&files.clip_g);
+        weights.for_each(|weights| weights.release_loaded(device));
         Ok(loaded)
     }
 

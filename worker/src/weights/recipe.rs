@@ -119,6 +119,12 @@ impl Recipe {
         Ok(Some(Packed::new(slabs, (*rows, *columns))))
     }
 
+    /// Releases the memory of the pieces' bytes.
+    pub(super) fn release(&self) {
+        let pieces = self.pieces.iter();
+        pieces.for_each(|piece| piece.file.release(&piece.entry));
+    }
+
     /// Loads the tensor as a dense one.
     pub(super) fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor, WorkerFault> {
         let load = |piece: &Arc<Piece>| piece.tensor(dtype, device);
