@@ -68,7 +68,8 @@ pub enum Prelude<'a> {
 impl Client {
     /// Connects to a daemon at this path. A path that the caller gives is trusted.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        Self::greet(stream(path)?, DaemonPlace::At(path.to_owned()))
+        let place = || DaemonPlace::At(path.to_owned());
+        reconnect::greeted(|| Self::greet(stream(path)?, place()))
     }
 
     /// Changes how long this client waits for a daemon after the connection ended without an answer to a request. Then it
@@ -85,7 +86,7 @@ impl Client {
     /// other daemon answers;
     /// `NoDaemonAnywhere` if there is no daemon.
     pub fn connect_to_any() -> Result<Self, ClientError> {
-        Self::connect_to_any_within(None)
+        reconnect::greeted(|| Self::connect_to_any_within(None))
     }
 
     /// The same; a daemon may take this long to answer.
@@ -225,21 +226,25 @@ impl Client {
         mut ask: impl FnMut(&Self) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let (shared, patience) = (Arc::clone(&self.shared), self.patience);
-        reconnect::until_connected(&shared, patience, |left| {
-            let again = match &self.place {
-                DaemonPlace::At(path) => {
-                    let stream = stream(path)?;
-                    // A service manager may hold the socket before its daemon reads from it.
-                    reconnect::bound_reads(&stream, Some(left))?;
-                    Self::greet(stream, self.place.clone())?
-                }
-                DaemonPlace::Usual => Self::connect_to_any_within(Some(left))?,
-            };
-            reconnect::bound_reads(&again.stream, None)?;
-            shared.replace(Arc::clone(&again.stream));
-            (self.stream, self.version, self.pid) = (again.stream, again.version, again.pid);
-            ask(self)
-        })
+        reconnect::until_connected(
+            |pause| shared.pause(pause),
+            patience,
+            |left| {
+                let again = match &self.place {
+                    DaemonPlace::At(path) => {
+                        let stream = stream(path)?;
+                        // A service manager may hold the socket before its daemon reads from it.
+                        reconnect::bound_reads(&stream, Some(left))?;
+                        Self::greet(stream, self.place.clone())?
+                    }
+                    DaemonPlace::Usual => Self::connect_to_any_within(Some(left))?,
+                };
+                reconnect::bound_reads(&again.stream, None)?;
+                shared.replace(Arc::clone(&again.stream));
+                (self.stream, self.version, self.pid) = (again.stream, again.version, again.pid);
+                ask(self)
+            },
+        )
     }
 
     /// Follows a job of an earlier request, from its first recorded update to its answer, and returns its prompt.

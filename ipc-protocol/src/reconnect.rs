@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
 use std::time::Duration;
 
 use interprocess::local_socket::Stream;
@@ -17,6 +18,8 @@ use crate::messages::client::ToPool;
 
 /// How long a client waits for the daemon after its connection ended without an answer, unless it chooses otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client tries again where a daemon ended before it greeted.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before the first try to connect again; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -80,7 +83,7 @@ impl SharedConnection {
     }
 
     /// Waits for a while; returns false if its user gives up meanwhile.
-    fn pause(&self, pause: Duration) -> bool {
+    pub fn pause(&self, pause: Duration) -> bool {
         let waited = self
             .changed
             .wait_timeout_while(self.present(), pause, |present| !present.given_up);
@@ -153,12 +156,34 @@ fn may_come(error: &ClientError) -> bool {
         )
 }
 
-/// Tries `connect` again and again for `patience`. It gets the time that is left for it.
+/// Connects. If the daemon ends before it greets, tries again for a while: such a daemon is probably being restarted.
+///
+/// # Errors
+/// Those of `connect`.
+pub(crate) fn greeted<T>(
+    mut connect: impl FnMut() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let lost = match connect() {
+        Err(error) if is_lost(&error) => error,
+        other => return other,
+    };
+    let pause = |pause| {
+        thread::park_timeout(pause);
+        true
+    };
+    match until_connected(pause, GREETING_PATIENCE, |_| connect()) {
+        Err(ClientError::Lost { .. }) => Err(lost),
+        other => other,
+    }
+}
+
+/// Tries `connect` again and again for `patience`. It gets the time that is left for it. Before each try comes a `wait`,
+/// which is false if its user gives up.
 ///
 /// # Errors
 /// `Lost` if no daemon answered in time or its user gave up; any error that another try would not change.
 pub(crate) fn until_connected<T>(
-    shared: &SharedConnection,
+    wait: impl Fn(Duration) -> bool,
     patience: Duration,
     mut connect: impl FnMut(Duration) -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
@@ -166,7 +191,7 @@ pub(crate) fn until_connected<T>(
     let mut pause = PAUSE_MIN;
     loop {
         // A pause that is cut short belongs to a user who gave up.
-        if left.is_zero() || !shared.pause(pause.min(left)) {
+        if left.is_zero() || !wait(pause.min(left)) {
             return Err(ClientError::Lost { after: patience });
         }
         left = left.saturating_sub(pause);

@@ -280,8 +280,8 @@ impl RestartedWorld {
         match doing {
             WorkerDoing::ComesUp => {
                 self.life.alive.insert(worker);
-                let events = comes_up(worker).into_iter();
-                events.map(|event| self.feed(pool, event)).collect()
+                let mut events = comes_up(worker).into_iter();
+                events.try_for_each(|event| self.feed(pool, event))
             }
             WorkerDoing::Steps(job, step) => self.step(pool, worker, job, step),
             WorkerDoing::Dies(_, step, signal) => {

@@ -6,7 +6,7 @@
 mod load;
 mod slope;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -55,7 +55,7 @@ struct Sample {
     state_kib: u64,
 }
 
-fn sample(pid: u32, state: &PathBuf, began: &wait::Stopwatch) -> Sample {
+fn sample(pid: u32, state: &Path, began: &wait::Stopwatch) -> Sample {
     Sample {
         at: began.passed(),
         process: ProcessFigures::of(pid).expect("the daemon lives"),

@@ -15,7 +15,7 @@ use worker::pipelines::families::sd3::sizes::{MmditSizes, large_turbo};
 use worker::pipelines::families::sd3::transformer::Mmdit;
 use worker::pipelines::parts::autoencoder::Decoder;
 use worker::pipelines::parts::clip::Clip;
-use worker::pipelines::parts::sizes::{T5Sizes, clip_l, t5_xxl};
+use worker::pipelines::parts::sizes::{T5Sizes, clip_l};
 use worker::pipelines::parts::t5::T5;
 use worker::sampling::noise;
 use worker::weights::{Inventory, Meter, Section, Weights};
@@ -82,7 +82,6 @@ fn t5_sizes() -> T5Sizes {
         num_heads: 16,
         vocab_size: 32128,
         length: WORDS,
-        ..t5_xxl()
     }
 }
 

@@ -84,8 +84,8 @@ impl Recipe {
     fn row_spans(&self, rows: usize) -> Vec<RowSpan> {
         let half = rows / 2;
         let order = match self.swapped {
-            true => vec![half..rows, 0..half],
-            false => vec![0..rows],
+            true => [half..rows, 0..half],
+            false => [0..half, half..rows],
         };
         let mut spans = Vec::new();
         for wanted in order {
