@@ -41,6 +41,7 @@ fn settings() -> String {
     let quick: String = quick.collect();
     format!(
         "default_model = \"syn-0\"\n[pool]\ncold_start_workers = 1\nmax_workers_per_model = 1\nqueue_per_model = 2000\n\
+         [models.megapixels]\nfamily = \"synthetic\"\nparams = {{ step_ms = 60, load_ms = 1, weights_mb = 1 }}\n\
          [models.slow]\nfamily = \"synthetic\"\nparams = {{ step_ms = 1000, load_ms = 1, weights_mb = 1 }}\n{quick}"
     )
 }
@@ -212,14 +213,15 @@ const UNREAD_KIB: u64 = 64 * 1024;
 /// Clients that never read their picture of 3 MiB.
 const NEVER_READING: u64 = 200;
 
-/// A request for a picture of 3 MiB at the native door.
+/// A request for a picture of 3 MiB at the native door. Its model draws 15 of them a second: the daemon bounds how long
+/// pictures wait, so a bound on their memory holds up to some speed of drawing only.
 fn large(daemon: &TestDaemon, seed: u64) -> UnixStream {
     let wanted = ImageRequest {
         size: Some(PictureSize {
             width: 1024,
             height: 1024,
         }),
-        ..request("syn-0", 1, seed)
+        ..request("megapixels", 1, seed)
     };
     let mut stream = greeted(daemon);
     connection::write(&mut stream, &ToPool::Generate(wanted)).expect("it reads");
@@ -229,7 +231,7 @@ fn large(daemon: &TestDaemon, seed: u64) -> UnixStream {
 /// The same over HTTP.
 fn large_over_http(daemon: &TestDaemon, seed: u64) -> UnixStream {
     let body = format!(
-        "{{\"prompt\": \"x\", \"model\": \"syn-0\", \"size\": \"1024x1024\", \"steps\": 1, \"seed\": {seed}}}"
+        "{{\"prompt\": \"x\", \"model\": \"megapixels\", \"size\": \"1024x1024\", \"steps\": 1, \"seed\": {seed}}}"
     );
     let head =
         "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
@@ -245,7 +247,16 @@ fn stay_bounded(ask: impl Fn(&TestDaemon, u64) -> UnixStream, answer_bytes: usiz
     let _turn = turn::take();
     let daemon = TestDaemon::start(&settings());
     daemon
-        .imagepool(&["generate", "x", "--size", "1024x1024", "-o", "x.png"])
+        .imagepool(&[
+            "generate",
+            "x",
+            "--model",
+            "megapixels",
+            "--size",
+            "1024x1024",
+            "-o",
+            "x.png",
+        ])
         .succeeded();
     let before = resident(daemon.pid());
     let held = processes::descriptors(daemon.pid()).len();

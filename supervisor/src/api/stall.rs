@@ -12,11 +12,11 @@ use tokio::time::{Sleep, sleep};
 use super::unsent::{ClientBytes, StandingClient, UnsentBytes};
 
 /// How long a client may take none of its bytes, in steps of [`STEP`].
-const STEPS_MAX: u32 = 200;
+const STEPS_MAX: u32 = 100;
 /// Steps after which a client does not pause any longer, but stands still.
-const PAUSE_STEPS: u32 = 10;
-/// How long a client that takes nothing is safe, however many bytes wait. What is drawn meanwhile waits in addition.
-const STEP: Duration = Duration::from_millis(50);
+const PAUSE_STEPS: u32 = 5;
+/// How long a client that takes nothing is safe, however many bytes wait.
+const STEP: Duration = Duration::from_millis(100);
 
 /// A stream whose writes fail with `TimedOut` if the other side takes nothing for 10 s, or for less while too many bytes wait for
 /// clients in all.
@@ -55,15 +55,13 @@ impl<T> StallLimited<T> {
         written: Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if written.is_ready() {
-            if self.stall.take().is_some() {
-                self.bytes.reads_on();
-            }
+            self.stall = None;
             return written;
         }
         let stall = self.stall.get_or_insert_with(|| Stall {
             step: Box::pin(sleep(STEP)),
             steps: 0,
-            client: self.unsent.stopped(self.bytes.habit()),
+            client: self.unsent.stopped(),
         });
         while stall.step.as_mut().poll(context).is_ready() {
             stall.steps += 1;
