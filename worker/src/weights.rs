@@ -23,6 +23,7 @@ mod naming;
 mod piece;
 mod recipe;
 mod section;
+mod slabs;
 mod stand_in;
 mod stored;
 

@@ -1,5 +1,6 @@
 //! A matrix for products: dense, in the quantized blocks of its file, or in its file itself.
 
+use super::slabs::slab_by_slab;
 use super::stored::Stored;
 use crate::fault::WorkerFault;
 use candle_core::Tensor;
@@ -35,21 +36,10 @@ impl Packed {
     }
 
     fn product(&self, rows: &Tensor) -> Result<Tensor, WorkerFault> {
-        let dtype = rows.dtype();
-        let product = Tensor::zeros((rows.dim(0)?, self.dims.0), dtype, rows.device())?;
-        let mut first = 0;
-        for slab in &self.slabs {
-            let dense = slab.dequantize(rows.device())?.to_dtype(dtype)?;
-            product.slice_set(&rows.matmul(&dense.t()?)?, 1, first)?;
-            first += dense.dim(0)?;
-        }
-        Ok(product)
+        let slabs = self.slabs.iter();
+        let dense = slabs.map(|slab| Ok(slab.dequantize(rows.device())?));
+        slab_by_slab(rows, self.dims.0, dense)
     }
-}
-
-/// Number of rows of a slab, for a matrix with `columns` columns.
-pub(super) fn slab_rows(columns: usize) -> usize {
-    (SLAB_ELEMENTS / columns.max(1)).max(1)
 }
 
 impl Matrix {
@@ -79,13 +69,14 @@ impl Matrix {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::slabs::slab_rows;
     use super::*;
     use candle_core::Device;
     use candle_core::quantized::GgmlDType;
 
     /// Numbers in -1..1 without a regular pattern.
-    fn values(count: usize) -> Vec<f32> {
+    pub(in crate::weights) fn values(count: usize) -> Vec<f32> {
         let value = |i: usize| ((i * 7919 + i / 31) % 2003) as f32 / 1001.5 - 1.0;
         (0..count).map(value).collect()
     }
@@ -101,16 +92,18 @@ mod tests {
 
     #[test]
     fn a_packed_product_equals_that_of_the_dequantized_matrix() {
-        let (rows, columns) = (slab_rows(1024) + 64, 1024);
+        let columns = 1024;
+        let of_slab = slab_rows(SLAB_ELEMENTS, columns);
+        let rows = of_slab + 64;
         let weight = Tensor::from_vec(values(rows * columns), (rows, columns), &Device::Cpu);
         let weight = weight.expect("values of this shape");
         let x = Tensor::from_vec(values(3 * columns), (3, columns), &Device::Cpu);
         let x = x.expect("values of this shape");
         for kind in [GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::Q4_0] {
-            let starts = (0..rows).step_by(slab_rows(columns));
+            let starts = (0..rows).step_by(of_slab);
             let slabs: Vec<QTensor> = starts
                 .map(|first| {
-                    let count = slab_rows(columns).min(rows - first);
+                    let count = of_slab.min(rows - first);
                     let slab = weight.narrow(0, first, count).and_then(|slab| slab.copy());
                     let slab = slab.and_then(|slab| QTensor::quantize(&slab, kind));
                     slab.expect("whole blocks")

@@ -3,9 +3,10 @@
 use super::entry::TensorEntry;
 use super::file::WeightFile;
 use super::kind::ElementKind;
-use super::matrix::{Packed, slab_rows};
+use super::matrix::{Packed, SLAB_ELEMENTS};
 use super::naming::{ModelPart, Renaming, TensorTarget};
 use super::piece::Piece;
+use super::slabs::slab_rows;
 use super::stored::{RowSpan, Stored};
 use crate::fault::WorkerFault;
 use candle_core::{DType, Device, Tensor};
@@ -109,7 +110,7 @@ impl Recipe {
         };
         let (kind, bytes) = (piece.entry.kind, piece.file.data(&piece.entry)?);
         let row = bytes.len() / rows.max(&1); // bytes of it: whole blocks
-        let slab = slab_rows(*columns);
+        let slab = slab_rows(SLAB_ELEMENTS, *columns);
         let slabs = bytes.chunks((slab * row).max(1)).map(|bytes| {
             let shape = [bytes.len() / row, *columns];
             kind.blocks(bytes, &shape, device)
@@ -331,19 +332,13 @@ fn scale(file: &WeightFile, stored: &str) -> Result<Option<Tensor>, WorkerFault>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::WorkerFault;
+    use crate::weights::matrix::tests::values;
     use safetensors::tensor::{Dtype as Stored, TensorView};
     use std::path::{Path, PathBuf};
 
     const COLUMNS: usize = 512;
     /// Rows of the two pieces; together more than a slab.
     const ROWS: [usize; 2] = [1500, 700];
-
-    /// Numbers in -1..1 without a regular pattern.
-    fn values(count: usize) -> Vec<f32> {
-        let value = |i: usize| ((i * 7919 + i / 31) % 2003) as f32 / 1001.5 - 1.0;
-        (0..count).map(value).collect()
-    }
 
     /// A file with two matrices of bytes of `kind`, of which an element takes `width`.
     fn written(folder: &Path, kind: Stored, width: usize, byte: fn(f32) -> Vec<u8>) -> PathBuf {

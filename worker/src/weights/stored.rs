@@ -4,6 +4,7 @@
 //! slab of whole rows after the other to f32, so its result equals that of the dense matrix.
 
 use super::piece::Piece;
+use super::slabs::{slab_by_slab, slab_rows};
 use crate::fault::WorkerFault;
 use candle_core::Tensor;
 use std::ops::Range;
@@ -47,7 +48,7 @@ impl Stored {
         for span in &spans {
             span.piece.file.read_ahead(&span.piece.entry);
         }
-        let most = (STORED_SLAB_ELEMENTS / dims.1.max(1)).max(1);
+        let most = slab_rows(STORED_SLAB_ELEMENTS, dims.1);
         let slabs = spans.into_iter().flat_map(|span| span.split(most));
         Stored {
             slabs: slabs.collect(),
@@ -62,15 +63,9 @@ impl Stored {
 
     /// Computes `x W^T` for contiguous rows (n, in) on the CPU: (n, out) in the dtype of `x`.
     pub(super) fn product(&self, rows: &Tensor) -> Result<Tensor, WorkerFault> {
-        let dtype = rows.dtype();
-        let product = Tensor::zeros((rows.dim(0)?, self.dims.0), dtype, rows.device())?;
-        let mut first = 0;
-        for slab in &self.slabs {
-            let dense = slab.piece.dense_rows(slab.rows.clone())?.to_dtype(dtype)?;
-            product.slice_set(&rows.matmul(&dense.t()?)?, 1, first)?;
-            first += slab.rows.len();
-        }
-        Ok(product)
+        let slabs = self.slabs.iter();
+        let dense = slabs.map(|slab| slab.piece.dense_rows(slab.rows.clone()));
+        slab_by_slab(rows, self.dims.0, dense)
     }
 }
 
