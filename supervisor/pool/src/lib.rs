@@ -56,3 +56,4 @@ pub use words::registry::{
     Activation, CudaNeed, FOLDER_IDENTITY, Files, GuidanceRule, ModelSpec, Need, Registry, SizeRule,
 };
 pub use words::settings::{Patience, Settings, TruceTerms};
+pub use words::user::is_job_of;

@@ -35,8 +35,7 @@ impl Caller {
 
     /// Whether a job of `user` is the caller's own, or one of a user that it named in a request.
     pub fn asked_for(&self, user: &str) -> bool {
-        let named = |rest: &str| rest.is_empty() || rest.starts_with('/');
-        user.strip_prefix(&self.user).is_some_and(named)
+        pool::is_job_of(user, &self.user)
     }
 }
 

@@ -8,6 +8,7 @@ use ipc_protocol::units::{PictureSize, counted};
 use crate::words::action::Parameters;
 use crate::words::lasting::QuarantinedRequest;
 use crate::words::moment::Moment;
+use crate::words::user::is_job_of;
 
 /// Most fingerprints kept; the oldest goes first.
 const KEPT_MAX: usize = 1000;
@@ -147,7 +148,7 @@ impl Quarantine {
     pub(crate) fn lines(&self, now: Moment, lasts: Duration, reader: Option<&str>) -> Vec<String> {
         let line = |(fingerprint, evidence): (&Fingerprint, &QuarantineEvidence)| {
             let left = evidence.left(now, lasts)?;
-            let prompt = match reader.is_none_or(|reader| evidence.is_of(reader)) {
+            let prompt = match reader.is_none_or(|reader| is_job_of(&evidence.user, reader)) {
                 true => format!("{:?}", prompt_start(&fingerprint.prompt)),
                 false => "of another user".to_owned(),
             };
@@ -188,12 +189,6 @@ impl QuarantineEvidence {
     /// Evidence that was `aged` at `since`.
     pub(crate) fn aged(self, aged: Duration) -> Self {
         Self { aged, ..self }
-    }
-
-    /// Whether it was a job of this user, or of a client of it.
-    fn is_of(&self, user: &str) -> bool {
-        let rest = self.user.strip_prefix(user);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn age(&self, now: Moment) -> Duration {

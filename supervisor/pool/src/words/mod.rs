@@ -14,3 +14,4 @@ pub(crate) mod reasons;
 pub(crate) mod registry;
 pub(crate) mod settings;
 pub(crate) mod turn;
+pub(crate) mod user;
