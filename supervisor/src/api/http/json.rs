@@ -16,7 +16,7 @@ use super::fields::Fields;
 /// Most bytes of a body.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer of JSON.
 pub(super) fn json_response(value: &Value) -> Response {
