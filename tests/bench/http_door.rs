@@ -14,6 +14,7 @@ use supervisor::picture::format::{PictureFormat, Quality};
 use tests::daemon::TestDaemon;
 use tests::http::HttpClient;
 use tests::job::{draw, request};
+use tests::times::{SortedTimes, hundredths, ms};
 use tests::wait;
 
 const ROUNDS: u64 = 101;
@@ -63,11 +64,6 @@ fn main() {
 }
 
 /// The median in milliseconds, to a hundredth.
-fn median_ms(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    hundredths(times[times.len() / 2].as_secs_f64() * 1000.0)
-}
-
-fn hundredths(ms: f64) -> f64 {
-    (ms * 100.0).round() / 100.0
+fn median_ms(times: Vec<Duration>) -> f64 {
+    hundredths(ms(SortedTimes::from_iter(times).percentile(50)))
 }

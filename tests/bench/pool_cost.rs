@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tests::daemon::TestDaemon;
 use tests::http::HttpClient;
 use tests::job::{draw, request};
+use tests::times::{SortedTimes, hundredths, ms};
 use tests::wait;
 use worker::pipelines::families::synthetic::SyntheticModel;
 use worker::pipelines::{JobParameters, Pipeline};
@@ -91,8 +92,7 @@ fn compared(daemon: &TestDaemon, peers: &[OtherServer], clients: usize) -> Value
             times.push(turn(clients, || (), |()| peer.answer()));
         }
     }
-    let drawing = median(drawing);
-    let pool = median(pool);
+    let [drawing, pool] = [drawing, pool].map(median_ms);
     let mut line = Map::new();
     line.insert("bench".into(), json!("pool_cost"));
     line.insert("clients".into(), json!(clients));
@@ -101,7 +101,7 @@ fn compared(daemon: &TestDaemon, peers: &[OtherServer], clients: usize) -> Value
     line.insert("native_ms".into(), json!(hundredths(pool)));
     line.insert("native_cost_ms".into(), json!(hundredths(pool - drawing)));
     for (peer, times) in peers.iter().zip(others) {
-        let peer_ms = median(times);
+        let peer_ms = median_ms(times);
         line.insert(format!("{}_ms", peer.name), json!(hundredths(peer_ms)));
         let ratio = hundredths((pool - drawing) / peer_ms);
         line.insert(format!("cost_to_{}", peer.name), json!(ratio));
@@ -109,8 +109,12 @@ fn compared(daemon: &TestDaemon, peers: &[OtherServer], clients: usize) -> Value
     Value::Object(line)
 }
 
-/// Draws [`PICTURES`] with this many clients at a time. Returns the milliseconds per picture.
-fn turn<C>(clients: usize, connect: impl Fn() -> C + Sync, ask: impl Fn(&mut C) + Sync) -> f64 {
+/// Draws [`PICTURES`] with this many clients at a time. Returns the time per picture.
+fn turn<C>(
+    clients: usize,
+    connect: impl Fn() -> C + Sync,
+    ask: impl Fn(&mut C) + Sync,
+) -> Duration {
     let each = PICTURES / clients;
     let (times, all) = wait::timed(|| {
         thread::scope(|scope| {
@@ -130,13 +134,8 @@ fn turn<C>(clients: usize, connect: impl Fn() -> C + Sync, ask: impl Fn(&mut C) 
         })
     });
     match clients {
-        1 => median(
-            times
-                .iter()
-                .map(|time| time.as_secs_f64() * 1000.0)
-                .collect(),
-        ),
-        _ => all.as_secs_f64() * 1000.0 / times.len() as f64,
+        1 => SortedTimes::from_iter(times).percentile(50),
+        _ => all / (each * clients) as u32,
     }
 }
 
@@ -173,11 +172,7 @@ const fn bytes() -> usize {
     SIDE as usize * SIDE as usize * 3
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-fn hundredths(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
+/// The median in milliseconds.
+fn median_ms(times: Vec<Duration>) -> f64 {
+    ms(SortedTimes::from_iter(times).percentile(50))
 }

@@ -17,6 +17,7 @@ use tests::daemon::TestDaemon;
 use tests::figures::ProcessFigures;
 use tests::job::{draw, request};
 use tests::program::PATIENCE;
+use tests::times::SortedTimes;
 use tests::{rounds, turn, wait};
 
 const SETTINGS: &str = "[pool]\nqueue_per_model = 1000\nmax_workers_per_model = 2\n\
@@ -110,19 +111,16 @@ fn drip(mut clients: Vec<UnixStream>, http: bool) {
 
 /// The times that 99 of 100 pictures and looks at `status` stay within.
 fn healthy(client: &mut Client) -> (Duration, Duration) {
-    let p99 = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() * 99 / 100]
-    };
     let wanted = request("good", 5, 3);
     let pictures = (0..PICTURES).map(|_| {
         let (picture, took) = wait::timed(|| draw(client, &wanted, |_, _| {}));
         picture.expect("a good request");
         took
     });
-    let pictures = p99(pictures.collect());
+    let pictures: SortedTimes = pictures.collect();
     let looks = (0..LOOKS).map(|_| wait::timed(|| client.status().expect("it serves")).1);
-    (pictures, p99(looks.collect()))
+    let looks: SortedTimes = looks.collect();
+    (pictures.percentile(99), looks.percentile(99))
 }
 
 fn figures(daemon: &TestDaemon) -> ProcessFigures {

@@ -17,6 +17,7 @@ use tests::job::{draw, request};
 use tests::misbehaviours::{model, settings};
 use tests::program::PATIENCE;
 use tests::sandbox::Sandbox;
+use tests::times::SortedTimes;
 use tests::{processes, turn, wait};
 
 /// A model to draw with, and one whose jobs take longer than any test.
@@ -38,11 +39,10 @@ fn daemon() -> TestDaemon {
 /// The time that 99 of 100 looks at `status` stay below.
 fn status_p99(daemon: &TestDaemon) -> Duration {
     let mut client = daemon.client();
-    let mut took: Vec<Duration> = (0..ROUNDS)
+    let took: SortedTimes = (0..ROUNDS)
         .map(|_| wait::timed(|| client.status().expect("the daemon serves")).1)
         .collect();
-    took.sort_unstable();
-    took[ROUNDS * 99 / 100]
+    took.percentile(99)
 }
 
 /// Fails the test if `status` takes longer than it may, by more than this machine adds anyway.

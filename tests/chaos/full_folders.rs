@@ -8,12 +8,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipc_protocol::client::{ClientError, Update};
+use ipc_protocol::client::ClientError;
 use ipc_protocol::failure::{Failure, FailureKind};
 use ipc_protocol::request::ImageRequest;
 use tests::daemon::TestDaemon;
 use tests::imagepool;
-use tests::job::request;
+use tests::job::{request, wait_for};
 use tests::program::{self, Call, PATIENCE, ProgramOutput};
 use tests::sandbox::Sandbox;
 use tests::{turn, wait};
@@ -138,12 +138,7 @@ fn fill(path: &str) {
 
 /// A job's picture, asked for on a connection of its own.
 fn answered(daemon: &TestDaemon, job: ipc_protocol::ids::JobId, rgb8: &[u8]) {
-    let mut client = daemon.client();
-    let (_, drawing) = client.wait(job, |_| {}).expect("it is known");
-    let picture = drawing.into_iter().find_map(|update| match update {
-        Ok(Update::Picture(picture)) => Some(picture),
-        _ => None,
-    });
+    let picture = wait_for(&mut daemon.client(), job);
     assert!(picture.expect("it is drawn").rgb8 == rgb8, "other bytes");
 }
 

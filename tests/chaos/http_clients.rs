@@ -1,6 +1,5 @@
 //! Many clients of the HTTP door at once: every job ends once, and memory comes back.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use tests::chance::Chance;
 use tests::daemon::TestDaemon;
+use tests::figures;
 use tests::program::PATIENCE;
 use tests::wait;
 
@@ -70,16 +70,7 @@ fn converse(socket: &Path, habit: Habit, seed: u64, delay: Duration) -> Option<S
 
 /// The daemon's resident memory, in KiB.
 fn resident_kib(daemon: &TestDaemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("it has memory");
-    let number = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse().ok());
-    number.expect("a number of KiB")
+    figures::resident_kib(daemon.pid()).expect("it runs")
 }
 
 fn round(socket: &Path, chance: &mut Chance) -> usize {

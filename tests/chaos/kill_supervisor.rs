@@ -12,6 +12,7 @@ use tests::chance::Chance;
 use tests::daemon::TestDaemon;
 use tests::program::PATIENCE;
 use tests::sandbox::Sandbox;
+use tests::times::SortedTimes;
 use tests::{rounds, turn, wait};
 
 /// Workers may outlive their supervisor by this much.
@@ -174,15 +175,9 @@ fn no_job_is_lost_however_often_the_supervisor_is_killed() {
         "{kills} kills, {} detached and {attached_count} attached jobs, 0 lost; {served_through} clients were told of a restart",
         detached.len()
     );
-    println!("workers gone after {}", percentiles(&mut gone));
-    println!("listening again after {}", percentiles(&mut listening));
-}
-
-fn percentiles(times: &mut [Duration]) -> String {
-    times.sort_unstable();
-    let of = |percent: usize| times[times.len() * percent / 100];
-    let longest = times[times.len() - 1];
-    format!("p50 {:?}, p99 {:?}, at most {longest:?}", of(50), of(99))
+    for (what, times) in [("workers gone", gone), ("listening again", listening)] {
+        println!("{what} after {}", SortedTimes::from_iter(times));
+    }
 }
 
 /// A client that waits for its picture, through restarts of the daemon.

@@ -29,7 +29,7 @@ impl ProcessFigures {
         let open = descriptors(pid);
         let unnamed = |to: &Path| to.to_string_lossy().starts_with("/memfd:");
         Some(Self {
-            resident_kib: field(&format!("/proc/{pid}/status"), "VmRSS:")?,
+            resident_kib: resident_kib(pid)?,
             share_kib: field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")?,
             descriptors: open.len(),
             memfds: open.iter().filter(|(_, to)| unnamed(to)).count(),
@@ -37,6 +37,11 @@ impl ProcessFigures {
             children: children(pid).len(),
         })
     }
+}
+
+/// Resident memory of a process, in KiB; `None` if it has ended.
+pub fn resident_kib(pid: u32) -> Option<u64> {
+    field(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
 /// The processes whose parent this one is.

@@ -1,6 +1,6 @@
 //! Drawing through the client library, with a look at every step.
 
-use ipc_protocol::client::{Client, ClientError, Picture, Update};
+use ipc_protocol::client::{Client, ClientError, Drawing, Picture, Update};
 use ipc_protocol::failure::Failure;
 use ipc_protocol::ids::JobId;
 use ipc_protocol::request::ImageRequest;
@@ -25,13 +25,26 @@ pub fn request(model: &str, steps: u32, seed: u64) -> ImageRequest {
 pub fn draw(
     client: &mut Client,
     request: &ImageRequest,
-    mut at_step: impl FnMut(JobId, u32),
+    at_step: impl FnMut(JobId, u32),
 ) -> Result<Picture, Failure> {
-    let drawing = match client.generate(request) {
-        Ok(drawing) => drawing,
-        Err(ClientError::Refused(failure)) => return Err(failure),
+    match client.generate(request) {
+        Ok(drawing) => answer(drawing, at_step),
+        Err(ClientError::Refused(failure)) => Err(failure),
         Err(error) => panic!("the daemon broke off: {error}"),
-    };
+    }
+}
+
+/// Waits for the one answer of a job of an earlier request.
+///
+/// # Errors
+/// The job's failure.
+pub fn wait_for(client: &mut Client, job: JobId) -> Result<Picture, Failure> {
+    let (_, drawing) = client.wait(job, |_| {}).expect("it is known");
+    answer(drawing, |_, _| {})
+}
+
+/// The one answer of a drawing.
+fn answer(drawing: Drawing<'_>, mut at_step: impl FnMut(JobId, u32)) -> Result<Picture, Failure> {
     let mut answers = Vec::new();
     for update in drawing {
         match update.expect("the daemon stays") {

@@ -4,7 +4,7 @@
 //! - [`daemon`] is a supervisor in it, [`imagepool`] the command, [`program`] how both are started
 //! - [`lines`] is a stderr that can be waited for, [`wait`] the one place that looks again and again
 //! - [`record`] is what a daemon wrote down, and its decisions again
-//! - [`processes`], [`figures`] and [`census`] count what is there, and what is left
+//! - [`processes`], [`figures`] and [`census`] count what is there, and what is left; [`times`] are what something took
 //! - [`job`] draws through the client library, [`detached_jobs`] through the command, [`pixels`] looks at pictures, [`chance`] and [`rounds`]
 //!   say where and how often to strike
 //! - [`http`] is a small HTTP client of the daemon's door
@@ -31,5 +31,6 @@ pub mod record;
 pub mod rounds;
 pub mod sandbox;
 pub mod storm;
+pub mod times;
 pub mod turn;
 pub mod wait;

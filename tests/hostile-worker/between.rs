@@ -10,7 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use ipc_protocol::connection;
@@ -37,26 +38,22 @@ pub enum Doom {
     OfPoison,
 }
 
-/// The worker between the two, and the job it has.
+/// The worker between the two.
 struct Between {
     doom: Doom,
-    job: Mutex<JobSeen>,
+    /// Steps of the job it has.
+    steps: AtomicU32,
     /// The honest worker, once there is one.
     child: OnceLock<Pid>,
     /// The end that has been reached.
     ending: OnceLock<OwnEnd>,
 }
 
-#[derive(Default, Clone, Copy)]
-struct JobSeen {
-    steps: u32,
-}
-
 /// Passes frames on until it is time to end.
 pub fn stand(socket: WorkerSocket, welcome: Welcome, doom: Doom) -> ! {
     let between = Between {
         doom,
-        job: Mutex::default(),
+        steps: AtomicU32::new(0),
         child: OnceLock::new(),
         ending: OnceLock::new(),
     };
@@ -102,10 +99,6 @@ fn end_as(child: &mut Child) -> ! {
 }
 
 impl Between {
-    fn seen(&self) -> JobSeen {
-        *self.job.lock().expect("no holder of this lock can panic")
-    }
-
     /// From the supervisor to the honest worker, whose parent is this process.
     fn pass_orders(&self, socket: &WorkerSocket, mut welcome: Welcome, mut child: UnixStream) {
         assert!(matches!(socket.hear(), ToWorker::Welcome(_)));
@@ -116,9 +109,7 @@ impl Between {
             order = socket.hear();
             match &order {
                 ToWorker::Run(job) => {
-                    let mut seen = self.job.lock().expect("no holder of this lock can panic");
-                    *seen = JobSeen { steps: job.steps };
-                    drop(seen);
+                    self.steps.store(job.steps, Ordering::Release);
                     if matches!(self.doom, Doom::OfPoison) && job.prompt.contains(storm::POISON) {
                         die_of(Signal::SIGSEGV);
                     }
@@ -158,7 +149,7 @@ impl Between {
             FromWorker::Ready { .. } => self.reach(LifePoint::Idle),
             FromWorker::Step { step, .. } => {
                 self.reach(LifePoint::Step(*step));
-                if *step == self.seen().steps {
+                if *step == self.steps.load(Ordering::Acquire) {
                     self.reach(LifePoint::Decoding);
                 }
             }

@@ -1,7 +1,6 @@
 //! Many clients that hold on to places, descriptors, half messages and unread pictures.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
@@ -20,10 +19,12 @@ use ipc_protocol::units::PictureSize;
 use ipc_protocol::version::PROTOCOL;
 use nix::unistd::{getegid, geteuid};
 use tests::daemon::TestDaemon;
+use tests::figures::resident_kib;
 use tests::job::request;
 use tests::processes;
 use tests::program::{self, PATIENCE};
 use tests::sandbox::Sandbox;
+use tests::times::SortedTimes;
 use tests::turn;
 use tests::wait;
 
@@ -71,10 +72,7 @@ fn is_closed(stream: &mut UnixStream, patience: Duration) -> bool {
 
 /// Resident memory of a process in KiB.
 fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    kib.expect("the kernel reports it")
+    resident_kib(pid).expect("it lives")
 }
 
 #[test]
@@ -353,18 +351,14 @@ fn beside(daemon: &TestDaemon, question: &ToPool, name: &str) -> Duration {
         }
         wait::moments_of_chance(Duration::from_secs(1));
         let mut client = daemon.client();
-        let mut times: Vec<Duration> = (0..100)
+        let times: SortedTimes = (0..100)
             .map(|_| wait::timed(|| client.status().expect("it serves")).1)
             .collect();
-        times.sort_unstable();
-        println!(
-            "status beside {name}: p50 {:?}, p99 {:?}",
-            times[50], times[98]
-        );
+        println!("status beside {name}: {times}");
         stop.store(true, Ordering::Relaxed);
         for flood in floods {
             let _ = flood.shutdown(std::net::Shutdown::Both);
         }
-        times[50]
+        times.percentile(50)
     })
 }

@@ -13,6 +13,7 @@ use tests::daemon::TestDaemon;
 use tests::detached_jobs::{detach, listed, until_listed, until_step};
 use tests::program::{PATIENCE, limit_file_size};
 use tests::sandbox::Sandbox;
+use tests::times::SortedTimes;
 use tests::wait;
 
 /// Workers may outlive their supervisor by this much.
@@ -439,7 +440,7 @@ fn the_cost_of_accepting_a_detached_request_is_measured() {
     );
     let mut client = daemon.client();
     let mut times = |detached: bool| {
-        let mut times: Vec<Duration> = (0..200)
+        let times: SortedTimes = (0..200)
             .map(|seed| {
                 let mut wanted = tests::job::request("syn", 1, seed);
                 wanted.detached = detached;
@@ -449,8 +450,7 @@ fn the_cost_of_accepting_a_detached_request_is_measured() {
                 accepted
             })
             .collect();
-        times.sort_unstable();
-        (times[100], times[198])
+        (times.percentile(50), times.percentile(99))
     };
     let (attached, detached) = (times(false), times(true));
     println!("accepted after (p50, p99): attached {attached:?}, detached {detached:?}");

@@ -10,7 +10,6 @@ use ipc_protocol::ids::Generation;
 use ipc_protocol::request::ImageRequest;
 use pool::{Action, Event, ModelSpec, Moment, Phases, Pool, Registry, Settings, Ticket};
 
-use crate::faults::FaultSet;
 use crate::plan::WorldPlan;
 use crate::random::SeededRandom;
 
@@ -21,16 +20,7 @@ pub(crate) fn check(seeds: u64) -> Result<(), String> {
 
 fn burst(seed: u64) -> Result<(), String> {
     let mut random = SeededRandom::new(seed);
-    let plan = WorldPlan {
-        seed,
-        models: 1,
-        clients: 1,
-        users: 1,
-        devices: 1,
-        faults: FaultSet(0),
-        events: 0,
-        fifo: false,
-    };
+    let plan = WorldPlan::quiet(seed, 1);
     let settings = Settings {
         default_model: "m0".into(),
         queue_per_model: 1000,

@@ -28,6 +28,20 @@ pub(crate) struct WorldPlan {
 }
 
 impl WorldPlan {
+    /// A world of one device, one client and one user, without faults and without events of its own.
+    pub(crate) fn quiet(seed: u64, models: usize) -> Self {
+        Self {
+            seed,
+            models,
+            clients: 1,
+            users: 1,
+            devices: 1,
+            faults: FaultSet(0),
+            events: 0,
+            fifo: false,
+        }
+    }
+
     pub(crate) fn draw(seed: u64, fifo: bool) -> Self {
         let mut random = SeededRandom::new(seed);
         let few = random.permille(300);

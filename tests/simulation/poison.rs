@@ -12,7 +12,6 @@ use pool::{
     Settings, Ticket,
 };
 
-use crate::faults::FaultSet;
 use crate::first_requests::comes_up;
 use crate::plan::WorldPlan;
 use crate::random::SeededRandom;
@@ -53,16 +52,7 @@ struct Crowd {
 
 impl Crowd {
     fn new(workers: u64, prompts: u64) -> Result<Self, String> {
-        let plan = WorldPlan {
-            seed: 1,
-            models: 1,
-            clients: 1,
-            users: 1,
-            devices: 1,
-            faults: FaultSet(0),
-            events: 0,
-            fifo: false,
-        };
+        let plan = WorldPlan::quiet(1, 1);
         let all = usize::try_from(GOOD + POISON).unwrap_or(usize::MAX);
         let most = u32::try_from(workers).unwrap_or(1);
         let settings = Settings {

@@ -17,7 +17,6 @@ use pool::{
     Registry, RestoredJob, Settings, Ticket,
 };
 
-use crate::faults::FaultSet;
 use crate::first_requests::comes_up;
 use crate::plan::{WorldPlan, name};
 use crate::random::SeededRandom;
@@ -99,16 +98,7 @@ struct DaemonLife {
 impl RestartedWorld {
     fn new(seed: u64) -> Result<Self, String> {
         let mut random = SeededRandom::new(seed ^ 0x7e57);
-        let plan = WorldPlan {
-            seed,
-            models: MODELS,
-            clients: 1,
-            users: 1,
-            devices: 1,
-            faults: FaultSet(0),
-            events: 0,
-            fifo: false,
-        };
+        let plan = WorldPlan::quiet(seed, MODELS);
         let specs = plan.registry(&mut random);
         let specs = specs.iter().cloned().map(|spec| ModelSpec {
             pinned: false,

@@ -16,7 +16,7 @@ use serde_json::json;
 use tests::chance::Chance;
 use tests::daemon::TestDaemon;
 use tests::http::HttpClient;
-use tests::job::{draw, request};
+use tests::job::{draw, request, wait_for};
 use tests::{processes, wait};
 
 /// Two synthetic models and a real one, whose workers stay. What is kept for later is bounded, so that the bounds are reached
@@ -31,6 +31,9 @@ pub const WORKERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two kills, on average.
 const BETWEEN_KILLS: Duration = Duration::from_secs(4);
+/// The same while the daemon warms up. The newest lines of its log and of each worker's are kept, up to a number of bytes; at the
+/// usual pace it takes hours until these are full, and a daemon that fills them is no daemon that leaks.
+const BETWEEN_KILLS_AT_FIRST: Duration = Duration::from_millis(200);
 /// One client in this number draws with the real model.
 const REAL: u64 = 50;
 
@@ -56,6 +59,7 @@ pub struct Load<'a> {
     real: (ImageRequest, Vec<u8>),
     pub counts: LoadCounts,
     since_kill: Duration,
+    between_kills: Duration,
     /// How many times more often than usual something happens.
     pace: u32,
 }
@@ -96,8 +100,14 @@ impl<'a> Load<'a> {
             real: draw(small("pocket-flux", 2, 1)),
             counts: LoadCounts::default(),
             since_kill: Duration::ZERO,
+            between_kills: BETWEEN_KILLS_AT_FIRST,
             pace: pace(),
         }
+    }
+
+    /// Ends the warm-up.
+    pub fn settle(&mut self) {
+        self.between_kills = BETWEEN_KILLS;
     }
 
     /// One client after a pause, and sometimes a kill.
@@ -105,7 +115,7 @@ impl<'a> Load<'a> {
         let pause = self.chance.moment(PAUSE * 2);
         wait::moments_of_chance(pause / self.pace);
         self.since_kill += pause;
-        if self.since_kill >= BETWEEN_KILLS {
+        if self.since_kill >= self.between_kills {
             self.since_kill = Duration::ZERO;
             self.kill();
         }
@@ -142,14 +152,8 @@ impl<'a> Load<'a> {
         let job = job.accepted.first;
         // Another connection, as of a client that was away.
         let mut client = self.daemon.client();
-        let (_, drawing) = client.wait(job, |_| {}).expect("it is known");
-        let picture = drawing.into_iter().find_map(|update| match update {
-            Ok(Update::Picture(picture)) => Some(picture),
-            Ok(Update::Failed { failure, .. }) => panic!("job {job}: {failure}"),
-            Ok(_) => None,
-            Err(error) => panic!("job {job}: {error}"),
-        });
-        let picture = picture.expect("one answer");
+        let picture = wait_for(&mut client, job);
+        let picture = picture.unwrap_or_else(|failure| panic!("job {job}: {failure}"));
         assert!(picture.rgb8 == *bytes, "{wanted:?}: other bytes");
         self.counts.detached += 1;
     }

@@ -86,9 +86,15 @@ fn the_daemon_does_not_grow() {
         });
         // The sampler ends even if a client's promise is broken.
         let _ends = wait::EndsOnDrop(&over);
-        while began.passed() < length {
-            load.go_on();
-        }
+        let go_on_until = |load: &mut Load, end| {
+            while began.passed() < end {
+                load.go_on();
+            }
+        };
+        go_on_until(&mut load, length / WARM_UP);
+        println!("warm after {:?}", load.counts);
+        load.settle();
+        go_on_until(&mut load, length);
         over.store(true, Ordering::Relaxed);
         sampler.join().expect("the daemon lives")
     });

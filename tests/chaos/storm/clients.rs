@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipc_protocol::client::{Picture, Update};
+use ipc_protocol::client::Picture;
 use ipc_protocol::request::ImageRequest;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::chance::Chance;
 use tests::http::HttpClient;
-use tests::job::draw;
+use tests::job::{draw, wait_for};
 use tests::pixels::Pixels;
+use tests::times::SortedTimes;
 use tests::{processes, wait};
 
 use super::field::{ATTACHED, MODELS, StormField, WANTED};
@@ -100,19 +101,10 @@ pub fn detached(field: &StormField<'_>) {
             .map(|it| it.accepted.first);
         let job = job.unwrap_or_else(|error| panic!("{error}: {request:?}"));
         wait::moments_of_chance(chance.moment(Duration::from_millis(100)));
-        let mut client = field.daemon.client();
-        let (_, drawing) = client.wait(job, |_| {}).expect("it is known");
-        let mut pictures = Vec::new();
-        for update in drawing {
-            match update.expect("the daemon stays") {
-                Update::Picture(picture) => pictures.push(*picture),
-                Update::Failed { failure, .. } => drop(lost(field, &request, &failure)),
-                _ => {}
-            }
-        }
+        let picture = wait_for(&mut field.daemon.client(), job);
         model.answered(ATTACHED);
-        assert_eq!(pictures.len(), 1, "one job, one answer");
-        right(field, nth, &request, &pictures[0].rgb8);
+        let picture = picture.unwrap_or_else(|failure| lost(field, &request, &failure));
+        right(field, nth, &request, &picture.rgb8);
     }
 }
 
@@ -139,8 +131,8 @@ pub fn over_http(field: &StormField<'_>) {
     }
 }
 
-/// Draws with the model that is never struck, until `until`; returns the times of its pictures, sorted.
-pub fn undisturbed(field: &StormField<'_>, until: impl Fn() -> bool) -> Vec<Duration> {
+/// Draws with the model that is never struck, until `until`; returns the times of its pictures.
+pub fn undisturbed(field: &StormField<'_>, until: impl Fn() -> bool) -> SortedTimes {
     let mut connection = field.daemon.client();
     let mut times = Vec::new();
     while !until() {
@@ -151,8 +143,7 @@ pub fn undisturbed(field: &StormField<'_>, until: impl Fn() -> bool) -> Vec<Dura
         assert!(picture.rgb8 == *bytes, "other bytes");
         times.push(took);
     }
-    times.sort_unstable();
-    times
+    times.into_iter().collect()
 }
 
 /// Draws with the model that is idle most of the time.

@@ -15,6 +15,7 @@ use tests::census::FullCensus;
 use tests::daemon::TestDaemon;
 use tests::program::PATIENCE;
 use tests::sandbox::Sandbox;
+use tests::times::SortedTimes;
 use tests::{rounds, turn, wait};
 
 use field::{ATTACHED, MODELS, StormField, WORKERS, WORKERS_BESIDE, settings};
@@ -107,20 +108,20 @@ fn report(field: &StormField<'_>, tally: &StrikeTally, died: u64, length: Durati
 }
 
 /// The pictures of the model that is never struck, in a calm and in the storm.
-fn ratio(calm: &[Duration], stormy: &[Duration]) {
-    let of = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
+fn ratio(calm: &SortedTimes, stormy: &SortedTimes) {
+    let [calm_p99, stormy_p99] = [calm, stormy].map(|times| times.percentile(99));
     println!(
         "undisturbed model: {} pictures, p50 {:?}, p99 {:?} in a calm; {}, p50 {:?}, p99 {:?} in the storm; p99 {:.2} times",
-        calm.len(),
-        of(calm, 50),
-        of(calm, 99),
-        stormy.len(),
-        of(stormy, 50),
-        of(stormy, 99),
-        of(stormy, 99).as_secs_f64() / of(calm, 99).as_secs_f64()
+        calm.count(),
+        calm.percentile(50),
+        calm_p99,
+        stormy.count(),
+        stormy.percentile(50),
+        stormy_p99,
+        stormy_p99.as_secs_f64() / calm_p99.as_secs_f64()
     );
     // The processors are shared with other programs: only what cannot be their doing fails.
-    assert!(of(stormy, 50) < of(calm, 50) * 10);
+    assert!(stormy.percentile(50) < calm.percentile(50) * 10);
 }
 
 /// The daemon with all its workers and nothing to do.
