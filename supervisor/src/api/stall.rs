@@ -13,8 +13,11 @@ use super::unsent::{ClientBytes, StandingClient, UnsentBytes};
 
 /// How long a client may take none of its bytes, in steps of [`STEP`].
 const STEPS_MAX: u32 = 100;
-/// Steps after which a client does not pause any longer, but stands still.
+/// Steps after which a client does not pause any longer, but stands still: one that has read before, and one that has not.
 const PAUSE_STEPS: u32 = 5;
+const FIRST_PAUSE_STEPS: u32 = 2;
+/// A client that has taken more bytes than this reads: no socket buffer of ours holds them.
+const BUFFERED_BYTES_MAX: usize = 512 << 10;
 /// How long a client that takes nothing is safe, however many bytes wait.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -25,6 +28,8 @@ pub(super) struct StallLimited<T> {
     inner: T,
     unsent: UnsentBytes,
     bytes: ClientBytes,
+    /// Bytes written so far.
+    written: usize,
     /// While a write waits.
     stall: Option<Stall>,
 }
@@ -44,6 +49,7 @@ impl<T> StallLimited<T> {
             inner,
             unsent,
             bytes,
+            written: 0,
             stall: None,
         }
     }
@@ -65,7 +71,11 @@ impl<T> StallLimited<T> {
         });
         while stall.step.as_mut().poll(context).is_ready() {
             stall.steps += 1;
-            let pauses = stall.steps < PAUSE_STEPS;
+            let pause = match self.written > BUFFERED_BYTES_MAX {
+                true => PAUSE_STEPS,
+                false => FIRST_PAUSE_STEPS,
+            };
+            let pauses = stall.steps < pause;
             let has_to_go = stall.client.has_to_go(self.bytes.get(), pauses);
             if has_to_go || stall.steps >= STEPS_MAX {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -93,6 +103,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for StallLimited<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.written = self.written.saturating_add(*bytes);
+        }
         self.limited(context, written)
     }
 
@@ -148,9 +161,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_goes_at_once_if_too_many_bytes_wait() {
-        let (mut ours, _theirs) = client(100 * MB, &UnsentBytes::default());
+        let all = UnsentBytes::default();
+        let (mut ours, _theirs) = client(100 * MB, &all);
+        let (mut other, _still) = client(MB, &all);
+        let other = tokio::spawn(async move { other.write_all(&[1; 64]).await });
         let stopped = timeout(Duration::from_secs(2), ours.write_all(&[1; 64]));
         let error = stopped.await.expect("it ends").expect_err("it stopped");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        other.abort();
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Most bytes that may wait for clients that stand still; beyond them the client that has stood still longest goes.
+/// Most bytes that may wait for clients that stand still besides those of one; beyond them the client that has stood still
+/// longest goes.
 const STANDING_BYTES_MAX: u64 = 16 << 20;
 /// The same for a client that has stood still for a moment only.
 const PAUSING_BYTES_MAX: u64 = 32 << 20;
@@ -73,8 +74,9 @@ impl UnsentBytes {
 }
 
 impl StandingClient {
-    /// Whether the client has to be disconnected: if too many bytes wait, and those of the clients that have stood still
-    /// longer are not enough. `bytes` wait for this one; `pauses` if it has stood still for a moment only.
+    /// Whether the client has to be disconnected: if too many bytes wait, those of the clients that have stood still longer
+    /// are not enough, and it is not the last to have stopped: a single picture is not too much. `bytes` wait for this one;
+    /// `pauses` if it has stood still for a moment only.
     pub fn has_to_go(&self, bytes: u64, pauses: bool) -> bool {
         let most = match pauses {
             true => PAUSING_BYTES_MAX,
@@ -85,7 +87,8 @@ impl StandingClient {
         let waiting: u64 = all.bytes.values().sum();
         let surplus = waiting.saturating_sub(most);
         let of_longer: u64 = all.bytes.range(..self.number).map(|(_, bytes)| bytes).sum();
-        of_longer < surplus
+        let is_last = all.bytes.range(self.number + 1..).next().is_none();
+        of_longer < surplus && !is_last
     }
 }
 
@@ -115,8 +118,10 @@ mod tests {
         assert!(clients[0].has_to_go(5 * MB, false));
         assert!(!clients[1].has_to_go(5 * MB, false));
         drop(clients);
+        assert!(!late.has_to_go(48 * MB, false), "one picture may be large");
+        let _later = all.stopped();
         assert!(!late.has_to_go(16 * MB, false));
-        assert!(late.has_to_go(17 * MB, false), "it alone is too much");
+        assert!(late.has_to_go(17 * MB, false), "others wait as well");
         assert!(!late.has_to_go(32 * MB, true), "it may go on in a moment");
         assert!(late.has_to_go(33 * MB, true));
     }

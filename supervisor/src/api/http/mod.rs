@@ -3,7 +3,7 @@
 //! - [`server`] accepts connections, `connection` serves one with its time limits
 //! - `guard` checks host, origin, kind of body and [`tokens`] by the [`policy`]; `caller` is the sender of a request
 //! - `routes` is the table of all routes; `context` is their shared state
-//! - [`error`] is the answer of a request that failed; `json` and `fields` read a body
+//! - [`error`] is the answer of a request that failed; `json` and `fields` read a body, `json_with_files` writes one
 //! - `page`: the page for people, at `/`
 //! - `size` is the size to draw, `ordered_pictures` waits for pictures, `encoder` makes their files, `forms` remembers
 //!   the forms that detached jobs ordered
@@ -28,6 +28,7 @@ mod guard;
 mod health;
 mod images;
 mod json;
+mod json_with_files;
 mod models;
 mod openapi;
 mod ordered_pictures;

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::answer::DrawnOrder;
 use super::order::ImageOrder;
 use super::stream;
-use crate::api::http::base64::base64;
 use crate::api::http::caller::{HttpCaller, Peer};
 use crate::api::http::context::{HttpContext, Shared};
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
 use crate::api::http::guard::RequestId;
 use crate::api::http::json::json_response;
+use crate::api::http::json_with_files::JsonWithFiles;
 use crate::api::http::ordered_pictures::OrderedPictures;
 use crate::api::http::pool::jobs::described;
 use crate::api::http::trace;
@@ -112,26 +112,39 @@ async fn respond(
     pictures: &[Arc<FinishedPicture>],
     host: &str,
 ) -> Result<Response, ApiError> {
-    let mut data = Vec::new();
-    for picture in pictures {
+    let mut answer = JsonWithFiles::default();
+    answer.text("{\"data\":[");
+    for (nth, picture) in pictures.iter().enumerate() {
         let bytes = drawn.encode(&context.encoder, Arc::clone(picture)).await?;
         let mut entry = json!({
             "revised_prompt": drawn.order.request.prompt,
             "seed": picture.facts.seed,
         });
+        answer.text(if nth > 0 { "," } else { "" });
         match drawn.order.as_url {
             true => {
                 let limits = context.policy.now().results;
                 let name = context.files.keep(limits, drawn.order.form.format, bytes)?;
                 entry["url"] = format!("http://{host}/files/{name}").into();
+                answer.text(entry.to_string());
             }
-            false => entry["b64_json"] = base64(&bytes).into(),
+            false => {
+                answer.text("{\"b64_json\":\"");
+                answer.file(bytes);
+                answer.text("\"");
+                answer.further_fields(&entry);
+            }
         }
-        data.push(entry);
     }
+    answer.text("]");
+    answer.further_fields(&fields(drawn, pictures));
+    Ok(answer.response())
+}
+
+/// The fields of an answer besides its pictures.
+fn fields(drawn: &DrawnOrder, pictures: &[Arc<FinishedPicture>]) -> Value {
     let mut value = drawn.common();
     value["created"] = drawn.created.into();
-    value["data"] = Value::Array(data);
     value["model"] = drawn.accepted.model.as_str().into();
     value["usage"] = drawn.usage(pictures);
     let warnings = pictures
@@ -141,5 +154,5 @@ async fn respond(
     if !warnings.is_empty() {
         value["warnings"] = warnings.into();
     }
-    Ok(json_response(&value))
+    value
 }

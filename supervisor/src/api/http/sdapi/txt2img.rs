@@ -6,19 +6,18 @@ use axum::extract::State;
 use axum::http::Extensions;
 use axum::response::Response;
 use pool::AcceptedJobs;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::SdapiContext;
 use super::info::DrawingInfo;
 use super::ongoing::{DrawingEntry, DrawingJobs};
 use super::options::MODEL;
 use super::order::SdapiOrder;
-use crate::api::http::base64::base64;
 use crate::api::http::caller::HttpCaller;
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
 use crate::api::http::guard::RequestId;
-use crate::api::http::json::json_response;
+use crate::api::http::json_with_files::JsonWithFiles;
 use crate::api::http::ordered_pictures::OrderedPictures;
 use crate::api::jobs::start::AttachedRequest;
 use crate::config::http::HttpRight;
@@ -60,11 +59,11 @@ pub(super) async fn txt2img(
         accepted: drawn.accepted.as_ref(),
         pictures: &drawn.pictures,
     };
-    Ok(json_response(&json!({
-        "images": images,
+    let fields = json!({
         "parameters": fields.echo(),
         "info": info.value().to_string(),
-    })))
+    });
+    Ok(answered(images, &fields))
 }
 
 /// Draws until all pictures are finished or the client ends the request.
@@ -119,12 +118,26 @@ async fn finished(
     Ok(pictures.finished())
 }
 
-/// The files of the pictures, as base64 text.
+/// The answer with the files of the pictures and further fields.
+fn answered(images: Vec<Vec<u8>>, fields: &Value) -> Response {
+    let mut answer = JsonWithFiles::default();
+    answer.text("{\"images\":[");
+    for (nth, image) in images.into_iter().enumerate() {
+        answer.text(if nth > 0 { ",\"" } else { "\"" });
+        answer.file(image);
+        answer.text("\"");
+    }
+    answer.text("]");
+    answer.further_fields(fields);
+    answer.response()
+}
+
+/// The files of the pictures.
 async fn encoded(
     context: &SdapiContext,
     order: &SdapiOrder,
     drawn: &DrawnPictures,
-) -> Result<Vec<String>, ApiError> {
+) -> Result<Vec<Vec<u8>>, ApiError> {
     let mut images = Vec::new();
     let Some(accepted) = drawn.accepted.as_ref().filter(|_| order.send_images) else {
         return Ok(images);
@@ -132,7 +145,7 @@ async fn encoded(
     for picture in &drawn.pictures {
         let encoder = &context.http.encoder;
         let bytes = encoder.finished(order.form, &order.request, accepted, Arc::clone(picture));
-        images.push(base64(&bytes.await?));
+        images.push(bytes.await?);
     }
     Ok(images)
 }
