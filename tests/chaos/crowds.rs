@@ -22,7 +22,7 @@ use tests::{rounds, turn, wait};
 
 const SETTINGS: &str = "[pool]\nqueue_per_model = 1000\nmax_workers_per_model = 2\n\
     [models.good]\nfamily = \"synthetic\"\nmin_workers = 1\nmax_workers = 1\nparams = { step_ms = 4, load_ms = 1, weights_mb = 1 }\n\
-    [models.crowded]\nfamily = \"synthetic\"\nmin_workers = 2\nparams = { step_ms = 60, load_ms = 1, weights_mb = 1 }\n";
+    [models.crowded]\nfamily = \"synthetic\"\nmin_workers = 2\nparams = { step_ms = 200, load_ms = 1, weights_mb = 1 }\n";
 /// Workers of these models, kept.
 const WORKERS: usize = 3;
 /// Clients of each kind.

@@ -107,9 +107,12 @@ const WANTED: [(&str, &str, &str); 4] = [
 /// Detached requests that are sent to each daemon.
 const DETACHED_A_ROUND: u64 = 3;
 /// Jobs that wait, at which no further ones are sent.
-const WAITING_MAX: usize = 100;
+const WAITING_MAX: usize = 40;
 /// A daemon of the storm lives up to this long.
 const LIFE: Duration = Duration::from_millis(900);
+
+/// A client that waits: the request, its file and the command.
+type AttachedCall = (usize, String, tests::program::Call);
 
 #[test]
 fn no_job_is_lost_however_often_the_supervisor_is_killed() {
@@ -129,16 +132,20 @@ fn no_job_is_lost_however_often_the_supervisor_is_killed() {
         .collect();
     let began = wait::Stopwatch::start();
     let mut detached: BTreeMap<String, usize> = BTreeMap::new();
-    let mut attached = Vec::new();
+    let mut attached: Vec<AttachedCall> = Vec::new();
     let mut kills = 0;
     let (mut gone, mut listening) = (Vec::new(), Vec::new());
     while began.passed() < Duration::from_secs(seconds) {
-        // One client begins now, and may live through several daemons.
-        let wanted = chance.below(WANTED.len() as u64) as usize;
-        let file = format!("attached-{}.png", attached.len());
-        attached.push((wanted, file.clone(), draw(&daemon, wanted, &file)));
-        // On a slow machine more is asked for than is drawn between two kills.
-        let has_room = daemon.status().queue.len() < WAITING_MAX;
+        // On a slow machine more is asked for than is drawn between two kills. Clients may be on their way to this daemon.
+        let running = attached.iter_mut().map(|(_, _, call)| call.is_running());
+        let on_their_way = running.filter(|is_running| *is_running).count();
+        let has_room = daemon.status().queue.len() + on_their_way < WAITING_MAX;
+        if has_room {
+            // One client begins now, and may live through several daemons.
+            let wanted = chance.below(WANTED.len() as u64) as usize;
+            let file = format!("attached-{}.png", attached.len());
+            attached.push((wanted, file.clone(), draw(&daemon, wanted, &file)));
+        }
         let more = chance.below(DETACHED_A_ROUND + 1) * u64::from(has_room);
         for _ in 0..more {
             let wanted = chance.below(WANTED.len() as u64) as usize;

@@ -152,13 +152,18 @@ impl RunningProgram {
         self.pid
     }
 
-    /// Sends a signal, unless it has ended.
-    pub fn signal(&mut self, signal: Signal) {
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
         self.status = self.status.or_else(|| {
             let ended = self.ended.get_mut().ok()?.try_recv().ok()?;
             Some(ended.expect("our own child can be waited for"))
         });
-        if self.status.is_none() {
+        self.status.is_none()
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.is_running() {
             // ESRCH: it ended this instant, which is what signals are for here.
             let _ = signal::kill(Pid::from_raw(self.pid as i32), signal);
         }
@@ -221,6 +226,11 @@ impl Call {
     /// Sends a signal.
     pub fn signal(&mut self, signal: Signal) {
         self.running.signal(signal);
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.running.is_running()
     }
 
     /// Waits for its end and its output's.
